@@ -1,0 +1,286 @@
+"""Files between the stages: atomic writes, validated reads, checksums, provenance."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sdseg import __version__
+from sdseg.errors import UserError
+
+__all__ = [
+    "GraphManifest",
+    "GraphPort",
+    "ImageContract",
+    "ModelManifest",
+    "PreparedManifest",
+    "Structure",
+    "atomic_file",
+    "atomic_folder",
+    "provenance",
+    "read_json",
+    "sha256_file",
+    "sha256_text",
+    "write_json",
+    "write_text",
+]
+
+Manifest = TypeVar("Manifest", bound=BaseModel)
+FORMAT = 1
+_WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Structure(_Strict):
+    """One thing to segment: the label ids that make it up. Structures may overlap (the disc contains the cup)."""
+
+    name: str
+    values: tuple[int, ...]
+
+
+class ImageContract(_Strict):
+    """What a model wants as input: enough to feed it a file of the user's own."""
+
+    modality: str  # "rgb" or "ct"
+    size: int  # working height and width in pixels
+    channels: int  # 3 for rgb, 1 for ct
+    window: tuple[float, float]  # these two raw values become -1 and 1; values outside are clipped
+
+    @property
+    def dtype(self) -> str:
+        return "uint8" if self.modality == "rgb" else "int16"
+
+
+class PreparedManifest(_Strict):
+    """`prepared/manifest.json`: what the slice store beside it holds."""
+
+    format: int = FORMAT
+    dataset: str
+    source: str
+    origin: str  # "real", "sample" or "phantom": a phantom figure is never shown as a dataset's
+    protocol: str
+    target: str
+    image: ImageContract
+    structures: tuple[Structure, ...]
+    labels: dict[int, str]  # every label id the dataset declares, with its name
+    n_cases: dict[str, int]  # per split
+    n_slices: dict[str, int]  # per split
+    checksums: dict[str, str]  # file name -> SHA-256
+    data_checksum: str  # SHA-256 over all of the above checksums: names this very preparation
+    provenance: dict[str, Any]
+
+
+class ModelManifest(_Strict):
+    """`model/config.json`: everything needed to rebuild the network and to feed it."""
+
+    format: int = FORMAT
+    kind: str = "sdseg-model"
+    dataset: str
+    origin: str
+    protocol: str
+    recipe_name: str
+    recipe: dict[str, Any]  # the resolved recipe, as in config.Recipe
+    codec: dict[str, Any] | None  # the codec's architecture; None for direct methods
+    latent_scale: float | None
+    image: ImageContract
+    structures: tuple[Structure, ...]
+    threshold: float
+    training: dict[str, Any]  # step, validation Dice, seconds, data checksum, codec ceiling
+    files: dict[str, str]  # weight file -> SHA-256
+    provenance: dict[str, Any]
+
+
+class GraphPort(_Strict):
+    """One input or output of an exported graph."""
+
+    name: str
+    dtype: str
+    axes: tuple[str | int, ...]  # a word names a dynamic axis
+    range: tuple[float, float] | None  # smallest and largest meaningful value; None for noise
+
+
+class GraphManifest(_Strict):
+    """`export/io.json`, also carried inside the ONNX file as the metadata value `sdseg`."""
+
+    format: int = FORMAT
+    kind: str = "sdseg-graph"
+    dataset: str
+    origin: str
+    recipe: str
+    inputs: tuple[GraphPort, ...]
+    outputs: tuple[GraphPort, ...]
+    image: ImageContract
+    structures: tuple[Structure, ...]
+    threshold: float
+    opset: int
+    provenance: dict[str, Any]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in one step: a reader sees the old file or the new one."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: BaseModel | dict[str, Any] | list[Any]) -> None:
+    """Write a manifest or plain value as indented JSON, atomically; NaN is refused."""
+    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    write_text(path, json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, model: type[Manifest]) -> Manifest:
+    """Read and validate a manifest. Raises UserError when it is missing, truncated or of another format."""
+    kind = model.__name__
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(
+            f"the {kind} file is missing", where=path, remedy="run the stage that makes it, or name another folder"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the {kind} file: {error}", where=path, remedy="check the file") from None
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"not valid JSON ({error}): the file is truncated or not ours", where=path, remedy="make it again"
+        ) from None
+    if isinstance(data, dict) and int(data.get("format", FORMAT) or 0) > FORMAT:
+        raise UserError(
+            f"format {data['format']} is newer than this sdseg {__version__} understands ({FORMAT})",
+            where=path,
+            remedy="update sdseg",
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"not a {kind}: '{key}' {first['msg'].lower()}", where=path, remedy="make it again with this version"
+        ) from None
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that replaces it when the block ends without an error."""
+    parent = path.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=parent)
+        os.close(handle)
+    except OSError as error:
+        raise _not_writable(parent, error) from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        _umask_mode(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _WRITE_ERRORS:
+            raise _not_writable(path, error) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of `path` when the block ends without an error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        temporary.chmod(0o755)
+    except OSError as error:
+        raise _not_writable(path.parent, error) from None
+    previous = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        try:
+            if path.exists():
+                os.replace(path, previous)
+            os.replace(temporary, path)
+        except OSError as error:
+            if previous.exists() and not path.exists():
+                os.replace(previous, path)
+            raise _not_writable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(previous, ignore_errors=True)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def provenance(packages: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Who made an artifact: versions, source commit, machine, time (UTC)."""
+    versions = {}
+    for package in ("numpy", *packages):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "sdseg": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str:
+    """The commit of the source this package runs from, '+' when edited, 'unknown' outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return "unknown"
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
+
+
+def _not_writable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write: {error.strerror or error}",
+        where=path,
+        remedy="choose an output folder you may write to, on a disk with space left",
+    )
+
+
+def _umask_mode(path: Path) -> None:
+    """mkstemp makes files private; give them the permissions an ordinary write would have given."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)

@@ -1,0 +1,167 @@
+"""One frozen record per dataset: origin, licence, labels, targets, windows. The only place that knows a dataset's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from sdseg.artifacts import Structure
+from sdseg.errors import UserError, nearest
+
+__all__ = ["SOURCES", "Source", "source_named"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a dataset before its files are opened."""
+
+    name: str
+    title: str
+    modality: str  # "rgb": one file is one case; "ct": one volume is one case
+    page: str
+    licence: str
+    layout: str  # the files as their owner ships them, in words, for messages
+    labels: Mapping[int, str]  # label ids in the store; 0 is background
+    targets: Mapping[str, tuple[Structure, ...]]  # named choices of what to segment; the first is the default
+    windows: Mapping[str, tuple[float, float]] = field(  # raw values mapped to -1 and 1
+        default_factory=lambda: MappingProxyType({"corrected": (0.0, 255.0)})
+    )
+
+    def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
+        """The chosen target, or the default one for None."""
+        chosen = name or next(iter(self.targets))
+        if chosen not in self.targets:
+            raise UserError(
+                f"{self.name} has no target '{chosen}', {nearest(chosen, self.targets)}",
+                where="'target' of the dataset's settings",
+                remedy="choose one of the targets named above",
+            )
+        return chosen, self.targets[chosen]
+
+    def window(self, name: str) -> tuple[float, float]:
+        """An intensity window by name."""
+        if name not in self.windows:
+            raise UserError(
+                f"{self.name} has no window '{name}', {nearest(name, self.windows)}",
+                where="'window' of the dataset's settings",
+                remedy="choose one of the windows named above",
+            )
+        return self.windows[name]
+
+
+def source_named(name: str) -> Source:
+    """The record of a dataset. Raises UserError for an unknown name."""
+    if name not in SOURCES:
+        raise UserError(
+            f"unknown dataset source '{name}', {nearest(name, SOURCES)}",
+            where="'source' of the dataset's settings",
+            remedy="choose one of the sources named above",
+        )
+    return SOURCES[name]
+
+
+def _merged(name: str, *values: int) -> tuple[Structure, ...]:
+    return (Structure(name=name, values=values),)
+
+
+_POLYP = MappingProxyType({"polyp": _merged("polyp", 1)})
+_ORGANS = (
+    "spleen",
+    "right kidney",
+    "left kidney",
+    "gallbladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "inferior vena cava",
+    "portal and splenic vein",
+    "pancreas",
+    "right adrenal gland",
+    "left adrenal gland",
+)
+
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {
+        source.name: source
+        for source in (
+            Source(
+                name="cvc",
+                title="CVC-ClinicDB",
+                modality="rgb",
+                page="https://polyp.grand-challenge.org/CVCClinicDB/",
+                licence="research and education only",
+                layout="PNG/Original/N.png and PNG/Ground Truth/N.png (or Original/N.tif and Ground Truth/N.tif)",
+                labels=MappingProxyType({1: "polyp"}),
+                targets=_POLYP,
+            ),
+            Source(
+                name="kseg",
+                title="Kvasir-SEG",
+                modality="rgb",
+                page="https://datasets.simula.no/kvasir-seg/",
+                licence="research and education only",
+                layout="Kvasir-SEG/images/*.jpg and Kvasir-SEG/masks/*.jpg",
+                labels=MappingProxyType({1: "polyp"}),
+                targets=_POLYP,
+            ),
+            Source(
+                name="refuge2",
+                title="REFUGE2",
+                modality="rgb",
+                page="https://refuge.grand-challenge.org/",
+                licence="challenge terms, research only",
+                layout="Training400/{Glaucoma,Non-Glaucoma}/*.jpg with Annotation-Training400/Disc_Cup_Masks/…/*.bmp, "
+                "REFUGE-Validation400/*.jpg with REFUGE-Validation400-GT/Disc_Cup_Masks/*.bmp, "
+                "Test400/*.jpg with REFUGE-Test-GT/Disc_Cup_Masks/{G,N}/*.bmp",
+                labels=MappingProxyType({1: "disc without cup", 2: "cup"}),
+                targets=MappingProxyType(
+                    {
+                        "cup": _merged("cup", 2),
+                        "disc": _merged("disc", 1, 2),
+                        "disc-cup": (
+                            Structure(name="disc", values=(1, 2)),
+                            Structure(name="cup", values=(2,)),
+                        ),
+                    }
+                ),
+            ),
+            Source(
+                name="btcv",
+                title="BTCV abdomen",
+                modality="ct",
+                page="https://www.synapse.org/#!Synapse:syn3193805",
+                licence="Synapse account and terms of use",
+                layout="RawData/Training/img/imgNNNN.nii.gz and RawData/Training/label/labelNNNN.nii.gz",
+                labels=MappingProxyType(dict(enumerate(_ORGANS, start=1))),
+                targets=MappingProxyType(
+                    {
+                        "organs13": _merged("organs", *range(1, 14)),
+                        "organs8": _merged("organs", 1, 2, 3, 4, 6, 7, 8, 11),
+                        "classes13": tuple(
+                            Structure(name=name, values=(index,)) for index, name in enumerate(_ORGANS, start=1)
+                        ),
+                    }
+                ),
+                windows=MappingProxyType(
+                    {
+                        "corrected": (-175.0, 250.0),
+                        "transunet": (-125.0, 275.0),
+                    }
+                ),
+            ),
+            Source(
+                name="sts",
+                title="STS-3D",
+                modality="ct",
+                page="https://tianchi.aliyun.com/competition/entrance/532087",
+                licence="challenge terms, registration",
+                layout="labelled/image/Teeth_NNNN_0000.nii.gz and labelled/label/Teeth_NNNN_0000.nii.gz",
+                labels=MappingProxyType({1: "tooth"}),
+                targets=MappingProxyType({"tooth": _merged("tooth", 1)}),
+                windows=MappingProxyType({"corrected": (-1000.0, 3095.0), "official": (-100.0, 1100.0)}),
+            ),
+        )
+    }
+)

@@ -1,0 +1,1 @@
+"""What is known about running a trained model: graphs, backends, timings."""
