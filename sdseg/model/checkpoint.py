@@ -1,0 +1,132 @@
+"""Save and load of codecs, models and training states, side by side: safetensors, strict, checked against checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sdseg.artifacts import ModelManifest, atomic_file, read_json, sha256_file, write_json
+from sdseg.config import Codec, Recipe, parse
+from sdseg.errors import UserError
+from sdseg.model.codecs import MaskCodec, load_strictly
+from sdseg.model.segmenter import Segmenter, build_segmenter
+
+__all__ = [
+    "CODEC_WEIGHTS",
+    "MODEL_WEIGHTS",
+    "CodecManifest",
+    "load_codec_folder",
+    "load_model",
+    "read_tensors",
+    "save_codec_folder",
+    "save_model",
+    "write_tensors",
+]
+
+CODEC_WEIGHTS = "codec.safetensors"
+MODEL_WEIGHTS = "weights.safetensors"
+
+
+class CodecManifest(BaseModel):
+    """`codec/config.json`: a mask autoencoder, its latent scale, and how well it reproduces masks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    kind: str = "sdseg-codec"
+    settings: Codec
+    latent_scale: float
+    dice: float  # mean Dice of decode(encode(mask)) on shapes it was not trained on
+    files: dict[str, str]
+    provenance: dict[str, Any]
+
+
+def save_codec_folder(folder: Path, codec: MaskCodec, dice: float, provenance: dict[str, Any]) -> None:
+    """Write codec.safetensors and config.json into an existing folder."""
+    write_tensors(folder / CODEC_WEIGHTS, codec.autoencoder.state_dict())
+    manifest = CodecManifest(
+        settings=codec.settings,
+        latent_scale=codec.scale,
+        dice=dice,
+        files={CODEC_WEIGHTS: sha256_file(folder / CODEC_WEIGHTS)},
+        provenance=provenance,
+    )
+    write_json(folder / "config.json", manifest)
+
+
+def load_codec_folder(folder: Path) -> tuple[MaskCodec, CodecManifest]:
+    """A frozen codec in evaluation mode, on the CPU, with its manifest."""
+    manifest = read_json(folder / "config.json", CodecManifest)
+    _check_files(folder, manifest.files, "sdseg codec")
+    codec = MaskCodec(manifest.settings, manifest.latent_scale)
+    load_strictly(codec.autoencoder, read_tensors(folder / CODEC_WEIGHTS), folder / CODEC_WEIGHTS)
+    return codec.eval().requires_grad_(False), manifest
+
+
+def save_model(folder: Path, segmenter: Segmenter, manifest: ModelManifest) -> None:
+    """Write weights.safetensors and config.json into an existing folder; the manifest's `files` is filled in."""
+    write_tensors(folder / MODEL_WEIGHTS, segmenter.state_dict())
+    files = {MODEL_WEIGHTS: sha256_file(folder / MODEL_WEIGHTS)}
+    write_json(folder / "config.json", manifest.model_copy(update={"files": files}))
+
+
+def load_model(folder: Path) -> tuple[Segmenter, ModelManifest]:
+    """The segmenter of a model folder: float32, on the CPU, in evaluation mode. Raises UserError for a foreign folder."""
+    if not folder.is_dir():
+        raise UserError("the model folder is missing", where=folder, remedy="train first, or name another folder")
+    manifest = read_json(folder / "config.json", ModelManifest)
+    if manifest.kind != "sdseg-model":
+        raise UserError(f"this is a '{manifest.kind}', not a model", where=folder, remedy="name a model folder")
+    _check_files(folder, manifest.files, "sdseg train")
+    where = str(folder / "config.json")
+    recipe = parse(Recipe, manifest.recipe, where=where)
+    codec = parse(Codec, manifest.codec, where=where) if manifest.codec is not None else None
+    segmenter = build_segmenter(recipe, manifest.image, len(manifest.structures), codec, manifest.latent_scale)
+    load_strictly(segmenter, read_tensors(folder / MODEL_WEIGHTS), folder / MODEL_WEIGHTS)
+    return segmenter.eval().requires_grad_(False), manifest
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors, atomically."""
+    with atomic_file(path) as temporary:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; a missing, truncated or foreign one is a UserError."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"cannot read the weights: {error}", where=path, remedy="the file is damaged or foreign: get it again"
+        ) from None
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _check_files(folder: Path, files: dict[str, str], maker: str) -> None:
+    """Every listed file is there with its checksum, and no other weights lie beside them."""
+    for name, checksum in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"the file '{name}' is missing", where=folder, remedy=f"copy the whole folder, or run {maker}")
+        if sha256_file(path) != checksum:
+            raise UserError(
+                f"the file '{name}' is damaged or foreign: its SHA-256 is not the one in config.json",
+                where=folder,
+                remedy=f"copy the whole folder again, or run {maker}",
+            )
+    foreign = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in files)
+    if foreign:
+        raise UserError(
+            f"foreign file '{foreign[0]}': config.json does not list it",
+            where=folder,
+            remedy="remove it, so that it is clear which weights are meant",
+        )
