@@ -1,0 +1,62 @@
+"""Work on many files at once: a bounded number in flight, every problem collected, progress shown."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from sdseg.errors import ListedError, UserError
+
+__all__ = ["each"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+log = logging.getLogger(__name__)
+
+
+def each(
+    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int, title: str, where: Path, remedy: str
+) -> list[Result]:
+    """`work` of every item, in their order, by `jobs` threads.
+
+    Decoding, decompressing, resizing and hashing all run without Python's lock, so threads add up and share the
+    arrays they fill. An item that raises UserError does not stop the others: all are reported together as one
+    ListedError, each naming its file below `where`.
+    """
+    results: list[Result | None] = [None] * len(items)
+    problems: list[tuple[int, UserError]] = []
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        places = {pool.submit(work, item): place for place, item in enumerate(items)}
+        with tqdm(total=len(items), desc=title, unit="case", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+            for done, future in enumerate(as_completed(places), start=1):
+                try:
+                    results[places[future]] = future.result()
+                except UserError as error:
+                    problems.append((places[future], error))
+                bar.update()
+                if bar.disable and (done == len(items) or done % max(1, len(items) // 5) == 0):
+                    log.info("%s: %d of %d", title, done, len(items))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    if problems:
+        raise ListedError(
+            f"{title}: {len(problems)} of {len(items)} cannot be used:",
+            [_line(error, where) for _, error in sorted(problems, key=lambda problem: problem[0])],
+            where=where,
+            remedy=remedy,
+        )
+    return [result for result in results if result is not None]
+
+
+def _line(error: UserError, folder: Path) -> str:
+    place = error.where
+    if isinstance(place, Path) and place.is_relative_to(folder):
+        place = place.relative_to(folder)
+    return f"{place}: {error.what} ({error.remedy})"

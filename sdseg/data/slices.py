@@ -1,0 +1,85 @@
+"""Cutting, resizing and windowing of slices, each with its inverse beside it.
+
+A slice is shown as radiologists see it: row 0 is the patient's front, column 0 the patient's right. Slice 0 is the
+lowest. Images and masks are stretched to a square; their side ratio comes back with the inverse.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.tensors import AnyArray, FloatArray, RawImages
+
+__all__ = [
+    "from_axial",
+    "resize_images",
+    "resize_labels",
+    "restore_mask",
+    "restore_probability",
+    "to_axial",
+    "to_display",
+]
+
+
+def to_axial(volume: AnyArray) -> AnyArray:
+    """Axial slices [Z,rows,columns] of a canonical volume [X,Y,Z]; a view."""
+    return volume[::-1, ::-1, :].transpose(2, 1, 0)
+
+
+def from_axial(slices: AnyArray) -> AnyArray:
+    """The canonical volume [X,Y,Z] of axial slices [Z,rows,columns]; a view, the exact inverse of `to_axial`."""
+    return slices.transpose(2, 1, 0)[::-1, ::-1, :]
+
+
+def resize_images(images: RawImages, size: tuple[int, int]) -> RawImages:
+    """Raw images [N,H,W,C] at `size` (rows, columns), same type.
+
+    Shrinking averages the pixels that fall together (area), so that fine texture does not alias; growing along
+    either axis is bilinear.
+    """
+    if images.shape[1:3] == size:
+        return images
+    shrinks = size[0] <= images.shape[1] and size[1] <= images.shape[2]
+    return _resize(images, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def resize_labels(labels: AnyArray, size: tuple[int, int]) -> AnyArray:
+    """Label ids [N,H,W] at `size` (rows, columns): nearest pixel by centre, so no new label can appear."""
+    return labels if labels.shape[1:3] == size else _resize(labels, size, cv2.INTER_NEAREST_EXACT)
+
+
+def restore_mask(masks: AnyArray, size: tuple[int, int]) -> AnyArray:
+    """Masks or label ids [N,h,w] or [N,K,h,w] back at the native `size` (rows, columns), nearest; same type."""
+    flat = masks.reshape(-1, *masks.shape[-2:])
+    restored = resize_labels(flat.astype(np.uint8) if flat.dtype == np.bool_ else flat, size)
+    return restored.astype(masks.dtype, copy=False).reshape(*masks.shape[:-2], *size)
+
+
+def restore_probability(probability: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """Probabilities [N,h,w] or [N,K,h,w] back at the native `size` (rows, columns), bilinear.
+
+    Threshold afterwards: the outline is then smoother than that of a mask enlarged by whole pixels.
+    """
+    flat = probability.reshape(-1, *probability.shape[-2:])
+    restored = flat if flat.shape[1:] == size else _resize(flat, size, cv2.INTER_LINEAR)
+    return np.asarray(restored.reshape(*probability.shape[:-2], *size), dtype=np.float32)
+
+
+def to_display(image: RawImages, window: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    """One raw image [H,W,C] as RGB [H,W,3] uint8; the window's two values become 0 and 255, others are clipped."""
+    low, high = window
+    scaled = (image.astype(np.float32) - low) * np.float32(255.0 / (high - low))
+    pixels = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _resize(images: AnyArray, size: tuple[int, int], how: int) -> AnyArray:
+    """Each image of [N,H,W] or [N,H,W,C] resized by OpenCV, which takes one at a time."""
+    rows, columns = size
+    resized = np.empty((len(images), rows, columns, *images.shape[3:]), dtype=images.dtype)
+    for image, target in zip(images, resized, strict=True):
+        done = cv2.resize(np.ascontiguousarray(image), (columns, rows), interpolation=how)
+        target[...] = done.reshape(target.shape)  # OpenCV drops a channel axis of length 1
+    return resized

@@ -1,0 +1,144 @@
+"""Split files: which case trains, validates and tests. They are read and checked, never computed at run time."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdseg.errors import ListedError, UserError, nearest
+
+__all__ = ["SPLITS", "SplitRow", "check_split", "grouped_protocol", "read_split", "validated_protocol"]
+
+SPLITS = ("train", "val", "test")
+HEADER = ["id", "group", "split"]
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One case of a split file."""
+
+    id: str
+    group: str  # sequence, patient or volume: what must not lie in two splits
+    split: str  # train, val or test
+
+
+def grouped_protocol(protocol: str) -> bool:
+    """Whether a protocol must keep groups together: all but the published splits, which did not."""
+    return protocol != "paper"
+
+
+def validated_protocol(protocol: str) -> bool:
+    """Whether a protocol must have validation cases: some published splits have none, and a few samples may not."""
+    return protocol not in ("paper", "sample")
+
+
+def read_split(path: Path) -> tuple[SplitRow, ...]:
+    """The rows of a split file in its order. Raises UserError for anything that is not id,group,split."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = list(csv.reader(stream, strict=True))
+    except FileNotFoundError:
+        raise UserError(
+            "the split file is missing",
+            where=path,
+            remedy="check 'protocol' and 'split_file' of the dataset, and the folder 'splits'",
+        ) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the split file: {error}", where=path, remedy="give a UTF-8 CSV file") from None
+    if not lines or lines[0] != HEADER:
+        found = ",".join(lines[0]) if lines else "an empty file"
+        raise UserError(
+            f"the first line must be {','.join(HEADER)}, found {found}", where=path, remedy="correct the first line"
+        )
+    problems = list(_malformed(lines[1:]))
+    if problems:
+        raise ListedError(
+            f"{len(problems)} problem(s) in the split file:",
+            problems,
+            where=path,
+            remedy="correct the lines named above",
+        )
+    return tuple(SplitRow(*line) for line in lines[1:] if line)
+
+
+def check_split(
+    rows: Sequence[SplitRow],
+    present: Collection[str],
+    *,
+    where: Path,
+    protocol: str,
+    allow_missing: bool = False,
+) -> tuple[SplitRow, ...]:
+    """The rows whose cases are there to be prepared, in the file's order.
+
+    Parameters
+    ----------
+    rows: what `read_split` gave.
+    present: ids found in the raw folder.
+    where: the split file, for the message.
+    protocol: 'paper' allows groups over several splits and no validation part, 'sample' no validation part.
+    allow_missing: leave out rows whose case is not on disk, instead of failing.
+
+    Raises ListedError with every problem: cases on disk that no row names, rows without a case on disk, a group in
+    two splits, an empty split.
+    """
+    found = set(present)
+    problems = _listing("case(s) on disk are not in the split file", found - {row.id for row in rows})
+    if not allow_missing:
+        problems += _listing("case(s) of the split file are not on disk", {row.id for row in rows} - found)
+    kept = tuple(row for row in rows if row.id in found)
+    if grouped_protocol(protocol):
+        problems += _impure(rows)
+    sizes = Counter(row.split for row in kept)
+    needed = SPLITS if validated_protocol(protocol) else ("train", "test")
+    problems += [f"no case is left for '{split}'" for split in needed if not sizes[split]]
+    if problems:
+        raise ListedError(
+            f"the split file and the raw files do not agree ({len(problems)} problem(s)):",
+            problems,
+            where=where,
+            remedy="complete the raw folder or choose another split file (split_file); "
+            "with 'allow_missing: true' cases that are not on disk are left out",
+        )
+    return kept
+
+
+def _malformed(lines: Iterable[Sequence[str]]) -> Iterable[str]:
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=2):
+        if not line:
+            continue
+        if len(line) != len(HEADER):
+            yield f"line {number}: {len(line)} values where {len(HEADER)} are expected"
+            continue
+        case, group, split = line
+        if not case or not group:
+            yield f"line {number}: empty id or group"
+        if split not in SPLITS:
+            yield f"line {number}: unknown split '{split}', {nearest(split, SPLITS)}"
+        if case in seen:
+            yield f"line {number}: '{case}' again, first in line {seen[case]}"
+        seen.setdefault(case, number)
+
+
+def _impure(rows: Iterable[SplitRow]) -> list[str]:
+    splits = defaultdict(set)
+    for row in rows:
+        splits[row.group].add(row.split)
+    return [
+        f"group '{group}' lies in {' and '.join(sorted(found))}: its cases are alike, so scores would be too high"
+        for group, found in splits.items()
+        if len(found) > 1
+    ]
+
+
+def _listing(what: str, ids: Collection[str], shown: int = 8) -> list[str]:
+    """One problem that names the first few ids, or none."""
+    if not ids:
+        return []
+    names = sorted(ids)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return [f"{len(names)} {what}: {', '.join(names[:shown])}{more}"]

@@ -1,0 +1,204 @@
+"""The slice store: every slice of a dataset in two memory-mapped arrays, with an index of cases beside them.
+
+Files: `images.npy` [N,H,W,C] and `masks.npy` [N,H,W] at the working size, `cases.csv` (one line per case),
+`slices.csv` (one line per row of the arrays), `manifest.json`. Nothing is read until rows are asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.artifacts import PreparedManifest, Structure, read_json, sha256_file, sha256_text, write_text
+from sdseg.errors import ListedError, UserError
+from sdseg.tensors import AnyArray, LabelArray, MaskArray, RawImages
+
+__all__ = ["FILES", "Case", "SliceStore", "combined_checksum", "read_cases", "structure_masks", "write_index"]
+
+FILES = ("images.npy", "masks.npy", "cases.csv", "slices.csv")
+REMEDY = "prepare the dataset again (sdseg prepare)"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image or volume of the store and where it came from."""
+
+    case: str
+    group: str
+    split: str
+    start: int  # first row of the arrays
+    slices: int  # number of rows
+    image: str  # path of the image below the raw folder
+    label: str
+    height: int  # rows of a native slice (volumes: of an axial one)
+    width: int
+    depth: int  # number of native slices, 1 for an image
+    spacing: tuple[float, ...]  # mm along the patient's x, y, z; empty for images
+    axcodes: str  # patient directions of the file's axes, e.g. LPS; empty for images
+    affine: tuple[tuple[float, ...], ...]  # 4×4 of the file; empty for images
+    sha256: str  # of the image file
+
+    @property
+    def rows(self) -> slice:
+        """The case's rows of the arrays."""
+        return slice(self.start, self.start + self.slices)
+
+
+@dataclass(frozen=True)
+class SliceStore:
+    """A prepared dataset, open for reading."""
+
+    folder: Path
+    manifest: PreparedManifest
+    images: RawImages  # [N,H,W,C] uint8 (rgb) or int16 HU (ct), read-only
+    masks: LabelArray  # [N,H,W] label ids, read-only
+    cases: tuple[Case, ...]
+
+    @classmethod
+    def open(cls, folder: Path, *, verify: bool = False) -> SliceStore:
+        """Open the store in `folder`; `verify` also compares every checksum.
+
+        Raises UserError where a file is missing, truncated, or does not fit the manifest.
+        """
+        if not folder.is_dir():
+            raise UserError("no prepared dataset here: the folder is missing", where=folder, remedy=REMEDY)
+        manifest = read_json(folder / "manifest.json", PreparedManifest)
+        missing = [name for name in FILES if not (folder / name).is_file()]
+        if missing:
+            raise ListedError("the prepared dataset lacks files:", missing, where=folder, remedy=REMEDY)
+        if verify:
+            _verify(folder, manifest)
+        images, masks = _map(folder / "images.npy"), _map(folder / "masks.npy")
+        cases = read_cases(folder / "cases.csv")
+        problems = list(_disagreements(manifest, images, masks, cases))
+        if problems:
+            raise ListedError("the prepared dataset contradicts its manifest:", problems, where=folder, remedy=REMEDY)
+        return cls(folder, manifest, images, masks, cases)
+
+    def cases_of(self, split: str) -> tuple[Case, ...]:
+        """Cases of 'train', 'val' or 'test', in the order of the rows."""
+        return tuple(case for case in self.cases if case.split == split)
+
+    def rows_of(self, split: str) -> npt.NDArray[np.int64]:
+        """Ascending row numbers of a split's slices."""
+        ranges = [np.arange(case.start, case.start + case.slices) for case in self.cases_of(split)]
+        return np.concatenate(ranges).astype(np.int64) if ranges else np.empty(0, dtype=np.int64)
+
+
+def structure_masks(labels: AnyArray, structures: Sequence[Structure]) -> MaskArray:
+    """Binary masks [N,K,H,W] of label ids [N,H,W], one channel per structure; structures may overlap."""
+    tables = np.zeros((len(structures), 256), dtype=np.bool_)
+    for table, structure in zip(tables, structures, strict=True):
+        table[list(structure.values)] = True
+    masks = np.empty((len(labels), len(structures), *labels.shape[1:]), dtype=np.bool_)
+    for channel, table in enumerate(tables):
+        masks[:, channel] = table[labels]
+    return masks
+
+
+def write_index(folder: Path, cases: Sequence[Case]) -> None:
+    """Write `cases.csv` and `slices.csv`."""
+    _write_csv(folder / "cases.csv", [field.name for field in fields(Case)], (_encode(case) for case in cases))
+    _write_csv(
+        folder / "slices.csv",
+        ["row", "case", "group", "split", "slice"],
+        (
+            [str(case.start + number), case.case, case.group, case.split, str(number)]
+            for case in cases
+            for number in range(case.slices)
+        ),
+    )
+
+
+def read_cases(path: Path) -> tuple[Case, ...]:
+    """The cases that `write_index` wrote. Raises UserError for a damaged file."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return tuple(_decode(line) for line in csv.DictReader(stream, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"not a list of cases: {error!r}", where=path, remedy=REMEDY) from None
+
+
+def combined_checksum(checksums: dict[str, str]) -> str:
+    """One SHA-256 over named checksums: names a preparation."""
+    return sha256_text("".join(f"{value}  {name}\n" for name, value in sorted(checksums.items())))
+
+
+def _encode(case: Case) -> list[str]:
+    values = {field.name: getattr(case, field.name) for field in fields(Case)}
+    values["spacing"] = ";".join(f"{length:.9g}" for length in case.spacing)
+    values["affine"] = json.dumps(case.affine) if case.affine else ""
+    return [str(value) for value in values.values()]
+
+
+def _decode(line: dict[str, str]) -> Case:
+    return Case(
+        case=line["case"],
+        group=line["group"],
+        split=line["split"],
+        start=int(line["start"]),
+        slices=int(line["slices"]),
+        image=line["image"],
+        label=line["label"],
+        height=int(line["height"]),
+        width=int(line["width"]),
+        depth=int(line["depth"]),
+        spacing=tuple(float(length) for length in line["spacing"].split(";") if length),
+        axcodes=line["axcodes"],
+        affine=tuple(tuple(map(float, row)) for row in json.loads(line["affine"])) if line["affine"] else (),
+        sha256=line["sha256"],
+    )
+
+
+def _write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    write_text(path, text.getvalue())
+
+
+def _map(path: Path) -> AnyArray:
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"not a whole array file: {error}", where=path, remedy=REMEDY) from None
+
+
+def _disagreements(
+    manifest: PreparedManifest, images: AnyArray, masks: AnyArray, cases: Sequence[Case]
+) -> Iterable[str]:
+    size, rows = manifest.image.size, sum(manifest.n_slices.values())
+    wanted = (rows, size, size, manifest.image.channels)
+    if images.shape != wanted or images.dtype != np.dtype(manifest.image.dtype):
+        yield f"images.npy is {images.dtype} {images.shape}, expected {manifest.image.dtype} {wanted}"
+    if masks.shape != wanted[:3] or masks.dtype != np.uint8:
+        yield f"masks.npy is {masks.dtype} {masks.shape}, expected uint8 {wanted[:3]}"
+    start = 0
+    for case in cases:
+        if case.start != start:
+            yield f"cases.csv: case '{case.case}' starts at row {case.start}, expected {start}"
+            break
+        start += case.slices
+    for split, number in manifest.n_cases.items():
+        found = sum(case.split == split for case in cases)
+        if found != number:
+            yield f"cases.csv lists {found} cases of '{split}', expected {number}"
+    for split, number in manifest.n_slices.items():
+        found = sum(case.slices for case in cases if case.split == split)
+        if found != number:
+            yield f"cases.csv lists {found} slices of '{split}', expected {number}"
+
+
+def _verify(folder: Path, manifest: PreparedManifest) -> None:
+    changed = [name for name in FILES if sha256_file(folder / name) != manifest.checksums.get(name)]
+    if changed:
+        raise ListedError("files changed since they were prepared:", changed, where=folder, remedy=REMEDY)
