@@ -1,0 +1,43 @@
+"""Synthetic datasets in exactly the layout of the real ones, the same bytes for the same seed."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from sdseg.artifacts import write_json
+from sdseg.data.phantoms import btcv, cvc, kseg, refuge2, sts
+from sdseg.data.phantoms.files import Case
+from sdseg.data.sources import source_named
+
+__all__ = ["write_phantoms"]
+
+_WRITERS: Mapping[str, Callable[[Path, int, float], list[Case]]] = MappingProxyType(
+    {"cvc": cvc.write, "kseg": kseg.write, "refuge2": refuge2.write, "btcv": btcv.write, "sts": sts.write}
+)
+
+
+def write_phantoms(source: str, folder: Path, seed: int, scale: float) -> dict[str, int]:
+    """Write the phantom of `source` into an existing empty folder; the number of cases in each split.
+
+    Beside the pictures it leaves `split.csv` (id, group, split) and `phantom.json` (what was asked for). `scale`
+    multiplies the number of cases, but each split keeps at least one group. Other cases than those asked for before
+    are drawn alike: each has a random generator of its own. Raises UserError for an unknown source.
+    """
+    name = source_named(source).name
+    cases = _WRITERS[name](folder, seed, scale)
+    with (folder / "split.csv").open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(("id", "group", "split"))
+        table.writerows((case.id, case.group, case.split) for case in cases)
+    found = Counter(case.split for case in cases)
+    counts = {split: found[split] for split in ("train", "val", "test")}
+    groups = len({case.group for case in cases})
+    write_json(
+        folder / "phantom.json",
+        {"source": name, "seed": seed, "scale": scale, "cases": counts, "groups": groups},
+    )
+    return counts
