@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ __all__ = [
     "Structure",
     "atomic_file",
     "atomic_folder",
+    "parse_json",
     "provenance",
     "read_json",
     "sha256_file",
@@ -156,16 +158,22 @@ def read_json(path: Path, model: type[Manifest]) -> Manifest:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the {kind} file: {error}", where=path, remedy="check the file") from None
+    return parse_json(text, model, where=path)
+
+
+def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
+    """Validate a manifest's text, read from `where`. Raises UserError when it is truncated or of another format."""
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"not valid JSON ({error}): the file is truncated or not ours", where=path, remedy="make it again"
+            f"not valid JSON ({error}): the file is truncated or not ours", where=where, remedy="make it again"
         ) from None
-    if isinstance(data, dict) and int(data.get("format", FORMAT) or 0) > FORMAT:
+    written = data.get("format") if isinstance(data, dict) else None
+    if isinstance(written, int) and written > FORMAT:
         raise UserError(
-            f"format {data['format']} is newer than this sdseg {__version__} understands ({FORMAT})",
-            where=path,
+            f"format {written} is newer than this sdseg {__version__} understands ({FORMAT})",
+            where=where,
             remedy="update sdseg",
         )
     try:
@@ -174,7 +182,9 @@ def read_json(path: Path, model: type[Manifest]) -> Manifest:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"not a {kind}: '{key}' {first['msg'].lower()}", where=path, remedy="make it again with this version"
+            f"not a {model.__name__}: '{key}' {first['msg'].lower()}",
+            where=where,
+            remedy="make it again with this version",
         ) from None
 
 
@@ -202,8 +212,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that takes the place of `path` when the block ends without an error."""
+def atomic_folder(path: Path, owned: tuple[str, ...] | None = None) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of `path` when the block ends without an error.
+
+    `owned` names (with wildcards) what a folder already there may hold: anything else is the user's, and a UserError.
+    """
+    if owned is not None:
+        _check_owned(path, owned)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -269,6 +284,24 @@ def _commit() -> str:
 def _git(root: Path, *words: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
+
+
+def _check_owned(path: Path, owned: tuple[str, ...]) -> None:
+    """A folder that holds other files than ours is never replaced: it may be the user's home."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError("the output is a file; a folder is expected", where=path, remedy="name another output folder")
+    known = (*owned, ".snakemake_timestamp")
+    foreign = sorted(
+        entry.name for entry in path.iterdir() if not any(fnmatch(entry.name, pattern) for pattern in known)
+    )
+    if foreign:
+        raise UserError(
+            f"the output folder holds '{foreign[0]}', which this command did not write; the folder would be replaced",
+            where=path,
+            remedy="name a new folder, or one that this command wrote",
+        )
 
 
 def _not_writable(path: Path, error: OSError) -> UserError:

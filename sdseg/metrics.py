@@ -10,12 +10,13 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Counts", "Summary", "counts", "dice", "iou", "summarise"]
+__all__ = ["Counts", "Summary", "Tally", "counts", "dice", "iou", "summarise"]
 
 Values = npt.NDArray[np.float64]
 
@@ -41,6 +42,29 @@ class Summary:
     minimum: float
     median: float
     maximum: float
+
+
+class Tally:
+    """Pixel counts by case, filled with slices in any order; a volume's slices are counted together."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counts] = {}
+        self.slices: dict[str, int] = {}
+
+    def add(self, cases: Sequence[str], predicted: npt.NDArray[np.bool_], labelled: npt.NDArray[np.bool_]) -> None:
+        """Add masks [N,K,H,W]; `cases` names the case of each of the N slices."""
+        for index, case in enumerate(cases):
+            found = counts(predicted[index : index + 1], labelled[index : index + 1])
+            self.counts[case] = self.counts[case] + found if case in self.counts else found
+            self.slices[case] = self.slices.get(case, 0) + 1
+
+    def dice(self) -> Values:
+        """Dice per case and structure, [n_cases,K], in the order in which the cases came."""
+        return np.stack([dice(pixels) for pixels in self.counts.values()])
+
+    def iou(self) -> Values:
+        """IoU per case and structure, [n_cases,K]."""
+        return np.stack([iou(pixels) for pixels in self.counts.values()])
 
 
 def counts(predicted: npt.NDArray[np.bool_], labelled: npt.NDArray[np.bool_]) -> Counts:

@@ -1,0 +1,142 @@
+"""A module as one ONNX graph that describes itself: names, axes, operator set, metadata."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdseg.artifacts import GraphManifest, GraphPort, ImageContract
+from sdseg.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["METADATA_KEY", "export_graph", "graph_inputs", "graph_outputs"]
+
+METADATA_KEY = "sdseg"  # the metadata value of the ONNX file that holds its GraphManifest
+# A protobuf message ends at 2 GiB; larger weights lie in `<name>.data` beside the graph.
+INLINE_BYTES = 1_900_000_000
+
+
+def graph_inputs(image: ImageContract, noise_shape: tuple[int, int, int] | None) -> tuple[GraphPort, ...]:
+    """The inputs of a segmenter's graph: `image` [batch,size,size,channels] and, for sampling recipes, `noise`."""
+    rgb = image.modality == "rgb"
+    port = GraphPort(
+        name="image",
+        dtype="uint8" if rgb else "float32",
+        axes=("batch", image.size, image.size, image.channels),
+        range=(0.0, 255.0) if rgb else image.window,
+    )
+    if noise_shape is None:
+        return (port,)
+    return port, GraphPort(name="noise", dtype="float32", axes=("batch", *noise_shape), range=None)
+
+
+def graph_outputs(image: ImageContract, structures: int) -> tuple[GraphPort, ...]:
+    """The output of a segmenter's graph: `probability` [batch,K,size,size] in [0,1]."""
+    axes = ("batch", structures, image.size, image.size)
+    return (GraphPort(name="probability", dtype="float32", axes=axes, range=(0.0, 1.0)),)
+
+
+def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None:
+    """Write `module` to `path` as one ONNX graph with the ports and the operator set that `manifest` names.
+
+    `module` takes raw images [N,H,W,C] (and noise [N,c,h,w]) and gives the probability [N,K,H,W]; it must be in
+    evaluation mode, on the CPU. The batch axis is dynamic. Weights above 2 GB go to `<path>.data`, a name that is
+    written into the graph: `path` must be final within its folder. Raises UserError when the module cannot be traced.
+    """
+    import onnx
+    import torch
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    if module.training:
+        raise UserError("a module in training mode is not exported", remedy="call eval() first")
+    example = _example(manifest.inputs)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                verbose=False,
+                input_names=[port.name for port in manifest.inputs],
+                output_names=[port.name for port in manifest.outputs],
+                # A name, not a Dim: with a Dim torch traces twice where a library branches on the batch, as diffusers
+                # does at 64 samples.
+                dynamic_shapes=tuple({0: "batch"} for _ in manifest.inputs),
+                opset_version=manifest.opset,
+            )
+            if program is None:
+                raise RuntimeError("the exporter returned nothing")
+            # Node metadata is longer than the graph and holds stack traces with the paths of this machine.
+            ClearMetadataAndDocStringPass()(program.model)
+            program.model.metadata_props.clear()
+            program.model.metadata_props[METADATA_KEY] = manifest.model_dump_json()
+            weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+            program.save(str(path), external_data=weights > INLINE_BYTES)
+        onnx.checker.check_model(str(path), full_check=weights <= INLINE_BYTES)
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        raise UserError(
+            f"the network cannot be written as an ONNX graph of operator set {manifest.opset}: {_root(error)}",
+            where=path.name,
+            remedy="choose another operator set (18 to 25; 21 is the one that is tested)",
+        ) from error
+    _check_ports(onnx.load(str(path), load_external_data=False), manifest, path)
+
+
+def _example(ports: tuple[GraphPort, ...]) -> tuple[Tensor, ...]:
+    """Zeros for every input. Batch 2: with one sample the exporter takes the axis for a constant."""
+    import torch
+
+    sizes = [[axis if isinstance(axis, int) else 2 for axis in port.axes] for port in ports]
+    return tuple(torch.zeros(size, dtype=getattr(torch, port.dtype)) for size, port in zip(sizes, ports, strict=True))
+
+
+def _check_ports(model: object, manifest: GraphManifest, path: Path) -> None:
+    """What was written has the declared names and axes; an exporter may fold an unused input or fix an axis."""
+    import onnx
+
+    if not isinstance(model, onnx.ModelProto):
+        raise TypeError(f"expected a ModelProto, got {type(model).__name__}")
+    pairs = ((model.graph.input, manifest.inputs), (model.graph.output, manifest.outputs))
+    for written, declared in pairs:
+        found = {
+            value.name: tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+            for value in written
+        }
+        wanted = {port.name: port.axes for port in declared}
+        if found != wanted:
+            raise UserError(
+                f"the ONNX graph came out with the ports {found} instead of {wanted}",
+                where=path.name,
+                remedy="the network does not give what its manifest says: make the model again with this version",
+            )
+
+
+def _root(error: BaseException) -> str:
+    """First line of the innermost cause: the exporter wraps errors in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the exporter's remarks on packages we do not use and on its own deprecations."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            for category in (FutureWarning, DeprecationWarning, UserWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,159 @@
+"""The gate between a model and what was exported from it: same probability, same masks, same Dice, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from sdseg.config import Export
+from sdseg.metrics import Tally
+from sdseg.runtime.backends import Backend
+from sdseg.tensors import FloatArray, MaskArray, RawImages
+
+__all__ = ["LabelledImages", "Parity", "compare"]
+
+
+class LabelledImages(Protocol):
+    """A batch of real images with their labels."""
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The case of each of the N images."""
+        ...
+
+    @property
+    def images(self) -> RawImages:
+        """Raw images [N,H,W,C]."""
+        ...
+
+    @property
+    def labelled(self) -> MaskArray:
+        """Masks [N,K,H,W]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported model lies from its reference, on the same images."""
+
+    backend: str
+    reference: str
+    precision: str
+    n_cases: int
+    n_slices: int
+    max_abs_difference: float  # of the probability
+    mean_abs_difference: float
+    dice_reference: float  # mean over cases, against the labels
+    dice_exported: float
+    dice_difference: float  # absolute difference of the two above
+    mask_dice: float  # mean over cases, between the two models' masks
+    tolerances: dict[str, float]
+    problems: tuple[str, ...]  # why the gate is closed; empty when it passed
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+    def record(self) -> dict[str, Any]:
+        """The content of parity.json."""
+        return {**{key: value for key, value in vars(self).items() if key != "problems"}, "passed": self.passed}
+
+
+def compare(
+    reference: Backend,
+    exported: Backend,
+    batches: Iterable[LabelledImages],
+    threshold: float,
+    settings: Export,
+    precision: str = "fp32",
+) -> Parity:
+    """Run both models on every batch and judge the differences by the tolerances of `settings`.
+
+    Besides the tolerances, output that is NaN, constant or empty where the reference is not fails by name, however
+    small its share in the averages.
+    """
+    sums = _Sums(threshold, settings.max_abs_difference)
+    for batch in batches:
+        sums.add(batch, reference.probability(batch.images), exported.probability(batch.images))
+    dice_reference, dice_exported = float(sums.reference.dice().mean()), float(sums.exported.dice().mean())
+    largest, difference = sums.largest, abs(dice_exported - dice_reference)
+    problems = sums.problems()
+    if not largest <= settings.max_abs_difference:
+        problems.append(
+            f"the probability differs by up to {largest:.3g}, {largest / settings.max_abs_difference:.1f} times "
+            f"the tolerance of {settings.max_abs_difference:g}"
+        )
+    if not difference <= settings.max_dice_difference:
+        problems.append(
+            f"the mean Dice is {dice_exported:.4f} instead of {dice_reference:.4f}: a difference of {difference:.4f}, "
+            f"the tolerance is {settings.max_dice_difference:g}"
+        )
+    return Parity(
+        backend=exported.name,
+        reference=reference.name,
+        precision=precision,
+        n_cases=len(sums.reference.counts),
+        n_slices=sum(sums.reference.slices.values()),
+        max_abs_difference=largest,
+        mean_abs_difference=sums.total / max(sums.values, 1),
+        dice_reference=dice_reference,
+        dice_exported=dice_exported,
+        dice_difference=difference,
+        mask_dice=float(sums.masks.dice().mean()),
+        tolerances={
+            "max_abs_difference": settings.max_abs_difference,
+            "max_dice_difference": settings.max_dice_difference,
+        },
+        problems=tuple(problems),
+    )
+
+
+@dataclass
+class _Sums:
+    """Running figures over batches, and the slices that are wrong in kind."""
+
+    threshold: float
+    tolerance: float
+    reference: Tally = field(default_factory=Tally)  # against the labels
+    exported: Tally = field(default_factory=Tally)
+    masks: Tally = field(default_factory=Tally)  # one model against the other
+    largest: float = 0.0
+    total: float = 0.0
+    values: int = 0
+    broken: list[str] = field(default_factory=list)  # cases with NaN or infinite probability, one entry per slice
+    constant: list[str] = field(default_factory=list)
+    black: list[str] = field(default_factory=list)
+
+    def add(self, batch: LabelledImages, reference: FloatArray, exported: FloatArray) -> None:
+        for case, theirs, ours in zip(batch.cases, reference, exported, strict=True):  # [K,H,W] each
+            if not np.isfinite(ours).all():
+                self.broken.append(case)
+            elif np.ptp(ours) == 0.0 and np.ptp(theirs) > self.tolerance:
+                self.constant.append(case)
+            # A pixel may sit on the threshold: only what is clearly a mask in the reference has to be one here.
+            surely = (theirs > self.threshold + self.tolerance).any(axis=(1, 2))  # [K]
+            if (surely & ~(ours > self.threshold).any(axis=(1, 2))).any():
+                self.black.append(case)
+        difference = np.abs(exported.astype(np.float64) - reference)
+        finite = difference[np.isfinite(difference)]
+        self.largest = max(self.largest, float(finite.max(initial=0.0)))
+        self.total += float(finite.sum())
+        self.values += finite.size
+        ours_mask, their_mask = exported > self.threshold, reference > self.threshold  # [N,K,H,W]
+        self.reference.add(batch.cases, their_mask, batch.labelled)
+        self.exported.add(batch.cases, ours_mask, batch.labelled)
+        self.masks.add(batch.cases, ours_mask, their_mask)
+
+    def problems(self) -> list[str]:
+        slices = sum(self.reference.slices.values())
+        kinds = (
+            (self.broken, "NaN or infinite probability"),
+            (self.constant, "constant probability where the model's is not"),
+            (self.black, "black mask: nothing found where the model finds a structure"),
+        )
+        return [
+            f"{text}, in {len(found)} of {slices} slices (first: case {found[0]})" for found, text in kinds if found
+        ]

@@ -1,0 +1,159 @@
+"""Any trained model, a folder or one ONNX file, as a backend with what is needed to feed it and to read its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from sdseg.artifacts import ImageContract, Structure, sha256_file, sha256_text
+from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.errors import ListedError, UserError
+from sdseg.runtime.backends import Backend, OnnxBackend, TorchBackend
+from sdseg.tensors import MaskArray, RawImages
+
+__all__ = ["Served", "SliceBatch", "check_store", "open_model", "slice_batches"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that is ready to compute, and what it says about itself."""
+
+    backend: Backend
+    image: ImageContract
+    structures: tuple[Structure, ...]
+    threshold: float  # probability above which a pixel belongs to the structure
+    dataset: str
+    origin: str  # "real", "sample" or "phantom": what it was trained on
+    recipe: str
+    protocol: str | None  # None where the file does not tell
+    training: dict[str, Any]  # the training record of a model folder; empty for ONNX
+    checksum: str  # names this very model
+    path: Path
+
+
+def open_model(path: Path, device: str = "cpu", seed: int = 0) -> Served:
+    """Open a model folder (PyTorch) or an .onnx file made by `sdseg export` (ONNX Runtime) on 'cpu' or 'cuda'.
+
+    `seed` is that of the noise, for recipes that sample. Raises UserError for anything else, and for a device that
+    this machine does not have.
+    """
+    if path.is_dir():
+        return _open_folder(path, device, seed)
+    if not path.exists():
+        raise UserError(
+            "there is no such model", where=path, remedy="name a folder made by 'sdseg train' or a file model.onnx"
+        )
+    if path.suffix.lower() == ".onnx":
+        return _open_graph(path, device, seed)
+    raise UserError(
+        f"'{path.name}' is neither a model folder nor an .onnx file",
+        where=path,
+        remedy="name a folder made by 'sdseg train' (…/model) or a file made by 'sdseg export' (…/export/model.onnx)",
+    )
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """Slices of a store, ready for a backend. A batch may span cases, and a case may span batches."""
+
+    cases: tuple[str, ...]  # the case of each of the N slices
+    rows: tuple[int, ...]  # their rows in the store
+    images: RawImages  # [N,H,W,C]
+    labelled: MaskArray  # [N,K,H,W]
+
+
+def slice_batches(store: SliceStore, cases: Sequence[Case], sizes: Sequence[int]) -> Iterator[SliceBatch]:
+    """The slices of `cases` in batches whose sizes go round through `sizes`; the last one is what remains."""
+    slices = [(case.case, row) for case in cases for row in range(case.rows.start, case.rows.stop)]
+    start = 0
+    for size in cycle(sizes):
+        if start >= len(slices):
+            return
+        names, rows = zip(*slices[start : start + size], strict=True)
+        chosen = list(rows)
+        labelled = structure_masks(store.masks[chosen], store.manifest.structures)
+        yield SliceBatch(names, rows, store.images[chosen], labelled)
+        start += size
+
+
+def check_store(
+    store: SliceStore, model: Path, image: ImageContract, structures: tuple[Structure, ...], split: str
+) -> tuple[Case, ...]:
+    """The cases of a split. Raises ListedError unless the store holds the images and labels the model was made for."""
+    held = store.manifest
+    problems = [
+        f"{field}: the data have {_shown(getattr(held.image, field))}, the model wants {_shown(getattr(image, field))}"
+        for field in ImageContract.model_fields
+        if getattr(held.image, field) != getattr(image, field)
+    ]
+    if held.structures != structures:
+        problems.append(f"structures: the data have {_named(held.structures)}, the model finds {_named(structures)}")
+    if problems:
+        raise ListedError(
+            f"the model {model} does not fit the prepared data:",
+            problems,
+            where=store.folder,
+            remedy="name the prepared folder the model was trained on, or prepare the data with the same settings",
+        )
+    cases = store.cases_of(split)
+    if not cases:
+        raise UserError(
+            f"the prepared data have no case in the split '{split}'",
+            where=store.folder,
+            remedy=f"choose another --split, or a split file with '{split}' cases and prepare again",
+        )
+    return cases
+
+
+def _open_folder(path: Path, device: str, seed: int) -> Served:
+    from sdseg.model.checkpoint import load_model
+
+    segmenter, manifest = load_model(path)
+    return Served(
+        backend=TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed),
+        image=manifest.image,
+        structures=manifest.structures,
+        threshold=manifest.threshold,
+        dataset=manifest.dataset,
+        origin=manifest.origin,
+        recipe=manifest.recipe_name,
+        protocol=manifest.protocol,
+        training=manifest.training,
+        checksum=sha256_text("\n".join(f"{name} {value}" for name, value in sorted(manifest.files.items()))),
+        path=path,
+    )
+
+
+def _open_graph(path: Path, device: str, seed: int) -> Served:
+    backend = OnnxBackend(path, provider=device, seed=seed)
+    manifest = backend.manifest
+    return Served(
+        backend=backend,
+        image=manifest.image,
+        structures=manifest.structures,
+        threshold=manifest.threshold,
+        dataset=manifest.dataset,
+        origin=manifest.origin,
+        recipe=manifest.recipe,
+        protocol=None,
+        training={},
+        checksum=_graph_checksum(path),
+        path=path,
+    )
+
+
+def _graph_checksum(path: Path) -> str:
+    weights = path.with_name(f"{path.name}.data")
+    own = sha256_file(path)
+    return sha256_text(own + sha256_file(weights)) if weights.is_file() else own
+
+
+def _named(structures: tuple[Structure, ...]) -> str:
+    return ", ".join(f"{one.name} ({'+'.join(str(value) for value in one.values)})" for one in structures)
+
+
+def _shown(value: object) -> str:
+    return " to ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
