@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -117,8 +119,8 @@ def _fill(
 ) -> list[Case]:
     """Read every case into its rows of the two arrays; no thread writes where another does."""
     shape = (sum(task.slices for task in tasks), image.size, image.size)
-    images = open_memmap(folder / "images.npy", mode="w+", dtype=np.dtype(image.dtype), shape=(*shape, image.channels))
-    masks = open_memmap(folder / "masks.npy", mode="w+", dtype=np.dtype(np.uint8), shape=shape)
+    images = _reserve(folder / "images.npy", image.dtype, (*shape, image.channels))
+    masks = _reserve(folder / "masks.npy", "uint8", shape)
 
     def fill(task: _Task) -> Case:
         reading = read_case(source, task.files, image.size)
@@ -130,6 +132,22 @@ def _fill(
     images.flush()
     masks.flush()
     return done
+
+
+def _reserve(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
+    """An array on disk whose space is taken now: a disk that fills up under a memory map would kill the process."""
+    array: np.memmap[Any, np.dtype[Any]] = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                raise UserError(
+                    f"cannot reserve {array.nbytes / 1e6:.0f} MB: {error.strerror}",
+                    where=path.parent.parent,
+                    remedy="make room, choose another results folder, or a smaller 'size'",
+                ) from None
+    return array
 
 
 def _case(task: _Task, reading: Reading, raw: Path) -> Case:
