@@ -58,7 +58,11 @@ def _train(codec: MaskCodec, training: CodecTraining, device: torch.device) -> N
     codec.train()
     with tqdm(range(training.steps), desc="codec", unit="step", mininterval=1.0) as bar:
         for step in bar:
-            masks = _draw(np.random.default_rng([0, training.seed, step]), training.batch, training.size, device)
+            rng = np.random.default_rng([0, training.seed, step])
+            masks = _draw(rng, training.batch, training.size, device)
+            if training.crop is not None and step < 0.8 * training.steps:
+                top, left = rng.integers(0, training.size - training.crop + 1, 2)
+                masks = masks[..., top : top + training.crop, left : left + training.crop]
             images = masks * 2.0 - 1.0
             posterior = codec.autoencoder.encode(images.expand(-1, 3, -1, -1)).latent_dist
             decoded = codec.autoencoder.decode(posterior.sample()).sample

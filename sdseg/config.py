@@ -80,6 +80,7 @@ class CodecTraining(Strict):
     steps: int = Field(600, ge=1)
     batch: int = Field(16, ge=1)
     size: int = Field(64, ge=16)
+    crop: int | None = Field(None, ge=16)  # learn on windows of this size first, on whole masks for the last fifth
     learning_rate: float = Field(1e-3, gt=0)
     kl_weight: float = Field(1e-5, ge=0)
     seed: int = 0

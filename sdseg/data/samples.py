@@ -1,0 +1,134 @@
+"""Training samples from a slice store: which rows, which orientation, which noise, all from (seed, position) alone.
+
+Nothing here keeps a state: the sample at position p of a run is the same whether the run was interrupted, how many
+processes share it, and which device it computes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from sdseg.data.store import SliceStore, structure_masks
+from sdseg.tensors import AnyArray
+
+__all__ = ["ORIENTATIONS", "Positions", "TrainingSamples", "orient"]
+
+# Orientations that an augmentation draws from, as numbers for `orient`: bit 0 mirrors columns, bit 1 rows, bit 2 swaps both.
+ORIENTATIONS = {"none": (0,), "flips": (0, 1, 2, 3), "dihedral": (0, 1, 2, 3, 4, 5, 6, 7)}
+
+
+def orient(array: AnyArray, orientation: int, axes: tuple[int, int]) -> AnyArray:
+    """`array` mirrored and transposed along its (row, column) axes. A view; square arrays keep their shape."""
+    rows, columns = axes
+    if orientation & 4:
+        array = np.swapaxes(array, rows, columns)
+    if orientation & 2:
+        array = np.flip(array, rows)
+    if orientation & 1:
+        array = np.flip(array, columns)
+    return array
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random choices of one sample."""
+
+    row: int
+    orientation: int
+    structure: int
+    uniform: float
+    noise: npt.NDArray[np.float32]
+    posterior: npt.NDArray[np.float32]
+
+
+class TrainingSamples(Dataset[dict[str, Tensor]]):
+    """Sample at a position of the run. With `latents` (scaled, [n,K,V,M,c,h,w]; n rows of the split, V orientations,
+    M = 1 for the mode or 2 for mean and deviation) each sample carries the latent of its mask.
+    """
+
+    def __init__(
+        self,
+        store: SliceStore,
+        rows: npt.NDArray[np.int64],
+        *,
+        seed: int,
+        augmentation: str,
+        latent_shape: tuple[int, int, int] | None,
+        latents: npt.NDArray[np.float32] | None,
+    ) -> None:
+        self.store, self.rows, self.seed = store, rows, seed
+        self.orientations = ORIENTATIONS[augmentation]
+        self.latent_shape, self.latents = latent_shape, latents
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def draw(self, position: int) -> Draw:
+        """The choices at a position: every row once per epoch, in an order of that epoch's own."""
+        epoch, place = divmod(position, len(self.rows))
+        rng = np.random.default_rng([self.seed, 1, position])
+        shape = self.latent_shape or (0, 0, 0)
+        return Draw(
+            row=int(_order(self.seed, epoch, len(self.rows))[place]),
+            orientation=int(rng.integers(len(self.orientations))),
+            structure=int(rng.integers(len(self.store.manifest.structures))),
+            uniform=float(rng.random(dtype=np.float32)),
+            noise=rng.standard_normal(shape, dtype=np.float32),
+            posterior=rng.standard_normal(shape, dtype=np.float32),
+        )
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        drawn = self.draw(position)
+        row = self.rows[drawn.row]
+        orientation = self.orientations[drawn.orientation]
+        masks = structure_masks(self.store.masks[row : row + 1], self.store.manifest.structures)[0]  # [K,H,W]
+        sample = {
+            "image": _tensor(orient(self.store.images[row], orientation, (0, 1))),  # [H,W,C]
+            "mask": _tensor(orient(masks, orientation, (1, 2)).astype(np.uint8)),
+            "structure": torch.tensor(drawn.structure),
+        }
+        if self.latents is not None:
+            moments = self.latents[drawn.row, drawn.structure, drawn.orientation]  # [M,c,h,w]
+            latent = moments[0] if len(moments) == 1 else moments[0] + moments[1] * drawn.posterior
+            sample |= {
+                "latent": _tensor(latent),
+                "noise": torch.from_numpy(drawn.noise),
+                "uniform": torch.tensor(drawn.uniform, dtype=torch.float32),
+            }
+        return sample
+
+
+class Positions(Sampler[list[int]]):
+    """Batches of positions for the steps `start` … `stop`−1: this process's share, in `parts` equal pieces per step."""
+
+    def __init__(self, *, start: int, stop: int, batch: int, parts: int = 1, rank: int = 0, processes: int = 1) -> None:
+        self.start, self.stop, self.batch = start, stop, batch
+        self.parts, self.rank, self.processes = parts, rank, processes
+
+    def __len__(self) -> int:
+        return (self.stop - self.start) * self.parts
+
+    def __iter__(self) -> Iterator[list[int]]:
+        piece = self.batch // (self.parts * self.processes)
+        for step in range(self.start, self.stop):
+            for part in range(self.parts):
+                first = step * self.batch + (part * self.processes + self.rank) * piece
+                yield list(range(first, first + piece))
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng([seed, 0, epoch]).permutation(count)
+
+
+def _tensor(array: AnyArray) -> Tensor:
+    """A tensor with memory of its own (memory maps are read-only, flips have negative strides)."""
+    return torch.from_numpy(np.array(array, order="C"))

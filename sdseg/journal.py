@@ -1,0 +1,60 @@
+"""The record of a training run: one JSON line per event, and the same figures for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sdseg.artifacts import write_text
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """Appends events to `path`. On resuming at `step`, what a killed run wrote beyond that step is dropped."""
+
+    def __init__(self, path: Path, tensorboard: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = path
+        kept = [line for line in _whole_lines(path) if json.loads(line).get("step", 0) <= step] if step else []
+        write_text(path, "".join(line + "\n" for line in kept))
+        self._stream = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(tensorboard), purge_step=step + 1 if step else None)
+
+    def write(self, event: str, step: int, **values: Any) -> None:
+        """Append `{"event": …, "step": …, …}`; numbers, also nested ones, become TensorBoard scalars too."""
+        self._stream.write(json.dumps({"event": event, "step": step, **values}, allow_nan=False) + "\n")
+        self._stream.flush()
+        for name, value in values.items():
+            for part, number in value.items() if isinstance(value, dict) else (("", value),):
+                if isinstance(number, int | float) and not isinstance(number, bool):
+                    self._board.add_scalar(f"{event}/{name}{'/' + part if part else ''}", number, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._stream.close()
+        self._board.close()
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """The lines that were written completely: a killed process may leave half of the last one."""
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            json.loads(line)
+        except json.JSONDecodeError:
+            break
+        lines.append(line)
+    return lines

@@ -1,0 +1,110 @@
+"""Joint of training: a slice store and a codec become samples with cached mask latents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from sdseg.config import LatentNetwork, Recipe, Training
+from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
+from sdseg.data.store import SliceStore, structure_masks
+from sdseg.errors import UserError
+from sdseg.model.checkpoint import CodecManifest, load_codec_folder
+from sdseg.model.codecs import MaskCodec
+from sdseg.model.latents import cache_latents, reconstruct
+from sdseg.scoring import score_cases
+from sdseg.tensors import MaskArray
+
+__all__ = ["CodecInUse", "Material", "codec_ceiling", "gather", "open_codec"]
+
+log = logging.getLogger("sdseg.train")
+
+
+@dataclass(frozen=True)
+class CodecInUse:
+    """A frozen codec on the training device, and the folder's manifest."""
+
+    codec: MaskCodec
+    manifest: CodecManifest
+
+
+@dataclass(frozen=True)
+class Material:
+    """The samples of one run."""
+
+    samples: TrainingSamples
+    training: Training
+
+    def loader(self, start: int, processes: int = 1, rank: int = 0) -> DataLoader[dict[str, torch.Tensor]]:
+        """Batches from step `start` to the end, the same ones an uninterrupted run would see."""
+        positions = Positions(
+            start=start,
+            stop=self.training.steps,
+            batch=self.training.batch,
+            parts=self.training.accumulate,
+            rank=rank,
+            processes=processes,
+        )
+        workers = self.training.workers
+        return DataLoader(
+            self.samples,
+            batch_sampler=positions,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def open_codec(recipe: Recipe, folder: Path | None, device: torch.device) -> CodecInUse | None:
+    """The codec of a latent-diffusion recipe; None for a direct one. Raises UserError where one is missing."""
+    if not isinstance(recipe.network, LatentNetwork):
+        return None
+    if folder is None:
+        raise UserError("this recipe needs a mask codec", where="--codec", remedy="make one with 'sdseg codec'")
+    codec, manifest = load_codec_folder(folder)
+    return CodecInUse(codec.to(device), manifest)
+
+
+def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: Path, device: torch.device) -> Material:
+    """Samples of the training split; mask latents are computed once, into `cache`, and reused when it is there."""
+    training, rows = recipe.training, store.rows_of("train")
+    shape: tuple[int, int, int] | None = None
+    latents: npt.NDArray[np.float32] | None = None
+    if codec is not None and recipe.diffusion is not None:
+        side = store.manifest.image.size // codec.codec.settings.factor
+        shape = (codec.codec.settings.latent_channels, side, side)
+        views = len(ORIENTATIONS[training.augmentation])
+        moments = 2 if recipe.diffusion.sample_latents else 1
+        whole = (len(rows), len(store.manifest.structures), views, moments, *shape)
+        if not cache.exists():
+            log.info("encoding %d masks in %d orientations, once", len(rows), views)
+            cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), whole, device)
+        latents = np.load(cache, mmap_mode="r")
+    samples = TrainingSamples(
+        store, rows, seed=training.seed, augmentation=training.augmentation, latent_shape=shape, latents=latents
+    )
+    return Material(samples, training)
+
+
+def codec_ceiling(store: SliceStore, split: str, codec: CodecInUse, batch: int, device: torch.device) -> float:
+    """Mean Dice per case of decode(encode(mask)): what no model with this codec can exceed by much."""
+    scores = score_cases(
+        lambda images, labelled: reconstruct(codec.codec, labelled, device), store, store.cases_of(split), batch
+    )
+    return float(np.mean([score.mean_dice for score in scores]))
+
+
+def _views(store: SliceStore, rows: npt.NDArray[np.int64], augmentation: str) -> Iterator[MaskArray]:
+    """For each row all structures in all orientations, bool [K,V,H,W]."""
+    for row in tqdm(rows, desc="mask latents", unit="slice", mininterval=5.0):
+        masks = structure_masks(store.masks[row : row + 1], store.manifest.structures)[0]  # [K,H,W]
+        turned = [orient(masks, orientation, (1, 2)) for orientation in ORIENTATIONS[augmentation]]
+        yield np.stack(turned, axis=1)

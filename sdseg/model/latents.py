@@ -1,0 +1,45 @@
+"""The frozen codec is run once, not at every step: posterior moments of every mask in every orientation, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.lib.format import open_memmap
+
+from sdseg.artifacts import atomic_file
+from sdseg.model.codecs import MaskCodec
+from sdseg.tensors import MaskArray
+
+__all__ = ["cache_latents", "reconstruct"]
+
+
+@torch.inference_mode()
+def cache_latents(
+    path: Path, codec: MaskCodec, views: Iterable[MaskArray], shape: tuple[int, ...], device: torch.device
+) -> None:
+    """Write scaled latents [n,K,V,M,c,h,w] float32 of n masks, K structures, V orientations; M = 2 adds the deviation.
+
+    `views` yields for each mask in turn all its structures in all orientations: bool [K,V,H,W].
+    """
+    with atomic_file(path) as temporary:
+        stored = open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        for index, masks in enumerate(views):
+            flat = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).to(device)
+            mean, deviation = codec.moments(flat)
+            moments = torch.stack([mean, deviation][: shape[3]], dim=1)  # [K·V,M,c,h,w]
+            stored[index] = moments.reshape(shape[1:]).float().cpu().numpy()
+        stored.flush()
+        del stored
+
+
+@torch.inference_mode()
+def reconstruct(codec: MaskCodec, masks: MaskArray, device: torch.device) -> npt.NDArray[np.bool_]:
+    """decode(encode(mask)) > 0.5 of masks [N,K,H,W]: what the codec lets through at best."""
+    flat = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).to(device)
+    mean, _ = codec.moments(flat)
+    found: npt.NDArray[np.bool_] = (codec.decode(mean) > 0.5).cpu().numpy()
+    return found.reshape(masks.shape)

@@ -1,0 +1,58 @@
+"""Optimiser, learning rate and weight averaging of a run, each a function of the recipe and the step alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.swa_utils import AveragedModel
+
+from sdseg.config import Optimiser, Training
+from sdseg.model.segmenter import LatentSegmenter, Segmenter
+
+__all__ = ["average_of", "build_optimiser", "learning_rate", "update_average"]
+
+
+def build_optimiser(segmenter: Segmenter, settings: Optimiser) -> AdamW:
+    """AdamW over the trainable parameters."""
+    wanted = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
+    return AdamW(wanted, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
+
+
+def learning_rate(step: int, settings: Optimiser, steps: int) -> float:
+    """The rate of step 0 … steps−1: linear warm-up, then constant or a cosine down to zero."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
+    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def average_of(segmenter: Segmenter, settings: Training) -> AveragedModel:
+    """An exponential moving average of the weights, to be used for validation, inference and export."""
+    average = AveragedModel(segmenter, multi_avg_fn=_moving_average(settings.ema_decay))
+    return average.eval().requires_grad_(False)
+
+
+def update_average(average: AveragedModel, segmenter: Segmenter, settings: Training) -> None:
+    """Take one optimiser step into the average. `ema_scope: denoiser` keeps the other networks at their last value."""
+    average.update_parameters(segmenter)
+    if settings.ema_scope == "denoiser" and isinstance(segmenter, LatentSegmenter):
+        averaged = average.module
+        averaged.condition_encoder.load_state_dict(segmenter.condition_encoder.state_dict())
+
+
+def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
+    """LDM's rule: the decay grows from 0.1 towards its value, so that early weights do not linger."""
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+        seen = int(count)
+        weight = 1.0 - min(decay, (1.0 + seen) / (10.0 + seen))
+        torch._foreach_lerp_(list(averaged), list(current), weight)
+
+    return update

@@ -1,0 +1,316 @@
+"""Verb: slice store -> model folder. The loop is a generator that yields each step; it continues where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from sdseg.artifacts import ModelManifest, atomic_folder, provenance, sha256_text
+from sdseg.config import LatentNetwork, Recipe
+from sdseg.data.store import SliceStore
+from sdseg.errors import UserError
+from sdseg.journal import Journal
+from sdseg.material import CodecInUse, Material, codec_ceiling, gather, open_codec
+from sdseg.model.checkpoint import count_parameters, read_tensors, save_model, write_tensors
+from sdseg.model.optimisation import average_of, build_optimiser, learning_rate, update_average
+from sdseg.model.segmenter import Batch, LatentSegmenter, Segmenter, build_segmenter, start_from_codec
+from sdseg.model.state import latest_state, restore, save_state
+from sdseg.runtime.backends import TorchBackend
+from sdseg.runtime.device import torch_device
+from sdseg.scoring import score_cases, thresholded
+
+__all__ = ["Step", "train"]
+
+log = logging.getLogger("sdseg.train")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step that was made. `losses` are weighted terms, still on the device."""
+
+    number: int  # 1 for the first
+    losses: dict[str, Tensor]
+    learning_rate: float
+
+
+@dataclass
+class Progress:
+    """What must survive an interruption beside the tensors."""
+
+    best_dice: float = -1.0
+    best_step: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The objects of one training run."""
+
+    recipe: Recipe
+    store: SliceStore
+    material: Material
+    segmenter: Segmenter
+    module: nn.Module  # the segmenter's losses as accelerate prepared them
+    average: AveragedModel
+    optimiser: Any  # AdamW as accelerate prepared it
+    accelerator: Accelerator
+    state: Path  # folder of this run's states
+
+
+class LossModule(nn.Module):
+    """The segmenter with its losses as `forward`, the form accelerate wraps for precision and for several processes."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.segmenter.losses(batch)
+
+
+def train(
+    *,
+    prepared: Path,
+    recipe_name: str,
+    recipe: Recipe,
+    codec: Path | None,
+    output: Path,
+    last: Path,
+    state: Path,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> None:
+    """Train a recipe on the training split and write two model folders: the best on the validation split, and the last.
+
+    `state` keeps what is needed to continue after an interruption; it is keyed by the recipe and the data, so that an
+    edited setting starts anew. Raises UserError for a store, codec or device that does not fit.
+    """
+    # 1. Open what was prepared.
+    target = torch_device(device)
+    if recipe.training.precision == "fp16" and device == "cpu":
+        raise UserError("fp16 needs a GPU", where="training.precision", remedy="use 'no' or 'bf16' on the CPU")
+    store = SliceStore.open(prepared)
+    used = open_codec(recipe, codec, target)
+    folder = state / _key(recipe, store, used)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    # 2. Build the run, as new or as it was.
+    accelerator = Accelerator(
+        cpu=device == "cpu",
+        mixed_precision=recipe.training.precision,
+        gradient_accumulation_steps=recipe.training.accumulate,
+    )
+    set_seed(recipe.training.seed)
+    run = _build(recipe, store, used, accelerator, folder, target)
+    found = latest_state(folder)
+    progress = Progress()
+    if found is not None:
+        restore(found, run.segmenter, run.average, run.optimiser.optimizer)
+        progress = Progress(**found.progress)
+        log.info("continuing after step %d of %d", found.step, recipe.training.steps)
+    start = found.step if found else 0
+
+    # 3. Train.
+    with Journal(folder / "training.jsonl", folder / "tensorboard", start) as journal:
+        if start:
+            journal.write("resumed", start)
+        _follow(run, start, progress, journal, quiet)
+        journal.write("done", recipe.training.steps, seconds=round(progress.seconds, 1))
+
+    # 4. Write the last and the best model.
+    averaged: Segmenter = run.average.module
+    ceiling = codec_ceiling(store, _split_to_judge(store), used, recipe.inference.batch, target) if used else None
+    manifest = _manifest(run, recipe_name, used, progress, ceiling)
+    _write(last, averaged, manifest, folder / "training.jsonl")
+    best = folder / f"best-{progress.best_step:08d}.safetensors"
+    if best.exists():
+        averaged.load_state_dict(read_tensors(best))
+    _write(output, averaged, manifest, folder / "training.jsonl")
+    log.info(
+        "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
+    )
+
+
+def steps(run: Run, start: int) -> Iterator[Step]:
+    """Make the optimiser steps after `start`, one per iteration."""
+    settings, training = run.recipe.optimiser, run.recipe.training
+    accelerator = run.accelerator
+    loader = run.material.loader(start, accelerator.num_processes, accelerator.process_index)
+    batches = iter(loader)
+    for step in range(start, training.steps):
+        torch.manual_seed(training.seed * 1_000_003 + step)  # dropout, the same after an interruption
+        rate = learning_rate(step, settings, training.steps)
+        for group in run.optimiser.param_groups:
+            group["lr"] = rate
+        run.module.train()
+        terms: dict[str, Tensor] = {}
+        for _ in range(training.accumulate):
+            batch = _to_batch(next(batches), accelerator.device)
+            with accelerator.accumulate(run.module):
+                losses = run.module(batch)
+                accelerator.backward(torch.stack(list(losses.values())).sum())
+                if settings.clip_norm is not None and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(run.module.parameters(), settings.clip_norm)
+                run.optimiser.step()
+                run.optimiser.zero_grad()
+            for name, term in losses.items():
+                terms[name] = terms.get(name, 0.0) + term.detach() / training.accumulate
+        update_average(run.average, run.segmenter, training)
+        yield Step(step + 1, terms, rate)
+
+
+def _follow(run: Run, start: int, progress: Progress, journal: Journal, quiet: bool) -> None:
+    """Go through the steps; log, validate and save states on the way."""
+    training = run.recipe.training
+    began = time.perf_counter() - progress.seconds
+    shown = tqdm(
+        steps(run, start), total=training.steps, initial=start, desc="train", unit="step", disable=quiet, mininterval=1
+    )
+    for step in shown:
+        ended = step.number == training.steps
+        progress.seconds = time.perf_counter() - began
+        if step.number % training.log_every == 0 or ended or step.number == 1:
+            losses = {name: float(term) for name, term in step.losses.items()}
+            loss = sum(losses.values())
+            if not np.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} at step {step.number}",
+                    where=run.state,
+                    remedy="lower optimiser.learning_rate or set training.precision: no; then start again",
+                )
+            rate = step.learning_rate
+            journal.write(
+                "step", step.number, loss=loss, losses=losses, learning_rate=rate, seconds=round(progress.seconds, 2)
+            )
+            shown.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
+        if step.number % training.validate_every == 0 or ended:
+            _validate(run, step.number, progress, journal)
+        if step.number % training.checkpoint_every == 0 or ended:
+            save_state(
+                run.state,
+                step.number,
+                {"best_dice": progress.best_dice, "best_step": progress.best_step, "seconds": progress.seconds},
+                run.segmenter,
+                run.average,
+                run.optimiser.optimizer,
+            )
+
+
+def _validate(run: Run, step: int, progress: Progress, journal: Journal) -> None:
+    """Dice on the validation split, and on it alone; keep the weights that are best there."""
+    store, recipe = run.store, run.recipe
+    cases = store.cases_of("val")
+    if not cases:
+        progress.best_step = step  # nothing to choose by: the last is the best
+        return
+    limit = recipe.training.validate_slices
+    if limit is not None and sum(case.slices for case in cases) > limit:
+        every = -(-len(cases) * 1.0 // 1)
+        wanted = max(1, int(limit * every / sum(case.slices for case in cases)))
+        cases = tuple(cases[index] for index in np.linspace(0, len(cases) - 1, wanted).astype(int))
+    averaged: Segmenter = run.average.module
+    device = run.accelerator.device
+    backend = TorchBackend(averaged, store.manifest.image, device.type, averaged.noise_shape)
+    predict = thresholded(backend.probability, recipe.inference.threshold)
+    scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]
+    dice = float(np.mean(scores))
+    better = dice > progress.best_dice
+    journal.write("validation", step, dice=dice, best=better)
+    if better:
+        previous = run.state / f"best-{progress.best_step:08d}.safetensors"
+        progress.best_dice, progress.best_step = dice, step
+        write_tensors(run.state / f"best-{step:08d}.safetensors", averaged.state_dict())
+        previous.unlink(missing_ok=True)
+
+
+def _build(
+    recipe: Recipe, store: SliceStore, used: CodecInUse | None, accelerator: Accelerator, state: Path, device: torch.device
+) -> Run:
+    manifest = store.manifest
+    material = gather(store, recipe, used, state / "latents.npy", device)
+    segmenter = build_segmenter(
+        recipe,
+        manifest.image,
+        len(manifest.structures),
+        used.manifest.settings if used else None,
+        used.manifest.latent_scale if used else None,
+    )
+    if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
+        start_from_codec(segmenter, recipe.network, used.codec)
+    segmenter = segmenter.to(device)
+    average = average_of(segmenter, recipe.training)
+    module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
+    return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state)
+
+
+def _to_batch(sample: dict[str, Tensor], device: torch.device) -> Batch:
+    moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
+    return Batch(
+        image=moved["image"],
+        mask=moved["mask"],
+        structure=moved["structure"],
+        latent=moved.get("latent"),
+        noise=moved.get("noise"),
+        uniform=moved.get("uniform"),
+    )
+
+
+def _manifest(
+    run: Run, recipe_name: str, used: CodecInUse | None, progress: Progress, ceiling: float | None
+) -> ModelManifest:
+    store = run.store.manifest
+    return ModelManifest(
+        dataset=store.dataset,
+        origin=store.origin,
+        protocol=store.protocol,
+        recipe_name=recipe_name,
+        recipe=run.recipe.model_dump(mode="json"),
+        codec=used.manifest.settings.model_dump(mode="json") if used else None,
+        latent_scale=used.manifest.latent_scale if used else None,
+        image=store.image,
+        structures=store.structures,
+        threshold=run.recipe.inference.threshold,
+        training={
+            "steps": run.recipe.training.steps,
+            "batch": run.recipe.training.batch,
+            "best_step": progress.best_step,
+            "best_dice": progress.best_dice if progress.best_dice >= 0 else None,
+            "seconds": round(progress.seconds, 1),
+            "device": str(run.accelerator.device),
+            "data_checksum": store.data_checksum,
+            "codec_ceiling": {"dice": ceiling, "split": _split_to_judge(run.store)} if ceiling is not None else None,
+            "parameters": {name: count_parameters(part) for name, part in run.segmenter.parts().items()},
+        },
+        files={},
+        provenance=provenance(("torch", "diffusers", "accelerate", "safetensors")),
+    )
+
+
+def _write(output: Path, segmenter: Segmenter, manifest: ModelManifest, journal: Path) -> None:
+    with atomic_folder(output) as folder:
+        save_model(folder, segmenter, manifest)
+        shutil.copyfile(journal, folder / "training.jsonl")
+
+
+def _split_to_judge(store: SliceStore) -> str:
+    return "val" if store.cases_of("val") else "train"
+
+
+def _key(recipe: Recipe, store: SliceStore, used: CodecInUse | None) -> str:
+    """Names a run by all that shapes its weights."""
+    parts: list[Any] = [recipe.model_dump(mode="json"), store.manifest.data_checksum, used.manifest.files if used else None]
+    return sha256_text(json.dumps(parts, sort_keys=True))[:16]
