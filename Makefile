@@ -1,0 +1,49 @@
+# make demo   the whole pipeline on phantoms of five datasets, then a table of the scores
+# make test   every test
+# make lint   the checks of .ci/run without the tests
+#
+# Each sets up what it needs: a virtual environment in .venv with exactly the versions of requirements.lock.
+# make … PYTHON=python3.12                      another Python, 3.11 or newer
+# make … LOCK=requirements-gpu.lock             for a machine with an NVIDIA GPU
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make …   the smaller CPU build of torch on Linux
+
+PYTHON ?= python3
+VENV ?= .venv
+LOCK ?= requirements.lock
+CORES ?= 2
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed-from-$(LOCK)
+
+.PHONY: demo test lint venv generate lock clean
+
+demo: $(STAMP)
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	@$(BIN)/python -m sdseg report --table
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(CORES)
+
+lint: $(STAMP)
+	.ci/run --no-tests
+
+venv: $(STAMP)
+
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is missing or older. Name another one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then \
+	  echo "'$(VENV)' is there but is no virtual environment; move it away or name another: make VENV=folder" >&2; exit 1; fi
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "Python's venv module does not work here; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+generate: $(STAMP)
+	$(BIN)/python tools/generate.py
+
+lock: $(STAMP)
+	$(BIN)/python tools/generate.py --lock
+
+clean:
+	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis sdseg.egg-info

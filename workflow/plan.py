@@ -1,0 +1,208 @@
+"""What the rules need to know of a configuration: plain Python, checked and tested like the package."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from sdseg.config import Config, LatentNetwork, Recipe, Strict, parse
+from sdseg.errors import UserError
+
+__all__ = ["EVALUATED", "EXPORTED", "PREPARED", "TRAINED", "Plan", "modules_of", "plan_run", "shell_prefix"]
+
+PREPARED = "<results>/{dataset}/prepared/manifest.json"
+TRAINED = "<results>/{dataset}/{recipe}/model/config.json"
+EVALUATED = "<results>/{dataset}/{recipe}/evaluation/summary.json"
+EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
+
+ROOT = Path(__file__).resolve().parent.parent
+PHANTOM_FILES = ("phantom.json", "split.csv")
+TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
+# Messages change no result, and a changed default reaches a stage through its settings file alone.
+NO_CAUSE = {ROOT / "sdseg" / name for name in ("__init__.py", "errors.py", "config.py")}
+
+
+def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
+    """The plan of a run; a mistake in the configuration ends it with one message that names file, key and remedy."""
+    try:
+        plan = Plan(config, where=" and ".join(map(str, files)))
+        if main_process:  # jobs of a running workflow need not ask again
+            plan.check_folders()
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return plan
+
+
+def shell_prefix(*, own_environments: bool) -> str:
+    """What every job's command starts with.
+
+    PYTHONPATH is set in the command: Snakemake takes an exported one away from jobs in conda environments. Without
+    those a stage runs on the Python that runs Snakemake, whether its environment is activated or not.
+    """
+    prefix = f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}; "
+    if not own_environments:
+        prefix += f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
+    return prefix.replace("{", "{{").replace("}", "}}")
+
+
+class Plan:
+    """A validated configuration with every recipe resolved. Methods with `wildcards` are input functions of rules."""
+
+    def __init__(self, config: Mapping[str, Any], where: str) -> None:
+        self.settings = parse(Config, dict(config), where=where)
+        self.recipes: dict[tuple[str, str], Recipe] = {
+            (dataset, recipe): self.settings.resolve_recipe(dataset, recipe)
+            for dataset in self.settings.datasets
+            for recipe in self.settings.recipes_of(dataset)
+        }
+        for dataset in self.settings.datasets:
+            if dataset in TAKEN:
+                raise UserError(
+                    f"the results hold a folder '{dataset}' already",
+                    where=f"datasets.{dataset}",
+                    remedy="choose another name for the dataset",
+                )
+
+    def check_folders(self) -> None:
+        """Refuse to write phantoms over files of the user's, or their results over those of real data."""
+        for dataset in filter(self.is_phantom, self.settings.datasets):
+            raw = self.settings.raw_folder(dataset)
+            if self.settings.datasets[dataset].raw is not None:
+                raise UserError(
+                    "'raw' names a folder of your own, and phantoms would be written there",
+                    where=f"datasets.{dataset}.raw",
+                    remedy=f"leave it out: they go to {Path(self.settings.raw) / dataset}",
+                )
+            if raw.is_dir() and any(raw.iterdir()) and not any((raw / name).exists() for name in PHANTOM_FILES):
+                raise UserError(
+                    "phantoms would be written to a folder that holds other files",
+                    where=raw,
+                    remedy="set 'raw' of the configuration to another folder, or remove this one if it is not needed",
+                )
+            prepared = Path(self.settings.results) / dataset / "prepared"
+            origin = _origin(prepared / "manifest.json")
+            if origin not in (None, "phantom"):
+                raise UserError(
+                    f"these results come from {origin} data, and those of phantoms would overwrite them",
+                    where=prepared.parent,
+                    remedy="set 'results' of the configuration to another folder, or move this one away",
+                )
+
+    def is_phantom(self, dataset: str) -> bool:
+        return self.settings.datasets[dataset].origin == "phantom"
+
+    def every(self, pattern: str, only: str | None = None) -> list[str]:
+        """`pattern` filled in for every dataset and recipe of the run, or for one dataset."""
+        chosen = [each for each in self.settings.datasets if only in (None, each)]
+        if "{recipe}" not in pattern:
+            return [pattern.replace("{dataset}", dataset) for dataset in chosen]
+        return [
+            pattern.replace("{dataset}", dataset).replace("{recipe}", recipe)
+            for dataset, recipe in self.recipes
+            if dataset in chosen
+        ]
+
+    @property
+    def environment(self) -> str:
+        """Conda environment of every job, relative to the folder of the rules."""
+        return "../envs/gpu.yaml" if self.settings.device == "cuda" else "../envs/cpu.yaml"
+
+    @property
+    def gpus(self) -> int:
+        """GPUs one job takes."""
+        return 1 if self.settings.device == "cuda" else 0
+
+    def raw_needed(self, wildcards: Any) -> str | list[str]:
+        """What must be made before the raw files are looked for: phantoms are, real data is not."""
+        return "<raw>/{dataset}/phantom.json" if self.is_phantom(wildcards.dataset) else []
+
+    def split_file(self, wildcards: Any) -> str:
+        """The split file of a dataset: committed, the user's own, or the phantoms'."""
+        dataset = wildcards.dataset
+        if self.is_phantom(dataset) and self.settings.datasets[dataset].split_file is None:
+            return "<raw>/{dataset}/split.csv"
+        return str(self.settings.split_path(dataset))
+
+    def codec_needed(self, wildcards: Any) -> str | list[str]:
+        """The codec a recipe is built on; direct recipes have none."""
+        network = self.recipes[wildcards.dataset, wildcards.recipe].network
+        return f"<results>/codecs/{network.codec}/codec/config.json" if isinstance(network, LatentNetwork) else []
+
+    def source(self, wildcards: Any) -> str:
+        return self.settings.datasets[wildcards.dataset].source
+
+    def raw_folder(self, wildcards: Any) -> str:
+        return str(self.settings.raw_folder(wildcards.dataset))
+
+    def batch(self, wildcards: Any) -> int:
+        return self.recipes[wildcards.dataset, wildcards.recipe].inference.batch
+
+    def dataset_text(self, wildcards: Any) -> str:
+        """Settings file of a dataset, without what concerns other stages or is passed to them as a path."""
+        elsewhere = {"raw", "split_file", "recipes", "overrides"}
+        return _text(self.settings.datasets[wildcards.dataset], exclude=elsewhere)
+
+    def recipe_text(self, wildcards: Any) -> str:
+        return _text(self.recipes[wildcards.dataset, wildcards.recipe])
+
+    def codec_text(self, wildcards: Any) -> str:
+        return _text(self.settings.codecs[wildcards.codec])
+
+    @property
+    def export_options(self) -> list[str]:
+        """The section `export` as arguments of the verb."""
+        values = self.settings.export.model_dump(exclude_none=True)
+        return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def modules_of(verb: str) -> list[str]:
+    """Files that `python -m sdseg VERB` runs: after a change in one of them its results are out of date.
+
+    Relative to the working directory, so that moving the whole folder changes nothing.
+    """
+    found: set[Path] = set()
+    waiting = [f"sdseg.{verb}"]
+    while waiting:
+        path = _file_of(waiting.pop())
+        if path is None or path in found:
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sdseg":
+                waiting += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    # What is not Python (templates, style sheets) lies beside the package that fills it in.
+    found |= {other for path in found if path.name == "__init__.py" for other in _others_beside(path)}
+    return sorted(os.path.relpath(path) for path in found - NO_CAUSE)
+
+
+def _file_of(name: str) -> Path | None:
+    path = ROOT.joinpath(*name.split("."))
+    choices = (path / "__init__.py", path.with_suffix(".py"))
+    return next((choice for choice in choices if choice.is_file()), None)
+
+
+def _others_beside(path: Path) -> list[Path]:
+    if path.parent == ROOT / "sdseg":
+        return []
+    return [other for other in path.parent.rglob("*") if other.is_file() and other.suffix not in (".py", ".pyc")]
+
+
+def _text(model: Strict, exclude: set[str] | None = None) -> str:
+    return yaml.safe_dump(model.model_dump(mode="json", exclude=exclude), sort_keys=False, allow_unicode=True)
+
+
+def _origin(manifest: Path) -> str | None:
+    """Where prepared data came from, None where there is none or its manifest is of no use."""
+    try:
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["origin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

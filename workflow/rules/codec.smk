@@ -1,0 +1,25 @@
+"""The mask autoencoder: trained once here, or taken in, and shared by every dataset that names it."""
+
+
+rule codec_model:
+    input:
+        settings="<results>/codecs/{codec}/codec.yaml",
+        code=modules_of("codec"),
+    output:
+        config="<results>/codecs/{codec}/codec/config.json",
+        weights="<results>/codecs/{codec}/codec/codec.safetensors",
+    log:
+        "<logs>/codecs/{codec}/codec.log",
+    conda:
+        plan.environment
+    threads: plan.settings.threads
+    resources:
+        gpu=plan.gpus,
+        mem="16GB",
+        runtime="4h",
+    params:
+        folder=subpath(output.config, parent=True),
+        device=plan.settings.device,
+    shell:
+        "python -m sdseg codec --settings {input.settings:q} --output {params.folder:q} --device {params.device}"
+        " > {log:q} 2>&1"

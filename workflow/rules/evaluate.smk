@@ -1,0 +1,30 @@
+"""Model and slice store to scores per case and on the whole, with overlays."""
+
+
+rule scores:
+    input:
+        manifest=PREPARED,
+        config="<results>/{dataset}/{recipe}/model/config.json",
+        weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
+        code=modules_of("evaluate"),
+    output:
+        summary="<results>/{dataset}/{recipe}/evaluation/summary.json",
+        cases="<results>/{dataset}/{recipe}/evaluation/cases.csv",
+    log:
+        "<logs>/{dataset}/{recipe}/evaluate.log",
+    conda:
+        plan.environment
+    threads: plan.settings.threads
+    resources:
+        gpu=plan.gpus,
+        mem="16GB",
+        runtime="4h",
+    params:
+        prepared=subpath(input.manifest, parent=True),
+        model=subpath(input.config, parent=True),
+        folder=subpath(output.summary, parent=True),
+        batch=plan.batch,
+        device=plan.settings.device,
+    shell:
+        "python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
+        " --batch {params.batch} --device {params.device} > {log:q} 2>&1"

@@ -1,0 +1,29 @@
+"""Model to one ONNX graph; the job fails when the graph does not compute what the model does."""
+
+
+rule graph:
+    input:
+        manifest=PREPARED,
+        config="<results>/{dataset}/{recipe}/model/config.json",
+        weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
+        code=modules_of("export"),
+    output:
+        graph="<results>/{dataset}/{recipe}/export/model.onnx",
+        ports="<results>/{dataset}/{recipe}/export/io.json",
+        parity="<results>/{dataset}/{recipe}/export/parity.json",
+    log:
+        "<logs>/{dataset}/{recipe}/export.log",
+    conda:
+        plan.environment
+    threads: plan.settings.threads
+    resources:
+        mem="32GB",
+        runtime="4h",
+    params:
+        prepared=subpath(input.manifest, parent=True),
+        model=subpath(input.config, parent=True),
+        folder=subpath(output.graph, parent=True),
+        options=plan.export_options,
+    shell:
+        "python -m sdseg export --model {params.model:q} --prepared {params.prepared:q} --output {params.folder:q}"
+        " {params.options:q} > {log:q} 2>&1"

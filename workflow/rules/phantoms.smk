@@ -1,0 +1,23 @@
+"""Synthetic raw files, for datasets with `origin: phantom`."""
+
+
+rule raw_phantoms:
+    input:
+        code=modules_of("phantoms"),
+    output:
+        record="<raw>/{dataset}/phantom.json",
+        split="<raw>/{dataset}/split.csv",
+    log:
+        "<logs>/{dataset}/phantoms.log",
+    wildcard_constraints:
+        dataset="|".join(name for name in plan.settings.datasets if plan.is_phantom(name)),
+    conda:
+        plan.environment
+    params:
+        source=plan.source,
+        seed=lambda wildcards: plan.settings.phantoms.seed,
+        scale=lambda wildcards: plan.settings.phantoms.scale,
+        folder=subpath(output.record, parent=True),
+    shell:
+        "python -m sdseg phantoms --source {params.source} --seed {params.seed} --scale {params.scale}"
+        " --output {params.folder:q} > {log:q} 2>&1"

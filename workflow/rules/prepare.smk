@@ -1,0 +1,31 @@
+"""Raw files to a memory-mapped slice store; its manifest stands for all of it."""
+
+
+rule slice_store:
+    input:
+        record="<results>/{dataset}/raw.json",
+        settings="<results>/{dataset}/dataset.yaml",
+        split=plan.split_file,
+        code=modules_of("prepare"),
+    output:
+        manifest="<results>/{dataset}/prepared/manifest.json",
+        images="<results>/{dataset}/prepared/images.npy",
+        masks="<results>/{dataset}/prepared/masks.npy",
+        cases="<results>/{dataset}/prepared/cases.csv",
+        slices="<results>/{dataset}/prepared/slices.csv",
+    log:
+        "<logs>/{dataset}/prepare.log",
+    benchmark:
+        "<logs>/{dataset}/prepare.tsv"
+    conda:
+        plan.environment
+    threads: plan.settings.threads
+    resources:
+        mem="16GB",
+        runtime="4h",
+    params:
+        raw=plan.raw_folder,
+        folder=subpath(output.manifest, parent=True),
+    shell:
+        "python -m sdseg prepare --name {wildcards.dataset} --settings {input.settings:q} --raw {params.raw:q}"
+        " --split {input.split:q} --output {params.folder:q} --jobs {threads} > {log:q} 2>&1"

@@ -1,0 +1,21 @@
+"""Every result to one page that opens without network."""
+
+
+rule report:
+    input:
+        summaries=plan.every(EVALUATED),
+        parities=plan.every(EXPORTED),
+        code=modules_of("report"),
+    output:
+        page="<results>/report.html",
+    log:
+        "<logs>/report.log",
+    conda:
+        plan.environment
+    resources:
+        mem="4GB",
+        runtime="1h",
+    params:
+        results=subpath(output.page, parent=True),
+    shell:
+        "python -m sdseg report --results {params.results:q} --output {output.page:q} > {log:q} 2>&1"

@@ -1,0 +1,31 @@
+"""Slice store to model folder. `last` and `state` beside it are no outputs: Snakemake would delete what resuming needs."""
+
+
+rule model:
+    input:
+        manifest=PREPARED,
+        recipe="<results>/{dataset}/{recipe}/recipe.yaml",
+        codec=plan.codec_needed,
+        code=modules_of("train"),
+    output:
+        config="<results>/{dataset}/{recipe}/model/config.json",
+        weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
+    log:
+        "<logs>/{dataset}/{recipe}/train.log",
+    benchmark:
+        "<logs>/{dataset}/{recipe}/train.tsv"
+    conda:
+        plan.environment
+    threads: plan.settings.threads
+    resources:
+        gpu=plan.gpus,
+        mem="32GB",
+        runtime="3d",
+    params:
+        prepared=subpath(input.manifest, parent=True),
+        codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
+        folder=subpath(output.config, parent=True),
+        device=plan.settings.device,
+    shell:
+        "python -m sdseg train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
+        " {params.codec:q} --output {params.folder:q} --device {params.device} --quiet > {log:q} 2>&1"
