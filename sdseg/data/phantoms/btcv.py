@@ -19,6 +19,8 @@ _DATASET = 4  # part of every case's seed
 _IDS = [*range(1, 11), *range(21, 41)]  # as the archive numbers its labelled volumes
 _CODES = ("LPS", "LAS", "RPI", "LAI")
 _AIR, _FAT, _MUSCLE = -1000.0, -100.0, 58.0
+_PANCREAS = [(0.2, 0.02, -0.3), (0.05, 0.08, -0.1), (-0.2, 0.0, 0.05), (-0.42, -0.08, 0.15)]
+_PORTAL_VEIN = [(0.25, 0.02, 0.3), (0.08, -0.02, 0.05), (-0.2, -0.1, 0.1), (-0.42, -0.12, 0.25)]
 
 
 def write(folder: Path, seed: int, scale: float) -> list[Case]:
@@ -45,6 +47,7 @@ def _abdomen(
     """Voxels in HU and labels, [X,Y,Z] in RAS order."""
     space = make_space(rng, shape, 0.045)
     voxels, wall = _body(rng, space)
+    _lungs(rng, space, voxels)
     _bowel(rng, space, voxels)
     labels = np.zeros(shape, dtype=np.uint8)
     inner = ellipsoid(space, (0, 0, 0), (0.78, 0.6, 50.0))
@@ -100,11 +103,20 @@ def _spine(rng: np.random.Generator, space: Space, voxels: Floats) -> None:
     voxels[ellipsoid(space, (0, -0.56, 0), (0.055, 0.045, 50.0)) > 0] = 25
 
 
+def _lungs(rng: np.random.Generator, space: Space, voxels: Floats) -> None:
+    """The lungs' lowest tips, behind and above the organs."""
+    air = -850 + 40 * smooth_noise3(rng, space.shape, (30, 30, 8))
+    low = rng.uniform(0.5, 0.75)
+    for side in (-1, 1):
+        lung = ellipsoid(space, (side * 0.42, -0.1, low + 0.9), (0.36, 0.46, 0.9)) > 0
+        voxels[lung] = air[lung]
+
+
 def _bowel(rng: np.random.Generator, space: Space, voxels: Floats) -> None:
     """Distractors: loops of gut as bright as organs, some with contrast agent, some with gas."""
     inner = ellipsoid(space, (0, 0, 0), (0.8, 0.62, 50.0))
-    for _ in range(int(rng.integers(9, 14))):
-        centre = np.array([rng.uniform(-0.6, 0.6), rng.uniform(0.0, 0.48), rng.uniform(-1.0, -0.1)])
+    for _ in range(int(rng.integers(16, 24))):
+        centre = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.1, 0.5), rng.uniform(-1.1, 0.0)])
         bend = rng.uniform((-0.25, -0.12, -0.25), (0.25, 0.12, 0.25))
         radius = rng.uniform(0.07, 0.11)
         loop = tube(space, [centre - bend, centre, centre + bend * (1, -1, 1)], radius, 3.0)
@@ -130,24 +142,23 @@ def _organs(rng: np.random.Generator, space: Space) -> list[tuple[int, Floats, f
         moved = np.asarray(points) + rng.normal(0, (0.015, 0.015, 0.03), (len(points), 3))
         return tube(space, moved, radius * rng.uniform(0.92, 1.1), height)
 
-    liver = np.maximum(
-        put((0.42, 0.05, 0.42), (0.40, 0.50, 0.95), 0.2), put((0.05, 0.30, 0.55), (0.40, 0.20, 0.5), 0.15)
-    )
+    right_lobe = put((0.42, 0.05, 0.42), (0.40, 0.50, 0.95), 0.2)
+    left_lobe = put((0.05, 0.30, 0.55), (0.40, 0.20, 0.5), 0.15)
     return [
-        (6, liver, 65 + 50 * give),
+        (6, np.maximum(right_lobe, left_lobe), 65 + 50 * give),
         (7, put((-0.36, 0.24, 0.3), (0.30, 0.24, 0.75), -0.25), 45.0),
         (1, put((-0.60, -0.16, 0.4), (0.17, 0.34, 0.62), -0.25), 60 + 65 * give),
         (2, put((0.37, -0.32, -0.35), (0.16, 0.17, 0.62), 0.3), 45 + 120 * give),
         (3, put((-0.37, -0.32, -0.25), (0.16, 0.17, 0.62), -0.3), 45 + 120 * give),
         (4, put((0.36, 0.36, -0.15), (0.10, 0.13, 0.34)), 12.0),
-        (11, line([(0.2, 0.02, -0.3), (0.05, 0.08, -0.1), (-0.2, 0.0, 0.05), (-0.42, -0.08, 0.15)], 0.085, 3.0), 45 + 45 * give),
-        (10, line([(0.25, 0.02, 0.3), (0.08, -0.02, 0.05), (-0.2, -0.1, 0.1), (-0.42, -0.12, 0.25)], 0.05, 2.5), 55 + 85 * give),
+        (11, line(_PANCREAS, 0.085, 3.0), 45 + 45 * give),
+        (10, line(_PORTAL_VEIN, 0.05, 2.5), 55 + 85 * give),
         (9, line([(0.13, -0.22, -1.2), (0.13, -0.2, 0.2), (0.16, -0.14, 1.2)], 0.075, 1.0), 50 + 70 * give),
         (8, line([(-0.06, -0.23, -1.2), (-0.07, -0.23, 0.3), (-0.1, -0.26, 1.2)], 0.075, 1.0), 50 + 110 * give),
         (5, line([(-0.06, -0.1, 1.2), (-0.1, -0.08, 0.75), (-0.2, 0.0, 0.6)], 0.055, 2.0), 45.0),
         (12, put((0.27, -0.2, 0.3), (0.05, 0.065, 0.22), 0.5), 50 + 40 * give),
         (13, put((-0.24, -0.22, 0.35), (0.05, 0.065, 0.22), -0.5), 50 + 40 * give),
-    ]  # fmt: skip
+    ]
 
 
 def _filling(rng: np.random.Generator, label: int, level: float, depth: Floats, space: Space) -> Floats:

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 
 from sdseg.data.phantoms.canvas import blur
-from sdseg.data.phantoms.endoscopy import View, draw_scene, photograph
+from sdseg.data.phantoms.endoscopy import Frame, View, draw_scene, photograph
 from sdseg.data.phantoms.files import Case, share_out, write_picture
 
 __all__ = ["write"]
 
 _HEIGHT, _WIDTH = 144, 192
+_FRAME = Frame(_HEIGHT, _WIDTH, margin=1.9)
 _SEQUENCES, _FRAMES = 29, 8
 _DATASET = 1  # part of every case's seed
 
@@ -34,7 +35,7 @@ def write(folder: Path, seed: int, scale: float) -> list[Case]:
 def _write_sequence(folder: Path, seed: int, sequence: int, frames: int) -> range:
     """Draw one scene and photograph it `frames` times while camera and lamp drift; the frames' numbers."""
     rng = np.random.default_rng([seed, _DATASET, sequence])
-    scene = draw_scene(rng, _HEIGHT, _WIDTH, rng.uniform(0.2, 0.34))
+    scene = draw_scene(rng, _FRAME, rng.uniform(0.2, 0.34))
     start, drift = rng.uniform((-0.16, -0.3), (0.16, 0.3)), rng.uniform(-0.014, 0.014, 2)
     lamp, power, warmth = rng.uniform((-0.3, -0.4), (0.3, 0.4)), rng.uniform(1.3, 2.4), rng.uniform(0.92, 1.1)
     turn, spin, grow = rng.uniform(0, 360), rng.uniform(-2, 2), rng.uniform(-0.012, 0.012)
@@ -51,7 +52,7 @@ def _write_sequence(folder: Path, seed: int, sequence: int, frames: int) -> rang
             power=power * float(rng.uniform(0.92, 1.08)),
             warmth=warmth,
         )
-        picture, mask = photograph(rng, scene, view, _HEIGHT, _WIDTH)
+        picture, mask = photograph(rng, scene, view, _FRAME)
         visible = hull[:, :, 0] > 0.5
         write_picture(folder / "PNG" / "Original" / f"{name}.png", (picture * hull).astype(np.uint8))
         write_picture(folder / "PNG" / "Ground Truth" / f"{name}.png", ((mask & visible) * 255).astype(np.uint8))

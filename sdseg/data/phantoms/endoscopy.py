@@ -20,9 +20,17 @@ from sdseg.data.phantoms.canvas import (
     winding_lines,
 )
 
-__all__ = ["Scene", "View", "draw_scene", "photograph"]
+__all__ = ["Frame", "Scene", "View", "draw_scene", "photograph"]
 
-_MARGIN = 1.9  # the scene is this much larger than the picture, so that the camera can move
+
+@dataclass(frozen=True)
+class Frame:
+    """What a scene is drawn on."""
+
+    height: int  # of the pictures, in pixels
+    width: int
+    margin: float = 1.0  # the scene is this much larger than a picture, so that a camera can move over it
+    centre: tuple[float, float] = (0.0, 0.0)  # of the polyp: rows, columns from the middle, in shorter sides
 
 
 @dataclass(frozen=True)
@@ -34,14 +42,13 @@ class Scene:
     depth: Floats  # [H,W] 0 near the lamp, 1 deep in the lumen
     wetness: Floats  # [H,W] how much it glistens
     polyp: Floats  # [H,W] level of the polyp's outline, positive inside
-    centre: tuple[float, float]  # middle of the polyp: row, column in pixels of the scene
 
 
 @dataclass(frozen=True)
 class View:
     """Where the camera stands and how its lamp shines."""
 
-    shift: tuple[float, float]  # of the polyp from the picture's middle: rows, columns, in shorter sides
+    shift: tuple[float, float]  # of the scene's middle from the picture's: rows, columns, in shorter sides
     turn: float  # degrees
     zoom: float
     lamp: tuple[float, float]  # rows, columns from the middle, in shorter sides
@@ -49,11 +56,12 @@ class View:
     warmth: float  # colour of the lamp: above 1 is redder
 
 
-def draw_scene(rng: np.random.Generator, height: int, width: int, radius: float) -> Scene:
-    """A scene for pictures of height × width with a polyp of about `radius` (in shorter sides)."""
-    rows, columns = round(height * _MARGIN), round(width * _MARGIN)
-    place = grid(rows, columns)
-    place = (place[0] * np.float32(_MARGIN), place[1] * np.float32(_MARGIN))  # in shorter sides of the picture
+def draw_scene(rng: np.random.Generator, frame: Frame, radius: float) -> Scene:
+    """A scene with a polyp of about `radius`, in shorter sides of the picture."""
+    rows, columns = round(frame.height * frame.margin), round(frame.width * frame.margin)
+    place = grid(rows, columns)  # in shorter sides of the scene, below in those of the picture, from the polyp
+    place = (place[0] * frame.margin - frame.centre[0], place[1] * frame.margin - frame.centre[1])
+    place = (place[0].astype(np.float32), place[1].astype(np.float32))
     polyp, stalk = _polyp(rng, place, radius)
     lumen = _lumen(rng, place, radius)
     folds = _folds(rng, place, lumen)
@@ -62,23 +70,23 @@ def draw_scene(rng: np.random.Generator, height: int, width: int, radius: float)
     texture = fine_noise(rng, rows, columns, 0.9)
     pits = fine_noise(rng, rows, columns, 0.006 * min(rows, columns))
     height_map = height_map * (1 - 0.7 * step(polyp.level, 0.1)) + radius * stalk * polyp.dome
-    height_map = height_map + 0.0018 * texture + 0.004 * pits * step(polyp.level, 0.05)
+    height_map = height_map + 0.0007 * texture + 0.0028 * pits * step(polyp.level, 0.05)
     colour = _mucosa(rng, rows, columns, folds)
     colour = _paint_polyp(rng, colour, polyp, pits)
     wetness = np.clip(0.6 + 0.5 * smooth_noise(rng, rows, columns, 4), 0.05, 1.5)
     depth = step(0.28 - lumen, 0.07) * (1 - step(polyp.level + 0.12, 0.05))
-    middle = (rows / 2, columns / 2)
-    return Scene(colour, height_map.astype(np.float32), depth.astype(np.float32), wetness, polyp.level, middle)
+    return Scene(colour, height_map.astype(np.float32), depth.astype(np.float32), wetness, polyp.level)
 
 
 def photograph(
-    rng: np.random.Generator, scene: Scene, view: View, height: int, width: int
+    rng: np.random.Generator, scene: Scene, view: View, frame: Frame
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """The picture [height,width,3] uint8 RGB and the polyp's mask [height,width]."""
-    unit = min(height, width)
-    matrix = cv2.getRotationMatrix2D((scene.centre[1], scene.centre[0]), view.turn, view.zoom)
-    matrix[0, 2] += width / 2 + view.shift[1] * unit - scene.centre[1]
-    matrix[1, 2] += height / 2 + view.shift[0] * unit - scene.centre[0]
+    """The picture [H,W,3] uint8 RGB and the polyp's mask [H,W]."""
+    height, width = frame.height, frame.width
+    rows, columns = scene.height.shape
+    matrix = cv2.getRotationMatrix2D((columns / 2, rows / 2), view.turn, view.zoom)
+    matrix[0, 2] += (width - columns) / 2 + view.shift[1] * min(height, width)
+    matrix[1, 2] += (height - rows) / 2 + view.shift[0] * min(height, width)
 
     def seen(field: Floats, border: int = cv2.BORDER_REFLECT) -> Floats:
         moved = cv2.warpAffine(field, matrix, (width, height), borderMode=border, borderValue=(-1.0,))
@@ -99,7 +107,7 @@ def photograph(
 def _polyp(rng: np.random.Generator, place: tuple[Floats, Floats], radius: float) -> tuple[Blob, float]:
     stretch = float(np.exp(rng.uniform(-0.28, 0.28)))
     blob = draw_blob(rng, place, (0.0, 0.0), (radius * stretch, radius / stretch), 0.16)
-    return blob, float(rng.uniform(0.45, 0.85))
+    return blob, float(rng.uniform(0.3, 0.55))
 
 
 def _lumen(rng: np.random.Generator, place: tuple[Floats, Floats], radius: float) -> Floats:
@@ -128,17 +136,17 @@ def _bumps(rng: np.random.Generator, place: tuple[Floats, Floats], radius: float
         angle, away = rng.uniform(0, 2 * np.pi), radius + rng.uniform(0.18, 0.5)
         size = rng.uniform(0.06, 0.16)
         blob = draw_blob(rng, place, (away * np.sin(angle), away * np.cos(angle)), (size, size * 0.8), 0.15)
-        total += np.float32(0.3 * size) * blob.dome
+        total += np.float32(0.35 * size) * blob.dome
     return total
 
 
 def _mucosa(rng: np.random.Generator, rows: int, columns: int, folds: Floats) -> Floats:
     """Reflectance of healthy mucosa: pink to orange, mottled, with vessels and a few yellow stains."""
     red = rng.uniform(0.72, 0.92)
-    green, blue = red * rng.uniform(0.56, 0.68), red * rng.uniform(0.32, 0.46)
+    green, blue = red * rng.uniform(0.5, 0.62), red * rng.uniform(0.3, 0.42)
     mottle = 0.05 * smooth_noise(rng, rows, columns, 3) + 0.035 * smooth_noise(rng, rows, columns, 9)
     colour = np.empty((rows, columns, 3), dtype=np.float32)
-    tint = 0.05 * smooth_noise(rng, rows, columns, 2)
+    tint = 0.035 * smooth_noise(rng, rows, columns, 2)
     colour[..., 0] = red * (1 + 0.5 * mottle)
     colour[..., 1] = green * (1 + mottle + tint + 0.06 * folds)
     colour[..., 2] = blue * (1 + mottle - tint + 0.08 * folds)
@@ -154,12 +162,12 @@ def _paint_polyp(rng: np.random.Generator, colour: Floats, polyp: Blob, pits: Fl
     """Redder and rougher than the mucosa around it, with a rim; darker or brighter by chance."""
     red = colour[..., 0].mean() * rng.uniform(0.82, 1.08)
     ratio = colour[..., 1].mean() / colour[..., 0].mean()
-    green = red * (ratio - rng.uniform(0.15, 0.22))
-    blue = red * rng.uniform(0.36, 0.48)
+    green = red * (ratio - rng.uniform(0.13, 0.2))
+    blue = red * rng.uniform(0.3, 0.4)
     own = np.array([red, green, blue], dtype=np.float32) * (1 + 0.10 * pits[:, :, None])
     own = own * (1 + 0.06 * smooth_noise(rng, *pits.shape, 6)[:, :, None])
     inside = step(polyp.level, 0.02)[:, :, None]
-    rim = np.exp(-(((polyp.level + 0.05) / 0.06) ** 2))[:, :, None] * np.float32(rng.uniform(0.1, 0.3))
+    rim = np.exp(-(((polyp.level + 0.05) / 0.06) ** 2))[:, :, None] * np.float32(rng.uniform(0.05, 0.2))
     return np.asarray((colour * (1 - inside) + own * inside) * (1 - rim), dtype=np.float32)
 
 
@@ -174,9 +182,9 @@ def _light(rng: np.random.Generator, relief: Floats, view: View) -> tuple[Floats
     to_lamp = np.sqrt(dx**2 + dy**2 + 0.55**2)
     facing = np.clip((slope_x * dx + slope_y * dy + 0.55) / (length * to_lamp), 0.03, 1)
     falloff = (0.55 / to_lamp) ** 2
-    diffuse = facing**1.2 * (0.12 + falloff)
+    diffuse = (0.22 + 0.78 * facing**1.2) * (0.12 + falloff)
     half = np.sqrt(dx**2 + dy**2 + 1.6**2)
     mirror = np.clip((slope_x * dx + slope_y * dy + 1.6) / (length * half), 0, 1)
-    sparkle = np.clip(0.4 + fine_noise(rng, height, width, 1.3), 0, 2)
-    shine = np.clip(mirror**220 * sparkle * falloff * 1.6 - 0.35, 0, 1.2)
+    sparkle = np.clip(fine_noise(rng, height, width, 0.011 * unit) - 0.3, 0, 2)
+    shine = np.clip((mirror**160 * sparkle * falloff - 0.25) * 4, 0, 1.5)
     return diffuse.astype(np.float32), blur(shine.astype(np.float32), 0.6)

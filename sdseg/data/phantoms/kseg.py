@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.data.phantoms.endoscopy import View, draw_scene, photograph
+from sdseg.data.phantoms.endoscopy import Frame, View, draw_scene, photograph
 from sdseg.data.phantoms.files import Case, share_out, write_picture
 
 __all__ = ["write"]
@@ -23,17 +23,18 @@ def write(folder: Path, seed: int, scale: float) -> list[Case]:
         rng = np.random.default_rng([seed, _DATASET, number])
         name = "cju" + "".join(rng.choice(_LETTERS, 22))
         height, width = int(rng.integers(128, 181)), int(rng.integers(150, 221))
-        scene = draw_scene(rng, height, width, rng.uniform(0.2, 0.36))
-        shift, lamp = rng.uniform((-0.2, -0.3), (0.2, 0.3)), rng.uniform((-0.4, -0.5), (0.4, 0.5))
+        centre, lamp = rng.uniform((-0.2, -0.3), (0.2, 0.3)), rng.uniform((-0.4, -0.5), (0.4, 0.5))
+        frame = Frame(height, width, centre=(float(centre[0]), float(centre[1])))
+        scene = draw_scene(rng, frame, rng.uniform(0.2, 0.36))
         view = View(
-            shift=(float(shift[0]), float(shift[1])),
-            turn=rng.uniform(0, 360),
-            zoom=rng.uniform(0.9, 1.15),
+            shift=(0.0, 0.0),
+            turn=0.0,
+            zoom=1.0,
             lamp=(float(lamp[0]), float(lamp[1])),
             power=rng.uniform(1.1, 2.6),
             warmth=rng.uniform(0.9, 1.12),
         )
-        picture, mask = photograph(rng, scene, view, height, width)
+        picture, mask = photograph(rng, scene, view, frame)
         if rng.random() < 0.35:  # the processor's inset at the lower left, as in many of the real images
             rows, columns = round(height * rng.uniform(0.12, 0.26)), round(width * rng.uniform(0.14, 0.28))
             picture[-rows:, :columns] = rng.integers(2, 9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import nibabel as nib
 import numpy as np
@@ -63,7 +64,7 @@ def tube(space: Space, points: npt.ArrayLike, radius: float, height: float = 1.0
     """Signed depth below the surface of a tube along a broken line, [n,3]; `height` stretches its section along z."""
     knots = np.asarray(points, dtype=np.float32)
     nearest = np.full(space.shape, np.inf, dtype=np.float32)
-    for start, end in zip(knots[:-1], knots[1:], strict=True):
+    for start, end in pairwise(knots):
         along = end - start
         x, y, z = space.x - start[0], space.y - start[1], space.z - start[2]
         share = np.clip((x * along[0] + y * along[1] + z * along[2]) / max(float(along @ along), 1e-9), 0, 1)
