@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["each"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 log = logging.getLogger(__name__)
+SECONDS_BETWEEN_LINES = 10.0  # where no bar can be drawn, in a log file
 
 
 def each(
@@ -34,14 +36,16 @@ def each(
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
         places = {pool.submit(work, item): place for place, item in enumerate(items)}
-        with tqdm(total=len(items), desc=title, unit="case", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+        with tqdm(total=len(items), desc=title, unit="file", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+            told = time.monotonic()
             for done, future in enumerate(as_completed(places), start=1):
                 try:
                     results[places[future]] = future.result()
                 except UserError as error:
                     problems.append((places[future], error))
                 bar.update()
-                if bar.disable and (done == len(items) or done % max(1, len(items) // 5) == 0):
+                if bar.disable and time.monotonic() - told > SECONDS_BETWEEN_LINES:
+                    told = time.monotonic()
                     log.info("%s: %d of %d", title, done, len(items))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

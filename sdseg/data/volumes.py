@@ -42,6 +42,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 Pixels = npt.NDArray[np.uint8]
 INT16 = np.iinfo(np.int16)
+NIFTI2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))  # a file begins with the size of its header
 
 
 def is_image(path: Path) -> bool:
@@ -202,7 +203,8 @@ def _read(path: Path) -> tuple[AnyArray, Geometry]:
     try:
         if data[:2] == b"\x1f\x8b":
             data = _gunzip(data)
-        image = _nifti(nib.Nifti1Image.from_bytes(data), path)
+        kind = nib.Nifti2Image if data[:4] in NIFTI2 else nib.Nifti1Image
+        image = _nifti(kind.from_bytes(data), path)
         geometry = _geometry(image, path)
         proxy: Any = image.dataobj
         scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
