@@ -53,15 +53,12 @@ class TorchBackend:
     ) -> None:
         import torch
 
-        if device == "cuda" and not torch.cuda.is_available():
-            raise UserError(
-                "the device 'cuda' was asked for, but PyTorch sees no GPU",
-                where="--device",
-                remedy="use --device cpu, or install PyTorch's CUDA build and a driver ('sdseg doctor' tells more)",
-            )
+        from sdseg.runtime.device import torch_device
+
+        target = torch_device(device)
         self.name = f"torch-{device}"
-        self._forward = forward.to(device) if isinstance(forward, torch.nn.Module) else forward
-        self._image, self._device, self._noise_shape, self._seed = image, device, noise_shape, seed
+        self._forward = forward.to(target) if isinstance(forward, torch.nn.Module) else forward
+        self._image, self._device, self._noise_shape, self._seed = image, target, noise_shape, seed
 
     def probability(self, images: RawImages) -> FloatArray:
         import torch

@@ -1,0 +1,81 @@
+"""Pictures of a slice with the outlines of its masks, large enough to be looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.tensors import MaskArray
+
+__all__ = ["LABEL_COLOUR", "PREDICTION_COLOUR", "Outline", "draw_outlines", "enlarge"]
+
+Pixels = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+# Apart for every kind of colour vision, and neither found in tissue.
+LABEL_COLOUR: Colour = (0, 200, 255)
+PREDICTION_COLOUR: Colour = (255, 225, 0)
+HALO: Colour = (0, 0, 0)
+STRIP = 30  # height of the legend in pixels
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Masks [K,H,W] drawn in one colour; a wide line stays visible below a thin one that coincides with it."""
+
+    name: str
+    masks: MaskArray
+    colour: Colour
+    width: int = 1
+
+
+def enlarge(image: Pixels, smallest: int = 512) -> Pixels:
+    """RGB [H,W,3] enlarged by a whole factor until its shorter side has about `smallest` pixels; never shrunk."""
+    factor = _factor(image, smallest)
+    if factor == 1:
+        return image.copy()
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def draw_outlines(image: Pixels, outlines: tuple[Outline, ...], note: str = "", smallest: int = 512) -> Pixels:
+    """RGB [H,W,3] enlarged, with every outline in its colour and a legend below that ends with `note` (ASCII)."""
+    factor = _factor(image, smallest)
+    canvas = enlarge(image, smallest)
+    for outline in outlines:
+        for mask in outline.masks:
+            _draw(canvas, mask, factor, outline)
+    return np.concatenate([canvas, _legend(canvas.shape[1], outlines, note)])
+
+
+def _draw(canvas: Pixels, mask: npt.NDArray[np.bool_], factor: int, outline: Outline) -> None:
+    large = np.repeat(np.repeat(mask.astype(np.uint8), factor, axis=0), factor, axis=1)
+    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, contours, -1, HALO, outline.width + 2)
+    cv2.drawContours(canvas, contours, -1, outline.colour, outline.width, cv2.LINE_AA)
+
+
+def _legend(width: int, outlines: tuple[Outline, ...], note: str) -> Pixels:
+    strip = np.full((STRIP, width, 3), 24, dtype=np.uint8)
+    x = 10
+    for outline in outlines:
+        cv2.line(strip, (x, STRIP // 2), (x + 22, STRIP // 2), outline.colour, outline.width + 1)
+        x = _write(strip, outline.name, x + 30) + 22
+    if note:
+        _write(strip, note, x)
+    return strip
+
+
+def _write(strip: Pixels, text: str, x: int) -> int:
+    """Write `text` and give the column where it ends."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    cv2.putText(strip, text, (x, STRIP // 2 + 5), font, scale, (235, 235, 235), 1, cv2.LINE_AA)
+    (width, _), _ = cv2.getTextSize(text, font, scale, 1)
+    return x + int(width)
+
+
+def _factor(image: Pixels, smallest: int) -> int:
+    height, width, _ = image.shape
+    return int(max(1, -(-smallest // min(height, width))))

@@ -1,0 +1,135 @@
+"""Small real things for tests: slice stores, segmenters and model folders that take milliseconds to make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdseg.artifacts import ImageContract, ModelManifest, PreparedManifest, Structure, sha256_file, write_json
+from sdseg.config import Recipe
+from sdseg.data.store import FILES, Case, combined_checksum, write_index
+from sdseg.model.checkpoint import save_model
+from sdseg.model.segmenter import build_segmenter
+from sdseg.tensors import AnyArray
+
+RGB = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))
+CT = ImageContract(modality="ct", size=32, channels=1, window=(-175.0, 250.0))
+POLYP = (Structure(name="polyp", values=(1,)),)
+DISC_CUP = (Structure(name="disc", values=(1, 2)), Structure(name="cup", values=(2,)))
+
+
+class Brightness(nn.Module):
+    """Finds what is bright: a segmenter without weights worth learning, whose masks are known beforehand.
+
+    The first channel (or HU) above `centre` is inside; structure k needs k steps more.
+    """
+
+    def __init__(self, image: ImageContract, structures: int = 1, noise_shape: tuple[int, int, int] | None = None) -> None:
+        super().__init__()
+        low, high = image.window
+        self.noise_shape = noise_shape
+        self.scale = 8.0 / (high - low)
+        self.centres = nn.Parameter(torch.tensor([low + (high - low) * (0.5 + 0.2 * k) for k in range(structures)]))
+        self.smooth = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+        nn.init.constant_(self.smooth.weight, 1.0 / 9.0)
+        self.eval()
+
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        raw = self.smooth(image[..., 0].float().unsqueeze(1))  # [N,1,H,W]
+        found = torch.sigmoid((raw - self.centres.view(1, -1, 1, 1)) * self.scale)  # [N,K,H,W]
+        return found if noise is None else (found + 0.01 * noise.mean(dim=(1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def picture(image: ImageContract, seed: int, labels: int = 1, size: int | None = None) -> tuple[AnyArray, AnyArray]:
+    """A noisy image [H,W,C] with a bright disc (and a brighter one inside, for two labels), and its labels [H,W]."""
+    generator = np.random.default_rng(seed)
+    side = size or image.size
+    y, x = np.mgrid[:side, :side]
+    centre, radius = generator.uniform(0.35, 0.65, 2) * side, generator.uniform(0.18, 0.28) * side
+    distance = np.hypot(y - centre[0], x - centre[1])
+    label = (distance < radius).astype(np.uint8)
+    if labels > 1:
+        label[distance < 0.5 * radius] = 2
+    low, high = image.window
+    level = np.array([0.25, 0.65, 0.9])[label] if labels > 1 else np.where(label, 0.8, 0.25)
+    values = low + (high - low) * (level[..., None] + generator.normal(0, 0.03, (side, side, image.channels)))
+    limits = (0, 255) if image.modality == "rgb" else (-1024, 3071)
+    return np.clip(values, *limits).astype(image.dtype), label
+
+
+def write_store(
+    folder: Path,
+    image: ImageContract = RGB,
+    structures: tuple[Structure, ...] = POLYP,
+    cases: dict[str, tuple[int, ...]] | None = None,
+    empty: tuple[int, ...] = (),
+) -> Path:
+    """A slice store. `cases` gives the slices of each case per split; rows in `empty` have no label and no disc."""
+    cases = cases or {"train": (1, 1), "val": (1,), "test": (1, 1, 1)}
+    folder.mkdir(parents=True)
+    index, images, masks = [], [], []
+    for split, counts in cases.items():
+        for number, slices in enumerate(counts):
+            name = f"{split}/{number} é"
+            index.append(
+                Case(name, name, split, len(images), slices, f"{name}.png", f"{name}.png", 48, 40, slices, (), "", (), "0")
+            )
+            for _ in range(slices):
+                pixels, label = picture(image, len(images), labels=len(structures))
+                if len(images) in empty:
+                    pixels, label = np.full_like(pixels, image.window[0]), np.zeros_like(label)
+                images.append(pixels)
+                masks.append(label)
+    np.save(folder / "images.npy", np.stack(images))
+    np.save(folder / "masks.npy", np.stack(masks))
+    write_index(folder, index)
+    checksums = {name: sha256_file(folder / name) for name in FILES}
+    manifest = PreparedManifest(
+        dataset="tiny",
+        source="cvc" if image.modality == "rgb" else "btcv",
+        origin="phantom",
+        protocol="clean",
+        target=structures[0].name,
+        image=image,
+        structures=structures,
+        labels={1: "one", 2: "two"},
+        n_cases={split: len(counts) for split, counts in cases.items()},
+        n_slices={split: sum(counts) for split, counts in cases.items()},
+        checksums=checksums,
+        data_checksum=combined_checksum(checksums),
+        provenance={},
+    )
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
+def write_model(
+    folder: Path, image: ImageContract = RGB, structures: tuple[Structure, ...] = POLYP, seed: int = 0
+) -> Path:
+    """A model folder with an untrained plain U-Net."""
+    recipe = Recipe.model_validate(
+        {"description": "tiny", "network": {"kind": "direct", "channels": [4, 8], "residual_units": 0}}
+    )
+    torch.manual_seed(seed)
+    segmenter = build_segmenter(recipe, image, len(structures))
+    manifest = ModelManifest(
+        dataset="tiny",
+        origin="phantom",
+        protocol="clean",
+        recipe_name="unet",
+        recipe=recipe.model_dump(mode="json"),
+        codec=None,
+        latent_scale=None,
+        image=image,
+        structures=structures,
+        threshold=0.5,
+        training={"steps": 1, "codec_ceiling": None, "data_checksum": "0"},
+        files={},
+        provenance={},
+    )
+    folder.mkdir(parents=True)
+    save_model(folder, segmenter, manifest)
+    return folder
