@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from sdseg.artifacts import atomic_file
 from sdseg.data.geometry import Geometry, Matrix
@@ -41,6 +42,7 @@ __all__ = [
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 Pixels = npt.NDArray[np.uint8]
+DAMAGED = (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError, WrapStructError)
 INT16 = np.iinfo(np.int16)
 NIFTI2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))  # a file begins with the size of its header
 
@@ -76,12 +78,16 @@ def read_mask(path: Path) -> Pixels:
     return pixels.astype(np.uint8)
 
 
-def write_image(path: Path, pixels: Pixels) -> None:
-    """Write RGB [H,W,3] or grey [H,W] uint8 pixels; the suffix of `path` chooses the format."""
+def write_image(path: Path, pixels: Pixels | npt.NDArray[np.uint16]) -> None:
+    """Write RGB [H,W,3] or grey [H,W] pixels, uint8 or (PNG, TIFF) uint16; the suffix of `path` chooses the format."""
     ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    if not is_image(path):
+        raise UserError(
+            f"cannot encode an image as '{path.suffix}'", where=path, remedy=f"use {', '.join(IMAGE_SUFFIXES)}"
+        )
     done, data = cv2.imencode(path.suffix, ordered)
     if not done:
-        raise UserError(f"cannot encode an image as '{path.suffix}'", where=path, remedy="use .png")
+        raise ValueError(f"cannot encode pixels {pixels.dtype} {pixels.shape}")
     with atomic_file(path) as temporary:
         temporary.write_bytes(data.tobytes())
 
@@ -92,7 +98,7 @@ def read_geometry(path: Path) -> Geometry:
         return _geometry(_nifti(nib.load(path), path), path)
     except FileNotFoundError:
         raise _missing(path) from None
-    except (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
 
 
@@ -208,8 +214,8 @@ def _read(path: Path) -> tuple[AnyArray, Geometry]:
         geometry = _geometry(image, path)
         proxy: Any = image.dataobj
         scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
-        array = proxy.get_scaled(np.float32) if scaled else proxy.get_unscaled()
-    except (OSError, EOFError, zlib.error, ValueError, ImageFileError, HeaderDataError) as error:
+        array = np.asarray(proxy, dtype=np.float32) if scaled else proxy.get_unscaled()
+    except DAMAGED as error:
         raise _unreadable(path, error) from None
     return np.asarray(array), geometry
 
@@ -286,5 +292,6 @@ def _missing(path: Path) -> UserError:
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = told.splitlines()[0]
     return UserError(f"cannot be read: {reason}", where=path, remedy="replace the file by a whole, valid copy")
