@@ -17,7 +17,7 @@ STAMP := $(VENV)/installed-from-$(LOCK)
 .PHONY: demo test lint venv generate lock clean
 
 demo: $(STAMP)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	$(BIN)/snakemake --cores $(CORES) --quiet host reason --configfile config/demo.yaml
 	@$(BIN)/python -m sdseg report --table
 
 test: $(STAMP)

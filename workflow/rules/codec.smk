@@ -20,6 +20,8 @@ rule codec_model:
     params:
         folder=subpath(output.config, parent=True),
         device=plan.settings.device,
+    message:
+        "codec {wildcards.codec} (log: {log})"
     shell:
         "python -m sdseg codec --settings {input.settings:q} --output {params.folder:q} --device {params.device}"
         " > {log:q} 2>&1"

@@ -14,6 +14,8 @@ rule raw_record:
     params:
         source=plan.source,
         folder=plan.raw_folder,
+    message:
+        "{wildcards.dataset}: raw files"
     shell:
         "python -m sdseg download --source {params.source} --raw {params.folder:q} --output {output.record:q}"
         " > {log:q} 2>&1"

@@ -25,6 +25,8 @@ rule scores:
         folder=subpath(output.summary, parent=True),
         batch=plan.batch,
         device=plan.settings.device,
+    message:
+        "{wildcards.dataset}: evaluate {wildcards.recipe}"
     shell:
         "python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
         " --batch {params.batch} --device {params.device} > {log:q} 2>&1"

@@ -24,6 +24,8 @@ rule graph:
         model=subpath(input.config, parent=True),
         folder=subpath(output.graph, parent=True),
         options=plan.export_options,
+    message:
+        "{wildcards.dataset}: export {wildcards.recipe}"
     shell:
         "python -m sdseg export --model {params.model:q} --prepared {params.prepared:q} --output {params.folder:q}"
         " {params.options:q} > {log:q} 2>&1"

@@ -18,6 +18,8 @@ rule raw_phantoms:
         seed=lambda wildcards: plan.settings.phantoms.seed,
         scale=lambda wildcards: plan.settings.phantoms.scale,
         folder=subpath(output.record, parent=True),
+    message:
+        "{wildcards.dataset}: phantoms"
     shell:
         "python -m sdseg phantoms --source {params.source} --seed {params.seed} --scale {params.scale}"
         " --output {params.folder:q} > {log:q} 2>&1"

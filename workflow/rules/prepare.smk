@@ -26,6 +26,8 @@ rule slice_store:
     params:
         raw=plan.raw_folder,
         folder=subpath(output.manifest, parent=True),
+    message:
+        "{wildcards.dataset}: prepare"
     shell:
         "python -m sdseg prepare --name {wildcards.dataset} --settings {input.settings:q} --raw {params.raw:q}"
         " --split {input.split:q} --output {params.folder:q} --jobs {threads} > {log:q} 2>&1"

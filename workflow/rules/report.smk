@@ -17,5 +17,7 @@ rule report:
         runtime="1h",
     params:
         results=subpath(output.page, parent=True),
+    message:
+        "page of all results"
     shell:
         "python -m sdseg report --results {params.results:q} --output {output.page:q} > {log:q} 2>&1"

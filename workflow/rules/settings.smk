@@ -11,6 +11,8 @@ rule dataset_settings:
         plan.environment
     params:
         text=plan.dataset_text,
+    message:
+        "{wildcards.dataset}: settings"
     shell:
         "printf %s {params.text:q} > {output:q} 2> {log:q}"
 
@@ -25,6 +27,8 @@ rule recipe_settings:
         plan.environment
     params:
         text=plan.recipe_text,
+    message:
+        "{wildcards.dataset}: settings of {wildcards.recipe}"
     shell:
         "printf %s {params.text:q} > {output:q} 2> {log:q}"
 
@@ -39,5 +43,7 @@ rule codec_settings:
         plan.environment
     params:
         text=plan.codec_text,
+    message:
+        "codec {wildcards.codec}: settings"
     shell:
         "printf %s {params.text:q} > {output:q} 2> {log:q}"

@@ -26,6 +26,8 @@ rule model:
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
         folder=subpath(output.config, parent=True),
         device=plan.settings.device,
+    message:
+        "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
         "python -m sdseg train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
         " {params.codec:q} --output {params.folder:q} --device {params.device} --quiet > {log:q} 2>&1"

@@ -1,0 +1,232 @@
+"""What this machine can and cannot do, each with its fix."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from sdseg.config import Config, load_config
+from sdseg.errors import UserError
+
+__all__ = ["Finding", "doctor", "examine"]
+
+ROOT = Path(__file__).resolve().parent.parent
+CONDA_NEEDED = "24.7.1"  # what Snakemake's --use-conda asks for
+DISK_NEEDED, DISK_WANTED = 1.0, 10.0  # GB
+MEMORY_WANTED = 6.0  # GB, for the demo
+INSTALL = "make venv, or pip install -e '.[cpu,workflow]' in an environment of your own"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table. 'note' restricts what can be done; 'problem' stops a run."""
+
+    state: Literal["ok", "note", "problem"]
+    subject: str
+    found: str
+    fix: str | None = None
+
+
+def doctor(config: Path | None = None) -> int:
+    """Print the table; return 1 when there is a problem, else 0."""
+    findings = list(examine(config))
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        print(f"{finding.state:8}{finding.subject:{width + 2}}{finding.found}")
+        if finding.fix:
+            print(f"{'':{width + 10}}fix: {finding.fix}")
+    problems = sum(finding.state == "problem" for finding in findings)
+    print(f"\n{problems} problem(s)" if problems else "\nno problem found")
+    return 1 if problems else 0
+
+
+def examine(config: Path | None = None) -> Iterator[Finding]:
+    """Every finding about this machine, and about one configuration on it."""
+    yield _python(sys.version_info[:3])
+    yield from _packages()
+    gpus, findings = _torch()
+    yield from findings
+    yield from _onnxruntime(_installed("onnxruntime"), _installed("onnxruntime-gpu"))
+    yield from _optional()
+    yield _conda(_conda_version())
+    yield from _machine(Path.cwd())
+    if config is not None:
+        yield from _configuration(config, gpus)
+
+
+def _python(version: tuple[int, ...]) -> Finding:
+    shown = ".".join(map(str, version))
+    if version < (3, 11):
+        return Finding("problem", "python", f"{shown}, expected >=3.11", "make PYTHON=/path/to/python3.11")
+    return Finding("ok", "python", shown)
+
+
+def _packages() -> Iterator[Finding]:
+    for requirement in _requirements():
+        yield _package(requirement, _installed(requirement.name))
+
+
+def _requirements() -> list[Requirement]:
+    """What a stage imports, with the ranges of versions: from the checkout, or from the installed package."""
+    project = ROOT / "pyproject.toml"
+    if project.is_file():
+        return [Requirement(line) for line in tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]]
+    return [each for each in map(Requirement, metadata.requires("sdseg") or ()) if each.marker is None]
+
+
+def _package(requirement: Requirement, version: str | None) -> Finding:
+    if version is None:
+        return Finding("problem", requirement.name, f"missing, expected {requirement.specifier}", INSTALL)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding("problem", requirement.name, f"{version}, expected {requirement.specifier}", INSTALL)
+    return Finding("ok", requirement.name, version)
+
+
+def _torch() -> tuple[int, list[Finding]]:
+    """How many GPUs torch can compute on, and what there is to say of it."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a library it loads is missing or damaged
+        return 0, [Finding("problem", "torch", f"cannot be imported: {error}", INSTALL)]
+    built = torch.version.cuda
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus:
+        each = [torch.cuda.get_device_properties(index) for index in range(gpus)]
+        return gpus, [Finding("ok", "GPU", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {built}") for gpu in each]
+    if built is None:
+        fix = "with a GPU: make venv LOCK=requirements-gpu.lock"
+        return 0, [Finding("note", "GPU", "none usable: this torch is built for the CPU alone", fix)]
+    fix = "look at nvidia-smi: the driver must be there and know this CUDA version"
+    return 0, [Finding("note", "GPU", f"none usable, though torch is built for CUDA {built}", fix)]
+
+
+def _onnxruntime(cpu: str | None, gpu: str | None) -> Iterator[Finding]:
+    """The CPU and the GPU package share a module folder: one of them, never both."""
+    if cpu and gpu:
+        fix = "pip uninstall --yes onnxruntime onnxruntime-gpu, then install the one you want"
+        yield Finding(
+            "problem", "onnxruntime", "both onnxruntime and onnxruntime-gpu: one hides the other", fix
+        )
+        return
+    if not cpu and not gpu:
+        yield Finding("problem", "onnxruntime", "missing", INSTALL)
+        return
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as error:
+        yield Finding("problem", "onnxruntime", f"cannot be imported: {error}", INSTALL)
+        return
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    yield Finding("ok", "onnxruntime" if cpu else "onnxruntime-gpu", f"{cpu or gpu}, providers: {providers}")
+
+
+def _optional() -> Iterator[Finding]:
+    version = _installed("snakemake")
+    if version is None:
+        fix = "pip install -e '.[cpu,workflow]'; single stages run without it"
+        yield Finding("note", "snakemake", "missing", fix)
+    else:
+        yield Finding("ok", "snakemake", version)
+    tensorrt = next((found for name in ("tensorrt-cu13", "tensorrt") if (found := _installed(name))), None)
+    if tensorrt is None:
+        fix = "with an NVIDIA GPU: pip install -e '.[tensorrt]'"
+        yield Finding(
+            "note", "tensorrt", "missing: no engines can be built", fix)
+    else:
+        yield Finding("ok", "tensorrt", tensorrt)
+
+
+def _conda_version() -> str | None:
+    """What `conda --version` says; None where there is no conda."""
+    program = shutil.which("conda")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"\d+(\.\d+)+", done.stdout)
+    return found[0] if found else ""
+
+
+def _conda(version: str | None) -> Finding:
+    fix = f"needed for snakemake --use-conda alone: install conda {CONDA_NEEDED} or newer (Miniforge)"
+    if version is None:
+        return Finding("note", "conda", "missing", fix)
+    if not version or Version(version) < Version(CONDA_NEEDED):
+        return Finding("note", "conda", f"{version or 'does not start'}, expected >={CONDA_NEEDED}", fix)
+    return Finding("ok", "conda", version)
+
+
+def _machine(folder: Path) -> Iterator[Finding]:
+    yield Finding(
+        "ok", "CPU cores", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    if memory < MEMORY_WANTED:
+        yield Finding(
+            "note", "memory", f"{memory:.1f} GB", f"the demo wants {MEMORY_WANTED:.0f} GB: run with --cores 1"
+        )
+    else:
+        yield Finding("ok", "memory", f"{memory:.1f} GB")
+    yield _disk(shutil.disk_usage(folder).free / 1e9)
+
+
+def _disk(free: float) -> Finding:
+    if free < DISK_WANTED:
+        fix = f"set 'results' of the configuration to a disk with {DISK_WANTED:.0f} GB free"
+        return Finding("problem" if free < DISK_NEEDED else "note", "free disk", f"{free:.1f} GB", fix)
+    return Finding("ok", "free disk", f"{free:.1f} GB")
+
+
+def _configuration(path: Path, gpus: int) -> Iterator[Finding]:
+    """Whether a run with this configuration would find what it needs."""
+    try:
+        config = load_config(path)
+        for dataset in config.datasets:
+            for recipe in config.recipes_of(dataset):
+                config.resolve_recipe(dataset, recipe)
+    except UserError as error:
+        yield Finding("problem", "configuration", str(error).partition("\n  remedy")[0], error.remedy)
+        return
+    yield Finding("ok", "configuration", str(path))
+    if config.device == "cuda" and gpus == 0:
+        fix = "set 'device: cpu', or run where there is a GPU"
+        yield Finding("problem", "device", "the configuration says cuda, and no GPU is usable here", fix)
+    yield from _inputs(config)
+
+
+def _inputs(config: Config) -> Iterator[Finding]:
+    for name, dataset in config.datasets.items():
+        if dataset.origin == "phantom":
+            continue
+        raw, split = config.raw_folder(name), config.split_path(name)
+        if not raw.is_dir():
+            fix = f"put the files of {dataset.source} there, or set 'raw' to where they are"
+            yield Finding("problem", name, f"no raw files: {raw} is missing", fix)
+        if not split.is_file():
+            fix = "set 'protocol' to one that is there, or 'split_file' to your own"
+            yield Finding("problem", name, f"no split file: {split} is missing", fix)
+    for name, codec in config.codecs.items():
+        if codec.weights is not None and not Path(codec.weights).is_dir():
+            fix = "put the pretrained autoencoder there, or give 'training' instead of 'weights'"
+            yield Finding("problem", f"codec {name}", f"no weights: {codec.weights} is missing", fix)
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
