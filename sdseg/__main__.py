@@ -198,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     add_path(made, "--prepared", "folder made by 'prepare'")
     add_path(made, "--recipe", "YAML file with the recipe")
     made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
-    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. training.steps=500")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's")
     add_path(made, "--codec", "folder made by 'codec' (latent-diffusion recipes)", required=False)
     add_path(made, "--output", "model folder to write: the best on the validation split")
     add_path(made, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)

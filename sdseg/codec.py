@@ -44,7 +44,9 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     if settings.latent_scale != "measured":
         scale = float(settings.latent_scale)
     codec.scale = scale
-    log.info("latent scale %.4f, Dice of decode(encode(shape)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started)
+    log.info(
+        "latent scale %.4f, Dice of decode(encode(shape)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started
+    )
     with atomic_folder(output) as folder:
         save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers")))
 
@@ -81,15 +83,13 @@ def _measure(codec: MaskCodec, masks: Tensor) -> tuple[float, float]:
     """1/std of the latents, and the mean Dice of decode(encode(mask)), over masks [N,1,H,W]."""
     codec.scale = 1.0
     means, decoded = [], []
-    for part in masks.split(16):
+    for part in torch.split(masks, 16):
         mean, _ = codec.moments(part)
         means.append(mean)
         decoded.append(codec.decode(mean) > 0.5)
     scale = 1.0 / float(torch.cat(means).std())
     predicted, labelled = torch.cat(decoded).cpu().numpy(), masks.cpu().numpy() > 0.5
-    scores = [
-        metrics.dice(metrics.counts(predicted[i : i + 1], labelled[i : i + 1]))[0] for i in range(len(labelled))
-    ]
+    scores = [metrics.dice(metrics.counts(predicted[i : i + 1], labelled[i : i + 1]))[0] for i in range(len(labelled))]
     return scale, float(np.mean(scores))
 
 

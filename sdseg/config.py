@@ -17,8 +17,8 @@ from sdseg.errors import ListedError, UserError, nearest
 __all__ = [
     "Codec",
     "CodecTraining",
-    "Config",
     "ConditionEncoder",
+    "Config",
     "Dataset",
     "Denoiser",
     "Diffusion",
@@ -66,7 +66,7 @@ class Autoencoder(Strict):
     @property
     def factor(self) -> int:
         """How many pixels of the image one latent pixel spans along each axis."""
-        return 2 ** (len(self.block_out_channels) - 1)
+        return 1 << (len(self.block_out_channels) - 1)
 
     @model_validator(mode="after")
     def _groups_divide(self) -> Self:
@@ -172,7 +172,7 @@ class Diffusion(Strict):
         if self.loss_noise == 0 and self.loss_latent == 0:
             raise ValueError("'loss_noise' and 'loss_latent' are both 0: nothing would be learnt")
         if self.train_noise == "zero" and self.train_timesteps == "uniform":
-            raise ValueError("'train_noise: zero' leaves nothing to denoise at most timesteps; set train_timesteps: last")
+            raise ValueError("'train_noise: zero' only makes sense where inference starts; set train_timesteps: last")
         if self.train_noise == "zero" and self.inference_noise != "zero":
             raise ValueError("'train_noise: zero' needs 'inference_noise: zero': the network never saw noise")
         return self
@@ -298,7 +298,9 @@ class Config(Strict):
         for name, dataset in self.datasets.items():
             for recipe in dataset.recipes or ():
                 if recipe not in self.recipes:
-                    raise ValueError(f"datasets.{name}.recipes: unknown recipe '{recipe}', {nearest(recipe, self.recipes)}")
+                    raise ValueError(
+                        f"datasets.{name}.recipes: unknown recipe '{recipe}', {nearest(recipe, self.recipes)}"
+                    )
             if dataset.origin == "phantom" and self.phantoms is None:
                 raise ValueError(f"datasets.{name}: 'origin: phantom' needs a 'phantoms' section")
         return self
@@ -312,7 +314,9 @@ class Config(Strict):
         """The recipe file with this run's and then this dataset's overrides laid over it."""
         choice = self.recipes[recipe]
         data = merge(merge(read_yaml(Path(choice.file)), choice.overrides), self.datasets[dataset].overrides)
-        resolved = parse(Recipe, data, where=f"{choice.file} with the overrides of recipes.{recipe} and datasets.{dataset}")
+        resolved = parse(
+            Recipe, data, where=f"{choice.file} with the overrides of recipes.{recipe} and datasets.{dataset}"
+        )
         if isinstance(resolved.network, LatentNetwork):
             codec = self.codecs.get(resolved.network.codec)
             if codec is None:
@@ -332,7 +336,11 @@ class Config(Strict):
     def split_path(self, dataset: str) -> Path:
         """The split file that is read for this dataset."""
         chosen = self.datasets[dataset]
-        return Path(chosen.split_file) if chosen.split_file else Path(self.splits) / chosen.source / f"{chosen.protocol}.csv"
+        return (
+            Path(chosen.split_file)
+            if chosen.split_file
+            else Path(self.splits) / chosen.source / f"{chosen.protocol}.csv"
+        )
 
 
 def load_config(path: Path) -> Config:
@@ -364,9 +372,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        # A network of another kind replaces the section: its keys are not the old one's.
-        same = isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = merge(old, value) if same and old is not None else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

@@ -14,7 +14,7 @@ from sdseg.tensors import FloatArray, MaskArray, RawImages
 
 __all__ = ["CaseScore", "Predict", "score_cases", "thresholded"]
 
-# Raw images [N,H,W,C] and their labelled masks [N,K,H,W] -> predicted masks [N,K,H,W]. Only a codec looks at the labels.
+# Raw images [N,H,W,C], labelled masks [N,K,H,W] -> predicted masks [N,K,H,W]. Only a codec looks at the labels.
 Predict = Callable[[RawImages, MaskArray], npt.NDArray[np.bool_]]
 
 
@@ -41,10 +41,8 @@ def thresholded(probability: Callable[[RawImages], FloatArray], threshold: float
     return lambda images, labelled: probability(images) > threshold
 
 
-def score_cases(
-    predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int
-) -> Iterator[CaseScore]:
-    """Score `cases` in order. Batches run over the borders of cases, so that single images are not computed one by one."""
+def score_cases(predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int) -> Iterator[CaseScore]:
+    """Score `cases` in order. Batches run over the borders of cases: single images are not computed one by one."""
     structures = store.manifest.structures
     rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in cases])
     owners = np.repeat(np.arange(len(cases)), [case.slices for case in cases])

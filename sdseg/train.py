@@ -1,4 +1,4 @@
-"""Verb: slice store -> model folder. The loop is a generator that yields each step; it continues where it was stopped."""
+"""Verb: slice store -> model folder, continuing where it was stopped."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from sdseg.artifacts import ModelManifest, atomic_folder, provenance, sha256_text
@@ -24,62 +21,17 @@ from sdseg.config import LatentNetwork, Recipe
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.journal import Journal
-from sdseg.material import CodecInUse, Material, codec_ceiling, gather, open_codec
-from sdseg.model.checkpoint import count_parameters, read_tensors, save_model, write_tensors
-from sdseg.model.optimisation import average_of, build_optimiser, learning_rate, update_average
-from sdseg.model.segmenter import Batch, LatentSegmenter, Segmenter, build_segmenter, start_from_codec
+from sdseg.loop import LossModule, Progress, Run, averaged_segmenter, best_weights, steps, validate
+from sdseg.material import CodecInUse, codec_ceiling, gather, open_codec
+from sdseg.model.checkpoint import count_parameters, read_tensors, save_model
+from sdseg.model.optimisation import average_of, build_optimiser
+from sdseg.model.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 from sdseg.model.state import latest_state, restore, save_state
-from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.device import torch_device
-from sdseg.scoring import score_cases, thresholded
 
-__all__ = ["Step", "train"]
+__all__ = ["train"]
 
 log = logging.getLogger("sdseg.train")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimiser step that was made. `losses` are weighted terms, still on the device."""
-
-    number: int  # 1 for the first
-    losses: dict[str, Tensor]
-    learning_rate: float
-
-
-@dataclass
-class Progress:
-    """What must survive an interruption beside the tensors."""
-
-    best_dice: float = -1.0
-    best_step: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """The objects of one training run."""
-
-    recipe: Recipe
-    store: SliceStore
-    material: Material
-    segmenter: Segmenter
-    module: nn.Module  # the segmenter's losses as accelerate prepared them
-    average: AveragedModel
-    optimiser: Any  # AdamW as accelerate prepared it
-    accelerator: Accelerator
-    state: Path  # folder of this run's states
-
-
-class LossModule(nn.Module):
-    """The segmenter with its losses as `forward`, the form accelerate wraps for precision and for several processes."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.segmenter.losses(batch)
 
 
 def train(
@@ -132,45 +84,15 @@ def train(
         journal.write("done", recipe.training.steps, seconds=round(progress.seconds, 1))
 
     # 4. Write the last and the best model.
-    averaged: Segmenter = run.average.module
+    averaged = averaged_segmenter(run)
     ceiling = codec_ceiling(store, _split_to_judge(store), used, recipe.inference.batch, target) if used else None
     manifest = _manifest(run, recipe_name, used, progress, ceiling)
     _write(last, averaged, manifest, folder / "training.jsonl")
-    best = folder / f"best-{progress.best_step:08d}.safetensors"
+    best = best_weights(folder, progress)
     if best.exists():
         averaged.load_state_dict(read_tensors(best))
     _write(output, averaged, manifest, folder / "training.jsonl")
-    log.info(
-        "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
-    )
-
-
-def steps(run: Run, start: int) -> Iterator[Step]:
-    """Make the optimiser steps after `start`, one per iteration."""
-    settings, training = run.recipe.optimiser, run.recipe.training
-    accelerator = run.accelerator
-    loader = run.material.loader(start, accelerator.num_processes, accelerator.process_index)
-    batches = iter(loader)
-    for step in range(start, training.steps):
-        torch.manual_seed(training.seed * 1_000_003 + step)  # dropout, the same after an interruption
-        rate = learning_rate(step, settings, training.steps)
-        for group in run.optimiser.param_groups:
-            group["lr"] = rate
-        run.module.train()
-        terms: dict[str, Tensor] = {}
-        for _ in range(training.accumulate):
-            batch = _to_batch(next(batches), accelerator.device)
-            with accelerator.accumulate(run.module):
-                losses = run.module(batch)
-                accelerator.backward(torch.stack(list(losses.values())).sum())
-                if settings.clip_norm is not None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(run.module.parameters(), settings.clip_norm)
-                run.optimiser.step()
-                run.optimiser.zero_grad()
-            for name, term in losses.items():
-                terms[name] = terms.get(name, 0.0) + term.detach() / training.accumulate
-        update_average(run.average, run.segmenter, training)
-        yield Step(step + 1, terms, rate)
+    log.info("best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds)
 
 
 def _follow(run: Run, start: int, progress: Progress, journal: Journal, quiet: bool) -> None:
@@ -198,47 +120,27 @@ def _follow(run: Run, start: int, progress: Progress, journal: Journal, quiet: b
             )
             shown.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
         if step.number % training.validate_every == 0 or ended:
-            _validate(run, step.number, progress, journal)
+            dice = validate(run, step.number, progress)
+            if dice is not None:
+                journal.write("validation", step.number, dice=dice, best=progress.best_step == step.number)
         if step.number % training.checkpoint_every == 0 or ended:
             save_state(
                 run.state,
                 step.number,
-                {"best_dice": progress.best_dice, "best_step": progress.best_step, "seconds": progress.seconds},
+                asdict(progress),
                 run.segmenter,
                 run.average,
                 run.optimiser.optimizer,
             )
 
 
-def _validate(run: Run, step: int, progress: Progress, journal: Journal) -> None:
-    """Dice on the validation split, and on it alone; keep the weights that are best there."""
-    store, recipe = run.store, run.recipe
-    cases = store.cases_of("val")
-    if not cases:
-        progress.best_step = step  # nothing to choose by: the last is the best
-        return
-    limit = recipe.training.validate_slices
-    if limit is not None and sum(case.slices for case in cases) > limit:
-        every = -(-len(cases) * 1.0 // 1)
-        wanted = max(1, int(limit * every / sum(case.slices for case in cases)))
-        cases = tuple(cases[index] for index in np.linspace(0, len(cases) - 1, wanted).astype(int))
-    averaged: Segmenter = run.average.module
-    device = run.accelerator.device
-    backend = TorchBackend(averaged, store.manifest.image, device.type, averaged.noise_shape)
-    predict = thresholded(backend.probability, recipe.inference.threshold)
-    scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]
-    dice = float(np.mean(scores))
-    better = dice > progress.best_dice
-    journal.write("validation", step, dice=dice, best=better)
-    if better:
-        previous = run.state / f"best-{progress.best_step:08d}.safetensors"
-        progress.best_dice, progress.best_step = dice, step
-        write_tensors(run.state / f"best-{step:08d}.safetensors", averaged.state_dict())
-        previous.unlink(missing_ok=True)
-
-
 def _build(
-    recipe: Recipe, store: SliceStore, used: CodecInUse | None, accelerator: Accelerator, state: Path, device: torch.device
+    recipe: Recipe,
+    store: SliceStore,
+    used: CodecInUse | None,
+    accelerator: Accelerator,
+    state: Path,
+    device: torch.device,
 ) -> Run:
     manifest = store.manifest
     material = gather(store, recipe, used, state / "latents.npy", device)
@@ -255,18 +157,6 @@ def _build(
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
     return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state)
-
-
-def _to_batch(sample: dict[str, Tensor], device: torch.device) -> Batch:
-    moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
-    return Batch(
-        image=moved["image"],
-        mask=moved["mask"],
-        structure=moved["structure"],
-        latent=moved.get("latent"),
-        noise=moved.get("noise"),
-        uniform=moved.get("uniform"),
-    )
 
 
 def _manifest(
@@ -312,5 +202,9 @@ def _split_to_judge(store: SliceStore) -> str:
 
 def _key(recipe: Recipe, store: SliceStore, used: CodecInUse | None) -> str:
     """Names a run by all that shapes its weights."""
-    parts: list[Any] = [recipe.model_dump(mode="json"), store.manifest.data_checksum, used.manifest.files if used else None]
+    parts: list[Any] = [
+        recipe.model_dump(mode="json"),
+        store.manifest.data_checksum,
+        used.manifest.files if used else None,
+    ]
     return sha256_text(json.dumps(parts, sort_keys=True))[:16]

@@ -21,7 +21,7 @@ from sdseg.tensors import AnyArray
 
 __all__ = ["ORIENTATIONS", "Positions", "TrainingSamples", "orient"]
 
-# Orientations that an augmentation draws from, as numbers for `orient`: bit 0 mirrors columns, bit 1 rows, bit 2 swaps both.
+# Orientations an augmentation draws from, as numbers for `orient`: bit 0 mirrors columns, 1 rows, 2 transposes.
 ORIENTATIONS = {"none": (0,), "flips": (0, 1, 2, 3), "dihedral": (0, 1, 2, 3, 4, 5, 6, 7)}
 
 

@@ -1,4 +1,4 @@
-"""One frozen record per dataset: origin, licence, labels, targets, windows. The only place that knows a dataset's name."""
+"""One frozen record per dataset: licence, labels, targets, windows. The only place that knows a dataset's name."""
 
 from __future__ import annotations
 

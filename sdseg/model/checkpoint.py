@@ -20,6 +20,7 @@ __all__ = [
     "CODEC_WEIGHTS",
     "MODEL_WEIGHTS",
     "CodecManifest",
+    "count_parameters",
     "load_codec_folder",
     "load_model",
     "read_tensors",
@@ -76,7 +77,7 @@ def save_model(folder: Path, segmenter: Segmenter, manifest: ModelManifest) -> N
 
 
 def load_model(folder: Path) -> tuple[Segmenter, ModelManifest]:
-    """The segmenter of a model folder: float32, on the CPU, in evaluation mode. Raises UserError for a foreign folder."""
+    """The segmenter of a model folder: float32, on the CPU, in evaluation mode. Raises UserError for a foreign one."""
     if not folder.is_dir():
         raise UserError("the model folder is missing", where=folder, remedy="train first, or name another folder")
     manifest = read_json(folder / "config.json", ModelManifest)
@@ -116,7 +117,9 @@ def _check_files(folder: Path, files: dict[str, str], maker: str) -> None:
     for name, checksum in files.items():
         path = folder / name
         if not path.is_file():
-            raise UserError(f"the file '{name}' is missing", where=folder, remedy=f"copy the whole folder, or run {maker}")
+            raise UserError(
+                f"the file '{name}' is missing", where=folder, remedy=f"copy the whole folder, or run {maker}"
+            )
         if sha256_file(path) != checksum:
             raise UserError(
                 f"the file '{name}' is damaged or foreign: its SHA-256 is not the one in config.json",

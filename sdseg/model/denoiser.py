@@ -38,7 +38,8 @@ class ImageEncoder(nn.Module):
         self.encoder.load_state_dict(theirs)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.projection(self.encoder(image))
+        condition: Tensor = self.projection(self.encoder(image))
+        return condition
 
 
 class ConditionalDenoiser(nn.Module):
@@ -73,9 +74,10 @@ class ConditionalDenoiser(nn.Module):
                 module.heads = settings.heads
 
     def forward(self, noisy: Tensor, condition: Tensor, timesteps: Tensor, structure: Tensor | None) -> Tensor:
-        """Prediction for z_t [N,C,h,w] given z_c [N,C',h,w], t int64 [N] and, for several structures, their index [N]."""
+        """Prediction for z_t [N,C,h,w] given z_c [N,C',h,w], t [N] and, for several structures, their index [N]."""
         joined = cat([noisy, condition], dim=1)  # [N,C+C',h,w]
-        return self.unet(joined, timesteps, class_labels=structure, return_dict=False)[0]
+        prediction: Tensor = self.unet(joined, timesteps, class_labels=structure, return_dict=False)[0]
+        return prediction
 
 
 def set_dropout(module: nn.Module, rate: float) -> None:

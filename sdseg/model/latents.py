@@ -1,4 +1,4 @@
-"""The frozen codec is run once, not at every step: posterior moments of every mask in every orientation, in one file."""
+"""The frozen codec is run once, not at every step: the latents of every mask in every orientation, in one file."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def update_average(average: AveragedModel, segmenter: Segmenter, settings: Train
     """Take one optimiser step into the average. `ema_scope: denoiser` keeps the other networks at their last value."""
     average.update_parameters(segmenter)
     if settings.ema_scope == "denoiser" and isinstance(segmenter, LatentSegmenter):
-        averaged = average.module
+        averaged = cast("LatentSegmenter", average.module)
         averaged.condition_encoder.load_state_dict(segmenter.condition_encoder.state_dict())
 
 

@@ -66,9 +66,7 @@ class LatentSegmenter(Segmenter):
         self.latent_shape = (channels, side, side)
         self.normaliser = Normaliser(image)
         self.condition_encoder = ImageEncoder(network.condition)
-        self.denoiser = ConditionalDenoiser(
-            network.denoiser, channels, network.condition.latent_channels, structures
-        )
+        self.denoiser = ConditionalDenoiser(network.denoiser, channels, network.condition.latent_channels, structures)
         self.decoder = decoder.requires_grad_(False)
         if not network.condition.trainable:
             self.condition_encoder.encoder.requires_grad_(False)

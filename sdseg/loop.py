@@ -1,0 +1,151 @@
+"""Joint of training: the loop itself, a generator that yields each optimiser step, and the validation beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from sdseg.config import Recipe
+from sdseg.data.store import Case, SliceStore
+from sdseg.material import Material
+from sdseg.model.checkpoint import write_tensors
+from sdseg.model.optimisation import learning_rate, update_average
+from sdseg.model.segmenter import Batch, Segmenter
+from sdseg.runtime.backends import TorchBackend
+from sdseg.scoring import score_cases, thresholded
+
+__all__ = ["LossModule", "Progress", "Run", "Step", "averaged_segmenter", "best_weights", "steps", "validate"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The objects of one training run."""
+
+    recipe: Recipe
+    store: SliceStore
+    material: Material
+    segmenter: Segmenter
+    module: nn.Module  # the segmenter's losses as accelerate prepared them
+    average: AveragedModel
+    optimiser: Any  # AdamW as accelerate prepared it
+    accelerator: Accelerator
+    state: Path  # folder of this run's states
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step that was made. `losses` are weighted terms, still on the device."""
+
+    number: int  # 1 for the first
+    losses: dict[str, Tensor]
+    learning_rate: float
+
+
+@dataclass
+class Progress:
+    """What must survive an interruption beside the tensors."""
+
+    best_dice: float = -1.0
+    best_step: int = 0
+    seconds: float = 0.0
+
+
+class LossModule(nn.Module):
+    """The segmenter with its losses as `forward`, the form accelerate wraps for precision and for several processes."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.segmenter.losses(batch)
+
+
+def steps(run: Run, start: int) -> Iterator[Step]:
+    """Make the optimiser steps after `start`, one per iteration."""
+    settings, training = run.recipe.optimiser, run.recipe.training
+    accelerator = run.accelerator
+    loader = run.material.loader(start, accelerator.num_processes, accelerator.process_index)
+    batches = iter(loader)
+    for step in range(start, training.steps):
+        torch.manual_seed(training.seed * 1_000_003 + step)  # dropout, the same after an interruption
+        rate = learning_rate(step, settings, training.steps)
+        for group in run.optimiser.param_groups:
+            group["lr"] = rate
+        run.module.train()
+        terms: dict[str, Tensor] = {}
+        for _ in range(training.accumulate):
+            batch = _to_batch(next(batches), accelerator.device)
+            with accelerator.accumulate(run.module):
+                losses = run.module(batch)
+                accelerator.backward(torch.stack(list(losses.values())).sum())
+                if settings.clip_norm is not None and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(run.module.parameters(), settings.clip_norm)
+                run.optimiser.step()
+                run.optimiser.zero_grad()
+            for name, term in losses.items():
+                terms[name] = terms.get(name, 0.0) + term.detach() / training.accumulate
+        update_average(run.average, run.segmenter, training)
+        yield Step(step + 1, terms, rate)
+
+
+def validate(run: Run, step: int, progress: Progress) -> float | None:
+    """Mean Dice per case on the validation split, and on it alone; the weights that are best there are kept.
+
+    None where the split has no cases: then there is nothing to choose by, and the last weights count as the best.
+    """
+    store, recipe = run.store, run.recipe
+    cases = _spread(store.cases_of("val"), recipe.training.validate_slices)
+    if not cases:
+        progress.best_step = step
+        return None
+    averaged = averaged_segmenter(run)
+    backend = TorchBackend(averaged, store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
+    predict = thresholded(backend.probability, recipe.inference.threshold)
+    scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]
+    dice = float(np.mean(scores))
+    if dice > progress.best_dice:
+        previous = best_weights(run.state, progress)
+        progress.best_dice, progress.best_step = dice, step
+        write_tensors(best_weights(run.state, progress), averaged.state_dict())
+        previous.unlink(missing_ok=True)
+    return dice
+
+
+def averaged_segmenter(run: Run) -> Segmenter:
+    """The network with averaged weights: the one that is validated, kept and shipped."""
+    return cast("Segmenter", run.average.module)
+
+
+def best_weights(state: Path, progress: Progress) -> Path:
+    """Where the weights of the best validation so far are kept."""
+    return state / f"best-{progress.best_step:08d}.safetensors"
+
+
+def _spread(cases: tuple[Case, ...], slices: int | None) -> tuple[Case, ...]:
+    """At most about `slices` slices' worth of whole cases, spread evenly over all of them."""
+    total = sum(case.slices for case in cases)
+    if slices is None or total <= slices:
+        return cases
+    wanted = max(1, len(cases) * slices // total)
+    return tuple(cases[index] for index in np.linspace(0, len(cases) - 1, wanted).astype(int))
+
+
+def _to_batch(sample: dict[str, Tensor], device: torch.device) -> Batch:
+    moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
+    return Batch(
+        image=moved["image"],
+        mask=moved["mask"],
+        structure=moved["structure"],
+        latent=moved.get("latent"),
+        noise=moved.get("noise"),
+        uniform=moved.get("uniform"),
+    )
