@@ -70,7 +70,7 @@ def evaluate(
         write_text(folder / "cases.csv", _table(scores, store))
         write_json(folder / "summary.json", _summary(scores, store, served, split, timed.seconds_per_image))
         for rank, chosen in _ranked(scores).items():
-            name = re.sub(r"[^\w.-]+", "_", chosen.case.case)
+            name = re.sub(r'[\\/:*?"<>|]+', "_", chosen.case.case)  # a case's name may hold a slash
             write_image(folder / "overlays" / f"{rank}_{name}.png", _overlay(chosen, store, served))
     dice = metrics.summarise(np.array([score.mean_dice for score in scores]))
     log.info("%s: Dice %.4f ± %.4f over %d cases of '%s'", served.recipe, dice.mean, dice.sd, len(scores), split)
@@ -191,7 +191,7 @@ def _overlay(score: CaseScore, store: SliceStore, served: Served) -> RawImages:
         to_display(store.images[row], served.image.window),
         (
             Outline("label", labelled[index], LABEL_COLOUR, width=4),
-            Outline("prediction", _predicted(store, served, row), PREDICTION_COLOUR, width=1),
+            Outline("prediction", _predicted(store, served, row), PREDICTION_COLOUR, width=2),
         ),
         note,
     )

@@ -10,15 +10,27 @@ import numpy.typing as npt
 
 from sdseg.tensors import MaskArray
 
-__all__ = ["LABEL_COLOUR", "PREDICTION_COLOUR", "Outline", "draw_outlines", "enlarge"]
+__all__ = ["LABEL_COLOUR", "PREDICTION_COLOUR", "STRUCTURE_COLOURS", "Outline", "draw_outlines", "enlarge"]
 
 Pixels = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 # Apart for every kind of colour vision, and neither found in tissue.
 LABEL_COLOUR: Colour = (0, 200, 255)
 PREDICTION_COLOUR: Colour = (255, 225, 0)
+# One per structure where there is no label to compare with (Okabe and Ito's set, without its black).
+STRUCTURE_COLOURS: tuple[Colour, ...] = (
+    (240, 228, 66),
+    (86, 180, 233),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+)
 HALO: Colour = (0, 0, 0)
-STRIP = 30  # height of the legend in pixels
+STRIP = 30  # height of a line of the legend, pixels
+MARGIN = 10
+FONT, SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
 @dataclass(frozen=True)
@@ -58,22 +70,21 @@ def _draw(canvas: Pixels, mask: npt.NDArray[np.bool_], factor: int, outline: Out
 
 
 def _legend(width: int, outlines: tuple[Outline, ...], note: str) -> Pixels:
-    strip = np.full((STRIP, width, 3), 24, dtype=np.uint8)
-    x = 10
-    for outline in outlines:
-        cv2.line(strip, (x, STRIP // 2), (x + 22, STRIP // 2), outline.colour, outline.width + 1)
-        x = _write(strip, outline.name, x + 30) + 22
-    if note:
-        _write(strip, note, x)
-    return strip
-
-
-def _write(strip: Pixels, text: str, x: int) -> int:
-    """Write `text` and give the column where it ends."""
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-    cv2.putText(strip, text, (x, STRIP // 2 + 5), font, scale, (235, 235, 235), 1, cv2.LINE_AA)
-    (width, _), _ = cv2.getTextSize(text, font, scale, 1)
-    return x + int(width)
+    """A strip with one entry per outline and the note, in as many lines as they need."""
+    entries = [(outline.name, outline) for outline in outlines] + ([(note, None)] if note else [])
+    strips = [np.full((STRIP, width, 3), 24, dtype=np.uint8)]
+    x = MARGIN
+    for text, outline in entries:
+        (length, _), _ = cv2.getTextSize(text, FONT, SCALE, 1)
+        start = x + (30 if outline else 0)
+        if start + length > width - MARGIN and x > MARGIN:
+            strips.append(np.full((STRIP, width, 3), 24, dtype=np.uint8))
+            start = start - x + MARGIN
+        if outline:
+            cv2.line(strips[-1], (start - 30, STRIP // 2), (start - 8, STRIP // 2), outline.colour, outline.width + 1)
+        cv2.putText(strips[-1], text, (start, STRIP // 2 + 5), FONT, SCALE, (235, 235, 235), 1, cv2.LINE_AA)
+        x = start + int(length) + 22
+    return np.concatenate(strips)
 
 
 def _factor(image: Pixels, smallest: int) -> int:
