@@ -1,0 +1,90 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["count", "difference", "duration", "flatten", "score", "seconds", "spread", "step"]
+
+_MINUS = "\N{MINUS SIGN}"
+_SPACE = "\N{NO-BREAK SPACE}"
+
+
+def score(value: float) -> str:
+    """A Dice or IoU: 0.942."""
+    return f"{value:.3f}"
+
+
+def spread(mean: float, sd: float) -> str:
+    """0.942 ± 0.031."""
+    return f"{mean:.3f}{_SPACE}±{_SPACE}{sd:.3f}"
+
+
+def difference(value: float) -> str:
+    """Small numbers keep their first digits: 0.0012, 3.1e−6; zero stays 0."""
+    if value == 0:
+        return "0"
+    text = f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
+    return text.replace("-", _MINUS)
+
+
+def seconds(value: float) -> str:
+    """A short time: 0.8 ms, 12 ms, 1.4 s, 210 s."""
+    if value < 0.9995:
+        millis = value * 1000
+        return f"{millis:.{1 if millis < 9.95 else 0}f}{_SPACE}ms"
+    return f"{value:.{1 if value < 99.95 else 0}f}{_SPACE}s"
+
+
+def duration(value: float) -> str:
+    """A long time: 40 s, 3 min 20 s, 5 h 02 min, 3 d 4 h."""
+    whole = round(value)
+    if whole < 60:
+        return f"{whole}{_SPACE}s"
+    if whole < 3600:
+        return f"{whole // 60}{_SPACE}min {whole % 60:02d}{_SPACE}s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600}{_SPACE}h {whole % 3600 // 60:02d}{_SPACE}min"
+    return f"{whole // 86400}{_SPACE}d {whole % 86400 // 3600}{_SPACE}h"
+
+
+def count(value: int) -> str:
+    """A number of parameters: 940, 13.2 k, 1.23 M, 295 M."""
+    for unit, factor in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= factor:
+            scaled = value / factor
+            digits = max(0, 2 - math.floor(math.log10(scaled)))
+            return f"{scaled:.{digits}f}{_SPACE}{unit}"
+    return str(value)
+
+
+def step(value: float) -> str:
+    """A tick of the axis of steps: 0, 500, 2k, 1.5M."""
+    for unit, factor in (("M", 10**6), ("k", 10**3)):
+        if value >= factor:
+            return f"{value / factor:g}{unit}"
+    return f"{value:g}"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values as (dotted key, text), in their own order."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{name}.")
+        else:
+            yield name, _text(value)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "empty"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value) or "empty"
+    return str(value)

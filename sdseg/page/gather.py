@@ -1,0 +1,166 @@
+"""Finding the parts of every run in a results folder, and the command that makes each part that is missing."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdseg.artifacts import ModelManifest, PreparedManifest, read_json
+from sdseg.errors import UserError
+from sdseg.page.reading import (
+    read_cases,
+    read_curves,
+    read_overlays,
+    read_parity,
+    read_summary,
+    read_training,
+)
+from sdseg.page.records import CaseScore, Curves, Overlay, Parity, Summary, Training
+
+__all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]
+
+_WORKFLOW = "snakemake --cores all {target}    # with the configuration of this run"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One recipe on one dataset. A part is None where it was not made."""
+
+    dataset: str
+    recipe: str
+    folder: Path
+    summary: Summary
+    cases: tuple[CaseScore, ...] | None
+    overlays: tuple[Overlay, ...]
+    model: ModelManifest | None
+    training: Training | None
+    curves: Curves | None
+    parity: Parity | None
+
+    @property
+    def ceiling(self) -> float | None:
+        """Dice of decode(encode(mask)); None where there is no codec or nobody measured it."""
+        measured = self.summary.codec_ceiling or (self.training.codec_ceiling if self.training else None)
+        return measured.dice if measured else None
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """What makes each part."""
+        model, prepared = self.folder / "model", self.folder.parent / "prepared"
+        export = _command("export", model=model, prepared=prepared, output=self.folder / "export")
+        return {
+            "train": _WORKFLOW.format(target="train"),
+            "evaluate": _evaluate_command(self.folder),
+            "export": export,
+        }
+
+
+@dataclass(frozen=True)
+class DatasetResults:
+    """Every scored run of one dataset."""
+
+    name: str
+    prepared: PreparedManifest | None
+    runs: tuple[Run, ...]
+
+    @property
+    def commands(self) -> dict[str, str]:
+        return {"prepare": _WORKFLOW.format(target="prepare")}
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """What keeps the runs of this dataset from being compared: the names of keys they differ in."""
+        keys = ("protocol", "split", "target", "size", "scored_at", "data_checksum")
+        return tuple(key for key in keys if len({getattr(run.summary, key) for run in self.runs}) > 1)
+
+
+@dataclass(frozen=True)
+class Unscored:
+    """A trained model that nobody has scored yet."""
+
+    dataset: str
+    recipe: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All that the page shows."""
+
+    folder: Path
+    datasets: tuple[DatasetResults, ...]
+    unscored: tuple[Unscored, ...]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(run for dataset in self.datasets for run in dataset.runs)
+
+    @property
+    def origins(self) -> dict[str, int]:
+        """How many runs there are of each origin, in the order phantom, sample, real."""
+        found = Counter(run.summary.origin for run in self.runs)
+        return {origin: found[origin] for origin in ("phantom", "sample", "real") if origin in found}
+
+
+def gather(results: Path) -> Gathered:
+    """Read `results/<dataset>/<recipe>/…`. Raises UserError where nothing was scored or a file is not as expected."""
+    if not results.is_dir():
+        raise UserError("no such folder of results", where=results, remedy="name the folder that the workflow wrote")
+    datasets, unscored = [], []
+    for folder in _folders(results):
+        runs = []
+        for place in _folders(folder):
+            if (place / "evaluation").is_dir():
+                runs.append(_run(place))
+            elif (place / "model" / "config.json").is_file():
+                unscored.append(Unscored(folder.name, place.name, _evaluate_command(place)))
+        if runs:
+            manifest = folder / "prepared" / "manifest.json"
+            prepared = read_json(manifest, PreparedManifest) if manifest.is_file() else None
+            datasets.append(DatasetResults(folder.name, prepared, tuple(runs)))
+    if not datasets:
+        raise UserError(
+            "nothing was scored here: there is no <dataset>/<recipe>/evaluation/summary.json",
+            where=results,
+            remedy=unscored[0].command if unscored else "run the workflow first, or name another folder",
+        )
+    return Gathered(results, tuple(datasets), tuple(unscored))
+
+
+def _run(folder: Path) -> Run:
+    evaluation, manifest = folder / "evaluation", folder / "model" / "config.json"
+    path = evaluation / "summary.json"
+    if not path.is_file():
+        raise UserError("the summary of the scores is missing", where=path, remedy=_evaluate_command(folder))
+    summary = read_summary(path)
+    model = read_json(manifest, ModelManifest) if manifest.is_file() else None
+    cases, parity = evaluation / "cases.csv", folder / "export" / "parity.json"
+    log = folder / "model" / "training.jsonl"
+    return Run(
+        dataset=folder.parent.name,
+        recipe=folder.name,
+        folder=folder,
+        summary=summary,
+        cases=read_cases(cases, expected=summary.n_cases) if cases.is_file() else None,
+        overlays=read_overlays(evaluation / "overlays"),
+        model=model,
+        training=read_training(model.training, path=manifest) if model else None,
+        curves=read_curves(log) if log.is_file() else None,
+        parity=read_parity(parity) if parity.is_file() else None,
+    )
+
+
+def _folders(parent: Path) -> list[Path]:
+    """Folders in alphabetical order, without hidden ones (a stage that is writing keeps its parts there)."""
+    return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _evaluate_command(run: Path) -> str:
+    return _command("evaluate", prepared=run.parent / "prepared", model=run / "model", output=run / "evaluation")
+
+
+def _command(verb: str, **paths: Path) -> str:
+    words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    return shlex.join(["python", "-m", "sdseg", verb, *words])

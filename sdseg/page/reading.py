@@ -1,0 +1,138 @@
+"""Reading the files of a results folder into records. A wrong or missing key is a UserError that names key and file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from sdseg.artifacts import read_json
+from sdseg.errors import UserError
+from sdseg.page.records import (
+    CaseScore,
+    Curves,
+    Event,
+    Overlay,
+    Parity,
+    Resumed,
+    Step,
+    Summary,
+    Training,
+    Validation,
+)
+
+__all__ = ["read_cases", "read_curves", "read_overlays", "read_parity", "read_summary", "read_training"]
+
+Record = TypeVar("Record", bound=BaseModel)
+RANKS = ("best", "median", "worst")
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+
+
+def read_summary(path: Path) -> Summary:
+    return read_json(path, Summary)
+
+
+def read_parity(path: Path) -> Parity:
+    return read_json(path, Parity)
+
+
+def read_training(training: dict[str, Any], *, path: Path) -> Training:
+    """The training record inside the model's manifest at `path`."""
+    return _validated(Training, training, f"{path}, 'training'")
+
+
+def read_cases(path: Path, *, expected: int) -> tuple[CaseScore, ...]:
+    """Scores per case in the file's order. Raises UserError unless there are `expected` of them."""
+    rows = []
+    table = csv.DictReader(io.StringIO(_text(path), newline=""))
+    for row in table:
+        where = f"{path}, line {table.line_num}"
+        rows.append(CaseScore(_cell(row, "case", where), _score(row, "dice", where), _score(row, "iou", where)))
+    if len(rows) != expected:
+        raise UserError(
+            f"{len(rows)} cases, but summary.json beside it counts {expected}: the file is truncated or of another run",
+            where=path,
+            remedy="evaluate again",
+        )
+    return tuple(rows)
+
+
+def read_curves(path: Path) -> Curves:
+    """What the training logged."""
+    loss: dict[int, float] = {}
+    dice: dict[int, float] = {}
+    resumed: list[int] = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        event = _validated(Event, line, where)
+        if event.event == "step":
+            step = _validated(Step, line, where)
+            loss[step.step] = float("nan") if step.loss is None else step.loss
+        elif event.event == "validation":
+            checked = _validated(Validation, line, where)
+            dice[checked.step] = checked.dice
+        elif event.event == "resumed":
+            resumed.append(_validated(Resumed, line, where).step)
+    return Curves(tuple(sorted(loss.items())), tuple(sorted(dice.items())), tuple(resumed))
+
+
+def read_overlays(folder: Path) -> tuple[Overlay, ...]:
+    """The pictures `<rank>_<case>.png` of a folder, best first; none where there is no folder."""
+    if not folder.is_dir():
+        return ()
+    return tuple(_overlays(folder))
+
+
+def _overlays(folder: Path) -> Iterator[Overlay]:
+    for rank in RANKS:
+        for path in sorted(folder.glob(f"{rank}_*.png")):
+            png = path.read_bytes()
+            if not png.startswith(_PNG_START) or png[12:16] != b"IHDR" or not png.endswith(_PNG_END):
+                raise UserError("not a whole PNG picture", where=path, remedy="evaluate again")
+            width, height = struct.unpack(">II", png[16:24])
+            yield Overlay(rank, path.stem.removeprefix(f"{rank}_"), png, width, height)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the file: {error}", where=path, remedy="make it again") from None
+
+
+def _validated(model: type[Record], data: Any, where: str) -> Record:
+    try:
+        return model.model_validate_json(data) if isinstance(data, str) else model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"'{key}' {first['msg'].lower()}" if key else first["msg"],
+            where=where,
+            remedy="make it again with this version",
+        ) from None
+
+
+def _cell(row: dict[str, str | None], key: str, where: str) -> str:
+    value = row.get(key)
+    if value is None:
+        raise UserError(f"column '{key}' is missing or the line is cut off", where=where, remedy="evaluate again")
+    return value
+
+
+def _score(row: dict[str, str | None], key: str, where: str) -> float:
+    text = _cell(row, key, where)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 <= value <= 1:
+        raise UserError(f"'{key}' is '{text}', a number from 0 to 1 was expected", where=where, remedy="evaluate again")
+    return value

@@ -1,0 +1,168 @@
+"""Composing the page: what was gathered, drawn and set into the templates, every text escaped, nothing linked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from sdseg import metrics
+from sdseg.artifacts import provenance, sha256_text
+from sdseg.page import charts, formats
+from sdseg.page.gather import DatasetResults, Gathered, Run
+from sdseg.page.records import Overlay
+
+__all__ = ["ORIGINS", "render", "scoring_rules"]
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+ORIGINS = {  # heading, and what follows "measured on"
+    "phantom": (
+        "Phantoms",
+        "synthetic images drawn by a program. They show that the pipeline works and say nothing about the real dataset",
+    ),
+    "sample": (
+        "Samples",
+        "a few real images in a dataset's layout. They are not that dataset, and its published figures do not compare",
+    ),
+    "real": ("Real data", "the dataset as its owner ships it"),
+}
+
+
+Section = tuple[str, list[tuple[str, str]]]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """An overlay ready to be embedded."""
+
+    rank: str
+    case: str
+    dice: float | None
+    width: int
+    height: int
+    source: str  # data URL
+
+    @property
+    def small(self) -> bool:
+        """Few pixels, which are to be seen as such when enlarged."""
+        return self.height < 160
+
+
+def render(gathered: Gathered, titles: Mapping[str, str]) -> str:
+    """The whole page as HTML. `titles` gives the full name of each dataset source."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_defined,
+    )
+    environment.filters |= {
+        "count": formats.count,
+        "difference": formats.difference,
+        "duration": formats.duration,
+        "flatten": formats.flatten,
+        "score": formats.score,
+        "seconds": formats.seconds,
+        "grouped": _grouped,
+    }
+    style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))  # ours
+    html = environment.get_template("page.html").render(
+        gathered=gathered,
+        anchors=_anchors(gathered),
+        origins=ORIGINS,
+        titles=titles,
+        rules=scoring_rules(),
+        made=provenance(),
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}",
+        spread=lambda spread: formats.spread(spread.mean, spread.sd),
+        whisker=charts.whisker,
+        low=charts.lower_end([run.summary.dice.minimum for run in gathered.runs]),
+        drawings=_drawings,
+        pictures=_pictures,
+        recipe_hash=_recipe_hash,
+    )
+    return html.encode("utf-8", "replace").decode()  # a file name that is not UTF-8 must not stop the page
+
+
+def scoring_rules() -> list[str]:
+    """The rules for averaging and for empty masks, as `sdseg.metrics` states them."""
+    _, _, text = (metrics.__doc__ or "").partition("-----\n")
+    rules = (re.sub(r"\*(\w+)\*", r"\1", rule) for rule in re.split(r"^\* ", text, flags=re.MULTILINE))
+    return [" ".join(rule.split()) for rule in rules if rule.strip()]
+
+
+def _drawings(dataset: DatasetResults, run: Run) -> dict[str, Markup | None]:
+    """The charts of a run; the axis of Dice is shared by the dataset's runs so that they compare by eye."""
+    low = charts.lower_end([case.dice for other in dataset.runs for case in other.cases or ()])
+    best = run.training.best_step if run.training else None
+    return {
+        "distribution": charts.distribution(run.cases, low) if run.cases else None,
+        "loss": charts.loss_curve(run.curves.loss) if run.curves else None,
+        "validation": charts.score_curve(run.curves.dice, best) if run.curves else None,
+    }
+
+
+def _pictures(run: Run) -> list[_Picture]:
+    cases = {re.sub(r"[^\w.-]+", "_", case.case): case for case in run.cases or ()}  # as in the name of a file
+
+    def picture(overlay: Overlay) -> _Picture:
+        case = cases.get(overlay.case)
+        return _Picture(
+            rank=overlay.rank,
+            case=case.case if case else overlay.case,
+            dice=case.dice if case else None,
+            width=overlay.width,
+            height=overlay.height,
+            source="data:image/png;base64," + base64.b64encode(overlay.png).decode(),
+        )
+
+    return [picture(overlay) for overlay in run.overlays]
+
+
+def _anchors(gathered: Gathered) -> dict[tuple[str, str], str]:
+    """A distinct id for every dataset (with an empty recipe) and run."""
+    anchors: dict[tuple[str, str], str] = {}
+    for dataset in gathered.datasets:
+        for recipe in ("", *(run.recipe for run in dataset.runs)):
+            plain = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{dataset.name}--{recipe}" if recipe else dataset.name)
+            taken = set(anchors.values())
+            anchors[dataset.name, recipe] = plain if plain not in taken else f"{plain}-{len(taken)}"
+    return anchors
+
+
+def _grouped(values: Mapping[str, Any], leave_out: str = "", heading: str = "") -> list[Section]:
+    """Nested settings as sections of (key, text), each under its dotted name; plain values before nested ones."""
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping) and key != leave_out}
+    sections = [(heading, list(formats.flatten(plain)))] if plain else []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            sections += _grouped(value, heading=f"{heading} › {key}" if heading else key)
+    return sections
+
+
+def _recipe_hash(recipe: Mapping[str, Any]) -> str:
+    """SHA-256 of the resolved recipe: equal for equal values, whatever their order."""
+    return sha256_text(json.dumps(recipe, sort_keys=True))
+
+
+def _digest(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+def _defined(value: Any) -> Any:
+    """None in a template is a mistake of ours, never the word 'None' on the page."""
+    if value is None:
+        raise ValueError("a template printed None")
+    return value

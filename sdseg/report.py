@@ -1,0 +1,77 @@
+"""Every summary of a results folder to one self-contained page, and to a small table for the terminal."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from sdseg.artifacts import write_text
+from sdseg.data.sources import SOURCES
+from sdseg.page.gather import Gathered, Run, gather
+from sdseg.page.render import ORIGINS, render
+
+__all__ = ["print_table", "report"]
+
+HEADINGS = ("dataset", "recipe", "Dice", "Dice (ONNX)", "IoU", "s/image")
+LONGEST_NAME = 18  # so that a line fits 80 columns
+
+
+def report(results: Path, output: Path) -> None:
+    """Write the page of every `<results>/<dataset>/<recipe>/evaluation/summary.json` to `output`, in one step.
+
+    Raises UserError when nothing was scored, or a file is missing, truncated or not as expected.
+    """
+    titles = {name: source.title for name, source in SOURCES.items()}
+    write_text(output, render(gather(results), titles))
+
+
+def print_table(results: Path, page: Path) -> None:
+    """Print the scores of every run and where the page is. Raises UserError as `report` does."""
+    gathered = gather(results)
+    rows = [HEADINGS, *(_row(run) for run in gathered.runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    for number, row in enumerate(rows):
+        cells = [cell.ljust(width) if column < 2 else cell.rjust(width)
+                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        print("  ".join(cells).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
+    print()
+    for line in _notes(gathered):
+        print(line)
+    missing = f"not made yet; python -m sdseg report --results {shlex.quote(str(results))}"
+    print(f"page: {page if page.is_file() else missing}")
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    summary, parity = run.summary, run.parity
+    exported = "not made" if parity is None else f"{parity.dice_exported:.4f}" + ("" if parity.passed else " !")
+    return (
+        _shown(run.dataset),
+        _shown(run.recipe),
+        f"{summary.dice.mean:.4f}",
+        exported,
+        f"{summary.iou.mean:.4f}",
+        f"{summary.seconds_per_image:.4f}",
+    )
+
+
+def _notes(gathered: Gathered) -> list[str]:
+    """What must be known beside the figures: what they were measured on, and exports that failed."""
+    notes = []
+    for origin, number in gathered.origins.items():
+        which = "all figures" if len(gathered.origins) == 1 else f"{number} of {len(gathered.runs)} rows"
+        if origin != "real" or len(gathered.origins) > 1:
+            names = sorted({run.dataset for run in gathered.runs if run.summary.origin == origin})
+            listed = "" if len(gathered.origins) == 1 else f" ({_shown(', '.join(names), 30)})"
+            notes.append(f"data: {which}{listed} on {ORIGINS[origin][0].lower()}")
+    if any(run.parity and not run.parity.passed for run in gathered.runs):
+        notes.append("!     the ONNX model does not agree with the trained one, see the page")
+    notes += [f"unscored: {_shown(one.dataset)} / {_shown(one.recipe)}" for one in gathered.unscored]
+    return notes
+
+
+def _shown(name: str, longest: int = LONGEST_NAME) -> str:
+    """A name for the terminal: no control characters, not longer than `longest`."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return plain if len(plain) <= longest else plain[: longest - 2] + ".."
