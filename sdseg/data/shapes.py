@@ -82,11 +82,11 @@ def _ring(rng: np.random.Generator, n: int, size: int) -> Masks:
 def _organs(rng: np.random.Generator, n: int, size: int) -> Masks:
     """Several blobs from large to small, some of them bitten by gaps."""
     mask = np.zeros((n, size, size), dtype=np.bool_)
-    for largest in (0.3, 0.2, 0.2, 0.12, 0.12, 0.07, 0.05):
-        radius = _uniform(rng, 0.03, largest, n) * (rng.random(n) < 0.8)
+    for smallest, largest in ((0.15, 0.33), (0.1, 0.22), (0.08, 0.15), (0.06, 0.12), (0.05, 0.1), (0.04, 0.06)):
+        radius = _uniform(rng, smallest, largest, n) * (rng.random(n) < 0.75)
         mask |= _blob(rng, size, _uniform(rng, 0.12, 0.88, (n, 2)), np.maximum(radius, 1e-3), 0.3) > 0
     for _ in range(2):
-        radius = _uniform(rng, 0.03, 0.12, n) * (rng.random(n) < 0.6)
+        radius = _uniform(rng, 0.04, 0.12, n) * (rng.random(n) < 0.4)
         mask &= _blob(rng, size, _uniform(rng, 0.12, 0.88, (n, 2)), np.maximum(radius, 1e-3), 0.3) <= 0
     return mask
 
@@ -94,10 +94,10 @@ def _organs(rng: np.random.Generator, n: int, size: int) -> Masks:
 def _teeth(rng: np.random.Generator, n: int, size: int) -> Masks:
     """A row of blobs along an arch that opens to any of the four sides, some missing, touching or apart."""
     mask = np.zeros((n, size, size), dtype=np.bool_)
-    teeth = 14
+    teeth = int(rng.integers(9, 13))
     middle, half = _uniform(rng, 0.45, 0.55, n), _uniform(rng, 0.25, 0.4, n)
     top, depth = _uniform(rng, 0.12, 0.35, n), _uniform(rng, 0.3, 0.6, n)
-    thickness = _uniform(rng, 0.035, 0.085, n)
+    thickness = _uniform(rng, 0.045, 0.1, n)
     for step in np.linspace(-1, 1, teeth):
         # Even steps along the arch, not along its width: the sides are steeper than the front.
         x = middle + half * np.sin(step * np.pi / 2)
@@ -126,7 +126,7 @@ def _levels(rng: np.random.Generator, n: int, size: int) -> Masks:
 
 def _ribbons(rng: np.random.Generator, n: int, size: int) -> Masks:
     """Winding bands a few pixels wide, kept inside a blob."""
-    near = np.abs(_field(rng, n, size, 4)) < _uniform(rng, 0.12, 0.4, (n, 1, 1))
+    near = np.abs(_field(rng, n, size, 4)) < _uniform(rng, 0.2, 0.5, (n, 1, 1))
     around = _blob(rng, size, _uniform(rng, 0.35, 0.65, (n, 2)), _uniform(rng, 0.2, 0.5, n), 0.3) > 0
     return near & around
 

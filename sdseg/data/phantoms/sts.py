@@ -17,7 +17,7 @@ __all__ = ["write"]
 _VOLUMES = 12
 _DATASET = 5  # part of every case's seed
 _LOW, _HIGH = -1000, 3095  # what the scanners write
-_TEETH = 12  # per jaw
+_TEETH = 10  # per jaw: fewer and thicker than in a mouth, so that they survive being made small
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _jaws(rng: np.random.Generator, shape: tuple[int, int, int]) -> tuple[npt.ND
 
 
 def _arch(rng: np.random.Generator, space: Space) -> _Arch:
-    width, depth = rng.uniform(0.56, 0.66), rng.uniform(0.95, 1.15)
+    width, depth = rng.uniform(0.58, 0.66), rng.uniform(0.95, 1.15)
     front = rng.uniform(0.6, 0.7)
     u, v = space.x / np.float32(width), (space.y - np.float32(front - depth)) / np.float32(depth)
     radius = np.sqrt(u * u + v * v)
@@ -88,7 +88,7 @@ def _tissue(rng: np.random.Generator, space: Space, arch: _Arch) -> Floats:
     voxels[throat] = -930
     spongy = rng.uniform(550, 850) + 260 * smooth_noise3(rng, space.shape, (26, 26, 8))
     plate = rng.uniform(1350, 1750) + 120 * smooth_noise3(rng, space.shape, (12, 12, 6))
-    thick = 0.21 + 0.03 * smooth_noise3(rng, space.shape, (5, 5, 3))
+    thick = 0.25 + 0.03 * smooth_noise3(rng, space.shape, (5, 5, 3))
     ridge = np.clip((np.abs(space.z) - 0.25) / 0.12, 0, 1)  # the jaws begin below and above the crowns
     jaw = thick * ridge - np.abs(arch.across)
     jaw = np.where((space.y > -0.55) & (ridge > 0), jaw, -1)
@@ -109,9 +109,9 @@ def _tooth(rng: np.random.Generator, space: Space, arch: _Arch, index: int) -> t
     molar = abs(middle) ** 1.5
     sign = 1.0 if upper else -1.0
     tall = sign * space.z - np.float32(0.02)
-    half_width = rng.uniform(0.93, 1.0) / _TEETH  # along the arch, in its own units
-    thick = (0.095 + 0.055 * molar) * rng.uniform(0.95, 1.08)
-    taper = 1 - 0.42 * np.clip((tall - 0.25) / 0.55, 0, 1)  # roots are narrower than crowns
+    half_width = rng.uniform(0.97, 1.04) / _TEETH  # along the arch, in its own units
+    thick = (0.12 + 0.05 * molar) * rng.uniform(0.95, 1.08)
+    taper = 1 - 0.26 * np.clip((tall - 0.25) / 0.55, 0, 1)  # roots are narrower than crowns
     long = rng.uniform(0.72, 0.85)
     lean = rng.normal(0, 0.006)
     u = (arch.along - np.float32(middle + lean)) / (np.float32(half_width) * taper)
