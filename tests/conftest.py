@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -33,3 +34,19 @@ def samples() -> Path:
 def golden() -> Path:
     """What the official network computes, to compare with."""
     return _folder("SDSEG_GOLDEN", "golden")
+
+
+@pytest.fixture(scope="session")
+def bright_rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX graph for RGB images that finds what is bright."""
+    from tests.tiny import write_graph  # torch takes seconds to load: only where it is needed
+
+    return write_graph(tmp_path_factory.mktemp("graphs é") / "rgb model.onnx")
+
+
+@pytest.fixture(scope="session")
+def bright_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX graph for CT slices that finds what is dense, and in it what is denser: two structures."""
+    from tests.tiny import CT, DISC_CUP, write_graph
+
+    return write_graph(tmp_path_factory.mktemp("graphs é") / "ct model.onnx", CT, DISC_CUP)

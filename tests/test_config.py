@@ -1,0 +1,360 @@
+"""The configuration tree: what it accepts, and one clear error for everything it does not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdseg.config import (
+    Codec,
+    Config,
+    Dataset,
+    LatentNetwork,
+    Recipe,
+    json_schema,
+    load_codec,
+    load_config,
+    load_dataset,
+    load_recipe,
+    merge,
+    parse,
+    read_yaml,
+)
+from sdseg.errors import ListedError, UserError, nearest
+
+Values = dict[str, Any]
+
+LAYOUT: Values = {"block_out_channels": [8, 16], "norm_num_groups": 4}
+RECIPE: Values = {
+    "description": "tiny",
+    "network": {
+        "kind": "latent-diffusion",
+        "codec": "tiny",
+        "condition": LAYOUT,
+        "denoiser": {"block_out_channels": [8, 8], "attention": [False, True], "norm_num_groups": 4, "heads": 2},
+    },
+    "diffusion": {},
+}
+DIRECT: Values = {"description": "plain", "network": {"kind": "direct"}}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Values:
+    """A small valid configuration."""
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
+    return {
+        "codecs": {"tiny": {**LAYOUT, "training": {"steps": 2}}},
+        "recipes": {"sdseg": {"file": str(recipe)}},
+        "datasets": {"kseg": {"source": "kseg", "size": 32}},
+    }
+
+
+def put(values: Values, path: str, value: Any) -> Values:
+    """A copy of `values` with the value at `a.b.c` set; '-' as value takes the key out."""
+    changed = copy.deepcopy(values)
+    *sections, last = path.split(".")
+    place = changed
+    for section in sections:
+        place = place.setdefault(section, {})
+    if value == "-":
+        del place[last]
+    else:
+        place[last] = value
+    return changed
+
+
+def refused(call: Callable[[], Any]) -> UserError:
+    with pytest.raises(UserError, match="remedy: ") as caught:
+        call()
+    return caught.value
+
+
+# What is accepted
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "demo.yaml", "samples.yaml"])
+def test_committed_configurations(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    loaded = load_config(Path("config") / name)
+    for dataset in loaded.datasets:
+        for recipe in loaded.recipes_of(dataset):
+            assert loaded.resolve_recipe(dataset, recipe).description
+    jsonschema.Draft202012Validator(json_schema()).validate(read_yaml(Path("config") / name))
+
+
+def test_committed_recipes(root: Path) -> None:
+    files = sorted((root / "config/recipes").glob("*.yaml"))
+    assert "sdseg" in {file.stem for file in files}
+    for file in files:
+        assert load_recipe(file).description
+
+
+def test_default_configuration_is_the_papers_scale(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    loaded = load_config(Path("config/config.yaml"))
+    assert set(loaded.datasets) == {"cvc", "kseg", "refuge2", "btcv", "sts"}
+    assert loaded.device == "cuda"
+    for dataset in loaded.datasets.values():
+        assert (dataset.size, dataset.origin, dataset.protocol) == (256, "real", "clean")
+    network = loaded.resolve_recipe("kseg", "sdseg").network
+    assert isinstance(network, LatentNetwork)
+    assert network.denoiser.block_out_channels == (192, 384, 384, 768, 768)
+    assert loaded.codecs[network.codec].factor == 8
+
+
+def test_values_survive_their_file(config: Values, tmp_path: Path) -> None:
+    loaded = parse(Config, config, where="here")
+
+    def written(model: Any) -> Path:
+        path = tmp_path / "one.yaml"
+        path.write_text(yaml.safe_dump(model.model_dump(mode="json")), encoding="utf-8")
+        return path
+
+    assert load_config(written(loaded)) == loaded
+    assert load_dataset(written(loaded.datasets["kseg"])) == loaded.datasets["kseg"]
+    assert load_codec(written(loaded.codecs["tiny"])) == loaded.codecs["tiny"]
+    recipe = loaded.resolve_recipe("kseg", "sdseg")
+    assert load_recipe(written(recipe)) == recipe
+
+
+def test_overrides_reach_the_recipe_in_order(config: Values) -> None:
+    config = put(config, "recipes.sdseg.overrides", {"training": {"steps": 7, "batch": 2}})
+    config = put(config, "datasets.kseg.overrides", {"training": {"steps": 9}})
+    config = put(config, "datasets.cvc", {"source": "cvc", "size": 64})
+    loaded = parse(Config, config, where="here")
+    assert loaded.resolve_recipe("kseg", "sdseg").training.steps == 9
+    assert loaded.resolve_recipe("cvc", "sdseg").training.steps == 7
+    assert loaded.resolve_recipe("cvc", "sdseg").training.batch == 2
+
+
+def test_overrides_of_a_command_line(config: Values) -> None:
+    file = Path(config["recipes"]["sdseg"]["file"])
+    assert load_recipe(file, {"training": {"steps": 3}}).training.steps == 3
+
+
+def test_where_files_are_looked_for(config: Values) -> None:
+    config = put(put(config, "raw", "/data"), "splits", "mine")
+    config = put(config, "datasets.twin", {"source": "kseg", "raw": "/elsewhere/k", "split_file": "s.csv", "size": 32})
+    loaded = parse(Config, put(config, "datasets.kseg.protocol", "paper"), where="here")
+    assert loaded.raw_folder("kseg") == Path("/data/kseg")
+    assert loaded.raw_folder("twin") == Path("/elsewhere/k")
+    assert loaded.split_path("kseg") == Path("mine/kseg/paper.csv")
+    assert loaded.split_path("twin") == Path("s.csv")
+
+
+def test_recipes_of_a_dataset(config: Values) -> None:
+    config = put(config, "recipes.unet", config["recipes"]["sdseg"])
+    config = put(config, "datasets.cvc", {"source": "cvc", "recipes": ["unet"]})
+    loaded = parse(Config, config, where="here")
+    assert loaded.recipes_of("kseg") == ("sdseg", "unet")
+    assert loaded.recipes_of("cvc") == ("unet",)
+
+
+def test_factor_counts_halvings() -> None:
+    assert Codec(block_out_channels=(32, 32, 32, 32), weights="w").factor == 8
+    assert Codec(block_out_channels=(32, 32), weights="w").factor == 2
+
+
+# What is refused
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("devise", "cpu", "unknown key 'devise': did you mean 'device'?"),
+    ("datasets.kseg.sise", 64, "unknown key 'datasets.kseg.sise': did you mean 'size'?"),
+    ("codecs.tiny.training.step", 1, "unknown key 'codecs.tiny.training.step': did you mean 'steps'?"),
+    ("export.opsett", 21, "unknown key 'export.opsett': did you mean 'opset'?"),
+    ("phantoms", {"sed": 1}, "unknown key 'phantoms.sed': did you mean 'seed'?"),
+    ("recipes.sdseg.override", {}, "unknown key 'recipes.sdseg.override': did you mean 'overrides'?"),
+    ("export.zzz", 1, "unknown key 'export.zzz': known here: max_abs_difference, max_dice_difference, opset"),
+    ("datasets.kseg.source", "-", "missing key 'datasets.kseg.source'"),
+    ("recipes.sdseg.file", "-", "missing key 'recipes.sdseg.file'"),
+    ("datasets", "-", "missing key 'datasets'"),
+    ("datasets", {}, "datasets: "),
+    ("recipes", {}, "recipes: "),
+    ("datasets.Kvasir SEG", {"source": "kseg"}, "datasets.Kvasir SEG"),
+    ("device", "gpu", "(got 'gpu')"),
+    ("threads", 0, "threads: Input should be greater than or equal to 1 (got 0)"),
+    ("threads", "many", "(got 'many')"),
+    ("datasets.kseg.size", 8, "datasets.kseg.size: Input should be greater than or equal to 16 (got 8)"),
+    ("datasets.kseg.origin", "invented", "(got 'invented')"),
+    ("export.opset", 11, "export.opset: "),
+    ("export.max_abs_difference", 0, "export.max_abs_difference: "),
+    ("codecs.tiny.training", "-", "give either 'weights' (a pretrained codec) or 'training'"),
+    ("codecs.tiny.weights", "folder", "give either 'weights' (a pretrained codec) or 'training'"),
+    ("codecs.tiny.norm_num_groups", 3, "8 channels cannot be normalised in 3 groups"),
+    ("codecs.tiny.latent_scale", "guessed", "codecs.tiny.latent_scale"),
+    ("datasets.kseg.recipes", ["sdsegg"], "datasets.kseg.recipes: unknown recipe 'sdsegg', did you mean 'sdseg'?"),
+    ("datasets.kseg.origin", "phantom", "datasets.kseg: 'origin: phantom' needs a 'phantoms' section"),
+    ("phantoms", {"scale": 0}, "phantoms.scale: "),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), WRONG, ids=[f"{path}={value}" for path, value, _ in WRONG])
+def test_wrong_configuration(config: Values, path: str, value: Any, message: str) -> None:
+    error = refused(lambda: parse(Config, put(config, path, value), where="my.yaml"))
+    assert message in str(error)
+    assert "where:  my.yaml" in str(error)
+
+
+WRONG_RECIPES: list[tuple[Values, str, Any, str]] = [
+    (RECIPE, "netwrok", {}, "unknown key 'netwrok': did you mean 'network'?"),
+    (RECIPE, "network.denoser", {}, "unknown key 'network.denoser': did you mean 'denoiser'?"),
+    (RECIPE, "network.condition.init", "copied", "(got 'copied')"),
+    (RECIPE, "network.kind", "latent", "network"),
+    (RECIPE, "training.precison", "bf16", "unknown key 'training.precison': did you mean 'precision'?"),
+    (RECIPE, "training.accumulate", 3, "'batch' must be a multiple of 'accumulate'"),
+    (RECIPE, "diffusion", "-", "a latent-diffusion network needs a 'diffusion' section"),
+    (DIRECT, "diffusion", {}, "a direct network has no 'diffusion' section"),
+    (DIRECT, "network.codec", "tiny", "unknown key 'network.codec'"),
+    (RECIPE, "diffusion.beta_end", 0.001, "'beta_end' must not be smaller than 'beta_start'"),
+    (RECIPE, "diffusion.loss_latent", 0.0, "'loss_noise' and 'loss_latent' are both 0"),
+    (RECIPE, "diffusion.train_noise", "zero", "'train_noise: zero'"),
+    (
+        RECIPE,
+        "diffusion",
+        {"train_noise": "zero", "train_timesteps": "last", "inference_noise": "gaussian"},
+        "'train_noise: zero' needs 'inference_noise: zero'",
+    ),
+    (RECIPE, "network.denoiser.attention", [True], "'attention' needs one value per entry"),
+    (RECIPE, "network.denoiser.heads", 3, "8 channels cannot be shared among 3 attention heads"),
+    (RECIPE, "network.denoiser.norm_num_groups", 5, "8 channels cannot be normalised in 5 groups"),
+    (RECIPE, "inference.threshold", 1.0, "inference.threshold: Input should be less than 1 (got 1.0)"),
+    (RECIPE, "optimiser.learning_rate", 0, "optimiser.learning_rate: "),
+    (RECIPE, "description", "-", "missing key 'description'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "path", "value", "message"),
+    WRONG_RECIPES,
+    ids=[f"{path}={value}" for _, path, value, _ in WRONG_RECIPES],
+)
+def test_wrong_recipe(recipe: Values, path: str, value: Any, message: str) -> None:
+    error = refused(lambda: parse(Recipe, put(recipe, path, value), where="r.yaml"))
+    assert message in str(error)
+
+
+def test_every_problem_is_listed_at_once(config: Values) -> None:
+    config = put(put(put(config, "devise", "cpu"), "threads", 0), "datasets.kseg.sise", 1)
+    error = refused(lambda: parse(Config, config, where="my.yaml"))
+    assert isinstance(error, ListedError)
+    assert len(error.problems) == 3
+    assert all(problem in str(error) for problem in error.problems)
+
+
+def test_wrong_override_names_both_places(config: Values) -> None:
+    loaded = parse(Config, put(config, "datasets.kseg.overrides", {"training": {"stepps": 3}}), where="my.yaml")
+    error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
+    assert "unknown key 'training.stepps': did you mean 'steps'?" in str(error)
+    assert "datasets.kseg" in str(error)
+
+
+def test_unknown_codec(config: Values) -> None:
+    loaded = parse(Config, put(config, "recipes.sdseg.overrides", {"network": {"codec": "tinny"}}), where="my.yaml")
+    error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
+    assert "unknown codec 'tinny', did you mean 'tiny'?" in str(error)
+
+
+def test_codec_and_condition_must_shrink_alike(config: Values) -> None:
+    loaded = parse(Config, put(config, "codecs.tiny.block_out_channels", [8, 8, 8]), where="my.yaml")
+    error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
+    assert "the condition encoder shrinks the image 2×, the codec 4×" in str(error)
+
+
+def test_size_must_be_halved_often_enough(config: Values) -> None:
+    loaded = parse(Config, put(config, "datasets.kseg.size", 30), where="my.yaml")
+    error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
+    assert "a multiple of 4 is needed" in str(error)
+    assert error.remedy in ("use size 28", "use size 32")
+
+
+@pytest.mark.parametrize("load", [load_config, load_recipe, load_codec, load_dataset])
+def test_file_that_is_missing(load: Callable[[Path], Any], tmp_path: Path) -> None:
+    assert "the file is missing" in str(refused(lambda: load(tmp_path / "no such.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1, 2", "not valid YAML"),
+        (b"- a\n- b\n", "expected a mapping"),
+        (b"", "expected a mapping"),
+        (b"a: \xff\xfe\n", "cannot read the file"),
+    ],
+    ids=["broken", "list", "empty", "encoding"],
+)
+def test_file_that_is_no_mapping(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "é a.yaml"
+    file.write_bytes(content)
+    error = refused(lambda: read_yaml(file))
+    assert message in str(error)
+    assert str(file) in str(error)
+
+
+def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    assert "cannot read the file" in str(refused(lambda: read_yaml(tmp_path)))
+
+
+def test_nothing_can_be_changed_later(config: Values) -> None:
+    loaded = parse(Config, config, where="here")
+    with pytest.raises(ValueError, match="frozen"):
+        loaded.threads = 3  # type: ignore[misc]
+
+
+def test_nearest_spelling() -> None:
+    assert nearest("lerning_rate", ["learning_rate", "batch"]) == "did you mean 'learning_rate'?"
+    assert nearest("zzz", ["b", "a"]) == "known here: a, b"
+
+
+# Laying values over values
+
+TREES = st.recursive(
+    st.integers() | st.text(max_size=3),
+    lambda children: st.dictionaries(st.sampled_from("abcde"), children, max_size=3),
+    max_leaves=8,
+)
+MAPPINGS = st.dictionaries(st.sampled_from("abcde"), TREES, max_size=4)
+
+
+@given(MAPPINGS, MAPPINGS)
+def test_merge_changes_neither_and_is_idempotent(base: Values, over: Values) -> None:
+    before = copy.deepcopy((base, over))
+    merged = merge(base, over)
+    assert (base, over) == before
+    assert merge(merged, over) == merged
+    assert merge(base, {}) == base
+    assert set(merged) == set(base) | set(over)
+
+
+def test_merge_goes_into_sections() -> None:
+    assert merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}}) == {"a": {"x": 1, "y": 5}, "b": 3}
+
+
+# The schema others read
+
+
+def test_schema_forbids_unknown_keys_everywhere() -> None:
+    schema = json_schema()
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    for name, node in [("Config", schema), *schema["$defs"].items()]:
+        assert node["additionalProperties"] is False, name
+
+
+def test_schema_and_tree_agree(config: Values) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert validator.is_valid(config)
+    for path, value in [("devise", "cpu"), ("datasets.kseg.sise", 64), ("threads", 0), ("device", "gpu")]:
+        assert not validator.is_valid(put(config, path, value)), path
+
+
+def test_dataset_has_defaults() -> None:
+    dataset = Dataset(source="kseg")
+    assert (dataset.origin, dataset.protocol, dataset.size, dataset.recipes) == ("real", "clean", 256, None)
