@@ -1,0 +1,66 @@
+"""Settings of networks small enough for tests, of the same classes as the real ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sdseg.config import Codec, Recipe, merge
+from sdseg.model.codecs import MaskCodec
+
+CODEC = Codec.model_validate(
+    {
+        "block_out_channels": [8, 8],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "mid_block_attention": False,
+        "training": {"steps": 2, "batch": 4, "size": 32},
+    }
+)
+
+
+def recipe(**overrides: Any) -> Recipe:
+    """A one-step latent recipe for the codec above; keyword values are laid over its sections."""
+    encoder = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
+    base = {
+        "description": "tiny",
+        "network": {
+            "kind": "latent-diffusion",
+            "codec": "small",
+            "condition": encoder,
+            "denoiser": {
+                "block_out_channels": [8, 16],
+                "attention": [False, True],
+                "layers_per_block": 1,
+                "norm_num_groups": 4,
+                "heads": 2,
+            },
+        },
+        "diffusion": {},
+        "optimiser": {"learning_rate": 1e-3},
+        "training": {
+            "steps": 8,
+            "batch": 4,
+            "ema_decay": 0.9,
+            "validate_every": 4,
+            "checkpoint_every": 2,
+            "log_every": 1,
+            "workers": 0,
+        },
+    }
+    return Recipe.model_validate(merge(base, overrides))
+
+
+def direct_recipe(**overrides: Any) -> Recipe:
+    """A tiny plain U-Net."""
+    base = recipe().model_dump(mode="json") | {
+        "network": {"kind": "direct", "channels": [4, 8], "residual_units": 0},
+        "diffusion": None,
+    }
+    return Recipe.model_validate(merge(base, overrides))
+
+
+def codec(seed: int = 0, scale: float = 0.7) -> MaskCodec:
+    torch.manual_seed(seed)
+    return MaskCodec(CODEC, scale).eval()

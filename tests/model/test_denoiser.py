@@ -1,0 +1,59 @@
+"""The UNet and the condition encoder: layout, size, what they depend on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention
+
+from sdseg.config import ConditionEncoder, Denoiser
+from sdseg.errors import UserError
+from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
+from tests.model.networks import codec, recipe
+
+
+def test_full_width_is_the_published_network() -> None:
+    with torch.device("meta"):
+        denoiser = ConditionalDenoiser(Denoiser(), latent_channels=4, condition_channels=4, structures=1)
+    assert sum(parameter.numel() for parameter in denoiser.parameters()) == 294_973_828
+    heads = {module.heads for module in denoiser.modules() if isinstance(module, Attention)}
+    assert heads == {8}
+
+
+def test_output_depends_on_every_input() -> None:
+    settings = recipe().network.denoiser  # type: ignore[union-attr]
+    torch.manual_seed(0)
+    denoiser = ConditionalDenoiser(settings, 4, 4, structures=3).eval()
+    noisy, condition = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    timesteps, structure = torch.tensor([999, 999]), torch.tensor([0, 0])
+    with torch.inference_mode():
+        base = denoiser(noisy, condition, timesteps, structure)
+        assert base.shape == (2, 4, 8, 8)
+        for changed in (
+            (noisy + 1, condition, timesteps, structure),
+            (noisy, condition + 1, timesteps, structure),
+            (noisy, condition, timesteps - 500, structure),
+            (noisy, condition, timesteps, structure + 2),
+        ):
+            assert not torch.allclose(base, denoiser(*changed), atol=1e-6)
+
+
+def test_condition_encoder_starts_from_the_codec() -> None:
+    encoder = ImageEncoder(recipe().network.condition)  # type: ignore[union-attr]
+    source = codec()
+    encoder.start_from(source)
+    image = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder.encoder(image), source.autoencoder.encoder(image))
+
+
+def test_a_condition_encoder_of_another_layout_cannot_start_from_the_codec() -> None:
+    encoder = ImageEncoder(ConditionEncoder(block_out_channels=(8, 16), norm_num_groups=4, layers_per_block=1))
+    with pytest.raises(UserError, match="layout differs from the codec's"):
+        encoder.start_from(codec())
+
+
+def test_dropout_reaches_the_encoder() -> None:
+    settings = ConditionEncoder(block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, dropout=0.2)
+    rates = {layer.p for layer in ImageEncoder(settings).modules() if isinstance(layer, torch.nn.Dropout)}
+    assert rates == {0.2}

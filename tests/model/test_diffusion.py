@@ -1,0 +1,95 @@
+"""The process against diffusers' schedulers, and the identities that the paper's equations imply."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdseg.config import Diffusion
+from sdseg.model import diffusion
+
+SETTINGS = Diffusion(loss_noise=1.0)
+
+
+def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    clean, noise = torch.randn(2, 3, 4, 5, 5, generator=generator)
+    return clean, noise
+
+
+@pytest.mark.parametrize("schedule", ["scaled_linear", "linear"])
+def test_schedule_is_that_of_diffusers(schedule: str) -> None:
+    settings = Diffusion.model_validate({"schedule": schedule})
+    theirs = DDPMScheduler(beta_start=0.0015, beta_end=0.0155, beta_schedule=schedule).alphas_cumprod
+    torch.testing.assert_close(diffusion.alphas_cumprod(settings).float(), theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_last_alpha_bar_amplifies_noise_errors_as_in_the_official_code() -> None:
+    last = float(diffusion.alphas_cumprod(SETTINGS)[-1])
+    assert last == pytest.approx(6.69e-4, rel=1e-3)
+    assert (1 / last - 1) ** 0.5 == pytest.approx(38.7, rel=2e-3)
+
+
+def test_adding_noise_is_that_of_diffusers() -> None:
+    clean, noise = example()
+    timesteps = torch.tensor([0, 500, 999])
+    theirs = DDPMScheduler(beta_start=0.0015, beta_end=0.0155, beta_schedule="scaled_linear")
+    alpha_bar = diffusion.alphas_cumprod(SETTINGS).float()[timesteps].view(-1, 1, 1, 1)
+    torch.testing.assert_close(
+        diffusion.add_noise(clean, noise, alpha_bar), theirs.add_noise(clean, noise, timesteps), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("kind", "theirs"), [("epsilon", "epsilon"), ("x0", "sample")])
+@pytest.mark.parametrize("timestep", [1, 400, 999])
+def test_one_step_estimate_is_that_of_ddim(kind: str, theirs: str, timestep: int) -> None:
+    prediction, noisy = example()
+    scheduler = DDIMScheduler(
+        beta_start=0.0015, beta_end=0.0155, beta_schedule="scaled_linear", prediction_type=theirs, clip_sample=False
+    )
+    scheduler.set_timesteps(1000)
+    expected = scheduler.step(prediction, timestep, noisy).pred_original_sample
+    alpha_bar = diffusion.alphas_cumprod(SETTINGS).float()[timestep]
+    found = diffusion.clean_latent(prediction, noisy, alpha_bar, kind)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(0, 999), st.integers(0, 50), st.sampled_from(["x0", "epsilon"]))
+def test_estimates_undo_the_adding_of_noise(timestep: int, seed: int, kind: str) -> None:
+    clean, noise = (value.double() for value in example(seed))
+    alpha_bar = diffusion.alphas_cumprod(SETTINGS)[timestep].view(1, 1, 1, 1)
+    noisy = diffusion.add_noise(clean, noise, alpha_bar)
+    truth = {"x0": clean, "epsilon": noise}[kind]
+    torch.testing.assert_close(diffusion.clean_latent(truth, noisy, alpha_bar, kind), clean, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(diffusion.noise_estimate(truth, noisy, alpha_bar, kind), noise, rtol=1e-6, atol=1e-6)
+
+
+@given(st.integers(0, 999))
+def test_latent_loss_is_the_noise_loss_weighted_by_the_timestep(timestep: int) -> None:
+    """For ε prediction L_latent = √(1/ᾱ − 1) · L_noise (method notes): two definitions, one number."""
+    clean, noise = (value.double() for value in example())
+    settings = Diffusion(prediction="epsilon", loss_noise=1.0)
+    alpha_bar = diffusion.alphas_cumprod(settings)[timestep].view(1, 1, 1, 1)
+    noisy = diffusion.add_noise(clean, noise, alpha_bar)
+    terms = diffusion.losses(noise + 0.3 * clean, clean, noise, noisy, alpha_bar, settings)
+    weight = float((1 / alpha_bar - 1).sqrt())
+    assert float(terms["latent"]) == pytest.approx(weight * float(terms["noise"]), rel=1e-9)
+
+
+def test_only_losses_with_a_weight_are_computed() -> None:
+    clean, noise = example()
+    alpha_bar = torch.full((3, 1, 1, 1), 0.5)
+    assert set(diffusion.losses(clean, clean, noise, clean, alpha_bar, Diffusion())) == {"latent"}
+
+
+def test_timesteps_cover_the_whole_process_or_its_last_step() -> None:
+    uniform = torch.linspace(0, 1, 100_001, dtype=torch.float64)[:-1]
+    drawn = diffusion.draw_timesteps(uniform, Diffusion())
+    assert torch.equal(drawn.unique(), torch.arange(1000))
+    assert drawn.bincount().float().std() < 1
+    assert torch.equal(
+        diffusion.draw_timesteps(uniform[:3], Diffusion(train_timesteps="last")), torch.full((3,), 999)
+    )

@@ -1,0 +1,138 @@
+"""The one forward: it is the composition of its parts, for every prediction target, noise and number of structures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceCELoss
+
+from sdseg.artifacts import ImageContract
+from sdseg.errors import UserError
+from sdseg.model import diffusion
+from sdseg.model.normaliser import Normaliser
+from sdseg.model.segmenter import Batch, DirectSegmenter, LatentSegmenter, Segmenter, build_segmenter, start_from_codec
+from tests.model.networks import CODEC, codec, direct_recipe, recipe
+from tests.tiny import CT, RGB
+
+
+def build(structures: int = 1, image: ImageContract = RGB, **process: object) -> LatentSegmenter:
+    torch.manual_seed(0)
+    chosen = recipe(diffusion=process)
+    segmenter = build_segmenter(chosen, image, structures, CODEC, 0.7)
+    assert isinstance(segmenter, LatentSegmenter)
+    start_from_codec(segmenter, chosen.network, codec())  # type: ignore[arg-type]
+    return segmenter.eval()
+
+
+def images(contract: ImageContract = RGB, count: int = 2) -> torch.Tensor:
+    low, high = contract.window
+    values = np.random.default_rng(0).uniform(low, high, (count, 32, 32, contract.channels))
+    return torch.from_numpy(values.astype(contract.dtype))
+
+
+def batch(segmenter: LatentSegmenter) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, *segmenter.latent_shape)
+    return Batch(
+        image=images(),
+        mask=torch.zeros(2, 1, 32, 32),
+        structure=torch.zeros(2, dtype=torch.int64),
+        latent=torch.randn(shape, generator=generator),
+        noise=torch.randn(shape, generator=generator),
+        uniform=torch.tensor([0.1, 0.9]),
+    )
+
+
+def test_window_maps_to_minus_one_and_one_and_clips() -> None:
+    raw = torch.tensor([-2000, -175, 37.5, 250, 3000]).view(1, 1, 5, 1)
+    found = Normaliser(CT)(raw)
+    assert found.shape == (1, 3, 1, 5)
+    torch.testing.assert_close(found[0, 1, 0], torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("prediction", ["x0", "epsilon"])
+@pytest.mark.parametrize("noise", ["zero", "fixed", "gaussian"])
+def test_forward_is_the_composition_of_its_parts(prediction: str, noise: str) -> None:
+    segmenter = build(prediction=prediction, inference_noise=noise)
+    given = torch.randn(2, *segmenter.latent_shape) if noise == "gaussian" else None
+    start = {"zero": torch.zeros(2, 4, 16, 16), "fixed": segmenter.fixed_noise.expand(2, -1, -1, -1), "gaussian": given}
+    with torch.inference_mode():
+        found = segmenter(images(), given)
+        condition = segmenter.condition_encoder(segmenter.normaliser(images()))
+        z_t = start[noise]
+        assert z_t is not None
+        output = segmenter.denoiser(z_t, condition, torch.tensor([999, 999]), None)
+        alpha_bar = diffusion.alphas_cumprod(segmenter.process)[999].float()
+        if prediction == "epsilon":
+            output = (z_t - (1 - alpha_bar).sqrt() * output) / alpha_bar.sqrt()
+        torch.testing.assert_close(found, codec().decode(output), rtol=1e-4, atol=1e-5)
+    assert found.shape == (2, 1, 32, 32)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_each_structure_has_a_channel_of_its_own() -> None:
+    with torch.inference_mode():
+        found = build(structures=3, image=CT)(images(CT))
+    assert found.shape == (2, 3, 32, 32)
+    assert not torch.allclose(found[:, 0], found[:, 1])
+
+
+def test_a_result_does_not_depend_on_the_rest_of_the_batch() -> None:
+    segmenter = build(inference_noise="fixed")
+    with torch.inference_mode():
+        torch.testing.assert_close(segmenter(images())[1:], segmenter(images()[1:]), rtol=1e-4, atol=1e-5)
+
+
+def test_losses_are_weighted_and_reach_every_trained_part() -> None:
+    plain, weighted = build(loss_noise=1.0, loss_latent=1.0), build(loss_noise=2.0, loss_latent=0.5)
+    ours, theirs = plain.losses(batch(plain)), weighted.losses(batch(weighted))
+    torch.testing.assert_close(theirs["noise"], 2.0 * ours["noise"])
+    torch.testing.assert_close(theirs["latent"], 0.5 * ours["latent"])
+    torch.stack(list(ours.values())).sum().backward()
+    trained = [name for name, parameter in plain.named_parameters() if parameter.grad is not None]
+    assert any(name.startswith("condition_encoder") for name in trained)
+    assert any(name.startswith("denoiser") for name in trained)
+    assert not any(name.startswith("decoder") for name in trained)
+
+
+def test_training_where_inference_starts_sees_no_trace_of_the_mask() -> None:
+    segmenter = build(train_timesteps="last", train_noise="zero")
+    made = batch(segmenter)
+    assert made.latent is not None
+    with torch.inference_mode():
+        loss = segmenter.losses(made)["latent"]
+        condition = segmenter.condition_encoder(segmenter.normaliser(made.image))
+        prediction = segmenter.denoiser(torch.zeros_like(made.latent), condition, torch.tensor([999, 999]), None)
+        torch.testing.assert_close(loss, (prediction - made.latent).abs().mean())
+
+
+def test_a_frozen_encoder_keeps_its_projection_trainable() -> None:
+    chosen = recipe(network={"condition": {"trainable": False}})
+    segmenter = build_segmenter(chosen, RGB, 1, CODEC, 0.7)
+    trained = {name for name, parameter in segmenter.named_parameters() if parameter.requires_grad}
+    assert not any(name.startswith("condition_encoder.encoder") for name in trained)
+    assert any(name.startswith("condition_encoder.projection") for name in trained)
+
+
+def test_gaussian_noise_must_be_given() -> None:
+    with pytest.raises(UserError, match="starts from Gaussian noise"):
+        build(inference_noise="gaussian")(images())
+
+
+def test_a_latent_recipe_without_a_codec_is_refused() -> None:
+    with pytest.raises(UserError, match="needs a mask codec"):
+        build_segmenter(recipe(), RGB, 1)
+
+
+def test_the_baseline_is_monais_unet_with_monais_loss() -> None:
+    torch.manual_seed(0)
+    segmenter: Segmenter = build_segmenter(direct_recipe(), RGB, 2)
+    assert isinstance(segmenter, DirectSegmenter)
+    mask = torch.rand(2, 2, 32, 32).round()
+    made = Batch(images(), mask, torch.zeros(2), None, None, None)
+    logits = segmenter.unet(images().permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+    expected = DiceCELoss(sigmoid=True, batch=True)(logits, mask)
+    torch.testing.assert_close(segmenter.losses(made)["dice_ce"], expected)
+    torch.testing.assert_close(segmenter(images()), torch.sigmoid(logits))
