@@ -253,9 +253,14 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"'{pair}' is not KEY=VALUE", where="--set", remedy="write for example training.steps=500")
         place = nested
         *sections, last = key.split(".")
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = yaml.safe_load(value)
+        try:
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[last] = yaml.safe_load(value)
+        except (AttributeError, TypeError, yaml.YAMLError):  # a value where a section was meant, or no YAML
+            raise UserError(
+                f"'{pair}' does not fit", where="--set", remedy="give each key once, with a value that is valid YAML"
+            ) from None
     return nested
 
 
