@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -136,17 +137,17 @@ def _fill(
 
 def _reserve(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
     """An array on disk whose space is taken now: a disk that fills up under a memory map would kill the process."""
-    array: np.memmap[Any, np.dtype[Any]] = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as stream:
-            try:
+    try:
+        array: np.memmap[Any, np.dtype[Any]] = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
-            except OSError as error:
-                raise UserError(
-                    f"cannot reserve {array.nbytes / 1e6:.0f} MB: {error.strerror}",
-                    where=path.parent.parent,
-                    remedy="make room, choose another results folder, or a smaller 'size'",
-                ) from None
+    except OSError as error:
+        raise UserError(
+            f"cannot reserve {np.dtype(dtype).itemsize * math.prod(shape) / 1e6:.1f} MB: {error.strerror}",
+            where=path.parent.parent,
+            remedy="make room, choose another results folder, or a smaller 'size'",
+        ) from None
     return array
 
 

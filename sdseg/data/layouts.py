@@ -174,9 +174,7 @@ def _files(
         if match is None:
             problems.append(f"file name not understood: {_short(path, raw)}")
         elif match["id"] in seen:
-            problems.append(
-                f"id '{match['id']}' twice: {seen[match['id']].relative_to(raw)} and {path.relative_to(raw)}"
-            )
+            problems.append(f"id '{match['id']}' twice: {_short(seen[match['id']], raw)}, {_short(path, raw)}")
         else:
             seen[match["id"]] = path
             yield match["id"], path

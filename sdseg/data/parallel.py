@@ -31,7 +31,7 @@ def each(
     arrays they fill. An item that raises UserError does not stop the others: all are reported together as one
     ListedError, each naming its file below `where`.
     """
-    results: list[Result | None] = [None] * len(items)
+    results: dict[int, Result] = {}
     problems: list[tuple[int, UserError]] = []
     pool = ThreadPoolExecutor(max_workers=jobs)
     try:
@@ -56,7 +56,7 @@ def each(
             where=where,
             remedy=remedy,
         )
-    return [result for result in results if result is not None]
+    return [results[place] for place in range(len(items))]
 
 
 def _line(error: UserError, folder: Path) -> str:

@@ -132,7 +132,7 @@ def combined_checksum(checksums: dict[str, str]) -> str:
 
 def _encode(case: Case) -> list[str]:
     values = {field.name: getattr(case, field.name) for field in fields(Case)}
-    values["spacing"] = ";".join(f"{length:.9g}" for length in case.spacing)
+    values["spacing"] = ";".join(str(length) for length in case.spacing)
     values["affine"] = json.dumps(case.affine) if case.affine else ""
     return [str(value) for value in values.values()]
 

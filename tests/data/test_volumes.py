@@ -9,7 +9,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,7 +140,7 @@ def test_tiffs_of_several_pages_or_of_floats_are_refused(tmp_path: Path) -> None
 
 
 def test_an_unknown_image_format_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot encode an image as '.xyz'"):
+    with pytest.raises(UserError, match=r"cannot encode an image as '\.xyz'"):
         write_image(tmp_path / "a.xyz", RGB)
     assert not list(tmp_path.iterdir())
 
