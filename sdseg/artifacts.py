@@ -233,10 +233,14 @@ def atomic_folder(path: Path, owned: tuple[str, ...] | None = None) -> Iterator[
                 os.replace(path, previous)
             os.replace(temporary, path)
         except OSError as error:
-            if previous.exists() and not path.exists():
-                os.replace(previous, path)
             raise _not_writable(path, error) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # from the block itself: the disk is full
+            raise _not_writable(path, error) from error
+        raise
     finally:
+        if previous.exists() and not path.exists():  # failed or interrupted between the two replacements
+            os.replace(previous, path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(previous, ignore_errors=True)
 

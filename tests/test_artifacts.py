@@ -1,0 +1,307 @@
+"""Files between the stages: whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from sdseg import __version__
+from sdseg.artifacts import (
+    GraphManifest,
+    GraphPort,
+    ImageContract,
+    ModelManifest,
+    PreparedManifest,
+    Structure,
+    atomic_file,
+    atomic_folder,
+    parse_json,
+    provenance,
+    read_json,
+    sha256_file,
+    sha256_text,
+    write_json,
+    write_text,
+)
+from sdseg.errors import UserError
+
+IMAGE = ImageContract(modality="ct", size=64, channels=1, window=(-175.0, 250.0))
+ORGANS = (Structure(name="organs", values=(1, 2)),)
+PREPARED = PreparedManifest(
+    dataset="bücher",
+    source="btcv",
+    origin="phantom",
+    protocol="clean",
+    target="organs13",
+    image=IMAGE,
+    structures=ORGANS,
+    labels={1: "spleen", 2: "right kidney"},
+    n_cases={"train": 2, "val": 1, "test": 1},
+    n_slices={"train": 20, "val": 10, "test": 10},
+    checksums={"images.npy": "a" * 64},
+    data_checksum="b" * 64,
+    provenance={},
+)
+MODEL = ModelManifest(
+    dataset="kseg",
+    origin="real",
+    protocol="clean",
+    recipe_name="unet",
+    recipe={"description": "d"},
+    codec=None,
+    latent_scale=None,
+    image=IMAGE,
+    structures=ORGANS,
+    threshold=0.5,
+    training={"step": 3},
+    files={},
+    provenance={},
+)
+GRAPH = GraphManifest(
+    dataset="kseg",
+    origin="real",
+    recipe="unet",
+    inputs=(GraphPort(name="image", dtype="uint8", axes=("batch", 64, 64, 3), range=(0, 255)),),
+    outputs=(GraphPort(name="probability", dtype="float32", axes=("batch", 1, 64, 64), range=(0, 1)),),
+    image=IMAGE,
+    structures=ORGANS,
+    threshold=0.5,
+    opset=21,
+    provenance={},
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+# Manifests
+
+
+@pytest.mark.parametrize("manifest", [PREPARED, MODEL, GRAPH], ids=lambda each: type(each).__name__)
+def test_manifests_survive_their_file(manifest: BaseModel, tmp_path: Path) -> None:
+    path = tmp_path / "ein Ordner é" / "manifest.json"
+    write_json(path, manifest)
+    assert read_json(path, type(manifest)) == manifest
+    assert "\\u" not in path.read_text("utf-8")  # letters stay readable
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is truncated or not ours"),
+        (PREPARED.model_dump_json()[:-20], "the file is truncated or not ours"),
+        ("[1, 2]", "not a PreparedManifest"),
+        ("{}", "not a PreparedManifest: 'dataset' field required"),
+        (json.dumps({**PREPARED.model_dump(mode="json"), "format": 99}), "format 99 is newer than this sdseg"),
+        (json.dumps({**PREPARED.model_dump(mode="json"), "extra": 1}), "'extra' extra inputs are not permitted"),
+        (json.dumps({**PREPARED.model_dump(mode="json"), "image": {"size": "big"}}), "'image.modality' field required"),
+    ],
+    ids=["empty", "truncated", "list", "no keys", "newer", "foreign key", "wrong type"],
+)
+def test_manifest_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="remedy: ") as caught:
+        read_json(path, PreparedManifest)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_manifest_of_another_stage_is_refused() -> None:
+    with pytest.raises(UserError, match="not a GraphManifest"):
+        parse_json(MODEL.model_dump_json(), GraphManifest, where=Path("io.json"))
+
+
+def test_manifest_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the PreparedManifest file is missing"):
+        read_json(tmp_path / "no.json", PreparedManifest)
+    with pytest.raises(UserError, match="cannot read the PreparedManifest file"):
+        read_json(tmp_path, PreparedManifest)
+
+
+def test_manifest_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_bytes(b'{"dataset": "\xff"}')
+    with pytest.raises(UserError, match="cannot read the PreparedManifest file"):
+        read_json(path, PreparedManifest)
+
+
+def test_nan_is_no_json(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float values"):
+        write_json(tmp_path / "a.json", {"dice": float("nan")})
+    assert names(tmp_path) == []
+
+
+def test_what_an_image_is_stored_as() -> None:
+    assert IMAGE.dtype == "int16"
+    assert ImageContract(modality="rgb", size=64, channels=3, window=(0, 255)).dtype == "uint8"
+
+
+# Writing
+
+
+def test_file_replaces_the_old_one_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with atomic_file(path) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+        assert path.read_text("utf-8") == "old"
+    assert path.read_text("utf-8") == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_file_is_left_alone_by_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError, match="division"), atomic_file(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise ZeroDivisionError("division")
+    assert path.read_text("utf-8") == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_file_has_ordinary_permissions(tmp_path: Path) -> None:
+    write_text(tmp_path / "ours", "")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "model é"
+    for name in ("first", "second"):
+        with atomic_folder(path) as folder:
+            (folder / name).write_text(name, encoding="utf-8")
+    assert names(tmp_path) == ["a", "model é", "second"]
+    assert path.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), KeyboardInterrupt("x")], ids=["failure", "interruption"])
+def test_folder_is_left_alone_by_a_failure(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "model"
+    with atomic_folder(path) as folder:
+        (folder / "old").touch()
+    with pytest.raises(type(error), match="x"), atomic_folder(path) as folder:
+        (folder / "half").touch()
+        raise error
+    assert names(tmp_path) == ["model", "old"]
+
+
+def test_folder_survives_a_process_that_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with atomic_folder(path) as folder:
+        (folder / "old").touch()
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom sdseg.artifacts import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'half').touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -9
+    assert names(path) == ["old"]
+
+
+def test_folder_of_the_users_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "photos"
+    path.mkdir()
+    (path / "holiday.jpg").touch()
+    with pytest.raises(UserError, match=r"holds 'holiday\.jpg', which this command did not write"):
+        atomic_folder(path, owned=("model.*",)).__enter__()
+    assert names(tmp_path) == ["holiday.jpg", "photos"]
+
+
+def test_folder_of_ours_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "export"
+    path.mkdir()
+    (path / "model.onnx").touch()
+    (path / ".snakemake_timestamp").touch()
+    with atomic_folder(path, owned=("model.*",)) as folder:
+        (folder / "model.onnx").write_text("new", encoding="utf-8")
+    assert (path / "model.onnx").read_text("utf-8") == "new"
+
+
+def test_file_in_place_of_an_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match="the output is a file; a folder is expected"):
+        atomic_folder(tmp_path / "out", owned=()).__enter__()
+    with pytest.raises(UserError, match="cannot write"), atomic_folder(tmp_path / "out" / "below"):
+        pass
+
+
+def test_full_disk_is_one_message_and_leaves_the_old_folder(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with atomic_folder(path) as folder:
+        (folder / "old").touch()
+    with pytest.raises(UserError, match="cannot write: No space left on device"), atomic_folder(path):
+        Path("/dev/full").write_text("x" * 100_000, encoding="utf-8")
+    assert names(tmp_path) == ["model", "old"]
+
+
+def test_full_disk_is_one_message_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write: No space left on device"), atomic_file(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert names(tmp_path) == []
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"input\.png"), atomic_folder(tmp_path / "out"):
+        (tmp_path / "input.png").read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_one_may_not_write_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(UserError, match="choose an output folder you may write to"):
+            write_text(tmp_path / "a.txt", "")
+        with pytest.raises(UserError, match="choose an output folder you may write to"), atomic_folder(tmp_path / "b"):
+            pass
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc here")
+def test_place_where_nothing_can_be_written() -> None:
+    with pytest.raises(UserError, match="cannot write"):
+        write_text(Path("/proc/self/a.txt"), "")
+    with pytest.raises(UserError, match="cannot write"), atomic_folder(Path("/proc/self/b")):
+        pass
+
+
+# Checksums and provenance
+
+
+@given(st.binary(max_size=300))
+def test_checksum_of_a_file(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("sum") / "a"
+    path.write_bytes(content)
+    assert sha256_file(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_checksum_agrees_with_the_systems(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("grün", encoding="utf-8")
+    told = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert sha256_file(path) == sha256_text("grün") == told
+
+
+def test_provenance_names_versions_and_commit(root: Path) -> None:
+    found: dict[str, Any] = provenance(("pydantic", "no-such-package"))
+    assert found["sdseg"] == __version__
+    assert found["packages"]["no-such-package"] == "absent"
+    assert found["packages"]["pydantic"][0].isdigit()
+    if (root / ".git").exists():
+        told = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        assert told.stdout.startswith(found["commit"].removesuffix("+"))
+    else:
+        assert found["commit"] == "unknown"
