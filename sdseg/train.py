@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
@@ -61,6 +62,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
 
     # 2. Build the run, as new or as it was.
+    AcceleratorState._reset_state()  # accelerate remembers the precision of an earlier run in the same process
     accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision=recipe.training.precision,

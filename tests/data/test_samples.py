@@ -1,0 +1,94 @@
+"""Samples: paired orientation, draws that depend on the position alone, every row once per epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
+from sdseg.data.store import SliceStore
+from tests.tiny import DISC_CUP, write_store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> SliceStore:
+    folder = tmp_path_factory.mktemp("données") / "prepared"
+    cases = {"train": (1, 2, 1, 1), "val": (1,), "test": (1,)}
+    return SliceStore.open(write_store(folder, structures=DISC_CUP, cases=cases))
+
+
+def samples(store: SliceStore, seed: int = 0, augmentation: str = "dihedral", sampled: bool = False) -> TrainingSamples:
+    views, moments = len(ORIENTATIONS[augmentation]), 2 if sampled else 1
+    latents = np.random.default_rng(0).normal(size=(5, 2, views, moments, 4, 8, 8)).astype(np.float32)
+    return TrainingSamples(
+        store, store.rows_of("train"), seed=seed, augmentation=augmentation, latent_shape=(4, 8, 8), latents=latents
+    )
+
+
+def test_the_eight_orientations_are_the_symmetries_of_the_square() -> None:
+    square = np.arange(9).reshape(3, 3)
+    found = {orient(square, number, (0, 1)).tobytes() for number in ORIENTATIONS["dihedral"]}
+    turned = [np.rot90(base, times) for base in (square, square.T) for times in range(4)]
+    assert found == {np.ascontiguousarray(one).tobytes() for one in turned}
+    flips = {orient(square, number, (0, 1)).tobytes() for number in ORIENTATIONS["flips"]}
+    expected = (square, square[::-1], square[:, ::-1], square[::-1, ::-1])
+    assert flips == {np.ascontiguousarray(one).tobytes() for one in expected}
+
+
+def test_image_and_masks_are_turned_alike(store: SliceStore) -> None:
+    made = samples(store)
+    seen = set()
+    for position in range(60):
+        sample, drawn = made[position], made.draw(position)
+        row = made.rows[drawn.row]
+        orientation = made.orientations[drawn.orientation]
+        seen.add(orientation)
+        np.testing.assert_array_equal(sample["image"].numpy(), orient(store.images[row], orientation, (0, 1)))
+        label = orient(store.masks[row], orientation, (0, 1))
+        np.testing.assert_array_equal(sample["mask"][0].numpy(), label >= 1)
+        np.testing.assert_array_equal(sample["mask"][1].numpy(), label == 2)
+    assert seen == set(range(8))
+
+
+def test_the_latent_is_that_of_the_drawn_structure_and_orientation(store: SliceStore) -> None:
+    mode, sampled = samples(store), samples(store, sampled=True)
+    assert mode.latents is not None
+    assert sampled.latents is not None
+    drawn = mode.draw(7)
+    place = (drawn.row, drawn.structure, drawn.orientation)
+    np.testing.assert_array_equal(mode[7]["latent"].numpy(), mode.latents[place][0])
+    mean, deviation = sampled.latents[place]
+    np.testing.assert_allclose(sampled[7]["latent"].numpy(), mean + deviation * drawn.posterior, rtol=1e-6)
+
+
+def test_a_position_always_gives_the_same_sample_and_a_seed_another(store: SliceStore) -> None:
+    one, again, other = samples(store)[3], samples(store)[3], samples(store, seed=1)[3]
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["noise"], other["noise"])
+
+
+@given(seed=st.integers(0, 1000), epoch=st.integers(0, 20))
+def test_every_row_comes_once_per_epoch(store: SliceStore, seed: int, epoch: int) -> None:
+    made = samples(store, seed=seed)
+    count = len(made)
+    rows = [made.draw(position).row for position in range(epoch * count, (epoch + 1) * count)]
+    assert sorted(rows) == list(range(count))
+
+
+@given(start=st.integers(0, 20), parts=st.sampled_from([1, 2]), processes=st.sampled_from([1, 2, 4]))
+def test_processes_and_parts_share_a_batch_without_overlap(start: int, parts: int, processes: int) -> None:
+    batch, stop = 8, start + 3
+    shares = [
+        list(Positions(start=start, stop=stop, batch=batch, parts=parts, rank=rank, processes=processes))
+        for rank in range(processes)
+    ]
+    for step in range(3):
+        together = [
+            place for share in shares for piece in share[step * parts : (step + 1) * parts] for place in piece
+        ]
+        assert sorted(together) == list(range((start + step) * batch, (start + step + 1) * batch))

@@ -1,0 +1,59 @@
+"""The codec verb: trains on shapes, measures its scale, takes in pretrained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdseg.codec import build_codec
+from sdseg.config import Codec, merge
+from sdseg.data.shapes import random_shapes
+from sdseg.errors import UserError
+from sdseg.model.checkpoint import load_codec_folder
+from tests.model.networks import CODEC, codec
+
+
+def settings(**overrides: object) -> Codec:
+    return Codec.model_validate(merge(CODEC.model_dump(mode="json"), overrides))
+
+
+def test_training_lowers_the_error_and_the_scale_gives_unit_variance(tmp_path: Path) -> None:
+    import numpy as np
+
+    build_codec(settings=settings(training={"steps": 1, "crop": 16}), output=tmp_path / "a")
+    build_codec(settings=settings(training={"steps": 60, "crop": 16, "learning_rate": 3e-3}), output=tmp_path / "b é")
+    _, before = load_codec_folder(tmp_path / "a")
+    trained, after = load_codec_folder(tmp_path / "b é")
+    assert after.dice > before.dice + 0.2
+    shapes = torch.from_numpy(random_shapes(np.random.default_rng(99), 64, 32)).unsqueeze(1).float()
+    with torch.inference_mode():
+        assert float(trained.moments(shapes)[0].std()) == pytest.approx(1.0, abs=0.15)
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        build_codec(settings=settings(), output=tmp_path / name)
+    one, other = ((tmp_path / name / "codec.safetensors").read_bytes() for name in ("a", "b"))
+    assert one == other
+
+
+def test_pretrained_weights_and_a_given_scale_are_taken_over(tmp_path: Path) -> None:
+    source = codec(seed=4)
+    source.autoencoder.save_pretrained(tmp_path / "kl", safe_serialization=True)
+    build_codec(
+        settings=settings(training=None, weights=str(tmp_path / "kl"), latent_scale=0.18215), output=tmp_path / "codec"
+    )
+    loaded, manifest = load_codec_folder(tmp_path / "codec")
+    assert manifest.latent_scale == 0.18215
+    for ours, theirs in zip(loaded.autoencoder.parameters(), source.autoencoder.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(UserError, match="no CUDA GPU is available"):
+        build_codec(settings=settings(), output=tmp_path / "codec", device="cuda")
+    assert not (tmp_path / "codec").exists()

@@ -1,0 +1,187 @@
+"""Training: it learns, it can be killed at any moment, it never looks at test cases."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sdseg.codec import build_codec
+from sdseg.config import Recipe
+from sdseg.errors import UserError
+from sdseg.model.checkpoint import load_model, read_tensors
+from sdseg.train import train
+from tests.model.networks import CODEC, direct_recipe, recipe
+from tests.tiny import write_store
+
+SLOW = {"steps": 40, "checkpoint_every": 3, "validate_every": 8, "augmentation": "dihedral"}
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a slice store and a codec; its name has a space and an accent."""
+    folder = tmp_path_factory.mktemp("été 1")
+    write_store(folder / "prepared", cases={"train": (1,) * 6, "val": (1, 1), "test": (1, 1)})
+    build_codec(settings=CODEC, output=folder / "codec")
+    return folder
+
+
+def run(ready: Path, place: Path, chosen: Recipe, **more: object) -> Path:
+    train(
+        prepared=Path(str(more.get("prepared", ready / "prepared"))),
+        recipe_name="tiny",
+        recipe=chosen,
+        codec=ready / "codec" if chosen.network.kind == "latent-diffusion" else None,
+        output=place / "model",
+        last=place / "last",
+        state=place / "state",
+        quiet=True,
+    )
+    return place / "model"
+
+
+def events(folder: Path, kind: str) -> list[dict[str, object]]:
+    lines = (folder / "training.jsonl").read_text("utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def test_writes_the_best_and_the_last_model_with_their_history(ready: Path, tmp_path: Path) -> None:
+    model = run(ready, tmp_path, recipe())
+    _, manifest = load_model(model)
+    load_model(tmp_path / "last")
+    assert manifest.training["steps"] == 8
+    assert manifest.training["best_step"] in (4, 8)
+    assert 0 <= manifest.training["codec_ceiling"]["dice"] <= 1
+    assert [event["step"] for event in events(model, "step")] == list(range(1, 9))
+    validations = events(model, "validation")
+    best = max(validations, key=lambda event: float(str(event["dice"])))
+    assert manifest.training["best_dice"] == best["dice"]
+    assert list((tmp_path / "state").rglob("events.out.tfevents*"))
+
+
+def test_the_loss_falls(ready: Path, tmp_path: Path) -> None:
+    model = run(ready, tmp_path, recipe(training={"steps": 40}, optimiser={"learning_rate": 3e-3}))
+    losses = [float(str(event["loss"])) for event in events(model, "step")]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_the_baseline_goes_the_same_way(ready: Path, tmp_path: Path) -> None:
+    _, manifest = load_model(run(ready, tmp_path, direct_recipe()))
+    assert manifest.codec is None
+    assert manifest.training["codec_ceiling"] is None
+
+
+def command(ready: Path, place: Path, chosen: Recipe) -> list[str]:
+    path = place / "recipe.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(chosen.model_dump(mode="json")), "utf-8")
+    words = ["--prepared", ready / "prepared", "--recipe", path, "--codec", ready / "codec", "--output", place / "model"]
+    return [sys.executable, "-m", "sdseg", "train", *map(str, words), "--quiet"]
+
+
+def wait_for_state(place: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not list((place / "state").glob("*/step-*/state.json")):
+        assert process.poll() is None, "training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Path, dropout: float) -> None:
+    network = {"denoiser": {"dropout": dropout}, "condition": {"dropout": dropout}}
+    chosen = recipe(training=SLOW, network=network, diffusion={"sample_latents": True, "loss_noise": 0.5})
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name in ("whole", "killed"):
+        process = subprocess.Popen(command(ready, tmp_path / name, chosen), env=environment)
+        if name == "killed":
+            wait_for_state(tmp_path / name, process)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+            assert not (tmp_path / name / "model").exists()
+            process = subprocess.Popen(command(ready, tmp_path / name, chosen), env=environment)
+        assert process.wait() == 0
+    for folder in ("model", "last"):
+        whole, killed = (tmp_path / name / folder for name in ("whole", "killed"))
+        weights = [(place / "weights.safetensors").read_bytes() for place in (whole, killed)]
+        assert weights[0] == weights[1]
+    assert events(tmp_path / "killed" / "model", "resumed")
+
+    def history(name: str) -> list[tuple[object, object]]:
+        return [(event["step"], event["loss"]) for event in events(tmp_path / name / "model", "step")]
+
+    assert history("whole") == history("killed")
+
+
+def test_an_edited_recipe_starts_anew(ready: Path, tmp_path: Path) -> None:
+    run(ready, tmp_path, recipe())
+    first = read_tensors(tmp_path / "last" / "weights.safetensors")
+    run(ready, tmp_path, recipe(optimiser={"learning_rate": 5e-3}))
+    assert not events(tmp_path / "model", "resumed")
+    second = read_tensors(tmp_path / "last" / "weights.safetensors")
+    assert any(not first[name].equal(second[name]) for name in first)
+
+
+def test_accumulated_parts_make_the_same_step_as_one_batch(ready: Path, tmp_path: Path) -> None:
+    run(ready, tmp_path / "one", recipe(training={"steps": 3}))
+    run(ready, tmp_path / "two", recipe(training={"steps": 3, "accumulate": 2}))
+    one, two = (read_tensors(tmp_path / name / "last" / "weights.safetensors") for name in ("one", "two"))
+    worst = max(float((one[name].float() - two[name].float()).abs().max()) for name in one)
+    assert worst < 1e-4
+
+
+def test_test_cases_are_never_opened(ready: Path, tmp_path: Path) -> None:
+    """Training on a store whose test slices were replaced gives the very same model."""
+    other = write_store(tmp_path / "prepared", cases={"train": (1,) * 6, "val": (1, 1), "test": (1, 1)})
+    images = np.load(other / "images.npy", mmap_mode="r+")
+    images[-2:] = 255 - images[-2:]
+    images.flush()
+    run(ready, tmp_path / "a", recipe())
+    run(ready, tmp_path / "b", recipe(), prepared=other)
+    one, two = ((tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("a", "b"))
+    assert one == two
+
+
+def test_without_validation_cases_the_last_is_kept(ready: Path, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "prepared", cases={"train": (1,) * 4, "test": (1,)})
+    _, manifest = load_model(run(ready, tmp_path / "run", recipe(), prepared=store))
+    assert manifest.training["best_step"] == 8
+    assert manifest.training["best_dice"] is None
+
+
+def test_fp16_on_a_cpu_is_refused(ready: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        run(ready, tmp_path, recipe(training={"precision": "fp16"}))
+
+
+def test_bf16_trains(ready: Path, tmp_path: Path) -> None:
+    load_model(run(ready, tmp_path, recipe(training={"precision": "bf16", "steps": 2})))
+
+
+def test_a_latent_recipe_without_a_codec_says_how_to_make_one(ready: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)needs a mask codec.*sdseg codec"):
+        train(
+            prepared=ready / "prepared",
+            recipe_name="tiny",
+            recipe=recipe(),
+            codec=None,
+            output=tmp_path / "model",
+            last=tmp_path / "last",
+            state=tmp_path / "state",
+        )
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_exploding_loss_stops_with_the_step(ready: Path, tmp_path: Path) -> None:
+    wild = recipe(optimiser={"learning_rate": 1e30, "clip_norm": None}, training={"steps": 20})
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+"):
+        run(ready, tmp_path, wild)
+    assert not (tmp_path / "model").exists()
