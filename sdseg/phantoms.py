@@ -15,12 +15,15 @@ __all__ = ["phantoms"]
 
 log = logging.getLogger(__name__)
 
+# Either says that a folder is ours to replace; a workflow takes phantom.json away before it runs this again.
+MARKS = (".phantom", "phantom.json")
+
 
 def phantoms(source: str, output: Path, seed: int, scale: float) -> None:
     """Write the phantom of `source` to the folder `output`, which it replaces as a whole.
 
     The same seed and scale give the same bytes. Raises UserError for an unknown source, a negative seed, or a scale
-    that is not above zero.
+    that is not above zero, and for a folder that holds anything but phantoms: it may be somebody's data.
     """
     source_named(source)
     if seed < 0:
@@ -33,7 +36,20 @@ def phantoms(source: str, output: Path, seed: int, scale: float) -> None:
             where="--scale",
             remedy="1 is the usual size, 0.1 a small one",
         )
+    _check_output(output)
     with atomic_folder(output) as folder:
+        (folder / MARKS[0]).touch()
         counts = write_phantoms(source, folder, seed, scale)
     shown = ", ".join(f"{count} {split}" for split, count in counts.items())
     log.info("%s: %s (phantom, seed %d) in %s", source, shown, seed, output)
+
+
+def _check_output(output: Path) -> None:
+    if output.is_dir() and (any((output / mark).exists() for mark in MARKS) or not any(output.iterdir())):
+        return
+    if output.exists():
+        raise UserError(
+            "phantoms would replace files that are there already and are no phantoms",
+            where=output,
+            remedy="name another folder",
+        )

@@ -25,7 +25,7 @@ EVALUATED = "<results>/{dataset}/{recipe}/evaluation/summary.json"
 EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
 
 ROOT = Path(__file__).resolve().parent.parent
-PHANTOM_FILES = ("phantom.json", "split.csv")
+PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
 TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
 NO_CAUSE = {ROOT / "sdseg" / name for name in ("__init__.py", "errors.py", "config.py")}
@@ -82,11 +82,11 @@ class Plan:
                     where=f"datasets.{dataset}.raw",
                     remedy=f"leave it out: they go to {Path(self.settings.raw) / dataset}",
                 )
-            if raw.is_dir() and any(raw.iterdir()) and not any((raw / name).exists() for name in PHANTOM_FILES):
+            if raw.is_dir() and any(raw.iterdir()) and not any((raw / mark).exists() for mark in PHANTOM_MARKS):
                 raise UserError(
-                    "phantoms would be written to a folder that holds other files",
+                    "phantoms would replace files that are there already and are no phantoms",
                     where=raw,
-                    remedy="set 'raw' of the configuration to another folder, or remove this one if it is not needed",
+                    remedy="set 'raw' of the configuration to another folder, or move this one away",
                 )
             prepared = Path(self.settings.results) / dataset / "prepared"
             origin = _origin(prepared / "manifest.json")
