@@ -8,11 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts import ImageContract, ModelManifest, PreparedManifest, Structure, sha256_file, write_json
+from sdseg.artifacts import (
+    GraphManifest,
+    ImageContract,
+    ModelManifest,
+    PreparedManifest,
+    Structure,
+    sha256_file,
+    write_json,
+)
 from sdseg.config import Recipe
 from sdseg.data.store import FILES, Case, combined_checksum, write_index
 from sdseg.model.checkpoint import save_model
 from sdseg.model.segmenter import build_segmenter
+from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
 from sdseg.tensors import AnyArray
 
 RGB = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))
@@ -104,6 +113,40 @@ def write_store(
     )
     write_json(folder / "manifest.json", manifest)
     return folder
+
+
+def describe(
+    image: ImageContract = RGB,
+    structures: tuple[Structure, ...] = POLYP,
+    noise_shape: tuple[int, int, int] | None = None,
+    opset: int = 21,
+) -> GraphManifest:
+    """What a graph made from `Brightness` says about itself."""
+    return GraphManifest(
+        dataset="tiny",
+        origin="phantom",
+        recipe="bright",
+        inputs=graph_inputs(image, noise_shape),
+        outputs=graph_outputs(image, len(structures)),
+        image=image,
+        structures=structures,
+        threshold=0.5,
+        opset=opset,
+        provenance={},
+    )
+
+
+def write_graph(
+    path: Path,
+    image: ImageContract = RGB,
+    structures: tuple[Structure, ...] = POLYP,
+    noise_shape: tuple[int, int, int] | None = None,
+) -> Path:
+    """`Brightness` as an ONNX graph."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module = Brightness(image, len(structures), noise_shape)
+    export_graph(module, describe(image, structures, noise_shape), path)
+    return path
 
 
 def write_model(

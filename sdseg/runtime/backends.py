@@ -88,7 +88,8 @@ class OnnxBackend:
     def __init__(self, path: Path, provider: str = "cpu", seed: int = 0, threads: int | None = None) -> None:
         self.name = f"onnxruntime-{provider}"
         self.path = path
-        self._session = _open_session(path, provider, threads)
+        self.threads = _threads() if threads is None else threads  # 0: one per core
+        self._session = _open_session(path, provider, self.threads)
         self.manifest = _manifest(self._session, path)
         _check_ports(self._session.get_inputs(), self.manifest.inputs, "input", path)
         _check_ports(self._session.get_outputs(), self.manifest.outputs, "output", path)
@@ -160,7 +161,7 @@ def draw_noise(count: int, shape: NoiseShape, seed: int) -> FloatArray:
     return np.repeat(drawn, count, axis=0)
 
 
-def _open_session(path: Path, provider: str, threads: int | None) -> Any:
+def _open_session(path: Path, provider: str, threads: int) -> Any:
     import onnxruntime
 
     if not path.is_file():
@@ -174,7 +175,7 @@ def _open_session(path: Path, provider: str, threads: int | None) -> Any:
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are raised below, once, with the file's name
-    options.intra_op_num_threads = _threads() if threads is None else threads
+    options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
     except Exception as error:
@@ -200,7 +201,10 @@ def _manifest(session: Any, path: Path) -> GraphManifest:
         raise UserError(
             "a foreign ONNX file: it does not say which images it wants and what it finds", where=path, remedy=FOREIGN
         )
-    return parse_json(text, GraphManifest, where=path)
+    manifest = parse_json(text, GraphManifest, where=path)
+    if manifest.kind != "sdseg-graph":
+        raise UserError(f"this is a '{manifest.kind}', not a segmenter's graph", where=path, remedy=FOREIGN)
+    return manifest
 
 
 def _check_ports(found: list[Any], declared: tuple[GraphPort, ...], kind: str, path: Path) -> None:

@@ -1,0 +1,154 @@
+"""The gate opens for the same model and closes, by name, for each kind of wrong one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from torch import Tensor
+
+from sdseg.config import Export
+from sdseg.runtime.backends import Backend, OnnxBackend, TorchBackend
+from sdseg.runtime.onnx_graph import export_graph
+from sdseg.runtime.parity import Parity, compare
+from sdseg.tensors import FloatArray, MaskArray, RawImages
+from tests.tiny import CT, Brightness, describe, picture
+
+
+@dataclass(frozen=True)
+class Pictures:
+    cases: tuple[str, ...]
+    images: RawImages
+    labelled: MaskArray
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[Pictures]:
+    """Six CT slices of four cases, in batches of two; the last one has nothing to find."""
+    pairs = [picture(CT, seed) for seed in range(6)]
+    pairs[5] = (np.full_like(pairs[5][0], -1000), np.zeros_like(pairs[5][1]))
+    images = np.stack([image for image, _ in pairs])
+    masks = np.stack([label for _, label in pairs])[:, None] > 0
+    names = ("a", "a", "a", "b", "c", "d")
+    return [Pictures(names[i : i + 2], images[i : i + 2], masks[i : i + 2]) for i in (0, 2, 4)]
+
+
+class Changed(Brightness):
+    """`Brightness` with something gone wrong in it."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(CT)
+        self.how = how
+
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        found = super().forward(image * 0.1 if self.how == "window" else image)
+        if self.how == "axis":
+            return found.transpose(2, 3)
+        if self.how == "fp16":  # 66 HU times 1000 is above the largest half: infinity over infinity is no number
+            large = image[..., 0].unsqueeze(1).half() * 1000
+            return (found.half() * (large / large.abs()).abs()).float()
+        if self.how == "black":
+            return found * 0.4
+        if self.how == "constant":
+            return found * 0.0 + 0.7
+        if self.how == "blur":
+            return (found + 2e-3).clamp(0, 1)
+        return found
+
+
+def exported(how: str, folder: Path) -> Backend:
+    if how == "fp16":  # ONNX Runtime computes such a graph in fp32 on a CPU, where nothing overflows
+        return TorchBackend(Changed(how), CT)
+    path = folder / "model.onnx"
+    export_graph(Changed(how), describe(CT), path)
+    return OnnxBackend(path)
+
+
+def gate(model: Backend, batches: list[Pictures], **settings: float) -> Parity:
+    return compare(TorchBackend(Brightness(CT), CT), model, batches, 0.5, Export.model_validate(settings))
+
+
+def test_the_same_model_passes(batches: list[Pictures], tmp_path: Path) -> None:
+    found = gate(exported("", tmp_path), batches)
+    assert found.problems == ()
+    assert found.passed
+    assert (found.n_cases, found.n_slices) == (4, 6)
+    assert 0 <= found.mean_abs_difference <= found.max_abs_difference < 1e-5
+    assert found.mask_dice == found.dice_reference / found.dice_exported == 1.0
+    assert found.dice_reference > 0.9
+    record = json.loads(json.dumps(found.record(), allow_nan=False))
+    assert record["passed"] is True
+    assert record["tolerances"] == {"max_abs_difference": 1e-3, "max_dice_difference": 2e-3}
+    assert "problems" not in record
+
+
+@pytest.mark.parametrize(
+    ("how", "messages"),
+    [
+        ("window", ["black mask", "the probability differs by up to", "the mean Dice is"]),
+        ("axis", ["the probability differs by up to", "the mean Dice is"]),
+        ("fp16", ["NaN or infinite probability, in 6 of 6 slices (first: case a)"]),
+        ("black", ["black mask: nothing found where the model finds a structure, in 5 of 6 slices (first: case a)"]),
+        ("constant", ["constant probability where the model's is not, in 5 of 6 slices"]),
+        ("blur", ["the probability differs by up to 0.002, 2.0 times the tolerance of 0.001"]),
+    ],
+)
+def test_a_graph_that_is_wrong_on_purpose_is_refused(
+    batches: list[Pictures], tmp_path: Path, how: str, messages: list[str]
+) -> None:
+    found = gate(exported(how, tmp_path), batches)
+    assert not found.passed
+    assert found.record()["passed"] is False
+    for message in messages:
+        assert any(message in problem for problem in found.problems), found.problems
+
+
+def test_tolerances_decide(batches: list[Pictures]) -> None:
+    shifted = TorchBackend(Changed("blur"), CT)
+    assert gate(shifted, batches, max_abs_difference=3e-3).passed
+    assert not gate(shifted, batches, max_abs_difference=1e-3).passed
+
+
+class Answers:
+    """A backend that gives what it is told to, batch after batch."""
+
+    name = "told"
+
+    def __init__(self, *answers: FloatArray) -> None:
+        self.answers = list(answers)
+
+    def probability(self, images: RawImages) -> FloatArray:
+        return self.answers.pop(0)
+
+
+def test_hand_computed_figures() -> None:
+    labelled = np.zeros((2, 1, 1, 4), bool)
+    labelled[:, 0, 0, :2] = True
+    images = np.zeros((2, 1, 4, 1), np.int16)
+    reference = np.array([[[[0.9, 0.9, 0.1, 0.1]]], [[[0.9, 0.9, 0.1, 0.1]]]], np.float32)
+    other = reference.copy()
+    other[1, 0, 0] = [0.9, 0.1, 0.1, 0.1]  # case b: Dice 2·1/(1+2)
+    found = compare(Answers(reference), Answers(other), [Pictures(("a", "b"), images, labelled)], 0.5, Export())
+    assert found.dice_reference == 1.0
+    assert found.dice_exported == found.mask_dice == pytest.approx((1 + 2 / 3) / 2)
+    assert found.dice_difference == pytest.approx(1 / 6)
+    assert found.max_abs_difference == pytest.approx(0.8)
+    assert found.mean_abs_difference == pytest.approx(0.1)
+
+
+def test_a_pixel_on_the_threshold_is_no_black_mask() -> None:
+    pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
+    reference, other = (np.array([[[[0.1, value]]]], np.float32) for value in (0.5002, 0.4998))
+    found = compare(Answers(reference), Answers(other), [pictures], 0.5, Export(max_dice_difference=1.0))
+    assert found.problems == ()
+
+
+def test_nan_alone_closes_the_gate() -> None:
+    pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
+    reference = np.zeros((1, 1, 1, 2), np.float32)
+    found = compare(Answers(reference), Answers(np.full_like(reference, np.nan)), [pictures], 0.5, Export())
+    assert found.problems == ("NaN or infinite probability, in 1 of 1 slices (first: case a)",)

@@ -1,0 +1,100 @@
+"""The verb: model folder to graph, io.json, parity.json; nothing is left where the gate closes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sdseg.artifacts import GraphManifest, read_json
+from sdseg.config import Export
+from sdseg.errors import ListedError, UserError
+from sdseg.export import export
+from sdseg.runtime.backends import OnnxBackend
+from sdseg.serving import open_model
+from tests.tiny import CT, DISC_CUP, picture, write_model, write_store
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "a model é", CT, DISC_CUP)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cases = {"train": (1,), "val": (1,), "test": (3, 1, 2, 4, 1)}
+    return write_store(tmp_path_factory.mktemp("stores") / "a store é", CT, DISC_CUP, cases)
+
+
+def test_writes_graph_ports_and_parity(model: Path, store: Path, tmp_path: Path) -> None:
+    output = tmp_path / "an export é"
+    export(model, store, output, Export())
+    assert sorted(path.name for path in output.iterdir()) == ["io.json", "model.onnx", "parity.json"]
+
+    manifest = read_json(output / "io.json", GraphManifest)
+    assert OnnxBackend(output / "model.onnx").manifest == manifest
+    assert (manifest.dataset, manifest.recipe, manifest.opset) == ("tiny", "unet", 21)
+    assert manifest.provenance["protocol"] == "clean"
+    assert manifest.provenance["model_checksum"] == open_model(model).checksum
+
+    parity = json.loads((output / "parity.json").read_text("utf-8"))
+    assert parity["passed"] is True
+    assert (parity["backend"], parity["reference"], parity["precision"]) == ("onnxruntime-cpu", "torch-cpu", "fp32")
+    assert (parity["n_cases"], parity["n_slices"]) == (5, 11)
+    assert parity["max_abs_difference"] < 1e-4
+    assert parity["dice_difference"] < 1e-4
+
+    # The same probability outside the gate, on an image that it never saw.
+    image = picture(CT, 99)[0][None]
+    ours, theirs = (open_model(path).backend.probability(image) for path in (output / "model.onnx", model))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_parity_cases_are_spread(model: Path, store: Path, tmp_path: Path) -> None:
+    export(model, store, tmp_path / "e", Export(parity_cases=2, opset=18))
+    parity = json.loads((tmp_path / "e" / "parity.json").read_text("utf-8"))
+    assert (parity["n_cases"], parity["n_slices"]) == (2, 3 + 2)  # the first and the third of five
+
+
+def test_a_closed_gate_leaves_nothing(model: Path, store: Path, tmp_path: Path) -> None:
+    output = tmp_path / "e"
+    output.mkdir()
+    (output / "model.onnx").write_text("of an earlier model")
+    with pytest.raises(ListedError, match="does not compute what the model computes") as caught:
+        export(model, store, output, Export(max_abs_difference=1e-15))
+    message = str(caught.value)
+    assert "times the tolerance of 1e-15" in message
+    assert "measured on 5 test cases (11 slices): probability max" in message
+    assert "Dice between the masks 1.0000" in message
+    assert list(output.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+
+
+def test_a_store_that_does_not_fit(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ListedError, match="does not fit the prepared data") as caught:
+        export(model, write_store(tmp_path / "s"), tmp_path / "e", Export())
+    assert "modality: the data have rgb, the model wants ct" in str(caught.value)
+    assert "structures: the data have polyp (1), the model finds disc (1+2), cup (2)" in str(caught.value)
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_store_without_test_cases(model: Path, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "s", CT, DISC_CUP, {"train": (1,), "test": ()})
+    with pytest.raises(UserError, match="no case in the split 'test'"):
+        export(model, store, tmp_path / "e", Export())
+
+
+def test_a_users_folder_is_not_replaced(model: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="holds 'thesis.tex', which this command did not write"):
+        export(model, store, tmp_path / "home", Export())
+    assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
+
+
+def test_output_that_cannot_be_written(model: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        export(model, store, tmp_path / "file" / "e", Export())
