@@ -79,6 +79,8 @@ def test_the_page_shows_every_run_with_its_figures(tmp_path: Path) -> None:
         "Recipe values",
         "learning_rate 0.0005",
         "recipe hash",
+        "Exported with",
+        "3.1e−6 allowed 0.001",
         "12 test cases, phantom data, protocol clean; scored at working size, 64 × 64 pixels",
         "train 72 72 val 12 12 test 12 12",
         "onnxruntime-cpu against torch-cpu, fp32, on 12 cases (12 slices)",

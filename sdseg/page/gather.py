@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts import ModelManifest, PreparedManifest, read_json
+from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest, read_json
 from sdseg.errors import UserError
 from sdseg.page.reading import (
     read_cases,
@@ -38,6 +38,7 @@ class Run:
     training: Training | None
     curves: Curves | None
     parity: Parity | None
+    graph: GraphManifest | None
 
     @property
     def ceiling(self) -> float | None:
@@ -136,8 +137,8 @@ def _run(folder: Path) -> Run:
         raise UserError("the summary of the scores is missing", where=path, remedy=_evaluate_command(folder))
     summary = read_summary(path)
     model = read_json(manifest, ModelManifest) if manifest.is_file() else None
-    cases, parity = evaluation / "cases.csv", folder / "export" / "parity.json"
-    log = folder / "model" / "training.jsonl"
+    cases, log = evaluation / "cases.csv", folder / "model" / "training.jsonl"
+    parity, ports = folder / "export" / "parity.json", folder / "export" / "io.json"
     return Run(
         dataset=folder.parent.name,
         recipe=folder.name,
@@ -149,6 +150,7 @@ def _run(folder: Path) -> Run:
         training=read_training(model.training, path=manifest) if model else None,
         curves=read_curves(log) if log.is_file() else None,
         parity=read_parity(parity) if parity.is_file() else None,
+        graph=read_json(ports, GraphManifest) if ports.is_file() else None,
     )
 
 

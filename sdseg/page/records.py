@@ -102,7 +102,7 @@ class Parity(_Lenient):
     dice_exported: Score
     dice_difference: FiniteFloat  # absolute
     mask_dice: Score
-    tolerances: dict[str, Any]
+    tolerances: dict[str, FiniteFloat]
     passed: bool
 
 

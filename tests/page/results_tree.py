@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import (
+    GraphManifest,
+    GraphPort,
     ImageContract,
     ModelManifest,
     PreparedManifest,
@@ -88,7 +91,7 @@ def write_prepared(folder: Path, structures: Sequence[str], *, origin: str = "ph
             n_slices=counts,
             checksums=checksums,
             data_checksum=_data_checksum(folder.name),
-            provenance=provenance(),
+            provenance=_made_by(),
         ),
     )
 
@@ -106,7 +109,7 @@ def write_run(
     _write_model(folder, structures, recipe, ceiling, origin=origin, random=random)
     _write_evaluation(folder, structures, dice, names, ceiling, origin=origin)
     _write_overlays(folder / "evaluation" / "overlays", dice.mean(axis=1), names, random)
-    _write_parity(folder / "export" / "parity.json", float(dice.mean()), n_cases)
+    _write_export(folder, structures, float(dice.mean()), n_cases, origin=origin)
 
 
 def edit_json(path: Path, **changes: Any) -> None:
@@ -114,6 +117,11 @@ def edit_json(path: Path, **changes: Any) -> None:
     data: Edited = json.loads(path.read_text(encoding="utf-8"))
     merged = {key: value for key, value in {**data, **changes}.items() if value is not None}
     path.write_text(json.dumps(merged), encoding="utf-8")
+
+
+@functools.cache
+def _made_by(*packages: str) -> dict[str, Any]:
+    return provenance(packages)  # asks git, which takes its time
 
 
 def _contract() -> ImageContract:
@@ -174,7 +182,7 @@ def _write_model(
                 "parameters": parameters,
             },
             files={"weights.safetensors": sha256_text(str(folder.name))},
-            provenance=provenance(("torch", "diffusers")),
+            provenance=_made_by("torch", "diffusers"),
         ),
     )
 
@@ -221,7 +229,7 @@ def _write_evaluation(
             "data_checksum": _data_checksum(folder.parent.name),
             "model_checksum": sha256_text(f"{folder}/model"),
             "trained_on": {"dataset": folder.parent.name, "origin": origin, "data_checksum": None},
-            "provenance": provenance(("torch",)),
+            "provenance": _made_by("torch"),
         },
     )
 
@@ -249,9 +257,26 @@ def _write_overlays(
         (folder / f"{rank}_{names[index]}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
-def _write_parity(path: Path, dice: float, n_cases: int) -> None:
+def _write_export(folder: Path, structures: Sequence[str], dice: float, n_cases: int, *, origin: str) -> None:
+    image = GraphPort(name="image", dtype="uint8", axes=("batch", 64, 64, 3), range=(0.0, 255.0))
+    probability = GraphPort(name="probability", dtype="float32", axes=("batch", len(structures), 64, 64), range=(0, 1))
     write_json(
-        path,
+        folder / "export" / "io.json",
+        GraphManifest(
+            dataset=folder.parent.name,
+            origin=origin,
+            recipe=folder.name,
+            inputs=(image,),
+            outputs=(probability,),
+            image=_contract(),
+            structures=_structures(structures),
+            threshold=0.5,
+            opset=21,
+            provenance=_made_by("onnx", "onnxruntime"),
+        ),
+    )
+    write_json(
+        folder / "export" / "parity.json",
         {
             "backend": "onnxruntime-cpu",
             "reference": "torch-cpu",
