@@ -65,14 +65,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 def _codec(arguments: argparse.Namespace) -> int:
     from sdseg.codec import build_codec
-    from sdseg.config import load_codec
+    from sdseg.recipes import load_codec
 
     build_codec(settings=load_codec(arguments.settings), output=arguments.output, device=arguments.device)
     return 0
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from sdseg.config import load_recipe
+    from sdseg.recipes import load_recipe
     from sdseg.train import train
 
     train(

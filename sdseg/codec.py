@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from sdseg import metrics
 from sdseg.artifacts import atomic_folder, provenance
-from sdseg.config import Codec, CodecTraining
 from sdseg.data.shapes import random_shapes
 from sdseg.model.checkpoint import save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
+from sdseg.recipes import Codec, CodecTraining
 from sdseg.runtime.device import torch_device
 
 __all__ = ["build_codec"]

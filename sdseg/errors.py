@@ -32,9 +32,7 @@ class ListedError(UserError):
 
     SHOWN = 30
 
-    def __init__(
-        self, what: str, problems: Iterable[str], *, where: str | Path | None = None, remedy: str
-    ) -> None:
+    def __init__(self, what: str, problems: Iterable[str], *, where: str | Path | None = None, remedy: str) -> None:
         self.problems = tuple(problems)
         shown = [f"  - {problem}" for problem in self.problems[: self.SHOWN]]
         if len(self.problems) > self.SHOWN:

@@ -13,12 +13,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from sdseg.config import Recipe
 from sdseg.data.store import Case, SliceStore
 from sdseg.material import Material
 from sdseg.model.checkpoint import write_tensors
 from sdseg.model.optimisation import learning_rate, update_average
 from sdseg.model.segmenter import Batch, Segmenter
+from sdseg.recipes import Recipe
 from sdseg.runtime.backends import TorchBackend
 from sdseg.scoring import score_cases, thresholded
 

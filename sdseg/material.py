@@ -13,13 +13,13 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sdseg.config import LatentNetwork, Recipe, Training
 from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.errors import UserError
 from sdseg.model.checkpoint import CodecManifest, load_codec_folder
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.latents import cache_latents, reconstruct
+from sdseg.recipes import LatentNetwork, Recipe, Training
 from sdseg.scoring import score_cases
 from sdseg.tensors import MaskArray
 

@@ -18,7 +18,6 @@ from accelerate.utils import set_seed
 from tqdm import tqdm
 
 from sdseg.artifacts import ModelManifest, atomic_folder, provenance, sha256_text
-from sdseg.config import LatentNetwork, Recipe
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.journal import Journal
@@ -28,6 +27,7 @@ from sdseg.model.checkpoint import count_parameters, read_tensors, save_model
 from sdseg.model.optimisation import average_of, build_optimiser
 from sdseg.model.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 from sdseg.model.state import latest_state, restore, save_state
+from sdseg.recipes import LatentNetwork, Recipe
 from sdseg.runtime.device import torch_device
 
 __all__ = ["train"]

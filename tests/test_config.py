@@ -13,22 +13,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.config import (
-    Codec,
-    Config,
-    Dataset,
-    LatentNetwork,
-    Recipe,
-    json_schema,
-    load_codec,
-    load_config,
-    load_dataset,
-    load_recipe,
-    merge,
-    parse,
-    read_yaml,
-)
+from sdseg.config import Config, Dataset, json_schema, load_config, load_dataset
 from sdseg.errors import ListedError, UserError, nearest
+from sdseg.recipes import Codec, LatentNetwork, Recipe, load_codec, load_recipe
+from sdseg.settings import merge, parse, read_yaml
 
 Values = dict[str, Any]
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sdseg"
 
 # From the ground up: a part may import the parts above its own line, never those below.
-GROUND = {"errors", "config", "tensors", "artifacts", "metrics", "journal"}
+GROUND = {"errors", "settings", "recipes", "config", "tensors", "artifacts", "metrics", "journal"}
 NOUNS = {"data", "model", "page", "runtime"}  # folders; never each other
 JOINTS = {"loop", "material", "scoring", "serving"}  # several nouns at once, for more than one verb or for a long one
 VERBS = {

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from sdseg.codec import build_codec
-from sdseg.config import Recipe
 from sdseg.errors import UserError
 from sdseg.model.checkpoint import load_model, read_tensors
+from sdseg.recipes import Recipe
 from sdseg.train import train
 from tests.model.networks import CODEC, direct_recipe, recipe
 from tests.tiny import write_store
@@ -83,7 +83,16 @@ def command(ready: Path, place: Path, chosen: Recipe) -> list[str]:
     path = place / "recipe.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(chosen.model_dump(mode="json")), "utf-8")
-    words = ["--prepared", ready / "prepared", "--recipe", path, "--codec", ready / "codec", "--output", place / "model"]
+    words = [
+        "--prepared",
+        ready / "prepared",
+        "--recipe",
+        path,
+        "--codec",
+        ready / "codec",
+        "--output",
+        place / "model",
+    ]
     return [sys.executable, "-m", "sdseg", "train", *map(str, words), "--quiet"]
 
 

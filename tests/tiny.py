@@ -17,10 +17,10 @@ from sdseg.artifacts import (
     sha256_file,
     write_json,
 )
-from sdseg.config import Recipe
 from sdseg.data.store import FILES, Case, combined_checksum, write_index
 from sdseg.model.checkpoint import save_model
 from sdseg.model.segmenter import build_segmenter
+from sdseg.recipes import Recipe
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
 from sdseg.tensors import AnyArray
 
@@ -36,7 +36,9 @@ class Brightness(nn.Module):
     The first channel (or HU) above `centre` is inside; structure k needs k steps more.
     """
 
-    def __init__(self, image: ImageContract, structures: int = 1, noise_shape: tuple[int, int, int] | None = None) -> None:
+    def __init__(
+        self, image: ImageContract, structures: int = 1, noise_shape: tuple[int, int, int] | None = None
+    ) -> None:
         super().__init__()
         low, high = image.window
         self.noise_shape = noise_shape
@@ -84,7 +86,22 @@ def write_store(
         for number, slices in enumerate(counts):
             name = f"{split}/{number} é"
             index.append(
-                Case(name, name, split, len(images), slices, f"{name}.png", f"{name}.png", 48, 40, slices, (), "", (), "0")
+                Case(
+                    name,
+                    name,
+                    split,
+                    len(images),
+                    slices,
+                    f"{name}.png",
+                    f"{name}.png",
+                    48,
+                    40,
+                    slices,
+                    (),
+                    "",
+                    (),
+                    "0",
+                )
             )
             for _ in range(slices):
                 pixels, label = picture(image, len(images), labels=len(structures))

@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from sdseg.config import Config, LatentNetwork, Recipe, Strict, parse
+from sdseg.config import Config
 from sdseg.errors import UserError
+from sdseg.recipes import LatentNetwork, Recipe
+from sdseg.settings import Strict, parse
 
 __all__ = ["EVALUATED", "EXPORTED", "PREPARED", "TRAINED", "Plan", "modules_of", "plan_run", "shell_prefix"]
 
@@ -28,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
 TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
-NO_CAUSE = {ROOT / "sdseg" / name for name in ("__init__.py", "errors.py", "config.py")}
+NO_CAUSE = {ROOT / "sdseg" / name for name in ("__init__.py", "errors.py", "config.py", "recipes.py", "settings.py")}
 
 
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:

@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sdseg.artifacts import ModelManifest, atomic_file, read_json, sha256_file, write_json
-from sdseg.config import Codec, Recipe, parse
 from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.segmenter import Segmenter, build_segmenter
+from sdseg.recipes import Codec, Recipe
+from sdseg.settings import parse
 
 __all__ = [
     "CODEC_WEIGHTS",

@@ -11,8 +11,8 @@ from diffusers.models.autoencoders.vae import Decoder
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sdseg.config import Autoencoder, Codec
 from sdseg.errors import UserError, nearest
+from sdseg.recipes import Autoencoder, Codec
 
 __all__ = ["MaskCodec", "MaskDecoder", "encoder_arguments", "load_pretrained", "mask_image", "mask_probability"]
 

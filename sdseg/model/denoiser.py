@@ -7,9 +7,9 @@ from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor, cat, nn
 
-from sdseg.config import ConditionEncoder, Denoiser
 from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec, encoder_arguments
+from sdseg.recipes import ConditionEncoder, Denoiser
 
 __all__ = ["ConditionalDenoiser", "ImageEncoder"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sdseg.config import Diffusion
+from sdseg.recipes import Diffusion
 
 __all__ = ["add_noise", "alphas_cumprod", "clean_latent", "draw_timesteps", "losses", "noise_estimate"]
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts import ImageContract
-from sdseg.config import Codec, DirectNetwork, LatentNetwork, Recipe
 from sdseg.errors import UserError
 from sdseg.model import diffusion
 from sdseg.model.codecs import MaskCodec, MaskDecoder
 from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
 from sdseg.model.normaliser import Normaliser
+from sdseg.recipes import Codec, DirectNetwork, LatentNetwork, Recipe
 
 if TYPE_CHECKING:
-    from sdseg.config import Diffusion
+    from sdseg.recipes import Diffusion
 
 __all__ = ["Batch", "DirectSegmenter", "LatentSegmenter", "Segmenter", "build_segmenter", "start_from_codec"]
 

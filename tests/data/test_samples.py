@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -88,7 +86,5 @@ def test_processes_and_parts_share_a_batch_without_overlap(start: int, parts: in
         for rank in range(processes)
     ]
     for step in range(3):
-        together = [
-            place for share in shares for piece in share[step * parts : (step + 1) * parts] for place in piece
-        ]
+        together = [place for share in shares for piece in share[step * parts : (step + 1) * parts] for place in piece]
         assert sorted(together) == list(range((start + step) * batch, (start + step + 1) * batch))

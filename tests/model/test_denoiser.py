@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from sdseg.config import ConditionEncoder, Denoiser
 from sdseg.errors import UserError
 from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
+from sdseg.recipes import ConditionEncoder, Denoiser
 from tests.model.networks import codec, recipe
 
 

@@ -8,8 +8,8 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.config import Diffusion
 from sdseg.model import diffusion
+from sdseg.recipes import Diffusion
 
 SETTINGS = Diffusion(loss_noise=1.0)
 
@@ -90,6 +90,4 @@ def test_timesteps_cover_the_whole_process_or_its_last_step() -> None:
     drawn = diffusion.draw_timesteps(uniform, Diffusion())
     assert torch.equal(drawn.unique(), torch.arange(1000))
     assert drawn.bincount().float().std() < 1
-    assert torch.equal(
-        diffusion.draw_timesteps(uniform[:3], Diffusion(train_timesteps="last")), torch.full((3,), 999)
-    )
+    assert torch.equal(diffusion.draw_timesteps(uniform[:3], Diffusion(train_timesteps="last")), torch.full((3,), 999))

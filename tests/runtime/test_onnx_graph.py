@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts import GraphManifest, ImageContract
-from sdseg.config import Codec, Recipe
 from sdseg.errors import UserError
 from sdseg.model.segmenter import Segmenter, build_segmenter
+from sdseg.recipes import Codec, Recipe
 from sdseg.runtime import onnx_graph
 from sdseg.runtime.onnx_graph import METADATA_KEY, export_graph, graph_inputs
 from tests.tiny import CT, RGB, Brightness, describe
@@ -53,7 +53,11 @@ def run(path: Path, **feed: np.ndarray) -> np.ndarray:
 def test_ports_and_metadata(bright_rgb: Path) -> None:
     model = onnx.load(str(bright_rgb))
     ports = [
-        (port.name, port.type.tensor_type.elem_type, [d.dim_param or d.dim_value for d in port.type.tensor_type.shape.dim])
+        (
+            port.name,
+            port.type.tensor_type.elem_type,
+            [d.dim_param or d.dim_value for d in port.type.tensor_type.shape.dim],
+        )
         for port in (*model.graph.input, *model.graph.output)
     ]
     assert ports == [
