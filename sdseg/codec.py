@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _train(codec: MaskCodec, training: CodecTraining, device: torch.device) -> N
         optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1
     )
     codec.train()
-    with tqdm(range(training.steps), desc="codec", unit="step", mininterval=1.0) as bar:
+    with tqdm(range(training.steps), desc="codec", unit="step", mininterval=1 if sys.stderr.isatty() else 15) as bar:
         for step in bar:
             rng = np.random.default_rng([0, training.seed, step])
             masks = _draw(rng, training.batch, training.size, device)

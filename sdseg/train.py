@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -101,8 +102,16 @@ def _follow(run: Run, start: int, progress: Progress, journal: Journal, quiet: b
     """Go through the steps; log, validate and save states on the way."""
     training = run.recipe.training
     began = time.perf_counter() - progress.seconds
+    every = 1.0 if sys.stderr.isatty() else 15.0  # a log file wants a line now and then, not ten a second
     shown = tqdm(
-        steps(run, start), total=training.steps, initial=start, desc="train", unit="step", disable=quiet, mininterval=1
+        steps(run, start),
+        desc="train",
+        unit="step",
+        total=training.steps,
+        initial=start,
+        disable=quiet,
+        mininterval=every,
+        maxinterval=every,
     )
     for step in shown:
         ended = step.number == training.steps

@@ -30,4 +30,4 @@ rule model:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
         "python -m sdseg train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} --output {params.folder:q} --device {params.device} --quiet > {log:q} 2>&1"
+        " {params.codec:q} --output {params.folder:q} --device {params.device} > {log:q} 2>&1"
