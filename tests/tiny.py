@@ -43,7 +43,7 @@ class Brightness(nn.Module):
         low, high = image.window
         self.noise_shape = noise_shape
         self.scale = 8.0 / (high - low)
-        self.centres = nn.Parameter(torch.tensor([low + (high - low) * (0.5 + 0.2 * k) for k in range(structures)]))
+        self.centres = nn.Parameter(torch.tensor([low + (high - low) * (0.48 + 0.3 * k) for k in range(structures)]))
         self.smooth = nn.Conv2d(1, 1, 3, padding=1, bias=False)
         nn.init.constant_(self.smooth.weight, 1.0 / 9.0)
         self.eval()
@@ -65,7 +65,7 @@ def picture(image: ImageContract, seed: int, labels: int = 1, size: int | None =
     if labels > 1:
         label[distance < 0.5 * radius] = 2
     low, high = image.window
-    level = np.array([0.25, 0.65, 0.9])[label] if labels > 1 else np.where(label, 0.8, 0.25)
+    level = np.array([0.25, 0.62, 0.95])[label] if labels > 1 else np.where(label, 0.8, 0.25)
     values = low + (high - low) * (level[..., None] + generator.normal(0, 0.03, (side, side, image.channels)))
     limits = (0, 255) if image.modality == "rgb" else (-1024, 3071)
     return np.clip(values, *limits).astype(image.dtype), label

@@ -1,0 +1,97 @@
+"""Scores against hand-computed cases, SimpleITK's overlap filter, and the rules that metrics.py states."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from sdseg import metrics
+from sdseg.metrics import Tally
+
+Masks = tuple[np.ndarray, np.ndarray]
+
+
+def pair(shape: tuple[int, ...] = (3, 2, 5, 4)) -> st.SearchStrategy[Masks]:
+    """Two masks [N,K,H,W], often sparse, sometimes empty."""
+    mask = arrays(np.bool_, shape, elements=st.booleans(), fill=st.booleans())
+    return st.tuples(mask, mask)
+
+
+def of(*rows: str) -> np.ndarray:
+    """A mask [1,1,H,W] drawn with # and dots."""
+    return np.array([[letter == "#" for letter in row] for row in rows])[None, None]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labelled", "dice", "iou"),
+    [
+        (of("##..", "##.."), of("##..", "##.."), 1.0, 1.0),
+        (of("##..", "##.."), of("..##", "..##"), 0.0, 0.0),
+        (of("##..", "##.."), of(".##.", ".##."), 0.5, 1 / 3),  # 2·2/(4+4), 2/6
+        (of("####", "####"), of("#...", "...."), 2 / 9, 1 / 8),
+        (of("....", "...."), of("....", "...."), 1.0, 1.0),  # both empty
+        (of("#...", "...."), of("....", "...."), 0.0, 0.0),
+        (of("....", "...."), of("#...", "...."), 0.0, 0.0),
+    ],
+)
+def test_hand_computed(predicted: np.ndarray, labelled: np.ndarray, dice: float, iou: float) -> None:
+    pixels = metrics.counts(predicted, labelled)
+    assert metrics.dice(pixels) == pytest.approx([dice])
+    assert metrics.iou(pixels) == pytest.approx([iou])
+
+
+@given(pair())
+def test_agrees_with_simpleitk(masks: Masks) -> None:
+    predicted, labelled = masks
+    assume(all(predicted[:, k].any() or labelled[:, k].any() for k in range(2)))  # there ITK gives infinity, we say 1
+    pixels = metrics.counts(predicted, labelled)
+    for k in range(2):
+        measure = sitk.LabelOverlapMeasuresImageFilter()
+        measure.Execute(*(sitk.GetImageFromArray(mask[:, k].astype(np.uint8)) for mask in masks))
+        assert metrics.dice(pixels)[k] == pytest.approx(measure.GetDiceCoefficient())
+        assert metrics.iou(pixels)[k] == pytest.approx(measure.GetJaccardCoefficient())
+
+
+@given(pair())
+def test_symmetric_bounded_and_tied_to_each_other(masks: Masks) -> None:
+    pixels, turned = metrics.counts(*masks), metrics.counts(*masks[::-1])
+    dice, iou = metrics.dice(pixels), metrics.iou(pixels)
+    np.testing.assert_array_equal(dice, metrics.dice(turned))
+    np.testing.assert_array_equal(iou, metrics.iou(turned))
+    assert ((iou >= 0) & (iou <= dice) & (dice <= 1)).all()
+    np.testing.assert_allclose(dice, 2 * iou / (1 + iou))
+
+
+@given(pair(), st.integers(0, 3))
+def test_a_volume_is_counted_over_its_slices(masks: Masks, cut: int) -> None:
+    predicted, labelled = masks
+    parts = metrics.counts(predicted[:cut], labelled[:cut]) + metrics.counts(predicted[cut:], labelled[cut:])
+    np.testing.assert_array_equal(metrics.dice(parts), metrics.dice(metrics.counts(predicted, labelled)))
+
+
+def test_tally_keeps_cases_apart_whatever_the_order() -> None:
+    full, empty = of("##"), of("..")
+    tally = Tally()
+    tally.add(("a", "b"), np.concatenate([full, full]), np.concatenate([full, empty]))
+    tally.add(("a",), empty, full)
+    assert list(tally.counts) == ["a", "b"]
+    assert tally.slices == {"a": 2, "b": 1}
+    np.testing.assert_allclose(tally.dice(), [[2 * 2 / (2 + 4)], [0.0]])
+    np.testing.assert_allclose(tally.iou(), [[2 / 4], [0.0]])
+
+
+@given(arrays(np.float64, st.integers(2, 30), elements=st.floats(0, 1)))
+def test_summary_agrees_with_numpy(values: np.ndarray) -> None:
+    found = metrics.summarise(values)
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.sd == pytest.approx(np.sqrt(((values - values.mean()) ** 2).sum() / (len(values) - 1)))
+    assert (found.minimum, found.median, found.maximum) == pytest.approx(tuple(np.quantile(values, [0, 0.5, 1])))
+
+
+def test_summary_of_a_single_case() -> None:
+    found = metrics.summarise(np.array([0.7]))
+    assert (found.mean, found.sd, found.minimum, found.median, found.maximum) == (0.7, 0.0, 0.7, 0.7, 0.7)
