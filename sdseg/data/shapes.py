@@ -92,18 +92,26 @@ def _organs(rng: np.random.Generator, n: int, size: int) -> Masks:
 
 
 def _teeth(rng: np.random.Generator, n: int, size: int) -> Masks:
-    """A row of blobs along an arch that opens to any of the four sides, some missing, touching or apart."""
+    """Rounded boxes in a row along an arch that opens to any of the four sides: touching, apart, or some missing."""
     mask = np.zeros((n, size, size), dtype=np.bool_)
-    teeth = int(rng.integers(9, 13))
-    middle, half = _uniform(rng, 0.45, 0.55, n), _uniform(rng, 0.25, 0.4, n)
-    top, depth = _uniform(rng, 0.12, 0.35, n), _uniform(rng, 0.3, 0.6, n)
-    thickness = _uniform(rng, 0.045, 0.1, n)
-    for step in np.linspace(-1, 1, teeth):
-        # Even steps along the arch, not along its width: the sides are steeper than the front.
-        x = middle + half * np.sin(step * np.pi / 2)
-        y = top + depth * (1 - np.cos(step * np.pi / 2))
-        radius = thickness * _uniform(rng, 0.8, 1.25, n) * (rng.random(n) < 0.92)
-        mask |= _blob(rng, size, np.stack([x, y], axis=1), np.maximum(radius, 1e-3), 0.0) > 0
+    teeth = int(rng.integers(8, 13))
+    half, depth = _uniform(rng, 0.26, 0.42, n), _uniform(rng, 0.35, 0.7, n)
+    middle, top = _uniform(rng, 0.45, 0.55, n), _uniform(rng, 0.08, 0.3, n)
+    thickness, filled = _uniform(rng, 0.04, 0.1, n), _uniform(rng, 0.6, 1.1, n)
+    turn = np.pi / teeth
+    axis = ((np.arange(size) + 0.5) / size).astype(np.float32)
+    for angle in (np.arange(teeth) + 0.5) * turn - np.pi / 2:
+        x = axis[None, None, :] - (middle + half * np.sin(angle))[:, None, None]
+        y = axis[None, :, None] - (top + depth * (1 - np.cos(angle)))[:, None, None]
+        along = np.stack([half * np.cos(angle), depth * np.sin(angle)]).astype(np.float32)
+        length = np.sqrt((along**2).sum(axis=0))
+        along = along / length
+        width = length * np.float32(turn / 2) * filled * _uniform(rng, 0.9, 1.1, n)
+        height = thickness * _uniform(rng, 0.9, 1.1, n)
+        there = rng.random(n) < 0.95
+        u = (along[0, :, None, None] * x + along[1, :, None, None] * y) / width[:, None, None]
+        v = (along[0, :, None, None] * y - along[1, :, None, None] * x) / height[:, None, None]
+        mask |= ((u * u) ** 2 + (v * v) ** 2 < 1) & there[:, None, None]
     for index in range(n):
         mask[index] = np.rot90(mask[index], int(rng.integers(4)))
     return mask

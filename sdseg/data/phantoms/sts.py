@@ -66,8 +66,8 @@ def _jaws(rng: np.random.Generator, shape: tuple[int, int, int]) -> tuple[npt.ND
 
 
 def _arch(rng: np.random.Generator, space: Space) -> _Arch:
-    width, depth = rng.uniform(0.58, 0.66), rng.uniform(0.95, 1.15)
-    front = rng.uniform(0.6, 0.7)
+    width, depth = rng.uniform(0.68, 0.76), rng.uniform(1.15, 1.32)
+    front = rng.uniform(0.72, 0.79)
     u, v = space.x / np.float32(width), (space.y - np.float32(front - depth)) / np.float32(depth)
     radius = np.sqrt(u * u + v * v)
     along = np.arctan2(u, v) / np.float32(np.pi / 2)
@@ -80,15 +80,15 @@ def _arch(rng: np.random.Generator, space: Space) -> _Arch:
 def _tissue(rng: np.random.Generator, space: Space, arch: _Arch) -> Floats:
     """Face, tongue, airways, both jaws' bone and the neck's vertebra, before teeth."""
     soft = 60 + 60 * smooth_noise3(rng, space.shape, (5, 5, 3))
-    face = ellipsoid(space, (0, -0.15, 0), (0.93, 1.1, 50.0))
+    face = ellipsoid(space, (0, -0.15, 0), (1.06, 1.16, 50.0))
     voxels = np.where(face > 0, soft, np.float32(-980))
-    mouth = (np.abs(space.z - rng.uniform(0.02, 0.1)) < 0.12) & (arch.across < -0.16) & (space.y > -0.25)
+    mouth = (np.abs(space.z - rng.uniform(0.02, 0.1)) < 0.12) & (arch.across < -0.2) & (space.y > -0.25)
     voxels[mouth & (smooth_noise3(rng, space.shape, (6, 6, 3)) > 0.2)] = -900
     throat = ellipsoid(space, (0, -0.48, 0), (0.2, 0.09, 50.0)) > 0
     voxels[throat] = -930
     spongy = rng.uniform(550, 850) + 260 * smooth_noise3(rng, space.shape, (26, 26, 8))
     plate = rng.uniform(1350, 1750) + 120 * smooth_noise3(rng, space.shape, (12, 12, 6))
-    thick = 0.25 + 0.03 * smooth_noise3(rng, space.shape, (5, 5, 3))
+    thick = 0.27 + 0.03 * smooth_noise3(rng, space.shape, (5, 5, 3))
     ridge = np.clip((np.abs(space.z) - 0.25) / 0.12, 0, 1)  # the jaws begin below and above the crowns
     jaw = thick * ridge - np.abs(arch.across)
     jaw = np.where((space.y > -0.55) & (ridge > 0), jaw, -1)
@@ -109,13 +109,15 @@ def _tooth(rng: np.random.Generator, space: Space, arch: _Arch, index: int) -> t
     molar = abs(middle) ** 1.5
     sign = 1.0 if upper else -1.0
     tall = sign * space.z - np.float32(0.02)
-    half_width = rng.uniform(0.97, 1.04) / _TEETH  # along the arch, in its own units
-    thick = (0.12 + 0.05 * molar) * rng.uniform(0.95, 1.08)
-    taper = 1 - 0.26 * np.clip((tall - 0.25) / 0.55, 0, 1)  # roots are narrower than crowns
+    half_width = rng.uniform(1.02, 1.08) / _TEETH  # along the arch, in its own units
+    thick = (0.14 + 0.05 * molar) * rng.uniform(0.95, 1.08)
+    # Crowns touch their neighbours; below the neck a root is a third narrower, so that gaps are wide or absent.
+    root = np.clip((tall - 0.27) / 0.1, 0, 1)
+    taper = 1 - 0.3 * root
     long = rng.uniform(0.72, 0.85)
     lean = rng.normal(0, 0.006)
     u = (arch.along - np.float32(middle + lean)) / (np.float32(half_width) * taper)
-    v = (arch.across - np.float32(rng.normal(0, 0.012))) / (np.float32(thick) * taper)
+    v = (arch.across - np.float32(rng.normal(0, 0.012))) / (np.float32(thick) * (1 - 0.15 * root - 0.1 * np.clip(tall - 0.37, 0, 1)))
     w = np.clip(np.abs(tall - long / 2) / np.float32(long / 2), 0, 2) ** 6
     depth = (1 - (u**4 + v**4 + w) ** 0.25) * thick
     return np.where(tall > 0, depth, -1).astype(np.float32), tall
