@@ -190,7 +190,7 @@ def _overlay(score: CaseScore, store: SliceStore, served: Served) -> RawImages:
     return draw_outlines(
         to_display(store.images[row], served.image.window),
         (
-            Outline("label", labelled[index], LABEL_COLOUR, width=4),
+            Outline("label", labelled[index], LABEL_COLOUR, width=6),
             Outline("prediction", _predicted(store, served, row), PREDICTION_COLOUR, width=2),
         ),
         note,

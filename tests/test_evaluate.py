@@ -119,7 +119,7 @@ def test_overlays(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:
 def test_cases_without_anything_to_see_are_not_shown(tmp_path: Path, bright_rgb: Path) -> None:
     store = write_store(tmp_path / "s", cases={"test": (1, 1, 1)}, empty=(0,))
     evaluate(store, bright_rgb, tmp_path / "e")
-    assert [row["dice"] for row in read_table(tmp_path / "e")][0] == "1.000000"  # both masks empty
+    assert read_table(tmp_path / "e")[0]["dice"] == "1.000000"  # both masks empty
     assert not list((tmp_path / "e" / "overlays").glob("*test_0*"))
 
 
@@ -175,5 +175,5 @@ def test_output_that_is_not_ours(tmp_path: Path, bright_rgb: Path, kind: str) ->
     else:
         output.mkdir()
         (output / "notes.txt").write_text("")
-    with pytest.raises(UserError, match="a folder is expected|holds 'notes.txt'"):
+    with pytest.raises(UserError, match=r"a folder is expected|holds 'notes.txt'"):
         evaluate(write_store(tmp_path / "s"), bright_rgb, output)

@@ -89,7 +89,7 @@ def test_a_store_without_test_cases(model: Path, tmp_path: Path) -> None:
 def test_a_users_folder_is_not_replaced(model: Path, store: Path, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="holds 'thesis.tex', which this command did not write"):
+    with pytest.raises(UserError, match=r"holds 'thesis.tex', which this command did not write"):
         export(model, store, tmp_path / "home", Export())
     assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
 

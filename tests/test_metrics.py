@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -50,8 +50,8 @@ def test_agrees_with_simpleitk(masks: Masks) -> None:
     assume(all(predicted[:, k].any() or labelled[:, k].any() for k in range(2)))  # there ITK gives infinity, we say 1
     pixels = metrics.counts(predicted, labelled)
     for k in range(2):
-        measure = sitk.LabelOverlapMeasuresImageFilter()
-        measure.Execute(*(sitk.GetImageFromArray(mask[:, k].astype(np.uint8)) for mask in masks))
+        measure = SimpleITK.LabelOverlapMeasuresImageFilter()
+        measure.Execute(*(SimpleITK.GetImageFromArray(mask[:, k].astype(np.uint8)) for mask in masks))
         assert metrics.dice(pixels)[k] == pytest.approx(measure.GetDiceCoefficient())
         assert metrics.iou(pixels)[k] == pytest.approx(measure.GetJaccardCoefficient())
 

@@ -57,7 +57,7 @@ def test_checksums_name_the_model(tmp_path: Path, bright_rgb: Path) -> None:
 @pytest.mark.parametrize("name", ["weights.pt", "model.onnx.txt"])
 def test_files_of_another_kind(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"?")
-    with pytest.raises(UserError, match="is neither a model folder nor an .onnx file"):
+    with pytest.raises(UserError, match=r"is neither a model folder nor an .onnx file"):
         open_model(tmp_path / name)
 
 
@@ -74,7 +74,7 @@ def test_folder_of_something_else(tmp_path: Path) -> None:
 def test_missing_weights(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "m")
     (folder / "weights.safetensors").unlink()
-    with pytest.raises(UserError, match="'weights.safetensors' is missing"):
+    with pytest.raises(UserError, match=r"'weights.safetensors' is missing"):
         open_model(folder)
 
 
@@ -87,7 +87,7 @@ def test_truncated_and_foreign_weights(tmp_path: Path) -> None:
         open_model(folder)
     weights.write_bytes(data)
     (folder / "other.safetensors").write_bytes(data)
-    with pytest.raises(UserError, match="foreign file 'other.safetensors'"):
+    with pytest.raises(UserError, match=r"foreign file 'other.safetensors'"):
         open_model(folder)
 
 

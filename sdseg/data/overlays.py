@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -56,17 +57,18 @@ def draw_outlines(image: Pixels, outlines: tuple[Outline, ...], note: str = "", 
     """RGB [H,W,3] enlarged, with every outline in its colour and a legend below that ends with `note` (ASCII)."""
     factor = _factor(image, smallest)
     canvas = enlarge(image, smallest)
-    for outline in outlines:
-        for mask in outline.masks:
-            _draw(canvas, mask, factor, outline)
+    contours = [(outline, _contours(mask, factor)) for outline in outlines for mask in outline.masks]
+    for outline, found in contours:  # every halo first: none may cover another outline
+        cv2.drawContours(canvas, found, -1, HALO, outline.width + 2)
+    for outline, found in contours:
+        cv2.drawContours(canvas, found, -1, outline.colour, outline.width, cv2.LINE_AA)
     return np.concatenate([canvas, _legend(canvas.shape[1], outlines, note)])
 
 
-def _draw(canvas: Pixels, mask: npt.NDArray[np.bool_], factor: int, outline: Outline) -> None:
+def _contours(mask: npt.NDArray[np.bool_], factor: int) -> Sequence[Pixels]:
     large = np.repeat(np.repeat(mask.astype(np.uint8), factor, axis=0), factor, axis=1)
-    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, contours, -1, HALO, outline.width + 2)
-    cv2.drawContours(canvas, contours, -1, outline.colour, outline.width, cv2.LINE_AA)
+    found, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return tuple(found)
 
 
 def _legend(width: int, outlines: tuple[Outline, ...], note: str) -> Pixels:

@@ -120,7 +120,7 @@ def test_truncated_file(bright_rgb: Path, tmp_path: Path, share: float, capfd: p
     data = bright_rgb.read_bytes()
     path = tmp_path / "model.onnx"
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(UserError, match="not an ONNX graph that can be run|foreign ONNX file"):
+    with pytest.raises(UserError, match=r"not an ONNX graph that can be run|foreign ONNX file"):
         OnnxBackend(path)
     assert capfd.readouterr().err == ""
 
@@ -146,7 +146,7 @@ def test_newer_format(bright_rgb: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "x"}', '{"kind": "sdseg-graph"}'])
 def test_damaged_metadata(bright_rgb: Path, tmp_path: Path, text: str) -> None:
-    with pytest.raises(UserError, match="not valid JSON|not a GraphManifest"):
+    with pytest.raises(UserError, match=r"not valid JSON|not a GraphManifest"):
         OnnxBackend(edited(bright_rgb, tmp_path / "model.onnx", **{METADATA_KEY: text}))
 
 
