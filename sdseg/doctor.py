@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from sdseg.config import Config, load_config
+from sdseg.data.sources import source_named
 from sdseg.errors import UserError
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -104,7 +105,9 @@ def _torch() -> tuple[int, list[Finding]]:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         each = [torch.cuda.get_device_properties(index) for index in range(gpus)]
-        return gpus, [Finding("ok", "GPU", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {built}") for gpu in each]
+        return gpus, [
+            Finding("ok", "GPU", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {built}") for gpu in each
+        ]
     if built is None:
         fix = "with a GPU: make venv LOCK=requirements-gpu.lock"
         return 0, [Finding("note", "GPU", "none usable: this torch is built for the CPU alone", fix)]
@@ -116,9 +119,7 @@ def _onnxruntime(cpu: str | None, gpu: str | None) -> Iterator[Finding]:
     """The CPU and the GPU package share a module folder: one of them, never both."""
     if cpu and gpu:
         fix = "pip uninstall --yes onnxruntime onnxruntime-gpu, then install the one you want"
-        yield Finding(
-            "problem", "onnxruntime", "both onnxruntime and onnxruntime-gpu: one hides the other", fix
-        )
+        yield Finding("problem", "onnxruntime", "both onnxruntime and onnxruntime-gpu: one hides the other", fix)
         return
     if not cpu and not gpu:
         yield Finding("problem", "onnxruntime", "missing", INSTALL)
@@ -142,8 +143,7 @@ def _optional() -> Iterator[Finding]:
     tensorrt = next((found for name in ("tensorrt-cu13", "tensorrt") if (found := _installed(name))), None)
     if tensorrt is None:
         fix = "with an NVIDIA GPU: pip install -e '.[tensorrt]'"
-        yield Finding(
-            "note", "tensorrt", "missing: no engines can be built", fix)
+        yield Finding("note", "tensorrt", "missing: no engines can be built", fix)
     else:
         yield Finding("ok", "tensorrt", tensorrt)
 
@@ -195,7 +195,10 @@ def _configuration(path: Path, gpus: int) -> Iterator[Finding]:
     """Whether a run with this configuration would find what it needs."""
     try:
         config = load_config(path)
-        for dataset in config.datasets:
+        for dataset, chosen in config.datasets.items():
+            source = source_named(chosen.source)
+            source.target(chosen.target)
+            source.window(chosen.window)
             for recipe in config.recipes_of(dataset):
                 config.resolve_recipe(dataset, recipe)
     except UserError as error:

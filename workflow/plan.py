@@ -15,6 +15,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from sdseg.config import Config
+from sdseg.data.sources import source_named
 from sdseg.errors import UserError
 from sdseg.recipes import LatentNetwork, Recipe
 from sdseg.settings import Strict, parse
@@ -67,12 +68,7 @@ class Plan:
             for recipe in self.settings.recipes_of(dataset)
         }
         for dataset in self.settings.datasets:
-            if dataset in TAKEN:
-                raise UserError(
-                    f"the results hold a folder '{dataset}' already",
-                    where=f"datasets.{dataset}",
-                    remedy="choose another name for the dataset",
-                )
+            self._check_dataset(dataset)
 
     def check_folders(self) -> None:
         """Refuse to write phantoms over files of the user's, or their results over those of real data."""
@@ -98,6 +94,19 @@ class Plan:
                     where=prepared.parent,
                     remedy="set 'results' of the configuration to another folder, or move this one away",
                 )
+
+    def _check_dataset(self, dataset: str) -> None:
+        """Refuse a name that is taken, and a source, target or window that does not exist."""
+        where, chosen = f"datasets.{dataset}", self.settings.datasets[dataset]
+        if dataset in TAKEN:
+            what = f"the results hold a folder '{dataset}' already"
+            raise UserError(what, where=where, remedy="choose another name for the dataset")
+        try:
+            source = source_named(chosen.source)
+            source.target(chosen.target)
+            source.window(chosen.window)
+        except UserError as error:
+            raise UserError(error.what, where=where, remedy=error.remedy) from None
 
     def is_phantom(self, dataset: str) -> bool:
         return self.settings.datasets[dataset].origin == "phantom"

@@ -1,0 +1,73 @@
+"""Generated files are up to date, and every way of installing gives the same versions."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tools.generate import GPU_LOCK, LOCK, generated, read_lock
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def pins(lock: Path) -> dict[str, str]:
+    return {name: version for section in read_lock(lock).values() for name, version in section.items()}
+
+
+def environment(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROOT / f"workflow/envs/{name}.yaml").read_text("utf-8"))
+    return content
+
+
+@pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
+def test_generated_files_are_up_to_date(path: Path) -> None:
+    assert path.read_text("utf-8") == generated()[path], "run `make generate`"
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"), [(LOCK, ("cpu", "workflow", "dev")), (GPU_LOCK, ("gpu", "workflow", "dev"))], ids=["cpu", "gpu"]
+)
+def test_locked_versions_lie_in_the_ranges(lock: Path, extras: tuple[str, ...]) -> None:
+    locked = pins(lock)
+    optional = [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *optional]):
+        version = locked[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement} is locked at {version}"
+
+
+def test_torch_is_this_very_version() -> None:
+    assert "torch==2.13.0" in PROJECT["dependencies"]
+    assert pins(LOCK)["torch"] == pins(GPU_LOCK)["torch"] == "2.13.0"
+
+
+def test_the_two_onnxruntimes_never_meet() -> None:
+    assert {"onnxruntime", "onnxruntime-gpu"} & pins(LOCK).keys() == {"onnxruntime"}
+    assert {"onnxruntime", "onnxruntime-gpu"} & pins(GPU_LOCK).keys() == {"onnxruntime-gpu"}
+    assert not any("onnxruntime" in line for line in PROJECT["dependencies"])
+
+
+def test_gpu_and_cpu_agree_on_all_they_share() -> None:
+    cpu, gpu = pins(LOCK), pins(GPU_LOCK)
+    assert {name for name in cpu if gpu.get(name) != cpu[name]} == {"onnxruntime"}
+
+
+@pytest.mark.parametrize(("name", "lock"), [("cpu", LOCK), ("gpu", GPU_LOCK)])
+def test_conda_installs_what_the_lock_says(name: str, lock: Path) -> None:
+    content = environment(name)
+    assert content["channels"] == ["conda-forge", "nodefaults"]
+    python, pip, packages = content["dependencies"]
+    assert (python, pip) == ("python=3.11", "pip")
+    assert dict(line.split("==") for line in packages["pip"]) == read_lock(lock)["runtime"]
+    assert "snakemake" not in str(packages)
+
+
+def test_nothing_replaces_an_environment() -> None:
+    """Snakemake installs from a `.pin.txt` instead of the YAML beside it, without its pip packages."""
+    assert {path.suffix for path in (ROOT / "workflow/envs").iterdir()} == {".yaml"}

@@ -1,0 +1,372 @@
+"""The workflow on mini phantoms from end to end: what it makes, what it makes again, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
+DENOISER = {"block_out_channels": [8], "attention": [False], "layers_per_block": 1, "norm_num_groups": 4, "heads": 1}
+TRAINING = {"steps": 4, "batch": 2, "precision": "no", "validate_every": 2, "checkpoint_every": 2, "workers": 0}
+MINI: dict[str, Any] = {
+    "raw": "raw data",
+    "results": "results é",
+    "threads": 1,
+    "phantoms": {"seed": 1, "scale": 0.2},
+    "codecs": {"tiny": {**LAYOUT, "training": {"steps": 4, "batch": 2, "size": 32}}},
+    "recipes": {
+        "sdseg": {
+            "file": "config/recipes/sdseg.yaml",
+            "overrides": {
+                "network": {"codec": "tiny", "condition": LAYOUT, "denoiser": DENOISER},
+                "training": TRAINING,
+            },
+        },
+        "unet": {
+            "file": "config/recipes/unet.yaml",
+            "overrides": {"network": {"channels": [4, 8], "residual_units": 0}, "training": TRAINING},
+        },
+    },
+    "datasets": {
+        "kseg": {"source": "kseg", "origin": "phantom", "size": 32, "recipes": ["sdseg"]},
+        "btcv": {"source": "btcv", "origin": "phantom", "size": 32, "recipes": ["unet"]},
+    },
+    "export": {"max_abs_difference": 0.01, "max_dice_difference": 0.05, "parity_cases": 2},
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of its own, in a folder with a space and a letter beyond ASCII in its name."""
+
+    root: Path
+
+    def configure(self, **changes: Any) -> None:
+        """Write the mini configuration, with other values for some of its keys."""
+        (self.root / "mini.yaml").write_text(yaml.safe_dump({**MINI, **changes}, allow_unicode=True), encoding="utf-8")
+
+    def snakemake(self, *words: str, config: str = "mini.yaml", check: bool = True) -> str:
+        """Everything a run prints; `check` makes a failed run a failed test."""
+        command = [sys.executable, "-m", "snakemake", *words, "--cores", "2", "--configfile", config]
+        done = subprocess.run(
+            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        assert not check or done.returncode == 0, done.stdout
+        assert check or done.returncode != 0, done.stdout
+        return done.stdout
+
+    def planned(self, *words: str) -> set[str]:
+        """The jobs a run would execute, each by its message without the log file; targets have none."""
+        return set(re.findall(r"^Job \d+: (.*?)(?: \(log: .*\))?$", self.snakemake(*words, "--dry-run"), re.MULTILINE))
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results é"
+
+    def read(self, path: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.results / path).read_text("utf-8"))
+        return content
+
+
+def checkout(folder: Path) -> Project:
+    for part in ("sdseg", "workflow", "config", "resources/splits"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    project = Project(folder)
+    project.configure()
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after one complete run on an RGB dataset with the default method and a CT dataset with the U-Net."""
+    project = checkout(tmp_path_factory.mktemp("run") / "sdseg é copy")
+    project.snakemake()
+    return project
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Project:
+    return checkout(tmp_path / "sdseg é copy")
+
+
+# Tests of the finished run share one worker, so that it is made once.
+group = pytest.mark.xdist_group("workflow")
+
+
+@group
+@pytest.mark.parametrize(("dataset", "recipe"), [("kseg", "sdseg"), ("btcv", "unet")])
+def test_a_run_makes_what_others_rely_on(finished: Project, dataset: str, recipe: str) -> None:
+    folder = f"{dataset}/{recipe}"
+    summary = finished.read(f"{folder}/evaluation/summary.json")
+    with (finished.results / folder / "evaluation/cases.csv").open(encoding="utf-8", newline="") as stream:
+        cases = list(csv.DictReader(stream))
+    parity = finished.read(f"{folder}/export/parity.json")
+    assert len(cases) == summary["n_cases"] > 0
+    assert {"case", "dice", "iou"} <= set(cases[0])
+    mean = sum(float(case["dice"]) for case in cases) / len(cases)
+    assert summary["dice"]["mean"] == pytest.approx(mean, abs=1e-3)
+    assert 0 <= summary["iou"]["mean"] <= summary["dice"]["mean"] <= 1
+    assert summary["origin"] == "phantom"
+    assert summary["protocol"] == "clean"
+    assert summary["backend"]
+    assert parity["max_abs_difference"] < 0.01
+    assert {"dice_difference", "n_cases"} <= set(parity)
+    assert finished.read(f"{folder}/export/io.json")["recipe"] == recipe
+    assert (finished.results / folder / "export/model.onnx").stat().st_size > 1000
+
+
+@group
+def test_a_run_ends_with_a_page_and_a_table(finished: Project) -> None:
+    page = (finished.results / "report.html").read_text("utf-8")
+    assert "kseg" in page
+    assert "btcv" in page
+    words = ["-m", "sdseg", "report", "--table", "--results", "results é"]
+    done = subprocess.run([sys.executable, *words], cwd=finished.root, capture_output=True, text=True, check=True)
+    assert "unet" in done.stdout
+    assert "report.html" in done.stdout
+
+
+@group
+def test_a_direct_recipe_needs_no_codec(finished: Project) -> None:
+    assert finished.read("btcv/unet/model/config.json")["codec"] is None
+    assert finished.read("kseg/sdseg/model/config.json")["codec"] is not None
+
+
+@group
+def test_a_second_run_has_nothing_to_do(finished: Project) -> None:
+    assert finished.planned() == set()
+
+
+@contextmanager
+def edited(project: Project, **changes: Any) -> Iterator[None]:
+    project.configure(**changes)
+    try:
+        yield
+    finally:
+        project.configure()
+
+
+def with_dataset(name: str, **changes: Any) -> dict[str, Any]:
+    return {**MINI["datasets"], name: {**MINI["datasets"][name], **changes}}
+
+
+@group
+def test_editing_one_dataset_runs_that_dataset_and_the_page(finished: Project) -> None:
+    with edited(finished, datasets=with_dataset("btcv", window="transunet")):
+        assert finished.planned() == {
+            "btcv: settings",
+            "btcv: prepare",
+            "btcv: train unet",
+            "btcv: evaluate unet",
+            "btcv: export unet",
+            "page of all results",
+        }
+
+
+@group
+def test_editing_the_training_of_one_dataset_prepares_nothing(finished: Project) -> None:
+    with edited(finished, datasets=with_dataset("kseg", overrides={"training": {"steps": 5}})):
+        assert finished.planned() == {
+            "kseg: settings of sdseg",
+            "kseg: train sdseg",
+            "kseg: evaluate sdseg",
+            "kseg: export sdseg",
+            "page of all results",
+        }
+
+
+@group
+def test_editing_a_tolerance_exports_again(finished: Project) -> None:
+    with edited(finished, export={**MINI["export"], "max_abs_difference": 0.02}):
+        assert finished.planned() == {"kseg: export sdseg", "btcv: export unet", "page of all results"}
+
+
+@group
+def test_editing_the_codec_trains_again_what_is_built_on_it(finished: Project) -> None:
+    codec = {**MINI["codecs"]["tiny"], "latent_channels": 3}
+    with edited(finished, codecs={"tiny": codec}):
+        jobs = finished.planned()
+    assert {"codec tiny: settings", "codec tiny", "kseg: train sdseg"} <= jobs
+    assert not any("btcv" in job or "prepare" in job for job in jobs)
+
+
+@group
+def test_adding_a_dataset_leaves_the_others(finished: Project) -> None:
+    with edited(finished, datasets={**MINI["datasets"], "again": {**MINI["datasets"]["kseg"]}}):
+        jobs = finished.planned()
+    assert {job.partition(":")[0] for job in jobs} == {"again", "page of all results"}
+
+
+@group
+def test_editing_an_imported_module_runs_the_stages_that_import_it(finished: Project) -> None:
+    def planned_after(module: str, text: str) -> set[str]:
+        path = finished.root / "sdseg" / module
+        before = path.read_text("utf-8")
+        path.write_text(before + text, encoding="utf-8")
+        try:
+            return finished.planned()
+        finally:
+            path.write_text(before, encoding="utf-8")
+
+    assert planned_after("data/reading.py", "") == set()  # touched, not changed
+    assert planned_after("errors.py", "# another word\n") == set()  # changes no result
+    jobs = planned_after("data/reading.py", "# another way\n")
+    assert {"kseg: prepare", "btcv: prepare"} <= jobs
+    assert "codec tiny" not in jobs
+    assert planned_after("page/charts.py", "# another colour\n") == {"page of all results"}
+
+
+@group
+def test_real_results_are_not_overwritten_with_phantoms(finished: Project) -> None:
+    path = finished.results / "kseg/prepared/manifest.json"
+    before = path.read_text("utf-8")
+    path.write_text(before.replace('"origin": "phantom"', '"origin": "real"'), encoding="utf-8")
+    try:
+        shown = finished.snakemake("--dry-run", check=False)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert "these results come from real data, and those of phantoms would overwrite them" in shown
+    assert "results é/kseg" in shown
+    assert "Traceback" not in shown
+
+
+# Planned runs
+
+
+def test_named_targets(fresh: Project) -> None:
+    raw = {f"{name}: {job}" for name in ("kseg", "btcv") for job in ("phantoms", "raw files", "settings", "prepare")}
+    codec = {"codec tiny: settings", "codec tiny"}
+    trained = {*codec, "kseg: settings of sdseg", "kseg: train sdseg", "btcv: settings of unet", "btcv: train unet"}
+    scored = {"kseg: evaluate sdseg", "btcv: evaluate unet"}
+    exported = {"kseg: export sdseg", "btcv: export unet"}
+    assert fresh.planned("prepare") == raw
+    assert fresh.planned("train") == raw | trained
+    assert fresh.planned("evaluate") == raw | trained | scored
+    assert fresh.planned("export") == raw | trained | exported
+    assert fresh.planned("all") == raw | trained | scored | exported | {"page of all results"}
+    assert fresh.planned("report") == fresh.planned("all")
+    everything = raw | trained | scored | exported
+    assert fresh.planned("btcv") == {job for job in everything if job.startswith("btcv")}
+    assert fresh.planned("kseg") == {job for job in everything if job.startswith("kseg")} | codec
+
+
+def test_default_configuration_is_planned_without_data(fresh: Project) -> None:
+    shown = fresh.snakemake("--dry-run", config="config/config.yaml")
+    assert len(re.findall(r"^Job \d+: \w+: train sdseg", shown, re.MULTILINE)) == 5
+    assert not re.search(r"^Job \d+: \w+: phantoms", shown, re.MULTILINE)
+
+
+def test_default_configuration_is_read_when_none_is_given(fresh: Project) -> None:
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "8", "--config", "raw=/data é/medical"]
+    done = subprocess.run(command, cwd=fresh.root, capture_output=True, text=True, check=True)
+    assert re.search(r"^Job \d+: sts: train sdseg", done.stdout + done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("config", ["config.yaml", "demo.yaml", "samples.yaml"])
+def test_lint(fresh: Project, config: str) -> None:
+    assert "good condition" in fresh.snakemake("--lint", config=f"config/{config}")
+
+
+def test_gpu_jobs_ask_for_the_gpu_and_its_environment(fresh: Project) -> None:
+    fresh.configure(device="cuda")
+    shown = fresh.snakemake("--dry-run", "train", "--printshellcmds", "--verbose")
+    assert "--device cuda" in shown
+    assert "--device cpu" not in shown
+
+
+# What is refused
+
+WRONG = [
+    ({"devise": "cpu"}, "unknown key 'devise': did you mean 'device'?"),
+    ({"datasets": with_dataset("kseg", sise=64)}, "unknown key 'datasets.kseg.sise': did you mean 'size'?"),
+    ({"datasets": with_dataset("kseg", recipes=["sdsegg"])}, "unknown recipe 'sdsegg', did you mean 'sdseg'?"),
+    (
+        {"datasets": with_dataset("kseg", overrides={"training": {"stepps": 1}})},
+        "unknown key 'training.stepps': did you mean 'steps'?",
+    ),
+    ({"recipes": {**MINI["recipes"], "sdseg": {"file": "config/recipes/sdsec.yaml"}}}, "the file is missing"),
+    ({"datasets": with_dataset("kseg", source="ksegg")}, "unknown dataset source 'ksegg', did you mean 'kseg'?"),
+    ({"datasets": with_dataset("btcv", target="organs")}, "btcv has no target 'organs', did you mean 'organs8'?"),
+    ({"datasets": with_dataset("btcv", window="abdomen")}, "btcv has no window 'abdomen', known here: corrected"),
+    ({"datasets": {**MINI["datasets"], "codecs": {"source": "kseg"}}}, "the results hold a folder 'codecs' already"),
+    ({"datasets": with_dataset("kseg", raw="mine")}, "'raw' names a folder of your own"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_wrong_configuration_is_one_message(fresh: Project, changes: dict[str, Any], message: str) -> None:
+    fresh.configure(**changes)
+    shown = fresh.snakemake("--dry-run", check=False)
+    assert message in shown
+    assert "remedy: " in shown
+    assert "Traceback" not in shown
+    assert not fresh.results.exists()
+
+
+def test_phantoms_are_not_written_over_files_of_the_users(fresh: Project) -> None:
+    photo = fresh.root / "raw data/kseg/holiday.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.touch()
+    shown = fresh.snakemake("--dry-run", check=False)
+    assert "phantoms would replace files that are there already" in shown
+    assert "raw data/kseg" in shown
+    assert "Traceback" not in shown
+    assert photo.exists()
+
+
+def test_a_job_that_fails_says_why(fresh: Project) -> None:
+    fresh.configure(datasets={"kseg": {"source": "kseg", "size": 32, "recipes": ["unet"]}})
+    shown = fresh.snakemake("kseg", check=False)
+    assert "sdseg download: error: " in shown
+    assert "remedy: " in shown
+    assert "Traceback" not in shown
+    assert not (fresh.results / "kseg/raw.json").exists()
+
+
+# The commands around it
+
+
+def test_makefile_plans_the_demo_and_the_tests() -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "demo", "test", "VENV=somewhere"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "-m venv" in shown
+    assert "config/demo.yaml" in shown
+    assert "sdseg report --table" in shown
+    assert "-m pytest" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["PYTHON=no-such-python", "VENV=no-such-folder"], "Python 3.11 or newer is needed"),
+        (["VENV=docs"], "is no virtual"),
+    ],
+)
+def test_makefile_refuses_what_it_cannot_use(words: list[str], message: str) -> None:
+    done = subprocess.run(["make", "venv", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_ci_runs_every_check() -> None:
+    path = ROOT / ".ci/run"
+    assert os.access(path, os.X_OK)
+    text = path.read_text("utf-8")
+    for word in ("make test", "ruff", "format --check", "mypy", "--strict", "--lint", "snakefmt"):
+        assert word in text
+    subprocess.run(["bash", "-n", path], check=True)
