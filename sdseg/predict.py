@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -12,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from sdseg.artifacts import provenance, write_json
-from sdseg.data.geometry import Geometry
 from sdseg.data.inputs import InputFile, find_inputs
-from sdseg.data.overlays import STRUCTURE_COLOURS, Outline, draw_outlines
-from sdseg.data.slices import from_axial, resize_images, restore_probability, to_axial, to_display
-from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES, read_image, read_volume, write_image, write_volume
+from sdseg.data.native import Native, open_native
+from sdseg.data.slices import resize_images
 from sdseg.errors import UserError
 from sdseg.serving import Served, open_model
-from sdseg.tensors import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 
 __all__ = ["predict"]
 
@@ -86,31 +81,6 @@ def predict(
 
 
 @dataclass
-class _Opened:
-    """One input with its native slices, and the masks that are filled in slice by slice."""
-
-    file: InputFile
-    slices: RawImages  # [N,H,W,C] raw values
-    geometry: Geometry | None  # None: an image
-    ids: LabelArray  # [N,H,W]: 0, or the number of the structure, from 1
-    pixels: npt.NDArray[np.int64]  # per structure, [K]
-    probability: FloatArray | None  # [N,K,H,W], where it is wanted
-    shown: int = 0  # the slice with the largest mask so far, and its masks [K,H,W]
-    shown_masks: MaskArray | None = None
-
-    def put(self, index: int, probability: FloatArray, threshold: float) -> None:
-        """Take the native probability [K,H,W] of one slice."""
-        masks = probability > threshold  # [K,H,W]
-        for number, mask in enumerate(masks, start=1):
-            self.ids[index][mask] = number
-        self.pixels += masks.sum(axis=(1, 2))
-        if self.probability is not None:
-            self.probability[index] = probability
-        if self.shown_masks is None or masks.sum() > self.shown_masks.sum():
-            self.shown, self.shown_masks = index, masks
-
-
-@dataclass
 class _Run:
     """One call of `predict`: what it was asked for, and what came of it."""
 
@@ -125,10 +95,12 @@ class _Run:
     def segment(self, group: Sequence[InputFile]) -> None:
         """Read, segment and write some files; those that fail are noted."""
         started = time.perf_counter()
-        opened = []
+        model, opened = self.served, []
         for file in group:
             try:
-                opened.append(_open(file, self.served, self.probability))
+                opened.append(
+                    open_native(file, model.image.modality, model.structures, with_probability=self.probability)
+                )
             except UserError as error:
                 self.failures.append(_failure(error, file.path))
         try:
@@ -138,14 +110,16 @@ class _Run:
             return
         for found in opened:
             try:
-                outputs = self._write(found)
+                outputs = found.write(self.output)
+                if self.overlay:
+                    outputs["overlay"] = found.write_overlay(self.output, model.image.window)
             except UserError as error:
                 self.failures.append(_failure(error, found.file.path))
                 continue
-            self.done.append(_record(found, outputs, self.served, (time.perf_counter() - started) / len(group)))
+            self.done.append(_record(found, outputs, (time.perf_counter() - started) / len(group)))
 
-    def _compute(self, opened: Sequence[_Opened]) -> None:
-        """Fill in the masks of some inputs; a batch may span several of them."""
+    def _compute(self, opened: Sequence[Native]) -> None:
+        """Find the masks of some inputs; a batch may span several of them."""
         size = (self.served.image.size, self.served.image.size)
         flat = [(found, index) for found in opened for index in range(len(found.slices))]
         for start in range(0, len(flat), self.batch):
@@ -158,30 +132,9 @@ class _Run:
                 raise UserError(
                     "the model gives NaN or infinite probability", remedy="export or train it again in fp32"
                 )
-            # 3. Back to the native size; the threshold comes last, so that outlines are smooth.
+            # 3. Back to the native size.
             for (found, index), own in zip(part, probability, strict=True):
-                native = restore_probability(own, found.ids.shape[1:])  # [K,H,W]
-                found.put(index, native, self.served.threshold)
-
-    def _write(self, found: _Opened) -> dict[str, str]:
-        """Write what was asked for; gives kind -> path below the output folder."""
-        outputs: dict[str, AnyArray] = {"mask": found.ids}  # [N,H,W] each
-        if found.probability is not None:
-            several = len(self.served.structures) > 1
-            for index, structure in enumerate(self.served.structures):
-                kind = f"probability_{re.sub(r'[^a-z0-9]+', '-', structure.name.lower())}" if several else "probability"
-                outputs[kind] = found.probability[:, index]
-        names = {}
-        for kind, values in outputs.items():
-            names[kind] = f"{found.file.name}_{kind}{'.nii.gz' if found.geometry else '.png'}"
-            if found.geometry is not None:
-                write_volume(from_axial(values), found.geometry, self.output / names[kind])  # [X,Y,Z]
-            else:
-                write_image(self.output / names[kind], _grey(values[0], len(self.served.structures)))  # [H,W]
-        if self.overlay:
-            names["overlay"] = f"{found.file.name}_overlay.png"
-            write_image(self.output / names["overlay"], _draw(found, self.served))
-        return names
+                found.put(index, own, self.served.threshold)
 
     def report(self, seconds: float) -> dict[str, Any]:
         """The content of run.json."""
@@ -208,68 +161,16 @@ class _Run:
         }
 
 
-def _open(file: InputFile, served: Served, with_probability: bool) -> _Opened:
-    """Read one input. Raises UserError where it is damaged, or of the kind that this model was not made for."""
-    if file.volume != (served.image.modality == "ct"):
-        wanted = (
-            f"CT volumes ({', '.join(VOLUME_SUFFIXES)})" if not file.volume else f"images ({', '.join(IMAGE_SUFFIXES)})"
-        )
-        raise UserError(
-            f"{'a volume' if file.volume else 'an image'}, but this model ({served.dataset}, {served.recipe}) "
-            f"was made for {wanted}",
-            where=file.path,
-            remedy="choose a model for this kind of file, or give the other kind",
-        )
-    geometry = None
-    if file.volume:
-        voxels, geometry = read_volume(file.path)  # [X,Y,Z] int16 HU
-        slices: RawImages = to_axial(voxels)[..., None]  # [Z,H,W,1]
-    else:
-        slices = read_image(file.path)[None]  # [1,H,W,3]
-    count, (height, width) = len(served.structures), slices.shape[1:3]
-    return _Opened(
-        file=file,
-        slices=slices,
-        geometry=geometry,
-        ids=np.zeros(slices.shape[:3], dtype=np.uint8),
-        pixels=np.zeros(count, dtype=np.int64),
-        probability=np.zeros((len(slices), count, height, width), dtype=np.float32) if with_probability else None,
-    )
-
-
-def _record(found: _Opened, outputs: dict[str, str], served: Served, seconds: float) -> dict[str, Any]:
+def _record(found: Native, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
     """What run.json says of one input. `seconds` is its share of the time of its group."""
-    shape = found.geometry.shape if found.geometry else found.ids.shape[1:]
     return {
         "input": str(found.file.path),
         "outputs": outputs,
-        "shape": list(shape),
-        "pixels": {one.name: int(count) for one, count in zip(served.structures, found.pixels, strict=True)},
-        "empty": not found.pixels.any(),
+        "shape": list(found.shape),
+        "pixels": {one.name: int(count) for one, count in zip(found.structures, found.pixels, strict=True)},
+        "empty": found.empty,
         "seconds": seconds,
     }
-
-
-def _grey(values: AnyArray, structures: int) -> AnyArray:
-    """One image's result [H,W] as grey levels: a probability as 16 bits, a single structure as black and white."""
-    if values.dtype == np.float32:
-        return np.rint(np.clip(values, 0.0, 1.0) * 65535.0).astype(np.uint16)
-    return values * np.uint8(255) if structures == 1 else values
-
-
-def _draw(found: _Opened, served: Served) -> npt.NDArray[np.uint8]:
-    image = to_display(found.slices[found.shown], served.image.window)  # [H,W,3]
-    height, width, _ = image.shape
-    masks = (
-        np.zeros((len(served.structures), height, width), np.bool_) if found.shown_masks is None else found.shown_masks
-    )
-    line = max(2, min(height, width) // 300)
-    outlines = tuple(
-        Outline(one.name, masks[index : index + 1], STRUCTURE_COLOURS[index % len(STRUCTURE_COLOURS)], line)
-        for index, one in enumerate(served.structures)
-    )
-    note = f"slice {found.shown + 1} of {len(found.slices)}" if found.geometry else ""
-    return draw_outlines(image, outlines, note)
 
 
 def _groups(files: Sequence[InputFile], batch: int) -> Iterator[list[InputFile]]:

@@ -160,7 +160,7 @@ def test_a_bad_file_does_not_stop_the_others(
     assert [Path(name).name for name in found["empty_masks"]] == ["dark.png"]
     assert "dark.png: the mask is empty" in caplog.text
     assert "cut.png: not a readable image" in caplog.text
-    assert "a volume, but this model (tiny, bright) was made for images (.png, .jpg" in caplog.text
+    assert "a volume, but this model was made for images (.png, .jpg" in caplog.text
     assert "2 of 6 inputs segmented" in caplog.text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dark_mask.png", "good_mask.png", "run.json"]
 
@@ -169,7 +169,7 @@ def test_an_image_for_a_ct_model(bright_ct: Path, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
     assert predict(bright_ct, [tmp_path / "a.jpg"], tmp_path / "out") == 1
     problem = report(tmp_path / "out")["failures"][0]["problem"]
-    assert problem == "an image, but this model (tiny, bright) was made for CT volumes (.nii, .nii.gz)"
+    assert problem == "an image, but this model was made for CT volumes (.nii, .nii.gz)"
 
 
 def test_bad_volumes(bright_ct: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.tensors import MaskArray
+from sdseg.tensors import AnyArray, MaskArray
 
 __all__ = ["LABEL_COLOUR", "PREDICTION_COLOUR", "STRUCTURE_COLOURS", "Outline", "draw_outlines", "enlarge"]
 
@@ -65,7 +65,7 @@ def draw_outlines(image: Pixels, outlines: tuple[Outline, ...], note: str = "", 
     return np.concatenate([canvas, _legend(canvas.shape[1], outlines, note)])
 
 
-def _contours(mask: npt.NDArray[np.bool_], factor: int) -> Sequence[Pixels]:
+def _contours(mask: npt.NDArray[np.bool_], factor: int) -> Sequence[AnyArray]:
     large = np.repeat(np.repeat(mask.astype(np.uint8), factor, axis=0), factor, axis=1)
     found, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     return tuple(found)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sdseg.artifacts import GraphManifest, GraphPort, ImageContract, parse_json
+from sdseg.artifacts import ImageContract
 from sdseg.errors import UserError
-from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.runtime.onnx_session import FOREIGN, check_graph, default_threads, failure_of, open_session
 from sdseg.tensors import AnyArray, FloatArray, RawImages
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "OnnxBackend", "TorchBackend", "check_images", "draw_noise"]
 
 NoiseShape = tuple[int, int, int]
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-FOREIGN = "give a graph made by 'sdseg export'"
 
 
 class Backend(Protocol):
@@ -88,11 +85,9 @@ class OnnxBackend:
     def __init__(self, path: Path, provider: str = "cpu", seed: int = 0, threads: int | None = None) -> None:
         self.name = f"onnxruntime-{provider}"
         self.path = path
-        self.threads = _threads() if threads is None else threads  # 0: one per core
-        self._session = _open_session(path, provider, self.threads)
-        self.manifest = _manifest(self._session, path)
-        _check_ports(self._session.get_inputs(), self.manifest.inputs, "input", path)
-        _check_ports(self._session.get_outputs(), self.manifest.outputs, "output", path)
+        self.threads = default_threads() if threads is None else threads  # 0: one per core
+        self._session = open_session(path, provider, self.threads)
+        self.manifest = check_graph(self._session, path)
         self._noise = next((port.axes[1:] for port in self.manifest.inputs if port.name == "noise"), None)
         self._seed = seed
 
@@ -105,10 +100,11 @@ class OnnxBackend:
         try:
             found = np.asarray(self._session.run(["probability"], feed)[0], dtype=np.float32)  # [N,K,H,W]
         except Exception as error:
-            if not _from_runtime(error):
+            reason = failure_of(error)
+            if reason is None:
                 raise
             raise UserError(
-                f"ONNX Runtime failed on {len(images)} images: {_first_line(error)}",
+                f"ONNX Runtime failed on {len(images)} images: {reason}",
                 where=self.path,
                 remedy="use a smaller --batch; if that does not help, export the model again",
             ) from error
@@ -159,86 +155,3 @@ def draw_noise(count: int, shape: NoiseShape, seed: int) -> FloatArray:
     """
     drawn = np.random.default_rng(seed).standard_normal((1, *shape), dtype=np.float32)
     return np.repeat(drawn, count, axis=0)
-
-
-def _open_session(path: Path, provider: str, threads: int) -> Any:
-    import onnxruntime
-
-    if not path.is_file():
-        raise UserError("the ONNX file is missing", where=path, remedy="check the path, or run 'sdseg export'")
-    wanted, available = PROVIDERS.get(provider, provider), onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise UserError(
-            f"ONNX Runtime cannot run on '{provider}': {wanted} is not among its providers ({', '.join(available)})",
-            where="--device",
-            remedy="use --device cpu, or install onnxruntime-gpu instead of onnxruntime ('sdseg doctor' tells more)",
-        )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # failures are raised below, once, with the file's name
-    options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
-    except Exception as error:
-        if not _from_runtime(error):
-            raise
-        raise UserError(
-            f"not an ONNX graph that can be run: {_first_line(error)}",
-            where=path,
-            remedy="the file is truncated, foreign, or lacks its '.data' file: copy it again, or run 'sdseg export'",
-        ) from None
-    if wanted not in session.get_providers():
-        raise UserError(
-            f"ONNX Runtime fell back to {', '.join(session.get_providers())} instead of {wanted}",
-            where=path,
-            remedy="check the GPU driver and the CUDA libraries ('sdseg doctor' tells more), or use --device cpu",
-        )
-    return session
-
-
-def _manifest(session: Any, path: Path) -> GraphManifest:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise UserError(
-            "a foreign ONNX file: it does not say which images it wants and what it finds", where=path, remedy=FOREIGN
-        )
-    manifest = parse_json(text, GraphManifest, where=path)
-    if manifest.kind != "sdseg-graph":
-        raise UserError(f"this is a '{manifest.kind}', not a segmenter's graph", where=path, remedy=FOREIGN)
-    return manifest
-
-
-def _check_ports(found: list[Any], declared: tuple[GraphPort, ...], kind: str, path: Path) -> None:
-    """The graph's own ports are the ones its manifest declares: names, number types, axes."""
-    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-    extra = sorted({port.name for port in found} - {wanted.name for wanted in declared})
-    if extra:
-        raise UserError(f"the graph has an {kind} '{extra[0]}' that it does not declare", where=path, remedy=FOREIGN)
-    for wanted in declared:
-        port = next((port for port in found if port.name == wanted.name), None)
-        if port is None:
-            names = ", ".join(port.name for port in found)
-            raise UserError(f"the graph has no {kind} '{wanted.name}' (it has: {names})", where=path, remedy=FOREIGN)
-        # A dynamic axis has a name, whatever it is; a fixed one has its length.
-        sizes = [axis if isinstance(axis, int) else None for axis in port.shape]
-        if types.get(port.type) != wanted.dtype or sizes != [a if isinstance(a, int) else None for a in wanted.axes]:
-            raise UserError(
-                f"{kind} '{port.name}' is {port.shape} of {port.type}; expected {list(wanted.axes)} of {wanted.dtype}",
-                where=path,
-                remedy=FOREIGN,
-            )
-
-
-def _threads() -> int:
-    """OMP_NUM_THREADS as PyTorch heeds it; 0 lets ONNX Runtime take one thread per core."""
-    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(text) if text.isdigit() else 0
-
-
-def _from_runtime(error: Exception) -> bool:
-    """ONNX Runtime's exceptions share no base class below Exception; their module tells them apart."""
-    return type(error).__module__.startswith("onnxruntime.")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
