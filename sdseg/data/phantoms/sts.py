@@ -70,7 +70,12 @@ def _arch(rng: np.random.Generator, space: Space) -> _Arch:
     front = rng.uniform(0.72, 0.79)
     u, v = space.x / np.float32(width), (space.y - np.float32(front - depth)) / np.float32(depth)
     radius = np.sqrt(u * u + v * v)
-    along = np.arctan2(u, v) / np.float32(np.pi / 2)
+    # Even steps along the curve, not in its angle: the sides of the ellipse are longer than its front.
+    angles = np.linspace(0, np.pi * 0.75, 200)
+    length = np.cumsum(np.hypot(width * np.cos(angles), depth * np.sin(angles)))
+    length = (length - length[0]) / np.interp(np.pi / 2, angles, length - length[0])
+    turn = np.arctan2(u, v)
+    along = np.sign(turn) * np.interp(np.abs(turn), angles, length)
     # Distance from the ellipse to first order: the level divided by its slope.
     slope = np.sqrt((u / width) ** 2 + (v / depth) ** 2) / np.maximum(radius, 1e-3)
     across = (radius - 1) / np.maximum(slope, 0.3)
@@ -89,7 +94,7 @@ def _tissue(rng: np.random.Generator, space: Space, arch: _Arch) -> Floats:
     spongy = rng.uniform(550, 850) + 260 * smooth_noise3(rng, space.shape, (26, 26, 8))
     plate = rng.uniform(1350, 1750) + 120 * smooth_noise3(rng, space.shape, (12, 12, 6))
     thick = 0.27 + 0.03 * smooth_noise3(rng, space.shape, (5, 5, 3))
-    ridge = np.clip((np.abs(space.z) - 0.25) / 0.12, 0, 1)  # the jaws begin below and above the crowns
+    ridge = np.clip((np.abs(space.z) - 0.3) / 0.12, 0, 1)  # the jaws begin below and above the crowns
     jaw = thick * ridge - np.abs(arch.across)
     jaw = np.where((space.y > -0.55) & (ridge > 0), jaw, -1)
     voxels[jaw > 0] = spongy[jaw > 0]
@@ -109,17 +114,17 @@ def _tooth(rng: np.random.Generator, space: Space, arch: _Arch, index: int) -> t
     molar = abs(middle) ** 1.5
     sign = 1.0 if upper else -1.0
     tall = sign * space.z - np.float32(0.02)
-    half_width = rng.uniform(1.02, 1.08) / _TEETH  # along the arch, in its own units
-    thick = (0.14 + 0.05 * molar) * rng.uniform(0.95, 1.08)
+    half_width = rng.uniform(1.04, 1.1) / _TEETH  # along the arch, in its own units
+    thick = (0.155 + 0.04 * molar) * rng.uniform(0.95, 1.08)
     # Crowns touch their neighbours; below the neck a root is a third narrower, so that gaps are wide or absent.
-    root = np.clip((tall - 0.27) / 0.1, 0, 1)
-    taper = 1 - 0.3 * root
+    root = np.clip((tall - 0.36) / 0.08, 0, 1)
+    taper = 1 - 0.32 * root
     long = rng.uniform(0.72, 0.85)
     lean = rng.normal(0, 0.006)
     u = (arch.along - np.float32(middle + lean)) / (np.float32(half_width) * taper)
-    v = (arch.across - np.float32(rng.normal(0, 0.012))) / (np.float32(thick) * (1 - 0.15 * root - 0.1 * np.clip(tall - 0.37, 0, 1)))
+    v = (arch.across - np.float32(rng.normal(0, 0.012))) / (np.float32(thick) * (1 - 0.1 * root))
     w = np.clip(np.abs(tall - long / 2) / np.float32(long / 2), 0, 2) ** 6
-    depth = (1 - (u**4 + v**4 + w) ** 0.25) * thick
+    depth = (1 - (np.abs(u) ** 3 + np.abs(v) ** 3 + w) ** (1 / 3)) * thick
     return np.where(tall > 0, depth, -1).astype(np.float32), tall
 
 
