@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from sdseg.data.store import Case, SliceStore
 from sdseg.material import Material
 from sdseg.model.checkpoint import write_tensors
+from sdseg.model.codecs import MaskCodec
 from sdseg.model.optimisation import learning_rate, update_average
 from sdseg.model.segmenter import Batch, Segmenter
 from sdseg.recipes import Recipe
@@ -38,6 +39,7 @@ class Run:
     optimiser: Any  # AdamW as accelerate prepared it
     accelerator: Accelerator
     state: Path  # folder of this run's states
+    codec: MaskCodec | None  # frozen; None for direct methods
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def steps(run: Run, start: int) -> Iterator[Step]:
         run.module.train()
         terms: dict[str, Tensor] = {}
         for _ in range(training.accumulate):
-            batch = _to_batch(next(batches), accelerator.device)
+            batch = _to_batch(next(batches), run)
             with accelerator.accumulate(run.module):
                 losses = run.module(batch)
                 accelerator.backward(torch.stack(list(losses.values())).sum())
@@ -139,13 +141,21 @@ def _spread(cases: tuple[Case, ...], slices: int | None) -> tuple[Case, ...]:
     return tuple(cases[index] for index in np.linspace(0, len(cases) - 1, wanted).astype(int))
 
 
-def _to_batch(sample: dict[str, Tensor], device: torch.device) -> Batch:
+def _to_batch(sample: dict[str, Tensor], run: Run) -> Batch:
+    device = run.accelerator.device
     moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
+    latent = moved.get("latent")
+    if latent is None and run.codec is not None and run.recipe.diffusion is not None:
+        own = moved["mask"][torch.arange(len(moved["mask"])), moved["structure"]].unsqueeze(1)  # [N,1,H,W]
+        with torch.no_grad():
+            latent, deviation = run.codec.moments(own)
+        if run.recipe.diffusion.sample_latents:
+            latent = latent + deviation * moved["posterior"]
     return Batch(
         image=moved["image"],
         mask=moved["mask"],
         structure=moved["structure"],
-        latent=moved.get("latent"),
+        latent=latent,
         noise=moved.get("noise"),
         uniform=moved.get("uniform"),
     )

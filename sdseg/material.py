@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
+from sdseg.data.samples import ORIENTATIONS, Augment, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.errors import UserError
 from sdseg.model.checkpoint import CodecManifest, load_codec_folder
@@ -78,18 +78,26 @@ def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: P
     training, rows = recipe.training, store.rows_of("train")
     shape: tuple[int, int, int] | None = None
     latents: npt.NDArray[np.float32] | None = None
+    strong = training.augmentation == "strong"
     if codec is not None and recipe.diffusion is not None:
         side = store.manifest.image.size // codec.codec.settings.factor
         shape = (codec.codec.settings.latent_channels, side, side)
         views = len(ORIENTATIONS[training.augmentation])
         moments = 2 if recipe.diffusion.sample_latents else 1
         whole = (len(rows), len(store.manifest.structures), views, moments, *shape)
-        if not cache.exists():
+        if not cache.exists() and not strong:
             log.info("encoding %d masks in %d orientations, once", len(rows), views)
             cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), whole, device)
-        latents = np.load(cache, mmap_mode="r")
+        # Deformed masks have no end of latents: those are encoded at every step.
+        latents = None if strong else np.load(cache, mmap_mode="r")
     samples = TrainingSamples(
-        store, rows, seed=training.seed, augmentation=training.augmentation, latent_shape=shape, latents=latents
+        store,
+        rows,
+        seed=training.seed,
+        augmentation=training.augmentation,
+        latent_shape=shape,
+        latents=latents,
+        augment=_strong(store) if strong else None,
     )
     return Material(samples, training)
 
@@ -100,6 +108,12 @@ def codec_ceiling(store: SliceStore, split: str, codec: CodecInUse, batch: int, 
         lambda images, labelled: reconstruct(codec.codec, labelled, device), store, store.cases_of(split), batch
     )
     return float(np.mean([score.mean_dice for score in scores]))
+
+
+def _strong(store: SliceStore) -> Augment:
+    from sdseg.data.augmentation import StrongAugmentation  # MONAI's transforms take seconds to import
+
+    return StrongAugmentation(store.manifest.image)
 
 
 def _views(store: SliceStore, rows: npt.NDArray[np.int64], augmentation: str) -> Iterator[MaskArray]:

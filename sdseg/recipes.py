@@ -176,7 +176,7 @@ class Training(Strict):
     precision: Literal["no", "bf16", "fp16"] = "no"
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     ema_scope: Literal["all", "denoiser"] = "all"
-    augmentation: Literal["none", "flips", "dihedral"] = "flips"
+    augmentation: Literal["none", "flips", "dihedral", "strong"] = "flips"  # flips: the paper's
     validate_every: int = Field(1000, ge=1)
     validate_slices: int | None = Field(512, ge=1)  # at most this many, evenly spaced; null for all
     checkpoint_every: int = Field(1000, ge=1)

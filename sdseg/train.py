@@ -167,7 +167,8 @@ def _build(
     segmenter = segmenter.to(device)
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
-    return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state)
+    codec = used.codec if used else None
+    return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state, codec)
 
 
 def _manifest(

@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from sdseg.codec import build_codec
+from sdseg.data.samples import TrainingSamples
+from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
+from sdseg.material import gather, open_codec
 from sdseg.model.checkpoint import load_model, read_tensors
 from sdseg.recipes import Recipe
 from sdseg.train import train
@@ -145,6 +150,30 @@ def test_accumulated_parts_make_the_same_step_as_one_batch(ready: Path, tmp_path
     one, two = (read_tensors(tmp_path / name / "last" / "weights.safetensors") for name in ("one", "two"))
     worst = max(float((one[name].float() - two[name].float()).abs().max()) for name in one)
     assert worst < 1e-4
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_latents_encoded_at_every_step_are_the_cached_ones(ready: Path, sampled: bool) -> None:
+    """The way strong augmentation takes, without its deformation, gives the batches that the cache gives."""
+    chosen = recipe(diffusion={"sample_latents": sampled}, training={"augmentation": "none"})
+    store = SliceStore.open(ready / "prepared")
+    used = open_codec(chosen, ready / "codec", torch.device("cpu"))
+    assert used is not None
+    cached = gather(store, chosen, used, ready / f"latents-{sampled}.npy", torch.device("cpu"))
+    samples = TrainingSamples(
+        store, cached.samples.rows, seed=0, augmentation="none", latent_shape=cached.samples.latent_shape, latents=None
+    )
+    made = samples[5]
+    mean, deviation = used.codec.moments(made["mask"][made["structure"]][None, None])
+    latent = mean + deviation * made["posterior"] if sampled else mean
+    torch.testing.assert_close(latent[0], cached.samples[5]["latent"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("chosen", [recipe, direct_recipe], ids=["latent", "direct"])
+def test_strong_augmentation_trains_and_repeats(ready: Path, tmp_path: Path, chosen: Callable[..., Recipe]) -> None:
+    made = chosen(training={"augmentation": "strong", "steps": 4})
+    weights = [(run(ready, tmp_path / name, made) / "weights.safetensors").read_bytes() for name in ("a", "b")]
+    assert weights[0] == weights[1]
 
 
 def test_test_cases_are_never_opened(ready: Path, tmp_path: Path) -> None:

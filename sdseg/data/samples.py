@@ -6,7 +6,7 @@ processes share it, and which device it computes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,10 +19,12 @@ from torch.utils.data import Dataset, Sampler
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.tensors import AnyArray
 
-__all__ = ["ORIENTATIONS", "Positions", "TrainingSamples", "orient"]
+__all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "orient"]
 
+# Image [H,W,C], masks [K,H,W] and a seed -> both, deformed alike.
+Augment = Callable[[AnyArray, npt.NDArray[np.bool_], int], tuple[AnyArray, npt.NDArray[np.bool_]]]
 # Orientations an augmentation draws from, as numbers for `orient`: bit 0 mirrors columns, 1 rows, 2 transposes.
-ORIENTATIONS = {"none": (0,), "flips": (0, 1, 2, 3), "dihedral": (0, 1, 2, 3, 4, 5, 6, 7)}
+ORIENTATIONS = {"none": (0,), "flips": (0, 1, 2, 3), "dihedral": (0, 1, 2, 3, 4, 5, 6, 7), "strong": (0,)}
 
 
 def orient(array: AnyArray, orientation: int, axes: tuple[int, int]) -> AnyArray:
@@ -47,11 +49,15 @@ class Draw:
     uniform: float
     noise: npt.NDArray[np.float32]
     posterior: npt.NDArray[np.float32]
+    seed: int  # of the deformation
 
 
 class TrainingSamples(Dataset[dict[str, Tensor]]):
-    """Sample at a position of the run. With `latents` (scaled, [n,K,V,M,c,h,w]; n rows of the split, V orientations,
-    M = 1 for the mode or 2 for mean and deviation) each sample carries the latent of its mask.
+    """Sample at a position of the run.
+
+    With `latent_shape` (c,h,w) each sample carries the noise and the timestep of the latent method; with `latents` too
+    (scaled, [n,K,V,M,c,h,w]; n rows of the split, V orientations, M = 1 for the mode or 2 for mean and deviation) the
+    latent of its mask, otherwise the draw that samples it. `augment` (image, masks, seed) deforms both alike.
     """
 
     def __init__(
@@ -63,8 +69,9 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         augmentation: str,
         latent_shape: tuple[int, int, int] | None,
         latents: npt.NDArray[np.float32] | None,
+        augment: Augment | None = None,
     ) -> None:
-        self.store, self.rows, self.seed = store, rows, seed
+        self.store, self.rows, self.seed, self.augment = store, rows, seed, augment
         self.orientations = ORIENTATIONS[augmentation]
         self.latent_shape, self.latents = latent_shape, latents
 
@@ -83,6 +90,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             uniform=float(rng.random(dtype=np.float32)),
             noise=rng.standard_normal(shape, dtype=np.float32),
             posterior=rng.standard_normal(shape, dtype=np.float32),
+            seed=int(rng.integers(2**31)),
         )
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
@@ -90,19 +98,23 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         row = self.rows[drawn.row]
         orientation = self.orientations[drawn.orientation]
         masks = structure_masks(self.store.masks[row : row + 1], self.store.manifest.structures)[0]  # [K,H,W]
+        image, masks = orient(self.store.images[row], orientation, (0, 1)), orient(masks, orientation, (1, 2))
+        if self.augment is not None:
+            image, masks = self.augment(image, masks, drawn.seed)
         sample = {
-            "image": _tensor(orient(self.store.images[row], orientation, (0, 1))),  # [H,W,C]
-            "mask": _tensor(orient(masks, orientation, (1, 2)).astype(np.uint8)),
+            "image": _tensor(image),  # [H,W,C]
+            "mask": _tensor(masks.astype(np.uint8)),  # [K,H,W]
             "structure": torch.tensor(drawn.structure),
         }
-        if self.latents is not None:
-            moments = self.latents[drawn.row, drawn.structure, drawn.orientation]  # [M,c,h,w]
-            latent = moments[0] if len(moments) == 1 else moments[0] + moments[1] * drawn.posterior
+        if self.latent_shape is not None:
             sample |= {
-                "latent": _tensor(latent),
                 "noise": torch.from_numpy(drawn.noise),
                 "uniform": torch.tensor(drawn.uniform, dtype=torch.float32),
+                "posterior": torch.from_numpy(drawn.posterior),
             }
+        if self.latents is not None:
+            moments = self.latents[drawn.row, drawn.structure, drawn.orientation]  # [M,c,h,w]
+            sample["latent"] = _tensor(moments[0] if len(moments) == 1 else moments[0] + moments[1] * drawn.posterior)
         return sample
 
 
