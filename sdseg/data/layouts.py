@@ -1,4 +1,4 @@
-"""Finding the raw files of a dataset: which folders hold them, which label belongs to which image, what masks mean.
+"""Finding the raw files of a dataset: which folders hold them, which label belongs to which image.
 
 Each dataset has one or more arrangements in which its owner or a well-known mirror ships it. The first one that is
 there is taken whole; every file in it must find its partner.
@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-
 from sdseg.data.sources import Source
 from sdseg.errors import ListedError, UserError
 
-__all__ = ["Layout", "MaskCoding", "Pair", "RawCase", "find_cases", "layout_of"]
+__all__ = ["Layout", "Pair", "RawCase", "find_cases", "layout_of"]
 
 
 @dataclass(frozen=True)
@@ -43,54 +40,10 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class MaskCoding:
-    """What the grey levels of a mask image mean.
-
-    A pixel takes the id of its nearest level, with the limits between the levels stated. Pixels far from every level
-    are the soft edge of a compressed or resized mask; more than `soft` of them (a share of the image) mean that the
-    file is no mask.
-    """
-
-    levels: tuple[int, ...]  # ascending
-    ids: tuple[int, ...]  # label id of each level
-    limits: tuple[int, ...]  # the largest grey value of each level but the last
-    soft: float = 0.05
-
-    def decode(self, grey: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
-        """Label ids of a mask's grey levels, same shape. Raises UserError where the file is no such mask."""
-        counted = np.bincount(grey.ravel(), minlength=256)
-        names = ", ".join(str(level) for level in self.levels)
-        if 0 < int(grey.max(initial=0)) < 4:
-            raise UserError(
-                f"mask values {np.flatnonzero(counted).tolist()} look like label numbers, not grey levels {names}",
-                where=path,
-                remedy="give the mask as its owner ships it",
-            )
-        far = np.abs(np.arange(256)[:, None] - np.array(self.levels)).min(axis=1) > self._tolerance
-        share = counted[far].sum() / max(1, grey.size)
-        if share > self.soft:
-            unexpected = np.flatnonzero(far & (counted > 0))
-            raise UserError(
-                f"{share:.1%} of the mask's pixels are far from the grey levels {names} "
-                f"(for example {', '.join(str(value) for value in unexpected[:5])})",
-                where=path,
-                remedy="check that this is the mask and not an image",
-            )
-        table = np.array(self.ids, dtype=np.uint8)[np.searchsorted(self.limits, np.arange(256))]
-        return table[grey]
-
-    @property
-    def _tolerance(self) -> int:
-        """How far a grey value may lie from a level: 40 % of the way to the next, which JPEG rarely exceeds."""
-        return int(0.4 * min(np.diff(self.levels)) / 2)
-
-
-@dataclass(frozen=True)
 class Layout:
-    """Arrangements of one dataset's files, the preferred one first, and the meaning of its mask images."""
+    """Arrangements of one dataset's files, the preferred one first."""
 
     arrangements: tuple[tuple[Pair, ...], ...]
-    coding: MaskCoding | None = None  # None: labels are volumes of ids
 
 
 def layout_of(source: Source) -> Layout:
@@ -205,7 +158,6 @@ def _volumes(images: str, labels: str, image_name: str, label_name: str) -> tupl
 
 _JPEG = (".jpg", ".jpeg")
 _TIFF = (".tif", ".tiff")
-_POLYP_ON_BLACK = MaskCoding(levels=(0, 255), ids=(0, 1), limits=(127,))
 _TEST_MASKS = ("REFUGE-Test-GT/Disc_Cup_Masks/G", "REFUGE-Test-GT/Disc_Cup_Masks/N")
 _TRAIN_MASKS = "Annotation-Training400/Disc_Cup_Masks"
 _VALIDATION_MASKS = "REFUGE-Validation400-GT/Disc_Cup_Masks"
@@ -219,14 +171,12 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 _cvc("TIF/", _TIFF),
                 _cvc("CVC-ClinicDB/", (*_TIFF, ".png")),
             ),
-            coding=MaskCoding(levels=(0, 255), ids=(0, 1), limits=(128,)),
         ),
         "kseg": Layout(
             arrangements=(
                 (Pair("Kvasir-SEG/images", ("Kvasir-SEG/masks",), _JPEG, _JPEG),),
                 (Pair("images", ("masks",), _JPEG, _JPEG),),
             ),
-            coding=_POLYP_ON_BLACK,
         ),
         "refuge2": Layout(
             arrangements=(
@@ -239,7 +189,6 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
                 _refuge(*((f"REFUGE2/{part}/images", f"REFUGE2/{part}/mask") for part in ("train", "val", "test"))),
                 _refuge(*((f"{part}/images", f"{part}/mask") for part in ("train", "val", "test"))),
             ),
-            coding=MaskCoding(levels=(0, 128, 255), ids=(2, 1, 0), limits=(99, 199), soft=0.002),
         ),
         "btcv": Layout(
             arrangements=(

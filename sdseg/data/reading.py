@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdseg.data.geometry import Geometry, check_same_grid
-from sdseg.data.layouts import RawCase, layout_of
+from sdseg.data.layouts import RawCase
 from sdseg.data.slices import resize_images, resize_labels, to_axial
 from sdseg.data.sources import Source
 from sdseg.data.volumes import read_geometry, read_image, read_labels, read_mask, read_volume
@@ -39,8 +39,7 @@ def read_case(source: Source, case: RawCase, size: int) -> Reading:
 
 
 def _read_image(source: Source, case: RawCase, size: int) -> Reading:
-    coding = layout_of(source).coding
-    if coding is None:
+    if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
     pixels, grey = read_image(case.image), read_mask(case.label)
     height, width = grey.shape
@@ -50,7 +49,7 @@ def _read_image(source: Source, case: RawCase, size: int) -> Reading:
             where=case.label,
             remedy=f"give the mask that was drawn on {case.image.name}",
         )
-    labels = coding.decode(grey, case.label)
+    labels = source.coding.decode(grey, case.label)
     square = (size, size)
     return Reading(resize_images(pixels[None], square), resize_labels(labels[None], square), height, width, None)
 

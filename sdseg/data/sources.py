@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from sdseg.artifacts import Structure
+from sdseg.data.masks import WHITE_ON_BLACK, MaskCoding
 from sdseg.errors import UserError, nearest
 
 __all__ = ["SOURCES", "Source", "source_named"]
@@ -27,6 +28,7 @@ class Source:
     windows: Mapping[str, tuple[float, float]] = field(  # raw values mapped to -1 and 1
         default_factory=lambda: MappingProxyType({"corrected": (0.0, 255.0)})
     )
+    coding: MaskCoding | None = None  # what the values of a mask file mean; None: they are the label ids
 
     def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
         """The chosen target, or the default one for None."""
@@ -95,6 +97,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 layout="PNG/Original/N.png and PNG/Ground Truth/N.png (or Original/N.tif and Ground Truth/N.tif)",
                 labels=MappingProxyType({1: "polyp"}),
                 targets=_POLYP,
+                coding=MaskCoding(levels=(0, 255), ids=(0, 1), limits=(128,)),
             ),
             Source(
                 name="kseg",
@@ -105,6 +108,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 layout="Kvasir-SEG/images/*.jpg and Kvasir-SEG/masks/*.jpg",
                 labels=MappingProxyType({1: "polyp"}),
                 targets=_POLYP,
+                coding=WHITE_ON_BLACK,
             ),
             Source(
                 name="refuge2",
@@ -126,6 +130,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                         ),
                     }
                 ),
+                coding=MaskCoding(levels=(0, 128, 255), ids=(2, 1, 0), limits=(99, 199), soft=0.002),
             ),
             Source(
                 name="btcv",

@@ -20,7 +20,7 @@ def ids(source: str, raw: Path) -> list[str]:
 
 
 def decode(source: str, grey: AnyArray) -> AnyArray:
-    coding = layout_of(SOURCES[source]).coding
+    coding = SOURCES[source].coding
     assert coding is not None
     return coding.decode(np.asarray(grey, np.uint8), Path("mask.png"))
 
@@ -30,11 +30,10 @@ def decode(source: str, grey: AnyArray) -> AnyArray:
 
 def test_every_source_has_a_layout_with_a_coding_where_masks_are_images() -> None:
     for source in SOURCES.values():
-        layout = layout_of(source)
-        assert layout.arrangements
-        assert (layout.coding is not None) == (source.modality == "rgb")
-        if layout.coding:
-            assert set(layout.coding.ids) == {0, *source.labels}
+        assert layout_of(source).arrangements
+        assert (source.coding is not None) == (source.modality == "rgb")
+        if source.coding:
+            assert set(source.coding.ids) == {0, *source.labels}
 
 
 def test_frames_are_counted_not_spelt(tmp_path: Path) -> None:
