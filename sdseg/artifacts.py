@@ -32,6 +32,7 @@ __all__ = [
     "Structure",
     "atomic_file",
     "atomic_folder",
+    "check_owned",
     "parse_json",
     "provenance",
     "read_json",
@@ -218,7 +219,7 @@ def atomic_folder(path: Path, owned: tuple[str, ...] | None = None) -> Iterator[
     `owned` names (with wildcards) what a folder already there may hold: anything else is the user's, and a UserError.
     """
     if owned is not None:
-        _check_owned(path, owned)
+        check_owned(path, owned)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -290,7 +291,7 @@ def _git(root: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def _check_owned(path: Path, owned: tuple[str, ...]) -> None:
+def check_owned(path: Path, owned: tuple[str, ...]) -> None:
     """A folder that holds other files than ours is never replaced: it may be the user's home."""
     if not path.exists():
         return

@@ -14,9 +14,9 @@ from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
 from sdseg import metrics
-from sdseg.artifacts import atomic_folder, provenance
+from sdseg.artifacts import atomic_folder, check_owned, provenance
 from sdseg.data.shapes import random_shapes
-from sdseg.model.checkpoint import save_codec_folder
+from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.recipes import Codec, CodecTraining
 from sdseg.runtime.device import torch_device
@@ -30,6 +30,7 @@ HELD_OUT = 256  # shapes that measure the latent scale and the codec's ceiling
 def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     """Write a codec folder: codec.safetensors and config.json with the measured latent scale and ceiling."""
     target = torch_device(device)
+    check_owned(output, OWNED)
     started = time.perf_counter()
     torch.manual_seed(settings.training.seed if settings.training else 0)
     codec = MaskCodec(settings).to(target)
@@ -48,7 +49,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     log.info(
         "latent scale %.4f, Dice of decode(encode(shape)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started
     )
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, OWNED) as folder:
         save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers")))
 
 

@@ -18,13 +18,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from sdseg.artifacts import ModelManifest, atomic_folder, provenance, sha256_text
+from sdseg.artifacts import ModelManifest, atomic_folder, check_owned, provenance, sha256_text
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.journal import Journal
 from sdseg.loop import LossModule, Progress, Run, averaged_segmenter, best_weights, steps, validate
 from sdseg.material import CodecInUse, codec_ceiling, gather, open_codec
-from sdseg.model.checkpoint import count_parameters, read_tensors, save_model
+from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_model
 from sdseg.model.optimisation import average_of, build_optimiser
 from sdseg.model.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 from sdseg.model.state import latest_state, restore, save_state
@@ -55,6 +55,8 @@ def train(
     """
     # 1. Open what was prepared.
     target = torch_device(device)
+    for place in (output, last):
+        check_owned(place, OWNED)
     if recipe.training.precision == "fp16" and device == "cpu":
         raise UserError("fp16 needs a GPU", where="training.precision", remedy="use 'no' or 'bf16' on the CPU")
     store = SliceStore.open(prepared)
@@ -203,7 +205,7 @@ def _manifest(
 
 
 def _write(output: Path, segmenter: Segmenter, manifest: ModelManifest, journal: Path) -> None:
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, OWNED) as folder:
         save_model(folder, segmenter, manifest)
         shutil.copyfile(journal, folder / "training.jsonl")
 

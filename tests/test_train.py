@@ -195,6 +195,14 @@ def test_without_validation_cases_the_last_is_kept(ready: Path, tmp_path: Path) 
     assert manifest.training["best_dice"] is None
 
 
+def test_a_folder_with_other_files_is_not_replaced(ready: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds 'thesis\.tex', which this command did not write"):
+        run(ready, tmp_path, recipe())
+    assert (tmp_path / "model" / "thesis.tex").exists()
+
+
 def test_fp16_on_a_cpu_is_refused(ready: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fp16 needs a GPU"):
         run(ready, tmp_path, recipe(training={"precision": "fp16"}))

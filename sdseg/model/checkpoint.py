@@ -20,6 +20,7 @@ from sdseg.settings import parse
 __all__ = [
     "CODEC_WEIGHTS",
     "MODEL_WEIGHTS",
+    "OWNED",
     "CodecManifest",
     "count_parameters",
     "load_codec_folder",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 CODEC_WEIGHTS = "codec.safetensors"
+OWNED = ("*.safetensors", "config.json", "training.jsonl")  # what a codec or model folder may hold
 MODEL_WEIGHTS = "weights.safetensors"
 
 
