@@ -21,7 +21,7 @@ demo: $(STAMP)
 	@$(BIN)/python -m sdseg report --table
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(CORES)
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
 
 lint: $(STAMP)
 	.ci/run --no-tests
@@ -33,6 +33,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is missing or older. Name another one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@if [ -e $(VENV) ] && [ ! -e $(VENV)/pyvenv.cfg ]; then \
 	  echo "'$(VENV)' is there but is no virtual environment; move it away or name another: make VENV=folder" >&2; exit 1; fi
+	@echo "setting up $(VENV) from $(LOCK), once; this takes a minute or three"
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "Python's venv module does not work here; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(LOCK)
