@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import nibabel as nib
 import numpy as np
+import SimpleITK
 
 from sdseg.tensors import AnyArray
 
@@ -95,3 +96,44 @@ def save(path: Path, voxels: AnyArray, affine: AnyArray = LPS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(voxels, affine), path)
     return path
+
+
+def write_series(
+    folder: Path,
+    voxels: AnyArray,
+    *,
+    spacing: tuple[float, float, float] = (2.0, 3.0, 5.0),
+    origin: AnyArray | Sequence[float] = (10.0, -20.0, -30.0),
+    directions: AnyArray | None = None,
+    names: Sequence[str] | None = None,
+    **tags: str,
+) -> Path:
+    """A DICOM series of CT slices from voxels [column,row,slice], written by GDCM.
+
+    `spacing` lies between columns, rows and slices; `directions` has them as columns, LPS; `tags` are laid over all
+    slices, named like t0008_0060.
+    """
+    across = np.eye(3) if directions is None else np.asarray(directions)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(voxels.shape[2]):
+        place = np.asarray(origin) + across[:, 2] * spacing[2] * number
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels[:, :, number].T)[None])
+        image.SetSpacing((spacing[0], spacing[1], spacing[2]))
+        values = {
+            "0008|0060": "CT",
+            "0008|103e": "abdomen",
+            "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|0032": "\\".join(f"{value:.6f}" for value in place),
+            "0020|0037": "\\".join(f"{value:.6f}" for value in (*across[:, 0], *across[:, 1])),
+            "0028|1052": "-1024",
+            "0028|1053": "1",
+            **{name[1:].replace("_", "|"): value for name, value in tags.items()},
+        }
+        for tag, value in values.items():
+            image.SetMetaData(tag, value)
+        writer = SimpleITK.ImageFileWriter()
+        writer.SetImageIO("GDCMImageIO")  # whatever the name of the file
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / (names[number] if names else f"{number:03d}.dcm")))
+        writer.Execute(image)
+    return folder

@@ -7,7 +7,14 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt2axcodes, ornt_transform
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt2axcodes,
+    ornt_transform,
+)
 
 from sdseg.tensors import AnyArray
 
@@ -52,6 +59,11 @@ class Geometry:
         return self._canonical(self.shape)
 
     @property
+    def canonical_matrix(self) -> npt.NDArray[np.float64]:
+        """The affine of the array that `to_canonical` gives, [4,4]."""
+        return np.asarray(self.matrix @ inv_ornt_aff(self.orientation, self.shape), dtype=np.float64)
+
+    @property
     def spacing(self) -> tuple[float, float, float]:
         """Millimetres between voxels along the patient's left-right, back-front and foot-head axes."""
         x, y, z = (float(length) for length in np.linalg.norm(self.matrix[:3, :3], axis=0))
@@ -73,12 +85,15 @@ class Geometry:
 
 
 def check_same_grid(image: Geometry, label: Geometry) -> str | None:
-    """Why a label volume does not lie on its image's grid, in words, or None where it does."""
-    if image.shape != label.shape:
+    """Why a label volume does not lie on its image's grid, in words, or None where it does.
+
+    Grids are compared in canonical order: a label whose file runs along the same axes the other way fits.
+    """
+    if image.canonical_shape != label.canonical_shape:
         return f"shape of the image {image.shape} and of the label {label.shape} differ"
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    corners[:, :3] *= np.array(image.shape) - 1
-    distance = np.abs(corners @ (image.matrix - label.matrix).T).max()
+    corners[:, :3] *= np.array(image.canonical_shape) - 1
+    distance = np.abs(corners @ (image.canonical_matrix - label.canonical_matrix).T).max()
     if distance > GRID_TOLERANCE * min(image.spacing):
         return f"affines of image and label differ: corners lie up to {distance:.3g} mm apart"
     return None

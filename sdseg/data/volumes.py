@@ -20,6 +20,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from sdseg.artifacts import atomic_file
+from sdseg.data.dicom import read_series, read_series_geometry
 from sdseg.data.geometry import Geometry, Matrix
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray, FloatArray
@@ -93,7 +94,12 @@ def write_image(path: Path, pixels: Pixels | npt.NDArray[np.uint16]) -> None:
 
 
 def read_geometry(path: Path) -> Geometry:
-    """The grid of a NIfTI volume from its header alone. Raises UserError for anything but a 3-D volume."""
+    """The grid of a NIfTI volume or of a folder with a DICOM series, from headers alone.
+
+    Raises UserError for anything but a 3-D volume.
+    """
+    if path.is_dir():
+        return read_series_geometry(path)
     try:
         return _geometry(_nifti(nib.load(path), path), path)
     except FileNotFoundError:
@@ -105,9 +111,10 @@ def read_geometry(path: Path) -> Geometry:
 def read_volume(path: Path) -> tuple[npt.NDArray[np.int16], Geometry]:
     """A CT volume in RAS+ order, [X,Y,Z] int16 Hounsfield units (rounded, and clipped to int16), and its geometry.
 
-    Raises UserError for a file that is missing, truncated, not 3-D, or holds NaN, infinite or normalised values.
+    `path` is a NIfTI file or a folder with one DICOM series. Raises UserError for a file that is missing, truncated,
+    not 3-D, or holds NaN, infinite or normalised values.
     """
-    raw, geometry = _read(path)
+    raw, geometry = read_series(path) if path.is_dir() else _read(path)
     if raw.dtype.kind not in "iufb":
         raise UserError(f"voxels of type {raw.dtype}; numbers are expected", where=path, remedy="export it as 16-bit")
     if raw.dtype.kind == "f":
