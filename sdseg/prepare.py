@@ -17,6 +17,7 @@ from numpy.lib.format import open_memmap
 from sdseg.artifacts import ImageContract, PreparedManifest, atomic_folder, provenance, sha256_file, write_json
 from sdseg.config import Dataset
 from sdseg.data.layouts import RawCase, find_cases
+from sdseg.data.packed import pack, write_packed
 from sdseg.data.parallel import each
 from sdseg.data.reading import Reading, count_slices, read_case
 from sdseg.data.sources import Source, source_named
@@ -118,20 +119,20 @@ def _plan(source: Source, raw: Path, pairs: Sequence[tuple[RawCase, SplitRow]], 
 def _fill(
     folder: Path, source: Source, raw: Path, tasks: Sequence[_Task], image: ImageContract, jobs: int
 ) -> list[Case]:
-    """Read every case into its rows of the two arrays; no thread writes where another does."""
-    shape = (sum(task.slices for task in tasks), image.size, image.size)
-    images = _reserve(folder / "images.npy", image.dtype, (*shape, image.channels))
-    masks = _reserve(folder / "masks.npy", "uint8", shape)
+    """Read every case into its rows of the images, where no other thread writes; masks follow, packed."""
+    rows = sum(task.slices for task in tasks)
+    images = _reserve(folder / "images.npy", image.dtype, (rows, image.size, image.size, image.channels))
+    masks: dict[int, list[bytes]] = {}  # first row of a case -> its slices
 
     def fill(task: _Task) -> Case:
         reading = read_case(source, task.files, image.size)
-        rows = slice(task.start, task.start + task.slices)
-        images[rows], masks[rows] = reading.images, reading.masks
+        images[task.start : task.start + task.slices] = reading.images
+        masks[task.start] = pack(reading.masks)
         return _case(task, reading, raw)
 
     done = each(fill, tasks, jobs=jobs, title=source.title, where=raw, remedy=REMEDY)
     images.flush()
-    masks.flush()
+    write_packed(folder, (stream for start in sorted(masks) for stream in masks[start]))
     return done
 
 

@@ -17,6 +17,7 @@ from sdseg.artifacts import (
     sha256_file,
     write_json,
 )
+from sdseg.data.packed import pack, write_packed
 from sdseg.data.store import FILES, Case, combined_checksum, write_index
 from sdseg.model.checkpoint import save_model
 from sdseg.model.segmenter import build_segmenter
@@ -110,7 +111,7 @@ def write_store(
                 images.append(pixels)
                 masks.append(label)
     np.save(folder / "images.npy", np.stack(images))
-    np.save(folder / "masks.npy", np.stack(masks))
+    write_packed(folder, pack(np.stack(masks)))
     write_index(folder, index)
     checksums = {name: sha256_file(folder / name) for name in FILES}
     manifest = PreparedManifest(

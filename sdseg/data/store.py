@@ -1,7 +1,8 @@
-"""The slice store: every slice of a dataset in two memory-mapped arrays, with an index of cases beside them.
+"""The slice store: every slice of a dataset in memory-mapped arrays, with an index of cases beside them.
 
-Files: `images.npy` [N,H,W,C] and `masks.npy` [N,H,W] at the working size, `cases.csv` (one line per case),
-`slices.csv` (one line per row of the arrays), `manifest.json`. Nothing is read until rows are asked for.
+Files: `images.npy` [N,H,W,C] and the deflated label maps of data/packed.py at the working size, `cases.csv` (one line
+per case), `slices.csv` (one line per row of the arrays), `manifest.json`, and `check.json` for the reader. Nothing is
+read until rows are asked for.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import PreparedManifest, Structure, read_json, sha256_file, sha256_text, write_text
+from sdseg.data.packed import MASK_FILES, PackedLabels
 from sdseg.errors import ListedError, UserError
-from sdseg.tensors import AnyArray, LabelArray, MaskArray, RawImages
+from sdseg.tensors import AnyArray, MaskArray, RawImages
 
 __all__ = ["FILES", "Case", "SliceStore", "combined_checksum", "read_cases", "structure_masks", "write_index"]
 
-FILES = ("images.npy", "masks.npy", "cases.csv", "slices.csv")
+FILES = ("images.npy", *MASK_FILES, "cases.csv", "slices.csv")
 REMEDY = "prepare the dataset again (sdseg prepare)"
 
 
@@ -57,7 +59,7 @@ class SliceStore:
     folder: Path
     manifest: PreparedManifest
     images: RawImages  # [N,H,W,C] uint8 (rgb) or int16 HU (ct), read-only
-    masks: LabelArray  # [N,H,W] label ids, read-only
+    masks: PackedLabels  # [N,H,W] label ids, read-only
     cases: tuple[Case, ...]
 
     @classmethod
@@ -74,11 +76,15 @@ class SliceStore:
             raise ListedError("the prepared dataset lacks files:", missing, where=folder, remedy=REMEDY)
         if verify:
             _verify(folder, manifest)
-        images, masks = _map(folder / "images.npy"), _map(folder / "masks.npy")
+        images, streams, ends = (_map(folder / name) for name in ("images.npy", *MASK_FILES))
         cases = read_cases(folder / "cases.csv")
-        problems = list(_disagreements(manifest, images, masks, cases))
+        problems = [
+            *_disagreements(manifest, images, cases),
+            *_damaged(streams, ends, sum(manifest.n_slices.values())),
+        ]
         if problems:
             raise ListedError("the prepared dataset contradicts its manifest:", problems, where=folder, remedy=REMEDY)
+        masks = PackedLabels(streams, ends, manifest.image.size, folder / MASK_FILES[0])
         return cls(folder, manifest, images, masks, cases)
 
     def cases_of(self, split: str) -> tuple[Case, ...]:
@@ -173,15 +179,11 @@ def _map(path: Path) -> AnyArray:
         raise UserError(f"not a whole array file: {error}", where=path, remedy=REMEDY) from None
 
 
-def _disagreements(
-    manifest: PreparedManifest, images: AnyArray, masks: AnyArray, cases: Sequence[Case]
-) -> Iterable[str]:
+def _disagreements(manifest: PreparedManifest, images: AnyArray, cases: Sequence[Case]) -> Iterable[str]:
     size, rows = manifest.image.size, sum(manifest.n_slices.values())
     wanted = (rows, size, size, manifest.image.channels)
     if images.shape != wanted or images.dtype != np.dtype(manifest.image.dtype):
         yield f"images.npy is {images.dtype} {images.shape}, expected {manifest.image.dtype} {wanted}"
-    if masks.shape != wanted[:3] or masks.dtype != np.uint8:
-        yield f"masks.npy is {masks.dtype} {masks.shape}, expected uint8 {wanted[:3]}"
     start = 0
     for case in cases:
         if case.start != start:
@@ -196,6 +198,15 @@ def _disagreements(
         found = sum(case.slices for case in cases if case.split == split)
         if found != number:
             yield f"cases.csv lists {found} slices of '{split}', expected {number}"
+
+
+def _damaged(streams: AnyArray, ends: AnyArray, rows: int) -> Iterable[str]:
+    if streams.dtype != np.uint8 or streams.ndim != 1:
+        yield f"masks.npy is {streams.dtype} {streams.shape}, expected uint8 in one row"
+    if ends.dtype != np.int64 or ends.shape != (rows,):
+        yield f"mask_ends.npy is {ends.dtype} {ends.shape}, expected int64 {(rows,)}"
+    elif rows and (np.diff(ends, prepend=0).min() < 1 or ends[-1] != len(streams)):
+        yield "mask_ends.npy does not fit the length of masks.npy"
 
 
 def _verify(folder: Path, manifest: PreparedManifest) -> None:

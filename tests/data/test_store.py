@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sdseg.artifacts import ImageContract, PreparedManifest, Structure, sha256_file, write_json
+from sdseg.data.packed import pack, write_packed
 from sdseg.data.store import FILES, Case, SliceStore, combined_checksum, read_cases, structure_masks, write_index
 from sdseg.errors import ListedError, UserError
 from sdseg.tensors import AnyArray
@@ -47,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
         start += slices
     generator = np.random.default_rng(0)
     np.save(made / "images.npy", generator.integers(-1000, 1000, (start, 8, 8, 1)).astype(np.int16))
-    np.save(made / "masks.npy", generator.integers(0, 3, (start, 8, 8)).astype(np.uint8))
+    write_packed(made, pack(generator.integers(0, 3, (start, 8, 8)).astype(np.uint8)))
     write_index(made, cases)
     checksums = {name: sha256_file(made / name) for name in FILES}
     manifest = PreparedManifest(
@@ -72,7 +73,6 @@ def folder(tmp_path: Path) -> Path:
 def test_a_store_opens_without_reading_its_arrays(folder: Path) -> None:
     store = SliceStore.open(folder, verify=True)
     assert isinstance(store.images, np.memmap)
-    assert isinstance(store.masks, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         store.images[0] = 0
     assert store.manifest.labels == {1: "spleen", 2: "right kidney"}
@@ -147,9 +147,18 @@ def test_arrays_must_fit_the_manifest(folder: Path, array: AnyArray, message: st
         SliceStore.open(folder)
 
 
-def test_masks_must_fit_the_manifest(folder: Path) -> None:
-    np.save(folder / "masks.npy", np.zeros((10, 8, 8), np.int64))
-    with pytest.raises(ListedError, match=r"masks\.npy is int64"):
+@pytest.mark.parametrize(
+    ("file", "array", "message"),
+    [
+        ("masks.npy", np.zeros((10, 8, 8), np.int64), r"masks\.npy is int64"),
+        ("masks.npy", np.zeros(7, np.uint8), r"mask_ends\.npy does not fit the length of masks\.npy"),
+        ("mask_ends.npy", np.arange(9), r"mask_ends\.npy is int64 \(9,\), expected int64 \(10,\)"),
+        ("mask_ends.npy", np.zeros(10, np.int64), "does not fit the length"),
+    ],
+)
+def test_masks_must_fit_the_manifest(folder: Path, file: str, array: AnyArray, message: str) -> None:
+    np.save(folder / file, array)
+    with pytest.raises(ListedError, match=message):
         SliceStore.open(folder)
 
 
@@ -174,7 +183,7 @@ def test_the_list_of_cases_must_fit_the_manifest(folder: Path) -> None:
 
 def test_changed_content_is_seen_when_asked(folder: Path) -> None:
     store = np.load(folder / "masks.npy", mmap_mode="r+")
-    store[0, 0, 0] += 1
+    store[-1] += 1
     store.flush()
     SliceStore.open(folder)
     with pytest.raises(ListedError, match=r"(?s)files changed since they were prepared.*masks\.npy"):

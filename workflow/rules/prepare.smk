@@ -11,6 +11,7 @@ rule slice_store:
         manifest="<results>/{dataset}/prepared/manifest.json",
         images="<results>/{dataset}/prepared/images.npy",
         masks="<results>/{dataset}/prepared/masks.npy",
+        mask_ends="<results>/{dataset}/prepared/mask_ends.npy",
         cases="<results>/{dataset}/prepared/cases.csv",
         slices="<results>/{dataset}/prepared/slices.csv",
     log:
