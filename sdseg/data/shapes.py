@@ -123,8 +123,8 @@ def _field(rng: np.random.Generator, n: int, size: int, cells: int) -> Floats:
     knots = np.arange(cells + 1)
     weights = np.exp(-0.5 * ((place[:, None] - knots[None, :]) / 0.55) ** 2).astype(np.float32)  # [size,cells+1]
     noise = rng.standard_normal((n, cells + 1, cells + 1), dtype=np.float32)
-    smooth: Floats = weights @ noise @ weights.T
-    return smooth / np.maximum(smooth.std(axis=(1, 2), keepdims=True), 1e-6)
+    smooth = weights @ noise @ weights.T
+    return np.asarray(smooth / np.maximum(smooth.std(axis=(1, 2), keepdims=True), 1e-6), dtype=np.float32)
 
 
 def _levels(rng: np.random.Generator, n: int, size: int) -> Masks:

@@ -22,8 +22,9 @@ def grid(height: int, width: int) -> tuple[Floats, Floats]:
     return y, x
 
 
-def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: float) -> Floats:
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: float) -> Floats:
     """Noise [H,W] with about `cells` bumps along the shorter side; mean 0, variance about 1."""
+    height, width = shape
     unit = min(height, width) / cells
     coarse = rng.standard_normal((int(np.ceil(height / unit)) + 3, int(np.ceil(width / unit)) + 3)).astype(np.float32)
     wide = cv2.resize(coarse, (int(coarse.shape[1] * unit), int(coarse.shape[0] * unit)), interpolation=cv2.INTER_CUBIC)
@@ -32,9 +33,9 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: float
     return field
 
 
-def fine_noise(rng: np.random.Generator, height: int, width: int, sigma: float) -> Floats:
+def fine_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Floats:
     """White noise blurred by `sigma` pixels, [H,W], unit variance: the texture of a surface."""
-    noise = blur(rng.standard_normal((height, width)).astype(np.float32), sigma)
+    noise = blur(rng.standard_normal(shape).astype(np.float32), sigma)
     return noise / np.float32(noise.std() + 1e-6)
 
 
@@ -88,13 +89,13 @@ def draw_blob(
 
 
 def winding_lines(
-    rng: np.random.Generator, height: int, width: int, count: int, thickness: tuple[float, float]
+    rng: np.random.Generator, shape: tuple[int, ...], count: int, thickness: tuple[float, float]
 ) -> Floats:
     """Branching lines [H,W] in 0…1, as blood vessels run: `count` trunks, each forking into thinner ones."""
-    canvas = np.zeros((height, width), dtype=np.uint8)
-    unit = min(height, width)
+    canvas = np.zeros(shape, dtype=np.uint8)
+    unit = min(shape)
     for _ in range(count):
-        start = rng.uniform((0, 0), (height, width))
+        start = rng.uniform((0, 0), shape)
         _branch(rng, canvas, start, rng.uniform(0, 2 * np.pi), unit * rng.uniform(*thickness), 2)
     return np.asarray(cv2.GaussianBlur(canvas.astype(np.float32) / 255, (0, 0), 0.6), dtype=np.float32)
 

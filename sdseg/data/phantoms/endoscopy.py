@@ -64,16 +64,16 @@ def draw_scene(rng: np.random.Generator, frame: Frame, radius: float) -> Scene:
     place = (place[0].astype(np.float32), place[1].astype(np.float32))
     polyp, stalk = _polyp(rng, place, radius)
     lumen = _lumen(rng, place, radius)
-    folds = _folds(rng, place, lumen)
+    folds = _folds(rng, lumen)
     bumps = _bumps(rng, place, radius)
-    height_map = 0.035 * smooth_noise(rng, rows, columns, 3) + 0.05 * folds + bumps
-    texture = fine_noise(rng, rows, columns, 0.9)
-    pits = fine_noise(rng, rows, columns, 0.006 * min(rows, columns))
+    height_map = 0.035 * smooth_noise(rng, (rows, columns), 3) + 0.05 * folds + bumps
+    texture = fine_noise(rng, (rows, columns), 0.9)
+    pits = fine_noise(rng, (rows, columns), 0.006 * min(rows, columns))
     height_map = height_map * (1 - 0.7 * step(polyp.level, 0.1)) + radius * stalk * polyp.dome
     height_map = height_map + 0.0007 * texture + 0.0028 * pits * step(polyp.level, 0.05)
     colour = _mucosa(rng, rows, columns, folds)
     colour = _paint_polyp(rng, colour, polyp, pits)
-    wetness = np.clip(0.6 + 0.5 * smooth_noise(rng, rows, columns, 4), 0.05, 1.5)
+    wetness = np.clip(0.6 + 0.5 * smooth_noise(rng, (rows, columns), 4), 0.05, 1.5)
     depth = step(0.28 - lumen, 0.07) * (1 - step(polyp.level + 0.12, 0.05))
     return Scene(colour, height_map.astype(np.float32), depth.astype(np.float32), wetness, polyp.level)
 
@@ -99,8 +99,9 @@ def photograph(
     picture = colour * light[:, :, None] * lamp
     picture += (shine * seen(scene.wetness) * (1 - depth))[:, :, None] * np.array([1.0, 0.98, 0.95], dtype=np.float32)
     grain = rng.standard_normal((height, width, 3)).astype(np.float32)
-    picture = 1 - np.exp(-1.25 * np.clip(picture, 0, None))  # a camera's shoulder: bright parts saturate slowly
-    picture = blur(picture, 0.5) + 0.016 * grain + 0.01 * rng.standard_normal((height, width, 1)).astype(np.float32)
+    # A camera's shoulder: bright parts saturate slowly.
+    exposed = np.asarray(1 - np.exp(-1.25 * np.clip(picture, 0, None)), dtype=np.float32)
+    picture = blur(exposed, 0.5) + 0.016 * grain + 0.01 * rng.standard_normal((height, width, 1)).astype(np.float32)
     return np.asarray(np.clip(picture * 255, 0, 255), dtype=np.uint8), seen(scene.polyp, cv2.BORDER_CONSTANT) > 0
 
 
@@ -116,16 +117,16 @@ def _lumen(rng: np.random.Generator, place: tuple[Floats, Floats], radius: float
     away = radius + rng.uniform(0.15, 0.45)
     y, x = place[0] - away * np.sin(angle), place[1] - away * np.cos(angle)
     stretch = rng.uniform(0.75, 1.3)
-    wave = 0.05 * smooth_noise(rng, *y.shape, 3)
+    wave = 0.05 * smooth_noise(rng, y.shape, 3)
     return np.asarray(np.sqrt((x * stretch) ** 2 + (y / stretch) ** 2) + wave, dtype=np.float32)
 
 
-def _folds(rng: np.random.Generator, place: tuple[Floats, Floats], lumen: Floats) -> Floats:
+def _folds(rng: np.random.Generator, lumen: Floats) -> Floats:
     """Crescent folds around the lumen, 0…1: sharp on one side, as haustra are."""
-    phase = lumen * rng.uniform(2.2, 4.0) + 0.16 * smooth_noise(rng, *lumen.shape, 2.5) + rng.uniform()
+    phase = lumen * rng.uniform(2.2, 4.0) + 0.16 * smooth_noise(rng, lumen.shape, 2.5) + rng.uniform()
     saw = np.mod(phase, 1.0)
     ridge = np.exp(-6 * saw) + np.exp(-18 * (1 - saw))
-    strength = np.clip(0.6 + 0.6 * smooth_noise(rng, *lumen.shape, 2), 0, 1.2)
+    strength = np.clip(0.6 + 0.6 * smooth_noise(rng, lumen.shape, 2), 0, 1.2)
     return blur((ridge * strength).astype(np.float32), 1.0)
 
 
@@ -144,16 +145,16 @@ def _mucosa(rng: np.random.Generator, rows: int, columns: int, folds: Floats) ->
     """Reflectance of healthy mucosa: pink to orange, mottled, with vessels and a few yellow stains."""
     red = rng.uniform(0.72, 0.92)
     green, blue = red * rng.uniform(0.5, 0.62), red * rng.uniform(0.3, 0.42)
-    mottle = 0.05 * smooth_noise(rng, rows, columns, 3) + 0.035 * smooth_noise(rng, rows, columns, 9)
+    mottle = 0.05 * smooth_noise(rng, (rows, columns), 3) + 0.035 * smooth_noise(rng, (rows, columns), 9)
     colour = np.empty((rows, columns, 3), dtype=np.float32)
-    tint = 0.035 * smooth_noise(rng, rows, columns, 2)
+    tint = 0.035 * smooth_noise(rng, (rows, columns), 2)
     colour[..., 0] = red * (1 + 0.5 * mottle)
     colour[..., 1] = green * (1 + mottle + tint + 0.06 * folds)
     colour[..., 2] = blue * (1 + mottle - tint + 0.08 * folds)
-    vessels = winding_lines(rng, rows, columns, int(rng.integers(3, 8)), (0.004, 0.009))
+    vessels = winding_lines(rng, (rows, columns), int(rng.integers(3, 8)), (0.004, 0.009))
     colour *= 1 - vessels[:, :, None] * np.array([0.12, 0.42, 0.35], dtype=np.float32)
     if rng.random() < 0.5:
-        stain = step(smooth_noise(rng, rows, columns, 4) - 2.0, 0.15)[:, :, None]
+        stain = step(smooth_noise(rng, (rows, columns), 4) - 2.0, 0.15)[:, :, None]
         colour = colour * (1 - 0.7 * stain) + 0.7 * stain * np.array([0.85, 0.72, 0.25], dtype=np.float32)
     return colour
 
@@ -165,7 +166,7 @@ def _paint_polyp(rng: np.random.Generator, colour: Floats, polyp: Blob, pits: Fl
     green = red * (ratio - rng.uniform(0.13, 0.2))
     blue = red * rng.uniform(0.3, 0.4)
     own = np.array([red, green, blue], dtype=np.float32) * (1 + 0.10 * pits[:, :, None])
-    own = own * (1 + 0.06 * smooth_noise(rng, *pits.shape, 6)[:, :, None])
+    own = own * (1 + 0.06 * smooth_noise(rng, pits.shape, 6)[:, :, None])
     inside = step(polyp.level, 0.02)[:, :, None]
     rim = np.exp(-(((polyp.level + 0.05) / 0.06) ** 2))[:, :, None] * np.float32(rng.uniform(0.05, 0.2))
     return np.asarray((colour * (1 - inside) + own * inside) * (1 - rim), dtype=np.float32)
@@ -185,6 +186,6 @@ def _light(rng: np.random.Generator, relief: Floats, view: View) -> tuple[Floats
     diffuse = (0.22 + 0.78 * facing**1.2) * (0.12 + falloff)
     half = np.sqrt(dx**2 + dy**2 + 1.6**2)
     mirror = np.clip((slope_x * dx + slope_y * dy + 1.6) / (length * half), 0, 1)
-    sparkle = np.clip(fine_noise(rng, height, width, 0.011 * unit) - 0.3, 0, 2)
+    sparkle = np.clip(fine_noise(rng, (height, width), 0.011 * unit) - 0.3, 0, 2)
     shine = np.clip((mirror**160 * sparkle * falloff - 0.25) * 4, 0, 1.5)
     return diffuse.astype(np.float32), blur(shine.astype(np.float32), 0.6)

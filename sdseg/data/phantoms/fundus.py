@@ -20,6 +20,7 @@ from sdseg.data.phantoms.canvas import (
 __all__ = ["SIZE", "draw_fundus"]
 
 SIZE = 160  # pixels, both ways
+_SHAPE = (SIZE, SIZE)
 Place = tuple[Floats, Floats]
 
 
@@ -31,18 +32,18 @@ def draw_fundus(rng: np.random.Generator, glaucoma: bool) -> tuple[npt.NDArray[n
     disc, cup = _outlines(rng, place, glaucoma)
     red = rng.uniform(0.62, 0.85)
     colour = red * _tissue(rng, (0.42, 0.56), (0.16, 0.3), (1.0, 1.0))
-    mottle = 0.06 * smooth_noise(rng, SIZE, SIZE, 4) + 0.04 * fine_noise(rng, SIZE, SIZE, 1.5)
+    mottle = 0.06 * smooth_noise(rng, _SHAPE, 4) + 0.04 * fine_noise(rng, _SHAPE, 1.5)
     picture = colour * (1 + mottle[:, :, None])
     picture = _choroid(rng, picture)
     picture = _distractors(rng, picture, place, disc)
     rim = red * _tissue(rng, (0.66, 0.74), (0.4, 0.5), (1.02, 1.2))
     pale = red * _tissue(rng, (0.87, 0.94), (0.64, 0.76), (1.08, 1.3))
-    fibres = 1 + 0.05 * fine_noise(rng, SIZE, SIZE, 1.2)[:, :, None]
+    fibres = 1 + 0.05 * fine_noise(rng, _SHAPE, 1.2)[:, :, None]
     picture = _over(picture, rim * fibres, step(disc.level, 0.035))
     picture = _over(picture, pale * fibres, step(cup.level, 0.035))
     picture = _vessels(rng, picture, place, disc)
     picture = _expose(rng, picture, place)
-    labels = np.full((SIZE, SIZE), 255, dtype=np.uint8)
+    labels = np.full(_SHAPE, 255, dtype=np.uint8)
     labels[disc.inside] = 128
     labels[cup.inside & disc.inside] = 0
     return picture, labels
@@ -73,7 +74,7 @@ def _over(below: Floats, above: Floats, share: Floats) -> Floats:
 
 def _choroid(rng: np.random.Generator, picture: Floats) -> Floats:
     """Broad pale and dark streaks that shine through the retina."""
-    streaks = blur(winding_lines(rng, SIZE, SIZE, 8, (0.02, 0.04)), 2.0)[:, :, None]
+    streaks = blur(winding_lines(rng, _SHAPE, 8, (0.02, 0.04)), 2.0)[:, :, None]
     return np.asarray(picture * (1 + rng.uniform(0, 0.18) * streaks), dtype=np.float32)
 
 
@@ -92,14 +93,14 @@ def _distractors(rng: np.random.Generator, picture: Floats, place: Place, disc: 
         spot = draw_blob(rng, place, (away * np.sin(angle), away * np.cos(angle)), (size, size * 0.7), 0.2)
         outside = step(-disc.level - 0.15, 0.04)
         picture = _over(picture, np.broadcast_to(pale, picture.shape), step(spot.level, 0.1) * outside)
-    reflex = np.clip(smooth_noise(rng, SIZE, SIZE, 3) - 1.0, 0, 1)[:, :, None] * np.float32(rng.uniform(0, 0.3))
+    reflex = np.clip(smooth_noise(rng, _SHAPE, 3) - 1.0, 0, 1)[:, :, None] * np.float32(rng.uniform(0, 0.3))
     return np.asarray(picture + reflex * np.array([0.5, 0.5, 0.4], dtype=np.float32), dtype=np.float32)
 
 
 def _vessels(rng: np.random.Generator, picture: Floats, place: Place, disc: Blob) -> Floats:
     """Vessels that leave the disc up and down, darker than everything they cross."""
     y, x = place
-    total = np.zeros((SIZE, SIZE), dtype=np.float32)
+    total = np.zeros(_SHAPE, dtype=np.float32)
     side = rng.choice((-1.0, 1.0))
     for upward in (-1.0, 1.0):
         for _ in range(int(rng.integers(2, 4))):
@@ -109,7 +110,7 @@ def _vessels(rng: np.random.Generator, picture: Floats, place: Place, disc: Blob
             width = rng.uniform(0.008, 0.017) * np.clip(1.15 - along, 0.4, 1)
             line = np.exp(-(((x - course) / width) ** 2)) * step((upward * y + 0.02).astype(np.float32), 0.01)
             total = np.maximum(total, (line * rng.uniform(0.6, 1)).astype(np.float32))
-    total = np.maximum(total, 0.6 * winding_lines(rng, SIZE, SIZE, 2, (0.006, 0.01)) * step(-disc.level, 0.05))
+    total = np.maximum(total, 0.6 * winding_lines(rng, _SHAPE, 2, (0.006, 0.01)) * step(-disc.level, 0.05))
     return np.asarray(picture * (1 - total[:, :, None] * np.array([0.3, 0.55, 0.45])), dtype=np.float32)
 
 

@@ -40,6 +40,6 @@ def write(folder: Path, seed: int, scale: float) -> list[Case]:
             picture[-rows:, :columns] = rng.integers(2, 9)
             mask[-rows:, :columns] = False
         write_picture(folder / "Kvasir-SEG" / "images" / f"{name}.jpg", picture, quality=90)
-        write_picture(folder / "Kvasir-SEG" / "masks" / f"{name}.jpg", (mask * 255).astype(np.uint8), quality=90)
+        write_picture(folder / "Kvasir-SEG" / "masks" / f"{name}.jpg", (mask * 255).astype(np.uint8), quality=97)
         cases.append(Case(name, name, split))
     return cases

@@ -11,25 +11,21 @@ from sdseg.data.phantoms.fundus import draw_fundus
 
 __all__ = ["write"]
 
-_TRAIN, _VAL, _TEST = 200, 30, 40
-_GLAUCOMA_SHARE = 0.3
+_COUNTS = {"train": 200, "val": 30, "test": 40}
+_EVERY = 3  # one eye in so many has glaucoma
 _DATASET = 3  # part of every case's seed
 
 
 def write(folder: Path, seed: int, scale: float) -> list[Case]:
     """Write the three folders; one case and one group per photograph, the folder is the split."""
     cases = []
-    number = 0  # of the case, through all folders
-    for split, count in (("train", _TRAIN), ("val", _VAL), ("test", _TEST)):
-        wanted = max(4 if split == "train" else 2, round(count * scale))
-        sick = max(1, round(wanted * _GLAUCOMA_SHARE))
-        for index in range(wanted):
-            glaucoma = index < sick
-            name, picture, mask = _places(split, glaucoma, index if glaucoma or split != "train" else index - sick)
-            number += 1
-            # The folder, not the running number, is part of the seed: other counts leave each photograph as it is.
+    for split, usual in _COUNTS.items():
+        for index in range(max(3, round(usual * scale))):
+            glaucoma = index % _EVERY == 0
+            name, picture, mask = _places(split, glaucoma, index)
+            # The name is the seed: a photograph stays as it is whatever the number of others.
             rng = np.random.default_rng([seed, _DATASET, "gnVT".index(name[0]), int(name[1:])])
-            pixels, labels = draw_fundus(rng, rng.random() < _GLAUCOMA_SHARE if split == "val" else glaucoma)
+            pixels, labels = draw_fundus(rng, glaucoma)
             write_picture(folder / picture, pixels, quality=93)
             write_picture(folder / mask, labels)
             cases.append(Case(name, name, split))
@@ -40,7 +36,8 @@ def _places(split: str, glaucoma: bool, index: int) -> tuple[str, Path, Path]:
     """File stem, picture and mask of a photograph, as the three archives name them."""
     if split == "train":
         kind, letter = ("Glaucoma", "g") if glaucoma else ("Non-Glaucoma", "n")
-        name = f"{letter}{index + 1:04d}"
+        before = -(-index // _EVERY)  # eyes with glaucoma among those before this one: the two kinds count apart
+        name = f"{letter}{(before if glaucoma else index - before) + 1:04d}"
         masks = Path("Annotation-Training400", "Disc_Cup_Masks", kind)
         return name, Path("Training400", kind, f"{name}.jpg"), masks / f"{name}.bmp"
     if split == "val":

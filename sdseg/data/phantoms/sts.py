@@ -54,8 +54,8 @@ def _jaws(rng: np.random.Generator, shape: tuple[int, int, int]) -> tuple[npt.ND
     voxels = _tissue(rng, space, arch)
     labels = np.zeros(shape, dtype=np.uint8)
     metal = np.zeros(shape, dtype=np.bool_)
-    filled = rng.random() < 0.6
-    spots = rng.choice(2 * _TEETH, 3, replace=False) if filled else []
+    fillings = 3 if rng.random() < 0.6 else 0
+    spots = rng.choice(2 * _TEETH, fillings, replace=False)
     for index in range(2 * _TEETH):
         depth, tall = _tooth(rng, space, arch, index)
         _paint_tooth(rng, voxels, labels, depth, tall)
