@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine draws slowly; that is no failure of a property.
+settings.register_profile("sdseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sdseg")
 
 ROOT = Path(__file__).resolve().parent.parent
 
