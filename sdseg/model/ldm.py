@@ -1,6 +1,6 @@
 """Names and layouts of LDM's modules (`openaimodel.py`, `autoencoder.py`) in terms of diffusers' classes.
 
-Pure renaming: every function takes the weights of one LDM module, by their names within it, and gives those of ours. A name
+Pure renaming: every function takes the weights of one LDM module, by their names within it, and gives ours. A name
 it cannot place is kept, so that strict loading names it.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdseg.recipes import Autoencoder, Denoiser
 
-__all__ = ["autoencoder_from_ldm", "encoder_from_ldm", "ema_names", "unet_from_ldm"]
+__all__ = ["autoencoder_from_ldm", "ema_names", "encoder_from_ldm", "unet_from_ldm"]
 
 Weights = dict[str, Tensor]
 
