@@ -65,6 +65,8 @@ class ImageContract(_Strict):
     size: int  # working height and width in pixels
     channels: int  # 3 for rgb, 1 for ct
     window: tuple[float, float]  # these two raw values become -1 and 1; values outside are clipped
+    train_clip: tuple[float, float] | None = None  # in training raw values are clipped here instead (published quirk)
+    stretch: bool = False  # evaluated volumes span the window by themselves: data/slices.py `stretch` (published quirk)
 
     @property
     def dtype(self) -> str:

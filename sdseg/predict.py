@@ -16,7 +16,7 @@ from tqdm import tqdm
 from sdseg.artifacts import provenance, write_json
 from sdseg.data.inputs import InputFile, find_inputs
 from sdseg.data.native import Native, open_native
-from sdseg.data.slices import resize_images
+from sdseg.data.slices import resize_images, stretch
 from sdseg.errors import UserError
 from sdseg.serving import Served, open_model
 
@@ -98,11 +98,13 @@ class _Run:
         model, opened = self.served, []
         for file in group:
             try:
-                opened.append(
-                    open_native(file, model.image.modality, model.structures, with_probability=self.probability)
-                )
+                found = open_native(file, model.image.modality, model.structures, with_probability=self.probability)
             except UserError as error:
                 self.failures.append(_failure(error, file.path))
+                continue
+            if model.image.stretch:
+                found.slices = stretch(found.slices, model.image.window)
+            opened.append(found)
         try:
             self._compute(opened)
         except UserError as error:  # of the model or the device: it concerns the whole group

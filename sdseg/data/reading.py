@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
+from sdseg.data.duplicates import fingerprint
 from sdseg.data.geometry import Geometry, check_same_grid
 from sdseg.data.layouts import RawCase
-from sdseg.data.slices import resize_images, resize_labels, to_axial
+from sdseg.data.slices import resize_images, resize_labels, stretch, to_axial
 from sdseg.data.sources import Source
 from sdseg.data.volumes import read_geometry, read_image, read_labels, read_mask, read_volume
 from sdseg.errors import UserError
 from sdseg.tensors import LabelArray, RawImages
 
-__all__ = ["Reading", "count_slices", "read_case"]
+__all__ = ["Content", "Reading", "count_slices", "read_case"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the check wants to know of a case, taken at its native size while it is read."""
+
+    low: int  # smallest raw value
+    high: int  # largest
+    labels: tuple[int, ...]  # ids that occur, 0 left out
+    lost: tuple[int, ...]  # those of them that no pixel of the working size has
+    fingerprint: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: a picture of one colour
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,7 @@ class Reading:
     height: int  # native rows of a slice
     width: int
     geometry: Geometry | None  # None: an image, not a volume
+    content: Content
 
 
 def count_slices(case: RawCase) -> int:
@@ -33,9 +48,12 @@ def count_slices(case: RawCase) -> int:
     return _grid(case).canonical_shape[2]
 
 
-def read_case(source: Source, case: RawCase, size: int) -> Reading:
-    """Read one case. Raises UserError naming the file where image and label do not fit each other or the dataset."""
-    return _read_image(source, case, size) if source.modality == "rgb" else _read_volume(source, case, size)
+def read_case(source: Source, case: RawCase, size: int, spread: tuple[float, float] | None = None) -> Reading:
+    """Read one case; a volume is stretched to the window `spread` where one is given (data/slices.py `stretch`).
+
+    Raises UserError naming the file where image and label do not fit each other or the dataset.
+    """
+    return _read_image(source, case, size) if source.modality == "rgb" else _read_volume(source, case, size, spread)
 
 
 def _read_image(source: Source, case: RawCase, size: int) -> Reading:
@@ -49,22 +67,46 @@ def _read_image(source: Source, case: RawCase, size: int) -> Reading:
             where=case.label,
             remedy=f"give the mask that was drawn on {case.image.name}",
         )
-    labels = source.coding.decode(grey, case.label)
+    labels = source.coding.decode(grey, case.label)[None]
     square = (size, size)
-    return Reading(resize_images(pixels[None], square), resize_labels(labels[None], square), height, width, None)
+    masks = resize_labels(labels, square)
+    content = _content(source, pixels[None], _present(labels), masks)
+    return Reading(resize_images(pixels[None], square), masks, height, width, None, content)
 
 
-def _read_volume(source: Source, case: RawCase, size: int) -> Reading:
+def _read_volume(source: Source, case: RawCase, size: int, spread: tuple[float, float] | None) -> Reading:
     _grid(case)
     square = (size, size)
     labels, _ = read_labels(case.label)
-    _check_declared(source, labels, case)
+    present = _present(to_axial(labels))
+    _check_declared(source, present, case)
     masks = resize_labels(to_axial(labels), square)
     del labels  # one full-size volume at a time
     voxels, geometry = read_volume(case.image)
+    content = _content(source, to_axial(voxels)[..., None], present, masks)
+    if spread is not None:
+        voxels = stretch(voxels, spread)
     images = resize_images(to_axial(voxels)[..., None], square)
     width, height, _ = geometry.canonical_shape
-    return Reading(images, masks, height, width, geometry)
+    return Reading(images, masks, height, width, geometry, content)
+
+
+def _content(source: Source, images: RawImages, labels: tuple[int, ...], masks: LabelArray) -> Content:
+    return Content(
+        low=int(images.min()),
+        high=int(images.max()),
+        labels=labels,
+        lost=tuple(sorted(set(labels) - set(_present(masks)))),
+        fingerprint=fingerprint(images, next(iter(source.windows.values()))),
+    )
+
+
+def _present(labels: LabelArray) -> tuple[int, ...]:
+    """Ids that occur in label maps [N,H,W], 0 left out."""
+    counted = np.zeros(256, dtype=np.bool_)
+    for label in labels:  # slice by slice: few pages are touched at a time, and OpenCV counts many times faster
+        counted |= cv2.calcHist([np.ascontiguousarray(label)], [0], None, [256], [0, 256]).ravel() > 0
+    return tuple((np.flatnonzero(counted[1:]) + 1).tolist())
 
 
 def _grid(case: RawCase) -> Geometry:
@@ -75,14 +117,8 @@ def _grid(case: RawCase) -> Geometry:
     return geometry
 
 
-def _check_declared(source: Source, labels: LabelArray, case: RawCase) -> None:
-    declared = {0, *source.labels}
-    if declared.issuperset(range(int(labels.max()) + 1)):
-        return  # the usual case, many times faster than counting
-    counted = np.zeros(256, dtype=np.int64)
-    for axial in to_axial(labels):  # slice by slice: counting a whole volume at once takes eight times its size
-        counted += np.bincount(axial.ravel(), minlength=256)
-    foreign = sorted(set(np.flatnonzero(counted).tolist()) - declared)
+def _check_declared(source: Source, present: tuple[int, ...], case: RawCase) -> None:
+    foreign = sorted(set(present) - set(source.labels))
     if foreign:
         raise UserError(
             f"label values {foreign}; {source.title} has 0 to {max(source.labels)}",

@@ -18,6 +18,7 @@ __all__ = [
     "resize_labels",
     "restore_mask",
     "restore_probability",
+    "stretch",
     "to_axial",
     "to_display",
 ]
@@ -33,16 +34,34 @@ def from_axial(slices: AnyArray) -> AnyArray:
     return slices.transpose(2, 1, 0)[::-1, ::-1, :]
 
 
-def resize_images(images: RawImages, size: tuple[int, int]) -> RawImages:
-    """Raw images [N,H,W,C] at `size` (rows, columns), same type.
+def stretch(voxels: AnyArray, window: tuple[float, float]) -> AnyArray:
+    """A whole volume clipped to `window`, then spread linearly so that it spans it; same shape, rounded to its type.
 
-    Shrinking averages the pixels that fall together (area), so that fine texture does not alias; growing along
-    either axis is bilinear.
+    What the official code does to test volumes. One that reaches both ends already, as any scan with air and bone
+    does, comes back as it is: the window itself clips it. One of a single value within the window is left alone.
     """
-    if images.shape[1:3] == size:
+    low, high = (min(max(float(end), window[0]), window[1]) for end in (voxels.min(), voxels.max()))
+    if (low, high) == window or low == high:
+        return voxels
+    spread = (np.clip(voxels, *window).astype(np.float32) - low) * ((window[1] - window[0]) / (high - low)) + window[0]
+    return np.asarray(np.rint(spread).astype(voxels.dtype))
+
+
+def resize_images(images: RawImages, size: tuple[int, int]) -> RawImages:
+    """Raw images [N,H,W,C] at `size` (rows, columns), same type: bilinear.
+
+    Beyond half the size bilinear passes pixels by, and fine texture would alias: such an axis is brought to twice the
+    size first, by averaging what falls together.
+    """
+    _, height, width, _ = images.shape
+    if (height, width) == size:
         return images
-    shrinks = size[0] <= images.shape[1] and size[1] <= images.shape[2]
-    return _resize(images, size, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    twice = (min(height, 2 * size[0]), min(width, 2 * size[1]))
+    if twice == (2 * size[0], 2 * size[1]):  # the average of all that falls into a pixel: one step gives the same
+        return _resize(images, size, cv2.INTER_AREA)
+    return _resize(
+        _resize(images, twice, cv2.INTER_AREA) if twice != (height, width) else images, size, cv2.INTER_LINEAR
+    )
 
 
 def resize_labels(labels: AnyArray, size: tuple[int, int]) -> AnyArray:

@@ -10,7 +10,24 @@ from sdseg.artifacts import Structure
 from sdseg.data.masks import WHITE_ON_BLACK, MaskCoding
 from sdseg.errors import UserError, nearest
 
-__all__ = ["SOURCES", "Source", "source_named"]
+__all__ = ["SOURCES", "PublishedCount", "Quirk", "Source", "source_named"]
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """How a published method treats intensities other than by one window for all; see docs/data.md."""
+
+    train_clip: tuple[float, float]  # training slices are clipped here instead of at the window, and may leave [-1,1]
+    stretch: bool  # other volumes: the smallest and largest value within the window become -1 and 1, volume by volume
+
+
+@dataclass(frozen=True)
+class PublishedCount:
+    """How many slices the paper counts in some volumes."""
+
+    what: str
+    ids: frozenset[str]
+    slices: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,8 @@ class Source:
     windows: Mapping[str, tuple[float, float]] = field(  # raw values mapped to -1 and 1
         default_factory=lambda: MappingProxyType({"corrected": (0.0, 255.0)})
     )
+    quirks: Mapping[str, Quirk] = field(default_factory=lambda: MappingProxyType({}))  # of the window of that name
+    published: tuple[PublishedCount, ...] = ()
     coding: MaskCoding | None = None  # what the values of a mask file mean; None: they are the label ids
 
     def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
@@ -83,6 +102,10 @@ _ORGANS = (
     "right adrenal gland",
     "left adrenal gland",
 )
+
+# Volumes of the paper and of TransUNet, whose test volumes these are.
+_BTCV = frozenset(f"{number:04d}" for number in (*range(1, 11), *range(21, 41)))
+_BTCV_TEST = frozenset(f"{number:04d}" for number in (1, 2, 3, 4, 8, 22, 25, 29, 32, 35, 36, 38))
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
@@ -153,7 +176,13 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                     {
                         "corrected": (-175.0, 250.0),
                         "transunet": (-125.0, 275.0),
+                        "official": (-125.0, 275.0),
                     }
+                ),
+                quirks=MappingProxyType({"official": Quirk(train_clip=(-175.0, 250.0), stretch=True)}),
+                published=(
+                    PublishedCount("the 18 training volumes", _BTCV - _BTCV_TEST, 2211),
+                    PublishedCount("the 12 test volumes", _BTCV_TEST, 1568),
                 ),
             ),
             Source(
@@ -166,6 +195,10 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 labels=MappingProxyType({1: "tooth"}),
                 targets=MappingProxyType({"tooth": _merged("tooth", 1)}),
                 windows=MappingProxyType({"corrected": (-1000.0, 3095.0), "official": (-100.0, 1100.0)}),
+                published=(
+                    PublishedCount("the 9 training volumes", frozenset(f"{n:04d}" for n in range(1, 10)), 2505),
+                    PublishedCount("the 3 test volumes", frozenset(("0010", "0011", "0012")), 600),
+                ),
             ),
         )
     }

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import Tensor, nn
 
 from sdseg.artifacts import ImageContract
 
 __all__ = ["Normaliser"]
 
+Value = TypeVar("Value", float, Tensor)
+
 
 class Normaliser(nn.Module):
     """Raw images [N,H,W,C] (uint8 RGB, or HU of any number type) -> float [N,3,H,W] in [-1,1].
 
-    The window's two values become −1 and 1; what lies outside is clipped. One grey channel is repeated.
+    The window's two values become −1 and 1; what lies outside is clipped. One grey channel is repeated. A contract
+    with `train_clip` clips there in training mode, and those values then leave [-1,1].
     """
 
     def __init__(self, contract: ImageContract) -> None:
         super().__init__()
         self.low, self.high = contract.window
+        self.train_bounds = tuple(map(self._scaled, contract.train_clip or contract.window))
         self.channels = contract.channels
 
     def forward(self, raw: Tensor) -> Tensor:
         image = raw.permute(0, 3, 1, 2).float()  # [N,C,H,W]
-        image = ((image - self.low) * (2.0 / (self.high - self.low)) - 1.0).clamp(-1.0, 1.0)
+        low, high = self.train_bounds if self.training else (-1.0, 1.0)
+        image = self._scaled(image).clamp(low, high)
         return image.expand(-1, 3, -1, -1) if self.channels == 1 else image
+
+    def _scaled(self, raw: Value) -> Value:
+        return (raw - self.low) * (2.0 / (self.high - self.low)) - 1.0
