@@ -42,9 +42,22 @@ def _phantoms(arguments: argparse.Namespace) -> int:
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    from sdseg.download import download
+    from sdseg.download import Means, download
 
-    download(source=arguments.source, raw=arguments.raw, output=arguments.output)
+    committed = Path("resources/datasets.yaml")
+    means = Means(
+        manual=arguments.manual,
+        downloads=arguments.downloads,
+        fetch=arguments.fetch,
+        accept_terms=arguments.accept_terms,
+    )
+    download(
+        source=arguments.source,
+        raw=arguments.raw,
+        output=arguments.output,
+        registry=arguments.registry or (committed if committed.exists() else None),
+        means=means,
+    )
     return 0
 
 
@@ -176,10 +189,19 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--scale", type=float, default=1.0, help="multiplies the number of cases (default: 1)")
     add_path(made, "--output", "folder to write")
 
-    made = verb("download", _download, "find the raw files of a dataset and record what is there")
+    made = verb("download", _download, "find the raw files of a dataset, or get them, and record what is there")
     made.add_argument("--source", required=True, help="whose layout: cvc, kseg, refuge2, btcv, sts")
     add_path(made, "--raw", "folder with the files as their owner ships them")
     add_path(made, "--output", "JSON file to write: every file with its size, and one fingerprint over all")
+    resources = Path("resources")
+    registry = "where each dataset comes from (default: resources/datasets.yaml)"
+    manual = "<here>/<source>/ holds archives you fetched yourself; only read (default: resources/manual)"
+    downloads = "<here>/<source>/ keeps archives that were fetched (default: resources/downloads)"
+    add_path(made, "--registry", registry, required=False)
+    add_path(made, "--manual", manual, required=False, default=resources / "manual")
+    add_path(made, "--downloads", downloads, required=False, default=resources / "downloads")
+    made.add_argument("--fetch", action="store_true", help="allow to fetch what is missing (default: nothing is)")
+    made.add_argument("--accept-terms", action="store_true", help="you have read and accept the owner's terms")
 
     made = verb("prepare", _prepare, "raw files to a memory-mapped slice store")
     made.add_argument("--name", required=True, help="the dataset's name in your results")

@@ -30,6 +30,7 @@ class Dataset(Strict):
 
     source: Name  # whose layout and labels: cvc, kseg, refuge2, btcv, sts
     raw: str | None = None  # folder with the files as their owner ships them; default <raw>/<name>
+    accept_terms: bool = False  # true: you have read and accept the owner's terms (sets fetched through an account)
     origin: Literal["real", "sample", "phantom"] = "real"
     protocol: Name = "clean"
     split_file: str | None = None  # default <splits>/<source>/<protocol>.csv
@@ -61,6 +62,10 @@ class Config(Strict):
     """One run of the workflow."""
 
     raw: str = "resources/raw"  # your own copy of the datasets may lie anywhere: name its folder here
+    manual: str = "resources/manual"  # <manual>/<source>/ holds archives you fetched yourself; only read
+    downloads: str = "resources/downloads"  # <downloads>/<source>/ keeps the archives that were fetched
+    registry: str = "resources/datasets.yaml"  # where each dataset comes from
+    fetch: bool = False  # true: archives that are neither in `manual` nor in `downloads` are fetched
     splits: str = "resources/splits"
     results: str = "results"
     device: Literal["cpu", "cuda"] = "cpu"  # 'cuda' without a GPU is an error, never a silent CPU run

@@ -1,4 +1,4 @@
-"""Raw files of a dataset, found and recorded: every file with its size and checksum, and one fingerprint over all.
+"""Raw files of a dataset, got, found and recorded: every file with its size and checksum, one fingerprint over all.
 
 The record is what later stages depend on: it changes when a raw file's content, name or number does, and not when
 the folder is copied or touched. Whole files are hashed, since a corrected label may keep its size; that reads about
@@ -17,8 +17,11 @@ from sdseg.data.layouts import find_cases
 from sdseg.data.parallel import each
 from sdseg.data.sources import source_named
 from sdseg.errors import UserError
+from sdseg.transfer.notes import origin_of
+from sdseg.transfer.obtain import Means, obtain
+from sdseg.transfer.registry import read_registry
 
-__all__ = ["download"]
+__all__ = ["Means", "download"]
 
 FORMAT = 1
 log = logging.getLogger(__name__)
@@ -31,15 +34,26 @@ class _File:
     sha256: str
 
 
-def download(*, source: str, raw: Path, output: Path) -> str:
+def download(
+    *, source: str, raw: Path, output: Path, registry: Path | None = None, means: Means | None = None
+) -> str:
     """Check that `raw` holds the dataset in its owner's layout, write the record to `output`, return the fingerprint.
 
-    The record is JSON: format, source, n_cases, n_files, bytes, fingerprint (SHA-256 over path, size and SHA-256 of
-    every file), files. It holds no absolute path and no time: same files, same record.
+    A folder that is missing or empty is filled from the dataset's archives, which `registry` names, as far as `means`
+    allow; one that holds anything is taken as it is and never written to.
 
-    Raises UserError or ListedError where the folder is missing or empty, or its files are no complete pairs.
+    The record is JSON: format, source, n_cases, n_files, bytes, fingerprint (SHA-256 over path, size and SHA-256 of
+    every file), archives (what `raw` was unpacked from, null where that was not done here), files. It holds no absolute
+    path and no time: same files, same record.
+
+    Raises UserError or ListedError where the folder is missing or empty and cannot be filled, or its files are no
+    complete pairs.
     """
     record = source_named(source)
+    if registry is not None and means is not None and _holds_nothing(raw):
+        entry = read_registry(registry).get(source)  # without one the folder's own error says what is missing
+        if entry is not None:
+            obtain(source, entry, means, raw, layout=record.layout, confirm=lambda folder: find_cases(record, folder))
     cases = find_cases(record, raw)
     paths = sorted({path for case in cases for path in (case.image, case.label)})
     files = each(
@@ -51,6 +65,7 @@ def download(*, source: str, raw: Path, output: Path) -> str:
         remedy="allow yourself to read them, or copy them anew",
     )
     fingerprint = sha256_text("".join(f"{file.sha256} {file.size} {file.path}\n" for file in files))
+    origin = origin_of(raw)
     write_json(
         output,
         {
@@ -60,11 +75,18 @@ def download(*, source: str, raw: Path, output: Path) -> str:
             "n_files": len(files),
             "bytes": sum(file.size for file in files),
             "fingerprint": fingerprint,
+            "archives": None if origin is None else [archive.model_dump() for archive in origin.archives],
             "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in files],
         },
     )
     log.info("%s: %d cases in %d files, fingerprint %s", record.title, len(cases), len(files), fingerprint[:12])
     return fingerprint
+
+
+def _holds_nothing(raw: Path) -> bool:
+    if not raw.exists():
+        return True
+    return raw.is_dir() and all(entry.name.startswith(".") for entry in raw.iterdir())
 
 
 def _recorded(path: Path, raw: Path) -> _File:

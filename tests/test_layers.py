@@ -15,7 +15,7 @@ PACKAGE = ROOT / "sdseg"
 
 # From the ground up: a part may import the parts above its own line, never those below.
 GROUND = {"errors", "settings", "recipes", "config", "tensors", "artifacts", "metrics", "journal"}
-NOUNS = {"data", "model", "page", "runtime"}  # folders; never each other
+NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
 JOINTS = {"loop", "material", "scoring", "serving"}  # several nouns at once, for more than one verb or for a long one
 VERBS = {
     *("phantoms", "download", "prepare", "codec", "train"),

@@ -95,7 +95,7 @@ def _resolve() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = {
-        "runtime": [*project["dependencies"], *extras["cpu"]],
+        "runtime": [*project["dependencies"], *extras["cpu"], *extras["download"]],
         "workflow": extras["workflow"],
         "dev": extras["dev"],
     }
@@ -109,7 +109,7 @@ def _resolve() -> None:
 
     # PyPI's own torch for Linux is the CUDA build; what it brings along is pinned too.
     kept = {name: version for section in pins.values() for name, version in section.items() if name != "onnxruntime"}
-    gpu_roots = [*project["dependencies"], *extras["gpu"]]
+    gpu_roots = [*project["dependencies"], *extras["gpu"], *extras["download"]]
     gpu = _pip_report([*gpu_roots, *(f"{name}=={version}" for name, version in kept.items())], only_pypi=True)
     gpu_pins = {section: {n: v for n, v in pins[section].items() if n in kept} for section in SECTIONS}
     for name in _closure(gpu_roots, gpu):

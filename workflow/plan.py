@@ -20,8 +20,9 @@ from sdseg.errors import UserError
 from sdseg.recipes import LatentNetwork, Recipe
 from sdseg.settings import Strict, parse
 
-__all__ = ["EVALUATED", "EXPORTED", "PREPARED", "TRAINED", "Plan", "modules_of", "plan_run", "shell_prefix"]
+__all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "modules_of", "plan_run", "shell_prefix"]
 
+RAW = "<results>/{dataset}/raw.json"
 PREPARED = "<results>/{dataset}/prepared/manifest.json"
 TRAINED = "<results>/{dataset}/{recipe}/model/config.json"
 EVALUATED = "<results>/{dataset}/{recipe}/evaluation/summary.json"
@@ -154,12 +155,20 @@ class Plan:
     def raw_folder(self, wildcards: Any) -> str:
         return str(self.settings.raw_folder(wildcards.dataset))
 
+    def download_options(self, wildcards: Any) -> list[str]:
+        """Where archives of a real dataset are looked for, and what is allowed to get them."""
+        settings, dataset = self.settings, self.settings.datasets[wildcards.dataset]
+        if dataset.origin != "real" or dataset.source == "own":
+            return []
+        words = ["--registry", settings.registry, "--manual", settings.manual, "--downloads", settings.downloads]
+        return words + ["--fetch"] * settings.fetch + ["--accept-terms"] * dataset.accept_terms
+
     def batch(self, wildcards: Any) -> int:
         return self.recipes[wildcards.dataset, wildcards.recipe].inference.batch
 
     def dataset_text(self, wildcards: Any) -> str:
         """Settings file of a dataset, without what concerns other stages or is passed to them as a path."""
-        elsewhere = {"raw", "split_file", "recipes", "overrides"}
+        elsewhere = {"raw", "accept_terms", "split_file", "recipes", "overrides"}
         return _text(self.settings.datasets[wildcards.dataset], exclude=elsewhere)
 
     def recipe_text(self, wildcards: Any) -> str:

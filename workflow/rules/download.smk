@@ -1,4 +1,4 @@
-"""Raw files: what is there. Their folder is a parameter, so that a run can be planned before the data is at hand."""
+"""Raw files: what is there, or can be got. Their folder is a parameter: a run can be planned before they are at hand."""
 
 
 rule raw_record:
@@ -14,8 +14,9 @@ rule raw_record:
     params:
         source=plan.source,
         folder=plan.raw_folder,
+        options=plan.download_options,
     message:
         "{wildcards.dataset}: raw files"
     shell:
         "python -m sdseg download --source {params.source} --raw {params.folder:q} --output {output.record:q}"
-        " > {log:q} 2>&1"
+        " {params.options:q} > {log:q} 2>&1"

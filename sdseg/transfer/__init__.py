@@ -1,0 +1,1 @@
+"""Getting the archives of a dataset: who offers them, how they are fetched, and how they are unpacked."""

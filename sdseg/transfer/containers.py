@@ -1,0 +1,163 @@
+"""Zip, rar and tar opened alike: what kind a file is, its members, and the bytes of each."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import re
+import stat
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from sdseg.errors import UserError
+from sdseg.transfer.pieces import Pieces
+
+__all__ = ["Container", "Member", "damage_explained", "open_container"]
+
+_DEVICES = (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One thing in an archive."""
+
+    name: str
+    size: int  # bytes, as the archive says
+    kind: str  # "file", "folder", "link" or "special"
+    handle: Any  # what the library calls it
+
+
+class Container:
+    """An opened archive."""
+
+    def __init__(self, kind: str, library: Any, packed: int) -> None:
+        self.kind, self.library, self.packed = kind, library, packed  # packed: bytes
+
+    def members(self) -> Iterator[Member]:
+        """Every member in the archive's order, one at a time: a listing may be as long as its maker liked."""
+        if self.kind == "tar":
+            for info in self.library:
+                yield Member(info.name, info.size, _tar_kind(info), info)
+        elif self.kind == "zip":
+            for info in self.library.infolist():  # zipfile cuts `filename` at a zero byte
+                yield Member(info.orig_filename, info.file_size, _zip_kind(info), info)
+        else:
+            for info in self.library.infolist():
+                yield Member(info.filename, info.file_size, _rar_kind(info), info)
+
+    def open(self, member: Member) -> IO[bytes]:
+        """The bytes of a member that is a file."""
+        open_member = self.library.extractfile if self.kind == "tar" else self.library.open
+        stream: IO[bytes] = open_member(member.handle)
+        return stream
+
+
+@contextmanager
+def open_container(pieces: tuple[Path, ...]) -> Iterator[Container]:
+    """Open an archive by what is in it, not by its name. `pieces` are the files it is cut into, or the one file.
+
+    Raises UserError for a missing piece, an encrypted or damaged archive, a web page and any other kind of file.
+    """
+    path, packed = pieces[0], sum(piece.stat().st_size for piece in pieces)
+    _check_pieces(pieces)
+    with Pieces(pieces) as raw, io.BufferedReader(raw) as stream, damage_explained(path):
+        head = stream.peek(512)[:512]
+        if head.startswith(b"PK"):
+            with zipfile.ZipFile(stream) as library:
+                if any(info.flag_bits & 1 for info in library.infolist()):
+                    raise _encrypted(path)
+                yield Container("zip", library, packed)
+        elif head.startswith(b"Rar!\x1a\x07"):
+            if len(pieces) > 1:
+                raise UserError("a rar archive in pieces", where=path, remedy="unpack it with your own tool")
+            with _rar(path) as library:
+                yield Container("rar", library, packed)
+        else:
+            with _tar(path, stream, head) as library:
+                yield Container("tar", library, packed)
+
+
+@contextmanager
+def damage_explained(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise on a damaged archive into one error."""
+    damage: list[type[Exception]] = [zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError]
+    damage += [gzip.BadGzipFile, EOFError, NotImplementedError]
+    if "rarfile" in sys.modules:
+        damage.append(sys.modules["rarfile"].Error)
+    try:
+        yield
+    except tuple(damage) as error:
+        raise UserError(
+            f"the archive is damaged or cannot be read here: {str(error)[:200] or type(error).__name__}",
+            where=path,
+            remedy="fetch it again; if it stays so, unpack it with your own tool "
+            "(for rar, installing unrar, unar, 7z or bsdtar may be all that is needed)",
+        ) from None
+
+
+def _tar(path: Path, stream: Any, head: bytes) -> Any:
+    if head.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        what = "the file is a web page, not an archive: a login or an error was saved"
+        raise UserError(what, where=path, remedy="fetch it again while logged in")
+    try:
+        return tarfile.open(fileobj=stream, mode="r:*")
+    except tarfile.ReadError:
+        raise UserError(
+            "no archive that can be read (zip, rar, tar, tar.gz, tar.bz2, tar.xz), or cut short",
+            where=path,
+            remedy="fetch it again, or unpack it with your own tool",
+        ) from None
+
+
+def _rar(path: Path) -> Any:
+    try:
+        import rarfile
+    except ImportError as error:
+        raise UserError(
+            f"rar archives need the package 'rarfile', which cannot be imported: {error}",
+            where=path,
+            remedy="pip install 'sdseg[download]', or unpack it with your own tool",
+        ) from None
+    library = rarfile.RarFile(path)
+    if library.needs_password():
+        raise _encrypted(path)
+    return library
+
+
+def _encrypted(path: Path) -> UserError:
+    return UserError("the archive is encrypted", where=path, remedy="unpack it yourself with its password")
+
+
+def _check_pieces(pieces: tuple[Path, ...]) -> None:
+    if re.search(r"\.\d{3}$", pieces[0].name):
+        numbers = {int(piece.name[-3:]) for piece in pieces}
+        missing = sorted(set(range(1, max(numbers) + 1)) - numbers)
+        if missing:
+            raise UserError(f"piece {missing[0]:03d} of the archive is missing", where=pieces[0], remedy="fetch it too")
+
+
+def _tar_kind(info: tarfile.TarInfo) -> str:
+    if info.issym() or info.islnk():
+        return "link"
+    return "file" if info.isreg() else "folder" if info.isdir() else "special"
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    form = stat.S_IFMT(info.external_attr >> 16)  # 0 when packed elsewhere than on Unix
+    if form == stat.S_IFLNK:
+        return "link"
+    return "special" if form in _DEVICES else "folder" if info.is_dir() else "file"
+
+
+def _rar_kind(info: Any) -> str:
+    if info.is_symlink() or info.file_redir:
+        return "link"
+    return "folder" if info.is_dir() else "file"

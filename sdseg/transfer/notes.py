@@ -1,0 +1,126 @@
+"""What was seen of the archives of one dataset: the checksum each had at first, and where it came from."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import Field
+
+from sdseg.artifacts import read_json, write_json
+from sdseg.errors import UserError
+from sdseg.settings import Strict
+from sdseg.transfer.part import cannot_write, checksum_of
+from sdseg.transfer.registry import RemoteFile
+
+__all__ = ["Archive", "Notes", "Origin", "lock", "origin_of", "write_origin"]
+
+MARK = ".sdseg-origin.json"  # hidden: no part of the dataset
+log = logging.getLogger(__name__)
+
+
+class Archive(Strict):
+    """An archive as it was unpacked."""
+
+    file: str
+    size: int  # bytes
+    checksum: str  # sha256:… or md5:…
+    came_from: str  # address without secrets, or "by hand"
+
+
+class Origin(Strict):
+    """`.sdseg-origin.json` in a raw folder that was unpacked here."""
+
+    source: str
+    version: str
+    archives: tuple[Archive, ...]
+
+
+class _Seen(Strict):
+    checksum: str
+    came_from: str
+
+
+class _Book(Strict):
+    files: dict[str, _Seen] = Field(default_factory=dict)
+
+
+class Notes:
+    """`checksums.json` beside the downloads of one dataset."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "checksums.json"
+        self._book = read_json(self.path, _Book) if self.path.exists() else _Book()
+
+    def write(self, file: str, checksum: str, came_from: str) -> None:
+        """Remember what was fetched; a later copy of the file is compared with it."""
+        seen = {**self._book.files, file: _Seen(checksum=checksum, came_from=came_from)}
+        self._book = _Book(files=dict(sorted(seen.items())))
+        write_json(self.path, self._book)
+
+    def check(self, file: RemoteFile, path: Path, *, by_hand: bool) -> Archive:
+        """Compare an archive on disk with the registry, or with what was first seen of it where that has no checksum.
+
+        Raises UserError where it has another size or checksum than the registry says. One that merely differs from the
+        first seen is warned about and taken.
+        """
+        size, seen = path.stat().st_size, self._book.files.get(file.name)
+        if file.size is not None and size != file.size:
+            raise _other(file, path, f"{size:,} bytes instead of {file.size:,}")
+        came_from = "by hand" if by_hand or seen is None else seen.came_from
+        if file.checksum is None:
+            found = checksum_of(path)
+            if seen is None:
+                log.warning("no checksum of %s is published; written down: %s (%s)", file.name, found, self.path)
+                self.write(file.name, found, came_from)
+            elif seen.checksum != found:
+                log.warning(
+                    "%s has changed: %s instead of %s, the first one seen (%s). Has its owner replaced it?",
+                    *(path, found, seen.checksum, self.path),
+                )
+            return Archive(file=file.name, size=size, checksum=found, came_from=came_from)
+        wanted = {file.checksum}
+        if seen is not None and file.checksum_from != "owner":  # the owner's own, learnt when it was fetched
+            wanted.add(seen.checksum)
+        sums = {checksum_of(path, kind) for kind in {each.partition(":")[0] for each in wanted}}
+        if not sums & wanted:
+            raise _other(file, path, f"{', '.join(sorted(sums))} instead of {file.expected}")
+        return Archive(file=file.name, size=size, checksum=min(sums & wanted), came_from=came_from)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Only one process at a time works on the downloads of one dataset; others wait."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("w")
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another job that fetches into %s", folder)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def origin_of(raw: Path) -> Origin | None:
+    """Where the files of a raw folder came from, None where they were not unpacked here."""
+    path = raw / MARK
+    return read_json(path, Origin) if path.exists() else None
+
+
+def write_origin(raw: Path, origin: Origin) -> None:
+    write_json(raw / MARK, origin)
+
+
+def _other(file: RemoteFile, path: Path, found: str) -> UserError:
+    return UserError(
+        f"'{file.name}' is not the archive expected: {found}",
+        where=path,
+        remedy="fetch it again; if its owner has replaced it, correct the registry once you know why",
+    )

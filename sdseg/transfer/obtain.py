@@ -1,0 +1,190 @@
+"""The archives of a dataset, from wherever they may be had: the manual folder, then the cache, then the network."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdseg.artifacts import atomic_folder
+from sdseg.errors import ListedError, UserError
+from sdseg.transfer.accounts import Address, RefusedError, kaggle_address, synapse_address
+from sdseg.transfer.archives import unpack
+from sdseg.transfer.notes import Notes, Origin, lock, write_origin
+from sdseg.transfer.registry import Entry, RemoteFile
+from sdseg.transfer.secrets import KAGGLE, SYNAPSE, Credential, credential, hidden
+
+if TYPE_CHECKING:
+    from sdseg.transfer.http import Patience
+
+__all__ = ["Means", "obtain"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Means:
+    """Where archives are looked for, and what is allowed to get them."""
+
+    manual: Path  # <manual>/<source>/<file>: laid there by hand, only read
+    downloads: Path  # <downloads>/<source>/<file>: what was fetched
+    fetch: bool = False  # the network may be used
+    accept_terms: bool = False  # the owner's terms have been read and accepted
+
+
+@dataclass(frozen=True)
+class _Job:
+    source: str
+    entry: Entry
+    means: Means
+    raw: Path
+    layout: str  # in words
+
+    @property
+    def cache(self) -> Path:
+        return self.means.downloads / self.source
+
+    @property
+    def manual(self) -> Path:
+        return self.means.manual / self.source
+
+
+def obtain(
+    source: str,
+    entry: Entry,
+    means: Means,
+    raw: Path,
+    *,
+    layout: str,
+    confirm: Callable[[Path], object],
+    patience: Patience | None = None,
+) -> Origin:
+    """Get every archive of a dataset and unpack them into `raw`, which appears complete or not at all.
+
+    `confirm` is given the unpacked folder and raises UserError where it is not laid out as expected. Raises UserError
+    or ListedError that say what to do where an archive is neither here nor to be fetched.
+    """
+    job = _Job(source, entry, means, raw, layout)
+    here = {file.name: _local(job, file) for file in job.entry.files}
+    missing = tuple(file for file in job.entry.files if here[file.name] is None)
+    if missing:
+        who = _permitted(job, missing)
+        with lock(job.cache), hidden(tuple(secret for each in who.values() for secret in each.secrets)):
+            for file in missing:  # another job may have fetched it by now
+                here[file.name] = _local(job, file) or _fetched(job, file, who, patience)
+    notes = Notes(job.cache)
+    paths = {file: path for file in job.entry.files if (path := here[file.name]) is not None}
+    archives = tuple(notes.check(file, path, by_hand=path.parent == job.manual) for file, path in paths.items())
+    origin = Origin(source=source, version=job.entry.version, archives=archives)
+    _unpack(job, list(paths.values()), origin, confirm)
+    return origin
+
+
+def _local(job: _Job, file: RemoteFile) -> Path | None:
+    return next((folder / file.name for folder in (job.manual, job.cache) if (folder / file.name).is_file()), None)
+
+
+def _permitted(job: _Job, missing: tuple[RemoteFile, ...]) -> dict[str, Credential]:
+    """Credentials by service, once everything allows to fetch the missing files."""
+    if job.entry.access == "manual":
+        raise _not_here(job, missing, "it is fetched by hand only")
+    if not job.means.fetch:
+        raise _not_here(job, missing, "fetching is not allowed")
+    if job.entry.access == "account" and not job.means.accept_terms:
+        raise _not_here(job, missing, "its owner's terms are not accepted")
+    who = {}
+    for place, wanted in ((KAGGLE, any(file.kaggle for file in missing)), (SYNAPSE, any(f.synapse for f in missing))):
+        if wanted:
+            found = credential(place)
+            if found is None:
+                what = f"no {place.service} token is here, neither in {place.variables} nor in {place.files}"
+                raise _not_here(job, missing, what)
+            who[place.service] = found
+    return who
+
+
+def _fetched(job: _Job, file: RemoteFile, who: dict[str, Credential], patience: Patience | None) -> Path:
+    try:
+        from sdseg.transfer.http import Patience, fetch
+    except ImportError as error:
+        raise UserError(
+            f"fetching needs the package 'requests', which cannot be imported: {error}",
+            remedy="install the extra: pip install 'sdseg[download]'",
+        ) from None
+    origin = f"kaggle:{file.kaggle}" if file.kaggle else f"synapse:{file.synapse}" if file.synapse else str(file.url)
+    log.info("%s: fetching %s from %s", job.entry.title, file.name, origin)
+    target = job.cache / file.name
+    try:
+        checksum = fetch(
+            lambda: _address(file, who),
+            target,
+            size=file.size,
+            checksum=file.checksum,
+            patience=patience or Patience(),
+        )
+    except RefusedError as error:
+        raise _not_here(job, (file,), error.what) from None
+    if checksum is not None:
+        Notes(job.cache).write(file.name, checksum, origin)
+    else:
+        from sdseg.transfer.part import checksum_of
+
+        notes, found = Notes(job.cache), checksum_of(target)
+        notes.write(file.name, found, origin)
+        log.warning("no checksum of %s is published; written down: %s (%s)", file.name, found, notes.path)
+    return target
+
+
+def _address(file: RemoteFile, who: dict[str, Credential]) -> Address:
+    if file.kaggle:
+        return kaggle_address(file.kaggle, who[KAGGLE.service])
+    if file.synapse:
+        found = synapse_address(file.synapse, who[SYNAPSE.service])
+        if found.checksum and file.checksum:
+            agree = found.checksum == file.checksum
+            log.log(
+                logging.INFO if agree else logging.WARNING,
+                "%s: Synapse says %s, the registry %s%s",
+                *(file.name, found.checksum, file.expected, "" if agree else "; Synapse's own is used"),
+            )
+        return found
+    return Address(str(file.url))
+
+
+def _unpack(job: _Job, paths: list[Path], origin: Origin, confirm: Callable[[Path], object]) -> None:
+    raw = job.raw.resolve()  # a link stays, and what it leads to is filled
+    parent = next(folder for folder in raw.parents if folder.exists())
+    log.info("%s: unpacking %d archive file(s) into %s", job.entry.title, len(paths), job.raw)
+    with atomic_folder(raw) as folder:
+        unpack(paths, folder, only=job.entry.unpack, free=shutil.disk_usage(parent).free)
+        try:
+            confirm(folder)
+        except UserError as error:
+            what = f"the archives do not hold {job.entry.title} as expected: {error.what}"
+            remedy = f"expected are {job.layout}; see what is in them, and lay the files into {job.raw} yourself"
+            if isinstance(error, ListedError):
+                raise ListedError(what, error.problems, where=paths[0].parent, remedy=remedy) from None
+            raise UserError(what, where=paths[0].parent, remedy=remedy) from None
+        write_origin(folder, origin)
+
+
+def _not_here(job: _Job, missing: tuple[RemoteFile, ...], why: str) -> UserError:
+    """Everything there is to know to go on: page, terms, files, folders, checksums, variables."""
+    entry, means = job.entry, job.means
+    listed = [f"{file.name}: {file.expected}{f', {file.size:,} bytes' if file.size else ''}" for file in missing]
+    ways = [
+        f"lay your unpacked copy into {job.raw}, as {job.layout}",
+        f"or fetch the above from {entry.page} (terms: {entry.terms}) and lay it into {job.manual}",
+    ]
+    if entry.access != "manual":
+        steps = [] if means.fetch else ["fetch: true in the configuration (--fetch)"]
+        if entry.access == "account":
+            steps += [] if means.accept_terms else ["accept_terms: true for this dataset (--accept-terms)"]
+            for place, used in ((KAGGLE, entry.files[0].kaggle), (SYNAPSE, entry.files[0].synapse)):
+                steps += [f"your {place.service} token in {place.variables}, or in {place.files}"] if used else []
+        ways.append(f"or have it fetched: {'; '.join(steps) or 'run again'}")
+    what = f"the raw folder of {entry.title} is {'empty' if job.raw.exists() else 'missing'}, and so are its archives"
+    return ListedError(f"{what}; {why}:", listed, where=job.raw, remedy="\n          ".join(ways))

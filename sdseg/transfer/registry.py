@@ -1,0 +1,76 @@
+"""The committed registry of datasets: who owns each, on which terms, and which archives it consists of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, RootModel, model_validator
+
+from sdseg.settings import Name, Strict, parse, read_yaml
+
+__all__ = ["Entry", "RemoteFile", "read_registry"]
+
+
+class RemoteFile(Strict):
+    """One archive, or one piece of an archive that is cut into pieces (name.zip.001, name.zip.002, …)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
+    url: str | None = Field(None, pattern=r"^https?://\S+$")
+    kaggle: str | None = Field(None, pattern=r"^[\w-]+/[\w-]+$")  # owner/dataset
+    synapse: str | None = Field(None, pattern=r"^syn\d+$")
+    size: int | None = Field(None, ge=1)  # bytes
+    checksum: str | None = Field(None, pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")
+    checksum_from: Literal["owner", "third party"] | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if sum(place is not None for place in (self.url, self.kaggle, self.synapse)) > 1:
+            raise ValueError("give one of 'url', 'kaggle' and 'synapse'")
+        if (self.checksum is None) != (self.checksum_from is None):
+            raise ValueError("'checksum' and 'checksum_from' go together")
+        return self
+
+    @property
+    def expected(self) -> str:
+        """The checksum in words, for messages."""
+        if self.checksum is None:
+            return "no checksum is published"
+        return self.checksum + (" (from a third party)" if self.checksum_from == "third party" else "")
+
+
+class Entry(Strict):
+    """What is known of getting one dataset."""
+
+    title: str
+    version: str
+    page: str
+    terms: str
+    access: Literal["open", "account", "manual"]
+    licence: str
+    citation: str
+    files: tuple[RemoteFile, ...] = Field(min_length=1)
+    unpack: tuple[str, ...] | None = None  # patterns of the members to unpack; None: all
+
+    @model_validator(mode="after")
+    def _places_fit(self) -> Self:
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise ValueError("two files have the same name")
+        for file in self.files:
+            if self.access == "open" and file.url is None:
+                raise ValueError(f"'{file.name}': an open file needs a 'url'")
+            if self.access == "account" and not (file.kaggle or file.synapse):
+                raise ValueError(f"'{file.name}': needs 'kaggle' or 'synapse'")
+            if self.access == "manual" and (file.url or file.kaggle or file.synapse):
+                raise ValueError(f"'{file.name}': what is fetched by hand has no address")
+        return self
+
+
+class _Registry(RootModel[dict[Name, Entry]]):
+    pass
+
+
+def read_registry(path: Path) -> dict[str, Entry]:
+    """Every entry by its source's name. Raises UserError that lists every mistake in the file."""
+    return dict(parse(_Registry, read_yaml(path), where=str(path)).root)
