@@ -42,6 +42,7 @@ def _phantoms(arguments: argparse.Namespace) -> int:
 
 
 def _download(arguments: argparse.Namespace) -> int:
+    from sdseg.config import load_dataset
     from sdseg.download import Means, download
 
     committed = Path("resources/datasets.yaml")
@@ -57,6 +58,26 @@ def _download(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         registry=arguments.registry or (committed if committed.exists() else None),
         means=means,
+        own=load_dataset(arguments.settings).own if arguments.settings else None,
+    )
+    return 0
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from sdseg.config import load_dataset
+    from sdseg.own import Draw
+    from sdseg.settings import parse
+    from sdseg.split import split
+
+    settings = load_dataset(arguments.settings)
+    chosen = {"seed": arguments.seed, "fractions": arguments.fractions}
+    asked = {key: value for key, value in chosen.items() if value is not None}
+    drawn = (settings.split or Draw()).model_dump() | asked
+    split(
+        settings=settings,
+        raw=arguments.raw,
+        output=arguments.output,
+        draw=parse(Draw, drawn, where="--seed and --fractions"),
     )
     return 0
 
@@ -193,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--source", required=True, help="whose layout: cvc, kseg, refuge2, btcv, sts")
     add_path(made, "--raw", "folder with the files as their owner ships them")
     add_path(made, "--output", "JSON file to write: every file with its size, and one fingerprint over all")
+    add_path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
     resources = Path("resources")
     registry = "where each dataset comes from (default: resources/datasets.yaml)"
     manual = "<here>/<source>/ holds archives you fetched yourself; only read (default: resources/manual)"
@@ -202,6 +224,13 @@ def _parser() -> argparse.ArgumentParser:
     add_path(made, "--downloads", downloads, required=False, default=resources / "downloads")
     made.add_argument("--fetch", action="store_true", help="allow to fetch what is missing (default: nothing is)")
     made.add_argument("--accept-terms", action="store_true", help="you have read and accept the owner's terms")
+
+    made = verb("split", _split, "write which case trains, validates and tests, once; then check that it still holds")
+    add_path(made, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
+    add_path(made, "--raw", "folder with the files as their owner ships them")
+    add_path(made, "--output", "CSV file to write: id, group, split; kept where it is there")
+    made.add_argument("--seed", type=int, help="same seed and cases, same split (default: the settings', or 0)")
+    made.add_argument("--fractions", type=_numbers, metavar="A,B,C", help="shares of train, val, test (0.8,0.1,0.1)")
 
     made = verb("prepare", _prepare, "raw files to a memory-mapped slice store")
     made.add_argument("--name", required=True, help="the dataset's name in your results")
@@ -262,6 +291,10 @@ def _parser() -> argparse.ArgumentParser:
     made = verb("doctor", _doctor, "what this machine can and cannot do, each with its fix")
     add_path(made, "--config", "also check that this configuration can run here", required=False)
     return parser
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
 
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:

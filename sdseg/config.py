@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sdseg.errors import UserError, nearest
+from sdseg.own import Draw, Own
 from sdseg.recipes import Codec, LatentNetwork, Recipe
 from sdseg.settings import Name, Strict, merge, parse, read_yaml
 
@@ -28,18 +29,30 @@ class Phantoms(Strict):
 class Dataset(Strict):
     """One dataset of a run: where it lies, how it is split, what is segmented, at which size."""
 
-    source: Name  # whose layout and labels: cvc, kseg, refuge2, btcv, sts
+    source: Name  # whose layout and labels: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo; or own
+    own: Own | None = None  # with 'source: own': layout and labels of a dataset of your own
     raw: str | None = None  # folder with the files as their owner ships them; default <raw>/<name>
     accept_terms: bool = False  # true: you have read and accept the owner's terms (sets fetched through an account)
     origin: Literal["real", "sample", "phantom"] = "real"
     protocol: Name = "clean"
     split_file: str | None = None  # default <splits>/<source>/<protocol>.csv
+    split: Draw | None = None  # how a split is drawn where there is no split file
     allow_missing: bool = False  # true: cases of the split file that are not on disk are left out
     target: str | None = None  # what to segment, a preset of the source; default: the source's first
-    window: str = "corrected"  # intensity window, a preset of the source (volumes only)
+    window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
     size: int = Field(256, ge=16)
     recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration
     overrides: dict[str, Any] = Field(default_factory=dict)  # laid over every recipe of this dataset
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.source == "own") != (self.own is not None):
+            raise ValueError("'source: own' and a section 'own' belong together")
+        if self.own is not None and self.origin == "phantom":
+            raise ValueError("phantoms stand in for known sources; with 'source: own' name the folder of your files")
+        if self.split is not None and self.split_file is not None:
+            raise ValueError("give either 'split_file' or 'split' (how one is drawn), not both")
+        return self
 
 
 class RecipeChoice(Strict):

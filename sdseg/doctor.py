@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from sdseg.config import Config, load_config
-from sdseg.data.sources import source_named
+from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -196,9 +196,10 @@ def _configuration(path: Path, gpus: int) -> Iterator[Finding]:
     try:
         config = load_config(path)
         for dataset, chosen in config.datasets.items():
-            source = source_named(chosen.source)
-            source.target(chosen.target)
-            source.window(chosen.window)
+            source = known_source(chosen)
+            if source is not None:
+                source.target(chosen.target)
+                source.window(chosen.window)
             for recipe in config.recipes_of(dataset):
                 config.resolve_recipe(dataset, recipe)
     except UserError as error:
@@ -219,7 +220,7 @@ def _inputs(config: Config) -> Iterator[Finding]:
         if not raw.is_dir():
             fix = f"put the files of {dataset.source} there, or set 'raw' to where they are"
             yield Finding("problem", name, f"no raw files: {raw} is missing", fix)
-        if not split.is_file():
+        if not makes_split(dataset) and not split.is_file():
             fix = "set 'protocol' to one that is there, or 'split_file' to your own"
             yield Finding("problem", name, f"no split file: {split} is missing", fix)
     for name, codec in config.codecs.items():

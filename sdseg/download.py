@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts import sha256_file, sha256_text, write_json
-from sdseg.data.layouts import find_cases
+from sdseg.data.layouts import RawCase, find_cases
+from sdseg.data.own import own_dataset
 from sdseg.data.parallel import each
-from sdseg.data.sources import source_named
+from sdseg.data.sources import Source, source_named
 from sdseg.errors import UserError
+from sdseg.own import Own
 from sdseg.transfer.notes import origin_of
 from sdseg.transfer.obtain import Means, obtain
 from sdseg.transfer.registry import read_registry
@@ -35,12 +37,19 @@ class _File:
 
 
 def download(
-    *, source: str, raw: Path, output: Path, registry: Path | None = None, means: Means | None = None
+    *,
+    source: str,
+    raw: Path,
+    output: Path,
+    registry: Path | None = None,
+    means: Means | None = None,
+    own: Own | None = None,
 ) -> str:
     """Check that `raw` holds the dataset in its owner's layout, write the record to `output`, return the fingerprint.
 
     A folder that is missing or empty is filled from the dataset's archives, which `registry` names, as far as `means`
-    allow; one that holds anything is taken as it is and never written to.
+    allow; one that holds anything is taken as it is and never written to. With source 'own' the section `own` says what
+    is there.
 
     The record is JSON: format, source, n_cases, n_files, bytes, fingerprint (SHA-256 over path, size and SHA-256 of
     every file), archives (what `raw` was unpacked from, null where that was not done here), files. It holds no absolute
@@ -49,13 +58,8 @@ def download(
     Raises UserError or ListedError where the folder is missing or empty and cannot be filled, or its files are no
     complete pairs.
     """
-    record = source_named(source)
-    if registry is not None and means is not None and _holds_nothing(raw):
-        entry = read_registry(registry).get(source)  # without one the folder's own error says what is missing
-        if entry is not None:
-            obtain(source, entry, means, raw, layout=record.layout, confirm=lambda folder: find_cases(record, folder))
-    cases = find_cases(record, raw)
-    paths = sorted({path for case in cases for path in (case.image, case.label)})
+    record, cases = _here(source, raw, own, registry, means)
+    paths = sorted({path for case in cases for path in (*case.image_files, case.label)})
     files = each(
         lambda path: _recorded(path, raw),
         paths,
@@ -81,6 +85,20 @@ def download(
     )
     log.info("%s: %d cases in %d files, fingerprint %s", record.title, len(cases), len(files), fingerprint[:12])
     return fingerprint
+
+
+def _here(
+    source: str, raw: Path, own: Own | None, registry: Path | None, means: Means | None
+) -> tuple[Source, tuple[RawCase, ...]]:
+    """Record and cases of the dataset, whose files are fetched first where that is wanted; `own` ones never are."""
+    if own is not None:
+        return own_dataset(own, raw)
+    record = source_named(source)
+    if registry is not None and means is not None and _holds_nothing(raw):
+        entry = read_registry(registry).get(source)  # without one the folder's own error says what is missing
+        if entry is not None:
+            obtain(source, entry, means, raw, layout=record.layout, confirm=lambda folder: find_cases(record, folder))
+    return record, find_cases(record, raw)
 
 
 def _holds_nothing(raw: Path) -> bool:

@@ -41,6 +41,7 @@ def test_somebodys_files_are_never_replaced(tmp_path):
     ("words", "message"),
     [
         ({"source": "kvasir"}, "unknown dataset source 'kvasir'"),
+        ({"source": "isic2018"}, "there are no phantoms of .isic2018."),
         ({"seed": -1}, "the seed is -1, expected 0 or more"),
         ({"scale": 0.0}, "the scale is 0.0, expected a number above 0"),
         ({"scale": float("nan")}, "the scale is nan, expected a number above 0"),

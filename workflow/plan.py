@@ -15,7 +15,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from sdseg.config import Config
-from sdseg.data.sources import source_named
+from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError
 from sdseg.recipes import LatentNetwork, Recipe
 from sdseg.settings import Strict, parse
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
 TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
-NO_CAUSE = {ROOT / "sdseg" / name for name in ("__init__.py", "errors.py", "config.py", "recipes.py", "settings.py")}
+NO_CAUSE = {ROOT / "sdseg" / f"{name}.py" for name in ("__init__", "errors", "config", "own", "recipes", "settings")}
 
 
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
@@ -103,11 +103,29 @@ class Plan:
             what = f"the results hold a folder '{dataset}' already"
             raise UserError(what, where=where, remedy="choose another name for the dataset")
         try:
-            source = source_named(chosen.source)
-            source.target(chosen.target)
-            source.window(chosen.window)
+            source = known_source(chosen)
+            if source is not None:  # else dataset.json tells, when the raw files are there
+                source.target(chosen.target)
+                source.window(chosen.window)
+            made = makes_split(chosen)
         except UserError as error:
             raise UserError(error.what, where=where, remedy=error.remedy) from None
+        protocol = "official" if source is not None and source.split_by == "folders" else "clean"
+        if made and chosen.protocol != protocol:
+            raise UserError(
+                f"the split that is made for '{chosen.source}' follows the protocol '{protocol}', "
+                f"not '{chosen.protocol}'",
+                where=where,
+                remedy=f"set 'protocol: {protocol}', or name a 'split_file'",
+            )
+        if chosen.split is not None and (not made or protocol == "official"):
+            raise UserError(
+                f"'split' says how a split is drawn, and that of '{chosen.source}' is not drawn",
+                where=where,
+                remedy="leave it out",
+            )
+        if made and self.is_phantom(dataset):
+            raise UserError(f"there are no phantoms of '{chosen.source}'", where=where, remedy="leave out 'origin'")
 
     def is_phantom(self, dataset: str) -> bool:
         return self.settings.datasets[dataset].origin == "phantom"
@@ -134,12 +152,16 @@ class Plan:
         return 1 if self.settings.device == "cuda" else 0
 
     def raw_needed(self, wildcards: Any) -> str | list[str]:
-        """What must be made before the raw files are looked for: phantoms are, real data is not."""
+        """What must be made before the raw files are looked for: phantoms, or what says how own files lie."""
+        if self.settings.datasets[wildcards.dataset].own is not None:
+            return "<results>/{dataset}/dataset.yaml"
         return "<raw>/{dataset}/phantom.json" if self.is_phantom(wildcards.dataset) else []
 
     def split_file(self, wildcards: Any) -> str:
-        """The split file of a dataset: committed, the user's own, or the phantoms'."""
+        """The split file of a dataset: committed, the user's own, the phantoms', or made from the raw files."""
         dataset = wildcards.dataset
+        if makes_split(self.settings.datasets[dataset]):
+            return "<results>/{dataset}/split.csv"
         if self.is_phantom(dataset) and self.settings.datasets[dataset].split_file is None:
             return "<raw>/{dataset}/split.csv"
         return str(self.settings.split_path(dataset))
@@ -158,7 +180,9 @@ class Plan:
     def download_options(self, wildcards: Any) -> list[str]:
         """Where archives of a real dataset are looked for, and what is allowed to get them."""
         settings, dataset = self.settings, self.settings.datasets[wildcards.dataset]
-        if dataset.origin != "real" or dataset.source == "own":
+        if dataset.own is not None:
+            return ["--settings", str(Path(settings.results) / wildcards.dataset / "dataset.yaml")]
+        if dataset.origin != "real":
             return []
         words = ["--registry", settings.registry, "--manual", settings.manual, "--downloads", settings.downloads]
         return words + ["--fetch"] * settings.fetch + ["--accept-terms"] * dataset.accept_terms

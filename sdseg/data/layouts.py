@@ -7,15 +7,17 @@ there is taken whole; every file in it must find its partner.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from sdseg.artifacts import sha256_file, sha256_text
+from sdseg.data.dicom import series_files
 from sdseg.data.sources import Source
 from sdseg.errors import ListedError, UserError
 
-__all__ = ["Layout", "Pair", "RawCase", "find_cases", "layout_of"]
+__all__ = ["Layout", "Pair", "RawCase", "UnpairedError", "check_folder", "find_cases", "layout_of", "natural"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,36 @@ class RawCase:
     """One image or volume and its label."""
 
     id: str
-    image: Path
+    image: Path  # a file, or the folder of a DICOM series
     label: Path
+    group: str | None = None  # sequence or patient, where it is known without a split file
+    split: str | None = None  # train, val or test, where the raw files say so themselves
+
+    @property
+    def image_files(self) -> tuple[Path, ...]:
+        """The file of the image, or those of its series."""
+        return series_files(self.image) if self.image.is_dir() else (self.image,)
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the image's file; of a series, over name and SHA-256 of each of its files."""
+        if not self.image.is_dir():
+            return sha256_file(self.image)
+        return sha256_text("".join(f"{sha256_file(path)}  {path.name}\n" for path in self.image_files))
+
+
+class UnpairedError(ListedError):
+    """Files without partner, or under a name that is taken; `cases` of `source` are complete pairs."""
+
+    def __init__(self, source: Source, cases: tuple[RawCase, ...], problems: Iterable[str], where: Path) -> None:
+        listed = sorted(problems, key=natural)
+        super().__init__(
+            f"the raw files of {source.title} are not complete pairs ({len(listed)} problem(s)):",
+            listed,
+            where=where,
+            remedy=f"add the missing files or take their partners away; expected are {source.layout}",
+        )
+        self.source, self.cases = source, cases
 
 
 @dataclass(frozen=True)
@@ -37,6 +67,8 @@ class Pair:
     label_suffixes: tuple[str, ...]
     image_name: str = r"(?P<id>.+)"  # of the name without its suffix
     label_name: str = r"(?P<id>.+)"
+    series: bool = False  # a folder among the images is a DICOM series
+    split: str | None = None  # the split of these cases, where the owner keeps each in folders of its own
 
 
 @dataclass(frozen=True)
@@ -51,21 +83,22 @@ def layout_of(source: Source) -> Layout:
     return LAYOUTS[source.name]
 
 
-def find_cases(source: Source, raw: Path) -> tuple[RawCase, ...]:
-    """Every case under `raw`, in natural order of their ids (2 before 10).
+def find_cases(source: Source, raw: Path, layout: Layout | None = None) -> tuple[RawCase, ...]:
+    """Every case under `raw`, in natural order of their ids (2 before 10); `layout` is the source's unless given.
 
     Raises UserError where the folder is missing, empty or arranged otherwise, ListedError with every image without
     label, label without image, file whose name does not fit, and id found twice.
     """
-    _check_folder(source, raw)
-    for pairs in LAYOUTS[source.name].arrangements:
+    check_folder(source, raw)
+    for pairs in (layout or layout_of(source)).arrangements:
         if any((raw / folder).is_dir() for pair in pairs for folder in (pair.images, *pair.labels)):
             return _collect(source, raw, pairs)
     found = ", ".join(sorted(entry.name for entry in raw.iterdir() if not entry.name.startswith("."))[:6])
     raise _misplaced(source, raw, f"no files of {source.title} where they are expected; the raw folder holds {found}")
 
 
-def _check_folder(source: Source, raw: Path) -> None:
+def check_folder(source: Source, raw: Path) -> None:
+    """Raise UserError unless `raw` is a folder with something in it."""
     if not raw.exists():
         raise _misplaced(source, raw, f"the raw folder of {source.title} is missing")
     if not raw.is_dir():
@@ -75,10 +108,11 @@ def _check_folder(source: Source, raw: Path) -> None:
 
 
 def _misplaced(source: Source, raw: Path, what: str) -> UserError:
+    come_by = f"get the dataset from {source.page} and lay it" if source.page else "lay your files"
     return UserError(
         what,
         where=raw,
-        remedy=f"get the dataset from {source.page} and lay it there as {source.layout}; "
+        remedy=f"{come_by} there as {source.layout}; "
         "or let 'raw' of the configuration name the folder that holds your copy",
     )
 
@@ -87,7 +121,7 @@ def _collect(source: Source, raw: Path, pairs: tuple[Pair, ...]) -> tuple[RawCas
     problems: list[str] = []
     cases: dict[str, RawCase] = {}
     for pair in pairs:
-        images = dict(_files(raw, (pair.images,), pair.image_suffixes, pair.image_name, problems))
+        images = dict(_files(raw, (pair.images,), pair.image_suffixes, pair.image_name, problems, pair.series))
         labels = dict(_files(raw, pair.labels, pair.label_suffixes, pair.label_name, problems))
         problems += [
             f"image without mask: {_short(images[name], raw)} (expected in {' or '.join(pair.labels)})"
@@ -100,30 +134,26 @@ def _collect(source: Source, raw: Path, pairs: tuple[Pair, ...]) -> tuple[RawCas
         for name in images.keys() & labels.keys():
             if name in cases:
                 problems.append(f"id '{name}' twice: {_short(cases[name].image, raw)}, {_short(images[name], raw)}")
-            cases[name] = RawCase(name, images[name], labels[name])
+            cases[name] = RawCase(name, images[name], labels[name], split=pair.split)
+    found = tuple(cases[name] for name in sorted(cases, key=natural))
     if problems:
-        raise ListedError(
-            f"the raw files of {source.title} are not complete pairs ({len(problems)} problem(s)):",
-            sorted(problems, key=_natural),
-            where=raw,
-            remedy=f"add the missing files or take their partners away; expected are {source.layout}",
-        )
-    if not cases:
+        raise UnpairedError(source, found, problems, raw)
+    if not found:
         raise _misplaced(source, raw, f"the raw folder holds the folders of {source.title} but no image in them")
-    return tuple(cases[name] for name in sorted(cases, key=_natural))
+    return found
 
 
 def _files(
-    raw: Path, folders: tuple[str, ...], suffixes: tuple[str, ...], name: str, problems: list[str]
+    raw: Path, folders: tuple[str, ...], suffixes: tuple[str, ...], name: str, problems: list[str], series: bool = False
 ) -> Iterator[tuple[str, Path]]:
     """Ids and paths of the files with one of `suffixes`; what does not fit is added to `problems`."""
     seen: dict[str, Path] = {}
     entries = [path for folder in folders if (raw / folder).is_dir() for path in sorted((raw / folder).iterdir())]
     for path in entries:
-        suffix = next((ending for ending in suffixes if path.name.lower().endswith(ending)), None)
-        if suffix is None or path.name.startswith(".") or not path.is_file():
+        stem = _stem(path, suffixes, series)
+        if stem is None or path.name.startswith("."):
             continue
-        match = re.fullmatch(name, path.name[: -len(suffix)])
+        match = re.fullmatch(name, stem)
         if match is None:
             problems.append(f"file name not understood: {_short(path, raw)}")
         elif match["id"] in seen:
@@ -133,11 +163,19 @@ def _files(
             yield match["id"], path
 
 
+def _stem(path: Path, suffixes: tuple[str, ...], series: bool) -> str | None:
+    """The name without its suffix, None for what is neither such a file nor, with `series`, a folder."""
+    if path.is_dir():
+        return path.name if series else None
+    suffix = next((ending for ending in suffixes if path.name.lower().endswith(ending)), None)
+    return path.name[: -len(suffix)] if suffix and path.is_file() else None
+
+
 def _short(path: Path, raw: Path) -> str:
     return path.relative_to(raw).as_posix()
 
 
-def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
+def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sorting key that counts: frame 2 comes before frame 10."""
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part)
 
@@ -156,8 +194,25 @@ def _volumes(images: str, labels: str, image_name: str, label_name: str) -> tupl
     return (Pair(images, (labels,), suffixes, suffixes, image_name, label_name),)
 
 
+def _isic2018() -> tuple[Pair, ...]:
+    number, parts = r"(?P<id>ISIC_\d{7})", {"Training": "train", "Validation": "val", "Test": "test"}
+    return tuple(
+        Pair(
+            f"ISIC2018_Task1-2_{part}_Input",
+            (f"ISIC2018_Task1_{part}_GroundTruth",),
+            _JPEG,
+            (".png",),
+            number,
+            f"{number}_segmentation",
+            split=split,
+        )
+        for part, split in parts.items()
+    )
+
+
 _JPEG = (".jpg", ".jpeg")
 _TIFF = (".tif", ".tiff")
+_ROI = r"(?P<id>ROI_L_\d{3})"
 _TEST_MASKS = ("REFUGE-Test-GT/Disc_Cup_Masks/G", "REFUGE-Test-GT/Disc_Cup_Masks/N")
 _TRAIN_MASKS = "Annotation-Training400/Disc_Cup_Masks"
 _VALIDATION_MASKS = "REFUGE-Validation400-GT/Disc_Cup_Masks"
@@ -199,6 +254,13 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "sts": Layout(
             arrangements=(
                 _volumes("labelled/image", "labelled/label", r"Teeth_(?P<id>\d{4})_0000", r"Teeth_(?P<id>\d{4})_0000"),
+            )
+        ),
+        "isic2018": Layout(arrangements=(_isic2018(),)),
+        "sts-zenodo": Layout(
+            arrangements=tuple(
+                _volumes(f"{folder}ROI/Labeled/Image", f"{folder}ROI/Labeled/Mask", _ROI, _ROI)
+                for folder in ("SD-Tooth/STS-3D-Tooth/", "STS-3D-Tooth/", "")
             )
         ),
     }

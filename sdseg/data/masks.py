@@ -10,7 +10,35 @@ import numpy.typing as npt
 
 from sdseg.errors import UserError
 
-__all__ = ["WHITE_ON_BLACK", "MaskCoding"]
+__all__ = ["WHITE_ON_BLACK", "ExactValues", "MaskCoding"]
+
+
+@dataclass(frozen=True)
+class ExactValues:
+    """A mask or label volume in which each value means one label, and no other value may occur."""
+
+    values: tuple[tuple[int, int], ...]  # value in the file, label id
+
+    def decode(self, grey: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
+        """Label ids of an array of any shape, same shape. Raises UserError for a value that was not declared."""
+        table, known = np.zeros(256, dtype=np.uint8), np.zeros(256, dtype=np.bool_)
+        for value, label in self.values:
+            table[value], known[value] = label, True
+        labels = np.empty_like(grey)
+        counted = np.zeros(256, dtype=np.int64)
+        for plane, target in zip(grey, labels, strict=True):  # a whole volume at once would take eight times its size
+            counted += np.bincount(plane.ravel(), minlength=256)
+            target[...] = table[plane]
+        foreign = np.flatnonzero((counted > 0) & ~known).tolist()
+        if foreign:
+            shown = ", ".join(map(str, foreign[:8])) + (", …" if len(foreign) > 8 else "")
+            declared = ", ".join(str(value) for value, _ in self.values)
+            raise UserError(
+                f"mask values {shown} are not declared; declared are {declared}",
+                where=path,
+                remedy="declare them in 'mask_values'; or set 'lossy_masks: true' where masks are JPEG or were resized",
+            )
+        return labels
 
 
 @dataclass(frozen=True)

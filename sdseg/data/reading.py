@@ -78,6 +78,8 @@ def _read_volume(source: Source, case: RawCase, size: int, spread: tuple[float, 
     _grid(case)
     square = (size, size)
     labels, _ = read_labels(case.label)
+    if source.coding is not None:
+        labels = source.coding.decode(labels, case.label)
     present = _present(to_axial(labels))
     _check_declared(source, present, case)
     masks = resize_labels(to_axial(labels), square)

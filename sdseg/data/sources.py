@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from sdseg.artifacts import Structure
-from sdseg.data.masks import WHITE_ON_BLACK, MaskCoding
+from sdseg.data.masks import WHITE_ON_BLACK, ExactValues, MaskCoding
 from sdseg.errors import UserError, nearest
 
 __all__ = ["SOURCES", "PublishedCount", "Quirk", "Source", "source_named"]
@@ -47,7 +47,8 @@ class Source:
     )
     quirks: Mapping[str, Quirk] = field(default_factory=lambda: MappingProxyType({}))  # of the window of that name
     published: tuple[PublishedCount, ...] = ()
-    coding: MaskCoding | None = None  # what the values of a mask file mean; None: they are the label ids
+    coding: MaskCoding | ExactValues | None = None  # what the values of a mask file mean; None: they are the label ids
+    split_by: str = "file"  # "file": committed; "folders": the owner's parts lie in folders; "drawn": by a seed
 
     def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
         """The chosen target, or the default one for None."""
@@ -60,15 +61,16 @@ class Source:
             )
         return chosen, self.targets[chosen]
 
-    def window(self, name: str) -> tuple[float, float]:
-        """An intensity window by name."""
-        if name not in self.windows:
+    def window(self, name: str | None) -> tuple[float, float]:
+        """An intensity window by name, or the default one for None."""
+        chosen = name or next(iter(self.windows))
+        if chosen not in self.windows:
             raise UserError(
-                f"{self.name} has no window '{name}', {nearest(name, self.windows)}",
+                f"{self.name} has no window '{chosen}', {nearest(chosen, self.windows)}",
                 where="'window' of the dataset's settings",
                 remedy="choose one of the windows named above",
             )
-        return self.windows[name]
+        return self.windows[chosen]
 
 
 def source_named(name: str) -> Source:
@@ -199,6 +201,33 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                     PublishedCount("the 9 training volumes", frozenset(f"{n:04d}" for n in range(1, 10)), 2505),
                     PublishedCount("the 3 test volumes", frozenset(("0010", "0011", "0012")), 600),
                 ),
+            ),
+            Source(
+                name="isic2018",
+                title="ISIC 2018 task 1",
+                modality="rgb",
+                page="https://challenge.isic-archive.com/data/#2018",
+                licence="CC BY-NC",
+                layout="ISIC2018_Task1-2_{Training,Validation,Test}_Input/ISIC_NNNNNNN.jpg and "
+                "ISIC2018_Task1_{Training,Validation,Test}_GroundTruth/ISIC_NNNNNNN_segmentation.png",
+                labels=MappingProxyType({1: "lesion"}),
+                targets=MappingProxyType({"lesion": _merged("lesion", 1)}),
+                coding=WHITE_ON_BLACK,
+                split_by="folders",
+            ),
+            # Not the twelve volumes of `sts`. Layout and values as others report them, not yet seen in the archive; its
+            # ten other labelled volumes (Integrity) are said to be normalised to 0…1, which are no Hounsfield units.
+            Source(
+                name="sts-zenodo",
+                title="STS-3D-Tooth (Zenodo, labelled regions)",
+                modality="ct",
+                page="https://zenodo.org/records/10597292",
+                licence="CC BY 4.0",
+                layout="SD-Tooth/STS-3D-Tooth/ROI/Labeled/Image/ROI_L_NNN.nii.gz and …/Mask/ROI_L_NNN.nii.gz",
+                labels=MappingProxyType({1: "tooth"}),
+                targets=MappingProxyType({"tooth": _merged("tooth", 1)}),
+                windows=MappingProxyType({"corrected": (-1000.0, 3095.0)}),
+                split_by="drawn",
             ),
         )
     }

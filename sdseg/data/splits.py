@@ -10,7 +10,16 @@ from pathlib import Path
 
 from sdseg.errors import ListedError, UserError, nearest
 
-__all__ = ["SPLITS", "SplitRow", "check_split", "grouped_protocol", "read_split", "validated_protocol"]
+__all__ = [
+    "HEADER",
+    "SPLITS",
+    "SplitRow",
+    "check_split",
+    "grouped_protocol",
+    "impure_groups",
+    "read_split",
+    "validated_protocol",
+]
 
 SPLITS = ("train", "val", "test")
 HEADER = ["id", "group", "split"]
@@ -91,7 +100,7 @@ def check_split(
         problems += _listing("case(s) of the split file are not on disk", {row.id for row in rows} - found)
     kept = tuple(row for row in rows if row.id in found)
     if grouped_protocol(protocol):
-        problems += _impure(rows)
+        problems += impure_groups(rows)
     sizes = Counter(row.split for row in kept)
     needed = SPLITS if validated_protocol(protocol) else ("train", "test")
     problems += [f"no case is left for '{split}'" for split in needed if not sizes[split]]
@@ -124,7 +133,8 @@ def _malformed(lines: Iterable[Sequence[str]]) -> Iterable[str]:
         seen.setdefault(case, number)
 
 
-def _impure(rows: Iterable[SplitRow]) -> list[str]:
+def impure_groups(rows: Iterable[SplitRow]) -> list[str]:
+    """One problem for each group that lies in two splits."""
     splits = defaultdict(set)
     for row in rows:
         splits[row.group].add(row.split)

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from sdseg.data.phantoms import write_phantoms
+from sdseg.data.phantoms import PHANTOM_SOURCES, write_phantoms
 from sdseg.data.phantoms.files import share_out
 from sdseg.data.sources import SOURCES
 from sdseg.errors import UserError
@@ -81,13 +81,13 @@ def otsu_dice(grey: np.ndarray, mask: np.ndarray) -> float:
     return max(2 * (side & mask).sum() / (side.sum() + mask.sum()) for side in (bright, ~bright))
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", PHANTOM_SOURCES)
 def test_every_case_of_the_split_has_its_files_and_no_other(source, built):
     folder = built(source)
     assert sorted(case for case, _, _ in pairs(source, folder)) == sorted(row["id"] for row in read_split(folder))
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", PHANTOM_SOURCES)
 def test_splits_are_all_there_and_share_no_group(source, built):
     rows = read_split(built(source))
     groups = {split: {row["group"] for row in rows if row["split"] == split} for split in ("train", "val", "test")}
@@ -96,17 +96,17 @@ def test_splits_are_all_there_and_share_no_group(source, built):
     assert {row["split"] for row in rows} == {"train", "val", "test"}
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", PHANTOM_SOURCES)
 def test_a_threshold_does_not_solve_it(source, built):
     assert np.mean([otsu_dice(grey, mask) for _, grey, mask in pairs(source, built(source))]) < 0.75
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", PHANTOM_SOURCES)
 def test_the_target_is_never_tiny(source, built):
     assert min(mask.mean() for _, _, mask in pairs(source, built(source))) > 0.05
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", PHANTOM_SOURCES)
 def test_target_and_background_overlap_in_brightness(source, built):
     """No single brightness parts them: the middle of the target's values lies well within the background's."""
     for _, grey, mask in pairs(source, built(source)):
@@ -115,7 +115,7 @@ def test_target_and_background_overlap_in_brightness(source, built):
         assert inside.mean() > 0.5
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", PHANTOM_SOURCES)
 def test_same_seed_same_bytes_whatever_the_number_of_cases(source, built, tmp_path):
     write_phantoms(source, tmp_path, seed=3, scale=0.01)
     pictures = [path for path in tmp_path.rglob("*.*") if path.suffix not in (".csv", ".json")]

@@ -12,12 +12,14 @@ from sdseg.artifacts import write_json
 from sdseg.data.phantoms import btcv, cvc, kseg, refuge2, sts
 from sdseg.data.phantoms.files import Case
 from sdseg.data.sources import source_named
+from sdseg.errors import UserError
 
-__all__ = ["write_phantoms"]
+__all__ = ["PHANTOM_SOURCES", "write_phantoms"]
 
 _WRITERS: Mapping[str, Callable[[Path, int, float], list[Case]]] = MappingProxyType(
     {"cvc": cvc.write, "kseg": kseg.write, "refuge2": refuge2.write, "btcv": btcv.write, "sts": sts.write}
 )
+PHANTOM_SOURCES = tuple(_WRITERS)
 
 
 def write_phantoms(source: str, folder: Path, seed: int, scale: float) -> dict[str, int]:
@@ -28,6 +30,8 @@ def write_phantoms(source: str, folder: Path, seed: int, scale: float) -> dict[s
     are drawn alike: each has a random generator of its own. Raises UserError for an unknown source.
     """
     name = source_named(source).name
+    if name not in _WRITERS:
+        raise UserError(f"there are no phantoms of '{name}'", where="--source", remedy=f"use {', '.join(_WRITERS)}")
     cases = _WRITERS[name](folder, seed, scale)
     with (folder / "split.csv").open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")

@@ -1,0 +1,48 @@
+"""Drawing a split where none is given: whole groups, by a seed, near the wanted shares of the cases."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from sdseg.data.splits import SPLITS
+from sdseg.errors import UserError
+from sdseg.own import Draw
+
+__all__ = ["draw_split"]
+
+
+def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[str, str]:
+    """The split of each case, in the order of `group_of` (case -> group); the same for the same seed and cases.
+
+    Groups are taken from the largest to the smallest, in the order of SHA-256("<seed> <group>") where they are of one
+    size, each for the split that lacks most cases. No share is missed by more than twice the largest group, and every
+    split has a group. `where` is for the message. Raises UserError where there are fewer groups than splits.
+    """
+    cases_of: dict[str, list[str]] = defaultdict(list)
+    for case, group in group_of.items():
+        cases_of[group].append(case)
+    if len(cases_of) < len(SPLITS):
+        raise UserError(
+            f"{len(cases_of)} group(s) of cases cannot be shared among {', '.join(SPLITS)}",
+            where=where,
+            remedy="give more patients or sequences, or a split file of your own (split_file)",
+        )
+    lacking = {split: share * len(group_of) for split, share in zip(SPLITS, draw.fractions, strict=True)}
+    empty = set(SPLITS)
+    split_of: dict[str, str] = {}
+    groups = sorted(cases_of, key=lambda group: (-len(cases_of[group]), _order(draw.seed, group)))
+    for number, group in enumerate(groups):
+        few = len(groups) - number <= len(empty)  # the rest is just enough for the splits without a group
+        chosen = max(empty if few else SPLITS, key=lambda split: (lacking[split], -SPLITS.index(split)))
+        lacking[chosen] -= len(cases_of[group])
+        empty.discard(chosen)
+        split_of.update(dict.fromkeys(cases_of[group], chosen))
+    return {case: split_of[case] for case in group_of}
+
+
+def _order(seed: int, group: str) -> str:
+    """No random generator whose algorithm may change, and anyone can repeat it."""
+    return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()

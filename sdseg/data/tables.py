@@ -1,0 +1,115 @@
+"""A CSV table of cases: image and mask, and where they are known id, group and split."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sdseg.data.layouts import RawCase, natural
+from sdseg.data.splits import SPLITS
+from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES
+from sdseg.errors import ListedError, UserError, nearest
+from sdseg.own import Own
+
+__all__ = ["tabled_cases"]
+
+COLUMNS = ("image", "mask", "id", "group", "split")
+
+
+def tabled_cases(own: Own, table: str, raw: Path) -> tuple[RawCase, ...]:
+    """The cases that the table names, a path below `raw`, in natural order of their ids.
+
+    An id is the name of the image without its suffix where the table has no column for it. Other columns are left
+    alone, unless their name is one of ours misspelt. Raises ListedError with every problem.
+    """
+    path = raw / table
+    header, lines = _read(path)
+    problems = list(_columns(own, header))
+    cases: dict[str, RawCase] = {}
+    if not problems:
+        for number, line in lines:
+            found = _case(own, line, raw, number, problems)
+            if found.id in cases:
+                problems.append(f"line {number}: id '{found.id}' again; give different ids in a column 'id'")
+            cases[found.id] = found
+        given = sum(case.split is not None for case in cases.values())
+        if 0 < given < len(cases):
+            problems.append(f"{given} of {len(cases)} cases have a split: give all of them one, or none")
+        if not cases:
+            problems.append("no line below the first")
+    if problems:
+        raise ListedError(
+            f"{len(problems)} problem(s) in the table of cases:",
+            problems,
+            where=path,
+            remedy="correct what is named above; columns are image, mask and, where known, id, group, split",
+        )
+    return tuple(cases[name] for name in sorted(cases, key=natural))
+
+
+def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The first line, and the others with their number."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, [])
+            lines = [(reader.line_num, line) for line in reader if line]
+    except FileNotFoundError:
+        raise UserError("the table of cases is missing", where=path, remedy="check 'table' and 'raw'") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the table: {error}", where=path, remedy="give a UTF-8 CSV file") from None
+    uneven = [f"line {number}: {len(line)} values" for number, line in lines if len(line) != len(header)]
+    if uneven:
+        raise ListedError(
+            f"the first line of the table has {len(header)} values, others have not:",
+            uneven,
+            where=path,
+            remedy="separate the columns by commas, and put values that hold one in quotes",
+        )
+    return header, [(number, dict(zip(header, line, strict=True))) for number, line in lines]
+
+
+def _columns(own: Own, header: list[str]) -> Iterable[str]:
+    """What is wrong with the first line."""
+    for name in COLUMNS[:2]:
+        if name not in header:
+            yield f"column '{name}' is missing; found are {', '.join(header) or 'none'}"
+    free = [name for name in COLUMNS if name not in header]
+    for name in header:  # a misspelt 'group' would let a patient lie in two splits
+        close = difflib.get_close_matches(name.strip().lower(), free, n=1, cutoff=0.75)
+        if name not in COLUMNS and close:
+            yield f"unknown column '{name}', did you mean '{close[0]}'?"
+    if own.group_pattern and "group" in header:
+        yield "'group_pattern' is set and the table has a column 'group': keep one of them"
+
+
+def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: list[str]) -> RawCase:
+    """The case of one line; what is wrong with it is added to `problems`."""
+    suffixes = IMAGE_SUFFIXES if own.modality == "rgb" else VOLUME_SUFFIXES
+    paths = {column: raw / os.path.relpath(raw / line[column], raw) for column in ("image", "mask")}
+    for column, path in paths.items():
+        named = f"line {number}: {column} '{line[column]}'"
+        series = own.modality == "ct" and column == "image" and path.is_dir()
+        if not line[column]:
+            problems.append(f"line {number}: no {column}")
+        elif ".." in path.relative_to(raw).parts:
+            problems.append(f"{named} does not lie below the raw folder")
+        elif not (series or path.is_file()):
+            problems.append(f"{named} is missing")
+        elif not series and not path.name.lower().endswith(suffixes):
+            problems.append(f"{named} does not end in {', '.join(suffixes)}")
+    split = line.get("split") or None
+    if split not in (None, *SPLITS):
+        problems.append(f"line {number}: unknown split '{split}', {nearest(str(split), SPLITS)}")
+    if "group" in line and not line["group"]:
+        problems.append(f"line {number}: no group")
+    name = line.get("id") or _without_suffix(paths["image"], suffixes)
+    return RawCase(name, paths["image"], paths["mask"], line.get("group") or None, split)
+
+
+def _without_suffix(path: Path, suffixes: Iterable[str]) -> str:
+    longest = max((ending for ending in suffixes if path.name.lower().endswith(ending)), key=len, default="")
+    return path.name[: len(path.name) - len(longest)]

@@ -1,0 +1,142 @@
+"""What a configuration says of a dataset of the user's own: how its files lie and what its masks mean."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sdseg.errors import nearest
+from sdseg.settings import Name, Strict
+
+__all__ = ["Draw", "Own"]
+
+Word = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
+Level = Annotated[int, Field(ge=0, le=255)]
+GIVEN_BY = {  # what each layout is told in the configuration, besides what all of them are
+    "folders": ("images", "masks"),
+    "nnunet": (),
+    "table": ("table",),
+}
+LEAST_DISTANCE = 16  # between grey levels that JPEG or resizing may have blurred
+
+
+class Draw(Strict):
+    """How a split is drawn where none is given: whole groups, by a seed, into shares of the cases."""
+
+    seed: int = Field(0, ge=0)
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)  # train, val, test
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if any(not math.isfinite(share) or share <= 0 for share in self.fractions):
+            raise ValueError("'fractions' must all be above 0: training, validation and test need cases")
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"'fractions' must sum to 1, not {sum(self.fractions):g}")
+        return self
+
+
+class Own(Strict):
+    """A dataset that this package does not know: `source: own`."""
+
+    layout: Literal["folders", "nnunet", "table"]
+    modality: Literal["rgb", "ct"]  # rgb: images, grey ones too; ct: volumes in Hounsfield units, NIfTI or DICOM
+    title: Word = "own data"
+    images: str | None = None  # folders: where the images lie, below the raw folder
+    masks: str | None = None
+    image_name: str | None = None  # folders: regular expression of the name without suffix; its group 'id' pairs files
+    mask_name: str | None = None
+    table: str | None = None  # table: CSV file below the raw folder with image, mask and, if known, id, group, split
+    labels: dict[Annotated[int, Field(ge=1, le=255)], Word] = Field(default_factory=dict)  # nnunet: in dataset.json
+    mask_values: dict[Level, Level] = Field(default_factory=dict)  # value in the file: label; default: they are labels
+    lossy_masks: bool = False  # true: masks are JPEG or were resized; values between two levels go to the nearer
+    targets: dict[Name, dict[Word, tuple[int | str, ...]]] = Field(default_factory=dict)  # default: every label
+    windows: dict[Name, tuple[float, float]] = Field(default_factory=dict)  # ct: these values become -1 and 1
+    group_pattern: str | None = None  # regular expression on the id; what it captures is the patient or sequence
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        problems = [*self._layout(), *self._patterns(), *self._meaning(), *self._targets(), *self._windows()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _layout(self) -> Iterator[str]:
+        wanted = GIVEN_BY[self.layout]
+        for key in ("images", "masks", "table"):
+            value = getattr(self, key)
+            if key in wanted and value is None:
+                yield f"'layout: {self.layout}' needs '{key}'"
+            if key not in wanted and value is not None:
+                yield f"'{key}' does not belong to 'layout: {self.layout}'"
+            if value is not None and (PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts):
+                yield f"'{key}' must lie below the raw folder, not at '{value}'"
+        if self.images is not None and self.images == self.masks:
+            yield "'images' and 'masks' are the same folder"
+
+    def _patterns(self) -> Iterator[str]:
+        for key in ("image_name", "mask_name", "group_pattern"):
+            pattern = getattr(self, key)
+            if pattern is None:
+                continue
+            if key != "group_pattern" and self.layout != "folders":
+                yield f"'{key}' does not belong to 'layout: {self.layout}'"
+            try:
+                compiled = re.compile(pattern)
+            except re.error as error:
+                yield f"'{key}' is no regular expression: {error}"
+                continue
+            if key != "group_pattern" and "id" not in compiled.groupindex:
+                yield f"'{key}' needs a group named id, for example '(?P<id>.+)_mask'"
+            if key == "group_pattern" and compiled.groups != 1:
+                yield r"'group_pattern' needs exactly one group in brackets, for example '^(patient\d+)_'"
+
+    def _meaning(self) -> Iterator[str]:
+        if self.layout == "nnunet":
+            if self.labels or self.mask_values or self.lossy_masks:
+                yield "with 'layout: nnunet' labels are named in dataset.json and masks hold their numbers"
+            return
+        if not self.labels:
+            yield f"'layout: {self.layout}' needs 'labels', for example {{1: polyp}}"
+        if len(set(self.labels.values())) < len(self.labels):
+            yield "two 'labels' have the same name"
+        unknown = sorted(set(self.mask_values.values()) - {0, *self.labels})
+        if unknown:
+            yield f"'mask_values' lead to {unknown}, which 'labels' do not name"
+        unreached = sorted(set(self.labels) - set(self.mask_values.values())) if self.mask_values else []
+        if unreached:
+            yield f"no value of 'mask_values' leads to label {unreached}"
+        if self.lossy_masks:
+            levels = sorted({*self.mask_values, 0})
+            near = any(high - low < LEAST_DISTANCE for low, high in pairwise(levels))
+            if self.modality == "ct" or not self.mask_values or near:
+                yield f"'lossy_masks' needs images with 'mask_values' at least {LEAST_DISTANCE} apart"
+
+    def _targets(self) -> Iterator[str]:
+        names = {str(name) for name in self.labels.values()}
+        for target, structures in self.targets.items():
+            if not structures:
+                yield f"target '{target}' has no structure"
+            for structure, members in structures.items():
+                if not members:
+                    yield f"structure '{structure}' of target '{target}' has no label"
+                if self.layout == "nnunet":
+                    continue  # named in dataset.json, which is read later
+                for member in members:
+                    if member not in (names if isinstance(member, str) else self.labels):
+                        known = nearest(str(member), [*names, *map(str, self.labels)])
+                        yield f"target '{target}' names label '{member}', {known}"
+
+    def _windows(self) -> Iterator[str]:
+        if self.modality == "ct" and not self.windows:
+            yield "'modality: ct' needs 'windows', for example {abdomen: [-175, 250]}"
+        if self.modality == "rgb" and self.windows:
+            yield "'windows' are for 'modality: ct'; images are taken from 0 to 255"
+        for name, (low, high) in self.windows.items():
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                yield f"window '{name}' must be two numbers, the lower one first"

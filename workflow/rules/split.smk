@@ -1,0 +1,22 @@
+"""Splits of datasets that have no split file: written once, kept ever after."""
+
+
+rule made_split:
+    input:
+        record="<results>/{dataset}/raw.json",
+        settings="<results>/{dataset}/dataset.yaml",
+        code=modules_of("split"),
+    output:
+        # The verb sees the file of an earlier run and never writes another one over it.
+        split=update("<results>/{dataset}/split.csv"),
+    log:
+        "<logs>/{dataset}/split.log",
+    conda:
+        plan.environment
+    params:
+        raw=plan.raw_folder,
+    message:
+        "{wildcards.dataset}: split"
+    shell:
+        "python -m sdseg split --settings {input.settings:q} --raw {params.raw:q} --output {output.split:q}"
+        " > {log:q} 2>&1 && touch {output.split:q}"
