@@ -18,7 +18,7 @@ GROUND = {"errors", "settings", "recipes", "own", "config", "tensors", "artifact
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
 JOINTS = {"loop", "material", "scoring", "serving"}  # several nouns at once, for more than one verb or for a long one
 VERBS = {
-    *("phantoms", "download", "split", "prepare", "codec", "train"),
+    *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),
     *("evaluate", "export", "predict", "report", "doctor"),
 }  # never each other
 FREE_OF_TORCH = ("phantoms", "download", "split", "prepare", "report")
