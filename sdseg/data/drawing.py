@@ -17,9 +17,10 @@ __all__ = ["draw_split"]
 def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[str, str]:
     """The split of each case, in the order of `group_of` (case -> group); the same for the same seed and cases.
 
-    Groups are taken from the largest to the smallest, in the order of SHA-256("<seed> <group>") where they are of one
-    size, each for the split that lacks most cases. No share is missed by more than twice the largest group, and every
-    split has a group. `where` is for the message. Raises UserError where there are fewer groups than splits.
+    Groups are taken in the order of SHA-256("<seed> <group>"), whatever their size, so that no split gets all the
+    small ones (but those too large for the smallest share come first); each goes to the split that lacks the largest
+    part of its share, of those that lack half the group or more. No share is missed by more than twice the largest group, and every split has a group. `where` is for the
+    message. Raises UserError where there are fewer groups than splits.
     """
     cases_of: dict[str, list[str]] = defaultdict(list)
     for case, group in group_of.items():
@@ -30,14 +31,21 @@ def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[
             where=where,
             remedy="give more patients or sequences, or a split file of your own (split_file)",
         )
-    lacking = {split: share * len(group_of) for split, share in zip(SPLITS, draw.fractions, strict=True)}
-    empty = set(SPLITS)
+    wanted = {split: share * len(group_of) for split, share in zip(SPLITS, draw.fractions, strict=True)}
+    lacking, empty = dict(wanted), set(SPLITS)
     split_of: dict[str, str] = {}
-    groups = sorted(cases_of, key=lambda group: (-len(cases_of[group]), _order(draw.seed, group)))
+    least = min(wanted.values())
+    groups = sorted(cases_of, key=lambda group: (len(cases_of[group]) <= 2 * least, _order(draw.seed, group)))
     for number, group in enumerate(groups):
-        few = len(groups) - number <= len(empty)  # the rest is just enough for the splits without a group
-        chosen = max(empty if few else SPLITS, key=lambda split: (lacking[split], -SPLITS.index(split)))
-        lacking[chosen] -= len(cases_of[group])
+        size = len(cases_of[group])
+        fitting = [split for split in SPLITS if lacking[split] >= size / 2]
+        if len(groups) - number <= len(empty):  # just enough groups are left for the splits without one
+            chosen = max(sorted(empty), key=lambda split: lacking[split])
+        elif fitting:
+            chosen = max(fitting, key=lambda split: lacking[split] / wanted[split])
+        else:
+            chosen = max(SPLITS, key=lambda split: lacking[split])
+        lacking[chosen] -= size
         empty.discard(chosen)
         split_of.update(dict.fromkeys(cases_of[group], chosen))
     return {case: split_of[case] for case in group_of}

@@ -89,6 +89,24 @@ def test_volumes_are_paired_by_their_number(tmp_path: Path) -> None:
     assert ids("sts", tmp_path) == ["0003"]
 
 
+def test_isic_keeps_each_split_in_folders_of_its_own(tmp_path: Path) -> None:
+    image, mask = picture(0, 20, 30)
+    for part, number in (("Training", 3), ("Validation", 1), ("Test", 2)):
+        inputs = tmp_path / f"ISIC2018_Task1-2_{part}_Input"
+        encode(inputs / f"ISIC_000000{number}.jpg", image)
+        (inputs / "ATTRIBUTION.txt").touch()
+        encode(tmp_path / f"ISIC2018_Task1_{part}_GroundTruth" / f"ISIC_000000{number}_segmentation.png", mask)
+    found = {case.id: case.split for case in find_cases(SOURCES["isic2018"], tmp_path)}
+    assert found == {"ISIC_0000001": "val", "ISIC_0000002": "test", "ISIC_0000003": "train"}
+
+
+@pytest.mark.parametrize("outer", ["SD-Tooth/STS-3D-Tooth", "STS-3D-Tooth", "."])
+def test_open_tooth_scans(tmp_path: Path, outer: str) -> None:
+    for kind in ("Image", "Mask"):
+        save(tmp_path / outer / "ROI" / "Labeled" / kind / "ROI_L_007.nii.gz", np.zeros((3, 3, 3), np.int16))
+    assert ids("sts-zenodo", tmp_path) == ["ROI_L_007"]
+
+
 def test_hidden_files_other_files_and_capital_suffixes_do_not_disturb(tmp_path: Path) -> None:
     write_kseg(tmp_path, ["a"])
     images = tmp_path / "Kvasir-SEG" / "images"
