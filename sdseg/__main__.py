@@ -84,16 +84,15 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from sdseg.config import load_dataset
-    from sdseg.prepare import prepare
+    from sdseg.prepare import check, prepare
 
-    prepare(
-        name=arguments.name,
-        settings=load_dataset(arguments.settings),
-        raw=arguments.raw,
-        split=arguments.split,
-        output=arguments.output,
-        jobs=arguments.jobs,
-    )
+    settings, paths = load_dataset(arguments.settings), {"raw": arguments.raw, "split": arguments.split}
+    if arguments.check:
+        passed = check(name=arguments.name, settings=settings, **paths, output=arguments.output, jobs=arguments.jobs)
+        return 0 if passed else 1
+    if arguments.output is None:
+        raise UserError("no folder to write to", where="--output", remedy="name one, or only check with --check")
+    prepare(name=arguments.name, settings=settings, **paths, output=arguments.output, jobs=arguments.jobs)
     return 0
 
 
@@ -102,6 +101,23 @@ def _codec(arguments: argparse.Namespace) -> int:
     from sdseg.recipes import load_codec
 
     build_codec(settings=load_codec(arguments.settings), output=arguments.output, device=arguments.device)
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from sdseg.convert import convert_official
+    from sdseg.recipes import load_codec, load_recipe
+
+    convert_official(
+        weights=arguments.weights,
+        recipe_name=arguments.name or arguments.recipe.stem,
+        recipe=load_recipe(arguments.recipe),
+        codec=load_codec(arguments.codec),
+        source=arguments.source,
+        size=arguments.size,
+        ema=arguments.unet == "ema",
+        output=arguments.output,
+    )
     return 0
 
 
@@ -232,18 +248,29 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, help="same seed and cases, same split (default: the settings', or 0)")
     made.add_argument("--fractions", type=_numbers, metavar="A,B,C", help="shares of train, val, test (0.8,0.1,0.1)")
 
-    made = verb("prepare", _prepare, "raw files to a memory-mapped slice store")
+    made = verb("prepare", _prepare, "check raw files and cut them into a memory-mapped slice store")
     made.add_argument("--name", required=True, help="the dataset's name in your results")
     add_path(made, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
     add_path(made, "--raw", "folder with the files as their owner ships them")
     add_path(made, "--split", "CSV file with the columns id, group, split")
-    add_path(made, "--output", "folder to write")
+    add_path(made, "--output", "folder to write; with --check the JSON file to write, if any", required=False)
+    made.add_argument("--check", action="store_true", help="only check: print what is there and all that is wrong")
     made.add_argument("--jobs", type=int, default=2, help="parallel readers (default: 2)")
 
     made = verb("codec", _codec, "train a small mask autoencoder on shapes, or take in a pretrained one")
     add_path(made, "--settings", "YAML file with the codec's settings (a value of 'codecs' in the configuration)")
     add_path(made, "--output", "folder to write")
     add_device(made)
+
+    made = verb("convert", _convert, "an official SDSeg checkpoint to a model folder, strictly")
+    add_path(made, "--weights", "the official .ckpt file")
+    add_path(made, "--recipe", "YAML file with the network's layout, e.g. config/recipes/sdseg-paper.yaml")
+    add_path(made, "--codec", "YAML file with the codec's layout (a value of 'codecs' in the configuration)")
+    made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
+    made.add_argument("--source", required=True, help="the dataset it was trained on: cvc, kseg, refuge2, btcv, sts")
+    made.add_argument("--size", type=int, default=256, help="working size in pixels (default: 256)")
+    made.add_argument("--unet", choices=("ema", "raw"), default="ema", help="averaged or last UNet (default: ema)")
+    add_path(made, "--output", "model folder to write")
 
     made = verb("train", _train, "slice store to model folder; continues where it was stopped")
     add_path(made, "--prepared", "folder made by 'prepare'")

@@ -1,4 +1,4 @@
-"""Raw dataset to slice store: pair, check, read in parallel, resize, write."""
+"""Raw dataset to slice store: check, read in parallel, resize, write."""
 
 from __future__ import annotations
 
@@ -7,42 +7,35 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts import ImageContract, PreparedManifest, atomic_folder, provenance, sha256_file, write_json
+from sdseg.artifacts import PreparedManifest, atomic_folder, provenance, sha256_file, write_json
 from sdseg.config import Dataset
-from sdseg.data.layouts import RawCase, find_cases
+from sdseg.data.checks import Examination, examine, summary
+from sdseg.data.intake import Intake, Seen, Task, open_intake
 from sdseg.data.packed import pack, write_packed
-from sdseg.data.parallel import each
-from sdseg.data.reading import Reading, count_slices, read_case
-from sdseg.data.sources import Source, source_named
-from sdseg.data.splits import SPLITS, SplitRow, check_split, read_split
+from sdseg.data.reading import Reading
+from sdseg.data.splits import SPLITS
 from sdseg.data.store import FILES, Case, combined_checksum, write_index
-from sdseg.errors import UserError
+from sdseg.errors import ListedError, UserError
 
-__all__ = ["prepare"]
+__all__ = ["check", "prepare"]
 
-REMEDY = "replace the files named above, or take both image and label away together with their line of the split file"
+REMEDY = (
+    "replace the files named above, or take both image and label away together with their line of the split file; "
+    "'sdseg prepare --check' shows all there is to say"
+)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One case to be read, and the rows it will fill."""
-
-    files: RawCase
-    row: SplitRow
-    start: int
-    slices: int
-
-
 def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Path, jobs: int = 2) -> PreparedManifest:
-    """Write the slice store of one dataset to `output`, replacing an older one only when all went well.
+    """Check one dataset and write its slice store to `output`, replacing an older one only when all went well.
+
+    Every file is read once: what the check wants to know is taken on the way, and `check.json` lies in the store.
 
     Parameters
     ----------
@@ -54,86 +47,100 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
 
     Raises UserError or ListedError with every problem found; nothing is then left behind.
     """
-    if jobs < 1:
-        raise UserError(f"{jobs} parallel readers", where="--jobs", remedy="use 1 or more")
-    source = source_named(settings.source)
-    target, structures = source.target(settings.target)
-    image = ImageContract(
-        modality=source.modality,
-        size=settings.size,
-        channels=1 if source.modality == "ct" else 3,
-        window=source.window(settings.window),
-    )
-    cases = {case.id: case for case in find_cases(source, raw)}
-    rows = check_split(
-        read_split(split),
-        cases.keys(),
-        where=split,
-        protocol=settings.protocol,
-        allow_missing=settings.allow_missing,
-    )
-    tasks = _plan(source, raw, [(cases[row.id], row) for row in rows], jobs)
+    intake = _open(settings, raw, split, jobs)
+    if intake.problems:  # the files are still read, so that one run names all
+        raise _refusal(intake, _examine(intake, settings, *intake.read(_let_go)))
     with atomic_folder(output) as folder:
-        done = _fill(folder, source, raw, tasks, image, jobs)
-        write_index(folder, done)
-        checksums = {file: sha256_file(folder / file) for file in FILES}
-        cases_per_split = Counter(case.split for case in done)
-        manifest = PreparedManifest(
-            dataset=name,
-            source=source.name,
-            origin=settings.origin,
-            protocol=settings.protocol,
-            target=target,
-            image=image,
-            structures=structures,
-            labels=dict(source.labels),
-            n_cases={part: cases_per_split[part] for part in SPLITS},
-            n_slices={part: sum(case.slices for case in done if case.split == part) for part in SPLITS},
-            checksums=checksums,
-            data_checksum=combined_checksum(checksums),
-            provenance=provenance(("nibabel", "opencv-python-headless")),
-        )
+        keeper = _Keeper(folder, intake)
+        seen, unusable = intake.read(keeper.keep)
+        examination = _examine(intake, settings, seen, unusable)
+        if examination.problems:
+            raise _refusal(intake, examination)
+        keeper.close()
+        cases = [each.case for each in seen]
+        write_index(folder, cases)
+        write_json(folder / "check.json", examination.record(name, settings))
+        manifest = _manifest(name, settings, intake, cases, {file: sha256_file(folder / file) for file in FILES})
         write_json(folder / "manifest.json", manifest)
+    for warning in examination.warnings:
+        log.warning("%s: %s", name, warning)
     log.info("%s: %s cases, %s slices in %s", name, manifest.n_cases, manifest.n_slices, output)
     return manifest
 
 
-def _plan(source: Source, raw: Path, pairs: Sequence[tuple[RawCase, SplitRow]], jobs: int) -> list[_Task]:
-    """The rows each case will fill; headers are compared here, before any voxel is read."""
-    depths = [1] * len(pairs)
-    if source.modality == "ct":
-        depths = each(
-            lambda pair: count_slices(pair[0]),
-            pairs,
-            jobs=jobs,
-            title=f"{source.title}, headers",
-            where=raw,
-            remedy=REMEDY,
-        )
-    starts = np.cumsum([0, *depths]).tolist()
-    return [
-        _Task(files, row, start, depth) for (files, row), start, depth in zip(pairs, starts[:-1], depths, strict=True)
-    ]
+def check(*, name: str, settings: Dataset, raw: Path, split: Path, output: Path | None = None, jobs: int = 2) -> bool:
+    """Check one dataset as `prepare` does, print what is there and all that is wrong, and keep nothing of it.
+
+    `output` names a JSON file to write, if any: the same as the `check.json` of a store. Gives whether the dataset
+    may be prepared. Raises UserError where there is nothing to check: no files, no split file.
+    """
+    intake = _open(settings, raw, split, jobs)
+    record = _examine(intake, settings, *intake.read(_let_go)).record(name, settings)
+    print(summary(record))
+    if output is not None:
+        write_json(output, record)
+    return bool(record["passed"])
 
 
-def _fill(
-    folder: Path, source: Source, raw: Path, tasks: Sequence[_Task], image: ImageContract, jobs: int
-) -> list[Case]:
-    """Read every case into its rows of the images, where no other thread writes; masks follow, packed."""
-    rows = sum(task.slices for task in tasks)
-    images = _reserve(folder / "images.npy", image.dtype, (rows, image.size, image.size, image.channels))
-    masks: dict[int, list[bytes]] = {}  # first row of a case -> its slices
+class _Keeper:
+    """The arrays of a store while they are filled: every case has rows of its own, so threads need no lock."""
 
-    def fill(task: _Task) -> Case:
-        reading = read_case(source, task.files, image.size)
-        images[task.start : task.start + task.slices] = reading.images
-        masks[task.start] = pack(reading.masks)
-        return _case(task, reading, raw)
+    def __init__(self, folder: Path, intake: Intake) -> None:
+        image = intake.image
+        shape = (intake.rows, image.size, image.size, image.channels)
+        self.folder = folder
+        self.images = _reserve(folder / "images.npy", image.dtype, shape)
+        self.masks: dict[int, list[bytes]] = {}  # first row of a case -> its slices, packed
 
-    done = each(fill, tasks, jobs=jobs, title=source.title, where=raw, remedy=REMEDY)
-    images.flush()
-    write_packed(folder, (stream for start in sorted(masks) for stream in masks[start]))
-    return done
+    def keep(self, task: Task, reading: Reading) -> None:
+        self.images[task.start : task.start + task.slices] = reading.images
+        self.masks[task.start] = pack(reading.masks)
+
+    def close(self) -> None:
+        self.images.flush()
+        write_packed(self.folder, (stream for start in sorted(self.masks) for stream in self.masks[start]))
+
+
+def _let_go(task: Task, reading: Reading) -> None:
+    """Keep nothing: only what was seen counts."""
+
+
+def _open(settings: Dataset, raw: Path, split: Path, jobs: int) -> Intake:
+    if jobs < 1:
+        raise UserError(f"{jobs} parallel readers", where="--jobs", remedy="use 1 or more")
+    return open_intake(settings, raw, split, jobs)
+
+
+def _examine(intake: Intake, settings: Dataset, seen: Sequence[Seen], unusable: Sequence[str]) -> Examination:
+    return examine(intake.source, settings, seen, [*intake.problems, *unusable])
+
+
+def _refusal(intake: Intake, examination: Examination) -> ListedError:
+    what = f"{intake.source.title}: {len(examination.problems)} problem(s):"
+    return ListedError(what, examination.problems, where=intake.raw, remedy=REMEDY)
+
+
+def _manifest(
+    name: str, settings: Dataset, intake: Intake, cases: Sequence[Case], checksums: dict[str, str]
+) -> PreparedManifest:
+    source = intake.source
+    target, structures = source.target(settings.target)
+    cases_per_split = Counter(case.split for case in cases)
+    return PreparedManifest(
+        dataset=name,
+        source=source.name,
+        origin=settings.origin,
+        protocol=settings.protocol,
+        target=target,
+        image=intake.image,
+        structures=structures,
+        labels=dict(source.labels),
+        n_cases={part: cases_per_split[part] for part in SPLITS},
+        n_slices={part: sum(case.slices for case in cases if case.split == part) for part in SPLITS},
+        checksums=checksums,
+        data_checksum=combined_checksum(checksums),
+        provenance=provenance(("nibabel", "opencv-python-headless")),
+    )
 
 
 def _reserve(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
@@ -150,23 +157,3 @@ def _reserve(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, n
             remedy="make room, choose another results folder, or a smaller 'size'",
         ) from None
     return array
-
-
-def _case(task: _Task, reading: Reading, raw: Path) -> Case:
-    geometry = reading.geometry
-    return Case(
-        case=task.row.id,
-        group=task.row.group,
-        split=task.row.split,
-        start=task.start,
-        slices=task.slices,
-        image=task.files.image.relative_to(raw).as_posix(),
-        label=task.files.label.relative_to(raw).as_posix(),
-        height=reading.height,
-        width=reading.width,
-        depth=task.slices,
-        spacing=geometry.spacing if geometry else (),
-        axcodes=geometry.axcodes if geometry else "",
-        affine=geometry.affine if geometry else (),
-        sha256=sha256_file(task.files.image),
-    )

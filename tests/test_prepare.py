@@ -144,7 +144,7 @@ def test_a_good_output_is_replaced_and_survives_a_failure(bench: Bench) -> None:
     assert SliceStore.open(bench.output).manifest.image.size == 32
     assert not (bench.output / "stray").exists()
     (bench.raw / "Kvasir-SEG" / "images" / "a.jpg").write_bytes(b"broken")
-    with pytest.raises(ListedError, match="cannot be used"):
+    with pytest.raises(ListedError, match=r"a\.jpg: not a readable image"):
         bench.prepare()
     assert SliceStore.open(bench.output, verify=True).manifest.image.size == 32
     assert bench.left() == ["prepared"]
@@ -207,7 +207,7 @@ def test_bad_images_are_named_and_nothing_is_written(bench: Bench, spoil: Callab
 def test_all_bad_images_come_at_once(bench: Bench) -> None:
     spoil_image(bench.raw)
     encode(bench.raw / "Kvasir-SEG" / "masks" / "e.jpg", picture(0, 20, 20)[1])
-    with pytest.raises(ListedError, match="2 of 6 cannot be used") as caught:
+    with pytest.raises(ListedError, match=r"Kvasir-SEG: 2 problem\(s\)") as caught:
         bench.prepare()
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "Kvasir-SEG/images/b.jpg",
@@ -273,7 +273,7 @@ def test_missing_and_empty_raw_folders_are_named(bench: Bench, tmp_path: Path) -
 @pytest.mark.parametrize("empty", ["train", "test"])
 def test_a_split_without_training_or_test_cases_is_refused(bench: Bench, empty: str) -> None:
     write_split(bench.split, {case: "val" if split == empty else split for case, split in SIX.items()})
-    with pytest.raises(ListedError, match=rf"(?s)no case is left for '{empty}'.*aufteilung"):
+    with pytest.raises(ListedError, match=rf"aufteilung 分\.csv: no case is left for '{empty}'"):
         bench.prepare()
     assert bench.left() == []
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sdseg.errors import ListedError, UserError
 
-__all__ = ["each"]
+__all__ = ["attempt", "each"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0  # where no bar can be drawn, in a log file
 
 
-def each(
-    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int, title: str, where: Path, remedy: str
-) -> list[Result]:
-    """`work` of every item, in their order, by `jobs` threads.
+def attempt(
+    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int, title: str, where: Path
+) -> tuple[dict[int, Result], list[str]]:
+    """`work` of every item by `jobs` threads: results by the item's number, and one line for each that failed.
 
     Decoding, decompressing, resizing and hashing all run without Python's lock, so threads add up and share the
-    arrays they fill. An item that raises UserError does not stop the others: all are reported together as one
-    ListedError, each naming its file below `where`.
+    arrays they fill. An item that raises UserError does not stop the others; the lines, in the items' order, name its
+    file below `where`.
     """
     results: dict[int, Result] = {}
     problems: list[tuple[int, UserError]] = []
@@ -49,12 +49,17 @@ def each(
                     log.info("%s: %d of %d", title, done, len(items))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+    return results, [_line(error, where) for _, error in sorted(problems, key=lambda problem: problem[0])]
+
+
+def each(
+    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int, title: str, where: Path, remedy: str
+) -> list[Result]:
+    """`work` of every item, in their order, as `attempt` does it. Raises ListedError with every item that failed."""
+    results, problems = attempt(work, items, jobs=jobs, title=title, where=where)
     if problems:
         raise ListedError(
-            f"{title}: {len(problems)} of {len(items)} cannot be used:",
-            [_line(error, where) for _, error in sorted(problems, key=lambda problem: problem[0])],
-            where=where,
-            remedy=remedy,
+            f"{title}: {len(problems)} of {len(items)} cannot be used:", problems, where=where, remedy=remedy
         )
     return [results[place] for place in range(len(items))]
 

@@ -1,0 +1,184 @@
+"""What is said of a dataset once its files were seen: facts, warnings, and problems that forbid its use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sdseg.artifacts import provenance
+from sdseg.config import Dataset
+from sdseg.data.duplicates import near_pairs
+from sdseg.data.intake import Seen
+from sdseg.data.sources import Source
+from sdseg.data.splits import SPLITS
+
+__all__ = ["Examination", "examine", "summary"]
+
+FORMAT = 1
+SPACING = (0.05, 10.0)  # mm; what lies outside was hardly measured by a scanner
+
+
+@dataclass(frozen=True)
+class Examination:
+    """The result of a check."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    facts: dict[str, Any]
+
+    def record(self, name: str, settings: Dataset) -> dict[str, Any]:
+        """The content of check.json."""
+        return {
+            "format": FORMAT,
+            "dataset": name,
+            "source": settings.source,
+            "origin": settings.origin,
+            "protocol": settings.protocol,
+            "passed": not self.problems,
+            "problems": list(self.problems),
+            "warnings": list(self.warnings),
+            **self.facts,
+            "provenance": provenance(("nibabel", "opencv-python-headless", "imagehash")),
+        }
+
+
+def examine(source: Source, settings: Dataset, seen: Sequence[Seen], problems: Sequence[str]) -> Examination:
+    """Judge what was seen of a dataset; `problems` are those found before.
+
+    The same picture in two splits, or another number of slices than the paper counts, is a problem for real data; it
+    is a warning for phantoms and samples, and the first also under the protocol 'paper', which repeats what was
+    published.
+    """
+    clean = settings.origin != "phantom" and settings.protocol not in ("paper", "sample")
+    duplicates = list(_duplicates(seen))
+    leaks = [_told(pair) for pair in duplicates if pair["splits"][0] != pair["splits"][1]]
+    published = list(_published(source, seen)) if settings.origin != "phantom" else []
+    miscounted = [
+        f"{count['what']} have {count['found']} slices, the paper counts {count['expected']}: another release?"
+        for count in published
+        if count["found"] not in (None, count["expected"])
+    ]
+    forbidding = [*problems, *(leaks if clean else []), *(miscounted if settings.origin == "real" else [])]
+    warnings = [
+        *([] if clean else leaks),
+        *([] if settings.origin == "real" else miscounted),
+        *_empty(seen),
+        *_implausible(source, seen),
+    ]
+    if seen and settings.origin == "real":
+        absent = sorted(set(source.labels) - {label for each in seen for label in each.content.labels})
+        warnings += [f"label {label} ({source.labels[label]}) occurs in no case" for label in absent]
+    facts = _facts(source, seen) | {"duplicates": duplicates, "published_slices": published}
+    return Examination(tuple(forbidding), tuple(warnings), facts)
+
+
+def summary(record: dict[str, Any]) -> str:
+    """A check.json in words, every problem and warning included."""
+    lines = [f"{record['dataset']} ({record['source']}, {record['origin']}), protocol {record['protocol']}"]
+
+    def line(title: str, value: object) -> None:
+        lines.append(f"  {title:<12} {value}")
+
+    def span(values: dict[str, list[float]], unit: str) -> str:
+        low, high = (" × ".join(f"{length:g}" for length in values[end]) for end in ("smallest", "largest"))
+        return f"{low}{'' if low == high else f' to {high}'} {unit}"
+
+    line("cases", ", ".join(f"{number} {split}" for split, number in record["cases"].items()))
+    if record["orientations"]:
+        line("slices", ", ".join(f"{number} {split}" for split, number in record["slices"].items()))
+    if record["sizes"]:
+        line("sizes", span(record["sizes"], "rows × columns" + (" × slices" if record["orientations"] else "")))
+    if record["spacing"]:
+        line("spacing", span(record["spacing"], "mm (left-right, back-front, foot-head)"))
+        line("axes", ", ".join(f"{number} {axes}" for axes, number in record["orientations"].items()))
+    if record["intensities"]:
+        line("intensities", "{} to {}".format(*record["intensities"]))
+    for label, found in record["labels"].items():
+        line(f"label {label}", f"{found['name']}: in {found['cases']} case(s)")
+    line("empty masks", len(record["empty_masks"]))
+    line("duplicates", f"{len(record['duplicates'])} pairs of the same picture")
+    for count in record["published_slices"]:
+        found = "not all there" if count["found"] is None else f"{count['found']} slices"
+        line("published", f"{count['what']}: {found}, {count['expected']} in the paper")
+    for kind in ("warnings", "problems"):
+        lines += [f"  {kind:<12} {len(record[kind])}", *(f"    - {told}" for told in record[kind])]
+    return "\n".join(lines)
+
+
+def _facts(source: Source, seen: Sequence[Seen]) -> dict[str, Any]:
+    cases = [each.case for each in seen]
+    volumes = source.modality == "ct"
+    occurring = Counter(label for each in seen for label in each.content.labels)
+    return {
+        "cases": {split: sum(case.split == split for case in cases) for split in SPLITS},
+        "slices": {split: sum(case.slices for case in cases if case.split == split) for split in SPLITS},
+        "sizes": _span([(case.height, case.width, *((case.depth,) if volumes else ())) for case in cases]),
+        "spacing": _span([case.spacing for case in cases if case.spacing]),
+        "orientations": dict(Counter(case.axcodes for case in cases if case.axcodes).most_common()),
+        "intensities": [min(each.content.low for each in seen), max(each.content.high for each in seen)]
+        if seen
+        else None,
+        "labels": {str(label): {"name": name, "cases": occurring[label]} for label, name in source.labels.items()},
+        "empty_masks": [each.case.case for each in seen if not each.content.labels],
+    }
+
+
+def _span(lengths: Sequence[tuple[float, ...]]) -> dict[str, list[float]] | None:
+    """Smallest and largest along each axis."""
+    if not lengths:
+        return None
+    axes = list(zip(*lengths, strict=True))
+    return {"smallest": [min(axis) for axis in axes], "largest": [max(axis) for axis in axes]}
+
+
+def _duplicates(seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:
+    for first, second, bits in near_pairs([each.content.fingerprint for each in seen]):
+        pair = (seen[first].case, seen[second].case)
+        yield {"cases": [case.case for case in pair], "splits": [case.split for case in pair], "bits": bits}
+
+
+def _told(pair: dict[str, Any]) -> str:
+    (first, second), (own, other) = pair["cases"], pair["splits"]
+    return (
+        f"'{first}' ({own}) and '{second}' ({other}) are the same picture ({pair['bits']:.3g} of 256 bits differ): "
+        "put both into one split"
+    )
+
+
+def _published(source: Source, seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:
+    slices = {each.case.case: each.case.slices for each in seen}
+    for count in source.published:
+        whole = count.ids <= slices.keys()
+        found = sum(slices[case] for case in count.ids) if whole else None
+        yield {"what": count.what, "expected": count.slices, "found": found}
+
+
+def _empty(seen: Sequence[Seen]) -> Iterator[str]:
+    empty = [each.case.case for each in seen if not each.content.labels]
+    lost = [f"{each.case.case} ({', '.join(map(str, each.content.lost))})" for each in seen if each.content.lost]
+    if empty:
+        yield f"{len(empty)} case(s) have an empty mask: {_some(empty)}"
+    if lost:
+        yield f"{len(lost)} case(s) lose a label at the working size, it is too small: {_some(lost)}"
+
+
+def _implausible(source: Source, seen: Sequence[Seen]) -> Iterator[str]:
+    if source.modality != "ct":
+        return
+    unsigned = [each.case.case for each in seen if each.content.low >= 0]
+    if unsigned:
+        yield f"{len(unsigned)} volume(s) hold no value below 0; Hounsfield units of air are -1000: {_some(unsigned)}"
+    odd = [
+        f"{each.case.case} ({' × '.join(f'{length:g}' for length in each.case.spacing)})"
+        for each in seen
+        if not all(SPACING[0] <= length <= SPACING[1] for length in each.case.spacing)
+    ]
+    if odd:
+        yield f"{len(odd)} volume(s) have an unlikely spacing in mm: {_some(odd)}"
+
+
+def _some(names: Sequence[str], shown: int = 8) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

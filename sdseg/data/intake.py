@@ -1,0 +1,137 @@
+"""One pass over the raw files of a dataset: pairs, split, headers, then every file once; all problems collected.
+
+`prepare` keeps what is read, `prepare --check` lets it go; both see the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sdseg.artifacts import ImageContract
+from sdseg.config import Dataset
+from sdseg.data.layouts import RawCase, UnpairedError
+from sdseg.data.opening import open_raw
+from sdseg.data.parallel import attempt
+from sdseg.data.reading import Content, Reading, count_slices, read_case
+from sdseg.data.sources import Source
+from sdseg.data.splits import SplitRow, check_split, read_split
+from sdseg.data.store import Case
+from sdseg.errors import ListedError
+
+__all__ = ["Intake", "Seen", "Task", "open_intake"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One case to be read, and the rows it will fill."""
+
+    files: RawCase
+    row: SplitRow
+    start: int
+    slices: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A case that was read, and what the check wants to know of it."""
+
+    case: Case
+    content: Content
+
+
+@dataclass(frozen=True)
+class Intake:
+    """A dataset before its pixels are read."""
+
+    source: Source
+    raw: Path
+    image: ImageContract
+    jobs: int
+    tasks: tuple[Task, ...]
+    problems: tuple[str, ...]  # of pairs, split and headers
+
+    @property
+    def rows(self) -> int:
+        """Slices of all cases together."""
+        return sum(task.slices for task in self.tasks)
+
+    def read(self, keep: Callable[[Task, Reading], None]) -> tuple[list[Seen], list[str]]:
+        """Every case in turn, `jobs` at a time, given to `keep`; what was seen, and what cannot be used."""
+
+        def work(task: Task) -> Seen:
+            spread = self.image.window if self.image.stretch and task.row.split != "train" else None
+            reading = read_case(self.source, task.files, self.image.size, spread)
+            keep(task, reading)
+            return Seen(_case(task, reading, self.raw), reading.content)
+
+        found, problems = attempt(work, self.tasks, jobs=self.jobs, title=self.source.title, where=self.raw)
+        return [found[place] for place in sorted(found)], problems
+
+
+def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Intake:
+    """Pair the files, match them with the split file, compare the headers of volumes.
+
+    Raises UserError for settings that do not exist, and where there is nothing to check: no raw files, no readable
+    split file.
+    """
+    problems: list[str] = []
+    try:
+        source, cases = open_raw(settings, raw)
+    except UnpairedError as error:
+        source, cases = error.source, error.cases
+        problems += error.problems
+    source.target(settings.target)  # refused now rather than after the work
+    image = _contract(source, settings)
+    rows = read_split(split)
+    by_id = {case.id: case for case in cases}
+    try:
+        check_split(rows, by_id.keys(), where=split, protocol=settings.protocol, allow_missing=settings.allow_missing)
+    except ListedError as error:
+        problems += [f"{split.name}: {problem}" for problem in error.problems]
+    pairs = [(by_id[row.id], row) for row in rows if row.id in by_id]
+    depths = dict.fromkeys(range(len(pairs)), 1)
+    if source.modality == "ct":
+        title = f"{source.title}, headers"
+        depths, unreadable = attempt(lambda pair: count_slices(pair[0]), pairs, jobs=jobs, title=title, where=raw)
+        problems += unreadable
+    starts = np.cumsum([0, *(depths[place] for place in sorted(depths))]).tolist()
+    tasks = tuple(
+        Task(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
+    )
+    return Intake(source, raw, image, jobs, tasks, tuple(problems))
+
+
+def _contract(source: Source, settings: Dataset) -> ImageContract:
+    quirk = source.quirks.get(settings.window or "")
+    return ImageContract(
+        modality=source.modality,
+        size=settings.size,
+        channels=1 if source.modality == "ct" else 3,
+        window=source.window(settings.window),
+        train_clip=quirk.train_clip if quirk else None,
+        stretch=quirk.stretch if quirk else False,
+    )
+
+
+def _case(task: Task, reading: Reading, raw: Path) -> Case:
+    geometry = reading.geometry
+    return Case(
+        case=task.row.id,
+        group=task.row.group,
+        split=task.row.split,
+        start=task.start,
+        slices=task.slices,
+        image=task.files.image.relative_to(raw).as_posix(),
+        label=task.files.label.relative_to(raw).as_posix(),
+        height=reading.height,
+        width=reading.width,
+        depth=task.slices,
+        spacing=geometry.spacing if geometry else (),
+        axcodes=geometry.axcodes if geometry else "",
+        affine=geometry.affine if geometry else (),
+        sha256=task.files.checksum,
+    )
