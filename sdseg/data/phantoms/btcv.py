@@ -14,7 +14,7 @@ from sdseg.data.phantoms.solids import Space, ellipsoid, make_space, oriented, r
 
 __all__ = ["write"]
 
-_VOLUMES = 12
+_VOLUMES = 16
 _DATASET = 4  # part of every case's seed
 _IDS = [*range(1, 11), *range(21, 41)]  # as the archive numbers its labelled volumes
 _CODES = ("LPS", "LAS", "RPI", "LAI")
@@ -115,14 +115,14 @@ def _lungs(rng: np.random.Generator, space: Space, voxels: Floats) -> None:
 def _bowel(rng: np.random.Generator, space: Space, voxels: Floats) -> None:
     """Distractors: loops of gut as bright as organs, some with contrast agent, some with gas."""
     inner = ellipsoid(space, (0, 0, 0), (0.8, 0.62, 50.0))
-    for _ in range(int(rng.integers(16, 24))):
+    for _ in range(int(rng.integers(12, 18))):
         centre = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.1, 0.5), rng.uniform(-1.1, 0.0)])
         bend = rng.uniform((-0.25, -0.12, -0.25), (0.25, 0.12, 0.25))
         radius = rng.uniform(0.07, 0.11)
         loop = tube(space, [centre - bend, centre, centre + bend * (1, -1, 1)], radius, 3.0)
         voxels[(loop > -0.025) & (voxels < 0) & (voxels > -200)] = _FAT
         loop = np.where(inner > 0.02, loop, -1)  # none lies in the muscle
-        voxels[loop > 0] = rng.uniform(50, 85)  # the wall
+        voxels[loop > 0] = rng.uniform(75, 110)  # the wall
         lumen = loop > 0.032
         content = rng.choice((15.0, 45.0, 230.0)) + 45 * smooth_noise3(rng, space.shape, (24, 24, 8))
         voxels[lumen] = content[lumen]
@@ -154,7 +154,7 @@ def _organs(rng: np.random.Generator, space: Space) -> list[tuple[int, Floats, f
         (11, line(_PANCREAS, 0.095, 3.0), 45 + 45 * give),
         (10, line(_PORTAL_VEIN, 0.06, 2.5), 55 + 85 * give),
         (9, line([(0.13, -0.22, -1.2), (0.13, -0.2, 0.2), (0.16, -0.14, 1.2)], 0.09, 1.0), 50 + 70 * give),
-        (8, line([(-0.06, -0.23, -1.2), (-0.07, -0.23, 0.3), (-0.1, -0.26, 1.2)], 0.09, 1.0), 50 + 110 * give),
+        (8, line([(-0.06, -0.23, -1.2), (-0.07, -0.23, 0.3), (-0.1, -0.26, 1.2)], 0.09, 1.0), 90 + 80 * give),
         (5, line([(-0.06, -0.1, 1.2), (-0.1, -0.08, 0.75), (-0.2, 0.0, 0.6)], 0.06, 2.0), 45.0),
         (12, put((0.27, -0.2, 0.3), (0.06, 0.075, 0.22), 0.5), 50 + 40 * give),
         (13, put((-0.24, -0.22, 0.35), (0.06, 0.075, 0.22), -0.5), 50 + 40 * give),

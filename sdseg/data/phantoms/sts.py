@@ -17,7 +17,7 @@ __all__ = ["write"]
 _VOLUMES = 12
 _DATASET = 5  # part of every case's seed
 _LOW, _HIGH = -1000, 3095  # what the scanners write
-_TEETH = 10  # per jaw: fewer and thicker than in a mouth, so that they survive being made small
+_TEETH = 8  # per jaw: fewer and thicker than in a mouth, so that they survive being made small
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def _tissue(rng: np.random.Generator, space: Space, arch: _Arch) -> Floats:
     voxels[throat] = -930
     spongy = rng.uniform(550, 850) + 260 * smooth_noise3(rng, space.shape, (26, 26, 8))
     plate = rng.uniform(1350, 1750) + 120 * smooth_noise3(rng, space.shape, (12, 12, 6))
-    thick = 0.27 + 0.03 * smooth_noise3(rng, space.shape, (5, 5, 3))
-    ridge = np.clip((np.abs(space.z) - 0.3) / 0.12, 0, 1)  # the jaws begin below and above the crowns
+    thick = 0.28 + 0.03 * smooth_noise3(rng, space.shape, (5, 5, 3))
+    ridge = np.clip((np.abs(space.z) - 0.36) / 0.12, 0, 1)  # the jaws begin below and above the crowns
     jaw = thick * ridge - np.abs(arch.across)
     jaw = np.where((space.y > -0.55) & (ridge > 0), jaw, -1)
     voxels[jaw > 0] = spongy[jaw > 0]
@@ -115,10 +115,10 @@ def _tooth(rng: np.random.Generator, space: Space, arch: _Arch, index: int) -> t
     sign = 1.0 if upper else -1.0
     tall = sign * space.z - np.float32(0.02)
     half_width = rng.uniform(1.04, 1.1) / _TEETH  # along the arch, in its own units
-    thick = (0.155 + 0.04 * molar) * rng.uniform(0.95, 1.08)
+    thick = (0.17 + 0.03 * molar) * rng.uniform(0.95, 1.08)
     # Crowns touch their neighbours; below the neck a root is a third narrower, so that gaps are wide or absent.
-    root = np.clip((tall - 0.36) / 0.08, 0, 1)
-    taper = 1 - 0.32 * root
+    root = np.clip((tall - 0.42) / 0.06, 0, 1)
+    taper = 1 - 0.3 * root
     long = rng.uniform(0.72, 0.85)
     lean = rng.normal(0, 0.006)
     u = (arch.along - np.float32(middle + lean)) / (np.float32(half_width) * taper)
