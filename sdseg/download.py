@@ -97,7 +97,12 @@ def _here(
     if registry is not None and means is not None and _holds_nothing(raw):
         entry = read_registry(registry).get(source)  # without one the folder's own error says what is missing
         if entry is not None:
-            obtain(source, entry, means, raw, layout=record.layout, confirm=lambda folder: find_cases(record, folder))
+            obtain(
+                *(source, entry, means, raw),
+                title=record.title,
+                layout=record.layout,
+                confirm=lambda folder: find_cases(record, folder),
+            )
     return record, find_cases(record, raw)
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.raw_files import write_kseg
+
 ROOT = Path(__file__).resolve().parent.parent
 LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
 DENOISER = {"block_out_channels": [8], "attention": [False], "layers_per_block": 1, "norm_num_groups": 4, "heads": 1}
@@ -85,6 +87,7 @@ class Project:
 def checkout(folder: Path) -> Project:
     for part in ("sdseg", "workflow", "config", "resources/splits"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "resources/datasets.yaml", folder / "resources")
     project = Project(folder)
     project.configure()
     return project
@@ -162,6 +165,13 @@ def edited(project: Project, **changes: Any) -> Iterator[None]:
 
 def with_dataset(name: str, **changes: Any) -> dict[str, Any]:
     return {**MINI["datasets"], name: {**MINI["datasets"][name], **changes}}
+
+
+@group
+def test_allowing_downloads_changes_nothing_that_is_there(finished: Project) -> None:
+    accepted = {name: {**values, "accept_terms": True} for name, values in MINI["datasets"].items()}
+    with edited(finished, fetch=True, datasets=accepted):
+        assert finished.planned() == set()
 
 
 @group
@@ -335,6 +345,59 @@ def test_a_job_that_fails_says_why(fresh: Project) -> None:
     assert "remedy: " in shown
     assert "Traceback" not in shown
     assert not (fresh.results / "kseg/raw.json").exists()
+
+
+def test_a_dataset_that_cannot_be_had_leaves_the_others(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One lies in the manual folder as an archive, of one the terms are not accepted, and for one no token is here."""
+    monkeypatch.setenv("HOME", str(fresh.root / "home"))
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR", "SYNAPSE_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    manual = fresh.root / "by hand é/kseg"
+    manual.mkdir(parents=True)
+    shutil.make_archive(str(manual / "kvasir-seg"), "zip", write_kseg(fresh.root / "made"))
+    registry = yaml.safe_load((fresh.root / "resources/datasets.yaml").read_text("utf-8"))
+    registry["kseg"]["files"] = [{"name": "kvasir-seg.zip", "url": "http://127.0.0.1:9/kvasir-seg.zip"}]
+    (fresh.root / "registry.yaml").write_text(yaml.safe_dump(registry), encoding="utf-8")
+    real = {"size": 32, "recipes": ["unet"]}
+    fresh.configure(
+        fetch=True,
+        manual="by hand é",
+        registry="registry.yaml",
+        datasets={
+            "btcv": {"source": "btcv", **real},
+            "cvc": {"source": "cvc", "accept_terms": True, **real},
+            "kseg": {"source": "kseg", **real},
+        },
+    )
+    shown = fresh.snakemake("download", "--keep-going", check=False)
+    assert "the raw folder of BTCV abdomen is missing" in shown
+    assert "its owner's terms are not accepted" in shown
+    assert "RawData.zip: md5:e8e3fc9604eadc34c47067e2332f8ea1" in shown
+    assert "no Kaggle token is here, neither in KAGGLE_API_TOKEN" in shown
+    assert "Traceback" not in shown
+    record = fresh.read("kseg/raw.json")
+    assert record["archives"][0]["came_from"] == "by hand"
+    assert (fresh.root / "raw data/kseg/Kvasir-SEG/images").is_dir()
+    assert not (fresh.results / "btcv/raw.json").exists()
+    assert not (fresh.results / "cvc/raw.json").exists()
+
+
+def test_only_real_datasets_are_looked_for_in_archives(fresh: Project) -> None:
+    real = {"size": 32, "recipes": ["unet"]}
+    fresh.configure(
+        fetch=True,
+        datasets={
+            "btcv": {"source": "btcv", "accept_terms": True, **real},
+            "cvc": {"source": "cvc", **real},
+            "kseg": {"source": "kseg", "origin": "phantom", **real},
+            "sts": {"source": "sts", "origin": "sample", **real},
+        },
+    )
+    shown = fresh.snakemake("download", "--dry-run", "--printshellcmds")
+    found = dict(re.findall(r"sdseg download --source (\w+) .*?raw\.json'?(.*?) > ", shown))
+    assert found["btcv"].split("downloads resources/downloads")[1].split() == ["--fetch", "--accept-terms"]
+    assert found["cvc"].split("downloads resources/downloads")[1].split() == ["--fetch"]
+    assert found["kseg"].split() == found["sts"].split() == []
 
 
 # The commands around it

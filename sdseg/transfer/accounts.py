@@ -90,14 +90,14 @@ def synapse_address(entity: str, credential: Credential) -> Address:
             file = result.get("fileHandle") or {}
             md5 = file.get("contentMd5")
             return Address(result["preSignedURL"], file.get("contentSize"), f"md5:{md5}" if md5 else None)
-        except requests.RequestException as error:
-            raise _unreachable("Synapse", error, credential) from None
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):  # no JSON is a ValueError too, and first of all
             raise UserError(
                 "Synapse answered otherwise than its interface says",
                 where=f"https://www.synapse.org/Synapse:{entity}",
                 remedy="fetch the archive with your browser and lay it into the manual folder",
             ) from None
+        except requests.RequestException as error:
+            raise _unreachable("Synapse", error, credential) from None
 
 
 def _signed(token: str, request: Any) -> Any:

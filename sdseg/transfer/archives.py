@@ -32,7 +32,7 @@ def archives_of(files: Sequence[Path]) -> list[tuple[Path, ...]]:
     for file in files:
         match = re.fullmatch(r"(.+)\.\d{3}", file.name)
         groups.setdefault(match[1] if match else file.name, []).append(file)
-    return [tuple(sorted(group)) for group in groups.values()]
+    return [tuple(sorted(group, key=lambda file: file.name)) for group in groups.values()]
 
 
 def unpack(

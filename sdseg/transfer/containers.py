@@ -22,6 +22,7 @@ from sdseg.transfer.pieces import Pieces
 
 __all__ = ["Container", "Member", "damage_explained", "open_container"]
 
+PADDING = 1 << 22  # bytes after the last member
 _DEVICES = (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK)
 
 
@@ -46,6 +47,9 @@ class Container:
         if self.kind == "tar":
             for info in self.library:
                 yield Member(info.name, info.size, _tar_kind(info), info)
+            # The compression's own checksum comes after the last member, where tarfile does not look.
+            if len(self.library.fileobj.read(PADDING + 1)) > PADDING:
+                raise tarfile.ReadError("goes on long after its end")
         elif self.kind == "zip":
             for info in self.library.infolist():  # zipfile cuts `filename` at a zero byte
                 yield Member(info.orig_filename, info.file_size, _zip_kind(info), info)

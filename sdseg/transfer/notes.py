@@ -55,6 +55,9 @@ class Notes:
         self.path = folder / "checksums.json"
         self._book = read_json(self.path, _Book) if self.path.exists() else _Book()
 
+    def know(self, file: str) -> bool:
+        return file in self._book.files
+
     def write(self, file: str, checksum: str, came_from: str) -> None:
         """Remember what was fetched; a later copy of the file is compared with it."""
         seen = {**self._book.files, file: _Seen(checksum=checksum, came_from=came_from)}
@@ -69,12 +72,12 @@ class Notes:
         """
         size, seen = path.stat().st_size, self._book.files.get(file.name)
         if file.size is not None and size != file.size:
-            raise _other(file, path, f"{size:,} bytes instead of {file.size:,}")
+            raise _other(file, path, by_hand, f"{size:,} bytes instead of {file.size:,}")
         came_from = "by hand" if by_hand or seen is None else seen.came_from
         if file.checksum is None:
             found = checksum_of(path)
             if seen is None:
-                log.warning("no checksum of %s is published; written down: %s (%s)", file.name, found, self.path)
+                log.warning("no checksum of %s is published; the first one seen is in %s", file.name, self.path)
                 self.write(file.name, found, came_from)
             elif seen.checksum != found:
                 log.warning(
@@ -87,7 +90,7 @@ class Notes:
             wanted.add(seen.checksum)
         sums = {checksum_of(path, kind) for kind in {each.partition(":")[0] for each in wanted}}
         if not sums & wanted:
-            raise _other(file, path, f"{', '.join(sorted(sums))} instead of {file.expected}")
+            raise _other(file, path, by_hand, f"{', '.join(sorted(sums))} instead of {file.expected}")
         return Archive(file=file.name, size=size, checksum=min(sums & wanted), came_from=came_from)
 
 
@@ -118,9 +121,10 @@ def write_origin(raw: Path, origin: Origin) -> None:
     write_json(raw / MARK, origin)
 
 
-def _other(file: RemoteFile, path: Path, found: str) -> UserError:
+def _other(file: RemoteFile, path: Path, by_hand: bool, found: str) -> UserError:
+    again = "fetch it again" if by_hand else "delete it and run again"
     return UserError(
         f"'{file.name}' is not the archive expected: {found}",
         where=path,
-        remedy="fetch it again; if its owner has replaced it, correct the registry once you know why",
+        remedy=f"{again}; if its owner has replaced it, correct the registry once you know why",
     )

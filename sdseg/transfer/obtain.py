@@ -14,6 +14,7 @@ from sdseg.errors import ListedError, UserError
 from sdseg.transfer.accounts import Address, RefusedError, kaggle_address, synapse_address
 from sdseg.transfer.archives import unpack
 from sdseg.transfer.notes import Notes, Origin, lock, write_origin
+from sdseg.transfer.part import checksum_of
 from sdseg.transfer.registry import Entry, RemoteFile
 from sdseg.transfer.secrets import KAGGLE, SYNAPSE, Credential, credential, hidden
 
@@ -38,6 +39,7 @@ class Means:
 @dataclass(frozen=True)
 class _Job:
     source: str
+    title: str
     entry: Entry
     means: Means
     raw: Path
@@ -58,16 +60,18 @@ def obtain(
     means: Means,
     raw: Path,
     *,
+    title: str,
     layout: str,
     confirm: Callable[[Path], object],
     patience: Patience | None = None,
 ) -> Origin:
     """Get every archive of a dataset and unpack them into `raw`, which appears complete or not at all.
 
-    `confirm` is given the unpacked folder and raises UserError where it is not laid out as expected. Raises UserError
-    or ListedError that say what to do where an archive is neither here nor to be fetched.
+    `title` and `layout` say in words what the dataset is called and how its files lie; `confirm` is given the unpacked
+    folder and raises UserError where they lie otherwise. Raises UserError or ListedError that say what to do where an
+    archive is neither here nor to be fetched, or is not the one expected.
     """
-    job = _Job(source, entry, means, raw, layout)
+    job = _Job(source, title, entry, means, raw, layout)
     here = {file.name: _local(job, file) for file in job.entry.files}
     missing = tuple(file for file in job.entry.files if here[file.name] is None)
     if missing:
@@ -114,8 +118,7 @@ def _fetched(job: _Job, file: RemoteFile, who: dict[str, Credential], patience: 
             f"fetching needs the package 'requests', which cannot be imported: {error}",
             remedy="install the extra: pip install 'sdseg[download]'",
         ) from None
-    origin = f"kaggle:{file.kaggle}" if file.kaggle else f"synapse:{file.synapse}" if file.synapse else str(file.url)
-    log.info("%s: fetching %s from %s", job.entry.title, file.name, origin)
+    log.info("%s: fetching %s from %s", job.title, file.name, file.place)
     target = job.cache / file.name
     try:
         checksum = fetch(
@@ -127,14 +130,11 @@ def _fetched(job: _Job, file: RemoteFile, who: dict[str, Credential], patience: 
         )
     except RefusedError as error:
         raise _not_here(job, (file,), error.what) from None
-    if checksum is not None:
-        Notes(job.cache).write(file.name, checksum, origin)
-    else:
-        from sdseg.transfer.part import checksum_of
-
-        notes, found = Notes(job.cache), checksum_of(target)
-        notes.write(file.name, found, origin)
-        log.warning("no checksum of %s is published; written down: %s (%s)", file.name, found, notes.path)
+    notes = Notes(job.cache)
+    if checksum is not None or not notes.know(file.name):  # what was first seen stays, to be compared with
+        notes.write(file.name, checksum or checksum_of(target), file.place)
+    if file.checksum is None and checksum is None:
+        log.warning("no checksum of %s is published; the first one seen is in %s", file.name, notes.path)
     return target
 
 
@@ -157,13 +157,13 @@ def _address(file: RemoteFile, who: dict[str, Credential]) -> Address:
 def _unpack(job: _Job, paths: list[Path], origin: Origin, confirm: Callable[[Path], object]) -> None:
     raw = job.raw.resolve()  # a link stays, and what it leads to is filled
     parent = next(folder for folder in raw.parents if folder.exists())
-    log.info("%s: unpacking %d archive file(s) into %s", job.entry.title, len(paths), job.raw)
+    log.info("%s: unpacking %d archive file(s) into %s", job.title, len(paths), job.raw)
     with atomic_folder(raw) as folder:
         unpack(paths, folder, only=job.entry.unpack, free=shutil.disk_usage(parent).free)
         try:
             confirm(folder)
         except UserError as error:
-            what = f"the archives do not hold {job.entry.title} as expected: {error.what}"
+            what = f"the archives do not hold {job.title} as expected: {error.what}"
             remedy = f"expected are {job.layout}; see what is in them, and lay the files into {job.raw} yourself"
             if isinstance(error, ListedError):
                 raise ListedError(what, error.problems, where=paths[0].parent, remedy=remedy) from None
@@ -186,5 +186,5 @@ def _not_here(job: _Job, missing: tuple[RemoteFile, ...], why: str) -> UserError
             for place, used in ((KAGGLE, entry.files[0].kaggle), (SYNAPSE, entry.files[0].synapse)):
                 steps += [f"your {place.service} token in {place.variables}, or in {place.files}"] if used else []
         ways.append(f"or have it fetched: {'; '.join(steps) or 'run again'}")
-    what = f"the raw folder of {entry.title} is {'empty' if job.raw.exists() else 'missing'}, and so are its archives"
+    what = f"the raw folder of {job.title} is {'empty' if job.raw.exists() else 'missing'}, and so are its archives"
     return ListedError(f"{what}; {why}:", listed, where=job.raw, remedy="\n          ".join(ways))

@@ -32,6 +32,13 @@ class RemoteFile(Strict):
         return self
 
     @property
+    def place(self) -> str:
+        """Where it is fetched, in words and without what may be secret in an address."""
+        if self.kaggle or self.synapse:
+            return f"kaggle:{self.kaggle}" if self.kaggle else f"synapse:{self.synapse}"
+        return (self.url or "by hand").partition("?")[0]
+
+    @property
     def expected(self) -> str:
         """The checksum in words, for messages."""
         if self.checksum is None:
