@@ -22,7 +22,7 @@ from sdseg.evaluate import evaluate
 from sdseg.predict import predict
 from sdseg.prepare import prepare
 from tests.raw_files import encode, write_split
-from tests.tiny import CT, RGB, picture, write_model
+from tests.tiny import CT, RGB, picture, write_graph, write_model
 
 
 def read(path: Path) -> np.ndarray:
@@ -253,3 +253,16 @@ def test_ct_window_of_real_volumes(bright_ct: Path, samples: Path, tmp_path: Pat
     values = np.asarray(image.dataobj)
     found = np.asarray(mask.dataobj) > 0
     assert values[found].mean() > np.mean(CT.window)
+
+
+def test_a_model_of_the_official_window_stretches_a_new_volume_as_its_test_volumes(tmp_path: Path) -> None:
+    soft = np.full((40, 40, 3), -20, np.int16)  # spans a small part of the window
+    soft[10:30, 10:30] = 10
+    source = tmp_path / "soft.nii.gz"
+    nib.save(nib.Nifti1Image(soft, np.diag([-1.0, -1, 2, 1])), source)
+    official = CT.model_copy(update={"stretch": True})
+    for name, image, expected in (("one window", CT, 0.0), ("official", official, 400 * 3)):
+        graph = write_graph(tmp_path / f"{name}.onnx", image)
+        assert predict(graph, [source], tmp_path / name) == 0
+        found = np.count_nonzero(np.asarray(nib.load(tmp_path / name / "soft_mask.nii.gz").dataobj))
+        assert found == pytest.approx(expected, rel=0.15)

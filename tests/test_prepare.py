@@ -1,24 +1,30 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import nibabel as nib
 import numpy as np
 import pytest
 
+from sdseg.__main__ import main
 from sdseg.artifacts import PreparedManifest
 from sdseg.config import Dataset
 from sdseg.data.slices import from_axial
-from sdseg.data.store import SliceStore
+from sdseg.data.splits import read_split
+from sdseg.data.store import SliceStore, structure_masks
 from sdseg.data.volumes import read_geometry
 from sdseg.errors import ListedError, UserError
-from sdseg.prepare import prepare
+from sdseg.prepare import check, prepare
 from tests.raw_files import (
     LPS,
     SIX,
@@ -127,6 +133,28 @@ def test_target_and_window_are_taken_from_the_settings(volumes: Bench) -> None:
     manifest = volumes.prepare(source="btcv", target="classes13", window="transunet")
     assert len(manifest.structures) == 13
     assert manifest.image.window == (-125.0, 275.0)
+
+
+@pytest.mark.parametrize(
+    ("target", "structures"),
+    [
+        ("organs13", [{*range(1, 14)}]),
+        (None, [{*range(1, 14)}]),
+        ("organs8", [{1, 2, 3, 4, 6, 7, 8, 11}]),
+        ("classes13", [{label} for label in range(1, 14)]),
+    ],
+)
+def test_targets_of_btcv_merge_labels_as_published(
+    volumes: Bench, target: str | None, structures: list[set[int]]
+) -> None:
+    manifest = volumes.prepare(source="btcv", target=target)
+    store = SliceStore.open(volumes.output)
+    labels = np.asarray(store.masks)
+    assert len(np.unique(labels)) > 5
+    masks = structure_masks(labels, manifest.structures)
+    assert masks.shape[1] == len(structures)
+    for channel, values in enumerate(structures):
+        np.testing.assert_array_equal(masks[:, channel], np.isin(labels, list(values)))
 
 
 def test_refuge_prepares(bench: Bench) -> None:
@@ -260,6 +288,120 @@ def test_a_label_with_another_affine_is_named(volumes: Bench) -> None:
         volumes.prepare(source="btcv")
 
 
+# All that is wrong, at once
+
+
+def spoil_everything(volumes: Bench) -> None:
+    """One fault of each kind, in files, pairs, headers, values and split."""
+    folder = volumes.raw / "RawData" / "Training"
+    write_btcv(volumes.raw, {f"{number:04d}": 3 for number in range(1, 8)})
+    (folder / "label/label0001.nii.gz").unlink()
+    (folder / "img/img0002.nii.gz").write_bytes(b"<html>")
+    save(folder / "label/label0003.nii.gz", np.zeros((20, 16, 4), np.uint8))
+    save(folder / "label/label0004.nii.gz", np.full((20, 16, 3), 99, np.uint8))
+    voxels = np.asanyarray(nib.load(folder / "img/img0005.nii.gz").dataobj)
+    save(folder / "img/img0006.nii.gz", voxels + np.int16(1))
+    write_split(volumes.split, {f"{number:04d}": "test" if number == 6 else "train" for number in (*range(1, 7), 9)})
+
+
+WRONG = (
+    r"image without mask: RawData/Training/img/img0001\.nii\.gz",
+    r"volumes\.csv: 1 case\(s\) on disk are not in the split file: 0007",
+    r"volumes\.csv: 2 case\(s\) of the split file are not on disk: 0001, 0009",
+    r"volumes\.csv: no case is left for 'val'",
+    r"img/img0002\.nii\.gz: cannot be read",
+    r"label/label0003\.nii\.gz: shape of the image",
+    r"label/label0004\.nii\.gz: label values \[99\]",
+    r"'0005' \(train\) and '0006' \(test\) are the same picture",
+)
+
+
+def test_prepare_names_all_that_is_wrong_at_once(volumes: Bench) -> None:
+    spoil_everything(volumes)
+    with pytest.raises(ListedError, match=rf"BTCV abdomen: {len(WRONG)} problem") as caught:
+        volumes.prepare(source="btcv")
+    assert len(caught.value.problems) == len(WRONG)
+    for pattern in WRONG:
+        assert sum(bool(re.search(pattern, problem)) for problem in caught.value.problems) == 1, pattern
+    assert volumes.left() == []
+
+
+def test_the_check_says_the_same_and_writes_nothing_but_its_json(
+    volumes: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil_everything(volumes)
+    settings = Dataset(source="btcv", size=16)
+    told = {"name": "mine", "settings": settings, "raw": volumes.raw, "split": volumes.split}
+    before = sorted(tmp_path.rglob("*"))
+    assert check(**told) is False
+    assert sorted(tmp_path.rglob("*")) == before
+    printed = capsys.readouterr().out
+    assert check(**told, output=tmp_path / "check ü.json") is False
+    record = json.loads((tmp_path / "check ü.json").read_text("utf-8"))
+    assert (record["passed"], len(record["problems"])) == (False, len(WRONG))
+    for pattern in WRONG:
+        assert re.search(pattern, printed), pattern
+    assert all(problem in printed for problem in record["problems"])
+
+
+def test_a_good_dataset_passes_and_the_store_holds_what_was_seen(volumes: Bench, tmp_path: Path) -> None:
+    told = {"name": "mine", "settings": Dataset(source="btcv", size=16), "raw": volumes.raw, "split": volumes.split}
+    assert check(**told, output=tmp_path / "check.json") is True
+    volumes.prepare(source="btcv")
+    alone, beside = (json.loads(path.read_text()) for path in (tmp_path / "check.json", volumes.output / "check.json"))
+    for record in (alone, beside):
+        del record["provenance"]
+    assert alone == beside
+    assert alone["slices"] == {"train": 4, "val": 2, "test": 3}
+    assert alone["orientations"] == {"LPS": 3}
+    assert alone["spacing"]["smallest"] == [2.0, 3.0, 5.0]
+
+
+@pytest.mark.parametrize("source", ["btcv", "sts"])
+def test_the_papers_slices_are_counted_in_the_files(root: Path, tmp_path: Path, source: str) -> None:
+    rows = read_split(root / f"resources/splits/{source}/paper.csv")
+    depths = [200, 200, 200, 200, 300, 300, 200, 200, 705, 200, 200, 200]
+    if source == "btcv":  # within the true range of 85 to 198 slices
+        depths = [
+            122 + (number < 15) if row.split == "train" else 130 + (number % 3) for number, row in enumerate(rows)
+        ]
+        for split, wanted in (("train", 2211), ("test", 1568)):
+            places = [place for place, row in enumerate(rows) if row.split == split]
+            depths[places[-1]] += wanted - sum(depths[place] for place in places)
+        write_btcv(tmp_path, {row.id: depth for row, depth in zip(rows, depths, strict=True)}, shape=(4, 4))
+    else:
+        for number, (row, depth) in enumerate(zip(sorted(rows, key=lambda row: row.id), depths, strict=True)):
+            voxels = np.random.default_rng(number).integers(-1000, 3000, (4, 4, depth)).astype(np.int16)
+            save(tmp_path / f"labelled/image/Teeth_{row.id}_0000.nii.gz", voxels)
+            save(tmp_path / f"labelled/label/Teeth_{row.id}_0000.nii.gz", (voxels > 2000).astype(np.uint8))
+    settings = Dataset(source=source, protocol="paper", size=16)
+    told = {"name": source, "settings": settings, "raw": tmp_path, "split": tmp_path / "split.csv"}
+    write_split(told["split"], {row.id: row.split for row in rows})
+    assert check(**told, output=tmp_path / "check.json") is True
+    counts = json.loads((tmp_path / "check.json").read_text())["published_slices"]
+    assert [count["found"] for count in counts] == ([2211, 1568] if source == "btcv" else [2505, 600])
+    test = next(row.id for row in rows if row.split == "test")
+    if source == "btcv":
+        write_btcv(tmp_path, {test: 17}, shape=(4, 4))
+        with pytest.raises(ListedError, match=r"the 12 test volumes have \d+ slices, the paper counts 1568"):
+            prepare(**told, output=tmp_path / "out")
+
+
+def test_leaking_pictures_are_refused_by_the_clean_protocol_and_told_by_the_papers(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = bench.raw / "Kvasir-SEG" / "images"
+    for kind in ("images", "masks"):
+        shutil.copy(bench.raw / "Kvasir-SEG" / kind / "a.jpg", bench.raw / "Kvasir-SEG" / kind / "e.jpg")
+    encode(images / "e.jpg", cv2.imread(str(images / "a.jpg")) // 2 + 60)  # not the same bytes
+    with pytest.raises(ListedError, match=r"'a' \(train\) and 'e' \(test\) are the same picture"):
+        bench.prepare()
+    assert bench.left() == []
+    bench.prepare(protocol="paper")
+    assert "'a' (train) and 'e' (test) are the same picture" in caplog.text
+    assert len(json.loads((bench.output / "check.json").read_text())["warnings"]) == 1
+
+
 def test_missing_and_empty_raw_folders_are_named(bench: Bench, tmp_path: Path) -> None:
     bench.raw = tmp_path / "nirgends"
     with pytest.raises(UserError, match=r"(?s)raw folder of Kvasir-SEG is missing.*nirgends.*datasets\.simula\.no"):
@@ -309,6 +451,32 @@ def test_a_disk_without_room_is_refused_before_the_work(bench: Bench) -> None:
 
 
 # From the command line, and on real files
+
+
+def test_the_check_as_a_command(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "s.yaml"
+    settings.write_text("source: kseg\nsize: 16\n")
+    paths = ["--settings", settings, "--raw", bench.raw, "--split", bench.split]
+    words = [str(word) for word in ("prepare", "--name", "mine", *paths)]
+    assert main([*words, "--check"]) == 0
+    assert "3 train, 1 val, 2 test" in capsys.readouterr().out
+    spoil_image(bench.raw)
+    assert main([*words, "--check", "--output", str(tmp_path / "c.json")]) == 1
+    assert "b.jpg: not a readable image" in capsys.readouterr().out
+    assert json.loads((tmp_path / "c.json").read_text())["passed"] is False
+    assert main(words) == 2
+    assert "no folder to write to" in capsys.readouterr().err
+    assert not bench.output.exists()
+
+
+def test_a_store_takes_2_bytes_a_pixel_for_ct_and_3_for_rgb(samples: Path, root: Path, tmp_path: Path) -> None:
+    for source, channels in (("btcv", 2), ("kseg", 3)):
+        settings = Dataset(source=source, origin="sample", protocol="sample", size=256)
+        split = root / "resources" / "splits" / source / "sample.csv"
+        prepare(name=source, settings=settings, raw=samples / source, split=split, output=tmp_path / source)
+        pixels = len(SliceStore.open(tmp_path / source).images) * 256 * 256
+        assert (tmp_path / source / "images.npy").stat().st_size == channels * pixels + 128
+        assert sum(path.stat().st_size for path in (tmp_path / source).iterdir()) < (channels + 0.03) * pixels
 
 
 def test_the_command_works_and_needs_no_torch(bench: Bench, tmp_path: Path, root: Path) -> None:

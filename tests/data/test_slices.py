@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch.nn.functional import interpolate
 
 from sdseg.data.slices import (
     from_axial,
@@ -13,6 +14,7 @@ from sdseg.data.slices import (
     resize_labels,
     restore_mask,
     restore_probability,
+    stretch,
     to_axial,
     to_display,
 )
@@ -59,7 +61,7 @@ def test_enlarging_whole_times_and_back_is_the_identity(labels: AnyArray, factor
     np.testing.assert_array_equal(restore_mask(larger, (rows, columns)), labels)
 
 
-def test_shrinking_averages_what_falls_together() -> None:
+def test_halving_averages_what_falls_together() -> None:
     images = np.random.default_rng(0).integers(-1000, 1000, (2, 8, 12, 1)).astype(np.int16)
     mean = images.reshape(2, 4, 2, 6, 2, 1).mean(axis=(2, 4))
     resized = resize_images(images, (4, 6))
@@ -67,10 +69,34 @@ def test_shrinking_averages_what_falls_together() -> None:
     np.testing.assert_allclose(resized, mean, atol=0.51)
 
 
-def test_growing_is_bilinear() -> None:
-    images = np.random.default_rng(0).integers(0, 255, (1, 5, 6, 3)).astype(np.uint8)
-    expected = cv2.resize(images[0], (12, 10), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(resize_images(images, (10, 12))[0], expected)
+@pytest.mark.parametrize("size", [(10, 12), (4, 5), (3, 6), (8, 3)])
+def test_resizing_is_bilinear_down_to_half_the_size(size: tuple[int, int]) -> None:
+    images = np.random.default_rng(0).integers(-1000, 1000, (2, 5, 6, 1)).astype(np.int16)
+    expected = interpolate(torch.from_numpy(images[..., 0]).double()[:, None], size, mode="bilinear")[:, 0]
+    np.testing.assert_allclose(resize_images(images, size)[..., 0], expected, atol=1.01)
+
+
+def test_beyond_half_the_size_no_pixel_is_passed_by() -> None:
+    stripes = np.zeros((1, 64, 64, 3), np.uint8)
+    stripes[:, :, ::2] = 200  # plain bilinear sampling would see one colour of every fifth stripe
+    for size in ((12, 12), (12, 40), (64, 12)):
+        resized = resize_images(stripes, size)
+        assert resized.shape == (1, *size, 3)
+        assert abs(float(resized.mean()) - 100) < 3
+    assert np.ptp(resize_images(stripes, (12, 12))) < 60
+
+
+@given(hnp.arrays(np.int16, (2, 3, 4), elements=st.integers(-1100, 1500)))
+def test_a_stretched_volume_spans_the_window(volume: AnyArray) -> None:
+    window = (-125.0, 275.0)
+    clipped = np.clip(volume.astype(float), *window)
+    spread = np.clip(stretch(volume, window), *window)
+    assert spread.shape == volume.shape
+    if np.ptp(clipped):
+        expected = -125 + (clipped - clipped.min()) / np.ptp(clipped) * 400
+        np.testing.assert_allclose(spread, expected, atol=0.51)
+    else:
+        np.testing.assert_array_equal(spread, clipped)
 
 
 @given(LABELS, SIZES)

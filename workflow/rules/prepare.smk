@@ -14,6 +14,7 @@ rule slice_store:
         mask_ends="<results>/{dataset}/prepared/mask_ends.npy",
         cases="<results>/{dataset}/prepared/cases.csv",
         slices="<results>/{dataset}/prepared/slices.csv",
+        check="<results>/{dataset}/prepared/check.json",
     log:
         "<logs>/{dataset}/prepare.log",
     benchmark:
