@@ -227,7 +227,8 @@ def _parser() -> argparse.ArgumentParser:
     add_path(made, "--output", "folder to write")
 
     made = verb("download", _download, "find the raw files of a dataset, or get them, and record what is there")
-    made.add_argument("--source", required=True, help="whose layout: cvc, kseg, refuge2, btcv, sts")
+    whose = "whose layout: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo, own"
+    made.add_argument("--source", required=True, help=whose)
     add_path(made, "--raw", "folder with the files as their owner ships them")
     add_path(made, "--output", "JSON file to write: every file with its size, and one fingerprint over all")
     add_path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)

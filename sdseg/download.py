@@ -93,6 +93,9 @@ def _here(
     """Record and cases of the dataset, whose files are fetched first where that is wanted; `own` ones never are."""
     if own is not None:
         return own_dataset(own, raw)
+    if source == "own":
+        what = "nothing says how the files of a dataset of your own lie"
+        raise UserError(what, where="--source own", remedy="give its settings as well: --settings FILE")
     record = source_named(source)
     if registry is not None and means is not None and _holds_nothing(raw):
         entry = read_registry(registry).get(source)  # without one the folder's own error says what is missing

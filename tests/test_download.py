@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sdseg.download import download
 from sdseg.errors import ListedError, UserError
-from tests.raw_files import encode, picture, write_kseg
+from sdseg.own import Own
+from sdseg.settings import parse
+from tests.raw_files import encode, picture, save, write_kseg, write_series
 
 
 @pytest.fixture
@@ -80,3 +83,20 @@ def test_real_samples_are_recorded(samples: Path, tmp_path: Path) -> None:
         for source in ("kseg", "cvc", "refuge2", "btcv")
     }
     assert len(fingerprints) == 4
+
+
+def test_own_files_are_recorded_with_every_slice_of_a_series(tmp_path: Path) -> None:
+    voxels = np.zeros((4, 4, 3), np.int16)
+    write_series(tmp_path / "raw" / "ct" / "a é", voxels)
+    save(tmp_path / "raw" / "labels" / "a é.nii.gz", voxels.astype(np.uint8))
+    folders = {"layout": "folders", "modality": "ct", "images": "ct", "masks": "labels"}
+    own = parse(Own, folders | {"labels": {1: "organ"}, "windows": {"soft": [0, 9]}}, where="x")
+    download(source="own", raw=tmp_path / "raw", output=tmp_path / "raw.json", own=own)
+    record = json.loads((tmp_path / "raw.json").read_text(encoding="utf-8"))
+    assert [file["path"] for file in record["files"]] == [
+        *(f"ct/a é/00{number}.dcm" for number in range(3)),
+        "labels/a é.nii.gz",
+    ]
+    assert (record["source"], record["n_cases"]) == ("own", 1)
+    with pytest.raises(UserError, match="nothing says how the files of a dataset of your own lie"):
+        download(source="own", raw=tmp_path / "raw", output=tmp_path / "no.json")

@@ -19,8 +19,9 @@ def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[
 
     Groups are taken in the order of SHA-256("<seed> <group>"), whatever their size, so that no split gets all the
     small ones (but those too large for the smallest share come first); each goes to the split that lacks the largest
-    part of its share, of those that lack half the group or more. No share is missed by more than twice the largest group, and every split has a group. `where` is for the
-    message. Raises UserError where there are fewer groups than splits.
+    part of its share, of those that lack half the group or more. No share is missed by more than twice the largest
+    group, and every split has a group. `where` is for the message. Raises UserError where there are fewer groups than
+    splits.
     """
     cases_of: dict[str, list[str]] = defaultdict(list)
     for case, group in group_of.items():
