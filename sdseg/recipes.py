@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from sdseg.settings import Name, Strict, merge, parse, read_yaml
 
@@ -25,6 +25,10 @@ __all__ = [
     "load_codec",
     "load_recipe",
 ]
+
+
+# YAML reads an unquoted `no` as false; what is meant is clear.
+Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
 
 
 def _check_groups(channels: tuple[int, ...], groups: int) -> None:
@@ -173,7 +177,7 @@ class Training(Strict):
     steps: int = Field(100_000, ge=1)
     batch: int = Field(4, ge=1)  # samples per optimiser step, over all processes and accumulated parts
     accumulate: int = Field(1, ge=1)  # parts a batch is computed in, to save memory
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Precision = "no"
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     ema_scope: Literal["all", "denoiser"] = "all"
     augmentation: Literal["none", "flips", "dihedral", "strong"] = "flips"  # flips: the paper's

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sdseg.config import Config, Dataset, json_schema, load_config, load_dataset
 from sdseg.errors import ListedError, UserError, nearest
-from sdseg.recipes import Codec, LatentNetwork, Recipe, load_codec, load_recipe
+from sdseg.recipes import Codec, LatentNetwork, Recipe, load_codec, load_recipe, Training
 from sdseg.settings import merge, parse, read_yaml
 
 Values = dict[str, Any]
@@ -346,3 +346,7 @@ def test_schema_and_tree_agree(config: Values) -> None:
 def test_dataset_has_defaults() -> None:
     dataset = Dataset(source="kseg")
     assert (dataset.origin, dataset.protocol, dataset.size, dataset.recipes) == ("real", "clean", 256, None)
+
+
+def test_an_unquoted_no_is_the_precision_it_looks_like() -> None:
+    assert Training.model_validate(yaml.safe_load("precision: no")).precision == "no"
