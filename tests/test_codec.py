@@ -24,7 +24,10 @@ def test_training_lowers_the_error_and_the_scale_gives_unit_variance(tmp_path: P
     import numpy as np
 
     build_codec(settings=settings(training={"steps": 1, "crop": 16}), output=tmp_path / "a")
-    build_codec(settings=settings(training={"steps": 150, "batch": 8, "crop": 16, "learning_rate": 4e-3}), output=tmp_path / "b é")
+    build_codec(
+        settings=settings(training={"steps": 150, "batch": 8, "crop": 16, "learning_rate": 4e-3}),
+        output=tmp_path / "b é",
+    )
     _, before = load_codec_folder(tmp_path / "a")
     trained, after = load_codec_folder(tmp_path / "b é")
     assert after.dice > before.dice + 0.2

@@ -223,7 +223,8 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 modality="ct",
                 page="https://zenodo.org/records/10597292",
                 licence="CC BY 4.0",
-                layout="SD-Tooth/STS-3D-Tooth/ROI/Labeled/Image/ROI_L_NNN.nii.gz and …/Mask/ROI_L_NNN.nii.gz",
+                layout="SD-Tooth/STS-3D-Tooth/ROI/Labeled/Image/ROI_L_NNN.nii.gz and …/Mask/ROI_L_NNN.nii.gz "
+                "(as others report it)",
                 labels=MappingProxyType({1: "tooth"}),
                 targets=MappingProxyType({"tooth": _merged("tooth", 1)}),
                 windows=MappingProxyType({"corrected": (-1000.0, 3095.0)}),
