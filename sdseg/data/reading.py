@@ -17,7 +17,7 @@ from sdseg.data.volumes import read_geometry, read_image, read_labels, read_mask
 from sdseg.errors import UserError
 from sdseg.tensors import LabelArray, RawImages
 
-__all__ = ["Content", "Reading", "count_slices", "read_case"]
+__all__ = ["Content", "Reading", "count_slices", "present_labels", "read_case"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,16 @@ def read_case(source: Source, case: RawCase, size: int, spread: tuple[float, flo
     return _read_image(source, case, size) if source.modality == "rgb" else _read_volume(source, case, size, spread)
 
 
+def present_labels(labels: LabelArray) -> tuple[int, ...]:
+    """Ids that occur in label maps, 0 left out. Most voxels are background: only eights with a label are counted."""
+    unflipped = labels[tuple(slice(None, None, 1 if stride > 0 else -1) for stride in labels.strides)]
+    flat = unflipped.transpose(np.argsort(unflipped.strides)[::-1]).reshape(-1)  # as it lies in memory: no copy
+    eights = flat[: flat.size // 8 * 8].view(np.uint64)
+    rest = np.concatenate([eights[eights != 0].view(np.uint8), flat[eights.size * 8 :]])
+    counted = cv2.calcHist([rest[None]], [0], None, [256], [0, 256]).ravel()
+    return tuple((np.flatnonzero(counted[1:]) + 1).tolist())
+
+
 def _read_image(source: Source, case: RawCase, size: int) -> Reading:
     if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
@@ -70,7 +80,7 @@ def _read_image(source: Source, case: RawCase, size: int) -> Reading:
     labels = source.coding.decode(grey, case.label)[None]
     square = (size, size)
     masks = resize_labels(labels, square)
-    content = _content(source, pixels[None], _present(labels), masks)
+    content = _content(source, pixels[None], present_labels(labels), masks)
     return Reading(resize_images(pixels[None], square), masks, height, width, None, content)
 
 
@@ -80,7 +90,7 @@ def _read_volume(source: Source, case: RawCase, size: int, spread: tuple[float, 
     labels, _ = read_labels(case.label)
     if source.coding is not None:
         labels = source.coding.decode(labels, case.label)
-    present = _present(labels)
+    present = present_labels(labels)
     _check_declared(source, present, case)
     masks = resize_labels(to_axial(labels), square)
     del labels  # one full-size volume at a time
@@ -98,19 +108,9 @@ def _content(source: Source, images: RawImages, labels: tuple[int, ...], masks: 
         low=int(images.min()),
         high=int(images.max()),
         labels=labels,
-        lost=tuple(sorted(set(labels) - set(_present(masks)))),
+        lost=tuple(sorted(set(labels) - set(present_labels(masks)))),
         fingerprint=fingerprint(images, next(iter(source.windows.values()))),
     )
-
-
-def _present(labels: LabelArray) -> tuple[int, ...]:
-    """Ids that occur in label maps, 0 left out. Most voxels are background: only eights with a label are counted."""
-    unflipped = labels[tuple(slice(None, None, 1 if stride > 0 else -1) for stride in labels.strides)]
-    flat = unflipped.transpose(np.argsort(unflipped.strides)[::-1]).reshape(-1)  # as it lies in memory: no copy
-    eights = flat[: flat.size // 8 * 8].view(np.uint64)
-    rest = np.concatenate([eights[eights != 0].view(np.uint8), flat[eights.size * 8 :]])
-    counted = cv2.calcHist([rest[None]], [0], None, [256], [0, 256]).ravel()
-    return tuple((np.flatnonzero(counted[1:]) + 1).tolist())
 
 
 def _grid(case: RawCase) -> Geometry:

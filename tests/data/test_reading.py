@@ -6,11 +6,15 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from sdseg.data.layouts import find_cases
-from sdseg.data.reading import count_slices, read_case
+from sdseg.data.reading import count_slices, present_labels, read_case
 from sdseg.data.sources import SOURCES
 from sdseg.errors import UserError
+from sdseg.tensors import AnyArray
 from tests.raw_files import LPS, encode, picture, save, write_btcv, write_kseg, write_refuge2
 
 BTCV = SOURCES["btcv"]
@@ -85,3 +89,29 @@ def test_undeclared_labels_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "RawData/Training/label/label0001.nii.gz", labels)
     with pytest.raises(UserError, match=r"(?s)label values \[14, 99\]; BTCV abdomen has 0 to 13.*label0001\.nii\.gz"):
         read_case(BTCV, find_cases(BTCV, tmp_path)[0], 8)
+
+
+@given(
+    values=hnp.arrays(
+        np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.sampled_from([0, 0, 3, 13])
+    ),
+    axes=st.permutations(range(3)),
+    steps=st.tuples(*[st.sampled_from([1, -1])] * 3),
+)
+def test_labels_that_occur_are_found_however_the_voxels_lie(
+    values: AnyArray, axes: list[int], steps: tuple[int, int, int]
+) -> None:
+    labels = values.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
+    assert present_labels(labels) == tuple(int(value) for value in np.unique(values) if value)
+
+
+def test_what_a_check_wants_to_know_is_taken_at_the_native_size(tmp_path: Path) -> None:
+    write_btcv(tmp_path, {"0001": 5}, shape=(64, 64))
+    labels = np.zeros((64, 64, 5), np.uint8)
+    labels[8:32, 8:32], labels[40, 41, 2] = 6, 12  # one voxel of an adrenal gland
+    save(tmp_path / "RawData/Training/label/label0001.nii.gz", labels)
+    (found,) = find_cases(BTCV, tmp_path)
+    voxels = np.asanyarray(nib.load(found.image).dataobj)
+    content = read_case(BTCV, found, 16).content
+    assert (content.labels, content.lost) == ((6, 12), (12,))
+    assert (content.low, content.high) == (voxels.min(), voxels.max())
