@@ -83,21 +83,27 @@ def check(*, name: str, settings: Dataset, raw: Path, split: Path, output: Path 
 
 
 class _Keeper:
-    """The arrays of a store while they are filled: every case has rows of its own, so threads need no lock."""
+    """The arrays of a store while they are filled: every case has rows of its own, so threads need no lock.
+
+    Rows are written to the file, not through a memory map: mapped pages would count as memory until the end.
+    """
 
     def __init__(self, folder: Path, intake: Intake) -> None:
         image = intake.image
-        shape = (intake.rows, image.size, image.size, image.channels)
         self.folder = folder
-        self.images = _reserve(folder / "images.npy", image.dtype, shape)
+        self.dtype = np.dtype(image.dtype)
+        self.row = self.dtype.itemsize * image.size**2 * image.channels  # bytes
+        shape = (intake.rows, image.size, image.size, image.channels)
+        self.offset = _reserve(folder / "images.npy", self.dtype, shape)
         self.masks: dict[int, list[bytes]] = {}  # first row of a case -> its slices, packed
 
     def keep(self, task: Task, reading: Reading) -> None:
-        self.images[task.start : task.start + task.slices] = reading.images
+        with (self.folder / "images.npy").open("r+b") as stream:
+            stream.seek(self.offset + task.start * self.row)
+            stream.write(np.ascontiguousarray(reading.images, dtype=self.dtype).data)
         self.masks[task.start] = pack(reading.masks)
 
     def close(self) -> None:
-        self.images.flush()
         write_packed(self.folder, (stream for start in sorted(self.masks) for stream in self.masks[start]))
 
 
@@ -143,17 +149,17 @@ def _manifest(
     )
 
 
-def _reserve(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[Any]]:
-    """An array on disk whose space is taken now: a disk that fills up under a memory map would kill the process."""
+def _reserve(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """An array on disk whose space is taken now, not after an hour of work; gives where its first row begins."""
     try:
-        array: np.memmap[Any, np.dtype[Any]] = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        offset = int(open_memmap(path, mode="w+", dtype=dtype, shape=shape).offset)
         if hasattr(os, "posix_fallocate"):
             with path.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
     except OSError as error:
         raise UserError(
-            f"cannot reserve {np.dtype(dtype).itemsize * math.prod(shape) / 1e6:.1f} MB: {error.strerror}",
+            f"cannot reserve {dtype.itemsize * math.prod(shape) / 1e6:.1f} MB: {error.strerror}",
             where=path.parent.parent,
             remedy="make room, choose another results folder, or a smaller 'size'",
         ) from None
-    return array
+    return offset
