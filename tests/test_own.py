@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -69,14 +70,13 @@ WRONG: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("base", "changes", "message"), WRONG, ids=[f"{list(c)} {m[:30]}" for _, c, m in WRONG])
 def test_wrong_values_are_named(base: dict[str, Any], changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match="remedy: ") as caught:
+    with pytest.raises(UserError, match=re.escape(message)):
         parse(Dataset, {"source": "own", "own": {**base, **changes}}, where="my.yaml")
-    assert message in str(caught.value)
 
 
 def test_all_contradictions_come_at_once() -> None:
     values = {**FOLDERS, "images": None, "table": "t.csv", "group_pattern": "("}
-    with pytest.raises(ListedError) as caught:
+    with pytest.raises(ListedError, match="needs 'images'") as caught:
         parse(Own, values, where="my.yaml")
     for part in ("needs 'images'", "'table' does not belong", "'group_pattern' is no regular expression"):
         assert part in str(caught.value)
@@ -93,9 +93,8 @@ def test_all_contradictions_come_at_once() -> None:
     ],
 )
 def test_the_dataset_around_it(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ListedError) as caught:
+    with pytest.raises(ListedError, match=re.escape(message)):
         parse(Dataset, values, where="my.yaml")
-    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +107,5 @@ def test_the_dataset_around_it(values: dict[str, Any], message: str) -> None:
     ],
 )
 def test_shares_of_a_split(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ListedError) as caught:
+    with pytest.raises(ListedError, match=re.escape(message)):
         parse(Draw, values, where="my.yaml")
-    assert message in str(caught.value)

@@ -195,7 +195,7 @@ def test_the_command(raw: Path, output: Path, tmp_path: Path, capsys: pytest.Cap
     assert "sdseg split: error: the split file is not the one these settings give" in capsys.readouterr().err
     assert main([*map(str, words), "--fractions", "0.6,0.6,0.2"]) == 2
     assert "'fractions' must sum to 1, not 1.4" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="2"):
         main([*map(str, words), "--fractions", "most,some,few"])
     assert "--fractions" in capsys.readouterr().err
     shutil.rmtree(raw)

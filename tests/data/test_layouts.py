@@ -170,7 +170,7 @@ def test_names_that_do_not_fit_and_ids_found_twice_are_listed(tmp_path: Path) ->
     images = tmp_path / "RawData" / "Training" / "img"
     shutil.copy(images / "img0001.nii.gz", images / "img1.nii.gz")
     save(images / "img0001.nii", np.zeros((3, 3, 3), np.int16))
-    with pytest.raises(ListedError) as caught:
+    with pytest.raises(ListedError, match="file name not understood") as caught:
         find_cases(SOURCES["btcv"], tmp_path)
     assert caught.value.problems == (
         "file name not understood: RawData/Training/img/img1.nii.gz",

@@ -359,7 +359,7 @@ def test_ids_are_the_names_of_the_images(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_table_is_named_line_by_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(ListedError) as caught:
+    with pytest.raises(ListedError, match=r"fälle\.csv") as caught:
         open_raw(settings(TABLE), write_table(tmp_path, text))
     assert any(message in problem for problem in caught.value.problems), caught.value.problems
     assert "fälle.csv" in str(caught.value)

@@ -145,7 +145,7 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
 
 def test_every_wrong_line_is_listed(tmp_path: Path) -> None:
     path = written(tmp_path, "id,group,split\na,a,train\na,a,test\nb,b,tset\nc,c\n,d,val\n")
-    with pytest.raises(ListedError) as caught:
+    with pytest.raises(ListedError, match="line 3: 'a' again") as caught:
         read_split(path)
     assert caught.value.problems == (
         "line 3: 'a' again, first in line 2",
@@ -193,7 +193,7 @@ def test_published_and_sample_splits_may_have_no_validation_but_need_the_rest(pr
 
 def test_all_problems_come_at_once() -> None:
     rows = (*ROWS, SplitRow("f", "a", "test"))
-    with pytest.raises(ListedError) as caught:
+    with pytest.raises(ListedError, match="group 'a' lies in test and train") as caught:
         check_split(rows, "abdefz", where=FILE, protocol="clean")
     assert len(caught.value.problems) == 4
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
