@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.__main__ import _parser
+from sdseg.__main__ import HANDLERS
+from sdseg.arguments import build_parser
 from sdseg.errors import UserError
 from sdseg.page.gather import gather
 from tests.page.results_tree import edit_json, write_results, write_run
@@ -51,7 +52,7 @@ def test_missing_parts_are_none_and_their_commands_can_be_run(tmp_path: Path) ->
     assert gathered.datasets[0].prepared is None
     for verb in ("evaluate", "export"):
         _, _, _, *words = shlex.split(run.commands[verb])
-        parsed = _parser().parse_args(words)
+        parsed = build_parser(HANDLERS).parse_args(words)
         assert parsed.verb == verb
         assert parsed.model == folder / "cvc" / "sdseg" / "model"
         assert parsed.prepared == folder / "cvc" / "prepared"

@@ -1,0 +1,154 @@
+"""What each verb takes, as argparse sees it: names, types, defaults, help. Nothing is imported for it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdseg import __version__
+
+__all__ = ["Handler", "build_parser"]
+
+Handler = Callable[[argparse.Namespace], int]
+NewVerb = Callable[[str, str], argparse.ArgumentParser]  # name, description
+
+
+def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
+    """The parser of `python -m sdseg`; the parsed `handler` is the one of the verb's name."""
+    parser = argparse.ArgumentParser(
+        prog="sdseg",
+        description="Medical image segmentation by latent diffusion with one reverse step: raw data to ONNX.",
+    )
+    parser.add_argument("--version", action="version", version=f"sdseg {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, description: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=description, description=description)
+        made.add_argument("-v", "--verbose", action="store_true", help="log details")
+        made.set_defaults(handler=handlers[name])
+        return made
+
+    _verbs_of_data(verb)
+    _verbs_of_models(verb)
+    _verbs_of_results(verb)
+    return parser
+
+
+def _verbs_of_data(verb: NewVerb) -> None:
+    made = verb("phantoms", "write a synthetic dataset in the layout of a real one")
+    made.add_argument("--source", required=True, help="whose layout: cvc, kseg, refuge2, btcv, sts")
+    made.add_argument("--seed", type=int, default=0, help="same seed, same files (default: 0)")
+    made.add_argument("--scale", type=float, default=1.0, help="multiplies the number of cases (default: 1)")
+    _path(made, "--output", "folder to write")
+
+    made = verb("download", "find the raw files of a dataset, or get them, and record what is there")
+    whose = "whose layout: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo, own"
+    made.add_argument("--source", required=True, help=whose)
+    _path(made, "--raw", "folder with the files as their owner ships them")
+    _path(made, "--output", "JSON file to write: every file with its size, and one fingerprint over all")
+    _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
+    resources = Path("resources")
+    registry = "where each dataset comes from (default: resources/datasets.yaml)"
+    manual = "<here>/<source>/ holds archives you fetched yourself; only read (default: resources/manual)"
+    downloads = "<here>/<source>/ keeps archives that were fetched (default: resources/downloads)"
+    _path(made, "--registry", registry, required=False)
+    _path(made, "--manual", manual, required=False, default=resources / "manual")
+    _path(made, "--downloads", downloads, required=False, default=resources / "downloads")
+    made.add_argument("--fetch", action="store_true", help="allow to fetch what is missing (default: nothing is)")
+    made.add_argument("--accept-terms", action="store_true", help="you have read and accept the owner's terms")
+
+    made = verb("split", "write which case trains, validates and tests, once; then check that it still holds")
+    _path(made, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
+    _path(made, "--raw", "folder with the files as their owner ships them")
+    _path(made, "--output", "CSV file to write: id, group, split; kept where it is there")
+    made.add_argument("--seed", type=int, help="same seed and cases, same split (default: the settings', or 0)")
+    made.add_argument("--fractions", type=_numbers, metavar="A,B,C", help="shares of train, val, test (0.8,0.1,0.1)")
+
+    made = verb("prepare", "check raw files and cut them into a memory-mapped slice store")
+    made.add_argument("--name", required=True, help="the dataset's name in your results")
+    _path(made, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
+    _path(made, "--raw", "folder with the files as their owner ships them")
+    _path(made, "--split", "CSV file with the columns id, group, split")
+    _path(made, "--output", "folder to write; with --check the JSON file to write, if any", required=False)
+    made.add_argument("--check", action="store_true", help="only check: print what is there and all that is wrong")
+    made.add_argument("--jobs", type=int, default=2, help="parallel readers (default: 2)")
+
+
+def _verbs_of_models(verb: NewVerb) -> None:
+    made = verb("codec", "train a small mask autoencoder on shapes, or take in a pretrained one")
+    _path(made, "--settings", "YAML file with the codec's settings (a value of 'codecs' in the configuration)")
+    _path(made, "--output", "folder to write")
+    _device(made)
+
+    made = verb("convert", "an official SDSeg checkpoint to a model folder, strictly")
+    _path(made, "--weights", "the official .ckpt file")
+    _path(made, "--recipe", "YAML file with the network's layout, e.g. config/recipes/sdseg-paper.yaml")
+    _path(made, "--codec", "YAML file with the codec's layout (a value of 'codecs' in the configuration)")
+    made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
+    made.add_argument("--source", required=True, help="the dataset it was trained on: cvc, kseg, refuge2, btcv, sts")
+    made.add_argument("--size", type=int, default=256, help="working size in pixels (default: 256)")
+    made.add_argument("--unet", choices=("ema", "raw"), default="ema", help="averaged or last UNet (default: ema)")
+    _path(made, "--output", "model folder to write")
+
+    made = verb("train", "slice store to model folder; continues where it was stopped")
+    _path(made, "--prepared", "folder made by 'prepare'")
+    _path(made, "--recipe", "YAML file with the recipe")
+    made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's")
+    _path(made, "--codec", "folder made by 'codec' (latent-diffusion recipes)", required=False)
+    _path(made, "--output", "model folder to write: the best on the validation split")
+    _path(made, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)
+    _path(made, "--state", "folder of the training state (default: 'state' beside --output)", required=False)
+    made.add_argument("--quiet", action="store_true", help="no progress bar")
+    _device(made)
+
+
+def _verbs_of_results(verb: NewVerb) -> None:
+    made = verb("evaluate", "score a model on one split of a slice store")
+    _path(made, "--prepared", "folder made by 'prepare'")
+    _path(made, "--model", "model folder or .onnx file")
+    _path(made, "--output", "folder to write: cases.csv, summary.json, overlays")
+    made.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")
+    _device(made)
+
+    made = verb("export", "model folder to one ONNX graph, checked against the model on real cases")
+    _path(made, "--model", "model folder")
+    _path(made, "--prepared", "folder made by 'prepare', for the parity check")
+    _path(made, "--output", "folder to write: model.onnx, io.json, parity.json")
+    made.add_argument("--opset", type=int, help="ONNX operator set (default: 21)")
+    made.add_argument("--parity-cases", type=int, help="check at most this many test cases (default: all)")
+    made.add_argument("--max-abs-difference", type=float, help="tolerance of the probability (default: 0.001)")
+    made.add_argument("--max-dice-difference", type=float, help="tolerance of the Dice (default: 0.002)")
+
+    made = verb("predict", "images or volumes to masks in their own size and geometry")
+    made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image or NIfTI files, or folders of them")
+    _path(made, "--model", "model folder or .onnx file")
+    _path(made, "--output", "folder to write")
+    made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")
+    made.add_argument("--probability", action="store_true", help="also write the probability")
+    made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
+    _device(made)
+
+    made = verb("report", "every result to one page that opens without network")
+    _path(made, "--results", "folder of results", required=False, default=Path("results"))
+    _path(made, "--output", "page to write (default: report.html in the results folder)", required=False)
+    made.add_argument("--table", action="store_true", help="only print the table; the page is left as it is")
+
+    made = verb("doctor", "what this machine can and cannot do, each with its fix")
+    _path(made, "--config", "also check that this configuration can run here", required=False)
+
+
+def _path(to: argparse.ArgumentParser, name: str, help: str, **extra: Any) -> None:
+    extra.setdefault("required", True)
+    to.add_argument(name, type=Path, help=help, **extra)
+
+
+def _device(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
