@@ -81,12 +81,21 @@ def test_wrong_value_on_the_command_line_is_one_message(tmp_path: Path, capsys: 
 def test_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     output = tmp_path / "raw"
     words = ["phantoms", "--source", "kseg", "--scale", "1000", "--output", str(output)]
-    process = subprocess.Popen([sys.executable, "-m", "sdseg", *words], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not any(tmp_path.glob(".raw.*/**/*.jpg")) and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sdseg", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.glob(".raw.*/**/*.jpg")) and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert shown.endswith("sdseg phantoms: interrupted\n")
     assert "Traceback" not in shown
