@@ -291,7 +291,7 @@ def test_checksum_of_a_file(tmp_path_factory: pytest.TempPathFactory, content: b
 def test_checksum_agrees_with_the_systems(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text("grün", encoding="utf-8")
-    told = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+    told = subprocess.run(["sha256sum", path], capture_output=True, encoding="utf-8", check=True).stdout.split()[0]
     assert sha256_file(path) == sha256_text("grün") == told
 
 
@@ -301,7 +301,9 @@ def test_provenance_names_versions_and_commit(root: Path) -> None:
     assert found["packages"]["no-such-package"] == "absent"
     assert found["packages"]["pydantic"][0].isdigit()
     if (root / ".git").exists():
-        told = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        told = subprocess.run(
+            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, encoding="utf-8", check=True
+        )
         assert told.stdout.startswith(found["commit"].removesuffix("+"))
     else:
         assert found["commit"] == "unknown"

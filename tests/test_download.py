@@ -72,7 +72,9 @@ def test_an_unwritable_place_is_named(raw: Path, tmp_path: Path) -> None:
 
 def test_the_command_tells_what_is_wrong(tmp_path: Path, root: Path) -> None:
     words = ["download", "--source", "kseg", "--raw", str(tmp_path / "none"), "--output", str(tmp_path / "raw.json")]
-    done = subprocess.run([sys.executable, "-m", "sdseg", *words], cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "sdseg", *words], cwd=root, capture_output=True, encoding="utf-8", timeout=60
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("sdseg download: error: the raw folder of Kvasir-SEG is missing")
 

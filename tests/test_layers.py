@@ -100,7 +100,7 @@ def test_help_is_quick_and_light() -> None:
     durations = []
     for _ in range(3):  # the quickest of three: another process may be busy
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
         durations.append(time.perf_counter() - start)
     loaded = set(done.stderr.split())
     assert "train" in done.stdout

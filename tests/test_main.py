@@ -20,7 +20,7 @@ from tests.test_layers import VERBS
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sdseg", *map(str, words)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "sdseg", *map(str, words)], capture_output=True, encoding="utf-8", check=False
     )
 
 
@@ -84,7 +84,7 @@ def test_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "sdseg", *words],
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         # A shell that runs the tests in the background has its children ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

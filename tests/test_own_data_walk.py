@@ -44,7 +44,7 @@ def run(commands: str, folder: Path) -> str:
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, f"{commands}\n{done.stdout}"
@@ -122,7 +122,7 @@ def test_a_new_case_stops_the_run_and_names_itself(walked: tuple[Path, str]) -> 
     words = ["polyps", "--cores", "1", "--configfile", "config/mine.yaml", "--forcerun", "raw_record"]
     assert f"snakemake {words[0]} --cores 2 {' '.join(words[3:])}" in PAGE.read_text("utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "snakemake", *words], cwd=folder, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode != 0
     assert "case without a line: new é" in done.stdout + done.stderr

@@ -489,7 +489,7 @@ def test_the_command_works_and_needs_no_torch(bench: Bench, tmp_path: Path, root
         [sys.executable, "-c", program, *map(str, words), "--output", str(bench.output)],
         cwd=root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
@@ -498,7 +498,7 @@ def test_the_command_works_and_needs_no_torch(bench: Bench, tmp_path: Path, root
         [sys.executable, "-m", "sdseg", *map(str, words), "--output", str(bench.output)],
         cwd=root,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )
     assert done.returncode == 2

@@ -294,5 +294,5 @@ def test_the_command_writes_the_page_and_prints_the_table(tmp_path: Path, capsys
 
 def test_no_heavy_library_is_loaded() -> None:
     code = "import sys, sdseg.report; print(sorted({'torch', 'matplotlib', 'cv2', 'pandas'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"

@@ -65,7 +65,7 @@ class Project:
         """Everything a run prints; `check` makes a failed run a failed test."""
         command = [sys.executable, "-m", "snakemake", *words, "--cores", "2", "--configfile", config]
         done = subprocess.run(
-            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False
         )
         assert not check or done.returncode == 0, done.stdout
         assert check or done.returncode != 0, done.stdout
@@ -138,7 +138,9 @@ def test_a_run_ends_with_a_page_and_a_table(finished: Project) -> None:
     assert "kseg" in page
     assert "btcv" in page
     words = ["-m", "sdseg", "report", "--table", "--results", "results é"]
-    done = subprocess.run([sys.executable, *words], cwd=finished.root, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=finished.root, capture_output=True, encoding="utf-8", check=True
+    )
     assert "unet" in done.stdout
     assert "report.html" in done.stdout
 
@@ -282,7 +284,7 @@ def test_default_configuration_is_planned_without_data(fresh: Project) -> None:
 
 def test_default_configuration_is_read_when_none_is_given(fresh: Project) -> None:
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "8", "--config", "raw=/data é/medical"]
-    done = subprocess.run(command, cwd=fresh.root, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=fresh.root, capture_output=True, encoding="utf-8", check=True)
     assert re.search(r"^Job \d+: sts: train sdseg", done.stdout + done.stderr, re.MULTILINE)
 
 
@@ -405,7 +407,11 @@ def test_only_real_datasets_are_looked_for_in_archives(fresh: Project) -> None:
 
 def test_makefile_plans_the_demo_and_the_tests() -> None:
     shown = subprocess.run(
-        ["make", "--dry-run", "demo", "test", "VENV=somewhere"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "demo", "test", "VENV=somewhere"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     ).stdout
     assert "-m venv" in shown
     assert "config/demo.yaml" in shown
@@ -421,7 +427,7 @@ def test_makefile_plans_the_demo_and_the_tests() -> None:
     ],
 )
 def test_makefile_refuses_what_it_cannot_use(words: list[str], message: str) -> None:
-    done = subprocess.run(["make", "venv", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(["make", "venv", *words], cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode != 0
     assert message in done.stderr
 

@@ -126,7 +126,9 @@ def _pip_report(requirements: Iterable[str], *, only_pypi: bool = False) -> dict
     if only_pypi:
         command += ["--index-url", "https://pypi.org/simple"]
         environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
-    done = subprocess.run([*command, *requirements], stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [*command, *requirements], stdout=subprocess.PIPE, encoding="utf-8", check=True, env=environment
+    )
     installed = json.loads(done.stdout)["install"]
     return {canonicalize_name(each["metadata"]["name"]): each["metadata"] for each in installed}
 

@@ -88,7 +88,7 @@ def test_the_tool_says_that_nothing_is_stale(root: Path) -> None:
         cwd=root,
         env={"PYTHONPATH": str(root)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "nothing to change"), done.stderr

@@ -383,7 +383,7 @@ def command(root: Path, place: Place, *words: str) -> subprocess.CompletedProces
     options = ["--source", place.source, "--raw", place.raw, "--output", place.output, "--registry", place.registry]
     options += ["--manual", place.root / "manual", "--downloads", place.root / "downloads", *words]
     line = [sys.executable, "-m", "sdseg", "download", "--verbose", *map(str, options)]
-    return subprocess.run(line, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(line, cwd=root, capture_output=True, encoding="utf-8", timeout=60, check=False)
 
 
 def test_the_command_fetches_only_when_told(root: Path, kseg: Place, site: Site) -> None:
