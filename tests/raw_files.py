@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -135,5 +136,7 @@ def write_series(
         writer.SetImageIO("GDCMImageIO")  # whatever the name of the file
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / (names[number] if names else f"{number:03d}.dcm")))
+        before = locale.setlocale(locale.LC_ALL)
         writer.Execute(image)
+        locale.setlocale(locale.LC_ALL, before)  # the writer leaves the C locale behind, for the tests that follow too
     return folder
