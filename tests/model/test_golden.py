@@ -128,9 +128,11 @@ def test_one_step_inference(
         close(decoded, arrays[f"{prefix}onestep_decoded"])
         probability = made(image)
     expected = arrays[f"{prefix}onestep_probability"].reshape(probability.shape)
-    # In z_0 every rounding is 38.7 times as large, so the last few pixels depend on how threads share a sum.
+    # In z_0 every rounding is 38.7 times as large: with one thread the largest difference is below 1e-5, with more of
+    # them sums are made in another order and a few pixels differ by up to 2e-5.
     differences = (probability - expected).abs().flatten()
-    assert float(differences.quantile(0.999)) < 1e-5
+    assert float(differences.mean()) < 1e-6
+    assert float(differences.quantile(0.99)) < 1e-5
     assert float(differences.max()) < 5e-5
 
 
