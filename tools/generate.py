@@ -124,8 +124,9 @@ def _pip_report(requirements: Iterable[str], *, only_pypi: bool = False) -> dict
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     environment = dict(os.environ)
     if only_pypi:
-        command += ["--index-url", "https://pypi.org/simple"]
-        environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+        # Without a configuration of its own pip asks PyPI.
+        own = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_INDEX_URL": "", "PIP_EXTRA_INDEX_URL": ""}
+        environment |= own
     done = subprocess.run(
         [*command, *requirements], stdout=subprocess.PIPE, encoding="utf-8", check=True, env=environment
     )
