@@ -33,6 +33,7 @@ __all__ = [
     "atomic_file",
     "atomic_folder",
     "check_owned",
+    "make_folder",
     "parse_json",
     "provenance",
     "read_json",
@@ -246,6 +247,16 @@ def atomic_folder(path: Path, owned: tuple[str, ...] | None = None) -> Iterator[
             os.replace(previous, path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(previous, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, before work begins whose result goes there. Raises UserError if it cannot."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(path, error) from None
+    if not os.access(path, os.W_OK):
+        raise _not_writable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def sha256_file(path: Path) -> str:

@@ -14,7 +14,7 @@ from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
 from sdseg import metrics
-from sdseg.artifacts import atomic_folder, check_owned, provenance
+from sdseg.artifacts import atomic_folder, check_owned, make_folder, provenance
 from sdseg.data.shapes import random_shapes
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
@@ -31,6 +31,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     """Write a codec folder: codec.safetensors and config.json with the measured latent scale and ceiling."""
     target = torch_device(device)
     check_owned(output, OWNED)
+    make_folder(output.parent)
     started = time.perf_counter()
     torch.manual_seed(settings.training.seed if settings.training else 0)
     codec = MaskCodec(settings).to(target)

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from sdseg.artifacts import ModelManifest, atomic_folder, check_owned, provenance, sha256_text
+from sdseg.artifacts import ModelManifest, atomic_folder, check_owned, make_folder, provenance, sha256_text
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.journal import Journal
@@ -57,12 +57,13 @@ def train(
     target = torch_device(device)
     for place in (output, last):
         check_owned(place, OWNED)
+        make_folder(place.parent)
     if recipe.training.precision == "fp16" and device == "cpu":
         raise UserError("fp16 needs a GPU", where="training.precision", remedy="use 'no' or 'bf16' on the CPU")
     store = SliceStore.open(prepared)
     used = open_codec(recipe, codec, target)
     folder = state / _key(recipe, store, used)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
 
     # 2. Build the run, as new or as it was.
     AcceleratorState._reset_state()  # accelerate remembers the precision of an earlier run in the same process

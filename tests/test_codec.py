@@ -55,6 +55,12 @@ def test_pretrained_weights_and_a_given_scale_are_taken_over(tmp_path: Path) -> 
         assert torch.equal(ours, theirs)
 
 
+def test_a_place_that_cannot_be_written_is_named_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write: (Not a directory|File exists)"):
+        build_codec(settings=settings(training={"steps": 10**6}), output=tmp_path / "file" / "codec")
+
+
 def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU is here")

@@ -20,16 +20,9 @@ from sdseg.prepare import prepare
 from sdseg.settings import parse
 from sdseg.split import split
 from tests.raw_files import encode, picture, write_kseg
+from tests.test_own import FOLDERS
 
-OWN: dict[str, Any] = {
-    "layout": "folders",
-    "modality": "rgb",
-    "images": "images",
-    "masks": "masks",
-    "labels": {1: "polyp"},
-    "mask_values": {255: 1},
-    "group_pattern": r"^(p\d+)_",
-}
+OWN: dict[str, Any] = {**FOLDERS, "group_pattern": r"^(p\d+)_"}
 
 
 def settings(**changes: Any) -> Dataset:

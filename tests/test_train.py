@@ -203,6 +203,23 @@ def test_a_folder_with_other_files_is_not_replaced(ready: Path, tmp_path: Path) 
     assert (tmp_path / "model" / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize("blocked", ["model", "state"])
+def test_a_place_that_cannot_be_written_is_named_before_training(ready: Path, tmp_path: Path, blocked: str) -> None:
+    (tmp_path / "file").touch()
+    places = {"model": tmp_path / "model", "state": tmp_path / "state"} | {blocked: tmp_path / "file" / blocked}
+    with pytest.raises(UserError, match=r"(?s)cannot write: (Not a directory|File exists).*file"):
+        train(
+            prepared=ready / "prepared",
+            recipe_name="tiny",
+            recipe=recipe(training={"steps": 10**6}),
+            codec=ready / "codec",
+            output=places["model"],
+            last=tmp_path / "last",
+            state=places["state"],
+            quiet=True,
+        )
+
+
 def test_fp16_on_a_cpu_is_refused(ready: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fp16 needs a GPU"):
         run(ready, tmp_path, recipe(training={"precision": "fp16"}))
