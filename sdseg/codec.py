@@ -18,7 +18,7 @@ from sdseg.artifacts import atomic_folder, check_owned, make_folder, provenance
 from sdseg.data.shapes import random_shapes
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
-from sdseg.recipes import Codec, CodecTraining
+from sdseg.networks import Codec, CodecTraining
 from sdseg.runtime.device import torch_device
 
 __all__ = ["build_codec"]

@@ -12,8 +12,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sdseg.errors import UserError, nearest
+from sdseg.networks import Codec, LatentNetwork
 from sdseg.own import Draw, Own
-from sdseg.recipes import Codec, LatentNetwork, Recipe
+from sdseg.recipes import Recipe
 from sdseg.settings import Name, Strict, merge, parse, read_yaml
 
 __all__ = ["Config", "Dataset", "Export", "Phantoms", "RecipeChoice", "json_schema", "load_config", "load_dataset"]

@@ -12,7 +12,8 @@ from sdseg.model.checkpoint import OWNED, count_parameters, save_model
 from sdseg.model.codecs import MaskCodec, MaskDecoder
 from sdseg.model.official import fill_segmenter, read_checkpoint
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter
-from sdseg.recipes import Codec, LatentNetwork, Recipe
+from sdseg.networks import Codec, LatentNetwork
+from sdseg.recipes import Recipe
 
 __all__ = ["convert_official"]
 

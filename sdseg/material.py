@@ -19,7 +19,8 @@ from sdseg.errors import UserError
 from sdseg.model.checkpoint import CodecManifest, load_codec_folder
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.latents import cache_latents, reconstruct
-from sdseg.recipes import LatentNetwork, Recipe, Training
+from sdseg.networks import LatentNetwork
+from sdseg.recipes import Recipe, Training
 from sdseg.scoring import score_cases
 from sdseg.tensors import MaskArray
 

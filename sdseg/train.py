@@ -28,7 +28,8 @@ from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_m
 from sdseg.model.optimisation import average_of, build_optimiser
 from sdseg.model.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 from sdseg.model.state import latest_state, restore, save_state
-from sdseg.recipes import LatentNetwork, Recipe
+from sdseg.networks import LatentNetwork
+from sdseg.recipes import Recipe
 from sdseg.runtime.device import torch_device
 
 __all__ = ["train"]

@@ -11,7 +11,7 @@ from sdseg.codec import build_codec
 from sdseg.data.shapes import random_shapes
 from sdseg.errors import UserError
 from sdseg.model.checkpoint import load_codec_folder
-from sdseg.recipes import Codec
+from sdseg.networks import Codec
 from sdseg.settings import merge
 from tests.model.networks import CODEC, codec
 

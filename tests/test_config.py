@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sdseg.config import Config, Dataset, json_schema, load_config, load_dataset
 from sdseg.errors import ListedError, UserError, nearest
-from sdseg.recipes import Codec, LatentNetwork, Recipe, Training, load_codec, load_recipe
+from sdseg.networks import Codec, LatentNetwork
+from sdseg.recipes import Recipe, Training, load_codec, load_recipe
 from sdseg.settings import merge, parse, read_yaml
 
 Values = dict[str, Any]

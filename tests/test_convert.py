@@ -15,7 +15,8 @@ from sdseg.convert import convert_official
 from sdseg.errors import UserError
 from sdseg.model.checkpoint import load_model
 from sdseg.model.official import read_checkpoint
-from sdseg.recipes import Codec, Recipe, load_recipe
+from sdseg.networks import Codec
+from sdseg.recipes import Recipe, load_recipe
 from tests.model.networks import direct_recipe
 
 

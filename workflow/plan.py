@@ -17,7 +17,8 @@ from snakemake.exceptions import WorkflowError
 from sdseg.config import Config
 from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError
-from sdseg.recipes import LatentNetwork, Recipe
+from sdseg.networks import LatentNetwork
+from sdseg.recipes import Recipe
 from sdseg.settings import Strict, parse
 
 __all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "modules_of", "plan_run", "shell_prefix"]
@@ -32,7 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
 TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
-NO_CAUSE = {ROOT / "sdseg" / f"{name}.py" for name in ("__init__", "errors", "config", "own", "recipes", "settings")}
+NO_CAUSE = {
+    ROOT / "sdseg" / f"{name}.py" for name in ("__init__", "errors", "config", "networks", "own", "recipes", "settings")
+}
 
 
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:

@@ -14,7 +14,8 @@ from sdseg.artifacts import ModelManifest, atomic_file, read_json, sha256_file, 
 from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.segmenter import Segmenter, build_segmenter
-from sdseg.recipes import Codec, Recipe
+from sdseg.networks import Codec
+from sdseg.recipes import Recipe
 from sdseg.settings import parse
 
 __all__ = [

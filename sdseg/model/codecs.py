@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sdseg.errors import UserError, nearest
-from sdseg.recipes import Autoencoder, Codec
+from sdseg.networks import Autoencoder, Codec
 
 __all__ = ["MaskCodec", "MaskDecoder", "encoder_arguments", "load_pretrained", "mask_image", "mask_probability"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, cat, nn
 
 from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec, encoder_arguments
-from sdseg.recipes import ConditionEncoder, Denoiser
+from sdseg.networks import ConditionEncoder, Denoiser
 
 __all__ = ["ConditionalDenoiser", "ImageEncoder"]
 

@@ -14,7 +14,7 @@ from sdseg.model import diffusion
 from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
 from sdseg.model.segmenter import LatentSegmenter
-from sdseg.recipes import LatentNetwork
+from sdseg.networks import LatentNetwork
 
 __all__ = ["OfficialCheckpoint", "fill_segmenter", "read_checkpoint"]
 

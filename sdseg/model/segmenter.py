@@ -14,7 +14,8 @@ from sdseg.model import diffusion
 from sdseg.model.codecs import MaskCodec, MaskDecoder
 from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
 from sdseg.model.normaliser import Normaliser
-from sdseg.recipes import Codec, DirectNetwork, LatentNetwork, Recipe
+from sdseg.networks import Codec, DirectNetwork, LatentNetwork
+from sdseg.recipes import Recipe
 
 if TYPE_CHECKING:
     from sdseg.recipes import Diffusion

@@ -9,7 +9,7 @@ import torch
 
 from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec, MaskDecoder, load_pretrained, mask_image, mask_probability
-from sdseg.recipes import Codec
+from sdseg.networks import Codec
 from tests.model.networks import CODEC, codec
 
 

@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import Attention
 
 from sdseg.errors import UserError
 from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
-from sdseg.recipes import ConditionEncoder, Denoiser
+from sdseg.networks import ConditionEncoder, Denoiser
 from tests.model.networks import codec, recipe
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from sdseg.artifacts import GraphManifest, ImageContract
 from sdseg.errors import UserError
 from sdseg.model.segmenter import Segmenter, build_segmenter
-from sdseg.recipes import Codec, Recipe
+from sdseg.networks import Codec
+from sdseg.recipes import Recipe
 from sdseg.runtime import onnx_graph
 from sdseg.runtime.onnx_graph import METADATA_KEY, export_graph, graph_inputs
 from tests.tiny import CT, RGB, Brightness, describe

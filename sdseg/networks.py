@@ -1,0 +1,169 @@
+"""Layouts of the networks as values: codec, condition encoder, denoiser, and the baseline."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from sdseg.settings import Name, Strict
+
+__all__ = [
+    "Alignment",
+    "Autoencoder",
+    "Codec",
+    "CodecTraining",
+    "ConditionEncoder",
+    "Denoiser",
+    "DirectNetwork",
+    "LatentNetwork",
+]
+
+
+def _check_groups(channels: tuple[int, ...], groups: int) -> None:
+    for count in channels:
+        if count % groups:
+            raise ValueError(f"{count} channels cannot be normalised in {groups} groups ('norm_num_groups')")
+
+
+class Autoencoder(Strict):
+    """Layout of a KL autoencoder (diffusers `AutoencoderKL`); it halves the image once per channel step."""
+
+    block_out_channels: tuple[int, ...] = Field((128, 256, 512, 512), min_length=2)
+    layers_per_block: int = Field(2, ge=1)
+    norm_num_groups: int = Field(32, ge=1)
+    mid_block_attention: bool = True
+
+    @property
+    def factor(self) -> int:
+        """How many pixels of the image one latent pixel spans along each axis."""
+        return 1 << (len(self.block_out_channels) - 1)
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> Self:
+        _check_groups(self.block_out_channels, self.norm_num_groups)
+        return self
+
+
+class CodecTraining(Strict):
+    """How a codec is trained here, on random shapes; leave out where pretrained weights are given."""
+
+    steps: int = Field(600, ge=1)
+    batch: int = Field(16, ge=1)
+    size: int = Field(64, ge=16)
+    crop: int | None = Field(None, ge=16)  # learn on windows of this size first, on whole masks for the last fifth
+    learning_rate: float = Field(1e-3, gt=0)
+    kl_weight: float = Field(1e-5, ge=0)
+    seed: int = 0
+
+
+class Codec(Autoencoder):
+    """The frozen mask autoencoder (KL-f8 at the paper's scale)."""
+
+    latent_channels: int = Field(4, ge=1)
+    weights: str | None = None  # folder with config.json and *.safetensors of a diffusers AutoencoderKL
+    training: CodecTraining | None = None
+    latent_scale: float | Literal["measured"] = "measured"  # 0.18215 is Stable Diffusion's own
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.weights is None) == (self.training is None):
+            raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here), not both")
+        return self
+
+
+class ConditionEncoder(Autoencoder):
+    """The trainable image encoder τ; its latent is concatenated to the noisy mask latent."""
+
+    latent_channels: int = Field(4, ge=1)
+    init: Literal["codec", "random"] = "codec"  # 'codec' copies the mask encoder's weights: same layout needed
+    # The 1×1 convolution behind the encoder: a new random one (the official code), or the mean's half of the codec's.
+    projection: Literal["new", "quant_conv"] = "new"
+    trainable: bool = True  # false freezes the encoder; the projection is trained either way
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _projection_exists(self) -> Self:
+        if self.projection == "quant_conv" and self.init != "codec":
+            raise ValueError("'projection: quant_conv' takes the codec's convolution, which needs 'init: codec'")
+        return self
+
+
+class Denoiser(Strict):
+    """Layout of the UNet on latents, and how it sees the condition.
+
+    `ldm` is LDM's lsun_churches256 UNet (diffusers `UNet2DModel`); `stable-diffusion` is that of Stable Diffusion 1.x
+    (`UNet2DConditionModel`), whose cross-attention reads a context: one constant, learnt embedding, or the image.
+    """
+
+    architecture: Literal["ldm", "stable-diffusion"] = "ldm"
+    block_out_channels: tuple[int, ...] = Field((192, 384, 384, 768, 768), min_length=1)
+    attention: tuple[bool, ...] = (True, True, True, True, False)  # self- (and cross-) attention, per level
+    layers_per_block: int = Field(2, ge=1)
+    norm_num_groups: int = Field(32, ge=1)
+    heads: int = Field(8, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    concatenate: bool = True  # the condition latent joins the noisy latent at the input (the paper's way)
+    context: Literal["constant", "image"] | None = None  # what cross-attention reads; 'image': the condition's pixels
+    context_tokens: int = Field(77, ge=1)  # length of the constant context
+    context_channels: int = Field(768, ge=1)
+
+    @model_validator(mode="after")
+    def _condition_enters(self) -> Self:
+        if (self.architecture == "stable-diffusion") != (self.context is not None):
+            raise ValueError(
+                "'context' and 'architecture: stable-diffusion' belong together: LDM's has no cross-attention"
+            )
+        if not self.concatenate and self.context != "image":
+            raise ValueError("with 'concatenate: false' the image enters by 'context: image', or not at all")
+        if self.architecture == "stable-diffusion" and self.dropout:
+            raise ValueError("'architecture: stable-diffusion' has no dropout; set 'dropout: 0.0'")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Self:
+        if len(self.attention) != len(self.block_out_channels):
+            raise ValueError("'attention' needs one value per entry of 'block_out_channels'")
+        _check_groups(self.block_out_channels, self.norm_num_groups)
+        for channels, attention in zip(self.block_out_channels, self.attention, strict=True):
+            if attention and channels % self.heads:
+                raise ValueError(f"{channels} channels cannot be shared among {self.heads} attention heads")
+        return self
+
+
+class Alignment(Strict):
+    """Inner UNet features drawn towards those of a frozen vision encoder while training (LEAF, arXiv 2507.18214).
+
+    The encoder is any PyTorch module as a program saved with `torch.export.save`: images [N,3,S,S], normalised as
+    below, to tokens [N,L,C] or a map [N,C,h,w]. Inference and export know nothing of it.
+    """
+
+    encoder: str  # path of the .pt2 file
+    sha256: str | None = None  # of that file; checked where given
+    size: int = Field(224, ge=8)  # S, pixels
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of channels in [0,1]; ImageNet's
+    deviation: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    skip_tokens: int = Field(0, ge=0)  # leading tokens that are no patch, such as [CLS]
+    weight: float = Field(0.75, gt=0)
+
+
+class LatentNetwork(Strict):
+    """Condition encoder, denoiser and codec: the latent-diffusion method."""
+
+    kind: Literal["latent-diffusion"] = "latent-diffusion"
+    codec: Name = "kl-f8"  # a key of the configuration's `codecs`
+    # 'codec': the codec's own; 'first_batch': 1/std of the first batch of mask latents (official `scale_by_std`)
+    latent_scale: Literal["codec", "first_batch"] = "codec"
+    condition: ConditionEncoder = ConditionEncoder()
+    denoiser: Denoiser = Denoiser()
+    alignment: Alignment | None = None
+
+
+class DirectNetwork(Strict):
+    """A plain U-Net (MONAI `UNet`) from image to mask logits: the baseline every other recipe is held against."""
+
+    kind: Literal["direct"]
+    channels: tuple[int, ...] = Field((32, 64, 128, 256, 512), min_length=2)
+    residual_units: int = Field(2, ge=0)
+    norm: Literal["instance", "batch"] = "instance"
+    dropout: float = Field(0.0, ge=0, lt=1)
