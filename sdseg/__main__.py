@@ -133,6 +133,7 @@ def _train(arguments: argparse.Namespace) -> int:
         state=arguments.state or arguments.output.with_name("state"),
         device=arguments.device,
         quiet=arguments.quiet,
+        start_from=arguments.start_from,
     )
     return 0
 

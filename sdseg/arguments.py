@@ -98,6 +98,8 @@ def _verbs_of_models(verb: NewVerb) -> None:
     made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's")
     _path(made, "--codec", "folder made by 'codec' (latent-diffusion recipes)", required=False)
+    begin = "model folder to start from, made by 'train' or 'convert' (default: the recipe's start_from, or none)"
+    _path(made, "--start-from", begin, required=False)
     _path(made, "--output", "model folder to write: the best on the validation split")
     _path(made, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)
     _path(made, "--state", "folder of the training state (default: 'state' beside --output)", required=False)

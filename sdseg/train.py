@@ -27,6 +27,7 @@ from sdseg.material import CodecInUse, codec_ceiling, gather, open_codec
 from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_model
 from sdseg.model.optimisation import average_of, build_optimiser
 from sdseg.model.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
+from sdseg.model.starting import Start, open_start, take_over
 from sdseg.model.state import latest_state, restore, save_state
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
@@ -48,11 +49,13 @@ def train(
     state: Path,
     device: str = "cpu",
     quiet: bool = False,
+    start_from: Path | None = None,
 ) -> None:
     """Train a recipe on the training split and write two model folders: the best on the validation split, and the last.
 
     `state` keeps what is needed to continue after an interruption; it is keyed by the recipe and the data, so that an
-    edited setting starts anew. Raises UserError for a store, codec or device that does not fit.
+    edited setting starts anew. `start_from` is the model folder to begin with (default: the recipe's). Raises UserError
+    for a store, codec, model or device that does not fit.
     """
     # 1. Open what was prepared.
     target = torch_device(device)
@@ -63,7 +66,8 @@ def train(
         raise UserError("fp16 needs a GPU", where="training.precision", remedy="use 'no' or 'bf16' on the CPU")
     store = SliceStore.open(prepared)
     used = open_codec(recipe, codec, target)
-    folder = state / _key(recipe, store, used)
+    begin = open_start(recipe, start_from)
+    folder = state / _key(recipe, store, used, begin)
     make_folder(folder)
 
     # 2. Build the run, as new or as it was.
@@ -74,7 +78,7 @@ def train(
         gradient_accumulation_steps=recipe.training.accumulate,
     )
     set_seed(recipe.training.seed)
-    run = _build(recipe, store, used, accelerator, folder, target)
+    run = _build(recipe, store, used, begin, accelerator, folder, target)
     found = latest_state(folder)
     progress = Progress()
     if found is not None:
@@ -93,7 +97,7 @@ def train(
     # 4. Write the last and the best model.
     averaged = averaged_segmenter(run)
     ceiling = codec_ceiling(store, _split_to_judge(store), used, recipe.inference.batch, target) if used else None
-    manifest = _manifest(run, recipe_name, used, progress, ceiling)
+    manifest = _manifest(run, recipe_name, used, begin, progress, ceiling)
     _write(last, averaged, manifest, folder / "training.jsonl")
     best = best_weights(folder, progress)
     if best.exists():
@@ -153,6 +157,7 @@ def _build(
     recipe: Recipe,
     store: SliceStore,
     used: CodecInUse | None,
+    begin: Start | None,
     accelerator: Accelerator,
     state: Path,
     device: torch.device,
@@ -168,6 +173,9 @@ def _build(
     )
     if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
         start_from_codec(segmenter, recipe.network, used.codec)
+    if begin is not None:
+        take_over(segmenter, begin)
+        log.info("starting from %s (%s)", begin.folder, begin.manifest.recipe_name)
     segmenter = segmenter.to(device)
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
@@ -176,7 +184,12 @@ def _build(
 
 
 def _manifest(
-    run: Run, recipe_name: str, used: CodecInUse | None, progress: Progress, ceiling: float | None
+    run: Run,
+    recipe_name: str,
+    used: CodecInUse | None,
+    begin: Start | None,
+    progress: Progress,
+    ceiling: float | None,
 ) -> ModelManifest:
     store = run.store.manifest
     return ModelManifest(
@@ -198,6 +211,7 @@ def _manifest(
             "seconds": round(progress.seconds, 1),
             "device": str(run.accelerator.device),
             "data_checksum": store.data_checksum,
+            "started_from": {"recipe": begin.manifest.recipe_name, "sha256": begin.checksum} if begin else None,
             "codec_ceiling": {"dice": ceiling, "split": _split_to_judge(run.store)} if ceiling is not None else None,
             "parameters": {name: count_parameters(part) for name, part in run.segmenter.parts().items()},
         },
@@ -216,11 +230,12 @@ def _split_to_judge(store: SliceStore) -> str:
     return "val" if store.cases_of("val") else "train"
 
 
-def _key(recipe: Recipe, store: SliceStore, used: CodecInUse | None) -> str:
+def _key(recipe: Recipe, store: SliceStore, used: CodecInUse | None, begin: Start | None) -> str:
     """Names a run by all that shapes its weights."""
     parts: list[Any] = [
         recipe.model_dump(mode="json"),
         store.manifest.data_checksum,
         used.manifest.files if used else None,
+        begin.checksum if begin else None,
     ]
     return sha256_text(json.dumps(parts, sort_keys=True))[:16]

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 
+from sdseg.artifacts import sha256_file
 from sdseg.codec import build_codec
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
@@ -49,6 +50,7 @@ def run(ready: Path, place: Path, chosen: Recipe, **more: object) -> Path:
         last=place / "last",
         state=place / "state",
         quiet=True,
+        start_from=Path(str(more["start_from"])) if "start_from" in more else None,
     )
     return place / "model"
 
@@ -248,3 +250,18 @@ def test_an_exploding_loss_stops_with_the_step(ready: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+"):
         run(ready, tmp_path, wild)
     assert not (tmp_path / "model").exists()
+
+
+def test_starts_from_another_model_and_records_which(ready: Path, tmp_path: Path) -> None:
+    """Learning rate next to zero: the networks stay those of the start."""
+    first = run(ready, tmp_path / "first", recipe(training={"steps": 2}))
+    begin = read_tensors(first / "weights.safetensors")
+    still = recipe(training={"steps": 2}, optimiser={"learning_rate": 1e-12, "weight_decay": 0.0})
+    second = run(ready, tmp_path / "second", still, start_from=first)
+    begun, (_, manifest) = read_tensors(second / "weights.safetensors"), load_model(second)
+    checksum = sha256_file(first / "weights.safetensors")
+    assert manifest.training["started_from"] == {"recipe": "tiny", "sha256": checksum}
+    assert all(torch.allclose(begun[name], begin[name], atol=1e-6) for name in begin)
+    _, fresh = load_model(run(ready, tmp_path / "second", still))  # in the same place, but another run
+    assert fresh.training["started_from"] is None
+    assert len(list((tmp_path / "second" / "state").iterdir())) == 2

@@ -26,6 +26,7 @@ __all__ = [
     "count_parameters",
     "load_codec_folder",
     "load_model",
+    "read_manifest",
     "read_tensors",
     "save_codec_folder",
     "save_model",
@@ -74,19 +75,19 @@ def load_codec_folder(folder: Path) -> tuple[MaskCodec, CodecManifest]:
 
 
 def save_model(folder: Path, segmenter: Segmenter, manifest: ModelManifest) -> None:
-    """Write weights.safetensors and config.json into an existing folder; the manifest's `files` is filled in."""
-    write_tensors(folder / MODEL_WEIGHTS, segmenter.state_dict())
+    """Write weights.safetensors and config.json into an existing folder; the manifest's `files` is filled in.
+
+    With `training.weights: fp16` in the manifest's recipe the parameters are stored in half precision.
+    """
+    half = manifest.recipe.get("training", {}).get("weights") == "fp16"
+    write_tensors(folder / MODEL_WEIGHTS, _halved(segmenter) if half else segmenter.state_dict())
     files = {MODEL_WEIGHTS: sha256_file(folder / MODEL_WEIGHTS)}
     write_json(folder / "config.json", manifest.model_copy(update={"files": files}))
 
 
 def load_model(folder: Path) -> tuple[Segmenter, ModelManifest]:
     """The segmenter of a model folder: float32, on the CPU, in evaluation mode. Raises UserError for a foreign one."""
-    if not folder.is_dir():
-        raise UserError("the model folder is missing", where=folder, remedy="train first, or name another folder")
-    manifest = read_json(folder / "config.json", ModelManifest)
-    if manifest.kind != "sdseg-model":
-        raise UserError(f"this is a '{manifest.kind}', not a model", where=folder, remedy="name a model folder")
+    manifest = read_manifest(folder)
     _check_files(folder, manifest.files, "sdseg train")
     where = str(folder / "config.json")
     recipe = parse(Recipe, manifest.recipe, where=where)
@@ -94,6 +95,16 @@ def load_model(folder: Path) -> tuple[Segmenter, ModelManifest]:
     segmenter = build_segmenter(recipe, manifest.image, len(manifest.structures), codec, manifest.latent_scale)
     load_strictly(segmenter, read_tensors(folder / MODEL_WEIGHTS), folder / MODEL_WEIGHTS)
     return segmenter.eval().requires_grad_(False), manifest
+
+
+def read_manifest(folder: Path) -> ModelManifest:
+    """What a model folder says about itself; the weights are not looked at. Raises UserError where it is no model."""
+    if not folder.is_dir():
+        raise UserError("the model folder is missing", where=folder, remedy="train first, or name another folder")
+    manifest = read_json(folder / "config.json", ModelManifest)
+    if manifest.kind != "sdseg-model":
+        raise UserError(f"this is a '{manifest.kind}', not a model", where=folder, remedy="name a model folder")
+    return manifest
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -110,6 +121,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"cannot read the weights: {error}", where=path, remedy="the file is damaged or foreign: get it again"
         ) from None
+
+
+def _halved(segmenter: Segmenter) -> dict[str, Tensor]:
+    """Parameters in half precision; buffers (the noise of a graph, a window) as they are."""
+    tensors: dict[str, Tensor] = dict(segmenter.state_dict())
+    for name, parameter in segmenter.named_parameters():
+        tensors[name] = parameter.detach().half()
+        if not bool(tensors[name].isfinite().all()):
+            raise UserError(
+                f"'{name}' does not fit into half precision: a weight exceeds 65504 or is not finite",
+                where="training.weights of the recipe",
+                remedy="set it to fp32; if that model is no good either, training has diverged",
+            )
+    return tensors
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,0 +1,101 @@
+"""Where training starts: the networks of a trained or converted model folder, taken over strictly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sdseg.artifacts import ModelManifest
+from sdseg.errors import UserError
+from sdseg.model.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
+from sdseg.model.codecs import load_strictly
+from sdseg.model.segmenter import LatentSegmenter, Segmenter
+from sdseg.recipes import Recipe
+
+__all__ = ["Start", "open_start", "take_over"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model folder to start from; its weights are read when they are taken over."""
+
+    folder: Path
+    manifest: ModelManifest
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the weights: part of what identifies a run that starts from them."""
+        return self.manifest.files[MODEL_WEIGHTS]
+
+
+def open_start(recipe: Recipe, folder: Path | None) -> Start | None:
+    """The model that training starts from: `folder`, else the one the recipe names; None for a fresh start.
+
+    Raises UserError where the recipe names another recipe, whose folder only the caller knows, and where the folder
+    is no model.
+    """
+    wanted = recipe.start_from
+    if folder is None and wanted is not None:
+        if wanted.model is None:
+            raise UserError(
+                f"this recipe starts from the recipe '{wanted.recipe}'",
+                where="--start-from",
+                remedy=f"name the model folder that '{wanted.recipe}' left on the same data: --start-from FOLDER",
+            )
+        folder = Path(wanted.model)
+    if folder is None:
+        return None
+    return Start(folder, read_manifest(folder))
+
+
+def take_over(segmenter: Segmenter, start: Start) -> None:
+    """Load every trained network of `start` into `segmenter`, strictly; its decoder must be the same already.
+
+    The window belongs to the data and the fixed noise to the new run: both stay. Raises UserError where a network, the
+    codec or the latent scale is another, or the folder is not whole.
+    """
+    found, manifest = load_model(start.folder)
+    if type(found) is not type(segmenter):
+        raise UserError(
+            f"the model is another kind of network ({manifest.recipe_name}, {type(found).__name__})",
+            where=start.folder,
+            remedy="start from a model of the same kind: latent diffusion, or direct",
+        )
+    if isinstance(segmenter, LatentSegmenter) and isinstance(found, LatentSegmenter):
+        _check_decoder(segmenter, found, start.folder)
+    theirs = found.parts()
+    for name, part in segmenter.parts().items():
+        if name not in ("decoder", "normaliser"):
+            load_strictly(part, theirs[name].state_dict(), start.folder / name)
+
+
+def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path) -> None:
+    """A UNet trained in one codec's latents means nothing in another's."""
+    if not math.isclose(own.decoder.scale, theirs.decoder.scale, rel_tol=1e-4):
+        raise UserError(
+            f"the model was made with the latent scale {theirs.decoder.scale:.6g}, the codec has "
+            f"{own.decoder.scale:.6g}",
+            where=folder,
+            remedy=f"set 'latent_scale: {theirs.decoder.scale:.6g}' of the codec, or use the codec the model was made "
+            "with",
+        )
+    if not _equal(own.decoder, theirs.decoder):
+        raise UserError(
+            "the model was made with another codec: its mask decoder has other weights",
+            where=folder,
+            remedy="train with the codec the model was made with, or start from a model of this codec",
+        )
+
+
+def _equal(own: nn.Module, theirs: nn.Module) -> bool:
+    """The same weights, where `theirs` may have been stored in half precision."""
+    mine, other = own.state_dict(), theirs.state_dict()
+    return mine.keys() == other.keys() and all(
+        value.shape == other[name].shape
+        and (torch.equal(value.cpu(), other[name]) or torch.equal(value.cpu().half().float(), other[name]))
+        for name, value in mine.items()
+    )
