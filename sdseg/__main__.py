@@ -134,6 +134,7 @@ def _train(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         quiet=arguments.quiet,
         start_from=arguments.start_from,
+        on_edit=arguments.on_edit,
     )
     return 0
 

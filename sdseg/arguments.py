@@ -103,6 +103,8 @@ def _verbs_of_models(verb: NewVerb) -> None:
     _path(made, "--output", "model folder to write: the best on the validation split")
     _path(made, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)
     _path(made, "--state", "folder of the training state (default: 'state' beside --output)", required=False)
+    edited = "when settings of an unfinished run were changed (default: refuse, naming them)"
+    made.add_argument("--on-edit", choices=("refuse", "restart", "continue"), default="refuse", help=edited)
     made.add_argument("--quiet", action="store_true", help="no progress bar")
     _device(made)
 

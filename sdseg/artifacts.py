@@ -45,7 +45,16 @@ __all__ = [
 
 Manifest = TypeVar("Manifest", bound=BaseModel)
 FORMAT = 1
-_WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EISDIR, errno.ENOTDIR}
+_WRITE_ERRORS = {
+    errno.ENOSPC,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+}
 
 
 class _Strict(BaseModel):
@@ -239,7 +248,7 @@ def atomic_folder(path: Path, owned: tuple[str, ...] | None = None) -> Iterator[
         except OSError as error:
             raise _not_writable(path, error) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # from the block itself: the disk is full
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # from the block itself: the disk is full
             raise _not_writable(path, error) from error
         raise
     finally:

@@ -17,7 +17,19 @@ from sdseg.own import Draw, Own
 from sdseg.recipes import Recipe
 from sdseg.settings import Name, Strict, merge, parse, read_yaml
 
-__all__ = ["Config", "Dataset", "Export", "Phantoms", "RecipeChoice", "json_schema", "load_config", "load_dataset"]
+__all__ = [
+    "Config",
+    "Dataset",
+    "Export",
+    "OnEdit",
+    "Phantoms",
+    "RecipeChoice",
+    "json_schema",
+    "load_config",
+    "load_dataset",
+]
+
+OnEdit = Literal["refuse", "restart", "continue"]
 
 
 class Phantoms(Strict):
@@ -89,6 +101,8 @@ class Config(Strict):
     datasets: dict[Name, Dataset] = Field(min_length=1)
     export: Export = Export()
     threads: int = Field(4, ge=1)  # CPU threads of one training or export job
+    processes: int = Field(1, ge=1)  # of one training job, each with a GPU of its own
+    on_edit: OnEdit = "refuse"  # what becomes of an unfinished training whose settings were changed
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

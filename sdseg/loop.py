@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -19,11 +20,24 @@ from sdseg.model.checkpoint import write_tensors
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.optimisation import learning_rate, update_average
 from sdseg.model.segmenter import Batch, Segmenter
+from sdseg.model.state import Parts, kept_progress, save_state
 from sdseg.recipes import Recipe
 from sdseg.runtime.backends import TorchBackend
 from sdseg.scoring import score_cases, thresholded
 
-__all__ = ["LossModule", "Progress", "Run", "Step", "averaged_segmenter", "best_weights", "steps", "validate"]
+__all__ = [
+    "LossModule",
+    "Progress",
+    "Run",
+    "Step",
+    "averaged_segmenter",
+    "best_weights",
+    "keep",
+    "steps",
+    "validate",
+]
+
+SeenBy = Callable[[int, dict[str, Tensor]], None]  # number of a step, its losses
 
 
 @dataclass(frozen=True)
@@ -41,10 +55,14 @@ class Run:
     state: Path  # folder of this run's states
     codec: MaskCodec | None  # frozen; None for direct methods
 
+    def parts(self) -> Parts:
+        """What a training state holds."""
+        return Parts(self.segmenter, self.average, self.optimiser.optimizer, self.accelerator.scaler)
+
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step that was made. `losses` are weighted terms, still on the device."""
+    """One optimiser step that was made. `losses` are weighted terms, means over the batch, still on the device."""
 
     number: int  # 1 for the first
     losses: dict[str, Tensor]
@@ -58,6 +76,8 @@ class Progress:
     best_dice: float = -1.0
     best_step: int = 0
     seconds: float = 0.0
+    worse: int = 0  # validations in a row without a better Dice
+    stopped: str = ""  # why training ended, once it did: steps or plateau
 
 
 class LossModule(nn.Module):
@@ -71,15 +91,19 @@ class LossModule(nn.Module):
         return self.segmenter.losses(batch)
 
 
-def steps(run: Run, start: int) -> Iterator[Step]:
-    """Make the optimiser steps after `start`, one per iteration."""
+def steps(run: Run, start: int, seen: SeenBy) -> Iterator[Step]:
+    """Make the optimiser steps after `start`, one per iteration; `seen` may end it for what it sees in the losses.
+
+    Every process takes its share of each batch and has the same weights afterwards.
+    """
     settings, training = run.recipe.optimiser, run.recipe.training
     accelerator = run.accelerator
     loader = run.material.loader(start, accelerator.num_processes, accelerator.process_index)
     batches = iter(loader)
     for step in range(start, training.steps):
-        torch.manual_seed(training.seed * 1_000_003 + step)  # dropout, the same after an interruption
-        rate = learning_rate(step, settings, training.steps)
+        # Dropout: the same after an interruption, another in each process.
+        torch.manual_seed(training.seed * 1_000_003 + step + (accelerator.process_index << 48))
+        rate = learning_rate(step, settings, training.steps, training.batch)
         for group in run.optimiser.param_groups:
             group["lr"] = rate
         run.module.train()
@@ -95,6 +119,8 @@ def steps(run: Run, start: int) -> Iterator[Step]:
                 run.optimiser.zero_grad()
             for name, term in losses.items():
                 terms[name] = terms.get(name, 0.0) + term.detach() / training.accumulate
+        terms = _over_processes(terms, accelerator)
+        seen(step + 1, terms)
         update_average(run.average, run.segmenter, training)
         yield Step(step + 1, terms, rate)
 
@@ -102,8 +128,40 @@ def steps(run: Run, start: int) -> Iterator[Step]:
 def validate(run: Run, step: int, progress: Progress) -> float | None:
     """Mean Dice per case on the validation split, and on it alone; the weights that are best there are kept.
 
-    None where the split has no cases: then there is nothing to choose by, and the last weights count as the best.
+    The main process validates, all know the outcome. None where the split has no cases: then there is nothing to choose
+    by, and the last weights count as the best.
     """
+    shared: list[Any] = [None, None]
+    if run.accelerator.is_main_process:
+        shared = [_validate(run, step, progress), asdict(progress)]
+    broadcast_object_list(shared)
+    for name, value in shared[1].items():
+        setattr(progress, name, value)
+    patience = run.recipe.training.patience
+    if patience is not None and progress.worse >= patience:
+        progress.stopped = "plateau"
+    return cast("float | None", shared[0])
+
+
+def keep(run: Run, step: int, progress: Progress) -> None:
+    """Save the state after a step, once for all processes."""
+    if run.accelerator.is_main_process:
+        save_state(run.state, step, asdict(progress), run.parts())
+        _drop_outdone(run.state, progress)
+    run.accelerator.wait_for_everyone()
+
+
+def averaged_segmenter(run: Run) -> Segmenter:
+    """The network with averaged weights: the one that is validated, kept and shipped."""
+    return cast("Segmenter", run.average.module)
+
+
+def best_weights(state: Path, progress: Progress) -> Path:
+    """Where the weights of the best validation so far are kept."""
+    return state / f"best-{progress.best_step:08d}.safetensors"
+
+
+def _validate(run: Run, step: int, progress: Progress) -> float | None:
     store, recipe = run.store, run.recipe
     cases = _spread(store.cases_of("val"), recipe.training.validate_slices)
     if not cases:
@@ -115,21 +173,28 @@ def validate(run: Run, step: int, progress: Progress) -> float | None:
     scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]
     dice = float(np.mean(scores))
     if dice > progress.best_dice:
-        previous = best_weights(run.state, progress)
-        progress.best_dice, progress.best_step = dice, step
+        progress.best_dice, progress.best_step, progress.worse = dice, step, 0
         write_tensors(best_weights(run.state, progress), averaged.state_dict())
-        previous.unlink(missing_ok=True)
+        _drop_outdone(run.state, progress)
+    else:
+        progress.worse += 1
     return dice
 
 
-def averaged_segmenter(run: Run) -> Segmenter:
-    """The network with averaged weights: the one that is validated, kept and shipped."""
-    return cast("Segmenter", run.average.module)
+def _drop_outdone(state: Path, progress: Progress) -> None:
+    """Remove best weights that neither this moment nor a state one may go back to calls the best."""
+    moments = [progress, *(Progress(**each) for each in kept_progress(state))]
+    wanted = {best_weights(state, each) for each in moments}
+    for path in set(state.glob("best-*.safetensors")) - wanted:
+        path.unlink()
 
 
-def best_weights(state: Path, progress: Progress) -> Path:
-    """Where the weights of the best validation so far are kept."""
-    return state / f"best-{progress.best_step:08d}.safetensors"
+def _over_processes(terms: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
+    """Means over the processes' equal shares of the batch."""
+    if accelerator.num_processes == 1:
+        return terms
+    mean = cast("Tensor", accelerator.reduce(torch.stack(list(terms.values())), "mean"))
+    return dict(zip(terms, mean.unbind(), strict=True))
 
 
 def _spread(cases: tuple[Case, ...], slices: int | None) -> tuple[Case, ...]:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
 import time
-from dataclasses import asdict
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
-from sdseg.artifacts import ModelManifest, atomic_folder, check_owned, make_folder, provenance, sha256_text
+from sdseg.artifacts import ModelManifest, atomic_folder, check_owned, make_folder, provenance
+from sdseg.assembly import Inputs, build_run, check_possible, new_accelerator, open_inputs
+from sdseg.config import OnEdit
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
+from sdseg.guard import Watch
+from sdseg.identity import mark_finished, settle
 from sdseg.journal import Journal
-from sdseg.loop import LossModule, Progress, Run, averaged_segmenter, best_weights, steps, validate
-from sdseg.material import CodecInUse, codec_ceiling, gather, open_codec
+from sdseg.loop import Progress, Run, Step, averaged_segmenter, best_weights, keep, steps, validate
+from sdseg.material import codec_ceiling
 from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_model
-from sdseg.model.optimisation import average_of, build_optimiser
-from sdseg.model.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
-from sdseg.model.starting import Start, open_start, take_over
-from sdseg.model.state import latest_state, restore, save_state
-from sdseg.networks import LatentNetwork
+from sdseg.model.segmenter import Segmenter
+from sdseg.model.state import latest_state, restore
 from sdseg.recipes import Recipe
 from sdseg.runtime.device import torch_device
 
@@ -50,69 +45,76 @@ def train(
     device: str = "cpu",
     quiet: bool = False,
     start_from: Path | None = None,
+    on_edit: OnEdit = "refuse",
 ) -> None:
     """Train a recipe on the training split and write two model folders: the best on the validation split, and the last.
 
-    `state` keeps what is needed to continue after an interruption; it is keyed by the recipe and the data, so that an
-    edited setting starts anew. `start_from` is the model folder to begin with (default: the recipe's). Raises UserError
-    for a store, codec, model or device that does not fit.
+    `state` keeps what is needed to continue after an interruption. When settings were changed meanwhile, `on_edit` says
+    what becomes of it; a finished run whose settings changed starts anew. `start_from` is the model folder to begin
+    with (default: the recipe's). Started by `accelerate launch` or `torchrun`, each process takes its share of a batch.
+    Raises UserError for a store, codec, model, device or number of processes that does not fit, for settings that
+    changed, and when the loss or the weights are no longer finite.
     """
     # 1. Open what was prepared.
-    target = torch_device(device)
+    torch_device(device)
     for place in (output, last):
         check_owned(place, OWNED)
         make_folder(place.parent)
-    if recipe.training.precision == "fp16" and device == "cpu":
-        raise UserError("fp16 needs a GPU", where="training.precision", remedy="use 'no' or 'bf16' on the CPU")
-    store = SliceStore.open(prepared)
-    used = open_codec(recipe, codec, target)
-    begin = open_start(recipe, start_from)
-    folder = state / _key(recipe, store, used, begin)
-    make_folder(folder)
+    check_possible(recipe, device)
+    make_folder(state)
+    accelerator = new_accelerator(recipe, device)
+    main = accelerator.is_main_process
+    inputs = open_inputs(prepared, recipe, codec, start_from, accelerator.device)
 
     # 2. Build the run, as new or as it was.
-    AcceleratorState._reset_state()  # accelerate remembers the precision of an earlier run in the same process
-    accelerator = Accelerator(
-        cpu=device == "cpu",
-        mixed_precision=recipe.training.precision,
-        gradient_accumulation_steps=recipe.training.accumulate,
-    )
-    set_seed(recipe.training.seed)
-    run = _build(recipe, store, used, begin, accelerator, folder, target)
-    found = latest_state(folder)
-    progress = Progress()
-    if found is not None:
-        restore(found, run.segmenter, run.average, run.optimiser.optimizer)
-        progress = Progress(**found.progress)
-        log.info("continuing after step %d of %d", found.step, recipe.training.steps)
-    start = found.step if found else 0
+    changed = broadcast_object_list([settle(state, inputs.described(recipe), on_edit) if main else ()])[0]
+    run = build_run(recipe, inputs, accelerator, state)
+    start, progress = _continued(run, edited=bool(changed))
 
     # 3. Train.
-    with Journal(folder / "training.jsonl", folder / "tensorboard", start) as journal:
-        if start:
-            journal.write("resumed", start)
-        _follow(run, start, progress, journal, quiet)
-        journal.write("done", recipe.training.steps, seconds=round(progress.seconds, 1))
+    with Journal(state / "training.jsonl", state / "tensorboard", start) if main else nullcontext() as journal:
+        if journal and start:
+            journal.write("resumed", start, changed=list(changed))
+        made = _follow(run, start, progress, journal, quiet or not main)
+        if journal:
+            journal.write("done", made, reason=progress.stopped, seconds=round(progress.seconds, 1))
 
     # 4. Write the last and the best model.
-    averaged = averaged_segmenter(run)
-    ceiling = codec_ceiling(store, _split_to_judge(store), used, recipe.inference.batch, target) if used else None
-    manifest = _manifest(run, recipe_name, used, begin, progress, ceiling)
-    _write(last, averaged, manifest, folder / "training.jsonl")
-    best = best_weights(folder, progress)
-    if best.exists():
-        averaged.load_state_dict(read_tensors(best))
-    _write(output, averaged, manifest, folder / "training.jsonl")
-    log.info("best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds)
+    if main:
+        _write_both(run, inputs, _manifest(run, recipe_name, inputs, made, progress), progress, (output, last))
+        mark_finished(state)
+        log.info("stopped at step %d of %d: %s", made, recipe.training.steps, progress.stopped)
+        log.info(
+            "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
+        )
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
 
 
-def _follow(run: Run, start: int, progress: Progress, journal: Journal, quiet: bool) -> None:
-    """Go through the steps; log, validate and save states on the way."""
-    training = run.recipe.training
+def _continued(run: Run, *, edited: bool) -> tuple[int, Progress]:
+    """The step to go on from and what was carried along; 0 and nothing for a new run."""
+    found = latest_state(run.state)
+    if found is None:
+        return 0, Progress()
+    restore(found, run.parts())
+    progress = Progress(**found.progress)
+    if edited:
+        progress.stopped = ""  # the new settings may say otherwise
+    log.info("continuing after step %d of %d", found.step, run.recipe.training.steps)
+    return found.step, progress
+
+
+def _follow(run: Run, start: int, progress: Progress, journal: Journal | None, quiet: bool) -> int:
+    """Go through the steps; log, validate and save states on the way. Returns the number of the last step made."""
+    training, watch, made = run.recipe.training, Watch(run), start
+    if start >= training.steps and not progress.stopped:
+        progress.stopped = "steps"
+    if progress.stopped:
+        return made
     began = time.perf_counter() - progress.seconds
     every = 1.0 if sys.stderr.isatty() else 15.0  # a log file wants a line now and then, not ten a second
     shown = tqdm(
-        steps(run, start),
+        steps(run, start, watch.see),
         desc="train",
         unit="step",
         total=training.steps,
@@ -122,76 +124,38 @@ def _follow(run: Run, start: int, progress: Progress, journal: Journal, quiet: b
         maxinterval=every,
     )
     for step in shown:
-        ended = step.number == training.steps
+        made = step.number
         progress.seconds = time.perf_counter() - began
-        if step.number % training.log_every == 0 or ended or step.number == 1:
-            losses = {name: float(term) for name, term in step.losses.items()}
-            loss = sum(losses.values())
-            if not np.isfinite(loss):
-                raise UserError(
-                    f"the loss is {loss} at step {step.number}",
-                    where=run.state,
-                    remedy="lower optimiser.learning_rate or set training.precision: no; then start again",
-                )
-            rate = step.learning_rate
-            journal.write(
-                "step", step.number, loss=loss, losses=losses, learning_rate=rate, seconds=round(progress.seconds, 2)
-            )
-            shown.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.1e}", refresh=False)
-        if step.number % training.validate_every == 0 or ended:
-            dice = validate(run, step.number, progress)
-            if dice is not None:
-                journal.write("validation", step.number, dice=dice, best=progress.best_step == step.number)
-        if step.number % training.checkpoint_every == 0 or ended:
-            save_state(
-                run.state,
-                step.number,
-                asdict(progress),
-                run.segmenter,
-                run.average,
-                run.optimiser.optimizer,
-            )
+        if made == training.steps:
+            progress.stopped = "steps"
+        if journal and (made % training.log_every == 0 or progress.stopped or made == 1):
+            loss = _log(step, journal, progress)
+            shown.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
+        if made % training.validate_every == 0 or progress.stopped:
+            watch.settle(made)
+            dice = validate(run, made, progress)
+            if journal and dice is not None:
+                journal.write("validation", made, dice=dice, best=progress.best_step == made)
+        if made % training.checkpoint_every == 0 or progress.stopped:
+            watch.settle(made)
+            keep(run, made, progress)
+        if progress.stopped:
+            break
+    return made
 
 
-def _build(
-    recipe: Recipe,
-    store: SliceStore,
-    used: CodecInUse | None,
-    begin: Start | None,
-    accelerator: Accelerator,
-    state: Path,
-    device: torch.device,
-) -> Run:
-    manifest = store.manifest
-    material = gather(store, recipe, used, state / "latents.npy", device)
-    segmenter = build_segmenter(
-        recipe,
-        manifest.image,
-        len(manifest.structures),
-        used.manifest.settings if used else None,
-        used.manifest.latent_scale if used else None,
-    )
-    if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
-        start_from_codec(segmenter, recipe.network, used.codec)
-    if begin is not None:
-        take_over(segmenter, begin)
-        log.info("starting from %s (%s)", begin.folder, begin.manifest.recipe_name)
-    segmenter = segmenter.to(device)
-    average = average_of(segmenter, recipe.training)
-    module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
-    codec = used.codec if used else None
-    return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state, codec)
+def _log(step: Step, journal: Journal, progress: Progress) -> float:
+    losses = {name: float(term) for name, term in step.losses.items()}
+    loss = sum(losses.values())
+    values = {"learning_rate": step.learning_rate, "seconds": round(progress.seconds, 2)}
+    journal.write("step", step.number, loss=loss, losses=losses, **values)
+    return loss
 
 
-def _manifest(
-    run: Run,
-    recipe_name: str,
-    used: CodecInUse | None,
-    begin: Start | None,
-    progress: Progress,
-    ceiling: float | None,
-) -> ModelManifest:
-    store = run.store.manifest
+def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: Progress) -> ModelManifest:
+    store, used, begin = run.store.manifest, inputs.codec, inputs.begin
+    split, batch = _split_to_judge(run.store), run.recipe.inference.batch
+    ceiling = codec_ceiling(run.store, split, used, batch, run.accelerator.device) if used else None
     return ModelManifest(
         dataset=store.dataset,
         origin=store.origin,
@@ -204,20 +168,41 @@ def _manifest(
         structures=store.structures,
         threshold=run.recipe.inference.threshold,
         training={
-            "steps": run.recipe.training.steps,
+            "steps": made,
+            "stopped": progress.stopped,
             "batch": run.recipe.training.batch,
             "best_step": progress.best_step,
             "best_dice": progress.best_dice if progress.best_dice >= 0 else None,
             "seconds": round(progress.seconds, 1),
             "device": str(run.accelerator.device),
+            "processes": run.accelerator.num_processes,
             "data_checksum": store.data_checksum,
             "started_from": {"recipe": begin.manifest.recipe_name, "sha256": begin.checksum} if begin else None,
-            "codec_ceiling": {"dice": ceiling, "split": _split_to_judge(run.store)} if ceiling is not None else None,
+            "codec_ceiling": {"dice": ceiling, "split": split} if ceiling is not None else None,
             "parameters": {name: count_parameters(part) for name, part in run.segmenter.parts().items()},
         },
         files={},
         provenance=provenance(("torch", "diffusers", "accelerate", "safetensors")),
     )
+
+
+def _write_both(
+    run: Run, inputs: Inputs, manifest: ModelManifest, progress: Progress, places: tuple[Path, Path]
+) -> None:
+    """The best and the last model, into `places`. Without a validation split the last is the best."""
+    averaged, journal = averaged_segmenter(run), run.state / "training.jsonl"
+    output, last = places
+    _write(last, averaged, manifest, journal)
+    if inputs.store.cases_of("val"):
+        best = best_weights(run.state, progress)
+        if not best.exists():
+            raise UserError(
+                f"the best weights, of step {progress.best_step}, are gone",
+                where=best,
+                remedy="remove the state folder",
+            )
+        averaged.load_state_dict(read_tensors(best))
+    _write(output, averaged, manifest, journal)
 
 
 def _write(output: Path, segmenter: Segmenter, manifest: ModelManifest, journal: Path) -> None:
@@ -228,14 +213,3 @@ def _write(output: Path, segmenter: Segmenter, manifest: ModelManifest, journal:
 
 def _split_to_judge(store: SliceStore) -> str:
     return "val" if store.cases_of("val") else "train"
-
-
-def _key(recipe: Recipe, store: SliceStore, used: CodecInUse | None, begin: Start | None) -> str:
-    """Names a run by all that shapes its weights."""
-    parts: list[Any] = [
-        recipe.model_dump(mode="json"),
-        store.manifest.data_checksum,
-        used.manifest.files if used else None,
-        begin.checksum if begin else None,
-    ]
-    return sha256_text(json.dumps(parts, sort_keys=True))[:16]

@@ -28,7 +28,10 @@ GROUND = {
     "journal",
 }
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
-JOINTS = {"loop", "material", "scoring", "serving"}  # several nouns at once, for more than one verb or for a long one
+JOINTS = {  # several nouns at once, for more than one verb or for a long one
+    *("assembly", "guard", "identity", "loop", "material"),  # of training
+    *("scoring", "serving"),
+}
 VERBS = {
     *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),
     *("evaluate", "export", "predict", "report", "doctor"),

@@ -105,7 +105,7 @@ def command(ready: Path, place: Path, chosen: Recipe) -> list[str]:
 
 def wait_for_state(place: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
-    while not list((place / "state").glob("*/step-*/state.json")):
+    while not list((place / "state").glob("step-*/state.json")):
         assert process.poll() is None, "training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -264,4 +264,3 @@ def test_starts_from_another_model_and_records_which(ready: Path, tmp_path: Path
     assert all(torch.allclose(begun[name], begin[name], atol=1e-6) for name in begin)
     _, fresh = load_model(run(ready, tmp_path / "second", still))  # in the same place, but another run
     assert fresh.training["started_from"] is None
-    assert len(list((tmp_path / "second" / "state").iterdir())) == 2

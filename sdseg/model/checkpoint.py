@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,13 @@ def read_manifest(folder: Path) -> ModelManifest:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors, atomically."""
     with atomic_file(path) as temporary:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
+        try:
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary)
+        except SafetensorError as error:  # of a full disk it says so in words alone
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

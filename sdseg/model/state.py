@@ -1,4 +1,4 @@
-"""The training state: weights, averaged weights, optimiser, step. Written atomically, the last two kept, no pickles."""
+"""The training state: weights, averaged weights, optimiser, loss scale, step. Atomic, the last two kept, no pickles."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from sdseg.artifacts import atomic_folder, sha256_file, write_json
@@ -18,11 +19,21 @@ from sdseg.errors import UserError
 from sdseg.model.checkpoint import read_tensors, write_tensors
 from sdseg.model.codecs import load_strictly
 
-__all__ = ["TrainingState", "latest_state", "restore", "save_state"]
+__all__ = ["Parts", "TrainingState", "kept_progress", "latest_state", "restore", "save_state"]
 
 log = logging.getLogger("sdseg.train")
 KEPT = 2
 FILES = ("weights.safetensors", "average.safetensors", "optimiser.safetensors")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects of a run whose tensors a state holds."""
+
+    model: nn.Module
+    average: nn.Module
+    optimiser: Optimizer
+    scaler: GradScaler | None = None  # of fp16 alone
 
 
 @dataclass(frozen=True)
@@ -31,19 +42,20 @@ class TrainingState:
 
     folder: Path
     step: int  # optimiser steps done
-    progress: dict[str, Any]  # what the loop carries along: best score and step, seconds so far, loss scale
+    progress: dict[str, Any]  # what the loop carries along: best score and step, seconds so far
+    scaler: dict[str, Any] | None  # the loss scale and its growth
 
 
-def save_state(
-    root: Path, step: int, progress: dict[str, Any], model: nn.Module, average: nn.Module, optimiser: Optimizer
-) -> None:
-    """Write `root/step-NNNNNNNN`, then remove all but the last two. A crash leaves the earlier states untouched."""
+def save_state(root: Path, step: int, progress: dict[str, Any], parts: Parts) -> None:
+    """Write `root/step-NNNNNNNN`, then remove all but the last two. The earlier survive a crash or a full disk."""
+    contents = (parts.model.state_dict(), parts.average.state_dict(), _flatten(parts.optimiser))
+    scaler = parts.scaler.state_dict() if parts.scaler is not None else None
     with atomic_folder(root / f"step-{step:08d}") as folder:
-        contents = (model.state_dict(), average.state_dict(), _flatten(optimiser))
         for name, tensors in zip(FILES, contents, strict=True):
             write_tensors(folder / name, tensors)
         checksums = {name: sha256_file(folder / name) for name in FILES}
-        write_json(folder / "state.json", {"step": step, "progress": progress, "files": checksums})
+        described = {"step": step, "progress": progress, "scaler": scaler, "files": checksums}
+        write_json(folder / "state.json", described)
     for old in sorted(root.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -52,22 +64,40 @@ def latest_state(root: Path) -> TrainingState | None:
     """The newest whole state below `root`; a damaged one is named in the log and the one before it is used."""
     for folder in sorted(root.glob("step-*"), reverse=True):
         try:
-            described = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+            described = _described(folder)
             damaged = [name for name in FILES if sha256_file(folder / name) != described["files"][name]]
             if damaged:
                 raise ValueError(f"{damaged[0]} does not have its checksum")
-            return TrainingState(folder, int(described["step"]), dict(described["progress"]))
+            progress, scaler = dict(described["progress"]), described.get("scaler")
+            return TrainingState(folder, int(described["step"]), progress, scaler)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("training state %s is damaged (%s): using the one before it", folder, error)
     return None
 
 
-def restore(state: TrainingState, model: nn.Module, average: nn.Module, optimiser: Optimizer) -> None:
+def kept_progress(root: Path) -> list[dict[str, Any]]:
+    """What the loop carried along in each state below `root` whose description can be read."""
+    found = []
+    for folder in sorted(root.glob("step-*")):
+        try:
+            found.append(dict(_described(folder)["progress"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # `latest_state` says so
+    return found
+
+
+def restore(state: TrainingState, parts: Parts) -> None:
     """Load a state into the objects of a run, strictly."""
-    device = next(model.parameters()).device
-    for module, name in ((model, FILES[0]), (average, FILES[1])):
+    device = next(parts.model.parameters()).device
+    for module, name in ((parts.model, FILES[0]), (parts.average, FILES[1])):
         load_strictly(module, read_tensors(state.folder / name), state.folder / name)
-    _unflatten(optimiser, read_tensors(state.folder / FILES[2]), device, state.folder / FILES[2])
+    _unflatten(parts.optimiser, read_tensors(state.folder / FILES[2]), device, state.folder / FILES[2])
+    if parts.scaler is not None and state.scaler is not None:
+        parts.scaler.load_state_dict(state.scaler)
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "state.json").read_text(encoding="utf-8")))
 
 
 def _flatten(optimiser: Optimizer) -> dict[str, Tensor]:
@@ -86,7 +116,9 @@ def _unflatten(optimiser: Optimizer, tensors: dict[str, Tensor], device: torch.d
         # AdamW keeps its step counter on the CPU and its moments where the parameters are.
         state.setdefault(int(index), {})[name] = value if name == "step" else value.to(device)
     described = optimiser.state_dict()
-    count = sum(len(group["params"]) for group in described["param_groups"])
-    if state and max(state) >= count:
-        raise UserError("the optimiser state is of another network", where=where, remedy="remove the state folder")
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, values in state.items():
+        shapes = {tuple(value.shape) for name, value in values.items() if name != "step"}
+        if number >= len(parameters) or shapes - {tuple(parameters[number].shape)}:
+            raise UserError("the optimiser state is of another network", where=where, remedy="remove the state folder")
     optimiser.load_state_dict({"state": state, "param_groups": described["param_groups"]})

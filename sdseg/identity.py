@@ -1,0 +1,123 @@
+"""Joint of training: what shapes a run's weights, kept beside its states, so that an edit is noticed and named."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sdseg.artifacts import write_json
+from sdseg.config import OnEdit
+from sdseg.errors import ListedError
+from sdseg.recipes import Recipe
+
+__all__ = ["NEUTRAL", "describe_run", "differences", "mark_finished", "settle"]
+
+log = logging.getLogger("sdseg.train")
+
+SETTINGS = "settings.json"
+# Values that change neither the weights nor which of them are kept.
+NEUTRAL = frozenset(
+    {
+        "recipe.description",
+        "recipe.inference.batch",
+        "recipe.training.checkpoint_every",
+        "recipe.training.log_every",
+        "recipe.training.loss_limit",
+        "recipe.training.weights",
+        "recipe.training.workers",
+    }
+)
+OURS = ("step-*", ".step-*", "best-*.safetensors", "training.jsonl", "tensorboard", SETTINGS)
+
+
+def describe_run(recipe: Recipe, data: str, codec: dict[str, str] | None, start_from: str | None) -> dict[str, Any]:
+    """All that shapes the weights of a run: the recipe, and checksums of the data, the codec and the first weights."""
+    return {"recipe": recipe.model_dump(mode="json"), "data": data, "codec": codec, "start_from": start_from}
+
+
+def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str, ...]:
+    """Make `folder` the state of a run with these settings; return the differences to the states that are kept in it.
+
+    States of a finished run with other settings are removed, those of an unfinished one as `on_edit` says. Raises
+    ListedError where it says `refuse`: hours of training are not dropped for an edit that may be a mistake.
+    """
+    known, started = _read(folder / SETTINGS), any(folder.glob("step-*"))
+    found = differences(known.get("settings"), settings) if started else ()
+    finished = bool(known.get("finished"))
+    if found and not finished and on_edit == "refuse":
+        raise ListedError(
+            "the settings of this unfinished run were changed:",
+            found,
+            where=folder,
+            remedy="change them back; or allow the edit with '--on-edit' ('on_edit' of the configuration): "
+            "'restart' drops what was trained so far, 'continue' goes on from there with the new settings",
+        )
+    if started and found and not finished and on_edit == "continue":
+        for each in found:
+            log.warning("going on with changed settings: %s", each)
+    elif found or not started:
+        for each in found:
+            log.info("starting anew with changed settings: %s", each)
+        clear(folder)
+        found, finished = (), False
+    write_json(folder / SETTINGS, {"finished": finished and not found, "settings": settings})
+    return found
+
+
+def mark_finished(folder: Path) -> None:
+    """Say that both models of this run are written: an edit from now on is a new run, and starts one."""
+    write_json(folder / SETTINGS, _read(folder / SETTINGS) | {"finished": True})
+
+
+def clear(folder: Path) -> None:
+    """Remove what training wrote into a state folder, but for the cached latents, which name what they are of."""
+    for pattern in OURS:  # states first: a folder without one is as good as new
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def differences(old: dict[str, Any] | None, new: dict[str, Any]) -> tuple[str, ...]:
+    """Each value that differs, as 'optimiser.learning_rate: 0.001 -> 0.002'; those of NEUTRAL keys do not count."""
+    if old is None:
+        return (f"{SETTINGS} is missing or damaged: it is not known what the states were trained with",)
+    before, after = _flat(_completed(old)), _flat(new)
+    keys = [key for key in (*after, *(key for key in before if key not in after)) if key not in NEUTRAL]
+    return tuple(
+        f"{key.removeprefix('recipe.')}: {_shown(before, key)} -> {_shown(after, key)}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    )
+
+
+def _completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the defaults of keys that were unknown when they were written."""
+    try:
+        return settings | {"recipe": Recipe.model_validate(settings.get("recipe")).model_dump(mode="json")}
+    except ValidationError:
+        return settings
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    value = values.get(key)
+    return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)  # a checksum
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The settings file; empty where it is missing or damaged."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
