@@ -64,14 +64,25 @@ class Material:
         )
 
 
-def open_codec(recipe: Recipe, folder: Path | None, device: torch.device) -> CodecInUse | None:
-    """The codec of a latent-diffusion recipe; None for a direct one. Raises UserError where one is missing."""
+def open_codec(
+    recipe: Recipe, folder: Path | None, device: torch.device, store: SliceStore | None = None
+) -> CodecInUse | None:
+    """The codec of a latent-diffusion recipe; None for a direct one. Raises UserError where one is missing.
+
+    With `latent_scale: first_batch` the scale is measured on the training split of `store`, as the official code's
+    `scale_by_std` does, and stands in the manifest in place of the codec's own.
+    """
     if not isinstance(recipe.network, LatentNetwork):
         return None
     if folder is None:
         raise UserError("this recipe needs a mask codec", where="--codec", remedy="make one with 'sdseg codec'")
     codec, manifest = load_codec_folder(folder)
-    return CodecInUse(codec.to(device), manifest)
+    codec = codec.to(device)
+    if recipe.network.latent_scale == "first_batch" and store is not None:
+        codec.scale = _first_batch_scale(store, recipe, codec, device)
+        manifest = manifest.model_copy(update={"latent_scale": codec.scale})
+        log.info("latent scale of the first batch: %.4f", codec.scale)
+    return CodecInUse(codec, manifest)
 
 
 def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: Path, device: torch.device) -> Material:
@@ -81,8 +92,7 @@ def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: P
     latents: npt.NDArray[np.float32] | None = None
     strong = training.augmentation == "strong"
     if codec is not None and recipe.diffusion is not None:
-        side = store.manifest.image.size // codec.codec.settings.factor
-        shape = (codec.codec.settings.latent_channels, side, side)
+        shape = _latent_shape(store, codec.codec)
         views = len(ORIENTATIONS[training.augmentation])
         moments = 2 if recipe.diffusion.sample_latents else 1
         whole = (len(rows), len(store.manifest.structures), views, moments, *shape)
@@ -91,16 +101,7 @@ def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: P
             cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), whole, device)
         # Deformed masks have no end of latents: those are encoded at every step.
         latents = None if strong else np.load(cache, mmap_mode="r")
-    samples = TrainingSamples(
-        store,
-        rows,
-        seed=training.seed,
-        augmentation=training.augmentation,
-        latent_shape=shape,
-        latents=latents,
-        augment=_strong(store) if strong else None,
-    )
-    return Material(samples, training)
+    return Material(_samples(store, rows, recipe, shape, latents), training)
 
 
 def codec_ceiling(store: SliceStore, split: str, codec: CodecInUse, batch: int, device: torch.device) -> float:
@@ -109,6 +110,43 @@ def codec_ceiling(store: SliceStore, split: str, codec: CodecInUse, batch: int, 
         lambda images, labelled: reconstruct(codec.codec, labelled, device), store, store.cases_of(split), batch
     )
     return float(np.mean([score.mean_dice for score in scores]))
+
+
+def _samples(
+    store: SliceStore,
+    rows: npt.NDArray[np.int64],
+    recipe: Recipe,
+    shape: tuple[int, int, int] | None,
+    latents: npt.NDArray[np.float32] | None,
+) -> TrainingSamples:
+    training = recipe.training
+    return TrainingSamples(
+        store,
+        rows,
+        seed=training.seed,
+        augmentation=training.augmentation,
+        latent_shape=shape,
+        latents=latents,
+        augment=_strong(store) if training.augmentation == "strong" else None,
+        present=training.structures == "present",
+    )
+
+
+def _latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
+    side = store.manifest.image.size // codec.settings.factor
+    return codec.settings.latent_channels, side, side
+
+
+@torch.inference_mode()
+def _first_batch_scale(store: SliceStore, recipe: Recipe, codec: MaskCodec, device: torch.device) -> float:
+    """1/std of the unscaled latents of the masks that the first training step will see."""
+    samples = _samples(store, store.rows_of("train"), recipe, _latent_shape(store, codec), None)
+    drawn = [samples[position] for position in range(recipe.training.batch)]
+    masks = torch.stack([sample["mask"][sample["structure"]][None] for sample in drawn]).to(device)  # [N,1,H,W]
+    latents, deviation = codec.moments(masks)
+    if recipe.diffusion is not None and recipe.diffusion.sample_latents:
+        latents = latents + deviation * torch.stack([sample["posterior"] for sample in drawn]).to(device)
+    return float(codec.scale / latents.std())
 
 
 def _strong(store: SliceStore) -> Augment:

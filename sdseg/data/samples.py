@@ -45,7 +45,8 @@ class Draw:
 
     row: int
     orientation: int
-    structure: int
+    structure: int  # of all
+    choice: float  # in [0,1), for one of those in the slice
     uniform: float
     noise: npt.NDArray[np.float32]
     posterior: npt.NDArray[np.float32]
@@ -58,6 +59,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
     With `latent_shape` (c,h,w) each sample carries the noise and the timestep of the latent method; with `latents` too
     (scaled, [n,K,V,M,c,h,w]; n rows of the split, V orientations, M = 1 for the mode or 2 for mean and deviation) the
     latent of its mask, otherwise the draw that samples it. `augment` (image, masks, seed) deforms both alike.
+    `present` draws the structure among those that the sample shows (any, where it shows none).
     """
 
     def __init__(
@@ -70,8 +72,9 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         latent_shape: tuple[int, int, int] | None,
         latents: npt.NDArray[np.float32] | None,
         augment: Augment | None = None,
+        present: bool = False,
     ) -> None:
-        self.store, self.rows, self.seed, self.augment = store, rows, seed, augment
+        self.store, self.rows, self.seed, self.augment, self.present = store, rows, seed, augment, present
         self.orientations = ORIENTATIONS[augmentation]
         self.latent_shape, self.latents = latent_shape, latents
 
@@ -91,6 +94,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             noise=rng.standard_normal(shape, dtype=np.float32),
             posterior=rng.standard_normal(shape, dtype=np.float32),
             seed=int(rng.integers(2**31)),
+            choice=float(rng.random()),
         )
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
@@ -101,10 +105,11 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         image, masks = orient(self.store.images[row], orientation, (0, 1)), orient(masks, orientation, (1, 2))
         if self.augment is not None:
             image, masks = self.augment(image, masks, drawn.seed)
+        structure = self._structure(drawn, masks)
         sample = {
             "image": _tensor(image),  # [H,W,C]
             "mask": _tensor(masks.astype(np.uint8)),  # [K,H,W]
-            "structure": torch.tensor(drawn.structure),
+            "structure": torch.tensor(structure),
         }
         if self.latent_shape is not None:
             sample |= {
@@ -113,9 +118,13 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
                 "posterior": torch.from_numpy(drawn.posterior),
             }
         if self.latents is not None:
-            moments = self.latents[drawn.row, drawn.structure, drawn.orientation]  # [M,c,h,w]
+            moments = self.latents[drawn.row, structure, drawn.orientation]  # [M,c,h,w]
             sample["latent"] = _tensor(moments[0] if len(moments) == 1 else moments[0] + moments[1] * drawn.posterior)
         return sample
+
+    def _structure(self, drawn: Draw, masks: npt.NDArray[np.bool_]) -> int:
+        shown = np.flatnonzero(masks.any(axis=(1, 2))) if self.present else np.empty(0, np.int64)
+        return int(shown[int(drawn.choice * len(shown))]) if len(shown) else drawn.structure
 
 
 class Positions(Sampler[list[int]]):

@@ -14,7 +14,18 @@ from torch import Tensor, nn
 from sdseg.errors import UserError, nearest
 from sdseg.networks import Autoencoder, Codec
 
-__all__ = ["MaskCodec", "MaskDecoder", "encoder_arguments", "load_pretrained", "mask_image", "mask_probability"]
+__all__ = [
+    "MaskCodec",
+    "MaskDecoder",
+    "encoder_arguments",
+    "load_pretrained",
+    "load_strictly",
+    "mask_image",
+    "mask_probability",
+    "modern_names",
+]
+
+LOGIT_SLOPE = 6.0
 
 
 class MaskCodec(nn.Module):
@@ -79,7 +90,20 @@ class MaskDecoder(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Probability [N,1,H,W] in [0,1] of scaled latents [N,C,h,w]."""
-        return mask_probability(self.decoder(self.post_quant_conv(latents / self.scale)))
+        return mask_probability(self._decode(latents))
+
+    def logits(self, latents: Tensor) -> Tensor:
+        """Logits [N,1,H,W] of the mask, for training through the decoder, of scaled latents [N,C,h,w].
+
+        The probability itself is clamped: where the decoder overshoots on the wrong side of a pixel its gradient would
+        be zero, and cross entropy infinite. The decoder's value before the clamp, about −1 outside and 1 inside, times
+        LOGIT_SLOPE has a gradient everywhere, the same threshold, and next to no loss (0.0025) at a clean ±1.
+        """
+        return LOGIT_SLOPE * self._decode(latents).float().mean(dim=1, keepdim=True)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self.decoder(self.post_quant_conv(latents / self.scale))  # [N,3,H,W]
+        return decoded
 
 
 def mask_image(masks: Tensor) -> Tensor:
@@ -121,7 +145,7 @@ def load_pretrained(codec: MaskCodec, folder: Path) -> None:
         weights = load_file(files[0])
     except Exception as error:  # safetensors raises its own class, which it does not export
         raise UserError(f"cannot read the weights: {error}", where=files[0], remedy="get the file again") from None
-    load_strictly(codec.autoencoder, _modern_names(weights), files[0])
+    load_strictly(codec.autoencoder, modern_names(weights), files[0])
 
 
 def load_strictly(module: nn.Module, weights: dict[str, Tensor], where: Path) -> None:
@@ -147,8 +171,8 @@ def load_strictly(module: nn.Module, weights: dict[str, Tensor], where: Path) ->
     module.load_state_dict(weights)
 
 
-def _modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Older diffusers files call the attention of the middle block query/key/value/proj_attn."""
+def modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Older diffusers files call the attention of the middle block query/key/value/proj_attn, with 1×1 convolutions."""
     renamed = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
     modern = {}
     for key, value in weights.items():

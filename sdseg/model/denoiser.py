@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from diffusers.models.attention_processor import Attention
 from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import Tensor, cat, nn
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
 
 from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec, encoder_arguments
@@ -24,9 +28,14 @@ class ImageEncoder(nn.Module):
             set_dropout(self.encoder, settings.dropout)
         # The official code puts a new 1×1 convolution here, not the autoencoder's quant_conv.
         self.projection = nn.Conv2d(2 * settings.latent_channels, settings.latent_channels, 1)
+        self.takes_quant_conv = settings.projection == "quant_conv"
 
     def start_from(self, codec: MaskCodec) -> None:
-        """Copy the mask encoder's weights: the paper starts both encoders from the same ones."""
+        """Copy the mask encoder's weights: the paper starts both encoders from the same ones.
+
+        With `projection: quant_conv` the half of the codec's 1×1 convolution that gives the mean comes along: the
+        condition latent then starts as the image's latent, not as a random mixture of its moments.
+        """
         theirs = codec.autoencoder.encoder.state_dict()
         own = self.encoder.state_dict()
         if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
@@ -36,6 +45,9 @@ class ImageEncoder(nn.Module):
                 remedy="give it the codec's layout and latent_channels, or set init: random",
             )
         self.encoder.load_state_dict(theirs)
+        if self.takes_quant_conv:
+            whole = codec.autoencoder.quant_conv.state_dict()  # [2C,2C,1,1]: mean, then logarithm of the variance
+            self.projection.load_state_dict({key: value[: len(value) // 2] for key, value in whole.items()})
 
     def forward(self, image: Tensor) -> Tensor:
         condition: Tensor = self.projection(self.encoder(image))
@@ -43,41 +55,90 @@ class ImageEncoder(nn.Module):
 
 
 class ConditionalDenoiser(nn.Module):
-    """UNet on concat(z_t, z_c): one prediction [N,C,h,w] per call."""
+    """UNet on z_t and z_c: one prediction [N,C,h,w] per call.
+
+    z_c joins z_t at the input, or is read by cross-attention as h·w tokens, or both; with a constant context the
+    cross-attention reads learnt tokens instead, in place of the text that Stable Diffusion was trained with.
+    """
 
     def __init__(self, settings: Denoiser, latent_channels: int, condition_channels: int, structures: int) -> None:
         super().__init__()
         self.latent_channels = latent_channels
-        # LDM changes resolution in residual blocks everywhere; with plain UpBlock2D the first level up would lack one
-        # (288.5 M parameters at full width, not 295.0 M).
-        down = tuple("AttnDownBlock2D" if wanted else "ResnetDownsampleBlock2D" for wanted in settings.attention)
-        up = tuple("AttnUpBlock2D" if wanted else "ResnetUpsampleBlock2D" for wanted in reversed(settings.attention))
-        self.unet = UNet2DModel(
-            in_channels=latent_channels + condition_channels,
-            out_channels=latent_channels,
-            down_block_types=down,
-            up_block_types=up,
-            block_out_channels=settings.block_out_channels,
-            layers_per_block=settings.layers_per_block,
-            norm_num_groups=settings.norm_num_groups,
-            attn_norm_num_groups=settings.norm_num_groups,
-            dropout=settings.dropout,
-            resnet_time_scale_shift="scale_shift",
-            downsample_type="resnet",
-            upsample_type="resnet",
-            attention_head_dim=max(settings.block_out_channels[-1] // settings.heads, 1),
-            num_class_embeds=structures if structures > 1 else None,
-        )
-        # UNet2DModel knows one head size only; LDM fixes the number of heads instead.
-        for module in self.unet.modules():
-            if isinstance(module, Attention):
-                module.heads = settings.heads
+        self.concatenate = settings.concatenate
+        channels = latent_channels + (condition_channels if settings.concatenate else 0)
+        labels = structures if structures > 1 else None
+        build = _ldm_unet if settings.architecture == "ldm" else _stable_diffusion_unet
+        self.unet = build(settings, channels, latent_channels, labels)
+        self.context: nn.Parameter | None = None
+        if settings.context == "constant":  # a text embedding's entries are about as large as standard normal numbers
+            self.context = nn.Parameter(torch.randn(settings.context_tokens, settings.context_channels))
+        image = settings.context == "image"
+        self.context_projection = nn.Linear(condition_channels, settings.context_channels) if image else None
+
+    @property
+    def middle(self) -> nn.Module:
+        """The coarsest block, whose output is what alignment looks at: [N,M,h/2^L,w/2^L]."""
+        return cast("nn.Module", self.unet.mid_block)
 
     def forward(self, noisy: Tensor, condition: Tensor, timesteps: Tensor, structure: Tensor | None) -> Tensor:
         """Prediction for z_t [N,C,h,w] given z_c [N,C',h,w], t [N] and, for several structures, their index [N]."""
-        joined = cat([noisy, condition], dim=1)  # [N,C+C',h,w]
-        prediction: Tensor = self.unet(joined, timesteps, class_labels=structure, return_dict=False)[0]
+        joined = torch.cat([noisy, condition], dim=1) if self.concatenate else noisy  # [N,C+C',h,w]
+        more = {}
+        if self.context is not None:
+            more["encoder_hidden_states"] = self.context.unsqueeze(0).expand(len(noisy), -1, -1)  # [N,L,D]
+        if self.context_projection is not None:
+            tokens = condition.flatten(2).transpose(1, 2)  # [N,h·w,C']
+            more["encoder_hidden_states"] = self.context_projection(tokens)  # [N,h·w,D]
+        prediction: Tensor = self.unet(joined, timesteps, class_labels=structure, return_dict=False, **more)[0]
         return prediction
+
+
+def _ldm_unet(settings: Denoiser, inputs: int, outputs: int, labels: int | None) -> UNet2DModel:
+    """LDM's lsun_churches256 layout."""
+    # LDM changes resolution in residual blocks everywhere; with plain UpBlock2D the first level up would lack one
+    # (288.5 M parameters at full width, not 295.0 M).
+    down = tuple("AttnDownBlock2D" if wanted else "ResnetDownsampleBlock2D" for wanted in settings.attention)
+    up = tuple("AttnUpBlock2D" if wanted else "ResnetUpsampleBlock2D" for wanted in reversed(settings.attention))
+    unet: UNet2DModel = UNet2DModel(
+        in_channels=inputs,
+        out_channels=outputs,
+        down_block_types=down,
+        up_block_types=up,
+        block_out_channels=settings.block_out_channels,
+        layers_per_block=settings.layers_per_block,
+        norm_num_groups=settings.norm_num_groups,
+        attn_norm_num_groups=settings.norm_num_groups,
+        dropout=settings.dropout,
+        resnet_time_scale_shift="scale_shift",
+        downsample_type="resnet",
+        upsample_type="resnet",
+        attention_head_dim=max(settings.block_out_channels[-1] // settings.heads, 1),
+        num_class_embeds=labels,
+    )
+    # UNet2DModel knows one head size only; LDM fixes the number of heads instead.
+    for module in unet.modules():
+        if isinstance(module, Attention):
+            module.heads = settings.heads
+    return unet
+
+
+def _stable_diffusion_unet(settings: Denoiser, inputs: int, outputs: int, labels: int | None) -> UNet2DConditionModel:
+    """Stable Diffusion 1.x's layout, by the names of its diffusers folder."""
+    down = tuple("CrossAttnDownBlock2D" if wanted else "DownBlock2D" for wanted in settings.attention)
+    up = tuple("CrossAttnUpBlock2D" if wanted else "UpBlock2D" for wanted in reversed(settings.attention))
+    unet: UNet2DConditionModel = UNet2DConditionModel(
+        in_channels=inputs,
+        out_channels=outputs,
+        down_block_types=down,
+        up_block_types=up,
+        block_out_channels=settings.block_out_channels,
+        layers_per_block=settings.layers_per_block,
+        norm_num_groups=settings.norm_num_groups,
+        cross_attention_dim=settings.context_channels,
+        attention_head_dim=settings.heads,  # in this class the argument is the number of heads, whatever its name
+        num_class_embeds=labels,
+    )
+    return unet
 
 
 def set_dropout(module: nn.Module, rate: float) -> None:

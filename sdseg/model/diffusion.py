@@ -1,27 +1,58 @@
-"""The diffusion process as pure functions: schedule, adding noise, one-step estimates, losses.
+"""The diffusion process as pure functions: schedule, adding noise, estimates, losses, reverse steps.
 
 Equation numbers are those of the SDSeg paper (arXiv 2406.18361). z_0 is a clean latent, n the noise, z_t their mixture,
-ᾱ the cumulative product of 1 − β. All tensors are [N,C,h,w]; timesteps are int64 [N].
+ᾱ the cumulative product of 1 − β, v = √ᾱ n − √(1−ᾱ) z_0 (arXiv 2202.00512). All tensors are [N,C,h,w]; timesteps are
+int64 [N]. The reverse step is DDIM's with η = 0 (arXiv 2010.02502), as diffusers' `DDIMScheduler` computes it; its own
+`step` looks values up while it runs, which an exported graph cannot.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sdseg.recipes import Diffusion
 
-__all__ = ["add_noise", "alphas_cumprod", "clean_latent", "draw_timesteps", "losses", "noise_estimate"]
+__all__ = [
+    "ReverseStep",
+    "add_noise",
+    "alphas_cumprod",
+    "clean_latent",
+    "draw_timesteps",
+    "losses",
+    "noise_estimate",
+    "reverse",
+    "reverse_steps",
+    "velocity",
+]
+
+
+@dataclass(frozen=True)
+class ReverseStep:
+    """One pass of the network: from timestep `start` to `end`; −1 is the clean latent."""
+
+    start: int
+    end: int
 
 
 def alphas_cumprod(settings: Diffusion) -> Tensor:
-    """ᾱ_t for t = 0 … T−1, float64 [T]. `scaled_linear` is what LDM calls `linear`: linear in √β."""
+    """ᾱ_t for t = 0 … T−1, float64 [T]. `scaled_linear` is what LDM calls `linear`: linear in √β.
+
+    With `zero_terminal_snr`, √ᾱ is shifted and scaled so that its first value stays and its last is 0
+    (arXiv 2305.08891, Algorithm 1).
+    """
     start, end, steps = settings.beta_start, settings.beta_end, settings.timesteps
     if settings.schedule == "scaled_linear":
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     else:
         betas = torch.linspace(start, end, steps, dtype=torch.float64)
-    return torch.cumprod(1.0 - betas, dim=0)
+    found = torch.cumprod(1.0 - betas, dim=0)
+    if settings.zero_terminal_snr:
+        roots = found.sqrt()
+        found = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+    return found
 
 
 def add_noise(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -29,10 +60,17 @@ def add_noise(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return alpha_bar.sqrt() * clean + (1.0 - alpha_bar).sqrt() * noise
 
 
+def velocity(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """v = √ᾱ n − √(1−ᾱ) z_0."""
+    return alpha_bar.sqrt() * noise - (1.0 - alpha_bar).sqrt() * clean
+
+
 def clean_latent(prediction: Tensor, noisy: Tensor, alpha_bar: Tensor, kind: str) -> Tensor:
     """The one-step estimate of z_0 from what the network predicts (Eq. 2 for ε)."""
     if kind == "x0":
         return prediction
+    if kind == "v":
+        return alpha_bar.sqrt() * noisy - (1.0 - alpha_bar).sqrt() * prediction
     return (noisy - (1.0 - alpha_bar).sqrt() * prediction) / alpha_bar.sqrt()
 
 
@@ -40,6 +78,8 @@ def noise_estimate(prediction: Tensor, noisy: Tensor, alpha_bar: Tensor, kind: s
     """The estimate of n from what the network predicts."""
     if kind == "epsilon":
         return prediction
+    if kind == "v":
+        return alpha_bar.sqrt() * prediction + (1.0 - alpha_bar).sqrt() * noisy
     return (noisy - alpha_bar.sqrt() * prediction) / (1.0 - alpha_bar).sqrt()
 
 
@@ -51,14 +91,47 @@ def draw_timesteps(uniform: Tensor, settings: Diffusion) -> Tensor:
     return (uniform * settings.timesteps).long().clamp_(max=last)
 
 
+def reverse_steps(settings: Diffusion, steps: int) -> tuple[ReverseStep, ...]:
+    """The passes of inference, first one first, at the timesteps diffusers' `DDIMScheduler` chooses.
+
+    `trailing` starts at T−1 and ends in the clean latent. `leading` is LDM's `make_ddim_timesteps` (uniform, plus one):
+    it starts one stride earlier and ends at timestep 0, whose trace of noise stays (`set_alpha_to_one=False`).
+    """
+    total = settings.timesteps
+    if settings.spacing == "trailing":
+        starts = [round(total - index * total / steps) - 1 for index in range(steps)]
+        last = -1
+    else:
+        starts = [index * (total // steps) + 1 for index in reversed(range(steps))]
+        last = 0
+    # A whole stride back, as diffusers does: where T is no multiple of `steps` this can miss the next start by one.
+    ends = [start - total // steps for start in starts]
+    return tuple(ReverseStep(start, end if end >= 0 else last) for start, end in zip(starts, ends, strict=True))
+
+
+def reverse(prediction: Tensor, noisy: Tensor, step: ReverseStep, alphas: Tensor, kind: str) -> Tensor:
+    """DDIM's step with η = 0: z at `step.end` from z at `step.start`; `alphas` is ᾱ of all timesteps [T]."""
+    alpha_bar = alphas[step.start]
+    clean = clean_latent(prediction, noisy, alpha_bar, kind)
+    if step.end < 0:
+        return clean
+    return add_noise(clean, noise_estimate(prediction, noisy, alpha_bar, kind), alphas[step.end])
+
+
 def losses(
     prediction: Tensor, clean: Tensor, noise: Tensor, noisy: Tensor, alpha_bar: Tensor, settings: Diffusion
 ) -> dict[str, Tensor]:
-    """Eq. 3: the unweighted L_noise and L_latent, both mean absolute errors; only those with a weight are computed."""
+    """Eq. 3: the unweighted L_noise and L_latent, and the same on v, mean absolute errors; only those with a weight."""
     terms = {}
+    kind = settings.prediction
     if settings.loss_noise:
-        estimate = noise_estimate(prediction, noisy, alpha_bar, settings.prediction)
-        terms["noise"] = (estimate - noise).abs().mean()
+        terms["noise"] = (noise_estimate(prediction, noisy, alpha_bar, kind) - noise).abs().mean()
     if settings.loss_latent:
-        terms["latent"] = (clean_latent(prediction, noisy, alpha_bar, settings.prediction) - clean).abs().mean()
+        terms["latent"] = (clean_latent(prediction, noisy, alpha_bar, kind) - clean).abs().mean()
+    if settings.loss_velocity:
+        found = prediction
+        if kind != "v":
+            z, n = (function(prediction, noisy, alpha_bar, kind) for function in (clean_latent, noise_estimate))
+            found = velocity(z, n, alpha_bar)
+        terms["velocity"] = (found - velocity(clean, noise, alpha_bar)).abs().mean()
     return terms

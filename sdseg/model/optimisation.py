@@ -23,14 +23,18 @@ def build_optimiser(segmenter: Segmenter, settings: Optimiser) -> AdamW:
     return AdamW(wanted, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
 
 
-def learning_rate(step: int, settings: Optimiser, steps: int) -> float:
-    """The rate of step 0 … steps−1: linear warm-up, then constant or a cosine down to zero."""
+def learning_rate(step: int, settings: Optimiser, steps: int, batch: int = 1) -> float:
+    """The rate of step 0 … steps−1: linear warm-up, then constant or a cosine down to zero.
+
+    `times_batch` multiplies it by `batch`, the samples of a step over all processes and parts, as LDM's main.py does.
+    """
+    peak = settings.learning_rate * (batch if settings.times_batch else 1)
     if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
+        return peak * (step + 1) / settings.warmup_steps
     if settings.schedule == "constant":
-        return settings.learning_rate
+        return peak
     done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
-    return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+    return peak * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def average_of(segmenter: Segmenter, settings: Training) -> AveragedModel:

@@ -11,16 +11,28 @@ from torch import Tensor, nn
 from sdseg.artifacts import ImageContract
 from sdseg.errors import UserError
 from sdseg.model import diffusion
+from sdseg.model.alignment import FeatureAlignment, VisionEncoder, features_of
 from sdseg.model.codecs import MaskCodec, MaskDecoder
 from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
+from sdseg.model.mask_loss import mask_loss
 from sdseg.model.normaliser import Normaliser
 from sdseg.networks import Codec, DirectNetwork, LatentNetwork
-from sdseg.recipes import Recipe
+from sdseg.recipes import Inference, Recipe
 
 if TYPE_CHECKING:
     from sdseg.recipes import Diffusion
 
-__all__ = ["Batch", "DirectSegmenter", "LatentSegmenter", "Segmenter", "build_segmenter", "start_from_codec"]
+__all__ = [
+    "Batch",
+    "DirectSegmenter",
+    "LatentSegmenter",
+    "Segmenter",
+    "attach_alignment",
+    "build_segmenter",
+    "start_from_codec",
+]
+
+TRAINING_ONLY = "alignment"
 
 
 @dataclass(frozen=True)
@@ -50,29 +62,43 @@ class Segmenter(nn.Module):
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts by name, for counting parameters."""
-        return dict(self.named_children())
+        return {name: part for name, part in self.named_children() if name != TRAINING_ONLY}
+
+    def weights(self) -> dict[str, Tensor]:
+        """What inference needs of the state: what a model folder holds. Parts that only training has are left out."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(f"{TRAINING_ONLY}.")}
 
 
 class LatentSegmenter(Segmenter):
-    """Condition encoder, one UNet pass at t = T−1, estimate of z_0, mask decoder (SDSeg)."""
+    """Condition encoder, one or several UNet passes from t = T−1, estimate of z_0, mask decoder (SDSeg)."""
 
     def __init__(
-        self, network: LatentNetwork, process: Diffusion, image: ImageContract, structures: int, decoder: MaskDecoder
+        self,
+        network: LatentNetwork,
+        process: Diffusion,
+        image: ImageContract,
+        structures: int,
+        decoder: MaskDecoder,
+        inference: Inference | None = None,
     ) -> None:
         super().__init__()
         channels = decoder.post_quant_conv.in_channels
         side = image.size // network.condition.factor
+        inference = inference or Inference()
         self.process = process
         self.structures = structures
+        self.samples = inference.samples
+        self.plan = diffusion.reverse_steps(process, inference.steps)
         self.latent_shape = (channels, side, side)
         self.normaliser = Normaliser(image)
         self.condition_encoder = ImageEncoder(network.condition)
         self.denoiser = ConditionalDenoiser(network.denoiser, channels, network.condition.latent_channels, structures)
         self.decoder = decoder.requires_grad_(False)
+        self.alignment: FeatureAlignment | None = None
         if not network.condition.trainable:
             self.condition_encoder.encoder.requires_grad_(False)
         if process.inference_noise == "gaussian":
-            self.noise_shape = self.latent_shape
+            self.noise_shape = (self.samples * channels, side, side)
         self.register_buffer("alphas_cumprod", diffusion.alphas_cumprod(process).float(), persistent=False)
         self.alphas_cumprod: Tensor
         # One noise for every image, part of the weights, so that every backend starts from the same (official code).
@@ -81,23 +107,30 @@ class LatentSegmenter(Segmenter):
         self.fixed_noise: Tensor
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        # 1. Normalise and encode the condition.
+        # 1. Normalise and encode the condition, once per image however many hypotheses are drawn.
         condition = self.condition_encoder(self.normaliser(image))  # [N,c',h,w]
 
-        # 2. Start from pure noise (or none) at the last timestep.
-        start = self._start(condition, noise)  # [N,c,h,w]
-        last = self.process.timesteps - 1
-        timesteps = torch.full((image.shape[0],), last, dtype=torch.int64, device=image.device)
-        alpha_bar = self.alphas_cumprod[last]
+        # 2. Start from pure noise (or none) at the first of the timesteps. S hypotheses of an image lie side by side.
+        start = self._start(condition, noise)  # [N·S,c,h,w]
+        if self.samples > 1:
+            condition = condition.unsqueeze(1).expand(-1, self.samples, -1, -1, -1).flatten(0, 1)  # [N·S,c',h,w]
 
-        # 3. One pass, one estimate of z_0, one decoding per structure.
+        # 3. Reverse steps, the last of which estimates z_0, and one decoding, per structure.
         found = []
         for index in range(self.structures):
-            structure = torch.full_like(timesteps, index) if self.structures > 1 else None
-            prediction = self.denoiser(start, condition, timesteps, structure).float()
-            latent = diffusion.clean_latent(prediction, start, alpha_bar, self.process.prediction)
-            found.append(self.decoder(latent))  # [N,1,H,W]
-        return torch.cat(found, dim=1).float()  # [N,K,H,W]
+            latent = start
+            for step in self.plan:
+                timesteps = torch.full((condition.shape[0],), step.start, dtype=torch.int64, device=image.device)
+                structure = torch.full_like(timesteps, index) if self.structures > 1 else None
+                prediction = self.denoiser(latent, condition, timesteps, structure).float()
+                latent = diffusion.reverse(prediction, latent, step, self.alphas_cumprod, self.process.prediction)
+            found.append(self.decoder(latent))  # [N·S,1,H,W]
+        probability = torch.cat(found, dim=1).float()  # [N·S,K,H,W]
+
+        # 4. The mean over the hypotheses.
+        if self.samples > 1:
+            probability = probability.reshape(-1, self.samples, *probability.shape[1:]).mean(dim=1)
+        return probability  # [N,K,H,W]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         if batch.latent is None or batch.noise is None or batch.uniform is None:
@@ -109,20 +142,29 @@ class LatentSegmenter(Segmenter):
         noisy = diffusion.add_noise(batch.latent, noise, alpha_bar)
         if process.train_noise == "zero":
             noisy = torch.zeros_like(noisy)  # inference starts from zeros, without the trace of z_0 that √ᾱ leaves
-        condition = self.condition_encoder(self.normaliser(batch.image))
+        image = self.normaliser(batch.image)
+        condition = self.condition_encoder(image)
         structure = batch.structure if self.structures > 1 else None
-        prediction = self.denoiser(noisy, condition, timesteps, structure).float()
+        with features_of(self.denoiser.middle) as features:
+            prediction = self.denoiser(noisy, condition, timesteps, structure).float()
         terms = diffusion.losses(prediction, batch.latent, noise, noisy, alpha_bar, process)
-        weights = {"noise": process.loss_noise, "latent": process.loss_latent}
-        return {name: weights[name] * term for name, term in terms.items()}
+        weights = {"noise": process.loss_noise, "latent": process.loss_latent, "velocity": process.loss_velocity}
+        weighted = {name: weights[name] * term for name, term in terms.items()}
+        if process.loss_mask:
+            clean = diffusion.clean_latent(prediction, noisy, alpha_bar, process.prediction)
+            own = batch.mask[torch.arange(len(batch.mask), device=batch.mask.device), batch.structure].unsqueeze(1)
+            weighted["mask"] = process.loss_mask * mask_loss(self.decoder.logits(clean), own)
+        if self.alignment is not None:
+            weighted["alignment"] = self.alignment(features[0], image)
+        return weighted
 
     def _start(self, condition: Tensor, noise: Tensor | None) -> Tensor:
-        """z_T for a batch, according to `inference_noise`."""
+        """z_T for a batch [N·S,c,h,w], according to `inference_noise`."""
         count = condition.shape[0]
         if self.process.inference_noise == "gaussian":
             if noise is None:
-                raise UserError("this recipe starts from Gaussian noise", remedy="give 'noise' [N,c,h,w]")
-            return noise
+                raise UserError("this recipe starts from Gaussian noise", remedy="give 'noise' [N,S·c,h,w]")
+            return noise.reshape(-1, *self.latent_shape) if self.samples > 1 else noise
         if self.process.inference_noise == "fixed":
             return self.fixed_noise.unsqueeze(0).expand(count, -1, -1, -1)
         return torch.zeros_like(self.fixed_noise).unsqueeze(0).expand(count, -1, -1, -1)
@@ -133,7 +175,6 @@ class DirectSegmenter(Segmenter):
 
     def __init__(self, network: DirectNetwork, image: ImageContract, structures: int) -> None:
         super().__init__()
-        from monai.losses.dice import DiceCELoss
         from monai.networks.nets.unet import UNet
 
         self.normaliser = Normaliser(image)
@@ -147,13 +188,12 @@ class DirectSegmenter(Segmenter):
             norm=network.norm,
             dropout=network.dropout,
         )
-        self._loss = DiceCELoss(sigmoid=True, batch=True)
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         return torch.sigmoid(self.unet(self.normaliser(image)).float())  # [N,K,H,W]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        return {"dice_ce": self._loss(self.unet(self.normaliser(batch.image)).float(), batch.mask.float())}
+        return {"dice_ce": mask_loss(self.unet(self.normaliser(batch.image)).float(), batch.mask)}
 
     def parts(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
@@ -168,7 +208,17 @@ def build_segmenter(
     if codec is None or scale is None or recipe.diffusion is None:
         raise UserError("a latent-diffusion recipe needs a mask codec", remedy="give the folder made by 'sdseg codec'")
     decoder = MaskDecoder(codec, codec.latent_channels, scale)
-    return LatentSegmenter(recipe.network, recipe.diffusion, image, structures, decoder)
+    return LatentSegmenter(recipe.network, recipe.diffusion, image, structures, decoder, recipe.inference)
+
+
+def attach_alignment(segmenter: Segmenter, network: LatentNetwork | DirectNetwork) -> None:
+    """Add the alignment with a vision encoder, where the recipe has one; for training alone, after weights are loaded.
+
+    Raises UserError for an encoder that cannot be used.
+    """
+    if isinstance(network, LatentNetwork) and isinstance(segmenter, LatentSegmenter) and network.alignment is not None:
+        channels = network.denoiser.block_out_channels[-1]
+        segmenter.alignment = FeatureAlignment(VisionEncoder(network.alignment), channels)
 
 
 def start_from_codec(segmenter: LatentSegmenter, network: LatentNetwork, codec: MaskCodec) -> None:

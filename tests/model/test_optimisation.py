@@ -23,6 +23,13 @@ def test_warm_up_then_constant() -> None:
     assert [learning_rate(step, settings, 5) for step in range(5)] == [0.5, 1, 1, 1, 1]
 
 
+def test_the_rate_is_multiplied_by_the_batch_where_the_recipe_says_so() -> None:
+    for wanted, expected in ((True, 4e-5), (False, 1e-5)):
+        settings = Optimiser(learning_rate=1e-5, times_batch=wanted, warmup_steps=2)
+        assert learning_rate(5, settings, 10, batch=4) == pytest.approx(expected)
+        assert learning_rate(0, settings, 10, batch=4) == pytest.approx(expected / 2)
+
+
 @pytest.mark.parametrize("scope", ["all", "denoiser"])
 def test_average_follows_its_rule(scope: str) -> None:
     chosen = recipe(training={"ema_decay": 0.5, "ema_scope": scope})
