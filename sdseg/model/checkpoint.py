@@ -82,7 +82,7 @@ def save_model(folder: Path, segmenter: Segmenter, manifest: ModelManifest) -> N
     With `training.weights: fp16` in the manifest's recipe the parameters are stored in half precision.
     """
     half = manifest.recipe.get("training", {}).get("weights") == "fp16"
-    write_tensors(folder / MODEL_WEIGHTS, _halved(segmenter) if half else segmenter.state_dict())
+    write_tensors(folder / MODEL_WEIGHTS, _halved(segmenter) if half else segmenter.weights())
     files = {MODEL_WEIGHTS: sha256_file(folder / MODEL_WEIGHTS)}
     write_json(folder / "config.json", manifest.model_copy(update={"files": files}))
 
@@ -133,9 +133,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _halved(segmenter: Segmenter) -> dict[str, Tensor]:
     """Parameters in half precision; buffers (the noise of a graph, a window) as they are."""
-    tensors: dict[str, Tensor] = dict(segmenter.state_dict())
-    for name, parameter in segmenter.named_parameters():
-        tensors[name] = parameter.detach().half()
+    tensors = segmenter.weights()
+    parameters = dict(segmenter.named_parameters())
+    for name in tensors.keys() & parameters.keys():
+        tensors[name] = parameters[name].detach().half()
         if not bool(tensors[name].isfinite().all()):
             raise UserError(
                 f"'{name}' does not fit into half precision: a weight exceeds 65504 or is not finite",
