@@ -22,7 +22,7 @@ from sdseg.identity import describe_run
 from sdseg.loop import LossModule, Run
 from sdseg.material import CodecInUse, Material, gather, open_codec
 from sdseg.model.optimisation import average_of, build_optimiser
-from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
+from sdseg.model.segmenter import LatentSegmenter, attach_alignment, build_segmenter, start_from_codec
 from sdseg.model.starting import Start, open_start, take_over
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
@@ -92,7 +92,7 @@ def open_inputs(
             where="training.patience",
             remedy="set it to null, or split the data so that some cases validate",
         )
-    return Inputs(store, open_codec(recipe, codec, device), open_start(recipe, start_from))
+    return Inputs(store, open_codec(recipe, codec, device, store), open_start(recipe, start_from))
 
 
 def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path) -> Run:
@@ -112,6 +112,7 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     if inputs.begin is not None:
         take_over(segmenter, inputs.begin)
         log.info("starting from %s (%s)", inputs.begin.folder, inputs.begin.manifest.recipe_name)
+    attach_alignment(segmenter, recipe.network)
     segmenter = segmenter.to(device)
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
