@@ -140,16 +140,19 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from sdseg.evaluate import evaluate
+    from sdseg.config import load_dataset
+    from sdseg.evaluate import Options, evaluate
 
-    evaluate(
-        prepared=arguments.prepared,
-        model=arguments.model,
-        output=arguments.output,
+    options = Options(
         split=arguments.split,
         device=arguments.device,
         batch=arguments.batch,
+        raw=arguments.raw,
+        settings=load_dataset(arguments.settings) if arguments.settings else None,
+        choose_threshold=arguments.choose_threshold,
+        nsd_tolerance=arguments.nsd_tolerance,
     )
+    evaluate(prepared=arguments.prepared, model=arguments.model, output=arguments.output, options=options)
     return 0
 
 

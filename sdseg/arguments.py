@@ -116,6 +116,10 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(made, "--output", "folder to write: cases.csv, summary.json, overlays")
     made.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")
+    _path(made, "--raw", "raw files the store was made from, for scores at native size", required=False)
+    _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
+    made.add_argument("--choose-threshold", action="store_true", help="take the best threshold of the validation split")
+    made.add_argument("--nsd-tolerance", type=float, default=2.0, help="of the surface Dice, in mm (default: 2)")
     _device(made)
 
     made = verb("export", "model folder to one ONNX graph, checked against the model on real cases")

@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from sdseg import metrics
 from sdseg.artifacts import atomic_folder, provenance, write_json, write_text
-from sdseg.data.overlays import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines
-from sdseg.data.slices import to_display
-from sdseg.data.store import SliceStore, structure_masks
+from sdseg.assessment import Assessed, Assessment, Rules, dice_by_threshold
+from sdseg.calibration import THRESHOLDS, Calibration
+from sdseg.config import Dataset
+from sdseg.data.labels import NativeLabels
+from sdseg.data.opening import open_raw
+from sdseg.data.sources import SOURCES
+from sdseg.data.store import SliceStore
 from sdseg.data.volumes import write_image
 from sdseg.errors import UserError
-from sdseg.scoring import CaseScore, score_cases
+from sdseg.exhibits import overlay, ranked
+from sdseg.scoresheet import figures, table
 from sdseg.serving import Served, check_store, open_model
-from sdseg.tensors import FloatArray, MaskArray, RawImages
+from sdseg.statistics import INTERVAL
+from sdseg.tensors import FloatArray, RawImages
 
-__all__ = ["evaluate"]
+__all__ = ["Options", "evaluate"]
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 
-def evaluate(
-    prepared: Path, model: Path, output: Path, split: str = "test", device: str = "cpu", batch: int = 8
-) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What an evaluation may be asked for beyond its input and output."""
+
+    split: str = "test"  # every case of it is scored, volumes over all their slices together
+    device: str = "cpu"
+    batch: int = 8  # slices computed at a time; batches run over the borders of cases
+    raw: Path | None = None  # the raw files the store was made from; without them nothing is scored at native size
+    settings: Dataset | None = None  # of the dataset; needed to read the raw files of a user's own dataset
+    choose_threshold: bool = False  # on the validation split, instead of the model's own
+    nsd_tolerance: float = 2.0  # mm
+
+
+def evaluate(prepared: Path, model: Path, output: Path, options: Options = Options()) -> None:
     """Write `output`/cases.csv, summary.json and overlays/{best,median,worst}_<case>.png; all of them, or none.
 
     Parameters
@@ -42,42 +57,57 @@ def evaluate(
     prepared: a slice store.
     model: a model folder or an .onnx file.
     output: folder to write; one of an earlier evaluation is replaced.
-    split: 'train', 'val' or 'test'; every case of it is scored, volumes over all their slices together.
-    device: 'cpu' or 'cuda'.
-    batch: slices computed at a time; batches run over the borders of cases.
 
-    Raises UserError when store and model do not fit each other, or the model gives NaN.
+    Raises UserError when store, model and raw files do not fit each other, or the model gives NaN.
     """
-    # 1. Open both, and make sure that they belong together.
+    # 1. Open everything, and make sure that it belongs together.
     store = SliceStore.open(prepared)
-    served = open_model(model, device)
-    cases = check_store(store, model, served.image, served.structures, split)
-    if batch < 1:
-        raise UserError(f"a batch of {batch} slices", where="--batch", remedy="give 1 or more")
+    served = open_model(model, options.device)
+    cases = check_store(store, model, served.image, served.structures, options.split)
+    _check(options)
+    native = _native(store, options)
+    if native is None:
+        log.warning("%s; scores are at the working size alone", NO_RAW)
     with atomic_folder(output, owned=("cases.csv", "summary.json", "overlays")) as folder:
-        # 2. Score every case.
         timed = _Timed(served)
-        timed.warm_up(store.images[cases[0].start : cases[0].start + min(batch, len(store.images))])
-        with tqdm(
-            total=sum(case.slices for case in cases), desc=f"evaluate {split}", unit="slice", disable=None
-        ) as bar:
+        timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
+
+        # 2. The threshold: the model's own, or the best on the validation split.
+        chosen = _chosen_threshold(store, served, options) if options.choose_threshold else None
+        threshold = served.threshold if chosen is None else float(chosen["threshold"])
+
+        # 3. Score every case.
+        calibration = Calibration()
+        rules = Rules(threshold, options.nsd_tolerance)
+        assessment = Assessment(timed.probability, store, rules, native, calibration)
+        with _bar(sum(case.slices for case in cases), options.split) as bar:
             scores = []
-            for score in score_cases(timed.predict, store, cases, batch):
+            for score in assessment.run(cases, options.batch):
                 scores.append(score)
                 bar.update(score.case.slices)
 
-        # 3. Write the scores, and pictures of three cases.
-        write_text(folder / "cases.csv", _table(scores, store))
-        write_json(folder / "summary.json", _summary(scores, store, served, split, timed.seconds_per_image))
-        for rank, chosen in _ranked(scores).items():
-            name = re.sub(r'[\\/:*?"<>|]+', "_", chosen.case.case)  # a case's name may hold a slash
-            write_image(folder / "overlays" / f"{rank}_{name}.png", _overlay(chosen, store, served))
-    dice = metrics.summarise(np.array([score.mean_dice for score in scores]))
-    log.info("%s: Dice %.4f ± %.4f over %d cases of '%s'", served.recipe, dice.mean, dice.sd, len(scores), split)
+        # 4. Write the scores, and pictures of three cases.
+        write_text(folder / "cases.csv", table(scores))
+        summary = _summary(scores, store, served, options, timed.seconds_per_image) | {
+            **figures(scores, None if native else NO_RAW),
+            "threshold": threshold,
+            "threshold_chosen": chosen,
+            "calibration": {"size": "working size", **calibration.record()},
+        }
+        write_json(folder / "summary.json", summary)
+        for rank, shown in ranked(scores).items():
+            name = re.sub(r'[\\/:*?"<>|]+', "_", shown.case.case)  # a case's name may hold a slash
+            picture = overlay(shown, store, timed.probability, threshold)
+            write_image(folder / "overlays" / f"{rank}_{name}.png", picture)
+    dice = summary["dice"]
+    log.info(
+        "%s: Dice %.4f ± %.4f over %d cases of '%s', at the %s",
+        *(served.recipe, dice["mean"], dice["sd"], len(scores), options.split, summary["scored_at"]),
+    )
 
 
 class _Timed:
-    """A backend as `score_cases` wants it, with a clock around the computation and a check of what came out."""
+    """A backend with a clock around the computation and a check of what came out."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -87,51 +117,93 @@ class _Timed:
         """Compute once unmeasured: the first call allocates and compiles."""
         self._served.backend.probability(images)
 
-    def predict(self, images: RawImages, labelled: MaskArray) -> MaskArray:
+    def probability(self, images: RawImages) -> FloatArray:
         started = time.perf_counter()
         probability = self._served.backend.probability(images)  # [N,K,H,W]
         self._seconds += time.perf_counter() - started
         self._images += len(images)
-        return _mask(probability, self._served)
+        return _finite(probability, self._served)
 
     @property
     def seconds_per_image(self) -> float:
         return self._seconds / max(self._images, 1)
 
 
-def _mask(probability: FloatArray, served: Served) -> MaskArray:
+def _finite(probability: FloatArray, served: Served) -> FloatArray:
     if not np.isfinite(probability).all():
         raise UserError(
             "the model gives NaN or infinite probability: its scores would mean nothing",
             where=served.path,
             remedy="train again with a smaller learning rate or without mixed precision, or export in fp32",
         )
-    return np.asarray(probability > served.threshold)
+    return probability
 
 
-def _table(scores: Sequence[CaseScore], store: SliceStore) -> str:
-    """cases.csv: one line per case; pixels are counted at the working size, over all slices and structures."""
-    names = [structure.name for structure in store.manifest.structures]
-    several = names if len(names) > 1 else []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    header = ["case", "dice", "iou", "group", "split", "slices", "pixels_predicted", "pixels_labelled"]
-    writer.writerow([*header, *(f"dice_{name}" for name in several), *(f"iou_{name}" for name in several)])
-    for score in scores:
-        case, pixels = score.case, score.pixels
-        line = [case.case, f"{score.mean_dice:.6f}", f"{score.mean_iou:.6f}", case.group, case.split, case.slices]
-        line += [int(pixels.predicted.sum()), int(pixels.labelled.sum())]
-        if several:
-            line += [f"{value:.6f}" for value in (*score.dice, *score.iou)]
-        writer.writerow(line)
-    return text.getvalue()
+def _check(options: Options) -> None:
+    if options.batch < 1:
+        raise UserError(f"a batch of {options.batch} slices", where="--batch", remedy="give 1 or more")
+    if not options.nsd_tolerance > 0:
+        raise UserError(
+            f"a tolerance of {options.nsd_tolerance:g} mm", where="--nsd-tolerance", remedy="give more than 0"
+        )
+    if options.choose_threshold and options.split == "val":
+        raise UserError(
+            "the threshold would be chosen on the very cases that are scored",
+            where="--choose-threshold",
+            remedy="score another --split, or keep the model's threshold",
+        )
+
+
+def _native(store: SliceStore, options: Options) -> NativeLabels | None:
+    """The raw labels, where a raw folder is given."""
+    if options.raw is None:
+        return None
+    if not options.raw.is_dir():
+        raise UserError(
+            "no raw files here: the folder is missing",
+            where=options.raw,
+            remedy="name the folder the store was prepared from, or leave --raw out: then scores are at the working "
+            "size alone",
+        )
+    if options.settings is not None:
+        source, _ = open_raw(options.settings, options.raw)
+        return NativeLabels(store, options.raw, source.coding)
+    known = SOURCES.get(store.manifest.source)
+    if known is None:
+        raise UserError(
+            "the raw files are a dataset of your own, and only its settings say what the values of a mask mean",
+            where="--settings",
+            remedy="name the YAML file that 'sdseg prepare' was given",
+        )
+    return NativeLabels(store, options.raw, known.coding)
+
+
+def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> dict[str, Any]:
+    """The threshold with the best mean Dice on the validation split, at the working size."""
+    cases = check_store(store, served.path, served.image, served.structures, "val")
+    dice = dice_by_threshold(
+        lambda images: _finite(served.backend.probability(images), served), store, cases, options.batch
+    )
+    best = np.flatnonzero(dice == dice.max())
+    index = int(best[np.abs(THRESHOLDS[best] - 0.5).argmin()])  # among equals the one nearest to 0.5
+    return {
+        "threshold": float(THRESHOLDS[index]),
+        "split": "val",
+        "n_cases": len(cases),
+        "dice": float(dice[index]),
+        "curve": [[float(one), float(mean)] for one, mean in zip(THRESHOLDS, dice, strict=True)],
+    }
+
+
+def _bar(slices: int, split: str) -> tqdm[Any]:
+    return tqdm(total=slices, desc=f"evaluate {split}", unit="slice", disable=None)
 
 
 def _summary(
-    scores: Sequence[CaseScore], store: SliceStore, served: Served, split: str, seconds_per_image: float
+    scores: Sequence[Assessed], store: SliceStore, served: Served, options: Options, seconds_per_image: float
 ) -> dict[str, Any]:
+    """What was scored, with what: everything but the scores."""
     held = store.manifest
-    dice, iou = np.stack([score.dice for score in scores]), np.stack([score.iou for score in scores])  # [cases,K]
     return {
         "format": FORMAT,
         "dataset": held.dataset,
@@ -139,25 +211,16 @@ def _summary(
         "origin": held.origin,
         "recipe": served.recipe,
         "protocol": held.protocol,
-        "split": split,
+        "split": options.split,
         "target": held.target,
         "backend": served.backend.name,
         "n_cases": len(scores),
         "n_slices": sum(score.case.slices for score in scores),
-        "dice": asdict(metrics.summarise(dice.mean(axis=1))),
-        "iou": asdict(metrics.summarise(iou.mean(axis=1))),
-        "structures": {
-            structure.name: {
-                "dice": asdict(metrics.summarise(dice[:, index])),
-                "iou": asdict(metrics.summarise(iou[:, index])),
-            }
-            for index, structure in enumerate(held.structures)
-        },
+        "interval": INTERVAL,
+        "nsd_tolerance_mm": options.nsd_tolerance,
         "seconds_per_image": seconds_per_image,
         "codec_ceiling": served.training.get("codec_ceiling"),
-        "threshold": served.threshold,
         "size": held.image.size,
-        "scored_at": "working size",
         "data_checksum": held.data_checksum,
         "model_checksum": served.checksum,
         "trained_on": {
@@ -165,38 +228,5 @@ def _summary(
             "origin": served.origin,
             "data_checksum": served.training.get("data_checksum"),
         },
-        "provenance": provenance(("torch", "onnxruntime", "diffusers", "monai")),
+        "provenance": provenance(("torch", "onnxruntime", "diffusers", "monai", "scipy")),
     }
-
-
-def _ranked(scores: Sequence[CaseScore]) -> dict[str, CaseScore]:
-    """Best, median and worst case by Dice, among those with something to see: a label or a prediction."""
-    visible = [score for score in scores if score.pixels.predicted.any() or score.pixels.labelled.any()]
-    ordered = sorted(visible or scores, key=lambda score: score.mean_dice)
-    return {"best": ordered[-1], "median": ordered[len(ordered) // 2], "worst": ordered[0]}
-
-
-def _overlay(score: CaseScore, store: SliceStore, served: Served) -> RawImages:
-    """The case's slice with the largest label (without any: the largest prediction), with both outlines."""
-    case = score.case
-    labelled = structure_masks(store.masks[case.rows], store.manifest.structures)  # [Z,K,H,W]
-    areas = labelled.sum(axis=(1, 2, 3))
-    if not areas.any():
-        found = [_predicted(store, served, row) for row in range(case.rows.start, case.rows.stop)]
-        areas = np.array([mask.sum() for mask in found])
-    index = int(areas.argmax())
-    row = case.start + index
-    note = f"Dice {score.mean_dice:.3f}" + (f"   slice {index + 1} of {case.slices}" if case.slices > 1 else "")
-    return draw_outlines(
-        to_display(store.images[row], served.image.window),
-        (
-            Outline("label", labelled[index], LABEL_COLOUR, width=6),
-            Outline("prediction", _predicted(store, served, row), PREDICTION_COLOUR, width=2),
-        ),
-        note,
-    )
-
-
-def _predicted(store: SliceStore, served: Served, row: int) -> MaskArray:
-    """The model's masks of one slice, [K,H,W]."""
-    return np.asarray(_mask(served.backend.probability(store.images[row : row + 1]), served)[0])

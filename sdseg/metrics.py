@@ -3,22 +3,59 @@
 Rules
 -----
 * A *case* is one image (cvc, kseg, refuge2) or one whole volume (btcv, sts): a volume's slices are counted together.
+* Native size: the probability is resized back to the size of the file, then compared with the label of the file. These
+  are the headline scores. Working size: compared before resizing, as the paper does.
 * Both masks empty: Dice = IoU = 1. One of them empty: Dice = IoU = 0.
-* Several structures: a case's score is the mean over its structures.
-* A dataset's score is the mean over its cases, each counting the same, with the sample standard deviation.
+* Precision is undefined where nothing was predicted, recall where nothing is labelled.
+* HD95 and NSD are in millimetres: undefined without spacing (images) and where both masks are empty. One mask empty:
+  HD95 is undefined, NSD = 0.
+* An undefined score is never a number: it is left out of every mean, and how many and why is listed beside it.
+* Several structures: a case's score is the mean over those of its structures for which it is defined.
+* A dataset's score is the mean over its cases, each counting the same, with the sample standard deviation and a 95 %
+  bootstrap interval over cases.
+* The official code's Dice (`dice_official`) differs where the label is empty: 1 for a prediction, 0 for none. It is
+  there to be compared with published figures alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Counts", "Summary", "Tally", "counts", "dice", "iou", "summarise"]
+__all__ = [
+    "Counts",
+    "Score",
+    "Summary",
+    "Tally",
+    "counts",
+    "cup_to_disc_error",
+    "dice",
+    "dice_official",
+    "iou",
+    "mean_score",
+    "precision",
+    "recall",
+    "summarise",
+]
 
 Values = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Score(NamedTuple):
+    """One figure, or NaN with the reason why there is none."""
+
+    value: float
+    reason: str = ""
+
+    @property
+    def defined(self) -> bool:
+        return not self.reason
 
 
 @dataclass(frozen=True)
@@ -51,7 +88,7 @@ class Tally:
         self.counts: dict[str, Counts] = {}
         self.slices: dict[str, int] = {}
 
-    def add(self, cases: Sequence[str], predicted: npt.NDArray[np.bool_], labelled: npt.NDArray[np.bool_]) -> None:
+    def add(self, cases: Sequence[str], predicted: Mask, labelled: Mask) -> None:
         """Add masks [N,K,H,W]; `cases` names the case of each of the N slices."""
         for index, case in enumerate(cases):
             found = counts(predicted[index : index + 1], labelled[index : index + 1])
@@ -67,7 +104,7 @@ class Tally:
         return np.stack([iou(pixels) for pixels in self.counts.values()])
 
 
-def counts(predicted: npt.NDArray[np.bool_], labelled: npt.NDArray[np.bool_]) -> Counts:
+def counts(predicted: Mask, labelled: Mask) -> Counts:
     """Pixel counts of bool masks [N,K,H,W], summed over N, H and W."""
     axes = (0, 2, 3)
     return Counts(predicted.sum(axis=axes), labelled.sum(axis=axes), (predicted & labelled).sum(axis=axes))
@@ -85,6 +122,47 @@ def iou(pixels: Counts) -> Values:
     return np.where(union == 0, 1.0, pixels.both / np.maximum(union, 1))
 
 
+def precision(pixels: Counts) -> Values:
+    """|P∩L| / |P| per structure, [K]; NaN where nothing was predicted."""
+    return np.where(pixels.predicted == 0, nan, pixels.both / np.maximum(pixels.predicted, 1))
+
+
+def recall(pixels: Counts) -> Values:
+    """|P∩L| / |L| per structure, [K]; NaN where nothing is labelled."""
+    return np.where(pixels.labelled == 0, nan, pixels.both / np.maximum(pixels.labelled, 1))
+
+
+def dice_official(pixels: Counts) -> Values:
+    """Dice per structure, [K], by the official code's rule for empty labels: 1 for a prediction, 0 for none.
+
+    Source: `calculate_metric_percase` of lin-tianyu/Stable-Diffusion-Seg, taken over from TransUNet.
+    """
+    return np.where(pixels.labelled == 0, np.where(pixels.predicted > 0, 1.0, 0.0), dice(pixels))
+
+
+def cup_to_disc_error(predicted: tuple[Mask, Mask], labelled: tuple[Mask, Mask]) -> Score:
+    """Absolute difference of the vertical cup-to-disc ratios, from masks [H,W] of disc and cup: 0 is best.
+
+    A vertical diameter is the number of rows from the first to the last that the mask touches (REFUGE challenge).
+    Undefined where a disc is empty; an empty cup has the ratio 0.
+    """
+    ratios = []
+    for word, (disc, cup) in (("predicted", predicted), ("labelled", labelled)):
+        height = _rows(disc)
+        if height == 0:
+            return Score(nan, f"no disc {word}")
+        ratios.append(_rows(cup) / height)
+    return Score(abs(ratios[0] - ratios[1]))
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Mean of those that are defined; where none is, undefined for the reasons they give."""
+    values = [score.value for score in scores if score.defined]
+    if values:
+        return Score(float(np.mean(values)))
+    return Score(nan, "; ".join(dict.fromkeys(score.reason for score in scores)))
+
+
 def summarise(values: Values) -> Summary:
     """Statistics over cases, [n_cases] with n_cases ≥ 1; the deviation of a single case is 0."""
     return Summary(
@@ -94,3 +172,8 @@ def summarise(values: Values) -> Summary:
         median=float(np.median(values)),
         maximum=float(values.max()),
     )
+
+
+def _rows(mask: Mask) -> int:
+    touched = np.flatnonzero(mask.any(axis=1))
+    return int(touched[-1] - touched[0] + 1) if len(touched) else 0

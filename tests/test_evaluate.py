@@ -14,7 +14,7 @@ import torch
 
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.errors import ListedError, UserError
-from sdseg.evaluate import evaluate
+from sdseg.evaluate import Options, evaluate
 from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, write_graph, write_model, write_store
 
@@ -36,11 +36,13 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scores_agree_with_a_plain_loop(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:
-    evaluate(volumes, bright_ct, tmp_path / "e", batch=3)
+    evaluate(volumes, bright_ct, tmp_path / "e", Options(batch=3))
     table, summary = read_table(tmp_path / "e"), read_summary(tmp_path / "e")
+    metrics = ("dice", "iou", "precision", "recall", "hd95", "nsd")
     assert list(table[0]) == [
-        *("case", "dice", "iou", "group", "split", "slices", "pixels_predicted", "pixels_labelled"),
-        *("dice_disc", "dice_cup", "iou_disc", "iou_cup"),
+        *("case", *metrics, "scored_at", *(f"{name}_working" for name in metrics), "dice_official"),
+        *("group", "split", "slices", "height", "width", "pixels_predicted", "pixels_labelled", "undefined"),
+        *(f"{metric}_{structure}" for metric in metrics for structure in ("disc", "cup")),
     ]
 
     store, backend = SliceStore.open(volumes), open_model(bright_ct).backend
@@ -63,7 +65,7 @@ def test_scores_agree_with_a_plain_loop(volumes: Path, bright_ct: Path, tmp_path
 
 
 def test_summary_says_what_was_measured(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:
-    evaluate(volumes, bright_ct, tmp_path / "e", split="val")
+    evaluate(volumes, bright_ct, tmp_path / "e", Options(split="val"))
     summary = read_summary(tmp_path / "e")
     expected = {
         "format": 1,
@@ -80,6 +82,10 @@ def test_summary_says_what_was_measured(volumes: Path, bright_ct: Path, tmp_path
         "threshold": 0.5,
         "size": 32,
         "scored_at": "working size",
+        "native": None,
+        "native_missing": "no raw folder was given (--raw), so labels at the native size of the files are not at hand",
+        "threshold_chosen": None,
+        "nsd_tolerance_mm": 2.0,
         "data_checksum": SliceStore.open(volumes).manifest.data_checksum,
         "model_checksum": open_model(bright_ct).checksum,
     }
@@ -91,7 +97,7 @@ def test_summary_says_what_was_measured(volumes: Path, bright_ct: Path, tmp_path
 def test_batches_change_nothing(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:
     tables = []
     for batch in (1, 3, 100):
-        evaluate(volumes, bright_ct, tmp_path / str(batch), batch=batch)
+        evaluate(volumes, bright_ct, tmp_path / str(batch), Options(batch=batch))
         tables.append((tmp_path / str(batch) / "cases.csv").read_bytes())
     assert tables[0] == tables[1] == tables[2]
 
@@ -126,7 +132,7 @@ def test_cases_without_anything_to_see_are_not_shown(tmp_path: Path, bright_rgb:
 def test_an_earlier_evaluation_is_replaced(tmp_path: Path, bright_rgb: Path) -> None:
     store = write_store(tmp_path / "s")
     for split in ("val", "test"):
-        evaluate(store, bright_rgb, tmp_path / "e", split=split)
+        evaluate(store, bright_rgb, tmp_path / "e", Options(split=split))
     assert len(read_table(tmp_path / "e")) == 3
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
@@ -159,12 +165,12 @@ def test_a_model_for_other_data(tmp_path: Path, bright_ct: Path) -> None:
 def test_an_empty_split(tmp_path: Path, bright_rgb: Path) -> None:
     store = write_store(tmp_path / "s", RGB, cases={"train": (1,), "val": (), "test": (1,)})
     with pytest.raises(UserError, match="no case in the split 'val'"):
-        evaluate(store, bright_rgb, tmp_path / "e", split="val")
+        evaluate(store, bright_rgb, tmp_path / "e", Options(split="val"))
 
 
 def test_a_batch_of_nothing(tmp_path: Path, bright_rgb: Path) -> None:
     with pytest.raises(UserError, match="a batch of 0 slices"):
-        evaluate(write_store(tmp_path / "s"), bright_rgb, tmp_path / "e", batch=0)
+        evaluate(write_store(tmp_path / "s"), bright_rgb, tmp_path / "e", Options(batch=0))
 
 
 @pytest.mark.parametrize("kind", ["file", "folder of the user"])

@@ -25,11 +25,15 @@ GROUND = {
     "tensors",
     "artifacts",
     "metrics",
+    "surfaces",
+    "statistics",
+    "calibration",
     "journal",
 }
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
 JOINTS = {  # several nouns at once, for more than one verb or for a long one
     *("assembly", "guard", "identity", "loop", "material"),  # of training
+    *("assessment", "exhibits", "scoresheet"),  # of evaluation
     *("scoring", "serving"),
 }
 VERBS = {

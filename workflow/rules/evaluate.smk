@@ -4,6 +4,7 @@
 rule scores:
     input:
         manifest=PREPARED,
+        settings="<results>/{dataset}/dataset.yaml",
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
         code=modules_of("evaluate"),
@@ -21,6 +22,7 @@ rule scores:
         runtime="4h",
     params:
         prepared=subpath(input.manifest, parent=True),
+        raw=plan.raw_folder,
         model=subpath(input.config, parent=True),
         folder=subpath(output.summary, parent=True),
         batch=plan.batch,
@@ -29,4 +31,5 @@ rule scores:
         "{wildcards.dataset}: evaluate {wildcards.recipe}"
     shell:
         "python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
+        " --raw {params.raw:q} --settings {input.settings:q}"
         " --batch {params.batch} --device {params.device} > {log:q} 2>&1"

@@ -1,0 +1,104 @@
+"""Joint of evaluation: the scores of all cases as a table (cases.csv) and as figures over cases (summary.json).
+
+docs/results.md explains both, column by column and key by key.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from sdseg.assessment import METRICS, Assessed, Sized
+from sdseg.metrics import Score, summarise
+from sdseg.statistics import interval
+
+__all__ = ["NATIVE", "WORKING", "figures", "table"]
+
+NATIVE, WORKING = "native size", "working size"
+UNDEFINED = "n/a"  # pandas and R read it as missing
+
+
+def table(scores: Sequence[Assessed]) -> str:
+    """cases.csv: one line per case, scores at the headline size first."""
+    first = scores[0].headline
+    names = tuple(first.whole)  # the metrics, with the cup-to-disc error where there is one
+    structures = tuple(first.structures) if len(first.structures) > 1 else ()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        [
+            *("case", *names, "scored_at", *(f"{name}_working" for name in names), "dice_official"),
+            *("group", "split", "slices", "height", "width", "pixels_predicted", "pixels_labelled", "undefined"),
+            *(f"{metric}_{structure}" for metric in METRICS for structure in structures),
+        ]
+    )
+    for score in scores:
+        case, headline = score.case, score.headline
+        writer.writerow(
+            [
+                case.case,
+                *(_shown(headline.whole[name]) for name in names),
+                NATIVE if score.native else WORKING,
+                *(_shown(score.working.whole[name]) for name in names),
+                f"{score.dice_official:.6f}",
+                *(case.group, case.split, case.slices, case.height, case.width),
+                int(headline.pixels.predicted.sum()),
+                int(headline.pixels.labelled.sum()),
+                "; ".join(f"{name}: {found.reason}" for name, found in headline.whole.items() if not found.defined),
+                *(_shown(headline.structures[structure][metric]) for metric in METRICS for structure in structures),
+            ]
+        )
+    return text.getvalue()
+
+
+def figures(scores: Sequence[Assessed], why_not_native: str | None) -> dict[str, Any]:
+    """The part of summary.json that is made of scores; `why_not_native` where there are none at native size."""
+    headline = [score.headline for score in scores]
+    native = [score.native for score in scores if score.native]
+    at_headline = _sized(headline)
+    return {
+        "scored_at": NATIVE if native else WORKING,
+        "dice": at_headline["metrics"]["dice"],
+        "iou": at_headline["metrics"]["iou"],
+        "structures": at_headline["structures"],
+        "native": _sized(native) if native else None,
+        "native_missing": why_not_native,
+        "working": _sized([score.working for score in scores]),
+        "dice_official": _over_cases([Score(score.dice_official) for score in scores]),
+    }
+
+
+def _sized(scores: Sequence[Sized]) -> dict[str, Any]:
+    structures = tuple(scores[0].structures)
+    return {
+        "metrics": {name: _over_cases([score.whole[name] for score in scores]) for name in scores[0].whole},
+        "structures": {
+            structure: {
+                metric: _over_cases([score.structures[structure][metric] for score in scores]) for metric in METRICS
+            }
+            for structure in structures
+        },
+    }
+
+
+def _over_cases(scores: Sequence[Score]) -> dict[str, Any]:
+    """Statistics over the cases in which the score is defined; None where there is no such case."""
+    values = np.array([score.value for score in scores if score.defined])
+    nothing = dict.fromkeys(("mean", "sd", "minimum", "median", "maximum"))
+    between = interval(values)
+    return {
+        **(asdict(summarise(values)) if len(values) else nothing),
+        "ci95": [between.low, between.high] if between else None,
+        "n": len(values),
+        "undefined": dict(Counter(score.reason for score in scores if not score.defined)),
+    }
+
+
+def _shown(score: Score) -> str:
+    return f"{score.value:.6f}" if score.defined else UNDEFINED
