@@ -103,20 +103,55 @@ def _codec(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from sdseg.convert import convert_official
+    from sdseg import convert
     from sdseg.recipes import load_codec, load_recipe
 
-    convert_official(
-        weights=arguments.weights,
-        recipe_name=arguments.name or arguments.recipe.stem,
-        recipe=load_recipe(arguments.recipe),
-        codec=load_codec(arguments.codec),
-        source=arguments.source,
-        size=arguments.size,
-        ema=arguments.unet == "ema",
-        output=arguments.output,
-    )
+    codec, origin, weights, size = load_codec(arguments.codec), arguments.origin, arguments.weights, arguments.size
+    _refuse_unused(arguments)
+    if origin == "kl-f8":
+        convert.convert_codec(weights=weights, codec=codec, output=arguments.output, size=size)
+        return 0
+    if arguments.recipe is None:
+        raise UserError("no layout of the network", where="--recipe", remedy="name one, e.g. sdseg-paper.yaml")
+    name, recipe = arguments.name or arguments.recipe.stem, load_recipe(arguments.recipe)
+    outputs = {"output": arguments.output, "codec_output": arguments.codec_output}
+    if origin == "official":
+        if arguments.source is None:
+            raise UserError("nothing says what it was trained on", where="--source", remedy="name it, e.g. cvc")
+        meant = {"source": arguments.source, "target": arguments.target, "size": size}
+        ema = arguments.unet != "raw"
+        convert.convert_official(
+            weights=weights, recipe_name=name, recipe=recipe, codec=codec, ema=ema, **meant, **outputs
+        )
+        return 0
+    layout = convert.Layout(name, recipe, codec, arguments.source, arguments.target, size)
+    if origin == "ldm":
+        ema, seed = arguments.unet == "ema", arguments.seed
+        convert.convert_ldm(layout, unet=weights, autoencoder=arguments.autoencoder, ema=ema, seed=seed, **outputs)
+    else:
+        convert.convert_stable_diffusion(
+            layout, folder=weights, context=arguments.context, seed=arguments.seed, **outputs
+        )
     return 0
+
+
+def _refuse_unused(arguments: argparse.Namespace) -> None:
+    """Options of one kind of weights given with another would be ignored: say so."""
+    used = {
+        "autoencoder": ("ldm",),
+        "context": ("stable-diffusion",),
+        "unet": ("official", "ldm"),
+        "recipe": ("official", "ldm", "stable-diffusion"),
+        "codec_output": ("official", "ldm", "stable-diffusion"),
+        "source": ("official", "ldm", "stable-diffusion"),
+    }
+    for name, kinds in used.items():
+        if getattr(arguments, name) is not None and arguments.origin not in kinds:
+            raise UserError(
+                f"it means nothing with '--from {arguments.origin}'",
+                where=f"--{name.replace('_', '-')}",
+                remedy=f"leave it out; it belongs to --from {' or '.join(kinds)}",
+            )
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -82,15 +82,32 @@ def _verbs_of_models(verb: NewVerb) -> None:
     _path(made, "--output", "folder to write")
     _device(made)
 
-    made = verb("convert", "an official SDSeg checkpoint to a model folder, strictly")
-    _path(made, "--weights", "the official .ckpt file")
-    _path(made, "--recipe", "YAML file with the network's layout, e.g. config/recipes/sdseg-paper.yaml")
+    made = verb("convert", "foreign weights to a model folder or a codec folder, strictly")
+    origins = (
+        "official: an SDSeg checkpoint (default); ldm: the paper's initial weights, LDM's lsun_churches256 UNet and "
+        "kl-f8; stable-diffusion: initial weights from version 1.x in diffusers' layout; kl-f8: only a codec, from "
+        "its checkpoint or a diffusers vae folder"
+    )
+    kinds = ("official", "ldm", "stable-diffusion", "kl-f8")
+    made.add_argument("--from", dest="origin", choices=kinds, default="official", help=origins)
+    _path(made, "--weights", "the .ckpt file; stable-diffusion: the folder that holds unet/ and vae/")
+    _path(made, "--autoencoder", "ldm: kl-f8's .ckpt (default: the first stage in --weights)", required=False)
+    layout = "YAML file with the network's layout, e.g. config/recipes/sdseg-paper.yaml (not for kl-f8)"
+    _path(made, "--recipe", layout, required=False)
     _path(made, "--codec", "YAML file with the codec's layout (a value of 'codecs' in the configuration)")
     made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
-    made.add_argument("--source", required=True, help="the dataset it was trained on: cvc, kseg, refuge2, btcv, sts")
+    made.add_argument(
+        "--source", help="official: the dataset it was trained on, e.g. cvc; else the one it is meant for"
+    )
+    made.add_argument("--target", help="what to segment, a preset of the source (default: its first)")
     made.add_argument("--size", type=int, default=256, help="working size in pixels (default: 256)")
-    made.add_argument("--unet", choices=("ema", "raw"), default="ema", help="averaged or last UNet (default: ema)")
-    _path(made, "--output", "model folder to write")
+    which = "averaged or last UNet (default: ema for official, raw for ldm as the paper)"
+    made.add_argument("--unet", choices=("ema", "raw"), help=which)
+    reads = "stable-diffusion with a constant context: zeros, random, or a .safetensors file with one tensor [L,C]"
+    made.add_argument("--context", metavar="zeros|random|FILE", help=reads)
+    made.add_argument("--seed", type=int, default=0, help="of what is new and random (default: 0)")
+    _path(made, "--output", "model folder to write (kl-f8: codec folder)")
+    _path(made, "--codec-output", "also write the autoencoder as a codec folder, as 'codec' does", required=False)
 
     made = verb("train", "slice store to model folder; continues where it was stopped")
     _path(made, "--prepared", "folder made by 'prepare'")

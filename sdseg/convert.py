@@ -1,67 +1,291 @@
-"""Verb: foreign weights -> a model folder of ours, strictly."""
+"""Verb: foreign weights -> a model folder or a codec folder of ours, strictly."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sdseg.artifacts import ImageContract, ModelManifest, atomic_folder, check_owned, provenance, sha256_file
+import torch
+
+from sdseg.artifacts import (
+    ImageContract,
+    ModelManifest,
+    Structure,
+    atomic_folder,
+    check_owned,
+    provenance,
+    sha256_file,
+)
 from sdseg.data.sources import source_named
 from sdseg.errors import UserError
-from sdseg.model.checkpoint import OWNED, count_parameters, save_model
-from sdseg.model.codecs import MaskCodec, MaskDecoder
+from sdseg.fidelity import measure
+from sdseg.model.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
+from sdseg.model.codecs import MaskCodec, MaskDecoder, load_strictly
+from sdseg.model.initial import (
+    InitialUnet,
+    fill_from,
+    read_context,
+    read_kl_autoencoder,
+    read_ldm_unet,
+    read_stable_diffusion_unet,
+    read_vae,
+)
+from sdseg.model.ldm import autoencoder_from_ldm
 from sdseg.model.official import fill_segmenter, read_checkpoint
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter
 from sdseg.networks import Codec, LatentNetwork
 from sdseg.recipes import Recipe
 
-__all__ = ["convert_official"]
+__all__ = ["Layout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]
 
 log = logging.getLogger("sdseg.convert")
+UNTRAINED = "none"  # the dataset of weights that have seen no masks
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What foreign weights become: the networks, and the images and structures they are for."""
+
+    recipe_name: str
+    recipe: Recipe
+    codec: Codec
+    source: str | None = None  # a known dataset; None: colour images, one structure
+    target: str | None = None  # what to segment, a preset of the source; None: its first
+    size: int = 256  # pixels
+
+    @property
+    def network(self) -> LatentNetwork:
+        if not isinstance(self.recipe.network, LatentNetwork):
+            raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg")
+        return self.recipe.network
+
+    def images(self) -> tuple[ImageContract, tuple[Structure, ...]]:
+        if self.source is None:
+            contract = ImageContract(modality="rgb", size=self.size, channels=3, window=(0.0, 255.0))
+            return contract, (Structure(name="mask", values=(1,)),)
+        known = source_named(self.source)
+        _, structures = known.target(self.target)
+        channels, window = 3 if known.modality == "rgb" else 1, known.window(next(iter(known.windows)))
+        return ImageContract(modality=known.modality, size=self.size, channels=channels, window=window), structures
+
+    def build(self, scale: float) -> LatentSegmenter:
+        _ = self.network  # a direct recipe is refused before anything is built
+        contract, structures = self.images()
+        made = build_segmenter(self.recipe, contract, len(structures), self.codec, scale)
+        if not isinstance(made, LatentSegmenter):
+            raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg")
+        return made
 
 
 def convert_official(
-    *, weights: Path, recipe_name: str, recipe: Recipe, codec: Codec, source: str, size: int, ema: bool, output: Path
+    *,
+    weights: Path,
+    recipe_name: str,
+    recipe: Recipe,
+    codec: Codec,
+    source: str,
+    size: int,
+    ema: bool,
+    output: Path,
+    target: str | None = None,
+    codec_output: Path | None = None,
 ) -> None:
-    """Write the model folder of an official SDSeg checkpoint.
+    """Write the model folder of an official SDSeg checkpoint, and its autoencoder as a codec folder where one is named.
 
     `recipe` and `codec` describe the network's layout (`config/recipes/sdseg-paper.yaml` and KL-f8 for the published
     one), `source` the dataset it was trained on. Every key and shape must agree, else UserError and nothing is written.
     """
-    check_owned(output, OWNED)
-    if not isinstance(recipe.network, LatentNetwork):
-        raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper")
-    known = source_named(source)
-    target, structures = known.target(None)
-    contract = ImageContract(
-        modality=known.modality,
-        size=size,
-        channels=3 if known.modality == "rgb" else 1,
-        window=known.window(next(iter(known.windows))),
-    )
+    layout = Layout(recipe_name, recipe, codec, source, target, size)
+    _check_outputs(output, codec_output)
+    network = layout.network
     checkpoint = read_checkpoint(weights)
-    segmenter = build_segmenter(recipe, contract, len(structures), codec, checkpoint.scale)
-    if not isinstance(segmenter, LatentSegmenter):
-        raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper")
+    segmenter = layout.build(checkpoint.scale)
     whole = MaskCodec(codec, checkpoint.scale)
-    fill_segmenter(segmenter, recipe.network, whole, checkpoint, ema=ema)
+    fill_segmenter(segmenter, network, whole, checkpoint, ema=ema)
     segmenter.decoder.load_state_dict(MaskDecoder.of(whole).state_dict())
+    if codec_output is not None:
+        _, dice = _measured(whole, size)
+        _write_codec(codec_output, whole, dice, [weights])
+    training = {"unet": "ema" if ema else "raw", "steps": checkpoint.step}
+    _write_model(output, layout, segmenter, [weights], training)
+    log.info("%s (%s) -> %s", weights.name, "averaged UNet" if ema else "raw UNet", output)
+
+
+def convert_ldm(
+    layout: Layout,
+    *,
+    unet: Path,
+    autoencoder: Path | None,
+    output: Path,
+    codec_output: Path | None = None,
+    ema: bool = False,
+    seed: int = 0,
+) -> None:
+    """Write the paper's initial weights as a model folder to start training from: LDM's UNet and the kl-f8 autoencoder.
+
+    `unet` is an unconditional LDM checkpoint (lsun_churches256), `autoencoder` that of kl-f8; None takes the first
+    stage in `unet`. The latent scale is the codec settings', or measured on shapes. What the weights do not determine
+    is new: zero, or drawn with `seed`, and said in the log. Raises UserError where a key or shape does not fit.
+    """
+    _check_outputs(output, codec_output)
+    torch.manual_seed(seed)
+    found = read_ldm_unet(unet, layout.network.denoiser, ema=ema)
+    whole = MaskCodec(layout.codec)
+    if autoencoder is not None:
+        weights = read_kl_autoencoder(autoencoder, layout.codec)
+    elif found.first_stage:
+        weights = autoencoder_from_ldm(found.first_stage, layout.codec)
+    else:
+        raise UserError("the checkpoint holds no first stage", where=unet, remedy="name kl-f8's file: --autoencoder")
+    load_strictly(whole.autoencoder, weights, autoencoder or unet)
+    files = [unet] if autoencoder is None else [unet, autoencoder]
+    _begin(layout, whole, found, files, output, codec_output, {"unet": "ema" if ema else "raw", "seed": seed})
+
+
+def convert_stable_diffusion(
+    layout: Layout,
+    *,
+    folder: Path,
+    context: str | None,
+    output: Path,
+    codec_output: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Write Stable Diffusion 1.x in diffusers' layout (`unet/` and `vae/`) as a model folder to start training from.
+
+    With the recipe's `context: constant`, `context` says what cross-attention reads at first: `zeros`, `random` or a
+    safetensors file with one tensor [L,C]. Raises UserError where a setting, key or shape differs.
+    """
+    _check_outputs(output, codec_output)
+    torch.manual_seed(seed)
+    denoiser = layout.network.denoiser
+    constant = _constant_context(layout, context)
+    found = read_stable_diffusion_unet(folder / "unet", denoiser)
+    whole = MaskCodec(layout.codec)
+    weights, vae = read_vae(folder / "vae", layout.codec)
+    load_strictly(whole.autoencoder, weights, vae)
+    more = {"unet": found.path.name, "seed": seed, "context": Path(context).name if context else denoiser.context}
+    _begin(layout, whole, found, [found.path, vae], output, codec_output, more, constant)
+
+
+def convert_codec(*, weights: Path, codec: Codec, output: Path, size: int = 256) -> None:
+    """Write a codec folder from kl-f8's checkpoint, or from a `vae` folder in diffusers' layout.
+
+    `weights` of a codec in the configuration may name that folder.
+    """
+    check_owned(output, OWNED)
+    whole, file = MaskCodec(codec), weights
+    if weights.is_dir():
+        found, file = read_vae(weights, codec)
+    else:
+        found = read_kl_autoencoder(weights, codec)
+    load_strictly(whole.autoencoder, found, file)
+    whole.scale, dice = _measured(whole, size)
+    _write_codec(output, whole, dice, [file])
+
+
+def _begin(
+    layout: Layout,
+    whole: MaskCodec,
+    found: InitialUnet,
+    files: Sequence[Path],
+    output: Path,
+    codec_output: Path | None,
+    training: dict[str, Any],
+    context: torch.Tensor | None = None,
+) -> None:
+    """Model and codec folder of initial weights."""
+    if layout.network.condition.init != "codec":
+        raise UserError(
+            "the recipe's condition encoder starts from random weights, so the autoencoder's would be left out",
+            where="network.condition.init of the recipe",
+            remedy="set it to codec",
+        )
+    whole.scale, dice = _measured(whole, layout.size)
+    segmenter = layout.build(whole.scale)
+    new = fill_from(segmenter, layout.network, whole, found, context)
+    if codec_output is not None:
+        _write_codec(codec_output, whole, dice, files[-1:])
+    _write_model(output, layout, segmenter, files, {**training, "steps": 0, "new": list(new)}, trained=False)
+    log.info("%s -> %s, to start from; new are: %s", " and ".join(map(str, files)), output, "; ".join(new))
+
+
+def _constant_context(layout: Layout, context: str | None) -> torch.Tensor | None:
+    denoiser = layout.network.denoiser
+    if denoiser.context != "constant":
+        if context is not None:
+            raise UserError(
+                "the recipe has no constant context",
+                where="--context",
+                remedy="leave it out, or set 'context: constant'",
+            )
+        return None
+    if context is None:
+        raise UserError(
+            "nothing says what cross-attention is to read in place of a text",
+            where="--context",
+            remedy="name a .safetensors file with the text encoder's last hidden state, or say zeros or random",
+        )
+    shape = (denoiser.context_tokens, denoiser.context_channels)
+    if context == "random":
+        return None
+    return torch.zeros(shape) if context == "zeros" else read_context(Path(context), *shape)
+
+
+def _measured(codec: MaskCodec, size: int) -> tuple[float, float]:
+    """Latent scale (the settings', where they have one) and ceiling on random shapes."""
+    log.info("measuring the codec on shapes of %d pixels", size)
+    scale, dice = measure(codec.eval().requires_grad_(False), size, torch.device("cpu"))
+    wanted = codec.settings.latent_scale
+    scale = scale if wanted == "measured" else float(wanted)
+    log.info("latent scale %.4f, Dice of decode(encode(shape)) %.4f", scale, dice)
+    return scale, dice
+
+
+def _check_outputs(output: Path, codec_output: Path | None) -> None:
+    check_owned(output, OWNED)
+    if codec_output is not None:
+        check_owned(codec_output, OWNED)
+        if codec_output.resolve() == output.resolve():
+            raise UserError("model and codec want a folder each", where="--codec-output", remedy="name another one")
+
+
+def _write_codec(output: Path, codec: MaskCodec, dice: float, files: Sequence[Path]) -> None:
+    origin = {"converted_from": {path.name: sha256_file(path) for path in files}}
+    with atomic_folder(output, OWNED) as folder:
+        save_codec_folder(folder, codec, dice, provenance(("torch", "diffusers", "safetensors")) | origin)
+    log.info("codec -> %s", output)
+
+
+def _write_model(
+    output: Path,
+    layout: Layout,
+    segmenter: LatentSegmenter,
+    files: Sequence[Path],
+    training: dict[str, Any],
+    *,
+    trained: bool = True,
+) -> None:
+    contract, structures = layout.images()
+    checksums = [sha256_file(path) for path in files]
     manifest = ModelManifest(
-        dataset=source,
-        origin="real",
-        protocol="unknown",
-        recipe_name=recipe_name,
-        recipe=recipe.model_dump(mode="json"),
-        codec=codec.model_dump(mode="json"),
-        latent_scale=checkpoint.scale,
+        dataset=layout.source if trained and layout.source else UNTRAINED,
+        origin="real" if trained else UNTRAINED,
+        protocol="unknown" if trained else UNTRAINED,
+        recipe_name=layout.recipe_name,
+        recipe=layout.recipe.model_dump(mode="json"),
+        codec=layout.codec.model_dump(mode="json"),
+        latent_scale=segmenter.decoder.scale,
         image=contract,
         structures=structures,
-        threshold=recipe.inference.threshold,
+        threshold=layout.recipe.inference.threshold,
         training={
-            "converted_from": weights.name,
-            "sha256": sha256_file(weights),
-            "unet": "ema" if ema else "raw",
-            "steps": checkpoint.step,
+            "converted_from": ", ".join(path.name for path in files),
+            "sha256": ", ".join(checksums),
+            **training,
             "codec_ceiling": None,
             "parameters": {name: count_parameters(part) for name, part in segmenter.parts().items()},
         },
@@ -70,4 +294,3 @@ def convert_official(
     )
     with atomic_folder(output, OWNED) as folder:
         save_model(folder, segmenter.eval(), manifest)
-    log.info("%s (%s, target %s) -> %s", weights.name, "EMA UNet" if ema else "raw UNet", target, output)

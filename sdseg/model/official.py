@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,12 @@ from torch import Tensor
 from sdseg.errors import UserError, nearest
 from sdseg.model import diffusion
 from sdseg.model.codecs import MaskCodec, load_strictly
+from sdseg.model.foreign import Weights, read_checkpoint_file
 from sdseg.model.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
 from sdseg.model.segmenter import LatentSegmenter
 from sdseg.networks import LatentNetwork
 
 __all__ = ["OfficialCheckpoint", "fill_segmenter", "read_checkpoint"]
-
-Weights = dict[str, Tensor]
 
 PARTS = ("model.diffusion_model.", "model_ema.", "first_stage_model.", "cond_stage_model.")
 # Buffers that follow from the schedule, and training losses of the autoencoder: nothing of them is kept.
@@ -43,7 +41,7 @@ class OfficialCheckpoint:
 
 def read_checkpoint(path: Path) -> OfficialCheckpoint:
     """Read a checkpoint without running code from it. Raises UserError for a damaged, foreign or unsafe file."""
-    weights, step = _state_dict(path)
+    weights, step = read_checkpoint_file(path, "an official SDSeg checkpoint")
     parts: dict[str, Weights] = {prefix: {} for prefix in PARTS}
     for name, value in weights.items():
         if name.startswith(UNUSED):
@@ -96,26 +94,6 @@ def fill_segmenter(
     load_strictly(codec.autoencoder, autoencoder_from_ldm(checkpoint.autoencoder, codec.settings), path)
     load_strictly(segmenter.denoiser.unet, unet_from_ldm(unet, network.denoiser), path)
     load_strictly(segmenter.condition_encoder, encoder_from_ldm(checkpoint.condition, network.condition), path)
-
-
-def _state_dict(path: Path) -> tuple[Weights, int]:
-    if not path.is_file():
-        raise UserError("the checkpoint is missing", where=path, remedy="check the path")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"refused: the file asks for code to be run, or is no checkpoint ({str(error).splitlines()[0]})",
-            where=path,
-            remedy="get the file from its authors; only tensors and plain values are read",
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"not a whole checkpoint: {reason}", where=path, remedy="get the file again") from None
-    weights = stored.get("state_dict", stored) if isinstance(stored, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise _foreign("it holds no 'state_dict' of tensors", path)
-    return weights, int(stored.get("global_step", 0)) if isinstance(stored.get("global_step", 0), int) else 0
 
 
 def _foreign(why: str, path: Path) -> UserError:
