@@ -34,17 +34,27 @@ class Served:
     path: Path
 
 
-def open_model(path: Path, device: str = "cpu", seed: int = 0) -> Served:
+def open_model(
+    path: Path, device: str = "cpu", seed: int = 0, *, steps: int | None = None, samples: int | None = None
+) -> Served:
     """Open a model folder (PyTorch) or an .onnx file made by `sdseg export` (ONNX Runtime) on 'cpu' or 'cuda'.
 
-    `seed` is that of the noise, for recipes that sample. Raises UserError for anything else, and for a device that
-    this machine does not have.
+    `seed` is that of the noise, for recipes that sample. `steps` and `samples` replace the recipe's reverse steps and
+    hypotheses; a graph has its own built in. Raises UserError for anything else, for a recipe that does not allow
+    these numbers, and for a device that this machine does not have.
     """
     if path.is_dir():
-        return _open_folder(path, device, seed)
+        wanted = {"steps": steps, "samples": samples}
+        return _open_folder(path, device, seed, {key: value for key, value in wanted.items() if value is not None})
     if not path.exists():
         raise UserError(
             "there is no such model", where=path, remedy="name a folder made by 'sdseg train' or a file model.onnx"
+        )
+    if steps is not None or samples is not None:
+        raise UserError(
+            "an exported graph has its number of steps and samples built in",
+            where=path,
+            remedy="name the model folder, or export a recipe with other 'inference' values",
         )
     if path.suffix.lower() == ".onnx":
         return _open_graph(path, device, seed)
@@ -108,10 +118,10 @@ def check_store(
     return cases
 
 
-def _open_folder(path: Path, device: str, seed: int) -> Served:
+def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) -> Served:
     from sdseg.model.checkpoint import load_model
 
-    segmenter, manifest = load_model(path)
+    segmenter, manifest = load_model(path, inference)
     return Served(
         backend=TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed),
         image=manifest.image,

@@ -18,7 +18,7 @@ from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.segmenter import Segmenter, build_segmenter
 from sdseg.networks import Codec
 from sdseg.recipes import Recipe
-from sdseg.settings import parse
+from sdseg.settings import merge, parse
 
 __all__ = [
     "CODEC_WEIGHTS",
@@ -87,9 +87,15 @@ def save_model(folder: Path, segmenter: Segmenter, manifest: ModelManifest) -> N
     write_json(folder / "config.json", manifest.model_copy(update={"files": files}))
 
 
-def load_model(folder: Path) -> tuple[Segmenter, ModelManifest]:
-    """The segmenter of a model folder: float32, on the CPU, in evaluation mode. Raises UserError for a foreign one."""
+def load_model(folder: Path, inference: dict[str, Any] | None = None) -> tuple[Segmenter, ModelManifest]:
+    """The segmenter of a model folder: float32, on the CPU, in evaluation mode. Raises UserError for a foreign one.
+
+    `inference` lays values over the recipe's section of that name, such as `steps` and `samples`; the recipe of the
+    manifest returned has them too. Raises ListedError for values that the recipe does not allow.
+    """
     manifest = read_manifest(folder)
+    if inference:
+        manifest = manifest.model_copy(update={"recipe": merge(manifest.recipe, {"inference": inference})})
     _check_files(folder, manifest.files, "sdseg train")
     where = str(folder / "config.json")
     recipe = parse(Recipe, manifest.recipe, where=where)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sdseg.tensors import AnyArray, FloatArray, RawImages
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Backend", "OnnxBackend", "TorchBackend", "check_images", "draw_noise"]
+__all__ = ["Backend", "OnnxBackend", "Reseedable", "TorchBackend", "check_images", "draw_noise"]
 
 NoiseShape = tuple[int, int, int]
 
@@ -34,6 +35,15 @@ class Backend(Protocol):
 
         Raises UserError for images of another shape or type than the model's contract names.
         """
+        ...
+
+
+@runtime_checkable
+class Reseedable(Backend, Protocol):
+    """A backend whose noise can be drawn from another seed."""
+
+    def with_seed(self, seed: int) -> Backend:
+        """The same network with noise from another seed; nothing is loaded again."""
         ...
 
 
@@ -56,6 +66,12 @@ class TorchBackend:
         self.name = f"torch-{device}"
         self._forward = forward.to(target) if isinstance(forward, torch.nn.Module) else forward
         self._image, self._device, self._noise_shape, self._seed = image, target, noise_shape, seed
+
+    def with_seed(self, seed: int) -> TorchBackend:
+        """The same network with noise from another seed."""
+        made = copy(self)
+        made._seed = seed
+        return made
 
     def probability(self, images: RawImages) -> FloatArray:
         import torch
@@ -90,6 +106,12 @@ class OnnxBackend:
         self.manifest = check_graph(self._session, path)
         self._noise = next((port.axes[1:] for port in self.manifest.inputs if port.name == "noise"), None)
         self._seed = seed
+
+    def with_seed(self, seed: int) -> OnnxBackend:
+        """The same session with noise from another seed."""
+        made = copy(self)
+        made._seed = seed
+        return made
 
     def probability(self, images: RawImages) -> FloatArray:
         image = self.manifest.image
