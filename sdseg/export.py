@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tqdm import tqdm
-
 from sdseg.artifacts import (
     GraphManifest,
     ModelManifest,
@@ -16,21 +14,16 @@ from sdseg.artifacts import (
     write_json,
 )
 from sdseg.config import Export
-from sdseg.data.store import Case, SliceStore
-from sdseg.errors import ListedError
-from sdseg.model.checkpoint import load_model
-from sdseg.runtime.backends import OnnxBackend, TorchBackend
+from sdseg.gate import open_gate, refusal
+from sdseg.runtime.backends import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
-from sdseg.runtime.parity import Parity, compare
-from sdseg.serving import check_store, slice_batches
 
 __all__ = ["export"]
 
 log = logging.getLogger(__name__)
 
-# Batches of several sizes, none of them the one the graph was traced with alone: the batch axis must really be dynamic.
-PARITY_BATCHES = (1, 2, 3, 5)
 WRITTEN = ("model.onnx", "model.onnx.data", "io.json", "parity.json")
+REMEDY = "nothing was kept; try another --opset, or widen the tolerance if this difference is acceptable to you"
 
 
 def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
@@ -47,10 +40,8 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
     more than the tolerances: then no model.onnx is left, not even an earlier one.
     """
     # 1. The model, and the cases it is checked on.
-    segmenter, manifest = load_model(model)
-    store = SliceStore.open(prepared)
-    cases = check_store(store, model, manifest.image, manifest.structures, "test")
-    cases = _spread(cases, settings.parity_cases)
+    gate = open_gate(model, prepared, settings)
+    segmenter, manifest = gate.segmenter, gate.manifest
     with atomic_folder(output, owned=(*WRITTEN, "model.*", "engine.json", "benchmark.json")) as folder:
         # 2. Trace it into one graph: raw image -> probability.
         graph = folder / "model.onnx"
@@ -59,16 +50,12 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
         log.info("model.onnx: %.1f MB, operator set %d", graph.stat().st_size / 1e6, settings.opset)
 
         # 3. Run model and graph on the same real images.
-        reference = TorchBackend(segmenter, manifest.image, "cpu", segmenter.noise_shape)
-        batches = tqdm(
-            slice_batches(store, cases, PARITY_BATCHES), desc="parity", unit="batch", disable=None, leave=False
-        )
-        parity = compare(reference, OnnxBackend(graph), batches, manifest.threshold, settings)
+        parity = gate.judge(OnnxBackend(graph))
 
         # 4. Keep it, or refuse it.
         if not parity.passed:
             _forget(output)
-            raise _refused(parity, output)
+            raise refusal(parity, "ONNX graph", output / "model.onnx", REMEDY)
         write_json(folder / "io.json", described)
         write_json(folder / "parity.json", parity.record())
     log.info(
@@ -97,29 +84,7 @@ def _describe(manifest: ModelManifest, noise_shape: tuple[int, int, int] | None,
     )
 
 
-def _spread(cases: tuple[Case, ...], most: int | None) -> tuple[Case, ...]:
-    """At most `most` cases, evenly spaced over the split, so that no single sequence stands for all."""
-    if most is None or most >= len(cases):
-        return cases
-    return tuple(cases[index * len(cases) // most] for index in range(most))
-
-
 def _forget(output: Path) -> None:
     """Remove an earlier export: it belongs to another state of the model."""
     for name in WRITTEN:
         (output / name).unlink(missing_ok=True)
-
-
-def _refused(parity: Parity, output: Path) -> ListedError:
-    figures = (
-        f"measured on {parity.n_cases} test cases ({parity.n_slices} slices): "
-        f"probability max {parity.max_abs_difference:.3g}, "
-        f"mean {parity.mean_abs_difference:.3g}; Dice {parity.dice_exported:.4f} against {parity.dice_reference:.4f}; "
-        f"Dice between the masks {parity.mask_dice:.4f}"
-    )
-    return ListedError(
-        f"the ONNX graph does not compute what the model computes ({parity.backend} against {parity.reference}):",
-        (*parity.problems, figures),
-        where=output / "model.onnx",
-        remedy="nothing was kept; try another --opset, or widen the tolerance if this difference is acceptable to you",
-    )

@@ -1,0 +1,72 @@
+"""The parity gate on real cases: the trained model on one side, what was exported from it on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sdseg.artifacts import ModelManifest
+from sdseg.config import Export
+from sdseg.data.store import Case, SliceStore
+from sdseg.errors import ListedError
+from sdseg.model.checkpoint import load_model
+from sdseg.model.segmenter import Segmenter
+from sdseg.runtime.backends import Backend, TorchBackend
+from sdseg.runtime.parity import Parity, compare
+from sdseg.serving import check_store, slice_batches
+
+__all__ = ["Gate", "open_gate", "refusal"]
+
+# Batches of several sizes, none of them the one the graph was traced with alone: the batch axis must really be dynamic.
+PARITY_BATCHES = (1, 2, 3, 5)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A model, the test cases it is compared on, and the tolerances."""
+
+    segmenter: Segmenter
+    manifest: ModelManifest
+    store: SliceStore
+    cases: tuple[Case, ...]
+    settings: Export
+
+    def judge(self, exported: Backend, precision: str = "fp32", device: str = "cpu") -> Parity:
+        """Run the model on `device`, and `exported`, on the same real images."""
+        reference = TorchBackend(self.segmenter, self.manifest.image, device, self.segmenter.noise_shape)
+        batches = slice_batches(self.store, self.cases, PARITY_BATCHES)
+        shown = tqdm(batches, desc="parity", unit="batch", disable=None, leave=False)
+        return compare(reference, exported, shown, self.manifest.threshold, self.settings, precision)
+
+
+def open_gate(model: Path, prepared: Path, settings: Export) -> Gate:
+    """Load a model folder and the test cases of a slice store; raises ListedError where they do not fit together."""
+    segmenter, manifest = load_model(model)
+    store = SliceStore.open(prepared)
+    cases = check_store(store, model, manifest.image, manifest.structures, "test")
+    return Gate(segmenter, manifest, store, _spread(cases, settings.parity_cases), settings)
+
+
+def refusal(parity: Parity, what: str, where: Path, remedy: str) -> ListedError:
+    """The error that says why the gate is closed; `what` names the thing that was exported, 'ONNX graph'."""
+    figures = (
+        f"measured on {parity.n_cases} test cases ({parity.n_slices} slices): "
+        f"probability max {parity.max_abs_difference:.3g}, "
+        f"mean {parity.mean_abs_difference:.3g}; Dice {parity.dice_exported:.4f} against {parity.dice_reference:.4f}; "
+        f"Dice between the masks {parity.mask_dice:.4f}"
+    )
+    return ListedError(
+        f"the {what} does not compute what the model computes ({parity.backend} against {parity.reference}):",
+        (*parity.problems, figures),
+        where=where,
+        remedy=remedy,
+    )
+
+
+def _spread(cases: tuple[Case, ...], most: int | None) -> tuple[Case, ...]:
+    """At most `most` cases, evenly spaced over the split, so that no single sequence stands for all."""
+    if most is None or most >= len(cases):
+        return cases
+    return tuple(cases[index * len(cases) // most] for index in range(most))
