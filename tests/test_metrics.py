@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sdseg import metrics
-from sdseg.metrics import Tally
+from sdseg.metrics import Score, Tally
 
 Masks = tuple[np.ndarray, np.ndarray]
 
@@ -95,3 +95,54 @@ def test_summary_agrees_with_numpy(values: np.ndarray) -> None:
 def test_summary_of_a_single_case() -> None:
     found = metrics.summarise(np.array([0.7]))
     assert (found.mean, found.sd, found.minimum, found.median, found.maximum) == (0.7, 0.0, 0.7, 0.7, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labelled", "precision", "recall", "official"),
+    [
+        (of("##..", "##.."), of(".##.", ".##."), 0.5, 0.5, 0.5),
+        (of("####", "####"), of("#...", "...."), 1 / 8, 1.0, 2 / 9),
+        (of("....", "...."), of("....", "...."), None, None, 0.0),  # the published rule: both empty is 0 …
+        (of("#...", "...."), of("....", "...."), 0.0, None, 1.0),  # … and a false alarm 1
+        (of("....", "...."), of("#...", "...."), None, 0.0, 0.0),
+    ],
+)
+def test_precision_recall_and_the_official_dice(
+    predicted: np.ndarray, labelled: np.ndarray, precision: float | None, recall: float | None, official: float
+) -> None:
+    pixels = metrics.counts(predicted, labelled)
+    for found, wanted in ((metrics.precision(pixels)[0], precision), (metrics.recall(pixels)[0], recall)):
+        assert np.isnan(found) if wanted is None else found == pytest.approx(wanted)
+    assert metrics.dice_official(pixels) == pytest.approx([official])
+
+
+@given(pair())
+def test_precision_and_recall_agree_with_simpleitk(masks: Masks) -> None:
+    predicted, labelled = masks
+    assume(all(predicted[:, k].any() and labelled[:, k].any() for k in range(2)))
+    pixels = metrics.counts(predicted, labelled)
+    for k in range(2):
+        measure = SimpleITK.LabelOverlapMeasuresImageFilter()
+        measure.Execute(*(SimpleITK.GetImageFromArray(mask[:, k].astype(np.uint8)) for mask in masks))
+        assert metrics.precision(pixels)[k] == pytest.approx(1 - measure.GetFalseDiscoveryRate())
+        assert metrics.recall(pixels)[k] == pytest.approx(1 - measure.GetFalseNegativeError())
+
+
+def test_cup_to_disc_error() -> None:
+    disc, cup = np.zeros((2, 20, 20), np.bool_)
+    disc[2:18, 5:9] = True  # 16 rows
+    cup[6:14, 5:9] = True  # 8 rows
+    small = np.zeros_like(cup)
+    small[6:10] = True  # 4 rows
+    empty = np.zeros_like(cup)
+    assert metrics.cup_to_disc_error((disc, cup), (disc, cup)) == (0, "")
+    assert metrics.cup_to_disc_error((disc, small), (disc, cup)).value == pytest.approx(4 / 16)
+    assert metrics.cup_to_disc_error((disc, empty), (disc, cup)).value == pytest.approx(8 / 16)
+    assert metrics.cup_to_disc_error((empty, empty), (disc, cup)).reason == "no disc predicted"
+    assert metrics.cup_to_disc_error((disc, cup), (empty, cup)).reason == "no disc labelled"
+
+
+def test_means_leave_out_what_is_undefined() -> None:
+    nothing = Score(float("nan"), "nothing predicted")
+    assert metrics.mean_score([Score(0.5), nothing, Score(1.0)]) == (0.75, "")
+    assert metrics.mean_score([nothing, nothing]).reason == "nothing predicted"
