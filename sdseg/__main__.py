@@ -211,16 +211,19 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from sdseg.predict import predict
+    from sdseg.predict import Wanted, predict
 
     return predict(
         model=arguments.model,
         inputs=arguments.inputs,
         output=arguments.output,
         device=arguments.device,
-        batch=arguments.batch,
-        probability=arguments.probability,
-        overlay=arguments.overlay,
+        wanted=Wanted(
+            probability=arguments.probability,
+            overlay=arguments.overlay,
+            batch=arguments.batch,
+            overwrite=arguments.overwrite,
+        ),
     )
 
 

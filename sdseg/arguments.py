@@ -148,14 +148,21 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--max-abs-difference", type=float, help="tolerance of the probability (default: 0.001)")
     made.add_argument("--max-dice-difference", type=float, help="tolerance of the Dice (default: 0.002)")
 
-    made = verb("predict", "images or volumes to masks in their own size and geometry")
-    made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image or NIfTI files, or folders of them")
-    _path(made, "--model", "model folder or .onnx file")
-    _path(made, "--output", "folder to write")
+    made = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
+    inputs = (
+        "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders of them"
+    )
+    made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs)
+    model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
+    _path(made, "--model", model)
+    _path(made, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
     made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")
-    made.add_argument("--probability", action="store_true", help="also write the probability")
+    made.add_argument("--probability", action="store_true", help="also write the probability of each structure")
     made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
-    _device(made)
+    made.add_argument("--overwrite", action="store_true", help="compute again what is done already")
+    devices = ("auto", "cpu", "cuda")
+    made.add_argument("--device", choices=devices, default="auto", help="default: auto, the GPU if it can be used")
+    made.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
 
     made = verb("report", "every result to one page that opens without network")
     _path(made, "--results", "folder of results", required=False, default=Path("results"))

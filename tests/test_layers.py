@@ -22,6 +22,7 @@ GROUND = {
     "recipes",
     "own",
     "config",
+    "engines",
     "tensors",
     "artifacts",
     "metrics",
@@ -34,7 +35,7 @@ NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each 
 JOINTS = {  # several nouns at once, for more than one verb or for a long one
     *("assembly", "guard", "identity", "loop", "material"),  # of training
     *("assessment", "exhibits", "scoresheet"),  # of evaluation
-    *("fidelity", "gate", "scoring", "serving"),
+    *("fidelity", "predicting", "gate", "scoring", "serving"),
 }
 VERBS = {
     *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),

@@ -19,7 +19,7 @@ from sdseg.data.slices import resize_labels
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.evaluate import evaluate
-from sdseg.predict import predict
+from sdseg.predict import Wanted, predict
 from sdseg.prepare import prepare
 from tests.raw_files import encode, write_split
 from tests.tiny import CT, RGB, picture, write_graph, write_model
@@ -32,7 +32,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def report(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "run.json").read_text("utf-8")))
+    return dict(json.loads((folder / "predict.json").read_text("utf-8")))
 
 
 def write_photo(path: Path, seed: int = 0, height: int = 60, width: int = 44) -> np.ndarray:
@@ -66,7 +66,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 def test_images_of_every_kind(bright_rgb: Path, tmp_path: Path) -> None:
     names = ["a.png", "b é.jpg", "c.tif", "d.bmp", "e.JPEG"]
     truth = {name: write_photo(tmp_path / "in" / name, seed, 60 + seed, 44) for seed, name in enumerate(names)}
-    assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out put", batch=2) == 0
+    assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out put", wanted=Wanted(batch=2)) == 0
     for name, inside in truth.items():
         mask = read(tmp_path / "out put" / f"{Path(name).stem}_mask.png")
         assert mask.shape == inside.shape
@@ -88,7 +88,10 @@ def test_images_of_every_kind(bright_rgb: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "SAR", "PIL"])
 def test_volumes_come_back_on_their_own_grid(bright_ct: Path, tmp_path: Path, codes: str) -> None:
     inside = write_scan(tmp_path / "scan é.nii.gz", codes)
-    assert predict(bright_ct, [tmp_path / "scan é.nii.gz"], tmp_path / "out", batch=2, probability=True) == 0
+    assert (
+        predict(bright_ct, [tmp_path / "scan é.nii.gz"], tmp_path / "out", wanted=Wanted(batch=2, probability=True))
+        == 0
+    )
     image, mask = (nib.load(tmp_path / name) for name in ("scan é.nii.gz", "out/scan é_mask.nii.gz"))
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
@@ -108,7 +111,10 @@ def test_volumes_come_back_on_their_own_grid(bright_ct: Path, tmp_path: Path, co
 
 def test_several_structures(bright_ct: Path, tmp_path: Path) -> None:
     write_scan(tmp_path / "scan.nii", "RAS")
-    assert predict(bright_ct, [tmp_path / "scan.nii"], tmp_path / "out", probability=True, overlay=True) == 0
+    assert (
+        predict(bright_ct, [tmp_path / "scan.nii"], tmp_path / "out", wanted=Wanted(probability=True, overlay=True))
+        == 0
+    )
     outputs = report(tmp_path / "out")["inputs"][0]["outputs"]
     assert outputs == {
         "mask": "scan_mask.nii.gz",
@@ -126,7 +132,9 @@ def test_several_structures(bright_ct: Path, tmp_path: Path) -> None:
 
 def test_probability_and_overlay_of_an_image(bright_rgb: Path, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png")
-    assert predict(bright_rgb, [tmp_path / "a.png"], tmp_path / "out", probability=True, overlay=True) == 0
+    assert (
+        predict(bright_rgb, [tmp_path / "a.png"], tmp_path / "out", wanted=Wanted(probability=True, overlay=True)) == 0
+    )
     probability, mask = read(tmp_path / "out" / "a_probability.png"), read(tmp_path / "out" / "a_mask.png")
     assert probability.dtype == np.uint16
     np.testing.assert_array_equal(probability > 65535 * 0.5, mask > 0)
@@ -151,7 +159,7 @@ def test_a_bad_file_does_not_stop_the_others(
     write_scan(folder / "scan.nii.gz")
     encode(folder / "dark.png", np.zeros((20, 30, 3), np.uint8))
     with caplog.at_level(logging.INFO, logger="sdseg"):
-        assert predict(bright_rgb, [folder, tmp_path / "missing.png"], tmp_path / "out", batch=3) == 1
+        assert predict(bright_rgb, [folder, tmp_path / "missing.png"], tmp_path / "out", wanted=Wanted(batch=3)) == 1
     found = report(tmp_path / "out")
     assert [Path(done["input"]).name for done in found["inputs"]] == ["dark.png", "good.png"]
     assert {Path(failure["input"]).name for failure in found["failures"]} == {
@@ -162,14 +170,19 @@ def test_a_bad_file_does_not_stop_the_others(
     assert "cut.png: not a readable image" in caplog.text
     assert "a volume, but this model was made for images (.png, .jpg" in caplog.text
     assert "2 of 6 inputs segmented" in caplog.text
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["dark_mask.png", "good_mask.png", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("dark_mask.png", "good_mask.png", "predict.json"),
+    ]
 
 
 def test_an_image_for_a_ct_model(bright_ct: Path, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.jpg")
     assert predict(bright_ct, [tmp_path / "a.jpg"], tmp_path / "out") == 1
     problem = report(tmp_path / "out")["failures"][0]["problem"]
-    assert problem == "an image, but this model was made for CT volumes (.nii, .nii.gz)"
+    assert (
+        problem
+        == "an image, but this model was made for CT volumes (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr, DICOM series)"
+    )
 
 
 def test_bad_volumes(bright_ct: Path, tmp_path: Path) -> None:
@@ -198,7 +211,7 @@ def test_same_names_do_not_collide(bright_rgb: Path, tmp_path: Path) -> None:
 def test_batches_change_nothing(bright_ct: Path, tmp_path: Path) -> None:
     write_scan(tmp_path / "scan.nii.gz")
     for batch in (1, 3, 64):
-        assert predict(bright_ct, [tmp_path / "scan.nii.gz"], tmp_path / str(batch), batch=batch) == 0
+        assert predict(bright_ct, [tmp_path / "scan.nii.gz"], tmp_path / str(batch), wanted=Wanted(batch=batch)) == 0
     first, *others = ((tmp_path / name / "scan_mask.nii.gz").read_bytes() for name in ("1", "3", "64"))
     assert others == [first, first]
 
@@ -217,7 +230,7 @@ def test_other_files_in_the_output_folder_are_left_alone(bright_rgb: Path, tmp_p
     (tmp_path / "out" / "notes.txt").write_text("mine")
     for _ in range(2):
         assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.png", "notes.txt", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.png", "notes.txt", "predict.json"]
 
 
 def test_agrees_with_evaluation(bright_rgb: Path, tmp_path: Path) -> None:
@@ -245,7 +258,7 @@ def test_agrees_with_evaluation(bright_rgb: Path, tmp_path: Path) -> None:
 
 def test_ct_window_of_real_volumes(bright_ct: Path, samples: Path, tmp_path: Path) -> None:
     source = sorted((samples / "btcv" / "RawData" / "Training" / "img").glob("*.nii.gz"))[0]
-    assert predict(bright_ct, [source], tmp_path / "out", overlay=True) == 0
+    assert predict(bright_ct, [source], tmp_path / "out", wanted=Wanted(overlay=True)) == 0
     image, mask = nib.load(source), nib.load(next((tmp_path / "out").glob("*_mask.nii.gz")))
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)

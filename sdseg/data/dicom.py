@@ -20,7 +20,7 @@ from sdseg.data.geometry import Geometry
 from sdseg.errors import ListedError, UserError
 from sdseg.tensors import AnyArray
 
-__all__ = ["read_series", "read_series_geometry", "series_files"]
+__all__ = ["read_series", "read_series_geometry", "read_slices", "series_files"]
 
 # Tags of a slice.
 MODALITY, SERIES, DESCRIPTION, FRAMES = "0008|0060", "0020|000e", "0008|103e", "0028|0008"
@@ -61,7 +61,7 @@ def read_series_geometry(folder: Path) -> Geometry:
     Raises UserError or ListedError unless the folder holds exactly one CT series of single, parallel, evenly spaced
     slices.
     """
-    return _geometry(_sorted_slices(folder))
+    return _geometry(_sorted_slices(series_files(folder), folder))
 
 
 def read_series(folder: Path) -> tuple[AnyArray, Geometry]:
@@ -69,13 +69,19 @@ def read_series(folder: Path) -> tuple[AnyArray, Geometry]:
 
     Raises what `read_series_geometry` does, and UserError for a slice whose pixels are damaged.
     """
-    slices = _sorted_slices(folder)
+    voxels, geometry, _ = read_slices(series_files(folder), folder)
+    return voxels, geometry
+
+
+def read_slices(paths: Sequence[Path], folder: Path) -> tuple[AnyArray, Geometry, tuple[Path, ...]]:
+    """What `read_series` gives for some files of `folder` that make up one series, and the files slice by slice."""
+    slices = _sorted_slices(paths, folder)
     pixels = [_pixels(each.path) for each in slices]  # [rows,columns] each
-    return np.stack(pixels).transpose(2, 1, 0), _geometry(slices)
+    return np.stack(pixels).transpose(2, 1, 0), _geometry(slices), tuple(each.path for each in slices)
 
 
-def _sorted_slices(folder: Path) -> list[_Slice]:
-    found = [header for path in series_files(folder) if (header := _header(path)) is not None]
+def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[_Slice]:
+    found = [header for path in paths if (header := _header(path)) is not None]
     if not found:
         raise UserError("no DICOM files in the folder", where=folder, remedy="give a folder with one CT series")
     _check_one_series(found, folder)

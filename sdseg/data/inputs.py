@@ -2,33 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import glob
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from sdseg.data.itk_files import ITK_SUFFIXES, is_itk
+from sdseg.data.series import find_series, is_dicom
 from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES, is_image, is_volume
 from sdseg.errors import UserError
 
-__all__ = ["InputFile", "find_inputs"]
+__all__ = ["REPORT", "Found", "InputFile", "Kind", "find_inputs"]
 
-KNOWN = ", ".join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))
+REPORT = "predict.json"  # marks a folder of results, which are nobody's input
+KNOWN = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM"
+Kind = Literal["image", "volume", "series"]
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One image or volume to segment."""
+    """One image, volume or DICOM series to segment."""
 
-    path: Path  # as the user named it, or below the folder the user named
+    path: Path  # as the user named it, or below the folder the user named; of a series: its folder
     name: str  # of its results: path below the output folder without suffix, unique among all inputs
-    volume: bool
+    kind: Kind
+    files: tuple[Path, ...] = ()  # of a series: its slices
+    uid: str = ""  # of a series
+    notes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells this input from every other, in reports."""
+        return f"{self.path} {self.uid}" if self.uid else str(self.path)
 
 
-def find_inputs(named: Sequence[Path], output: Path) -> tuple[tuple[InputFile, ...], tuple[UserError, ...]]:
-    """Files to segment in the order they were named, and one error for each name that leads to none.
+@dataclass
+class Found:
+    """What was named, sorted out."""
 
-    A folder stands for every image and volume below it, sorted, except what lies in `output`; its results keep its
-    subfolders. A file that was named twice counts once. Where two results would get one name, the later one gets a
-    number: x.png and x.jpg become x and x-2.
+    inputs: tuple[InputFile, ...] = ()
+    problems: list[UserError] = field(default_factory=list)  # names that lead to nothing, files that cannot be read
+    skipped: list[tuple[Path, str]] = field(default_factory=list)  # left out on purpose, with the reason
+
+
+@dataclass(frozen=True)
+class _Named:
+    """An input without its final name."""
+
+    path: Path
+    below: str  # wanted name
+    kind: Kind
+    files: tuple[Path, ...] = ()
+    uid: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def find_inputs(named: Sequence[Path], output: Path, taken: Mapping[str, str] | None = None) -> Found:
+    """What to segment, in the order it was named.
+
+    A name may be a file, a pattern (`scans/**/*.png`) or a folder, which stands for every image, volume and DICOM
+    series below it, sorted; its results keep its subfolders. What lies in `output`, or in a folder with a
+    predict.json, is left out. An input that was named twice counts once. Where two results would get one name, the
+    later one gets a number: x.png and x.jpg become x and x-2. `taken` maps keys of inputs of earlier runs to their
+    names, which stay theirs.
     """
     if any(path.is_dir() and path.resolve() == output.resolve() for path in named):
         raise UserError(
@@ -36,65 +75,140 @@ def find_inputs(named: Sequence[Path], output: Path) -> tuple[tuple[InputFile, .
             where=output,
             remedy="name another output folder, for example one inside it",
         )
-    found: dict[Path, tuple[Path, Path]] = {}  # resolved path -> (path, name below the output folder)
-    problems = []
+    found, candidates = Found(), list[_Named]()
+    loose: dict[Path, list[Path]] = defaultdict(list)  # DICOM files named one by one, by folder
+    for path in _expanded(named, found):
+        if path.is_dir():
+            candidates += _in_folder(path, output, found)
+        elif not path.exists():
+            found.problems.append(
+                UserError("the file is missing", where=path, remedy="check the path and its spelling")
+            )
+        elif kind := _kind(path):
+            candidates.append(_Named(path, _stem(path.name), kind))
+        elif is_dicom(path):
+            loose[path.parent].append(path)
+        else:
+            found.problems.append(
+                UserError(
+                    f"'{path.name}' is no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}"
+                )
+            )
+    for folder, files in loose.items():
+        candidates += _series(sorted(set(files)), folder.resolve().name, found)
+    unique: dict[tuple[Path, str], _Named] = {}
+    for one in candidates:
+        unique.setdefault((one.path.resolve(), one.uid), one)
+    found.inputs = _with_names(list(unique.values()), taken or {})
+    return found
+
+
+def _expanded(named: Sequence[Path], found: Found) -> Iterator[Path]:
+    """Patterns replaced by what they match: for shells that do not, and for quoted ones."""
     for path in named:
-        try:
-            listed = _listed(path, output)
-        except UserError as error:
-            problems.append(error)
+        if path.exists() or not glob.has_magic(str(path)):
+            yield path
             continue
-        for file, below in listed:
-            found.setdefault(file.resolve(), (file, below))
-    files = [file for file, _ in found.values()]
-    names = _unique(_stem(below) for _, below in found.values())
-    inputs = tuple(InputFile(file, name, is_volume(file)) for file, name in zip(files, names, strict=True))
-    return inputs, tuple(problems)
+        matches = sorted(glob.glob(str(path), recursive=True))
+        if not matches:
+            found.problems.append(
+                UserError("the pattern matches nothing", where=path, remedy="check it; '**' stands for any folders")
+            )
+        yield from map(Path, matches)
 
 
-def _listed(path: Path, output: Path) -> list[tuple[Path, Path]]:
-    """The files that a name stands for, each with its path below the output folder."""
-    if path.is_dir():
-        own = output.resolve()
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if (is_image(file) or is_volume(file))
-            and not file.name.startswith(".")  # copies from a Mac bring a '._x.png' for every x.png
-            and file.is_file()
-            and own not in file.resolve().parents
+def _in_folder(root: Path, output: Path, found: Found) -> list[_Named]:
+    """Everything below a folder, sorted, each with its path below it."""
+    own, listed = output.resolve(), list[_Named]()
+    before = len(found.problems), len(found.skipped)
+
+    def unreadable(error: OSError) -> None:
+        place = Path(error.filename or root)
+        found.problems.append(
+            UserError(f"cannot be read: {error.strerror}", where=place, remedy="check the folder's permissions")
         )
-        if not files:
-            raise UserError("a folder without images or volumes", where=path, remedy=f"known suffixes: {KNOWN}")
-        return [(file, file.relative_to(path)) for file in files]
-    if not path.exists():
-        raise UserError("the file is missing", where=path, remedy="check the path and its spelling")
-    if not (is_image(path) or is_volume(path)):
-        raise UserError(
-            f"'{path.name}' is no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}"
+
+    for place, folders, files in os.walk(root, onerror=unreadable):
+        folder = Path(place)
+        folders[:] = sorted(name for name in folders if (folder / name).resolve() != own)
+        if folder != root and REPORT in files:
+            found.skipped.append((folder, f"results of an earlier run ({REPORT})"))
+            folders.clear()
+            continue
+        slices, relative = [], folder.relative_to(root)
+        for name in sorted(files):
+            path = folder / name
+            if name.startswith(".") or not path.is_file():  # copies from a Mac bring a '._x.png' for every x.png
+                continue
+            if kind := _kind(path):
+                listed.append(_Named(path, (relative / _stem(name)).as_posix(), kind))
+            elif is_dicom(path):
+                slices.append(path)
+        if slices:
+            below = root.resolve().name if folder == root else relative.as_posix()
+            listed += _series(slices, below or "series", found)
+    if not listed and before == (len(found.problems), len(found.skipped)):
+        found.problems.append(
+            UserError("a folder without images or volumes", where=root, remedy=f"known suffixes: {KNOWN}")
         )
-    return [(path, Path(path.name))]
+    return sorted(listed, key=lambda one: one.path)
 
 
-def _stem(below: Path) -> str:
-    """The path without the suffix, which may be a double one (.nii.gz)."""
-    for suffix in (".nii.gz", *VOLUME_SUFFIXES, *IMAGE_SUFFIXES):
-        if below.name.lower().endswith(suffix):
-            return below.with_name(below.name[: -len(suffix)] or "unnamed").as_posix()
-    raise ValueError(f"{below} has no known suffix")
+def _series(files: Sequence[Path], below: str, found: Found) -> list[_Named]:
+    """The series among the DICOM files of one folder, named like the folder; several by their number as well."""
+    seen = find_series(files)
+    found.problems += seen.problems
+    found.skipped += seen.skipped
+    several = len(seen.series) > 1
+    return [
+        _Named(
+            one.folder,
+            f"{below}_series{one.number or place}" if several else below,
+            "series",
+            one.files,
+            one.uid,
+            one.notes,
+        )
+        for place, one in enumerate(seen.series, start=1)
+    ]
 
 
-def _unique(names: Iterable[str]) -> list[str]:
+def _kind(path: Path) -> Kind | None:
+    if is_image(path):
+        return "image"
+    return "volume" if is_volume(path) or is_itk(path) else None
+
+
+def _stem(name: str) -> str:
+    """The name without the suffix, which may be a double one (.nii.gz)."""
+    for suffix in (".nii.gz", *VOLUME_SUFFIXES, *IMAGE_SUFFIXES, *ITK_SUFFIXES):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)] or "unnamed"
+    raise ValueError(f"{name} has no known suffix")
+
+
+def _with_names(candidates: Sequence[_Named], taken: Mapping[str, str]) -> tuple[InputFile, ...]:
+    """Names of earlier runs stay; the others are numbered where they would meet."""
+    drafts = [InputFile(one.path, one.below, one.kind, one.files, one.uid, one.notes) for one in candidates]
+    fresh = [draft for draft in drafts if draft.key not in taken]
+    names = dict(zip((one.key for one in fresh), _unique([one.name for one in fresh], taken.values()), strict=True))
+    return tuple(
+        InputFile(one.path, taken.get(one.key) or names[one.key], one.kind, one.files, one.uid, one.notes)
+        for one in drafts
+    )
+
+
+def _unique(names: Sequence[str], others: Iterable[str] = ()) -> list[str]:
     """The names in order, later ones numbered; upper and lower case are one name, as on many disks."""
-    wanted = list(names)
-    reserved = {name.lower() for name in wanted}
-    taken: set[str] = set()
-    unique = []
-    for name in wanted:
-        chosen, number = name, 1
+    reserved = {name.lower() for name in names}
+    taken = {name.lower() for name in others}
+    unique, numbers = [], dict[str, int]()
+    for name in names:
+        chosen, number = name, numbers.get(name.lower(), 1)
         while chosen.lower() in taken or (number > 1 and chosen.lower() in reserved):
             number += 1
             chosen = f"{name}-{number}"
+        numbers[name.lower()] = number
         taken.add(chosen.lower())
         unique.append(chosen)
     return unique

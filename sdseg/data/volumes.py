@@ -22,6 +22,7 @@ from nibabel.wrapstruct import WrapStructError
 from sdseg.artifacts import atomic_file
 from sdseg.data.dicom import read_series, read_series_geometry
 from sdseg.data.geometry import Geometry, Matrix
+from sdseg.data.itk_files import is_itk, read_itk
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray, FloatArray
 
@@ -33,9 +34,11 @@ __all__ = [
     "is_volume",
     "read_geometry",
     "read_image",
+    "read_image_noted",
     "read_labels",
     "read_mask",
     "read_volume",
+    "to_hounsfield",
     "write_image",
     "write_volume",
 ]
@@ -66,10 +69,21 @@ def read_image(path: Path) -> Pixels:
     orientation tag is applied. Raises UserError for a file that is missing, truncated, of several pages or not 8 or
     16 bits deep.
     """
+    return read_image_noted(path)[0]
+
+
+def read_image_noted(path: Path) -> tuple[Pixels, tuple[str, ...]]:
+    """What `read_image` gives, and what is odd about its values, in words.
+
+    Cameras of 10 or 12 bits are often saved within 16 bits, with or without an offset: such an image turns out all but
+    black, or in one flat tone.
+    """
     pixels = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    notes: tuple[str, ...] = ()
     if pixels.dtype == np.uint16:
+        notes = _narrow_range(pixels)
         pixels = np.rint(pixels / 257.0).astype(np.uint8)
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8), notes
 
 
 def read_mask(path: Path) -> Pixels:
@@ -112,10 +126,19 @@ def read_geometry(path: Path) -> Geometry:
 def read_volume(path: Path) -> tuple[npt.NDArray[np.int16], Geometry]:
     """A CT volume in RAS+ order, [X,Y,Z] int16 Hounsfield units (rounded, and clipped to int16), and its geometry.
 
-    `path` is a NIfTI file or a folder with one DICOM series. Raises UserError for a file that is missing, truncated,
-    not 3-D, or holds NaN, infinite or normalised values.
+    `path` is a file (NIfTI, MetaImage or NRRD) or a folder with one DICOM series. Raises UserError for a file that is
+    missing, truncated, not 3-D, or holds NaN, infinite or normalised values.
     """
-    raw, geometry = read_series(path) if path.is_dir() else _read(path)
+    read = read_series if path.is_dir() else read_itk if is_itk(path) else _read
+    raw, geometry = read(path)
+    return geometry.to_canonical(to_hounsfield(raw, path)), geometry
+
+
+def to_hounsfield(raw: AnyArray, path: Path | None) -> npt.NDArray[np.int16]:
+    """Values of any number type, any shape, as int16 Hounsfield units: rounded, and clipped to int16.
+
+    Raises UserError for values that are no numbers, NaN, infinite, or normalised.
+    """
     if raw.dtype.kind not in "iufb":
         raise UserError(f"voxels of type {raw.dtype}; numbers are expected", where=path, remedy="export it as 16-bit")
     if raw.dtype.kind == "f":
@@ -130,7 +153,7 @@ def read_volume(path: Path) -> tuple[npt.NDArray[np.int16], Geometry]:
         raw = np.rint(raw)
     if raw.dtype != np.int16:
         raw = np.clip(raw, INT16.min, INT16.max).astype(np.int16)
-    return geometry.to_canonical(raw), geometry
+    return raw
 
 
 def read_labels(path: Path) -> tuple[npt.NDArray[np.uint8], Geometry]:
@@ -195,6 +218,16 @@ def _decode(path: Path, flags: int) -> AnyArray:
             f"pixels of type {pages[0].dtype}; 8 or 16 bits are expected", where=path, remedy="save it with 8 bits"
         )
     return np.asarray(pages[0])
+
+
+def _narrow_range(pixels: AnyArray) -> tuple[str, ...]:
+    low, high = int(pixels.min()), int(pixels.max())
+    if not 0 < high - low < 4096:
+        return ()
+    return (
+        f"16 bits of which only the values {low} to {high} are used: the image is all but black or flat; "
+        "save it with 8 bits, or spread over 0 to 65535",
+    )
 
 
 def _decode_pages(data: bytes, flags: int) -> list[AnyArray]:
@@ -286,7 +319,7 @@ def _rows(matrix: AnyArray) -> Matrix:
     return tuple(tuple(float(value) for value in row) for row in matrix)
 
 
-def _check_finite(array: AnyArray | FloatArray, path: Path) -> None:
+def _check_finite(array: AnyArray | FloatArray, path: Path | None) -> None:
     bad = array.size - int(np.count_nonzero(np.isfinite(array)))
     if bad:
         raise UserError(

@@ -21,29 +21,29 @@ def touch(*paths: Path) -> None:
 def test_files_keep_their_order(tmp_path: Path) -> None:
     paths = [tmp_path / "b c.PNG", tmp_path / "ä.nii.gz", tmp_path / "a.jpeg", tmp_path / "v.nii"]
     touch(*paths)
-    found, problems = find_inputs(paths, tmp_path / "out")
-    assert problems == ()
-    assert [(file.path, file.name, file.volume) for file in found] == [
-        (paths[0], "b c", False),
-        (paths[1], "ä", True),
-        (paths[2], "a", False),
-        (paths[3], "v", True),
+    found = find_inputs(paths, tmp_path / "out")
+    assert found.problems == []
+    assert [(file.path, file.name, file.kind) for file in found.inputs] == [
+        (paths[0], "b c", "image"),
+        (paths[1], "ä", "volume"),
+        (paths[2], "a", "image"),
+        (paths[3], "v", "volume"),
     ]
 
 
 def test_a_folder_keeps_its_subfolders(tmp_path: Path) -> None:
     scans, out = tmp_path / "scans", tmp_path / "scans" / "masks"
     touch(scans / "b.png", scans / "a" / "c.tif", scans / "read me.txt", scans / "._b.png", out / "b_mask.png")
-    found, problems = find_inputs([scans, scans / "b.png"], out)
-    assert problems == ()
-    assert [file.name for file in found] == ["a/c", "b"]
+    found = find_inputs([scans, scans / "b.png"], out)
+    assert found.problems == []
+    assert [file.name for file in found.inputs] == ["a/c", "b"]
 
 
 def test_one_name_each(tmp_path: Path) -> None:
     paths = [tmp_path / "1" / "x.png", tmp_path / "2" / "x.png", tmp_path / "1" / "X.jpg", tmp_path / "1" / "x-2.png"]
     touch(*paths)
-    found, _ = find_inputs(paths, tmp_path / "out")
-    assert [file.name for file in found] == ["x", "x-3", "X-4", "x-2"]
+    found = find_inputs(paths, tmp_path / "out")
+    assert [file.name for file in found.inputs] == ["x", "x-3", "X-4", "x-2"]
 
 
 @given(st.lists(st.sampled_from(["x", "X", "x-2", "x-3", "y"])))
@@ -65,10 +65,10 @@ def test_names_are_unique_whatever_the_case(names: list[str]) -> None:
 def test_names_that_lead_to_nothing(tmp_path: Path, name: str, message: str) -> None:
     touch(tmp_path / "notes.txt", tmp_path / "good.png")
     (tmp_path / "empty").mkdir()
-    found, problems = find_inputs([tmp_path / name, tmp_path / "good.png"], tmp_path / "out")
-    assert [file.name for file in found] == ["good"]
-    assert [message in problem.what for problem in problems] == [True]
-    assert problems[0].where == tmp_path / name
+    found = find_inputs([tmp_path / name, tmp_path / "good.png"], tmp_path / "out")
+    assert [file.name for file in found.inputs] == ["good"]
+    assert [message in problem.what for problem in found.problems] == [True]
+    assert found.problems[0].where == tmp_path / name
 
 
 def test_output_into_the_input_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""Masks of a DICOM series as a DICOM segmentation object (SEG) that refers to the series' own slices."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdseg.artifacts import atomic_file, sha256_text
+from sdseg.data.native import Native
+from sdseg.data.slices import from_axial
+from sdseg.errors import UserError
+
+if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
+    from pydicom import Dataset
+    from pydicom.sr.coding import Code
+
+__all__ = ["Maker", "write_segmentation"]
+
+NEEDED = ("SOPInstanceUID", "SOPClassUID")
+DERIVED = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+# May be empty in a file, but highdicom wants them to be there.
+EMPTY = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+SERIES_NUMBER = 900  # added to that of the images, as is common for results
+# Structures with a SNOMED CT code in pydicom's dictionary, sides and 'gland' taken away; others get a code of our own.
+KNOWN = {
+    "spleen": "Spleen",
+    "kidney": "Kidney",
+    "gallbladder": "Gallbladder",
+    "esophagus": "Esophagus",
+    "liver": "Liver",
+    "stomach": "Stomach",
+    "aorta": "Aorta",
+    "inferior vena cava": "InferiorVenaCava",
+    "pancreas": "Pancreas",
+    "adrenal": "AdrenalGland",
+    "tooth": "Tooth",
+    "teeth": "Tooth",
+}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who found the masks, for the record inside the file."""
+
+    model: str  # recipe and dataset
+    checksum: str  # of the model
+    version: str  # of this package
+
+
+def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
+    """Write one segment per structure, by its name, overlapping where the structures do; slices as in the series.
+
+    UIDs follow from the series, the model and the version: the same run writes the same object. Where anonymisation
+    took away the UID of study, series or frame of reference, one is made from the first slice's, and a note says so.
+    Raises UserError where the slices lack their own UIDs, which tie a segmentation to them.
+    """
+    import highdicom as hd
+    from pydicom.uid import generate_uid
+
+    if native.geometry is None:
+        raise ValueError("a segmentation object needs a volume")
+    slices = [_header(source) for source in native.sources]
+    native.notes += _derive(slices)
+    masks = np.stack(
+        [
+            native.geometry.to_native(from_axial(native.mask(number))).transpose(2, 1, 0)  # [slice,row,column]
+            for number in range(len(native.structures))
+        ],
+        axis=-1,
+    )
+    names = [slices[0].SeriesInstanceUID, maker.checksum, maker.version]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd but harmless values that are copied from the series
+        try:
+            made = hd.seg.Segmentation(
+                source_images=slices,
+                pixel_array=masks.astype(np.uint8),
+                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=[
+                    _description(number, one.name, maker) for number, one in enumerate(native.structures, start=1)
+                ],
+                series_instance_uid=generate_uid(entropy_srcs=[*names, "series"]),
+                series_number=SERIES_NUMBER + int(slices[0].get("SeriesNumber") or 0),
+                sop_instance_uid=generate_uid(entropy_srcs=[*names, "instance", sha256_text(str(native.pixels))]),
+                instance_number=1,
+                manufacturer="sdseg",
+                manufacturer_model_name=maker.model[:64],
+                software_versions=maker.version,
+                device_serial_number=maker.checksum[:16],
+                content_label="SEGMENTATION",
+                series_description=f"sdseg {maker.model}"[:64],
+                omit_empty_frames=not native.empty,
+            )
+        except (AttributeError, ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"no DICOM segmentation can be made of this series: {error}",
+                where=native.file.path,
+                remedy="convert the series to NIfTI; the headers of its slices are incomplete or contradictory",
+            ) from error
+        with atomic_file(path) as temporary:
+            made.save_as(temporary)
+
+
+def _header(path: Path) -> Dataset:
+    """What a slice says of itself, with the empty values that anonymisation takes away put back."""
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = pydicom.dcmread(path, stop_before_pixels=True)
+        for uid, other in (
+            ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
+            ("SOPClassUID", "MediaStorageSOPClassUID"),
+        ):
+            if not found.get(uid):  # the head of the file names them as well
+                setattr(found, uid, found.file_meta.get(other, ""))
+        for tag in EMPTY:
+            if tag not in found:
+                setattr(found, tag, "")
+    missing = [tag for tag in NEEDED if not found.get(tag)]
+    if missing:
+        raise UserError(
+            f"a slice without {', '.join(missing)}: a segmentation could not refer to it",
+            where=path,
+            remedy="give the series as the scanner or archive wrote it, or convert it to NIfTI",
+        )
+    return found
+
+
+def _derive(slices: Sequence[Dataset]) -> list[str]:
+    """Give all slices one UID where they have none; says which."""
+    from pydicom.uid import generate_uid
+
+    missing = [tag for tag in DERIVED if not all(one.get(tag) for one in slices)]
+    for tag in missing:
+        made = generate_uid(entropy_srcs=[str(slices[0].SOPInstanceUID), tag])
+        for one in slices:
+            setattr(one, tag, made)
+    if not missing:
+        return []
+    return [
+        f"slices without {', '.join(missing)}: made from the first slice's UID; a viewer finds the slices by their own"
+    ]
+
+
+def _description(number: int, name: str, maker: Maker) -> SegmentDescription:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    family = codes.DCM.ArtificialIntelligence
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name[:64],
+        segmented_property_category=codes.SCT.AnatomicalStructure,
+        segmented_property_type=_code(name),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=f"sdseg {maker.model}"[:64], family=family, version=f"{maker.version} {maker.checksum[:12]}"
+        ),
+    )
+
+
+def _code(name: str) -> Code:
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    words = [word for word in name.lower().replace("_", " ").split() if word not in ("left", "right", "gland")]
+    known = KNOWN.get(" ".join(words))
+    if known:
+        code: Code = getattr(codes.SCT, known)
+        return code
+    return Code(sha256_text(name)[:16].upper(), "99SDSEG", name[:64])

@@ -1,0 +1,159 @@
+"""What a user gives, a file or an array, as the slices a model wants; everything odd about it is refused or noted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.artifacts import ImageContract, Structure
+from sdseg.data.dicom import read_slices
+from sdseg.data.geometry import Geometry
+from sdseg.data.inputs import InputFile
+from sdseg.data.itk_files import ITK_SUFFIXES
+from sdseg.data.native import Native
+from sdseg.data.slices import resize_images, stretch, to_axial
+from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES, read_image_noted, read_volume, to_hounsfield
+from sdseg.errors import UserError
+from sdseg.tensors import AnyArray, RawImages
+
+__all__ = ["open_array", "open_file"]
+
+KINDS = {"image": "an image", "volume": "a volume", "series": "a DICOM series"}
+ARRAY = InputFile(Path("array"), "array", "image")
+SLIVER = 8.0  # side ratio beyond which an image squeezed into a square is like none a model has seen
+TINY = 8  # pixels
+
+
+def open_file(
+    file: InputFile,
+    image: ImageContract,
+    structures: tuple[Structure, ...],
+    *,
+    with_probability: bool = False,
+    with_pixels: bool = False,
+) -> Native:
+    """Read an image for an 'rgb' model, a volume or DICOM series for a 'ct' model. Raises UserError for others."""
+    if (file.kind == "image") != (image.modality == "rgb"):
+        wanted = f"images ({', '.join(IMAGE_SUFFIXES)})"
+        if image.modality != "rgb":
+            wanted = f"CT volumes ({', '.join((*VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM series)"
+        raise UserError(
+            f"{KINDS[file.kind]}, but this model was made for {wanted}",
+            where=file.path,
+            remedy="choose a model for this kind of file, or give the other kind",
+        )
+    notes, sources = list(file.notes), tuple[Path, ...]()
+    geometry = None
+    if file.kind == "image":
+        pixels, odd = read_image_noted(file.path)
+        slices: RawImages = pixels[None]  # [1,H,W,3]
+        notes += odd
+    else:
+        if file.kind == "series":
+            raw, geometry, sources = read_slices(file.files, file.path)
+            voxels = geometry.to_canonical(to_hounsfield(raw, file.path))
+        else:
+            voxels, geometry = read_volume(file.path)  # [X,Y,Z] int16 HU
+        notes += _offset(voxels)
+        slices = to_axial(voxels)[..., None]  # [Z,H,W,1]
+    native = _native(file, slices, geometry, image, structures, with_probability)
+    native.sources = sources
+    native.notes = notes + _sides(native.size, image.size)
+    if with_pixels:
+        native.pixels_shown = slices
+    return native
+
+
+def open_array(
+    array: AnyArray, affine: npt.ArrayLike | None, image: ImageContract, structures: tuple[Structure, ...]
+) -> Native:
+    """An array as a model's input.
+
+    RGB models: [H,W,3], [H,W,4] (transparency is dropped) or grey [H,W], uint8 or uint16 (divided by 257). CT models:
+    one axial slice [H,W] of Hounsfield units as radiologists see it (row 0 is the front, column 0 the right side), or
+    a volume [i,j,k] with its `affine` [4,4], voxel to millimetres in RAS+ as nibabel has it. Raises UserError.
+    """
+    if not isinstance(array, np.ndarray) or not array.size:
+        raise UserError(f"{type(array).__name__} of no values", remedy="give a NumPy array or the path of a file")
+    geometry = None
+    if image.modality == "rgb":
+        slices: RawImages = _colours(array)[None]
+    elif array.ndim == 3 and affine is not None:
+        geometry = _geometry(array, affine)
+        slices = to_axial(geometry.to_canonical(to_hounsfield(array, None)))[..., None]
+    elif array.ndim == 2 and affine is None:
+        slices = to_hounsfield(array, None)[None, ..., None]
+    else:
+        raise UserError(
+            f"an array of shape {array.shape} {'with' if affine is not None else 'without'} an affine; this model "
+            "wants an axial slice [H,W], or a volume [i,j,k] with its affine",
+            remedy="predict(volume, affine=image.affine), or give the path of the file",
+        )
+    return _native(ARRAY, slices, geometry, image, structures, with_probability=True)
+
+
+def _native(
+    file: InputFile,
+    slices: RawImages,
+    geometry: Geometry | None,
+    image: ImageContract,
+    structures: tuple[Structure, ...],
+    with_probability: bool,
+) -> Native:
+    height, width = slices.shape[1:3]
+    fed = stretch(slices, image.window) if image.stretch else slices
+    return Native(
+        file=file,
+        structures=structures,
+        images=resize_images(fed, (image.size, image.size)),
+        size=(height, width),
+        geometry=geometry,
+        with_probability=with_probability,
+    )
+
+
+def _colours(array: AnyArray) -> npt.NDArray[np.uint8]:
+    """[H,W,3] uint8 of a grey, RGB or RGBA array of 8 or 16 bits."""
+    shape = array.shape
+    if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] < 3):
+        raise UserError(
+            f"an array of shape {shape} and type {array.dtype}; this model wants RGB [H,W,3] or grey [H,W], uint8",
+            remedy="give the pixels as an image reader has them: 0 to 255, channels last, not normalised",
+        )
+    if array.ndim == 3 and shape[2] > 4:
+        raise UserError(f"an array of shape {shape}: {shape[2]} channels", remedy="put the three colours last")
+    colours = np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array[..., :3]
+    return np.rint(colours / 257.0).astype(np.uint8) if colours.dtype == np.uint16 else np.ascontiguousarray(colours)
+
+
+def _geometry(array: AnyArray, affine: npt.ArrayLike) -> Geometry:
+    matrix = np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix[:3, :3]) < 3:
+        raise UserError("an affine that is no invertible [4,4] matrix", remedy="give nibabel's image.affine")
+    rows = tuple(tuple(float(value) for value in row) for row in matrix)
+    x, y, z = array.shape
+    return Geometry(shape=(x, y, z), affine=rows, qform=rows, qform_code=1, sform_code=1)
+
+
+def _offset(voxels: npt.NDArray[np.int16]) -> list[str]:
+    """Unsigned scans without their rescale intercept: air is 0 and soft tissue about 1024."""
+    if voxels.min() < 0:
+        return []
+    soft = float(np.mean((voxels > 874) & (voxels < 1174)))
+    if soft < 0.1:
+        return []
+    return [
+        f"no value below 0, and {soft:.0%} of the voxels near 1024: stored with an offset of 1024, it seems, and not "
+        "in Hounsfield units; subtract 1024, or export it with its rescale intercept"
+    ]
+
+
+def _sides(size: tuple[int, int], working: int) -> list[str]:
+    height, width = size
+    if min(size) < TINY:
+        return [f"{width}×{height} pixels, enlarged to {working}×{working}: too small to say anything about"]
+    if max(size) > SLIVER * min(size):
+        return [f"{width}×{height} pixels, squeezed into {working}×{working}: like no image the model has seen"]
+    return []

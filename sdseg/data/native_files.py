@@ -1,0 +1,108 @@
+"""What was found in a file, written in the file's own size, geometry and family of formats."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from sdseg.artifacts import Structure
+from sdseg.data.dicom_seg import Maker, write_segmentation
+from sdseg.data.itk_files import is_itk, write_itk
+from sdseg.data.native import Native
+from sdseg.data.overlays import STRUCTURE_COLOURS, Outline, draw_outlines
+from sdseg.data.slices import from_axial, to_display
+from sdseg.data.volumes import write_image, write_volume
+from sdseg.tensors import AnyArray
+
+__all__ = ["kinds_of", "write_masks", "write_overlay"]
+
+LONGEST = 4096  # pixels along a side of an overlay that is enlarged
+
+
+def kinds_of(structures: tuple[Structure, ...], probability: bool, overlay: bool) -> tuple[str, ...]:
+    """The kinds of results that a run writes for each input."""
+    kinds = ["mask"]
+    if probability:
+        kinds += [_probability_kind(structures, index) for index in range(len(structures))]
+    return (*kinds, "overlay") if overlay else tuple(kinds)
+
+
+def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
+    """Write mask and, where it was wanted, probability; gives kind -> path below `folder`.
+
+    Images: PNG, a single structure as 0 and 255, several by number; probability as 16 bits, 65535 for 1.
+    Volumes: on the grid of the file, by number; NIfTI for NIfTI, MetaImage (.mha) and NRRD for their own.
+    DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
+    """
+    kind = native.file.kind
+    suffix = ".png" if native.geometry is None else _volume_suffix(native.file.path)
+    names = {"mask": f"{native.file.name}_mask{'.dcm' if kind == 'series' else suffix}"}
+    if kind == "series":
+        write_segmentation(folder / names["mask"], native, maker)
+    else:
+        ids = native.ids()
+        if native.geometry is None and len(native.structures) == 1:
+            ids = ids * np.uint8(255)
+        _write(native, ids, folder / names["mask"])
+    if native.probability is not None:
+        for index in range(len(native.structures)):
+            wanted = _probability_kind(native.structures, index)
+            names[wanted] = f"{native.file.name}_{wanted}{suffix}"
+            _write(native, native.probability[:, index], folder / names[wanted])
+    return names
+
+
+def write_overlay(native: Native, folder: Path, window: tuple[float, float]) -> str:
+    """Write the slice with the largest mask under its outlines; gives the path below `folder`."""
+    if native.pixels_shown is None:
+        raise ValueError("the input was opened without its pixels")
+    shown = int(native.per_slice.argmax()) if not native.empty else len(native.per_slice) // 2
+    image = to_display(native.pixels_shown[shown], window)  # [H,W,3]
+    height, width, _ = image.shape
+    line = max(2, min(height, width) // 300)
+    one_slice = native.bits[shown]
+    outlines = tuple(
+        Outline(
+            _ascii(structure.name),
+            ((one_slice >> one_slice.dtype.type(index)) & one_slice.dtype.type(1)).astype(np.bool_)[None],
+            STRUCTURE_COLOURS[index % len(STRUCTURE_COLOURS)],
+            line,
+        )
+        for index, structure in enumerate(native.structures)
+    )
+    note = f"slice {shown + 1} of {len(native.per_slice)}" if native.geometry else ""
+    if native.empty:
+        note = f"nothing found {note}".strip()
+    name = f"{native.file.name}_overlay.png"
+    factor = max(1, LONGEST // max(height, width))  # a sliver of an image must not become a huge picture
+    write_image(folder / name, draw_outlines(image, outlines, note, smallest=min(512, factor * min(height, width))))
+    return name
+
+
+def _write(native: Native, values: AnyArray, path: Path) -> None:
+    """Values by slice [N,H,W] into a file whose suffix chooses the format."""
+    if native.geometry is None:
+        pixels = values[0]
+        if pixels.dtype == np.float32:
+            pixels = np.rint(np.clip(pixels, 0.0, 1.0) * 65535.0).astype(np.uint16)
+        write_image(path, pixels)
+    elif is_itk(path):
+        write_itk(from_axial(values), native.geometry, path)
+    else:
+        write_volume(from_axial(values), native.geometry, path)
+
+
+def _volume_suffix(path: Path) -> str:
+    return {".mha": ".mha", ".mhd": ".mha", ".nrrd": ".nrrd", ".nhdr": ".nrrd"}.get(path.suffix.lower(), ".nii.gz")
+
+
+def _probability_kind(structures: tuple[Structure, ...], index: int) -> str:
+    if len(structures) == 1:
+        return "probability"
+    return f"probability_{re.sub(r'[^a-z0-9]+', '-', structures[index].name.lower())}"
+
+
+def _ascii(name: str) -> str:
+    return name.encode("ascii", "replace").decode()

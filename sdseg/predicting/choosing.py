@@ -1,0 +1,110 @@
+"""Which model of a results folder suits this machine: an engine that fits, else the ONNX graph, else the folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdseg.errors import ListedError, UserError
+from sdseg.serving import Served, open_model
+
+__all__ = ["Chosen", "choose_model"]
+
+PRECISIONS = ("fp16", "bf16", "fp32")  # of engines, fastest first; each has passed the parity check of its export
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An open model, the device it runs on, and why it was taken."""
+
+    served: Served
+    device: str
+    reason: str
+
+
+def choose_model(path: Path, device: str = "auto") -> Chosen:
+    """Open `path`: a model folder, an .onnx or .engine file, or a results folder with some of them.
+
+    A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
+    an engine that can be opened on its GPU, then model.onnx, then the model folder. `device` 'auto' is the GPU where
+    the model's runtime can use one, else the CPU. Raises UserError where nothing can be opened, and what `open_model`
+    raises for a path that names one model.
+    """
+    candidates = _candidates(path)
+    if candidates is None:
+        chosen = _device(path, device)
+        return Chosen(open_model(path, chosen), chosen, "named")
+    refused: list[str] = []
+    for candidate in candidates:
+        name = candidate.relative_to(path).as_posix() if candidate.is_relative_to(path) else candidate.name
+        chosen = _device(candidate, device)
+        if candidate.suffix == ".engine" and (obstacle := _no_engines(chosen)):
+            refused.append(f"{name}: {obstacle}")
+            continue
+        try:
+            served = open_model(candidate, chosen)
+        except UserError as error:
+            refused.append(f"{name}: {error.what}")
+            continue
+        kind = {".engine": "a TensorRT engine", ".onnx": "the ONNX graph"}.get(candidate.suffix, "the model folder")
+        why = f"; not taken: {'; '.join(refused)}" if refused else ""
+        return Chosen(served, chosen, f"{name}, {kind}, is the fastest that runs on '{chosen}' here{why}")
+    raise ListedError(
+        "no model of this results folder can be opened:", refused, where=path, remedy="train or export it again"
+    )
+
+
+def _candidates(path: Path) -> list[Path] | None:
+    """Models of a results folder, best first; None for a path that names one model."""
+    if not path.is_dir() or (path / "config.json").is_file():
+        return None
+    export = path if path.name == "export" else path / "export"
+    model = path.parent / "model" if path.name == "export" else path / "model"
+    engines = sorted(export.glob("*.engine"), key=_rank)
+    found = [*engines, *(each for each in (export / "model.onnx",) if each.is_file())]
+    found += [model] if (model / "config.json").is_file() else []
+    if found:
+        return found
+    recipes = sorted(
+        {file.parent.parent for file in path.glob("*/model/config.json")}
+        | {file.parent.parent for file in path.glob("*/export/model.onnx")}
+    )
+    if len(recipes) == 1:
+        return _candidates(recipes[0])
+    if recipes:
+        raise ListedError(
+            f"{len(recipes)} recipes in this results folder:",
+            (recipe.name for recipe in recipes),
+            where=path,
+            remedy=f"name one, for example {recipes[0]}",
+        )
+    return None
+
+
+def _rank(engine: Path) -> tuple[int, str]:
+    words = engine.name.split(".")
+    return next((place for place, name in enumerate(PRECISIONS) if name in words), len(PRECISIONS)), engine.name
+
+
+def _no_engines(device: str) -> str | None:
+    if device != "cuda":
+        return "engines need a GPU (--device cuda)"
+    if importlib.util.find_spec("tensorrt") is None:
+        return "TensorRT is not installed"
+    return None
+
+
+def _device(path: Path, device: str) -> str:
+    """The device for 'auto': that of the model's own runtime."""
+    if device != "auto":
+        return device
+    if path.suffix.lower() == ".onnx":
+        import onnxruntime
+
+        return "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+    if path.suffix.lower() == ".engine" and importlib.util.find_spec("tensorrt") is None:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

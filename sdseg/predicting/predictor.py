@@ -1,0 +1,114 @@
+"""A model in a few lines of Python: `sdseg.load(path).predict(image)`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.artifacts import ImageContract
+from sdseg.data.geometry import Geometry
+from sdseg.data.given import open_array, open_file
+from sdseg.data.inputs import find_inputs
+from sdseg.errors import ListedError, UserError
+from sdseg.predicting.choosing import choose_model
+from sdseg.predicting.segmenting import segment
+from sdseg.serving import Served
+from sdseg.tensors import AnyArray, FloatArray, LabelArray, MaskArray
+
+__all__ = ["Prediction", "Predictor", "load_predictor"]
+
+NOWHERE = Path("/nonexistent")  # no output folder that could lie among the inputs
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found in one image or volume, in its own size and axis order.
+
+    `grid` below is [H,W] of an image or a slice, [i,j,k] of a volume: the axes of its file, as nibabel has them.
+    """
+
+    structures: tuple[str, ...]  # K names
+    mask: LabelArray  # [grid] uint8: 0, or the number of the structure from 1; a later one over an earlier one
+    masks: MaskArray  # [K,grid] bool: each structure by itself; they may overlap
+    probability: FloatArray  # [K,grid], 0 to 1
+    geometry: Geometry | None  # where the voxels of a volume lie (`.matrix` is the affine); None for images
+    notes: tuple[str, ...]  # what is odd about the input
+
+
+class Predictor:
+    """An open model. One may be used by several threads at once; they take turns in computing."""
+
+    def __init__(self, served: Served, batch: int = 8) -> None:
+        self._served, self._batch, self._lock = served, batch, threading.Lock()
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """What the model finds, in the order of its numbers."""
+        return tuple(one.name for one in self._served.structures)
+
+    @property
+    def image(self) -> ImageContract:
+        """What the model was made for: 'rgb' images or 'ct' volumes, and its working size."""
+        return self._served.image
+
+    @property
+    def backend(self) -> str:
+        """Runtime and device, for example onnxruntime-cpu."""
+        return self._served.backend.name
+
+    def predict(self, image: AnyArray | str | Path, affine: npt.ArrayLike | None = None) -> Prediction:
+        """Find the model's structures in one image or volume.
+
+        Parameters
+        ----------
+        image: a path (image, volume, folder with one DICOM series), or an array. RGB models take [H,W,3], [H,W,4] or
+            grey [H,W], uint8 or uint16. CT models take an axial slice [H,W] in Hounsfield units, row 0 the patient's
+            front and column 0 the right side, or a volume [i,j,k] with its `affine`.
+        affine: of a volume given as an array: [4,4], voxel to millimetres in RAS+, as nibabel has it.
+
+        Raises sdseg.errors.UserError for what the model was not made for, and for damaged files.
+        """
+        served = self._served
+        if isinstance(image, str | Path):
+            found = find_inputs([Path(image)], NOWHERE)
+            if found.problems:
+                raise found.problems[0]
+            if len(found.inputs) != 1:
+                raise ListedError(
+                    f"{len(found.inputs)} inputs where one is expected:",
+                    (one.name for one in found.inputs),
+                    where=image,
+                    remedy="give one file or series, or use 'sdseg predict' for a folder",
+                )
+            native = open_file(found.inputs[0], served.image, served.structures, with_probability=True)
+        else:
+            native = open_array(image, affine, served.image, served.structures)
+        with self._lock:
+            segment(served, [native], self._batch)
+        if native.probability is None:
+            raise ValueError("opened without a place for the probability")
+        count = range(len(served.structures))
+        return Prediction(
+            structures=self.structures,
+            mask=np.ascontiguousarray(native.as_file(native.ids())),
+            masks=np.stack([native.as_file(native.mask(number)) for number in count]),
+            probability=np.stack([native.as_file(native.probability[:, number]) for number in count]),
+            geometry=native.geometry,
+            notes=tuple(native.notes),
+        )
+
+
+def load_predictor(path: str | Path, device: str = "auto", batch: int = 8) -> Predictor:
+    """Open a model for `Predictor.predict`; what `sdseg.load` does.
+
+    `path` is a model folder, an .onnx or .engine file, or a results folder, whose best model for this machine is taken;
+    `device` is 'cpu', 'cuda' or 'auto'; `batch` is how many slices of a volume are computed at a time. Raises
+    UserError where it cannot be opened.
+    """
+    if batch < 1:
+        raise UserError(f"a batch of {batch} slices", where="batch", remedy="give 1 or more")
+    return Predictor(choose_model(Path(path), device).served, batch)
