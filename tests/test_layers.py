@@ -29,6 +29,7 @@ GROUND = {
     "surfaces",
     "statistics",
     "calibration",
+    "published",
     "journal",
 }
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
