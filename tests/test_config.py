@@ -204,7 +204,7 @@ WRONG_RECIPES: list[tuple[Values, str, Any, str]] = [
     (DIRECT, "diffusion", {}, "a direct network has no 'diffusion' section"),
     (DIRECT, "network.codec", "tiny", "unknown key 'network.codec'"),
     (RECIPE, "diffusion.beta_end", 0.001, "'beta_end' must not be smaller than 'beta_start'"),
-    (RECIPE, "diffusion.loss_latent", 0.0, "'loss_noise' and 'loss_latent' are both 0"),
+    (RECIPE, "diffusion.loss_latent", 0.0, "'loss_noise', 'loss_latent', 'loss_velocity' and 'loss_mask' are all 0"),
     (RECIPE, "diffusion.train_noise", "zero", "'train_noise: zero'"),
     (
         RECIPE,
