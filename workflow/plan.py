@@ -16,7 +16,7 @@ from snakemake.exceptions import WorkflowError
 
 from sdseg.config import Config
 from sdseg.data.opening import known_source, makes_split
-from sdseg.errors import UserError
+from sdseg.errors import UserError, nearest
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
 from sdseg.settings import Strict, parse
@@ -73,9 +73,21 @@ class Plan:
         }
         for dataset in self.settings.datasets:
             self._check_dataset(dataset)
+            self._check_starts(dataset)
 
     def check_folders(self) -> None:
-        """Refuse to write phantoms over files of the user's, or their results over those of real data."""
+        """Refuse to write phantoms over files of the user's, or their results over those of real data.
+
+        The models outside this run that recipes start from must be there.
+        """
+        for (_, recipe), chosen in self.recipes.items():
+            begin = chosen.start_from
+            if begin is not None and begin.model is not None and not (Path(begin.model) / "config.json").is_file():
+                raise UserError(
+                    f"recipe '{recipe}' starts from a model that is not there",
+                    where=Path(begin.model),
+                    remedy="name a folder made by 'sdseg train' or 'sdseg convert' as start_from.model",
+                )
         for dataset in filter(self.is_phantom, self.settings.datasets):
             raw = self.settings.raw_folder(dataset)
             if self.settings.datasets[dataset].raw is not None:
@@ -130,6 +142,26 @@ class Plan:
         if made and self.is_phantom(dataset):
             raise UserError(f"there are no phantoms of '{chosen.source}'", where=where, remedy="leave out 'origin'")
 
+    def _check_starts(self, dataset: str) -> None:
+        """Refuse a recipe that starts from an unknown one, one of another codec or not of this run, or itself."""
+        for recipe in self.settings.recipes_of(dataset):
+            passed = [recipe]
+            while (begin := self.recipes[dataset, passed[-1]].start_from) is not None and begin.recipe is not None:
+                where = f"start_from.recipe of recipe '{passed[-1]}', for dataset '{dataset}'"
+                if begin.recipe not in self.settings.recipes:
+                    what = f"unknown recipe '{begin.recipe}', {nearest(begin.recipe, self.settings.recipes)}"
+                    raise UserError(what, where=where, remedy="describe it under 'recipes' in the configuration")
+                if (dataset, begin.recipe) not in self.recipes:
+                    what = f"'{begin.recipe}' is not trained on this dataset"
+                    raise UserError(what, where=where, remedy=f"add it to datasets.{dataset}.recipes")
+                if begin.recipe in passed:
+                    what = f"a circle: {' starts from '.join([*passed, begin.recipe])}"
+                    raise UserError(what, where=where, remedy="let one of them start afresh, or from a model folder")
+                if _codec_of(self.recipes[dataset, begin.recipe]) != _codec_of(self.recipes[dataset, passed[-1]]):
+                    what = f"'{begin.recipe}' is built on another codec, or on none"
+                    raise UserError(what, where=where, remedy="give both the same network.codec")
+                passed.append(begin.recipe)
+
     def is_phantom(self, dataset: str) -> bool:
         return self.settings.datasets[dataset].origin == "phantom"
 
@@ -173,6 +205,15 @@ class Plan:
         """The codec a recipe is built on; direct recipes have none."""
         network = self.recipes[wildcards.dataset, wildcards.recipe].network
         return f"<results>/codecs/{network.codec}/codec/config.json" if isinstance(network, LatentNetwork) else []
+
+    def start_needed(self, wildcards: Any) -> str | list[str]:
+        """The model that training starts from: another recipe's of this dataset, or a folder from elsewhere."""
+        begin = self.recipes[wildcards.dataset, wildcards.recipe].start_from
+        if begin is None:
+            return []
+        if begin.model is not None:
+            return os.path.join(begin.model, "config.json")
+        return f"<results>/{wildcards.dataset}/{begin.recipe}/model/config.json"
 
     def source(self, wildcards: Any) -> str:
         return self.settings.datasets[wildcards.dataset].source
@@ -245,6 +286,10 @@ def _others_beside(path: Path) -> list[Path]:
 
 def _text(model: Strict, exclude: set[str] | None = None) -> str:
     return yaml.safe_dump(model.model_dump(mode="json", exclude=exclude), sort_keys=False, allow_unicode=True)
+
+
+def _codec_of(recipe: Recipe) -> str | None:
+    return recipe.network.codec if isinstance(recipe.network, LatentNetwork) else None
 
 
 def _origin(manifest: Path) -> str | None:

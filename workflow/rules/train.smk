@@ -6,6 +6,7 @@ rule model:
         manifest=PREPARED,
         recipe="<results>/{dataset}/{recipe}/recipe.yaml",
         codec=plan.codec_needed,
+        start=plan.start_needed,
         code=modules_of("train"),
     output:
         config="<results>/{dataset}/{recipe}/model/config.json",
@@ -24,10 +25,11 @@ rule model:
     params:
         prepared=subpath(input.manifest, parent=True),
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
+        start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
         folder=subpath(output.config, parent=True),
         device=plan.settings.device,
     message:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
         "python -m sdseg train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} --output {params.folder:q} --device {params.device} > {log:q} 2>&1"
+        " {params.codec:q} {params.start:q} --output {params.folder:q} --device {params.device} > {log:q} 2>&1"
