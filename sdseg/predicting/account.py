@@ -80,8 +80,8 @@ class Account:
 
     def fail(self, error: UserError, path: Path | None = None) -> None:
         """Note what could not be done, and why."""
-        problems = getattr(error, "problems", ())
-        what = " ".join([error.what, "; ".join(problems[:5])]).strip()
+        first, *listed = (line.strip().removeprefix("- ") for line in error.what.splitlines())
+        what = f"{first} {'; '.join(listed)}".strip()
         with self._lock:
             self.failures.append({"input": str(path or error.where), "problem": what, "remedy": error.remedy})
 

@@ -32,24 +32,25 @@ def choose_model(path: Path, device: str = "auto") -> Chosen:
     raises for a path that names one model.
     """
     candidates = _candidates(path)
-    if candidates is None:
-        chosen = _device(path, device)
-        return Chosen(open_model(path, chosen), chosen, "named")
+    attempts = [(each, on) for each in candidates or [path] for on in _devices(each, device)]
     refused: list[str] = []
-    for candidate in candidates:
-        name = candidate.relative_to(path).as_posix() if candidate.is_relative_to(path) else candidate.name
-        chosen = _device(candidate, device)
-        if candidate.suffix == ".engine" and (obstacle := _no_engines(chosen)):
+    for place, (candidate, on) in enumerate(attempts, start=1):
+        name = (
+            candidate.relative_to(path).as_posix() if candidates and candidate.is_relative_to(path) else candidate.name
+        )
+        if candidates and candidate.suffix == ".engine" and (obstacle := _no_engines(on)):
             refused.append(f"{name}: {obstacle}")
             continue
         try:
-            served = open_model(candidate, chosen)
+            served = open_model(candidate, on)
         except UserError as error:
-            refused.append(f"{name}: {error.what}")
+            if candidates is None and place == len(attempts):
+                raise
+            refused.append(f"{name} on {on}: {error.what}")
             continue
-        kind = {".engine": "a TensorRT engine", ".onnx": "the ONNX graph"}.get(candidate.suffix, "the model folder")
-        why = f"; not taken: {'; '.join(refused)}" if refused else ""
-        return Chosen(served, chosen, f"{name}, {kind}, is the fastest that runs on '{chosen}' here{why}")
+        kind = {".engine": "the TensorRT engine", ".onnx": "the ONNX graph"}.get(candidate.suffix, "the model folder")
+        why = f"{kind} {name} is the fastest that runs on '{on}' here" if candidates else "it was named"
+        return Chosen(served, on, "; not taken: ".join([why, *refused]))
     raise ListedError(
         "no model of this results folder can be opened:", refused, where=path, remedy="train or export it again"
     )
@@ -95,16 +96,17 @@ def _no_engines(device: str) -> str | None:
     return None
 
 
-def _device(path: Path, device: str) -> str:
-    """The device for 'auto': that of the model's own runtime."""
+def _devices(path: Path, device: str) -> tuple[str, ...]:
+    """What to try in turn; for 'auto' the GPU first where the model's own runtime may have one."""
     if device != "auto":
-        return device
-    if path.suffix.lower() == ".onnx":
+        return (device,)
+    suffix = path.suffix.lower()
+    if suffix == ".engine":
+        return ("cuda",) if importlib.util.find_spec("tensorrt") else ("cpu",)
+    if suffix == ".onnx":
         import onnxruntime
 
-        return "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
-    if path.suffix.lower() == ".engine" and importlib.util.find_spec("tensorrt") is None:
-        return "cpu"
+        return ("cuda", "cpu") if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else ("cpu",)
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return ("cuda",) if torch.cuda.is_available() else ("cpu",)

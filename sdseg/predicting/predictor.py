@@ -42,8 +42,9 @@ class Prediction:
 class Predictor:
     """An open model. One may be used by several threads at once; they take turns in computing."""
 
-    def __init__(self, served: Served, batch: int = 8) -> None:
+    def __init__(self, served: Served, batch: int = 8, reason: str = "") -> None:
         self._served, self._batch, self._lock = served, batch, threading.Lock()
+        self.reason = reason  # why this model was taken, of those in a results folder
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -111,4 +112,5 @@ def load_predictor(path: str | Path, device: str = "auto", batch: int = 8) -> Pr
     """
     if batch < 1:
         raise UserError(f"a batch of {batch} slices", where="batch", remedy="give 1 or more")
-    return Predictor(choose_model(Path(path), device).served, batch)
+    chosen = choose_model(Path(path), device)
+    return Predictor(chosen.served, batch, chosen.reason)

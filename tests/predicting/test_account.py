@@ -1,0 +1,105 @@
+"""What is remembered of a run, and when it is believed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdseg.data.inputs import InputFile
+from sdseg.errors import ListedError, UserError
+from sdseg.predicting.account import PARTIAL, Account, fingerprint
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> InputFile:
+    path = tmp_path / "a é.png"
+    path.write_bytes(b"image")
+    return InputFile(path, "a é", "image")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def note(account: Account, file: InputFile, model: str = "m") -> None:
+    (account.output / f"{file.name}_mask.png").write_bytes(b"mask")
+    made: dict[str, Any] = {"outputs": {"mask": f"{file.name}_mask.png"}, "empty": False, "model": model, "notes": []}
+    account.add(file, made)
+
+
+def test_a_finished_run_is_believed(file: InputFile, output: Path) -> None:
+    account = Account(output)
+    note(account, file)
+    account.close({}, [file.key])
+    assert not (output / PARTIAL).exists()
+    again = Account(output)
+    assert again.names == {str(file.path): "a é"}
+    assert again.kept(file, ["mask"], "m")
+    again.close({}, [file.key])
+    report = json.loads((output / "predict.json").read_text("utf-8"))
+    assert (report["n_done"], report["n_kept"], report["earlier"]) == (1, 1, [])
+
+
+def test_a_run_that_was_cut_off_is_believed(file: InputFile, output: Path) -> None:
+    note(Account(output), file)
+    with (output / PARTIAL).open("a", encoding="utf-8") as stream:
+        stream.write('{"input": "b.p')
+    assert Account(output).kept(file, ["mask"], "m")
+
+
+def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
+    note(Account(output), file)
+
+    def kept(kind: str = "mask", model: str = "m") -> bool:
+        return Account(output).kept(file, [kind], model)
+
+    assert kept()
+    assert not kept(model="other")
+    assert not kept(kind="overlay")
+    mask = output / "a é_mask.png"
+    mask.write_bytes(b"cut")
+    assert not kept()
+    mask.unlink()
+    assert not kept()
+    mask.write_bytes(b"mask")
+    assert kept()
+    os.utime(file.path, ns=(1, 1))
+    assert not kept()
+
+
+def test_a_header_with_its_data_beside_it(tmp_path: Path) -> None:
+    header, data = tmp_path / "v.mhd", tmp_path / "v.raw"
+    header.write_text("header")
+    data.write_bytes(b"1")
+    before = fingerprint(InputFile(header, "v", "volume"))
+    data.write_bytes(b"22")
+    assert fingerprint(InputFile(header, "v", "volume")) != before
+
+
+def test_inputs_of_former_runs_stay_in_the_report(file: InputFile, output: Path) -> None:
+    for name in ("a", "b"):
+        account = Account(output)
+        note(account, InputFile(file.path.with_name(name), name, "image"))
+        account.close({}, [])
+    report = json.loads((output / "predict.json").read_text("utf-8"))
+    assert [record["name"] for record in report["inputs"]] == ["b"]
+    assert [record["name"] for record in report["earlier"]] == ["a"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "mine"}', '{"kind": "sdseg-predictions", "format": 2}'])
+def test_a_foreign_report_is_not_replaced(output: Path, text: str) -> None:
+    (output / "predict.json").write_text(text)
+    with pytest.raises(UserError, match="that this version did not write"):
+        Account(output)
+
+
+def test_listed_problems_are_told(output: Path) -> None:
+    account = Account(output)
+    account.fail(ListedError("slices differ:", ["1.dcm", "2.dcm"], where="s", remedy="move them"))
+    assert account.failures == [{"input": "s", "problem": "slices differ: 1.dcm; 2.dcm", "remedy": "move them"}]

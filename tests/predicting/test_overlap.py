@@ -1,0 +1,90 @@
+"""Three stages at once: order, bounds, and what becomes of errors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sdseg.errors import UserError
+from sdseg.predicting.overlap import overlapped
+
+
+class Stages:
+    """Counts what is held between the stages."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.taken, self.held, self.most = count, 0, 0, 0
+        self.computed: list[int] = []
+        self.written: list[int] = []
+        self.lock = threading.Lock()
+
+    def items(self) -> Iterator[int]:
+        for number in range(self.count):
+            self.taken = number + 1
+            yield number
+
+    def read(self, number: int) -> int:
+        with self.lock:
+            self.held += 1
+            self.most = max(self.most, self.held)
+        return number
+
+    def compute(self, number: int) -> None:
+        self.computed.append(number)
+
+    def write(self, number: int) -> int:
+        with self.lock:
+            self.written.append(number)
+            self.held -= 1
+        return number
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_order_and_bound(ahead: int) -> None:
+    stages = Stages(500)
+    found = []
+    for number in overlapped(stages.items(), stages.read, stages.compute, stages.write, ahead):
+        found.append(number)
+        assert stages.taken <= number + 2 * ahead + 2  # nothing is taken long before its turn
+    assert found == stages.computed == list(range(500))
+    assert 1 <= stages.most <= 2 * ahead + 1
+
+
+def test_the_stages_overlap() -> None:
+    def slow(_: int) -> int:
+        time.sleep(0.02)
+        return 0
+
+    started = time.perf_counter()
+    assert len(list(overlapped(range(20), slow, lambda _: time.sleep(0.02), slow))) == 20
+    assert time.perf_counter() - started < 0.9 * 20 * 3 * 0.02
+
+
+@pytest.mark.parametrize("stage", ["read", "compute", "write"])
+def test_an_error_ends_all_and_leaves_no_thread(stage: str) -> None:
+    stages, before = Stages(1000), threading.active_count()
+    whole = getattr(stages, stage)
+
+    def broken(number: int) -> int:
+        if number == 5:
+            raise UserError("the disk is full", remedy="clear it")
+        return int(whole(number) or number)
+
+    functions = {name: getattr(stages, name) for name in ("read", "compute", "write")} | {stage: broken}
+    with pytest.raises(UserError, match="the disk is full"):
+        list(overlapped(stages.items(), **functions))
+    assert stages.taken < 20
+    assert threading.active_count() == before
+
+
+def test_closing_lets_what_is_being_written_be_written() -> None:
+    stages = Stages(1000)
+    running = overlapped(stages.items(), stages.read, stages.compute, stages.write)
+    assert next(running) == 0
+    running.close()
+    assert stages.written == stages.computed[: len(stages.written)]
+    assert len(stages.computed) - len(stages.written) <= 1
+    assert stages.taken < 20
