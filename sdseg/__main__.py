@@ -7,10 +7,13 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdseg.arguments import Handler, build_parser
 from sdseg.errors import UserError
+
+if TYPE_CHECKING:
+    from sdseg.config import Export
 
 __all__ = ["main"]
 
@@ -192,8 +195,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    if arguments.to == "triton":
+        from sdseg.deployment import export_triton
+
+        export_triton(arguments.model, arguments.output, arguments.max_batch, gpu=not arguments.cpu)
+        return 0
+    if arguments.prepared is None:
+        raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
     from sdseg.config import Export
-    from sdseg.export import export
 
     settings = {
         "opset": arguments.opset,
@@ -201,11 +210,35 @@ def _export(arguments: argparse.Namespace) -> int:
         "max_abs_difference": arguments.max_abs_difference,
         "max_dice_difference": arguments.max_dice_difference,
     }
-    export(
-        model=arguments.model,
-        prepared=arguments.prepared,
-        output=arguments.output,
-        settings=Export.model_validate({key: value for key, value in settings.items() if value is not None}),
+    chosen = Export.model_validate({key: value for key, value in settings.items() if value is not None})
+    if arguments.to == "tensorrt":
+        return _export_engine(arguments, chosen)
+    from sdseg.export import export
+
+    export(model=arguments.model, prepared=arguments.prepared, output=arguments.output, settings=chosen)
+    return 0
+
+
+def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
+    from sdseg.deployment import EngineSource, export_engine
+    from sdseg.engines import EngineOptions
+    from sdseg.settings import parse
+
+    names = ("workspace_gb", "level", "hardware")
+    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if arguments.batches is not None:
+        sizes = arguments.batches.split(",")
+        if len(sizes) != 3:
+            raise UserError("three sizes are expected", where="--batches", remedy="smallest, usual, largest: 1,8,16")
+        options["batches"] = dict(zip(("min", "opt", "max"), sizes, strict=True))
+    if arguments.tf32:
+        options["tf32"] = True
+    export_engine(
+        EngineSource(arguments.model, arguments.graph or arguments.output / "model.onnx", arguments.prepared),
+        arguments.output,
+        parse(EngineOptions, options, where="the options of --to tensorrt"),
+        settings,
+        arguments.timing_cache,
     )
     return 0
 

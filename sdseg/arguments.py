@@ -139,14 +139,16 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--nsd-tolerance", type=float, default=2.0, help="of the surface Dice, in mm (default: 2)")
     _device(made)
 
-    made = verb("export", "model folder to one ONNX graph, checked against the model on real cases")
-    _path(made, "--model", "model folder")
-    _path(made, "--prepared", "folder made by 'prepare', for the parity check")
-    _path(made, "--output", "folder to write: model.onnx, io.json, parity.json")
+    made = verb("export", "model folder to one ONNX graph, graph to an engine, both to a server; checked on real cases")
+    _path(made, "--model", "model folder; with --to triton the folder of exported graphs and engines")
+    _path(made, "--prepared", "folder made by 'prepare', for the parity check (not for triton)", required=False)
+    _path(made, "--output", "folder to write: model.onnx, io.json, parity.json; or the engine; or the repository")
+    made.add_argument("--to", choices=("onnx", "tensorrt", "triton"), default="onnx", help="what to make (onnx)")
     made.add_argument("--opset", type=int, help="ONNX operator set (default: 21)")
     made.add_argument("--parity-cases", type=int, help="check at most this many test cases (default: all)")
     made.add_argument("--max-abs-difference", type=float, help="tolerance of the probability (default: 0.001)")
     made.add_argument("--max-dice-difference", type=float, help="tolerance of the Dice (default: 0.002)")
+    _engine_options(made)
 
     made = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
     inputs = (
@@ -171,6 +173,22 @@ def _verbs_of_results(verb: NewVerb) -> None:
 
     made = verb("doctor", "what this machine can and cannot do, each with its fix")
     _path(made, "--config", "also check that this configuration can run here", required=False)
+
+
+def _engine_options(to: argparse.ArgumentParser) -> None:
+    engine = to.add_argument_group("with --to tensorrt")
+    graph = "the exported graph; its precision is the engine's (default: model.onnx in --output)"
+    engine.add_argument("--graph", type=Path, help=graph)
+    engine.add_argument("--batches", metavar="MIN,OPT,MAX", help="sizes of a batch (default: 1,8,16)")
+    engine.add_argument("--workspace-gb", type=float, help="scratch memory while building (default: all there is)")
+    engine.add_argument("--level", type=int, help="the builder's effort, 0 to 5 (default: 3)")
+    hardware = ("this-gpu", "same-compute-capability", "ampere-plus")
+    engine.add_argument("--hardware", choices=hardware, help="where the engine will run (default: this-gpu)")
+    engine.add_argument("--tf32", action="store_true", help="let fp32 layers round to 10 bits of mantissa")
+    engine.add_argument("--timing-cache", type=Path, help="file that later builds on the same GPU profit from")
+    server = to.add_argument_group("with --to triton")
+    server.add_argument("--max-batch", type=int, default=8, help="largest batch a graph is given (default: 8)")
+    server.add_argument("--cpu", action="store_true", help="serve graphs on the CPU")
 
 
 def _path(to: argparse.ArgumentParser, name: str, help: str, **extra: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sdseg.engines import Engines
 from sdseg.errors import UserError, nearest
 from sdseg.networks import Codec, LatentNetwork
 from sdseg.own import Draw, Own
@@ -100,6 +101,7 @@ class Config(Strict):
     recipes: dict[Name, RecipeChoice] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
     export: Export = Export()
+    engines: Engines = Engines()
     threads: int = Field(4, ge=1)  # CPU threads of one training or export job
     processes: int = Field(1, ge=1)  # of one training job, each with a GPU of its own
     on_edit: OnEdit = "refuse"  # what becomes of an unfinished training whose settings were changed

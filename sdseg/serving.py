@@ -8,13 +8,14 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import ImageContract, Structure, sha256_file, sha256_text
+from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, Structure, sha256_text
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.errors import ListedError, UserError
 from sdseg.runtime.backends import Backend, OnnxBackend, TorchBackend
+from sdseg.runtime.tensorrt_graph import graph_checksum
 from sdseg.tensors import MaskArray, RawImages
 
-__all__ = ["Served", "SliceBatch", "check_store", "open_model", "slice_batches"]
+__all__ = ["Served", "SliceBatch", "check_store", "model_checksum", "open_model", "slice_batches"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Served:
 def open_model(
     path: Path, device: str = "cpu", seed: int = 0, *, steps: int | None = None, samples: int | None = None
 ) -> Served:
-    """Open a model folder (PyTorch) or an .onnx file made by `sdseg export` (ONNX Runtime) on 'cpu' or 'cuda'.
+    """Open a model folder (PyTorch), an .onnx file (ONNX Runtime) or an .engine file (TensorRT) on 'cpu' or 'cuda'.
 
     `seed` is that of the noise, for recipes that sample. `steps` and `samples` replace the recipe's reverse steps and
     hypotheses; a graph has its own built in. Raises UserError for anything else, for a recipe that does not allow
@@ -58,11 +59,18 @@ def open_model(
         )
     if path.suffix.lower() == ".onnx":
         return _open_graph(path, device, seed)
+    if path.suffix.lower() == ".engine":
+        return _open_engine(path, device, seed)
     raise UserError(
-        f"'{path.name}' is neither a model folder nor an .onnx file",
+        f"'{path.name}' is neither a model folder nor an .onnx or .engine file",
         where=path,
         remedy="name a folder made by 'sdseg train' (…/model) or a file made by 'sdseg export' (…/export/model.onnx)",
     )
+
+
+def model_checksum(manifest: ModelManifest) -> str:
+    """SHA-256 over the checksums of a model folder's weights: names this very model."""
+    return sha256_text("\n".join(f"{name} {value}" for name, value in sorted(manifest.files.items())))
 
 
 @dataclass(frozen=True)
@@ -132,14 +140,29 @@ def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) 
         recipe=manifest.recipe_name,
         protocol=manifest.protocol,
         training=manifest.training,
-        checksum=sha256_text("\n".join(f"{name} {value}" for name, value in sorted(manifest.files.items()))),
+        checksum=model_checksum(manifest),
         path=path,
     )
 
 
 def _open_graph(path: Path, device: str, seed: int) -> Served:
     backend = OnnxBackend(path, provider=device, seed=seed)
-    manifest = backend.manifest
+    return _exported(backend, backend.manifest, graph_checksum(path), path)
+
+
+def _open_engine(path: Path, device: str, seed: int) -> Served:
+    from sdseg.runtime.tensorrt_support import require_tensorrt
+
+    if device != "cuda":
+        raise UserError("a TensorRT engine runs on a GPU alone", where=path, remedy="say --device cuda")
+    require_tensorrt()
+    from sdseg.runtime.tensorrt_backend import TensorrtBackend
+
+    backend = TensorrtBackend(path, seed)
+    return _exported(backend, backend.manifest.graph, backend.manifest.engine_checksum, path)
+
+
+def _exported(backend: Backend, manifest: GraphManifest, checksum: str, path: Path) -> Served:
     return Served(
         backend=backend,
         image=manifest.image,
@@ -150,15 +173,9 @@ def _open_graph(path: Path, device: str, seed: int) -> Served:
         recipe=manifest.recipe,
         protocol=None,
         training={},
-        checksum=_graph_checksum(path),
+        checksum=checksum,
         path=path,
     )
-
-
-def _graph_checksum(path: Path) -> str:
-    weights = path.with_name(f"{path.name}.data")
-    own = sha256_file(path)
-    return sha256_text(own + sha256_file(weights)) if weights.is_file() else own
 
 
 def _named(structures: tuple[Structure, ...]) -> str:

@@ -23,6 +23,7 @@ GROUND = {
     "own",
     "config",
     "engines",
+    "engines",
     "tensors",
     "artifacts",
     "metrics",
@@ -36,7 +37,7 @@ NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each 
 JOINTS = {  # several nouns at once, for more than one verb or for a long one
     *("assembly", "guard", "identity", "loop", "material"),  # of training
     *("assessment", "exhibits", "scoresheet"),  # of evaluation
-    *("fidelity", "predicting", "gate", "scoring", "serving"),
+    *("fidelity", "predicting", "deployment", "gate", "scoring", "serving"),
 }
 VERBS = {
     *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),

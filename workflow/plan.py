@@ -34,7 +34,7 @@ PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which n
 TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
 NO_CAUSE = {
-    ROOT / "sdseg" / f"{name}.py" for name in ("__init__", "errors", "config", "networks", "own", "recipes", "settings")
+    ROOT / "sdseg" / f"{name}.py" for name in ("__init__", "errors", "config", "engines", "networks", "own", "recipes", "settings")
 }
 
 
