@@ -130,6 +130,14 @@ class Config(Strict):
         resolved = parse(
             Recipe, data, where=f"{choice.file} with the overrides of recipes.{recipe} and datasets.{dataset}"
         )
+        training, parts = resolved.training, resolved.training.accumulate * self.processes
+        if training.batch % parts:
+            raise UserError(
+                f"a batch of {training.batch} cannot be shared by {self.processes} processes in {training.accumulate} "
+                "part(s)",
+                where=f"training.batch of recipe '{recipe}', and processes",
+                remedy=f"make 'batch' a multiple of {parts}, or lower 'processes'",
+            )
         if isinstance(resolved.network, LatentNetwork):
             codec = self.codecs.get(resolved.network.codec)
             if codec is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,54 +16,32 @@ import torch
 import yaml
 
 from sdseg.artifacts import sha256_file
-from sdseg.codec import build_codec
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.material import gather, open_codec
 from sdseg.model.checkpoint import load_model, read_tensors
+from sdseg.model.state import latest_state
 from sdseg.recipes import Recipe
 from sdseg.train import train
-from tests.model.networks import CODEC, direct_recipe, recipe
+from tests.model.networks import direct_recipe, recipe
 from tests.tiny import write_store
+from tests.training import events, rewind, run, write_inputs
 
-SLOW = {"steps": 40, "checkpoint_every": 3, "validate_every": 8, "augmentation": "dihedral"}
+SLOW = {"steps": 20, "checkpoint_every": 3, "validate_every": 8, "augmentation": "dihedral"}
 
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a slice store and a codec; its name has a space and an accent."""
-    folder = tmp_path_factory.mktemp("été 1")
-    write_store(folder / "prepared", cases={"train": (1,) * 6, "val": (1, 1), "test": (1, 1)})
-    build_codec(settings=CODEC, output=folder / "codec")
-    return folder
-
-
-def run(ready: Path, place: Path, chosen: Recipe, **more: object) -> Path:
-    train(
-        prepared=Path(str(more.get("prepared", ready / "prepared"))),
-        recipe_name="tiny",
-        recipe=chosen,
-        codec=ready / "codec" if chosen.network.kind == "latent-diffusion" else None,
-        output=place / "model",
-        last=place / "last",
-        state=place / "state",
-        quiet=True,
-        start_from=Path(str(more["start_from"])) if "start_from" in more else None,
-    )
-    return place / "model"
-
-
-def events(folder: Path, kind: str) -> list[dict[str, object]]:
-    lines = (folder / "training.jsonl").read_text("utf-8").splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
+    return write_inputs(tmp_path_factory.mktemp("été 1"))
 
 
 def test_writes_the_best_and_the_last_model_with_their_history(ready: Path, tmp_path: Path) -> None:
     model = run(ready, tmp_path, recipe())
     _, manifest = load_model(model)
     load_model(tmp_path / "last")
-    assert manifest.training["steps"] == 8
+    assert (manifest.training["steps"], manifest.training["stopped"]) == (8, "steps")
     assert manifest.training["best_step"] in (4, 8)
     assert 0 <= manifest.training["codec_ceiling"]["dice"] <= 1
     assert [event["step"] for event in events(model, "step")] == list(range(1, 9))
@@ -111,9 +88,8 @@ def wait_for_state(place: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Path, dropout: float) -> None:
-    network = {"denoiser": {"dropout": dropout}, "condition": {"dropout": dropout}}
+def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Path) -> None:
+    network = {"denoiser": {"dropout": 0.3}, "condition": {"dropout": 0.3}}
     chosen = recipe(training=SLOW, network=network, diffusion={"sample_latents": True, "loss_noise": 0.5})
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for name in ("whole", "killed"):
@@ -137,13 +113,76 @@ def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Pa
     assert history("whole") == history("killed")
 
 
-def test_an_edited_recipe_starts_anew(ready: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "training",
+    [{"precision": "bf16"}, {"augmentation": "strong"}, {"accumulate": 2, "ema_scope": "denoiser"}],
+    ids=["bf16", "strong augmentation", "accumulated"],
+)
+def test_an_interrupted_run_resumes_to_the_very_same_weights(
+    ready: Path, tmp_path: Path, training: dict[str, object]
+) -> None:
+    chosen = recipe(training={"steps": 6, **training}, optimiser={"warmup_steps": 2, "schedule": "cosine"})
+    model = run(ready, tmp_path, chosen)
+    folders = (model, tmp_path / "last")
+    whole = [(folder / "weights.safetensors").read_bytes() for folder in folders]
+    losses = [event["loss"] for event in events(model, "step")]
+    rewind(tmp_path)
+    run(ready, tmp_path, chosen)
+    assert [event["step"] for event in events(model, "resumed")] == [4]
+    assert [(folder / "weights.safetensors").read_bytes() for folder in folders] == whole
+    assert [event["loss"] for event in events(model, "step")] == losses
+
+
+def test_a_finished_run_with_an_edited_recipe_starts_anew(ready: Path, tmp_path: Path) -> None:
     run(ready, tmp_path, recipe())
     first = read_tensors(tmp_path / "last" / "weights.safetensors")
-    run(ready, tmp_path, recipe(optimiser={"learning_rate": 5e-3}))
+    run(ready, tmp_path, recipe(optimiser={"learning_rate": 5e-3}, training={"augmentation": "none"}))
     assert not events(tmp_path / "model", "resumed")
     second = read_tensors(tmp_path / "last" / "weights.safetensors")
     assert any(not first[name].equal(second[name]) for name in first)
+    assert len(list((tmp_path / "state").glob("latents-*.npy"))) == 1  # those of the new orientations alone
+    assert len(list((tmp_path / "state").glob("best-*"))) <= 3
+
+
+def test_an_unfinished_run_with_an_edited_recipe_is_refused_unless_allowed(ready: Path, tmp_path: Path) -> None:
+    run(ready, tmp_path, recipe())
+    rewind(tmp_path)
+    edited = recipe(optimiser={"learning_rate": 5e-3}, training={"log_every": 2})
+    with pytest.raises(
+        UserError, match=r"(?s)were changed:\n  - optimiser.learning_rate: 0.001 -> 0.005\n  where.*--on-edit"
+    ):
+        run(ready, tmp_path, edited)
+    run(ready, tmp_path, edited, on_edit="continue")
+    (resumed,) = events(tmp_path / "model", "resumed")
+    assert (resumed["step"], resumed["changed"]) == (6, ["optimiser.learning_rate: 0.001 -> 0.005"])
+    rewind(tmp_path)
+    run(ready, tmp_path, recipe(), on_edit="restart")
+    assert not events(tmp_path / "model", "resumed")
+    run(ready, tmp_path / "fresh", recipe())
+    both = [(place / "last" / "weights.safetensors").read_bytes() for place in (tmp_path, tmp_path / "fresh")]
+    assert both[0] == both[1]
+
+
+def test_a_plateau_ends_training_and_does_so_again_after_an_interruption(ready: Path, tmp_path: Path) -> None:
+    """Learning next to nothing: every validation after the first finds the same Dice."""
+    chosen = recipe(
+        training={"steps": 50, "validate_every": 1, "checkpoint_every": 1, "patience": 2},
+        optimiser={"learning_rate": 1e-12, "weight_decay": 0.0},
+    )
+    model = run(ready, tmp_path, chosen)
+    for _ in range(2):
+        _, manifest = load_model(model)
+        assert (manifest.training["steps"], manifest.training["stopped"]) == (3, "plateau")
+        assert (manifest.training["best_step"], events(model, "done")[-1]["reason"]) == (1, "plateau")
+        rewind(tmp_path)
+        run(ready, tmp_path, chosen)
+        assert {event["step"] for event in events(model, "resumed")} == {2}
+
+
+def test_a_plateau_without_validation_cases_is_refused(ready: Path, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "prepared", cases={"train": (1,) * 4, "test": (1,)})
+    with pytest.raises(UserError, match=r"(?s)split has no cases.*training\.patience"):
+        run(ready, tmp_path / "run", recipe(training={"patience": 1}), prepared=store)
 
 
 def test_accumulated_parts_make_the_same_step_as_one_batch(ready: Path, tmp_path: Path) -> None:
@@ -227,8 +266,19 @@ def test_fp16_on_a_cpu_is_refused(ready: Path, tmp_path: Path) -> None:
         run(ready, tmp_path, recipe(training={"precision": "fp16"}))
 
 
-def test_bf16_trains(ready: Path, tmp_path: Path) -> None:
-    load_model(run(ready, tmp_path, recipe(training={"precision": "bf16", "steps": 2})))
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="fp16 trains on a GPU, and this machine has none")
+def test_fp16_resumes_with_its_loss_scale(ready: Path, tmp_path: Path) -> None:
+    chosen = recipe(training={"precision": "fp16", "steps": 6})
+    run(ready, tmp_path, chosen, device="cuda")
+    whole, found = read_tensors(tmp_path / "last" / "weights.safetensors"), latest_state(tmp_path / "state")
+    assert found is not None
+    assert found.scaler is not None
+    rewind(tmp_path)
+    run(ready, tmp_path, chosen, device="cuda")
+    again, resumed = read_tensors(tmp_path / "last" / "weights.safetensors"), latest_state(tmp_path / "state")
+    assert resumed is not None
+    assert resumed.scaler == found.scaler
+    assert max(float((whole[name] - again[name]).abs().max()) for name in whole) < 1e-3  # a GPU adds in any order
 
 
 def test_a_latent_recipe_without_a_codec_says_how_to_make_one(ready: Path, tmp_path: Path) -> None:
@@ -242,13 +292,6 @@ def test_a_latent_recipe_without_a_codec_says_how_to_make_one(ready: Path, tmp_p
             last=tmp_path / "last",
             state=tmp_path / "state",
         )
-    assert not (tmp_path / "model").exists()
-
-
-def test_an_exploding_loss_stops_with_the_step(ready: Path, tmp_path: Path) -> None:
-    wild = recipe(optimiser={"learning_rate": 1e30, "clip_norm": None}, training={"steps": 20})
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+"):
-        run(ready, tmp_path, wild)
     assert not (tmp_path / "model").exists()
 
 

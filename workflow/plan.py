@@ -34,7 +34,8 @@ PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which n
 TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
 NO_CAUSE = {
-    ROOT / "sdseg" / f"{name}.py" for name in ("__init__", "errors", "config", "engines", "networks", "own", "recipes", "settings")
+    ROOT / "sdseg" / f"{name}.py"
+    for name in ("__init__", "errors", "config", "engines", "networks", "own", "recipes", "settings")
 }
 
 
@@ -185,6 +186,15 @@ class Plan:
     def gpus(self) -> int:
         """GPUs one job takes."""
         return 1 if self.settings.device == "cuda" else 0
+
+    @property
+    def trainer(self) -> str:
+        """What runs the verb `train`: one process, or several that share every batch (gloo where there is no GPU)."""
+        if self.settings.processes == 1:
+            return "python -m sdseg"
+        options = "--multi_gpu --num_machines 1 --main_process_port 0 --dynamo_backend no --mixed_precision no"
+        # The precision is the recipe's: the verb itself asks for it.
+        return f"python -m accelerate.commands.launch {options} --num_processes {self.settings.processes} -m sdseg"
 
     def raw_needed(self, wildcards: Any) -> str | list[str]:
         """What must be made before the raw files are looked for: phantoms, or what says how own files lie."""

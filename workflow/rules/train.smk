@@ -19,7 +19,7 @@ rule model:
         plan.environment
     threads: plan.settings.threads
     resources:
-        gpu=plan.gpus,
+        gpu=plan.gpus * plan.settings.processes,
         mem="32GB",
         runtime="3d",
     params:
@@ -31,5 +31,6 @@ rule model:
     message:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
-        "python -m sdseg train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} {params.start:q} --output {params.folder:q} --device {params.device} > {log:q} 2>&1"
+        "{plan.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
+        " {params.codec:q} {params.start:q} --output {params.folder:q} --device {params.device} --on-edit {plan.settings.on_edit}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,94 @@
+"""What counts as another run, and what becomes of the states of the one before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdseg.errors import UserError
+from sdseg.identity import NEUTRAL, describe_run, differences, mark_finished, settle
+from sdseg.recipes import Recipe
+from tests.model.networks import recipe
+
+
+def described(chosen: Recipe, data: str = "a" * 64) -> dict[str, Any]:
+    return describe_run(chosen, data, {"codec.safetensors": "c" * 64}, None)
+
+
+def test_each_difference_is_named_with_both_values() -> None:
+    new = recipe(optimiser={"betas": [0.9, 0.99]}, training={"steps": 9})
+    assert set(differences(described(recipe()), described(new, "b" * 64))) == {
+        "optimiser.betas: [0.9, 0.999] -> [0.9, 0.99]",
+        "training.steps: 8 -> 9",
+        "data: aaaaaaaaaaaa… -> bbbbbbbbbbbb…",
+    }
+
+
+def test_what_shapes_no_weights_is_no_difference() -> None:
+    new = recipe(
+        description="other words",
+        training={"log_every": 9, "workers": 3, "checkpoint_every": 3, "weights": "fp16", "loss_limit": 2.0},
+        inference={"batch": 2},
+    )
+    assert differences(described(recipe()), described(new)) == ()
+    assert {key.rpartition(".")[2] for key in NEUTRAL} >= {"log_every", "workers", "checkpoint_every", "weights"}
+
+
+def test_a_key_that_came_with_a_new_version_is_no_difference() -> None:
+    old = described(recipe())
+    del old["recipe"]["training"]["patience"]
+    assert differences(old, described(recipe())) == ()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """The folder of an unfinished run."""
+    settle(tmp_path, described(recipe()), "refuse")
+    (tmp_path / "step-00000002").mkdir()
+    (tmp_path / "step-00000002" / "state.json").touch()
+    (tmp_path / "latents-0.npy").touch()
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+EDITED = described(recipe(training={"seed": 1}))
+
+
+def test_unchanged_settings_keep_the_states(state: Path) -> None:
+    assert settle(state, described(recipe()), "refuse") == ()
+    assert (state / "step-00000002").exists()
+
+
+def test_a_refusal_changes_nothing(state: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"training.seed: 0 -> 1"):
+            settle(state, EDITED, "refuse")
+    assert (state / "step-00000002").exists()
+
+
+def test_continuing_keeps_the_states_under_the_new_settings(state: Path) -> None:
+    assert settle(state, EDITED, "continue") == ("training.seed: 0 -> 1",)
+    assert settle(state, EDITED, "refuse") == ()
+    assert (state / "step-00000002").exists()
+
+
+def test_restarting_removes_states_and_nothing_of_the_users(state: Path) -> None:
+    assert settle(state, EDITED, "restart") == ()
+    assert sorted(path.name for path in state.iterdir()) == ["latents-0.npy", "notes.txt", "settings.json"]
+
+
+@pytest.mark.parametrize("on_edit", ["refuse", "continue"])
+def test_a_finished_run_makes_way(state: Path, on_edit: Any) -> None:
+    mark_finished(state)
+    assert settle(state, EDITED, on_edit) == ()
+    assert not (state / "step-00000002").exists()
+    assert json.loads((state / "settings.json").read_text("utf-8"))["finished"] is False
+
+
+def test_states_of_unknown_settings_are_refused(state: Path) -> None:
+    (state / "settings.json").write_text("{")
+    with pytest.raises(UserError, match=r"settings\.json is missing or damaged"):
+        settle(state, described(recipe()), "refuse")

@@ -1,0 +1,53 @@
+"""Helpers of the tests of training: what it reads, a run, its history, and the moment before its last saved state."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sdseg.codec import build_codec
+from sdseg.recipes import Recipe
+from sdseg.train import train
+from tests.model.networks import CODEC
+from tests.tiny import write_store
+
+
+def write_inputs(folder: Path) -> Path:
+    """A slice store and a codec in `folder`."""
+    write_store(folder / "prepared", cases={"train": (1,) * 6, "val": (1, 1), "test": (1, 1)})
+    build_codec(settings=CODEC, output=folder / "codec")
+    return folder
+
+
+def run(ready: Path, place: Path, chosen: Recipe, **more: Any) -> Path:
+    """Train into `place`; the model folder."""
+    train(
+        prepared=more.pop("prepared", ready / "prepared"),
+        recipe_name="tiny",
+        recipe=chosen,
+        codec=ready / "codec" if chosen.network.kind == "latent-diffusion" else None,
+        output=place / "model",
+        last=place / "last",
+        state=place / "state",
+        quiet=True,
+        **more,
+    )
+    return place / "model"
+
+
+def rewind(place: Path) -> None:
+    """Take a finished run back to its last state but one, as if it had been killed on the way to the last."""
+    state = place / "state"
+    shutil.rmtree(max(state.glob("step-*")))
+    settings = json.loads((state / "settings.json").read_text("utf-8"))
+    (state / "settings.json").write_text(json.dumps(settings | {"finished": False}), "utf-8")
+    for folder in ("model", "last"):
+        shutil.rmtree(place / folder)
+
+
+def events(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """Events of one kind in a model folder's history."""
+    lines = (folder / "training.jsonl").read_text("utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
