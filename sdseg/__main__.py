@@ -44,15 +44,24 @@ def _phantoms(arguments: argparse.Namespace) -> int:
 
 def _download(arguments: argparse.Namespace) -> int:
     from sdseg.config import load_dataset
-    from sdseg.download import Means, download
+    from sdseg.download import Means, download, download_weights
 
-    committed = Path("resources/datasets.yaml")
     means = Means(
         manual=arguments.manual,
         downloads=arguments.downloads,
         fetch=arguments.fetch,
         accept_terms=arguments.accept_terms,
     )
+    if arguments.weights is not None:
+        committed = Path("resources/weights.yaml")
+        folder = arguments.raw or Path("resources/weights") / arguments.weights
+        registry = arguments.registry or committed
+        download_weights(arguments.weights, folder=folder, registry=registry, means=means)
+        return 0
+    for name in ("raw", "output"):
+        if getattr(arguments, name) is None:
+            raise UserError("not given", where=f"--{name}", remedy="name it: it is needed for a dataset")
+    committed = Path("resources/datasets.yaml")
     download(
         source=arguments.source,
         raw=arguments.raw,

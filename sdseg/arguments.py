@@ -43,14 +43,19 @@ def _verbs_of_data(verb: NewVerb) -> None:
     made.add_argument("--scale", type=float, default=1.0, help="multiplies the number of cases (default: 1)")
     _path(made, "--output", "folder to write")
 
-    made = verb("download", "find the raw files of a dataset, or get them, and record what is there")
+    made = verb("download", "find the raw files of a dataset, or weights, or get them, and record what is there")
     whose = "whose layout: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo, own"
-    made.add_argument("--source", required=True, help=whose)
-    _path(made, "--raw", "folder with the files as their owner ships them")
-    _path(made, "--output", "JSON file to write: every file with its size, and one fingerprint over all")
+    wanted = made.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--source", help=whose)
+    weights = "name in resources/weights.yaml: kl-f8, lsun-churches256, stable-diffusion-1-5, sdseg-official"
+    wanted.add_argument("--weights", metavar="NAME", help=weights)
+    folder = "folder with the files as their owner ships them (default for weights: resources/weights/NAME)"
+    _path(made, "--raw", folder, required=False)
+    record = "JSON file to write: every file with its size, and one fingerprint over all (not for weights)"
+    _path(made, "--output", record, required=False)
     _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
     resources = Path("resources")
-    registry = "where each dataset comes from (default: resources/datasets.yaml)"
+    registry = "where everything comes from (default: resources/datasets.yaml, or resources/weights.yaml)"
     manual = "<here>/<source>/ holds archives you fetched yourself; only read (default: resources/manual)"
     downloads = "<here>/<source>/ keeps archives that were fetched (default: resources/downloads)"
     _path(made, "--registry", registry, required=False)

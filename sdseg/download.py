@@ -1,4 +1,4 @@
-"""Raw files of a dataset, got, found and recorded: every file with its size and checksum, one fingerprint over all.
+"""Verb: raw files of a dataset, or weights, got, found and recorded: every file with its checksum, one fingerprint.
 
 The record is what later stages depend on: it changes when a raw file's content, name or number does, and not when
 the folder is copied or touched. Whole files are hashed, since a corrected label may keep its size; that reads about
@@ -17,13 +17,14 @@ from sdseg.data.layouts import RawCase, find_cases
 from sdseg.data.own import own_dataset
 from sdseg.data.parallel import each
 from sdseg.data.sources import Source, source_named
-from sdseg.errors import UserError
+from sdseg.errors import ListedError, UserError, nearest
 from sdseg.own import Own
 from sdseg.transfer.notes import origin_of
 from sdseg.transfer.obtain import Means, obtain
-from sdseg.transfer.registry import read_registry
+from sdseg.transfer.part import checksum_of
+from sdseg.transfer.registry import Entry, read_registry
 
-__all__ = ["Means", "download"]
+__all__ = ["Means", "download", "download_weights"]
 
 FORMAT = 1
 log = logging.getLogger(__name__)
@@ -85,6 +86,50 @@ def download(
     )
     log.info("%s: %d cases in %d files, fingerprint %s", record.title, len(cases), len(files), fingerprint[:12])
     return fingerprint
+
+
+def download_weights(name: str, *, folder: Path, registry: Path, means: Means) -> dict[str, str]:
+    """Fill `folder` with the weights that `registry` calls `name`, or check what is there; SHA-256 of every file.
+
+    A folder that holds anything is never written to. Raises UserError for an unknown name, for weights that are neither
+    here nor to be fetched, for a file that is missing from the folder, and for one with another checksum than the
+    registry's.
+    """
+    entries = read_registry(registry)
+    entry = entries.get(name)
+    if entry is None:
+        what = f"unknown weights '{name}', {nearest(name, entries)}"
+        raise UserError(what, where=registry, remedy="choose one of the registry, or describe yours there")
+    if _holds_nothing(folder):
+        layout = ", ".join(entry.holds)
+        obtain(name, entry, means, folder, title=entry.title, layout=layout, confirm=lambda at: _whole(entry, at))
+    else:
+        log.info("%s: taking what is in %s", entry.title, folder)
+    found = _whole(entry, folder)
+    for path, checksum in found.items():
+        log.info("%s  %s", checksum, folder / path)
+    log.info("%s is for: %s (licence: %s)", entry.title, entry.purpose or "not said", entry.licence)
+    return found
+
+
+def _whole(entry: Entry, folder: Path) -> dict[str, str]:
+    """`sha256:…` of every file of a folder of weights, once all of them are there and none is another."""
+    missing = [f"{path} is missing" for path in entry.holds if not (folder / path).is_file()]
+    found = {path: checksum_of(folder / path) for path in entry.holds if (folder / path).is_file()}
+    known = {file.to: file.checksum for file in entry.files if file.to is not None and file.checksum is not None}
+    other = [
+        f"{path} has {found[path]} instead of {known[path]}"
+        for path in found
+        if found[path] != known.get(path, found[path])
+    ]
+    if missing or other:
+        raise ListedError(
+            f"the weights of {entry.title} are not whole:",
+            [*missing, *other],
+            where=folder,
+            remedy="copy the whole folder again, or remove it and run again",
+        )
+    return found
 
 
 def _here(

@@ -83,7 +83,7 @@ def obtain(
     paths = {file: path for file in job.entry.files if (path := here[file.name]) is not None}
     archives = tuple(notes.check(file, path, by_hand=path.parent == job.manual) for file, path in paths.items())
     origin = Origin(source=source, version=job.entry.version, archives=archives)
-    _unpack(job, list(paths.values()), origin, confirm)
+    _unpack(job, paths, origin, confirm)
     return origin
 
 
@@ -154,20 +154,26 @@ def _address(file: RemoteFile, who: dict[str, Credential]) -> Address:
     return Address(str(file.url))
 
 
-def _unpack(job: _Job, paths: list[Path], origin: Origin, confirm: Callable[[Path], object]) -> None:
+def _unpack(job: _Job, files: dict[RemoteFile, Path], origin: Origin, confirm: Callable[[Path], object]) -> None:
+    paths = [path for file, path in files.items() if file.to is None]
     raw = job.raw.resolve()  # a link stays, and what it leads to is filled
     parent = next(folder for folder in raw.parents if folder.exists())
-    log.info("%s: unpacking %d archive file(s) into %s", job.title, len(paths), job.raw)
+    log.info("%s: laying %d file(s) into %s", job.title, len(files), job.raw)
     with atomic_folder(raw) as folder:
-        unpack(paths, folder, only=job.entry.unpack, free=shutil.disk_usage(parent).free)
+        if paths:
+            unpack(paths, folder, only=job.entry.unpack, free=shutil.disk_usage(parent).free)
+        for file, path in files.items():
+            if file.to is not None:
+                (folder / file.to).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, folder / file.to)
         try:
             confirm(folder)
         except UserError as error:
             what = f"the archives do not hold {job.title} as expected: {error.what}"
             remedy = f"expected are {job.layout}; see what is in them, and lay the files into {job.raw} yourself"
             if isinstance(error, ListedError):
-                raise ListedError(what, error.problems, where=paths[0].parent, remedy=remedy) from None
-            raise UserError(what, where=paths[0].parent, remedy=remedy) from None
+                raise ListedError(what, error.problems, where=job.cache, remedy=remedy) from None
+            raise UserError(what, where=job.cache, remedy=remedy) from None
         write_origin(folder, origin)
 
 

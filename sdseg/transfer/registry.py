@@ -1,4 +1,4 @@
-"""The committed registry of datasets: who owns each, on which terms, and which archives it consists of."""
+"""The committed registries of datasets and weights: who owns each, on which terms, of which files it consists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Entry", "RemoteFile", "read_registry"]
 
 
 class RemoteFile(Strict):
-    """One archive, or one piece of an archive that is cut into pieces (name.zip.001, name.zip.002, …)."""
+    """One archive, one piece of an archive that is cut into pieces (name.zip.001, …), or with `to` a plain file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
     url: str | None = Field(None, pattern=r"^https?://\S+$")
@@ -22,6 +22,8 @@ class RemoteFile(Strict):
     size: int | None = Field(None, ge=1)  # bytes
     checksum: str | None = Field(None, pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")
     checksum_from: Literal["owner", "third party"] | None = None
+    # Where a file that is no archive is laid, below the folder that is filled.
+    to: str | None = Field(None, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -47,7 +49,7 @@ class RemoteFile(Strict):
 
 
 class Entry(Strict):
-    """What is known of getting one dataset."""
+    """What is known of getting one dataset, or one set of weights."""
 
     title: str
     version: str
@@ -58,6 +60,8 @@ class Entry(Strict):
     citation: str
     files: tuple[RemoteFile, ...] = Field(min_length=1)
     unpack: tuple[str, ...] | None = None  # patterns of the members to unpack; None: all
+    purpose: str | None = None  # weights: what they are for
+    holds: tuple[str, ...] = ()  # weights: files that are there when all is whole
 
     @model_validator(mode="after")
     def _places_fit(self) -> Self:
@@ -79,5 +83,5 @@ class _Registry(RootModel[dict[Name, Entry]]):
 
 
 def read_registry(path: Path) -> dict[str, Entry]:
-    """Every entry by its source's name. Raises UserError that lists every mistake in the file."""
+    """Every entry by its name, that of a source or of weights. Raises UserError that lists every mistake."""
     return dict(parse(_Registry, read_yaml(path), where=str(path)).root)
