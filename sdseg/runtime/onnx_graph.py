@@ -53,6 +53,8 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
     import torch
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
+    from sdseg.runtime.folding import fold_rows
+
     if module.training:
         raise UserError("a module in training mode is not exported", remedy="call eval() first")
     example = _example(manifest.inputs)
@@ -72,6 +74,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
             )
             if program is None:
                 raise RuntimeError("the exporter returned nothing")
+            fold_rows(program.model)
             # Node metadata is longer than the graph and holds stack traces with the paths of this machine.
             ClearMetadataAndDocStringPass()(program.model)
             program.model.metadata_props.clear()
