@@ -68,7 +68,8 @@ def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
 
     if native.geometry is None:
         raise ValueError("a segmentation object needs a volume")
-    slices = [_header(source) for source in native.sources]
+    thickness = f"{np.linalg.norm(native.geometry.matrix[:3, 2]):.6g}"
+    slices = [_header(source, thickness) for source in native.sources]
     native.notes += _derive(slices)
     masks = np.stack(
         [
@@ -110,8 +111,11 @@ def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
             made.save_as(temporary)
 
 
-def _header(path: Path) -> Dataset:
-    """What a slice says of itself, with the empty values that anonymisation takes away put back."""
+def _header(path: Path, thickness: str) -> Dataset:
+    """What a slice says of itself, with the empty values that anonymisation takes away put back.
+
+    `thickness` stands where the slice does not tell its own: the distance to the next one.
+    """
     import pydicom
 
     with warnings.catch_warnings():
@@ -126,6 +130,8 @@ def _header(path: Path) -> Dataset:
         for tag in EMPTY:
             if tag not in found:
                 setattr(found, tag, "")
+        if not found.get("SliceThickness"):
+            found.SliceThickness = thickness
     missing = [tag for tag in NEEDED if not found.get(tag)]
     if missing:
         raise UserError(
