@@ -1,0 +1,107 @@
+"""Several processes: what they learn together is what one learns alone, and none waits for one that is gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sdseg.assembly import check_possible
+from sdseg.errors import UserError
+from sdseg.model.checkpoint import load_model, read_tensors
+from sdseg.model.state import latest_state
+from tests.model.networks import recipe
+from tests.training import events, run, write_inputs
+
+ROOT = Path(__file__).resolve().parent.parent
+LAUNCH = (
+    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("--main_process_port", "0", "--dynamo_backend", "no", "--mixed_precision", "no"),
+)
+# A process that dies, as one does that the system kills for its memory: the second, once there is a state.
+DIES = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from sdseg.__main__ import main
+
+def die():
+    while not list(Path(sys.argv[sys.argv.index("--output") + 1]).parent.glob("state/step-*/state.json")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if os.environ["RANK"] == "1":
+    threading.Thread(target=die, daemon=True).start()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+def launched(ready: Path, place: Path, text: str, *program: str) -> subprocess.CompletedProcess[str]:
+    """Train a recipe in two processes on the CPU."""
+    place.mkdir()
+    (place / "recipe.yaml").write_text(text, "utf-8")
+    paths = {"prepared": ready / "prepared", "codec": ready / "codec", "recipe": place / "recipe.yaml"}
+    words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    return subprocess.run(
+        [*LAUNCH, *program, "train", *words, "--output", str(place / "model"), "--name", "tiny", "--quiet"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=300,
+    )
+
+
+def test_two_processes_make_the_steps_of_one(ready: Path, tmp_path: Path) -> None:
+    """Accumulated too. The rate is the smaller one of real recipes: Adam divides by the gradient's size, so that where
+    a gradient is nothing but rounding it turns that into whole steps.
+    """
+    chosen = recipe(training={"steps": 10, "accumulate": 2}, optimiser={"learning_rate": 1e-4})
+    done = launched(ready, tmp_path / "two", yaml.safe_dump(chosen.model_dump(mode="json")), "-m", "sdseg")
+    assert done.returncode == 0, done.stderr
+    run(ready, tmp_path / "one", chosen)
+    run(
+        ready,
+        tmp_path / "half",
+        chosen.model_copy(update={"training": chosen.training.model_copy(update={"batch": 2})}),
+    )
+    for name in ("model", "last"):
+        one, two, half = (
+            read_tensors(tmp_path / place / name / "weights.safetensors") for place in ("one", "two", "half")
+        )
+        assert max(float((one[key] - two[key]).abs().max()) for key in one) < 1e-5
+        assert max(float((one[key] - half[key]).abs().max()) for key in one) > 1e-4  # one process's share alone
+    _, manifest = load_model(tmp_path / "two" / "model")
+    assert manifest.training["processes"] == 2
+
+    def losses(place: str) -> list[float]:
+        return [event["loss"] for event in events(tmp_path / place / "model", "step")]
+
+    assert losses("two") == pytest.approx(losses("one"), rel=1e-5)  # of the whole batch, and written once
+
+
+def test_when_one_process_dies_the_others_end_too(ready: Path, tmp_path: Path) -> None:
+    script = tmp_path / "dies.py"
+    script.write_text(DIES, "utf-8")
+    endless = yaml.safe_dump(recipe(training={"steps": 10**6, "log_every": 10**6}).model_dump(mode="json"))
+    began = time.monotonic()
+    done = launched(ready, tmp_path / "run", endless, str(script))
+    assert done.returncode != 0
+    assert time.monotonic() - began < 200
+    assert latest_state(tmp_path / "run" / "state") is not None
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match=r"(?s)batch of 4 cannot be shared by 3 processes.*a multiple of 3"):
+        check_possible(recipe(), "cpu")
