@@ -187,6 +187,13 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if any(getattr(arguments, name) for name in STUDIES) or arguments.stability is not None:
+        return _study(arguments)
+    for name, study in STUDY_OPTIONS.items():
+        if getattr(arguments, name) is not None:
+            raise UserError(
+                "it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=f"add {study}"
+            )
     from sdseg.config import load_dataset
     from sdseg.evaluate import Options, evaluate
 
@@ -203,6 +210,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _study(arguments: argparse.Namespace) -> int:
+    from sdseg.studies.latents import Origins
+    from sdseg.studies.running import Asked, study
+    from sdseg.studies.subject import Scope
+    from sdseg.studies.sweep import Grid
+
+    chosen = {"steps": arguments.steps, "samples": arguments.samples}
+    asked = Asked(
+        efficiency=arguments.efficiency,
+        stability=arguments.stability,
+        lpips=arguments.lpips,
+        robustness=arguments.robustness,
+        sweep=Grid(**{name: value for name, value in chosen.items() if value}) if arguments.sweep else None,
+        latents=Origins(arguments.codec, arguments.start_from) if arguments.latents else None,
+    )
+    scope = Scope(arguments.split, arguments.device, arguments.batch, arguments.limit)
+    study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, asked=asked, scope=scope)
+    return 0
+
+
 def _export(arguments: argparse.Namespace) -> int:
     if arguments.to == "triton":
         from sdseg.deployment import export_triton
@@ -212,20 +239,43 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.prepared is None:
         raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
     from sdseg.config import Export
+    from sdseg.settings import parse
 
     settings = {
         "opset": arguments.opset,
         "parity_cases": arguments.parity_cases,
         "max_abs_difference": arguments.max_abs_difference,
         "max_dice_difference": arguments.max_dice_difference,
+        "precisions": arguments.precisions and arguments.precisions.split(","),
+        "providers": arguments.providers and arguments.providers.split(","),
+        "unchecked": arguments.unchecked,
+        "calibration_images": arguments.calibration_images,
+        "tolerances": _tolerances(arguments.tolerance),
     }
-    chosen = Export.model_validate({key: value for key, value in settings.items() if value is not None})
+    given = {key: value for key, value in settings.items() if value is not None}
+    chosen = parse(Export, given, where="the options of export")
     if arguments.to == "tensorrt":
         return _export_engine(arguments, chosen)
     from sdseg.export import export
 
     export(model=arguments.model, prepared=arguments.prepared, output=arguments.output, settings=chosen)
     return 0
+
+
+def _tolerances(words: list[str]) -> dict[str, dict[str, float]]:
+    """`int8.min_mask_dice=0.98` and the like, laid over the defaults."""
+    from sdseg.config import Tolerances
+
+    found: dict[str, dict[str, float]] = Tolerances().model_dump()
+    for word in words:
+        name, _, value = word.partition("=")
+        precision, _, key = name.partition(".")
+        try:
+            found[precision][key] = float(value)
+        except (KeyError, ValueError):
+            remedy = "write for example int8.min_mask_dice=0.98, for fp16, bf16 or int8"
+            raise UserError(f"'{word}' is no tolerance", where="--tolerance", remedy=remedy) from None
+    return found
 
 
 def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
@@ -306,6 +356,15 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     return nested
 
 
+STUDIES = ("efficiency", "sweep", "robustness", "latents")  # and --stability, which takes a number
+STUDY_OPTIONS = {  # what belongs to which study
+    "limit": "--sweep, --stability, --robustness or --efficiency",
+    "steps": "--sweep",
+    "samples": "--sweep",
+    "lpips": "--stability",
+    "codec": "--latents",
+    "start_from": "--latents",
+}
 HANDLERS: dict[str, Handler] = {
     "phantoms": _phantoms,
     "download": _download,

@@ -143,6 +143,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--choose-threshold", action="store_true", help="take the best threshold of the validation split")
     made.add_argument("--nsd-tolerance", type=float, default=2.0, help="of the surface Dice, in mm (default: 2)")
     _device(made)
+    _studies(made)
 
     made = verb("export", "model folder to one ONNX graph, graph to an engine, both to a server; checked on real cases")
     _path(made, "--model", "model folder; with --to triton the folder of exported graphs and engines")
@@ -151,14 +152,13 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--to", choices=("onnx", "tensorrt", "triton"), default="onnx", help="what to make (onnx)")
     made.add_argument("--opset", type=int, help="ONNX operator set (default: 21)")
     made.add_argument("--parity-cases", type=int, help="check at most this many test cases (default: all)")
-    made.add_argument("--max-abs-difference", type=float, help="tolerance of the probability (default: 0.001)")
-    made.add_argument("--max-dice-difference", type=float, help="tolerance of the Dice (default: 0.002)")
+    made.add_argument("--max-abs-difference", type=float, help="fp32: tolerance of the probability (default: 0.001)")
+    made.add_argument("--max-dice-difference", type=float, help="fp32: tolerance of the Dice (default: 0.002)")
+    _graph_options(made)
     _engine_options(made)
 
     made = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
-    inputs = (
-        "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders of them"
-    )
+    inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders of them"
     made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs)
     model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
     _path(made, "--model", model)
@@ -178,6 +178,41 @@ def _verbs_of_results(verb: NewVerb) -> None:
 
     made = verb("doctor", "what this machine can and cannot do, each with its fix")
     _path(made, "--config", "also check that this configuration can run here", required=False)
+
+
+def _studies(evaluate: argparse.ArgumentParser) -> None:
+    about = "each writes its own file into --output; with any of these nothing is scored anew"
+    made = evaluate.add_argument_group("studies", about)
+    made.add_argument("--efficiency", action="store_true", help="parameters, FLOPs, latency, memory: efficiency.json")
+    made.add_argument("--sweep", action="store_true", help="Dice and time by reverse steps and samples: sweep.json")
+    made.add_argument("--stability", type=int, metavar="M", help="M runs that differ in their noise: stability.json")
+    made.add_argument("--robustness", action="store_true", help="Dice when images get worse: robustness.json")
+    made.add_argument("--latents", action="store_true", help="pictures of latents, before and after training")
+    made.add_argument("--limit", type=int, metavar="N", help="at most N cases, evenly spread (default: all)")
+    made.add_argument("--steps", type=_whole_numbers, metavar="A,B", help="of --sweep (default: 1,2,5,10,20,50)")
+    made.add_argument("--samples", type=_whole_numbers, metavar="A,B", help="of --sweep (default: 1,5)")
+    made.add_argument(
+        "--lpips", metavar="FILE", help="of --stability: AlexNet's weights, or 'fetch' (default: no LPIPS)"
+    )
+    made.add_argument("--codec", type=Path, help="of --latents: folder made by 'codec'")
+    made.add_argument("--start-from", type=Path, help="of --latents: model folder that training started from")
+
+
+def _graph_options(to: argparse.ArgumentParser) -> None:
+    graph = to.add_argument_group("with --to onnx")
+    graph.add_argument(
+        "--precisions", metavar="A,B", help="fp32, fp16, bf16, int8 (default: fp32, which is always made)"
+    )
+    graph.add_argument(
+        "--providers", metavar="A,B", help="where graphs are checked: cpu, cuda, openvino (default: cpu)"
+    )
+    unchecked = "what becomes of a graph that none of them can run (default: refuse)"
+    graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
+    graph.add_argument(
+        "--calibration-images", type=int, help="training images that int8 is calibrated on (default: 64)"
+    )
+    tolerance = "of a precision below fp32: int8.max_abs_difference, int8.max_dice_difference, int8.min_mask_dice"
+    graph.add_argument("--tolerance", action="append", default=[], metavar="NAME=VALUE", help=tolerance)
 
 
 def _engine_options(to: argparse.ArgumentParser) -> None:
@@ -207,3 +242,7 @@ def _device(to: argparse.ArgumentParser) -> None:
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))

@@ -22,12 +22,12 @@ from sdseg.identity import describe_run
 from sdseg.loop import LossModule, Run
 from sdseg.material import CodecInUse, Material, gather, open_codec
 from sdseg.model.optimisation import average_of, build_optimiser
-from sdseg.model.segmenter import LatentSegmenter, attach_alignment, build_segmenter, start_from_codec
+from sdseg.model.segmenter import LatentSegmenter, Segmenter, attach_alignment, build_segmenter, start_from_codec
 from sdseg.model.starting import Start, open_start, take_over
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
 
-__all__ = ["Inputs", "build_run", "check_possible", "new_accelerator", "open_inputs"]
+__all__ = ["Inputs", "build_run", "check_possible", "new_accelerator", "new_segmenter", "open_inputs"]
 
 log = logging.getLogger("sdseg.train")
 PATIENCE = timedelta(hours=6)  # processes wait for the main one while it encodes masks and validates
@@ -100,17 +100,8 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     store, used, device = inputs.store, inputs.codec, accelerator.device
     with accelerator.main_process_first():
         material = _material(recipe, inputs, state, device)
-    segmenter = build_segmenter(
-        recipe,
-        store.manifest.image,
-        len(store.manifest.structures),
-        used.manifest.settings if used else None,
-        used.manifest.latent_scale if used else None,
-    )
-    if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
-        start_from_codec(segmenter, recipe.network, used.codec)
+    segmenter = new_segmenter(recipe, inputs)
     if inputs.begin is not None:
-        take_over(segmenter, inputs.begin)
         log.info("starting from %s (%s)", inputs.begin.folder, inputs.begin.manifest.recipe_name)
     attach_alignment(segmenter, recipe.network)
     segmenter = segmenter.to(device)
@@ -118,6 +109,23 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
     codec = used.codec if used else None
     return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state, codec)
+
+
+def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
+    """The networks as they are before the first step, on the CPU; random weights come from torch's generator."""
+    image, used = inputs.store.manifest, inputs.codec
+    segmenter = build_segmenter(
+        recipe,
+        image.image,
+        len(image.structures),
+        used.manifest.settings if used else None,
+        used.manifest.latent_scale if used else None,
+    )
+    if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
+        start_from_codec(segmenter, recipe.network, used.codec)
+    if inputs.begin is not None:
+        take_over(segmenter, inputs.begin)
+    return segmenter
 
 
 def _material(recipe: Recipe, inputs: Inputs, state: Path, device: torch.device) -> Material:

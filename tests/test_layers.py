@@ -23,7 +23,6 @@ GROUND = {
     "own",
     "config",
     "engines",
-    "engines",
     "tensors",
     "artifacts",
     "metrics",
@@ -38,6 +37,7 @@ JOINTS = {  # several nouns at once, for more than one verb or for a long one
     *("assembly", "guard", "identity", "loop", "material"),  # of training
     *("assessment", "exhibits", "scoresheet"),  # of evaluation
     *("fidelity", "predicting", "deployment", "gate", "scoring", "serving"),
+    "studies",
 }
 VERBS = {
     *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),

@@ -1,0 +1,139 @@
+"""What a model costs (the paper's Table 4): parameters and FLOPs per part, latency, throughput, memory, training."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from sdseg.artifacts import ModelManifest
+from sdseg.model.checkpoint import count_parameters, load_model
+from sdseg.model.segmenter import Segmenter
+from sdseg.runtime.backends import Backend
+from sdseg.studies.subject import Subject, bar, finite
+from sdseg.tensors import RawImages
+
+__all__ = ["efficiency", "flops_of"]
+
+BATCHES = (1, 4, 16)
+WARM_UP, REPEATS = 2, 20  # calls of each batch size
+PATIENCE = 10.0  # seconds after which a batch size is not repeated again
+FEWEST = 3
+GRAPH = "an exported graph has no parts: name the model folder"
+TRAINING = ("steps", "seconds", "batch", "device", "processes", "best_step", "stopped")
+
+
+def efficiency(subject: Subject) -> dict[str, Any]:
+    """The content of `efficiency.json`: `parts`, `latency` by batch size, `memory`, `training`.
+
+    Times are of the backend's `probability`, from pixels in memory to probability in memory: no file is read. FLOPs
+    count a multiplication and an addition as two, for one image with the recipe's steps and samples.
+    """
+    batches = sorted({*BATCHES, subject.scope.batch})
+    device = subject.scope.device
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with bar(len(batches) * (WARM_UP + REPEATS), "efficiency", "call") as progress:
+        latency = []
+        for batch in batches:
+            latency.append(_latency(subject.served.backend, _images(subject, batch)) | {"batch": batch})
+            progress.update(WARM_UP + REPEATS)
+    memory = _peak_memory(device)  # before another copy of the network is loaded
+    counted = _counted(subject.served.path)
+    return (
+        subject.header("efficiency")
+        | counted
+        | {
+            "latency": latency,
+            "memory": memory,
+            "device": _device_name(device),
+            "threads": torch.get_num_threads(),
+        }
+    )
+
+
+def flops_of(segmenter: Segmenter, raw: torch.Tensor) -> tuple[int, dict[str, int]]:
+    """FLOPs of one forward of raw images [N,H,W,C], on the whole and per part, multiplication and addition apart."""
+    noise = torch.zeros(len(raw), *segmenter.noise_shape) if segmenter.noise_shape is not None else None
+    counter = FlopCounterMode(display=False)
+    # Fused attention is not counted on every device; written out as products it is.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        segmenter(raw, noise)
+    counts = counter.get_flop_counts()
+    prefix = type(segmenter).__name__
+    parts = {name: sum(counts.get(f"{prefix}.{name}", {}).values()) for name in segmenter.parts()}
+    return int(counter.get_total_flops()), {name: int(value) for name, value in parts.items()}
+
+
+def _counted(path: Path) -> dict[str, Any]:
+    """Parameters and FLOPs per part, and what training took; a graph does not tell."""
+    names = ("parts", "parameters", "flops", "inference", "training")
+    if not path.is_dir():
+        return {**dict.fromkeys(names), "reason": GRAPH}
+    segmenter, manifest = load_model(path)
+    total, parts = flops_of(segmenter, _blank(manifest))
+    listed = [
+        {"part": name, "parameters": count_parameters(part), "flops": parts[name]}
+        for name, part in segmenter.parts().items()
+    ]
+    inference = manifest.recipe.get("inference", {})
+    return {
+        "parts": listed,
+        "parameters": count_parameters(segmenter),
+        "flops": total,
+        "inference": {name: inference.get(name) for name in ("steps", "samples")},
+        "training": {name: manifest.training.get(name) for name in TRAINING}
+        | {"machine": manifest.provenance.get("machine")},
+        "reason": None,
+    }
+
+
+def _blank(manifest: ModelManifest) -> torch.Tensor:
+    image = manifest.image
+    return torch.zeros(1, image.size, image.size, image.channels, dtype=getattr(torch, image.dtype))
+
+
+def _latency(backend: Backend, images: RawImages) -> dict[str, Any]:
+    """Median and 90th percentile of the seconds of one call, and images per second at the median."""
+    for _ in range(WARM_UP):
+        finite(backend.probability(images))
+    seconds: list[float] = []
+    while len(seconds) < REPEATS and (len(seconds) < FEWEST or sum(seconds) < PATIENCE):
+        started = time.perf_counter()
+        backend.probability(images)
+        seconds.append(time.perf_counter() - started)
+    median = float(np.median(seconds))
+    return {
+        "seconds_median": median,
+        "seconds_p90": float(np.quantile(seconds, 0.9)),
+        "images_per_second": len(images) / median,
+        "calls": len(seconds),
+    }
+
+
+def _images(subject: Subject, batch: int) -> RawImages:
+    """`batch` slices of the cases, from the first on; again from the first where they do not suffice."""
+    rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in subject.cases])
+    return subject.store.images[np.resize(rows, batch)]
+
+
+def _peak_memory(device: str) -> dict[str, Any]:
+    if device == "cuda":
+        return {"bytes": int(torch.cuda.max_memory_allocated()), "of": "GPU memory allocated by PyTorch"}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {"bytes": None, "of": "not measured: this system does not tell"}
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"bytes": peak, "of": "memory of the whole process, libraries and weights included"}
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"

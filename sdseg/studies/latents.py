@@ -1,0 +1,171 @@
+"""Latents to look at: masks through the codec (the paper's Figure 2), and the condition before and after training
+(its Figure 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import set_seed
+from torch import Tensor
+
+from sdseg.assembly import new_segmenter, open_inputs
+from sdseg.data.slices import to_display
+from sdseg.data.store import structure_masks
+from sdseg.errors import UserError
+from sdseg.model.checkpoint import load_codec_folder, load_model
+from sdseg.model.segmenter import LatentSegmenter
+from sdseg.recipes import Recipe
+from sdseg.settings import parse
+from sdseg.studies.charts import Panel, draw_panels
+from sdseg.studies.subject import Subject, evenly
+from sdseg.tensors import AnyArray, MaskArray, RawImages
+
+__all__ = ["FOLDER", "Origins", "latents"]
+
+FOLDER = "latents"
+SHOWN, CHANNELS = 4, 4  # cases, and channels of a latent
+MAP = "viridis"
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What a model was made from."""
+
+    codec: Path | None = None  # folder made by `sdseg codec`
+    start_from: Path | None = None  # model folder that training started from, if any
+
+
+@dataclass(frozen=True)
+class _View:
+    """One slice that is shown, with its structure that covers most."""
+
+    case: str
+    slice: int
+    structure: str
+    image: RawImages  # [H,W,C]
+    mask: MaskArray  # [H,W]
+
+    def named(self) -> dict[str, Any]:
+        return {"case": self.case, "slice": self.slice, "structure": self.structure}
+
+
+def latents(subject: Subject, origins: Origins, output: Path) -> dict[str, Any]:
+    """The content of `latents.json`; `output`/latents/masks.png and conditions.png are written beside.
+
+    What a recipe does not have is no error: its entry is null with the reason.
+    """
+    path = subject.served.path
+    if not path.is_dir():
+        found = dict.fromkeys(("masks", "conditions"), _missing("an exported graph shows no latents: name the folder"))
+        return subject.header("latents") | found
+    segmenter, manifest = load_model(path)
+    if not isinstance(segmenter, LatentSegmenter):
+        found = dict.fromkeys(("masks", "conditions"), _missing("the recipe has no latents: it is a plain network"))
+        return subject.header("latents") | found
+    views = _views(subject)
+    return subject.header("latents") | {
+        "masks": _masks(views, segmenter, origins, output),
+        "conditions": _conditions(
+            subject, views, segmenter, parse(Recipe, manifest.recipe, where=str(path)), origins, output
+        ),
+    }
+
+
+@torch.inference_mode()
+def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, output: Path) -> dict[str, Any]:
+    """Figure 2: mask, channels of its latent, reconstruction, and where the two differ."""
+    if origins.codec is None:
+        return _missing("no codec was named (--codec): a model folder holds its decoder alone")
+    codec, _ = load_codec_folder(origins.codec)
+    if codec.settings.latent_channels != segmenter.latent_shape[0]:
+        raise UserError(
+            f"the codec has {codec.settings.latent_channels} latent channels, the model {segmenter.latent_shape[0]}",
+            where=origins.codec,
+            remedy="name the codec the model was made with",
+        )
+    masks = torch.from_numpy(np.stack([view.mask for view in views])).unsqueeze(1)  # [N,1,H,W]
+    mean, _ = codec.moments(masks)  # [N,c,h,w]
+    decoded = codec.decode(mean).squeeze(1).numpy()  # [N,H,W]
+    rows, cases = [], []
+    for view, latent, probability in zip(views, mean, decoded, strict=True):
+        dice = _dice(probability > 0.5, view.mask)
+        cases.append(view.named() | {"dice": dice})
+        difference = (probability > 0.5).astype(np.float32) - view.mask
+        rows.append(
+            [
+                Panel(view.mask, f"mask: {view.structure}", limits=(0, 1)),
+                *_channels(latent, "z"),
+                Panel(probability, f"decoded, Dice {dice:.4f}", limits=(0, 1)),
+                Panel(difference, "difference", scale="coolwarm", limits=(-1, 1)),
+            ]
+        )
+    draw_panels(output / FOLDER / "masks.png", rows, "Masks, their latents and reconstructions")
+    return {"file": f"{FOLDER}/masks.png", "reason": None, "cases": cases}
+
+
+@torch.inference_mode()
+def _conditions(
+    subject: Subject, views: list[_View], trained: LatentSegmenter, recipe: Recipe, origins: Origins, output: Path
+) -> dict[str, Any]:
+    """Figure 6: the image, channels of its latent before the first step of training, and after the last."""
+    if origins.codec is None:
+        return _missing("no codec was named (--codec): training begins from it")
+    if recipe.start_from is not None and recipe.start_from.model is None and origins.start_from is None:
+        return _missing(f"training started from '{recipe.start_from.recipe}': name its folder (--start-from)")
+    set_seed(recipe.training.seed)  # then the same objects in the same order as training makes them
+    inputs = open_inputs(subject.store.folder, recipe, origins.codec, origins.start_from, torch.device("cpu"))
+    before = new_segmenter(recipe, inputs).eval()
+    if not isinstance(before, LatentSegmenter):
+        return _missing("the recipe has no latents: it is a plain network")
+    images = torch.from_numpy(np.stack([view.image for view in views]))  # [N,H,W,C]
+    pairs = [(one, one.condition_encoder(one.normaliser(images))) for one in (before, trained)]
+    untrained, after = (condition for _, condition in pairs)  # [N,c',h,w] each
+    window = subject.store.manifest.image.window
+    rows = [
+        [
+            Panel(to_display(view.image, window), view.case, limits=(0, 255)),
+            Panel(view.mask, "label", limits=(0, 1)),
+            *_channels(first, "before"),
+            *_channels(last, "after"),
+        ]
+        for view, first, last in zip(views, untrained, after, strict=True)
+    ]
+    draw_panels(output / FOLDER / "conditions.png", rows, "Condition latents before and after training")
+    change = float((after - untrained).square().mean().sqrt() / untrained.square().mean().sqrt().clamp(min=1e-12))
+    return {
+        "file": f"{FOLDER}/conditions.png",
+        "reason": None,
+        "cases": [view.named() for view in views],
+        "relative_change": change,
+    }
+
+
+def _views(subject: Subject) -> list[_View]:
+    """Of up to four cases the slice and structure that cover most."""
+    store, views = subject.store, []
+    for case in evenly(subject.cases, SHOWN):
+        masks = structure_masks(store.masks[np.arange(case.start, case.start + case.slices)], store.manifest.structures)
+        number, index = np.unravel_index(int(masks.sum(axis=(2, 3)).argmax()), masks.shape[:2])
+        name = store.manifest.structures[int(index)].name
+        image = np.array(store.images[case.start + int(number)])
+        views.append(_View(case.case, int(number), name, image, masks[number, index]))
+    return views
+
+
+def _channels(latent: Tensor, name: str) -> list[Panel]:
+    """The first channels of a latent [c,h,w]."""
+    shown: list[AnyArray] = list(latent[:CHANNELS].float().numpy())
+    return [Panel(channel, f"{name} {number}", scale=MAP) for number, channel in enumerate(shown, start=1)]
+
+
+def _dice(found: AnyArray, label: AnyArray) -> float:
+    total = int(found.sum()) + int(label.sum())
+    return 2.0 * int((found & label).sum()) / total if total else 1.0
+
+
+def _missing(reason: str) -> dict[str, Any]:
+    return {"file": None, "reason": reason, "cases": []}

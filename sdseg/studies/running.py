@@ -1,0 +1,74 @@
+"""The studies that were asked for, one after the other, each into its own files of an evaluation folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdseg.artifacts import make_folder, write_json
+from sdseg.studies.charts import draw_robustness, draw_sweep
+from sdseg.studies.efficiency import efficiency
+from sdseg.studies.latents import Origins, latents
+from sdseg.studies.robustness import robustness
+from sdseg.studies.stability import stability
+from sdseg.studies.subject import Scope, Subject, open_subject
+from sdseg.studies.sweep import Grid, sweep
+
+__all__ = ["Asked", "study"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which studies, with what each of them needs to know; None and False leave one out."""
+
+    efficiency: bool = False
+    stability: int | None = None  # number of runs
+    lpips: str | None = None  # file of AlexNet's weights, or "fetch"
+    robustness: bool = False
+    sweep: Grid | None = None
+    latents: Origins | None = None
+
+    def __bool__(self) -> bool:
+        wanted = (self.efficiency, self.robustness, self.stability is not None, self.sweep, self.latents)
+        return any(bool(each) for each in wanted)
+
+
+def study(prepared: Path, model: Path, output: Path, asked: Asked, scope: Scope) -> None:
+    """Write `output`/<study>.json for every study asked for, and its pictures; other files there are left alone.
+
+    Raises UserError where store and model do not fit each other, or a value makes no sense.
+    """
+    subject = open_subject(prepared, model, scope)
+    make_folder(output)
+    for name, run in _chosen(subject, asked, output).items():  # efficiency first: its peak memory is the process's
+        record = run()
+        heading = f"{record['dataset']} ({record['origin']} data), {record['recipe']}"
+        if name == "sweep":
+            draw_sweep(output / "sweep.png", record["rows"], heading)
+        if name == "robustness":
+            draw_robustness(output / "robustness.png", record["clean"]["dice"], record["curves"], heading)
+        write_json(output / f"{name}.json", record)
+        log.info("%s: %s of %s", record["dataset"], name, record["recipe"])
+
+
+def _chosen(subject: Subject, asked: Asked, output: Path) -> dict[str, Callable[[], dict[str, Any]]]:
+    chosen: dict[str, Callable[[], dict[str, Any]]] = {}
+    if asked.efficiency:
+        chosen["efficiency"] = lambda: efficiency(subject)
+    if asked.sweep is not None:
+        grid = asked.sweep
+        chosen["sweep"] = lambda: sweep(subject, grid)
+    if asked.stability is not None:
+        runs = asked.stability
+        chosen["stability"] = lambda: stability(subject, runs, asked.lpips)
+    if asked.robustness:
+        chosen["robustness"] = lambda: robustness(subject)
+    if asked.latents is not None:
+        origins = asked.latents
+        chosen["latents"] = lambda: latents(subject, origins, output)
+    return chosen

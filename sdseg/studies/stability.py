@@ -1,0 +1,60 @@
+"""M runs that differ in their noise alone: how far do their masks agree (the paper's Table 5 and Figure 4)?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sdseg.errors import UserError
+from sdseg.metrics import Tally
+from sdseg.runtime.backends import Reseedable
+from sdseg.serving import slice_batches
+from sdseg.studies.similarity import Similarities, open_lpips
+from sdseg.studies.subject import Subject, bar, finite
+
+__all__ = ["stability"]
+
+
+def stability(subject: Subject, runs: int, lpips: str | None = None) -> dict[str, Any]:
+    """The content of `stability.json`: agreement of the first of M runs with the other M−1, and each run's Dice.
+
+    Run m draws its noise from seed m. Masks and probabilities are compared at the working size, each structure of
+    each slice as a picture of its own. Raises UserError for fewer than two runs.
+    """
+    if runs < 2:
+        raise UserError(f"{runs} run(s) cannot be compared", where="--stability", remedy="give 2 or more")
+    backend = subject.served.backend
+    if not isinstance(backend, Reseedable):
+        raise UserError(
+            f"'{backend.name}' cannot draw its noise from another seed",
+            where=subject.served.path,
+            remedy="name the model folder or its ONNX graph",
+        )
+    seeded = [backend.with_seed(seed) for seed in range(runs)]
+    distance, reason = open_lpips(lpips, subject.scope.device)
+    compared = {name: Similarities(distance, reason) for name in ("masks", "probabilities")}
+    tallies = [Tally() for _ in range(runs)]
+    with bar(subject.slices * runs, f"stability, {runs} runs") as progress:
+        for batch in slice_batches(subject.store, subject.cases, (subject.scope.batch,)):
+            found = []
+            for one, tally in zip(seeded, tallies, strict=True):
+                probability = finite(one.probability(batch.images))  # [N,K,H,W]
+                tally.add(batch.cases, probability > subject.served.threshold, batch.labelled)
+                found.append(torch.from_numpy(probability).flatten(0, 1))  # [N·K,H,W]
+                progress.update(len(batch.images))
+            stacked = torch.stack(found)  # [M,N·K,H,W]
+            compared["probabilities"].add(stacked)
+            compared["masks"].add((stacked > subject.served.threshold).float())
+    return subject.header("stability") | {
+        "runs": runs,
+        "seeds": list(range(runs)),
+        "pictures": compared["masks"].images,
+        "pairs": compared["masks"].pairs,
+        "identical_pairs": {name: each.identical_pairs for name, each in compared.items()},
+        "identical": compared["probabilities"].identical_pairs == compared["probabilities"].pairs,
+        "dice": [float(np.mean(tally.dice())) for tally in tallies],
+        "instance_level": {name: each.instance_level() for name, each in compared.items()},
+        "dataset_level": {name: each.dataset_level() for name, each in compared.items()},
+    }

@@ -1,0 +1,150 @@
+"""What every study looks at: one model, some cases of one slice store, and a clock around the computation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from sdseg.artifacts import provenance
+from sdseg.data.store import Case, SliceStore
+from sdseg.errors import UserError
+from sdseg.runtime.backends import Backend
+from sdseg.scoring import CaseScore, score_cases, thresholded
+from sdseg.serving import Served, check_store, open_model
+from sdseg.tensors import FloatArray, RawImages
+
+__all__ = ["FORMAT", "Clock", "Scope", "Subject", "bar", "evenly", "finite", "mean_scores", "open_subject"]
+
+FORMAT = 1
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which cases are computed, where, and how many slices at a time."""
+
+    split: str = "test"
+    device: str = "cpu"
+    batch: int = 8
+    limit: int | None = None  # at most this many cases, evenly spread over the split; None for all
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An open model and the cases it is studied on."""
+
+    store: SliceStore
+    cases: tuple[Case, ...]
+    served: Served
+    scope: Scope
+
+    @property
+    def slices(self) -> int:
+        return sum(case.slices for case in self.cases)
+
+    def served_with(self, *, steps: int | None = None, samples: int | None = None) -> Served:
+        """The model with other reverse steps and hypotheses. Raises UserError where its recipe does not allow them."""
+        return open_model(self.served.path, self.scope.device, steps=steps, samples=samples)
+
+    def on(self, images: RawImages) -> Subject:
+        """The same study with other pixels in the store, [N,H,W,C]."""
+        return replace(self, store=replace(self.store, images=images))
+
+    def header(self, study: str) -> dict[str, Any]:
+        """What every study's file begins with: what was looked at, with what."""
+        held = self.store.manifest
+        return {
+            "format": FORMAT,
+            "study": study,
+            "dataset": held.dataset,
+            "origin": held.origin,
+            "protocol": held.protocol,
+            "recipe": self.served.recipe,
+            "backend": self.served.backend.name,
+            "split": self.scope.split,
+            "n_cases": len(self.cases),
+            "n_slices": self.slices,
+            "size": held.image.size,
+            "data_checksum": held.data_checksum,
+            "model_checksum": self.served.checksum,
+            "provenance": provenance(("torch", "onnxruntime", "opencv-python-headless", "torchmetrics")),
+        }
+
+
+class Clock:
+    """A backend's `probability` with its seconds added up; with `warm_up` the first call is made twice."""
+
+    def __init__(self, backend: Backend, *, warm_up: bool) -> None:
+        self._backend = backend
+        self._seconds, self._images, self._warm = 0.0, 0, not warm_up
+
+    def __call__(self, images: RawImages) -> FloatArray:
+        if not self._warm:
+            self._backend.probability(images)
+            self._warm = True
+        started = time.perf_counter()
+        probability = self._backend.probability(images)  # [N,K,H,W]
+        self._seconds += time.perf_counter() - started
+        self._images += len(images)
+        return finite(probability)
+
+    @property
+    def seconds_per_image(self) -> float:
+        return self._seconds / max(self._images, 1)
+
+
+def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject:
+    """Open a store and a model. Raises UserError where they do not belong together or `scope` makes no sense."""
+    for name, number in (("--batch", scope.batch), ("--limit", scope.limit)):
+        if number is not None and number < 1:
+            raise UserError(f"{number} is too few", where=name, remedy="give 1 or more")
+    store = SliceStore.open(prepared)
+    served = open_model(model, scope.device)
+    cases = check_store(store, model, served.image, served.structures, scope.split)
+    return Subject(store, evenly(cases, scope.limit), served, scope)
+
+
+def evenly(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
+    """At most `limit` of `items`, evenly spread, the first and the last among them."""
+    if limit is None or limit >= len(items):
+        return tuple(items)
+    return tuple(items[int(index)] for index in np.linspace(0, len(items) - 1, limit).round())
+
+
+def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, timed: bool) -> dict[str, float]:
+    """Mean Dice over the cases at the working size, its standard deviation, mean IoU, and, `timed`, the seconds per
+    image.
+    """
+    clock, scores = Clock(backend, warm_up=timed), list[CaseScore]()
+    predict = thresholded(clock, subject.served.threshold)
+    for score in score_cases(predict, subject.store, subject.cases, subject.scope.batch):
+        scores.append(score)
+        progress.update(score.case.slices)
+    dice, iou = ([getattr(score, name) for score in scores] for name in ("mean_dice", "mean_iou"))
+    return {
+        "dice": float(np.mean(dice)),
+        "dice_sd": float(np.std(dice, ddof=1)) if len(dice) > 1 else 0.0,
+        "iou": float(np.mean(iou)),
+        **({"seconds_per_image": clock.seconds_per_image} if timed else {}),
+    }
+
+
+def bar(total: int, study: str, unit: str = "slice") -> tqdm[Any]:
+    """Progress on a terminal; in a log file a line now and then."""
+    return tqdm(total=total, desc=study, unit=unit, mininterval=1.0, maxinterval=15.0)
+
+
+def finite(probability: FloatArray) -> FloatArray:
+    """The same array. Raises UserError where a value is NaN or infinite: no figure made from it would mean anything."""
+    if not np.isfinite(probability).all():
+        raise UserError(
+            "the model gives NaN or infinite probability",
+            remedy="train again with a smaller learning rate or without mixed precision, or export in fp32",
+        )
+    return probability
