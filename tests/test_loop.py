@@ -1,11 +1,10 @@
-"""Several processes: what they learn together is what one learns alone, and none waits for one that is gone."""
+"""Several processes: what they learn together is what one learns alone."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import yaml
 from sdseg.assembly import check_possible
 from sdseg.errors import UserError
 from sdseg.model.checkpoint import load_model, read_tensors
-from sdseg.model.state import latest_state
 from tests.model.networks import recipe
 from tests.training import events, run, write_inputs
 
@@ -23,21 +21,6 @@ LAUNCH = (
     *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
     *("--main_process_port", "0", "--dynamo_backend", "no", "--mixed_precision", "no"),
 )
-# A process that dies, as one does that the system kills for its memory: the second, once there is a state.
-DIES = """
-import os, signal, sys, threading, time
-from pathlib import Path
-from sdseg.__main__ import main
-
-def die():
-    while not list(Path(sys.argv[sys.argv.index("--output") + 1]).parent.glob("state/step-*/state.json")):
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-if os.environ["RANK"] == "1":
-    threading.Thread(target=die, daemon=True).start()
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -87,18 +70,6 @@ def test_two_processes_make_the_steps_of_one(ready: Path, tmp_path: Path) -> Non
         return [event["loss"] for event in events(tmp_path / place / "model", "step")]
 
     assert losses("two") == pytest.approx(losses("one"), rel=1e-5)  # of the whole batch, and written once
-
-
-def test_when_one_process_dies_the_others_end_too(ready: Path, tmp_path: Path) -> None:
-    script = tmp_path / "dies.py"
-    script.write_text(DIES, "utf-8")
-    endless = yaml.safe_dump(recipe(training={"steps": 10**6, "log_every": 10**6}).model_dump(mode="json"))
-    began = time.monotonic()
-    done = launched(ready, tmp_path / "run", endless, str(script))
-    assert done.returncode != 0
-    assert time.monotonic() - began < 200
-    assert latest_state(tmp_path / "run" / "state") is not None
-    assert not (tmp_path / "run" / "model").exists()
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
