@@ -37,7 +37,7 @@ class SeriesFound:
 
     series: tuple[Series, ...]
     skipped: tuple[tuple[Path, str], ...]  # a file, and why it and those like it are left out
-    problems: tuple[UserError, ...]  # files that cannot be read
+    problems: tuple[UserError, ...]  # files that cannot be read, series that are no CT
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def is_dicom(path: Path) -> bool:
 def find_series(files: Sequence[Path]) -> SeriesFound:
     """Series among the files of one folder, sorted by number and UID.
 
-    Left out and said so: localisers (ImageType), reports, plans and segmentations, which no model reads.
+    Left out and said so: localisers (ImageType), reports, plans and segmentations, which no model reads. A series of
+    another modality than CT is a problem, as is a file that cannot be read.
     """
     grouped: dict[str, list[_Header]] = defaultdict(list)
     problems = []
@@ -81,7 +82,7 @@ def find_series(files: Sequence[Path]) -> SeriesFound:
     damaged = tuple(
         f"a file beside it cannot be read and may be one of its slices: {error.where}" for error in problems
     )
-    series, skipped = [], []
+    series, skipped, foreign = [], [], list[UserError]()
     for uid, members in grouped.items():
         first, slices = members[0], [one.path for one in members if not one.localiser]
         named = f"series '{first.description or first.number or uid}', {len(members)} file(s)"
@@ -89,11 +90,19 @@ def find_series(files: Sequence[Path]) -> SeriesFound:
             skipped.append((first.path, f"{named}: {first.modality or 'no modality'}, not images of a patient"))
         elif not slices:
             skipped.append((first.path, f"{named}: a localiser"))
+        elif first.modality != "CT":
+            foreign.append(
+                UserError(
+                    f"{named}: modality '{first.modality}'; CT is expected, whose values are Hounsfield units",
+                    where=first.path,
+                    remedy="give a CT series",
+                )
+            )
         else:
             left_out = tuple(f"left out, a localiser: {one.path.name}" for one in members if one.localiser)
             series.append(Series(uid, first.number, tuple(slices), left_out + damaged))
     ordered = sorted(series, key=lambda one: (not one.number.isdigit(), one.number.zfill(12), one.uid))
-    return SeriesFound(tuple(ordered), tuple(skipped), tuple(problems))
+    return SeriesFound(tuple(ordered), tuple(skipped), (*problems, *foreign))
 
 
 def _header(path: Path) -> _Header:

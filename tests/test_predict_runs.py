@@ -1,0 +1,357 @@
+"""Runs of `predict` as a whole: what is bad among what is good, what is kept, what ends a run, what memory it takes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import cv2
+import highdicom
+import nibabel as nib
+import numpy as np
+import onnx
+import PIL.Image
+import pytest
+import SimpleITK
+
+from sdseg.__main__ import main
+from sdseg.errors import UserError
+from sdseg.predict import Wanted, predict
+from tests.raw_files import encode, save, write_series
+from tests.tiny import RGB, picture, write_graph, write_model
+
+STUDY = {"t0020_000d": "1.2.826.0.1.3680043.2.1125.9", "t0020_0052": "1.2.826.0.1.3680043.2.1125.8"}
+
+
+def report(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "predict.json").read_text("utf-8")))
+
+
+def read(path: Path) -> np.ndarray:
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return np.asarray(pixels)
+
+
+def photos(folder: Path, count: int, size: int = 40) -> Path:
+    for number in range(count):
+        encode(folder / f"{number:03d}.bmp", picture(RGB, number % 7, size=size)[0])
+    return folder
+
+
+def scan(slices: int = 5) -> np.ndarray:
+    """[i,j,k] with a dense block off the centre."""
+    voxels = np.full((30, 26, slices), -120, np.int16)
+    voxels[16:27, 4:15, 1:] = 150
+    return voxels
+
+
+# What is given
+
+
+def test_images_of_every_depth_and_kind_of_colour(bright_rgb: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    pixels = picture(RGB, 3, size=48)[0][:, :36]
+    grey = pixels[..., 0]
+    encode(folder / "colour.png", pixels)
+    encode(folder / "grey.png", grey)
+    encode(folder / "grey16.tif", grey.astype(np.uint16) * 257)
+    encode(folder / "alpha.png", np.dstack([pixels, np.full_like(grey, 9)]))
+    encode(folder / "colour16.png", pixels.astype(np.uint16) * 257)
+    PIL.Image.fromarray(grey).convert("P").save(folder / "palette.png")
+    assert predict(bright_rgb, [folder], tmp_path / "out") == 0
+    masks = {path.name: read(path) for path in (tmp_path / "out").glob("*.png")}
+    for name in ("alpha", "colour16"):
+        np.testing.assert_array_equal(masks[f"{name}_mask.png"], masks["colour_mask.png"])
+    for name in ("grey16", "palette"):
+        np.testing.assert_array_equal(masks[f"{name}_mask.png"], masks["grey_mask.png"])
+    assert {mask.shape for mask in masks.values()} == {(48, 36)}
+    assert not any(record["notes"] for record in report(tmp_path / "out")["inputs"])
+
+
+def test_a_mask_lies_upright_as_a_viewer_shows_the_photo(bright_rgb: Path, tmp_path: Path) -> None:
+    pixels = picture(RGB, 4, size=64)[0][:, :40]
+    tags = PIL.Image.Exif()
+    tags[0x0112] = 6  # turn right by a quarter to see it upright
+    (tmp_path / "in").mkdir()
+    PIL.Image.fromarray(pixels).save(tmp_path / "in" / "turned.jpg", quality=95, exif=tags)
+    upright = PIL.Image.fromarray(np.ascontiguousarray(np.rot90(pixels, -1)))
+    upright.save(tmp_path / "in" / "upright.png")
+    assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out") == 0
+    turned, expected = (read(tmp_path / "out" / f"{name}_mask.png") for name in ("turned", "upright"))
+    assert turned.shape == expected.shape == (40, 64)
+    assert np.mean(turned != expected) < 0.02
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_metaimage_and_nrrd_keep_format_and_grid(bright_ct: Path, tmp_path: Path, suffix: str) -> None:
+    image = SimpleITK.GetImageFromArray(scan().transpose(2, 1, 0))
+    image.SetSpacing((0.7, 0.8, 2.5))
+    image.SetOrigin((3.0, -4.0, 5.0))
+    image.SetDirection((0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    SimpleITK.WriteImage(image, str(tmp_path / f"v{suffix}"))
+    assert predict(bright_ct, [tmp_path / f"v{suffix}"], tmp_path / "out", wanted=Wanted(probability=True)) == 0
+    mask = SimpleITK.ReadImage(str(tmp_path / "out" / f"v_mask{suffix}"))
+    assert mask.IsSameImageGeometryAs(image)
+    found = SimpleITK.GetArrayFromImage(mask) > 0
+    dense = SimpleITK.GetArrayFromImage(image) > 0
+    assert 2 * (found & dense).sum() / (found.sum() + dense.sum()) > 0.9
+    probability = SimpleITK.ReadImage(str(tmp_path / "out" / f"v_probability_disc{suffix}"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(probability) > 0.5, found)
+
+
+def test_a_patient_folder_of_dicom(bright_ct: Path, tmp_path: Path) -> None:
+    patient = tmp_path / "patient é"
+
+    def series(number: int, voxels: np.ndarray, prefix: str, **tags: str) -> None:
+        names = [f"{prefix}{place}.dcm" for place in range(voxels.shape[2])]
+        own = {"t0020_000e": f"1.2.826.0.1.3680043.2.1125.{number}", "t0020_0011": str(number)}
+        write_series(patient, voxels, names=names, **(STUDY | own | tags))
+
+    series(1, scan(1), "scout", t0008_0008="ORIGINAL\\PRIMARY\\LOCALIZER")
+    series(2, scan(), "whole")
+    series(3, scan(6), "gap")
+    (patient / "gap3.dcm").unlink()
+    series(4, scan(), "mr", t0008_0060="MR")
+    (patient / "letter.dcm").write_text("no DICOM")
+    save(patient / "twin.nii.gz", scan(), np.diag([-2.0, -3.0, 5.0, 1.0]))
+    assert predict(bright_ct, [patient], tmp_path / "out", wanted=Wanted(overlay=True, probability=True)) == 1
+    found = report(tmp_path / "out")
+    assert {record["name"] for record in found["inputs"]} == {"twin", "patient é_series2"}
+    assert ["a localiser" in skipped["reason"] for skipped in found["skipped"]] == [True]
+    problems = sorted(failure["problem"] for failure in found["failures"])
+    assert len(problems) == 3
+    assert problems[0].startswith("cannot be read: not a DICOM file")
+    assert problems[1].startswith("series 'abdomen', 5 file(s): modality 'MR'; CT is expected")
+    assert "slices are missing between" in problems[2]
+    # The series' masks are those of the same voxels as NIfTI.
+    whole = next(record for record in found["inputs"] if record["name"].endswith("series2"))
+    assert whole["outputs"]["mask"] == "patient é_series2_mask.dcm"
+    assert whole["outputs"]["probability_disc"].endswith(".nii.gz")
+    seg = highdicom.seg.segread(tmp_path / "out" / whole["outputs"]["mask"])
+    twin = np.asarray(nib.load(tmp_path / "out" / "twin_mask.nii.gz").dataobj)
+    assert whole["pixels"]["disc"] == np.count_nonzero(twin)
+    assert seg.pixel_array.sum() == sum(whole["pixels"].values())
+    assert read(tmp_path / "out" / whole["outputs"]["overlay"]).ndim == 3
+
+
+def test_bad_images_one_message_each(bright_rgb: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = photos(tmp_path / "in", 1)
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    (folder / "cut.bmp").write_bytes((folder / "000.bmp").read_bytes()[:40])
+    encode(folder / "float.tif", np.zeros((8, 8), np.float32))
+    encode(folder / "one.png", np.full((1, 1, 3), 255, np.uint8))
+    encode(folder / "sliver.png", np.full((20, 30000, 3), 255, np.uint8))
+    encode(folder / "twelve.png", np.random.default_rng(0).integers(1000, 4095, (20, 20)).astype(np.uint16))
+    with caplog.at_level(logging.INFO, logger="sdseg"):
+        assert predict(bright_rgb, [folder], tmp_path / "out", wanted=Wanted(overlay=True)) == 1
+    found = report(tmp_path / "out")
+    assert {Path(one["input"]).name: one["problem"].split(":")[0] for one in found["failures"]} == {
+        "empty.png": "the file is empty",
+        "text.png": "not a readable image",
+        "cut.bmp": "not a readable image",
+        "float.tif": "not a readable image",
+    }
+    notes = {record["name"]: record["notes"] for record in found["inputs"]}
+    assert notes["000"] == []
+    assert "1×1 pixels, enlarged" in notes["one"][0]
+    assert "30000×20 pixels, squeezed" in notes["sliver"][0]
+    assert "16 bits of which only the values 1" in notes["twelve"][0]
+    assert read(tmp_path / "out" / "sliver_mask.png").shape == (20, 30000)
+    assert read(tmp_path / "out" / "one_mask.png").shape == (1, 1)
+    assert max(read(tmp_path / "out" / "sliver_overlay.png").shape) == 30000
+    for name in ("empty.png", "text.png", "cut.bmp", "float.tif", "one.png", "sliver.png"):
+        assert sum(name in record.getMessage() for record in caplog.records) == 1
+
+
+def test_bad_scans_one_message_each(bright_ct: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    save(folder / "good.nii", scan())
+    save(folder / "offset.nii", (scan() + 1024).astype(np.uint16))
+    save(folder / "unit.nii", np.random.default_rng(0).random((4, 4, 4), dtype=np.float32))
+    save(folder / "nan.nii", np.full((4, 4, 4), np.nan, np.float32))
+    save(folder / "4d.nii", np.zeros((4, 4, 4, 2), np.int16))
+    (folder / "text.mha").write_text("no volume")
+    assert predict(bright_ct, [folder], tmp_path / "out") == 1
+    found = report(tmp_path / "out")
+    problems = {Path(one["input"]).name: one["problem"] for one in found["failures"]}
+    assert sorted(problems) == ["4d.nii", "nan.nii", "text.mha", "unit.nii"]
+    assert "normalised" in problems["unit.nii"]
+    notes = {record["name"]: record["notes"] for record in found["inputs"]}
+    assert notes["good"] == []
+    assert "stored with an offset of 1024" in notes["offset"][0]
+
+
+# Models that are none
+
+
+def test_models_that_cannot_be_opened(bright_rgb: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "in", 1)
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(bright_rgb.read_bytes()[:-200])
+    foreign = tmp_path / "foreign.onnx"
+    graph = onnx.load(bright_rgb)
+    del graph.metadata_props[:]
+    onnx.save(graph, foreign)
+    newer = write_model(tmp_path / "newer")
+    text = (newer / "config.json").read_text("utf-8")
+    (newer / "config.json").write_text(text.replace('"format": 1', '"format": 99'), "utf-8")
+    damaged = write_model(tmp_path / "damaged")
+    (damaged / "weights.safetensors").write_bytes((damaged / "weights.safetensors").read_bytes()[:-9])
+    (tmp_path / "codec").mkdir()
+    (tmp_path / "codec" / "config.json").write_text('{"format": 1, "kind": "sdseg-codec"}')
+    (tmp_path / "model.pt").write_bytes(b"pickle")
+    for path, message in {
+        cut: "not an ONNX graph that can be run",
+        foreign: "a foreign ONNX file",
+        newer: "format 99 is newer than this sdseg",
+        damaged: "is damaged or foreign",
+        tmp_path / "codec": "not a ModelManifest",
+        tmp_path / "model.pt": "is neither",
+        tmp_path / "missing": "there is no such model",
+        tmp_path / "in": "is missing",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            predict(path, [tmp_path / "in"], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+# Runs that are continued
+
+
+def test_what_is_done_is_kept(bright_rgb: Path, tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "in", 3), tmp_path / "out"
+    assert predict(bright_rgb, [folder], out) == 0
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    encode(folder / "001.bmp", picture(RGB, 6, size=44)[0])
+    (out / "002_mask.png").write_bytes(b"cut")
+    assert predict(bright_rgb, [folder], out) == 0
+    found = report(out)
+    assert [record["kept"] for record in found["inputs"]] == [True, False, False]
+    assert (found["n_done"], found["n_kept"]) == (3, 1)
+    changed = {path.name for path in out.glob("*.png") if path.stat().st_mtime_ns != times[path.name]}
+    assert changed == {"001_mask.png", "002_mask.png"}
+    assert read(out / "001_mask.png").shape == (44, 44)
+    # Other results, another model, or the wish to have it again.
+    other = write_graph(tmp_path / "other.onnx", RGB.model_copy(update={"size": 24}))
+    for model, wanted in (
+        (bright_rgb, Wanted(overlay=True)),
+        (bright_rgb, Wanted(overwrite=True)),
+        (other, Wanted()),
+    ):
+        assert predict(model, [folder], out, wanted=wanted) == 0
+        assert report(out)["n_kept"] == 0
+
+
+def test_names_of_other_inputs_are_not_taken(bright_rgb: Path, tmp_path: Path) -> None:
+    for number, name in enumerate("ab"):
+        encode(tmp_path / name / "1.png", picture(RGB, number, size=40 + number)[0])
+        assert predict(bright_rgb, [tmp_path / name / "1.png"], tmp_path / "out") == 0
+    assert predict(bright_rgb, [tmp_path / "*" / "1.png"], tmp_path / "out") == 0
+    found = report(tmp_path / "out")
+    assert [(record["name"], record["shape"], record["kept"]) for record in found["inputs"]] == [
+        ("1", [40, 40], True),
+        ("1-2", [41, 41], True),
+    ]
+    assert read(tmp_path / "out" / "1_mask.png").shape == (40, 40)
+
+
+def test_an_interrupted_run_continues(bright_rgb: Path, tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "in", 300), tmp_path / "out"
+
+    def interrupt() -> None:
+        for _ in range(3000):
+            if len(list(out.glob("*_mask.png"))) > 20:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+            time.sleep(0.005)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    waiting = threading.Thread(target=interrupt)
+    waiting.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            predict(bright_rgb, [folder], out)
+    finally:
+        waiting.join()
+        signal.signal(signal.SIGINT, before)
+    written = len(list(out.glob("*_mask.png")))
+    assert 20 < written < 300
+    assert not (out / "predict.json").exists()
+    assert predict(bright_rgb, [folder], out) == 0
+    found = report(out)
+    assert (found["n_done"], found["n_failed"]) == (300, 0)
+    assert written - 1 <= found["n_kept"] <= written
+    assert not list(out.glob(".*"))
+
+
+FULL = """
+import json, subprocess, sys
+from pathlib import Path
+from sdseg.__main__ import main
+
+model, inputs, place = sys.argv[1:]
+mount = ["mount", "-t", "tmpfs", "none", place, "-o"]
+subprocess.run([*mount, "size=400k"], check=True)
+command = ["predict", "--model", model, inputs, "--output", f"{place}/out", "--probability"]
+first = main(command)
+subprocess.run([*mount, "remount,size=20m"], check=True)
+second = main(command)
+report = json.loads(Path(place, "out", "predict.json").read_text("utf-8"))
+subprocess.run([*mount, "remount,ro"], check=True)
+print(first, second, main([*command, "--overwrite"]), report["n_done"], report["n_kept"] > 0)
+"""
+
+
+def test_a_full_disk_ends_the_run_which_then_continues(bright_rgb: Path, tmp_path: Path) -> None:
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
+        pytest.skip("no right to mount a small disk here")
+    photos(tmp_path / "in", 60, size=100)
+    (tmp_path / "disk").mkdir()
+    command = ["unshare", "-rm", sys.executable, "-c", FULL, bright_rgb, tmp_path / "in", tmp_path / "disk"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.split() == ["2", "0", "2", "60", "True"]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("sdseg predict: error")]
+    assert errors == [
+        "sdseg predict: error: cannot write: No space left on device",
+        "sdseg predict: error: cannot write: Read-only file system",
+    ]
+
+
+def test_memory_does_not_grow_with_the_number_of_files(bright_rgb: Path, tmp_path: Path) -> None:
+    peaks = []
+    for count in (24, 120):
+        photos(tmp_path / str(count), count, size=192)  # 110 kB of pixels and 147 kB of probability each
+        tracemalloc.start()
+        assert (
+            predict(bright_rgb, [tmp_path / str(count)], tmp_path / f"out{count}", wanted=Wanted(probability=True)) == 0
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 4e6  # 96 files more: their probability alone would be 14 MB
+
+
+def test_the_command_line(bright_rgb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photos(tmp_path / "in", 1)
+    command = ["predict", "--model", str(bright_rgb), "--output", str(tmp_path / "out")]
+    assert main([*command, f"{folder}/*.bmp", "--device", "cpu"]) == 0
+    assert main([*command, f"{folder}/*.bmp", f"{folder}/*.png"]) == 1
+    assert report(tmp_path / "out")["failures"][0]["problem"] == "the pattern matches nothing"
+    assert main([*command, str(folder), "--batch", "0"]) == 2
+    assert "a batch of 0 slices" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        main(["predict", "--help"])
+    told = capsys.readouterr().out
+    for word in ("DICOM", "results folder", "--overwrite", "continues where it was", "Exit status: 0 all done"):
+        assert word in " ".join(told.split())
