@@ -102,7 +102,7 @@ def _devices(path: Path, device: str) -> tuple[str, ...]:
         return (device,)
     suffix = path.suffix.lower()
     if suffix == ".engine":
-        return ("cuda",) if importlib.util.find_spec("tensorrt") else ("cpu",)
+        return ("cuda",)
     if suffix == ".onnx":
         import onnxruntime
 
