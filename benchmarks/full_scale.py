@@ -53,7 +53,8 @@ def main() -> int:
     chosen.batch = chosen.batch or (4 if chosen.device == "cuda" else 1)
     if chosen.stage:
         figures = STAGES[chosen.stage](chosen)
-        figures["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        figures |= {"peak_bytes": used.ru_maxrss * 1024, "cpu_seconds": round(used.ru_utime + used.ru_stime, 1)}
         (chosen.folder / f"{chosen.stage}.json").write_text(json.dumps(figures), encoding="utf-8")
         return 0
     with tempfile.TemporaryDirectory(prefix="sdseg full scale ", dir=chosen.folder) as folder:
@@ -252,10 +253,11 @@ def _show(figures: dict[str, Any]) -> None:
         f"{figures['recipe']}, {figures['device']}, {figures['machine']}, threads {figures['threads']}, "
         f"{figures['time']}\n"
     )
-    print("| part | what | seconds | peak memory |\n|---|---|---|---|")
+    print("| part | what | seconds | CPU seconds of its process | peak memory |\n|---|---|---|---|---|")
     for name, what, seconds, stage in rows:
         peak = f"{figures[stage]['peak_bytes'] / gb:.1f} GB" if stage else ""
-        print(f"| {name} | {what} | {seconds} | {peak} |")
+        cpu = figures[stage]["cpu_seconds"] if stage else ""
+        print(f"| {name} | {what} | {seconds} | {cpu} | {peak} |")
     if "gpu_peak_bytes" in train:
         print(f"\n{train['gpu']}: {train['gpu_peak_bytes'] / gb:.1f} GB of GPU memory in training")
 

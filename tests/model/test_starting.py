@@ -10,7 +10,7 @@ import torch
 
 from sdseg.artifacts import ModelManifest
 from sdseg.errors import UserError
-from sdseg.model.checkpoint import load_model, save_model
+from sdseg.model.checkpoint import load_model, read_tensors, save_model
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 from sdseg.model.starting import Start, open_start, take_over
 from sdseg.networks import LatentNetwork
@@ -109,3 +109,28 @@ def test_a_half_copied_folder_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match="ModelManifest file is missing"):
         open_start(recipe(), folder)
+
+
+def test_half_precision_halves_the_folder_and_keeps_the_answer(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "a", recipe())
+    half = saved(tmp_path / "b", recipe(training={"weights": "fp16"}))
+    images = torch.randint(0, 255, (4, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        one, other = load_model(whole)[0](images), load_model(half)[0](images)
+    assert one.dtype == other.dtype == torch.float32
+    difference = (one - other).abs()  # rounding is 4.9e-4 of each weight; an untrained decoder passes it on whole
+    assert difference.max() < 1e-2
+    assert difference.mean() < 1e-3
+    stored = read_tensors(half / "weights.safetensors")
+    sizes = [sum(v.nbytes for v in read_tensors(place / "weights.safetensors").values()) for place in (whole, half)]
+    assert sizes[1] <= 0.51 * sizes[0]
+    assert stored["denoiser.unet.conv_in.weight"].dtype == torch.float16
+
+
+def test_weights_that_half_precision_cannot_hold(tmp_path: Path) -> None:
+    made = latent(recipe(), seed=0)
+    with torch.no_grad():
+        made.denoiser.unet.conv_in.weight[0, 0, 0, 0] = 1e5
+    _, manifest = load_model(saved(tmp_path / "m", recipe(training={"weights": "fp16"})))
+    with pytest.raises(UserError, match="does not fit into half precision"):
+        save_model(tmp_path, made, manifest)
