@@ -35,10 +35,13 @@ class Diffusion(Strict):
     schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
     zero_terminal_snr: bool = False  # rescale the schedule so that the last timestep is pure noise (arXiv 2305.08891)
     prediction: Literal["x0", "epsilon", "v"] = "x0"
-    loss_noise: float = Field(0.0, ge=0)  # weight of the paper's L_noise, L1 on ε
-    loss_latent: float = Field(1.0, ge=0)  # weight of the paper's L_latent, L1 on z_0
-    loss_velocity: float = Field(0.0, ge=0)  # weight of the L1 on v
+    loss_noise: float = Field(0.0, ge=0)  # weight of the paper's L_noise, on ε
+    loss_latent: float = Field(1.0, ge=0)  # weight of the paper's L_latent, on z_0
+    loss_velocity: float = Field(0.0, ge=0)  # weight of the same on v
     loss_mask: float = Field(0.0, ge=0)  # weight of Dice + cross entropy through the frozen decoder
+    # How far is far: mean absolute error (the paper's) or mean square. The first aims at the median, which for a mask
+    # that covers little of most images is no mask at all; the second at the mean.
+    distance: Literal["l1", "l2"] = "l1"
     train_timesteps: Literal["uniform", "last"] = "uniform"  # 'last': only the timestep inference starts at
     train_noise: Literal["gaussian", "zero"] = "gaussian"
     inference_noise: Literal["zero", "fixed", "gaussian"] = "zero"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sdseg.recipes import Diffusion
 
@@ -121,17 +122,21 @@ def reverse(prediction: Tensor, noisy: Tensor, step: ReverseStep, alphas: Tensor
 def losses(
     prediction: Tensor, clean: Tensor, noise: Tensor, noisy: Tensor, alpha_bar: Tensor, settings: Diffusion
 ) -> dict[str, Tensor]:
-    """Eq. 3: the unweighted L_noise and L_latent, and the same on v, mean absolute errors; only those with a weight."""
+    """Eq. 3: the unweighted L_noise and L_latent, and the same on v, in the distance of the settings.
+
+    Only those with a weight are computed. The paper's distance is the mean absolute error.
+    """
     terms = {}
     kind = settings.prediction
+    distance = functional.l1_loss if settings.distance == "l1" else functional.mse_loss
     if settings.loss_noise:
-        terms["noise"] = (noise_estimate(prediction, noisy, alpha_bar, kind) - noise).abs().mean()
+        terms["noise"] = distance(noise_estimate(prediction, noisy, alpha_bar, kind), noise)
     if settings.loss_latent:
-        terms["latent"] = (clean_latent(prediction, noisy, alpha_bar, kind) - clean).abs().mean()
+        terms["latent"] = distance(clean_latent(prediction, noisy, alpha_bar, kind), clean)
     if settings.loss_velocity:
         found = prediction
         if kind != "v":
             z, n = (function(prediction, noisy, alpha_bar, kind) for function in (clean_latent, noise_estimate))
             found = velocity(z, n, alpha_bar)
-        terms["velocity"] = (found - velocity(clean, noise, alpha_bar)).abs().mean()
+        terms["velocity"] = distance(found, velocity(clean, noise, alpha_bar))
     return terms
