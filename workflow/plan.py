@@ -13,12 +13,14 @@ from typing import Any
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from sdseg.config import Config
 from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError, nearest
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
+from sdseg.runtime.tensorrt_support import why_not_here
 from sdseg.settings import Strict, parse
 
 __all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "modules_of", "plan_run", "shell_prefix"]
@@ -28,6 +30,7 @@ PREPARED = "<results>/{dataset}/prepared/manifest.json"
 TRAINED = "<results>/{dataset}/{recipe}/model/config.json"
 EVALUATED = "<results>/{dataset}/{recipe}/evaluation/summary.json"
 EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
+ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 
 ROOT = Path(__file__).resolve().parent.parent
 PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
@@ -64,6 +67,8 @@ def shell_prefix(*, own_environments: bool) -> str:
 
 class Plan:
     """A validated configuration with every recipe resolved. Methods with `wildcards` are input functions of rules."""
+
+    own_environments = False  # True: jobs run in conda environments, so that only their GPU can be looked at here
 
     def __init__(self, config: Mapping[str, Any], where: str) -> None:
         self.settings = parse(Config, dict(config), where=where)
@@ -254,6 +259,52 @@ class Plan:
 
     def codec_text(self, wildcards: Any) -> str:
         return _text(self.settings.codecs[wildcards.codec])
+
+    def graph_of_engine(self, wildcards: Any) -> str:
+        """The graph an engine is built from: engines compute in the types their graph is written in."""
+        name = "model.onnx" if wildcards.precision == "fp32" else f"model.{wildcards.precision}.onnx"
+        return str(Path(self.settings.results) / wildcards.dataset / wildcards.recipe / "export" / name)
+
+    @property
+    def engine_options(self) -> list[str]:
+        """The section `engines`, and what the parity check takes of `export`, as arguments of the verb."""
+        engines = self.settings.engines
+        words = ["--batches", "{min},{opt},{max}".format(**engines.batches.model_dump())]
+        words += ["--level", str(engines.level), "--hardware", engines.hardware]
+        if engines.workspace_gb is not None:
+            words += ["--workspace-gb", str(engines.workspace_gb)]
+        if engines.timing_cache is not None:
+            words += ["--timing-cache", engines.timing_cache]
+        return words + ["--tf32"] * engines.tf32 + self.export_options
+
+    def no_engines(self) -> str | None:
+        """Why this machine builds no engines, None where it does or where others do: what `missing` decides on."""
+        if self.settings.engines.missing == "elsewhere":
+            return None
+        return why_not_here(packaged=self.own_environments)
+
+    def engines(self, wildcards: Any = None) -> list[str]:
+        """Every engine of the run, or none where the configuration leaves them out; WorkflowError where it does neither."""
+        reason = self.no_engines()
+        if reason is None:
+            return [
+                name.replace("{precision}", precision)
+                for name in self.every(ENGINE)
+                for precision in self.settings.engines.precisions
+            ]
+        if self.settings.engines.missing == "error":
+            raise WorkflowError(
+                f"engines cannot be built on this machine: {reason}\n"
+                "  where:  engines.missing: error\n"
+                "  remedy: install what is missing (docs/tensorrt.md); or set 'missing: leave-out' to run without "
+                "engines, or 'missing: elsewhere' if the jobs run on another machine"
+            )
+        logger.warning(f"TensorRT engines are left out: {reason} (engines.missing: leave-out)")
+        return []
+
+    def engines_of_all(self, wildcards: Any = None) -> list[str]:
+        """What `all` makes of them: every engine on a GPU, none otherwise."""
+        return self.engines() if self.settings.device == "cuda" else []
 
     @property
     def export_options(self) -> list[str]:

@@ -1,0 +1,38 @@
+"""An exported graph to a TensorRT engine for the GPU it is built on; the job fails unless it computes what the model does."""
+
+
+rule engines:
+    input:
+        plan.engines,
+
+
+rule engine:
+    input:
+        manifest=PREPARED,
+        config="<results>/{dataset}/{recipe}/model/config.json",
+        weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
+        exported=EXPORTED,
+        code=modules_of("deployment"),
+    output:
+        engine="<results>/{dataset}/{recipe}/export/model.{precision}.engine",
+        about="<results>/{dataset}/{recipe}/export/model.{precision}.engine.json",
+    log:
+        "<logs>/{dataset}/{recipe}/engine.{precision}.log",
+    conda:
+        plan.environment
+    threads: plan.settings.threads
+    resources:
+        gpu=1,
+        mem="32GB",
+        runtime="4h",
+    params:
+        prepared=subpath(input.manifest, parent=True),
+        model=subpath(input.config, parent=True),
+        folder=subpath(output.engine, parent=True),
+        graph=plan.graph_of_engine,
+        options=plan.engine_options,
+    message:
+        "{wildcards.dataset}: engine of {wildcards.recipe}, {wildcards.precision}"
+    shell:
+        "python -m sdseg export --to tensorrt --model {params.model:q} --graph {params.graph:q}"
+        " --prepared {params.prepared:q} --output {params.folder:q} {params.options:q} > {log:q} 2>&1"
