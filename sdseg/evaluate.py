@@ -33,6 +33,9 @@ __all__ = ["Options", "evaluate"]
 
 log = logging.getLogger(__name__)
 FORMAT = 1
+# What an evaluation folder may hold: studies of a model (sdseg/studies) are out of date once it is scored anew.
+STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents")
+OWNED = ("cases.csv", "summary.json", "overlays", *STUDIES)
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 
@@ -68,7 +71,7 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = Optio
     native = _native(store, options)
     if native is None:
         log.warning("%s; scores are at the working size alone", NO_RAW)
-    with atomic_folder(output, owned=("cases.csv", "summary.json", "overlays")) as folder:
+    with atomic_folder(output, owned=OWNED) as folder:
         timed = _Timed(served)
         timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
 
@@ -165,17 +168,16 @@ def _native(store: SliceStore, options: Options) -> NativeLabels | None:
             remedy="name the folder the store was prepared from, or leave --raw out: then scores are at the working "
             "size alone",
         )
-    if options.settings is not None:
-        source, _ = open_raw(options.settings, options.raw)
-        return NativeLabels(store, options.raw, source.coding)
     known = SOURCES.get(store.manifest.source)
-    if known is None:
+    if known is not None:
+        return NativeLabels(store, options.raw, known.coding)
+    if options.settings is None:
         raise UserError(
             "the raw files are a dataset of your own, and only its settings say what the values of a mask mean",
             where="--settings",
             remedy="name the YAML file that 'sdseg prepare' was given",
         )
-    return NativeLabels(store, options.raw, known.coding)
+    return NativeLabels(store, options.raw, open_raw(options.settings, options.raw)[0].coding)
 
 
 def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def surface_distances(predicted: Mask, labelled: Mask, spacing: Sequence[float])
 
     if predicted.ndim == 3 and predicted.shape[0] == 1:  # within a single slice every voxel would be a surface
         predicted, labelled, spacing = predicted[0], labelled[0], spacing[1:]
-    edges = get_mask_edges(predicted, labelled, crop=True, always_return_as_numpy=True)
+    edges = get_mask_edges(predicted, labelled, crop=True)
     there, back = (
         get_surface_distance(one, other, distance_metric="euclidean", spacing=list(spacing))
         for one, other in (edges, edges[::-1])

@@ -251,3 +251,25 @@ def test_refused(
     assert main(["evaluate", *paths, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+def test_a_dataset_of_ones_own_needs_its_settings(tmp_path: Path, bright_rgb: Path) -> None:
+    raw = tmp_path / "raw"
+    for number, case in enumerate("abc"):
+        image, mask = np.full((48, 40, 3), 60, np.uint8), np.zeros((48, 40), np.uint8)
+        for pixels, value in ((image, (220,) * 3), (mask, 7)):
+            cv2.circle(pixels, (20, 24), 10 + number, value, -1)
+        encode(raw / "images" / f"{case}.png", image)
+        encode(raw / "masks" / f"{case}.png", mask)
+    own = {"layout": "folders", "modality": "rgb", "images": "images", "masks": "masks"}
+    own |= {"labels": {1: "polyp"}, "mask_values": {7: 1}}
+    settings = Dataset.model_validate({"source": "own", "own": own, "size": 32})
+    split = write_split(tmp_path / "split.csv", {"a": "train", "b": "val", "c": "test"})
+    prepare(name="mine", settings=settings, raw=raw, split=split, output=tmp_path / "prepared")
+    with pytest.raises(UserError, match="only its settings say what the values of a mask mean"):
+        evaluate(tmp_path / "prepared", bright_rgb, tmp_path / "e", Options(raw=raw))
+    evaluate(tmp_path / "prepared", bright_rgb, tmp_path / "e", Options(raw=raw, settings=settings))
+    _, summary = evaluated(tmp_path / "e")
+    assert summary["scored_at"] == "native size"
+    assert summary["dice"]["mean"] > 0.9
+    assert summary["dice"]["ci95"] is None  # a single case
