@@ -201,15 +201,15 @@ def _studies(evaluate: argparse.ArgumentParser) -> None:
 def _graph_options(to: argparse.ArgumentParser) -> None:
     graph = to.add_argument_group("with --to onnx")
     graph.add_argument(
-        "--precisions", metavar="A,B", help="fp32, fp16, bf16, int8 (default: fp32, which is always made)"
+        "--precisions", metavar="A,B", help="fp32, fp16, bf16, int8 (default: fp32; always made)"
     )
     graph.add_argument(
-        "--providers", metavar="A,B", help="where graphs are checked: cpu, cuda, openvino (default: cpu)"
+        "--providers", metavar="A,B", help="where to check graphs: cpu, cuda, openvino (default: cpu)"
     )
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"
     graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
     graph.add_argument(
-        "--calibration-images", type=int, help="training images that int8 is calibrated on (default: 64)"
+        "--calibration-images", type=int, help="training images to calibrate int8 on (default: 64)"
     )
     tolerance = "of a precision below fp32: int8.max_abs_difference, int8.max_dice_difference, int8.min_mask_dice"
     graph.add_argument("--tolerance", action="append", default=[], metavar="NAME=VALUE", help=tolerance)

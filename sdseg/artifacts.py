@@ -132,10 +132,15 @@ class GraphPort(_Strict):
 
 
 class GraphManifest(_Strict):
-    """`export/io.json`, also carried inside the ONNX file as the metadata value `sdseg`."""
+    """`export/io.json`, also carried inside the ONNX file as the metadata value `sdseg`.
+
+    What defaults to None is unknown for graphs of earlier versions.
+    """
 
     format: int = FORMAT
     kind: str = "sdseg-graph"
+    version: str | None = None  # of this package
+    precision: str = "fp32"  # in which the networks compute; inputs and outputs keep their types
     dataset: str
     origin: str
     recipe: str
@@ -145,6 +150,11 @@ class GraphManifest(_Strict):
     structures: tuple[Structure, ...]
     threshold: float
     opset: int
+    protocol: str | None = None
+    labels: dict[int, str] | None = None  # every label id the dataset declares, with its name
+    interpolation: str | None = None  # how images were brought to the working size: data/slices.py `resize_images`
+    data_checksum: str | None = None  # of the prepared data it was trained on
+    model_checksum: str | None = None  # of the weights it was made from
     provenance: dict[str, Any]
 
 

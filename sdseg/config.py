@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.engines import Engines
+from sdseg.engines import Engines, Precision
 from sdseg.errors import UserError, nearest
 from sdseg.networks import Codec, LatentNetwork
 from sdseg.own import Draw, Own
@@ -26,12 +26,16 @@ __all__ = [
     "Phantoms",
     "RecipeChoice",
     "json_schema",
+    "Studies",
+    "Tolerance",
+    "Tolerances",
     "load_config",
     "load_dataset",
 ]
 
 OnEdit = Literal["refuse", "restart", "continue"]
 
+Provider = Literal["cpu", "cuda", "openvino"]
 
 class Phantoms(Strict):
     """Synthetic datasets in the layout of the real ones. They stand in for real data where there is none."""
@@ -77,13 +81,70 @@ class RecipeChoice(Strict):
 
 
 class Export(Strict):
+class Tolerance(Strict):
+    """How far an export of one precision may lie from the model."""
+
+    max_abs_difference: float = Field(gt=0)  # of the probability of any pixel
+    max_dice_difference: float = Field(gt=0)  # of the mean Dice against the labels
+    min_mask_dice: float = Field(ge=0, le=1)  # mean Dice between the model's masks and the export's
+
+
+class Tolerances(Strict):
+    """Those of the precisions below fp32. A mask's edge may move by a pixel, where the probability jumps."""
+
+    fp16: Tolerance = Tolerance(max_abs_difference=0.1, max_dice_difference=2e-3, min_mask_dice=0.995)
+    bf16: Tolerance = Tolerance(max_abs_difference=0.5, max_dice_difference=5e-3, min_mask_dice=0.99)
+    int8: Tolerance = Tolerance(max_abs_difference=1.0, max_dice_difference=0.01, min_mask_dice=0.98)
+
+
     """The ONNX graph and the tolerances it must keep."""
 
     opset: int = Field(21, ge=18, le=25)
     parity_cases: int | None = Field(None, ge=1)  # at most this many test cases; null for all
-    max_abs_difference: float = Field(1e-3, gt=0)  # of the probability
+    precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)  # fp32 is always made: the others follow it
+    providers: tuple[Provider, ...] = Field(("cpu",), min_length=1)  # of ONNX Runtime: each graph is checked on each
+    unchecked: Literal["refuse", "keep"] = "refuse"  # a graph that none of these providers can run
+    calibration_images: int = Field(64, ge=1)  # training images whose values set the ranges of int8
+    max_abs_difference: float = Field(1e-3, gt=0)  # of the probability, fp32
     max_dice_difference: float = Field(2e-3, gt=0)
 
+    tolerances: Tolerances = Tolerances()  # of the other precisions
+
+    def tolerance(self, precision: Precision) -> Tolerance:
+        """What a graph or an engine of this precision must keep."""
+        if precision == "fp32":
+            largest, dice = self.max_abs_difference, self.max_dice_difference
+            return Tolerance(max_abs_difference=largest, max_dice_difference=dice, min_mask_dice=0.0)
+        found: Tolerance = getattr(self.tolerances, precision)
+        return found
+
+
+class Studies(Strict):
+    """What is found out about every model besides its scores (`sdseg evaluate --sweep …`): the target `studies`."""
+
+    in_all: bool = False  # true: `all` makes them too
+    efficiency: bool = True  # parameters, FLOPs, latency, memory
+    sweep: bool = True  # Dice and time by reverse steps and samples
+    steps: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field((1, 2, 5, 10, 20, 50), min_length=1)  # of the sweep
+    samples: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5), min_length=1)  # of the sweep
+    stability: int | None = Field(5, ge=2)  # number of runs that differ in their noise; null for no such study
+    lpips: str | None = None  # AlexNet's weights for the stability study, a file or 'fetch'; null for no LPIPS
+    robustness: bool = True  # Dice when images get worse
+    latents: bool = True  # pictures of latents, before and after training
+    limit: int | None = Field(None, ge=1)  # at most this many test cases, evenly spread; null for all
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The studies that are made; each leaves a file of its name."""
+        wanted = ("efficiency", "sweep", "stability", "robustness", "latents")
+        return tuple(name for name in wanted if getattr(self, name))
+
+
+class Ablation(Strict):
+    """Recipes that are trained and scored by the target `ablation` alone (Table 6 of the paper)."""
+
+    recipes: dict[Name, RecipeChoice] = Field(min_length=1)
+    datasets: tuple[Name, ...] | None = None  # default: every dataset of the configuration
 
 class Config(Strict):
     """One run of the workflow."""

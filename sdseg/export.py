@@ -1,90 +1,211 @@
-"""Model folder to one ONNX graph, which is kept only if it computes what the model computes on real cases."""
+"""Model folder to ONNX graphs, which are kept only if they compute what the model computes on real cases."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sdseg import __version__
 from sdseg.artifacts import (
     GraphManifest,
-    ModelManifest,
     atomic_folder,
     provenance,
-    sha256_text,
     write_json,
 )
 from sdseg.config import Export
-from sdseg.gate import open_gate, refusal
-from sdseg.runtime.backends import OnnxBackend
+from sdseg.engines import Precision
+from sdseg.errors import UserError
+from sdseg.gate import Gate, open_gate, refusal
+from sdseg.runtime.backends import OnnxBackend, TorchBackend, as_input, draw_noise
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
+from sdseg.runtime.onnx_session import cannot_run
+from sdseg.runtime.parity import Parity
+from sdseg.runtime.precision import in_precision
+from sdseg.runtime.quantise import quantise
+from sdseg.serving import model_checksum
+from sdseg.tensors import AnyArray
 
-__all__ = ["export"]
+__all__ = ["export", "graph_name"]
 
 log = logging.getLogger(__name__)
 
-WRITTEN = ("model.onnx", "model.onnx.data", "io.json", "parity.json")
+WRITTEN = ("model*.onnx", "model*.onnx.data", "io.json", "parity.json")
 REMEDY = "nothing was kept; try another --opset, or widen the tolerance if this difference is acceptable to you"
+INTERPOLATION = "bilinear; an axis of more than twice the working size is first averaged to twice or once that size"
+ENOUGH_CASES = 32  # fewer say little; all there are is then what can be done
+BATCH = 8  # of calibration
 
 
 def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
-    """Write `output`/model.onnx, io.json and parity.json; all of them, or none.
+    """Write `output`/model.onnx, model.<precision>.onnx, io.json and parity.json; all of them, or none.
 
     Parameters
     ----------
     model: a model folder.
-    prepared: the slice store whose test cases both models are run on.
+    prepared: the slice store whose test cases model and graphs are run on, and whose training cases calibrate int8.
     output: folder to write; one of an earlier export is replaced.
-    settings: operator set and tolerances.
+    settings: operator set, precisions, providers and tolerances.
 
-    Raises UserError when the network cannot be exported, and ListedError when the graph differs from the model by
-    more than the tolerances: then no model.onnx is left, not even an earlier one.
+    Raises UserError when the network cannot be exported, or not be checked, and ListedError when a graph differs from
+    the model by more than its tolerances: then no graph is left, not even an earlier one.
     """
     # 1. The model, and the cases it is checked on.
     gate = open_gate(model, prepared, settings)
-    segmenter, manifest = gate.segmenter, gate.manifest
+    precisions: tuple[Precision, ...] = ("fp32", *(each for each in settings.precisions if each != "fp32"))
+    _refuse_unchecked(precisions, settings)
+    if len(gate.cases) < ENOUGH_CASES:
+        log.warning("parity is checked on %d cases: %d or more would say more", len(gate.cases), ENOUGH_CASES)
+    described = _describe(gate, settings.opset)
     with atomic_folder(output, owned=(*WRITTEN, "model.*", "engine.json", "benchmark.json")) as folder:
-        # 2. Trace it into one graph: raw image -> probability.
-        graph = folder / "model.onnx"
-        described = _describe(manifest, segmenter.noise_shape, settings.opset)
-        export_graph(segmenter, described, graph)
-        log.info("model.onnx: %.1f MB, operator set %d", graph.stat().st_size / 1e6, settings.opset)
+        checks: list[_Check] = []
+        for precision in dict.fromkeys(precisions):
+            # 2. Trace it into one graph: raw image -> probability.
+            graph = folder / graph_name(precision)
+            _write(gate, described.model_copy(update={"precision": precision}), graph)
+            log.info("%s: %.1f MB, operator set %d", graph.name, graph.stat().st_size / 1e6, settings.opset)
 
-        # 3. Run model and graph on the same real images.
-        parity = gate.judge(OnnxBackend(graph))
+            # 3. Run model and graph on the same real images.
+            checks += _checks(gate, precision, graph)
 
-        # 4. Keep it, or refuse it.
-        if not parity.passed:
+        # 4. Keep them, or refuse them.
+        closed = next((each for each in checks if each.parity is not None and not each.parity.passed), None)
+        if closed is not None and closed.parity is not None:
             _forget(output)
-            raise refusal(parity, "ONNX graph", output / "model.onnx", REMEDY)
+            what = "ONNX graph" if closed.parity.precision == "fp32" else f"{closed.parity.precision} ONNX graph"
+            raise refusal(closed.parity, what, output / closed.file, REMEDY)
         write_json(folder / "io.json", described)
-        write_json(folder / "parity.json", parity.record())
-    log.info(
-        "parity on %d cases: probability within %.2g, Dice %.4f against %.4f",
-        parity.n_cases,
-        parity.max_abs_difference,
-        parity.dice_exported,
-        parity.dice_reference,
-    )
+        write_json(folder / "parity.json", {**checks[0].record(), "checks": [each.record() for each in checks]})
+    for each in checks:
+        log.info("%s", each)
 
 
-def _describe(manifest: ModelManifest, noise_shape: tuple[int, int, int] | None, opset: int) -> GraphManifest:
+def graph_name(precision: Precision) -> str:
+    """The file of a precision within an export."""
+    return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
+
+
+@dataclass(frozen=True)
+class _Check:
+    """One precision on one backend; without a parity it could not be run, for a reason."""
+
+    file: str
+    precision: Precision
+    backend: str
+    parity: Parity | None
+    reason: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        if self.parity is not None:
+            return {"file": self.file, **self.parity.record(), "few_cases": self.parity.n_cases < ENOUGH_CASES}
+        return {"file": self.file, "precision": self.precision, "backend": self.backend, "not_run": self.reason}
+
+    def __str__(self) -> str:
+        if self.parity is None:
+            return f"{self.file} on {self.backend}: NOT CHECKED, {self.reason}"
+        found = self.parity
+        return (
+            f"{self.file} on {self.backend}, {self.precision}: parity on {found.n_cases} cases: probability within "
+            f"{found.max_abs_difference:.2g}, Dice {found.dice_exported:.4f} against {found.dice_reference:.4f}, "
+            f"between the masks {found.mask_dice:.4f}"
+        )
+
+
+def _write(gate: Gate, described: GraphManifest, graph: Path) -> None:
+    if described.precision == "int8":
+        quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), described)
+    else:
+        export_graph(in_precision(gate.segmenter, _precision(described)), described, graph)
+
+
+def _checks(gate: Gate, precision: Precision, graph: Path) -> list[_Check]:
+    """The graph on every provider; half precision also in PyTorch, where every step is rounded and may overflow.
+
+    ONNX Runtime computes the fp16 graph in fp32 on a CPU: what overflows on a GPU would not be seen.
+    """
+    found = []
+    for provider in gate.settings.providers:
+        reason = cannot_run(provider, precision)
+        if reason is not None:
+            found.append(_Check(graph.name, precision, f"onnxruntime-{provider}", None, reason))
+            continue
+        backend = OnnxBackend(graph, provider)
+        found.append(_Check(graph.name, precision, backend.name, gate.judge(backend, precision)))
+    if precision in ("fp16", "bf16"):
+        segmenter = gate.segmenter
+        lowered = in_precision(segmenter, precision)
+        arithmetic = TorchBackend(lowered, gate.manifest.image, "cpu", segmenter.noise_shape)
+        found.append(_Check(graph.name, precision, arithmetic.name, gate.judge(arithmetic, precision)))
+    return found
+
+
+def _refuse_unchecked(precisions: tuple[Precision, ...], settings: Export) -> None:
+    """Before anything is computed: a graph that nothing here runs is an error, unless the configuration allows it."""
+    for precision in precisions:
+        reasons = [cannot_run(provider, precision) for provider in settings.providers]
+        if settings.unchecked == "refuse" and all(reasons):
+            raise UserError(
+                f"the {precision} graph could not be checked: {reasons[0]}",
+                where="export.precisions",
+                remedy=f"add a provider that runs it, leave {precision} out, or allow it: unchecked: keep",
+            )
+
+
+def _feeds(gate: Gate) -> list[dict[str, AnyArray]]:
+    """Inputs of the graph for calibration: training images, evenly spread."""
+    cases, most = gate.store.cases_of("train"), gate.settings.calibration_images
+    rows = [row for case in cases for row in range(case.rows.start, case.rows.stop)]
+    rows = rows if len(rows) <= most else [rows[index * len(rows) // most] for index in range(most)]
+    if not rows:
+        raise UserError(
+            "the prepared data have no training images, which int8 is calibrated on",
+            where=gate.store.folder,
+            remedy="leave int8 out of the precisions, or name prepared data with a training split",
+        )
+    feeds = []
+    for start in range(0, len(rows), BATCH):
+        images = gate.store.images[rows[start : start + BATCH]]
+        feed: dict[str, AnyArray] = {"image": as_input(images, gate.manifest.image)}
+        if gate.segmenter.noise_shape is not None:
+            feed["noise"] = draw_noise(len(images), gate.segmenter.noise_shape, seed=0)
+        feeds.append(feed)
+    return feeds
+
+
+def _describe(gate: Gate, opset: int) -> GraphManifest:
+    manifest = gate.manifest
     made_by = provenance(("torch", "onnx", "onnxscript", "onnxruntime"))
-    weights = "\n".join(f"{name} {value}" for name, value in sorted(manifest.files.items()))
+    checksum = model_checksum(manifest)
     return GraphManifest(
+        version=__version__,
         dataset=manifest.dataset,
         origin=manifest.origin,
         recipe=manifest.recipe_name,
-        inputs=graph_inputs(manifest.image, noise_shape),
+        inputs=graph_inputs(manifest.image, gate.segmenter.noise_shape),
         outputs=graph_outputs(manifest.image, len(manifest.structures)),
         image=manifest.image,
         structures=manifest.structures,
         threshold=manifest.threshold,
         opset=opset,
-        provenance={**made_by, "protocol": manifest.protocol, "model_checksum": sha256_text(weights)},
+        protocol=manifest.protocol,
+        labels=gate.store.manifest.labels,
+        interpolation=INTERPOLATION,
+        data_checksum=manifest.training.get("data_checksum"),
+        model_checksum=checksum,
+        provenance={**made_by, "protocol": manifest.protocol, "model_checksum": checksum},
     )
+
+
+def _precision(described: GraphManifest) -> Precision:
+    for name in ("fp32", "fp16", "bf16", "int8"):
+        if name == described.precision:
+            return name
+    raise UserError(f"unknown precision '{described.precision}'", remedy="use fp32, fp16, bf16 or int8")
 
 
 def _forget(output: Path) -> None:
     """Remove an earlier export: it belongs to another state of the model."""
-    for name in WRITTEN:
-        (output / name).unlink(missing_ok=True)
+    for pattern in WRITTEN:
+        for path in output.glob(pattern):
+            path.unlink()

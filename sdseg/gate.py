@@ -10,6 +10,7 @@ from tqdm import tqdm
 from sdseg.artifacts import ModelManifest
 from sdseg.config import Export
 from sdseg.data.store import Case, SliceStore
+from sdseg.engines import Precision
 from sdseg.errors import ListedError
 from sdseg.model.checkpoint import load_model
 from sdseg.model.segmenter import Segmenter
@@ -33,7 +34,7 @@ class Gate:
     cases: tuple[Case, ...]
     settings: Export
 
-    def judge(self, exported: Backend, precision: str = "fp32", device: str = "cpu") -> Parity:
+    def judge(self, exported: Backend, precision: Precision = "fp32", device: str = "cpu") -> Parity:
         """Run the model on `device`, and `exported`, on the same real images."""
         reference = TorchBackend(self.segmenter, self.manifest.image, device, self.segmenter.noise_shape)
         batches = slice_batches(self.store, self.cases, PARITY_BATCHES)

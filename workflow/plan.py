@@ -309,8 +309,15 @@ class Plan:
     @property
     def export_options(self) -> list[str]:
         """The section `export` as arguments of the verb."""
-        values = self.settings.export.model_dump(exclude_none=True)
-        return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        values = self.settings.export.model_dump(mode="json", exclude_none=True)
+        tolerances = values.pop("tolerances")
+        words = []
+        for name, value in values.items():
+            words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
+        for precision, tolerance in tolerances.items():
+            for name, value in tolerance.items():
+                words += ["--tolerance", f"{precision}.{name}={value}"]
+        return words
 
 
 def modules_of(verb: str) -> list[str]:

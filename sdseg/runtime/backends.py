@@ -11,13 +11,14 @@ import numpy as np
 
 from sdseg.artifacts import ImageContract
 from sdseg.errors import UserError
+from sdseg.runtime.onnx_cuda import BoundSession
 from sdseg.runtime.onnx_session import FOREIGN, check_graph, default_threads, failure_of, open_session
 from sdseg.tensors import AnyArray, FloatArray, RawImages
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Backend", "OnnxBackend", "Reseedable", "TorchBackend", "check_images", "draw_noise"]
+__all__ = ["Backend", "OnnxBackend", "Reseedable", "TorchBackend", "as_input", "check_images", "draw_noise"]
 
 NoiseShape = tuple[int, int, int]
 
@@ -91,19 +92,29 @@ class OnnxBackend:
     Parameters
     ----------
     path: the graph; its external data, if any, beside it.
-    provider: 'cpu' or 'cuda'.
+    provider: 'cpu', 'cuda' or 'openvino'.
     seed: of the noise, for graphs with an input `noise`.
     threads: CPU threads of one call; default OMP_NUM_THREADS, otherwise one per core.
+    cuda_graph: on 'cuda', record the kernels of each batch size once and replay them: for few sizes, often repeated.
 
     Raises UserError for a file that cannot be run, does not describe itself, or is not what it says it is.
     """
 
-    def __init__(self, path: Path, provider: str = "cpu", seed: int = 0, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        provider: str = "cpu",
+        seed: int = 0,
+        threads: int | None = None,
+        *,
+        cuda_graph: bool = False,
+    ) -> None:
         self.name = f"onnxruntime-{provider}"
         self.path = path
         self.threads = default_threads() if threads is None else threads  # 0: one per core
-        self._session = open_session(path, provider, self.threads)
+        self._session = open_session(path, provider, self.threads, cuda_graph=cuda_graph)
         self.manifest = check_graph(self._session, path)
+        self._bound = BoundSession(self._session, "probability", cuda_graph) if provider == "cuda" else None
         self._noise = next((port.axes[1:] for port in self.manifest.inputs if port.name == "noise"), None)
         self._seed = seed
 
@@ -119,8 +130,12 @@ class OnnxBackend:
         if self._noise is not None:
             channels, height, width = (int(axis) for axis in self._noise)
             feed["noise"] = draw_noise(len(images), (channels, height, width), self._seed)
+        expected = (len(images), len(self.manifest.structures), image.size, image.size)
         try:
-            found = np.asarray(self._session.run(["probability"], feed)[0], dtype=np.float32)  # [N,K,H,W]
+            if self._bound is not None:
+                found = self._bound.run(feed, expected)
+            else:
+                found = np.asarray(self._session.run(["probability"], feed)[0], dtype=np.float32)  # [N,K,H,W]
         except Exception as error:
             reason = failure_of(error)
             if reason is None:
@@ -130,7 +145,6 @@ class OnnxBackend:
                 where=self.path,
                 remedy="use a smaller --batch; if that does not help, export the model again",
             ) from error
-        expected = (len(images), len(self.manifest.structures), image.size, image.size)
         if found.shape != expected:
             raise UserError(
                 f"the graph gave a probability of shape {found.shape} instead of {expected}",

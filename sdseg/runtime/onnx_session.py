@@ -3,56 +3,107 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import GraphManifest, GraphPort, parse_json
 from sdseg.errors import UserError
+from sdseg.runtime.onnx_cache import cache_folder, cached_session
 from sdseg.runtime.onnx_graph import METADATA_KEY
 
-__all__ = ["FOREIGN", "check_graph", "default_threads", "failure_of", "open_session"]
+__all__ = ["FOREIGN", "cannot_run", "check_graph", "default_threads", "failure_of", "open_session"]
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+# They share a module folder: of two that are installed, one hides the other's providers.
+PACKAGES = {"cpu": "onnxruntime", "cuda": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
 FOREIGN = "give a graph made by 'sdseg export'"
 
 
-def open_session(path: Path, provider: str, threads: int) -> Any:
-    """A session on 'cpu' or 'cuda' with `threads` CPU threads (0: one per core).
+def open_session(path: Path, provider: str, threads: int, *, cuda_graph: bool = False) -> Any:
+    """A session on 'cpu', 'cuda' or 'openvino' with `threads` CPU threads (0: one per core).
 
+    `cuda_graph` records the kernels of each batch size once and replays them; the caller binds inputs and outputs.
     Raises UserError for a provider that is not there or not used, and for a file that cannot be run.
     """
     import onnxruntime
 
     if not path.is_file():
         raise UserError("the ONNX file is missing", where=path, remedy="check the path, or run 'sdseg export'")
-    wanted, available = PROVIDERS.get(provider, provider), onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise UserError(
-            f"ONNX Runtime cannot run on '{provider}': {wanted} is not among its providers ({', '.join(available)})",
-            where="--device",
-            remedy="use --device cpu, or install onnxruntime-gpu instead of onnxruntime ('sdseg doctor' tells more)",
-        )
+    wanted = _available(provider)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are raised below, once, with the file's name
     options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
-    except Exception as error:
-        reason = failure_of(error)
-        if reason is None:
-            raise
-        raise UserError(
-            f"not an ONNX graph that can be run: {reason}",
-            where=path,
-            remedy="the file is truncated, foreign, or lacks its '.data' file: copy it again, or run 'sdseg export'",
-        ) from None
-    if wanted not in session.get_providers():
+    given = {"enable_cuda_graph": "1"} if cuda_graph and provider == "cuda" else {}
+    if provider == "openvino":
+        given = {"device_type": "CPU", "cache_dir": str(cache_folder() / "openvino")}
+
+    def opened(file: Path, options: Any) -> Any:
+        try:
+            return onnxruntime.InferenceSession(str(file), options, providers=[(wanted, given)])
+        except Exception as error:
+            reason = failure_of(error)
+            if reason is None:
+                raise
+            raise UserError(
+                f"not an ONNX graph that can be run: {reason}",
+                where=path,
+                remedy="it is truncated, foreign, or lacks its '.data' file: copy it again, or run 'sdseg export'",
+            ) from None
+
+    # What OpenVINO compiles is no ONNX graph any more; it keeps a cache of its own.
+    keep = provider != "openvino"
+    session = (
+        cached_session(path, provider, onnxruntime.__version__, opened, options) if keep else opened(path, options)
+    )
+    if session.get_providers()[:1] != [wanted]:
         raise UserError(
             f"ONNX Runtime fell back to {', '.join(session.get_providers())} instead of {wanted}",
             where=path,
             remedy="check the GPU driver and the CUDA libraries ('sdseg doctor' tells more), or use --device cpu",
         )
     return session
+
+
+def cannot_run(provider: str, precision: str) -> str | None:
+    """Why ONNX Runtime's provider cannot compute a graph of this precision; None where it can."""
+    if precision == "bf16" and provider == "cpu":
+        return "ONNX Runtime has no bf16 convolution for CPUs"
+    return None
+
+
+def _available(provider: str) -> str:
+    """ONNX Runtime's name of a provider. Raises UserError where it is not installed, or may be hidden."""
+    import onnxruntime
+
+    installed = [package for package in PACKAGES.values() if _installed(package)]
+    if len(installed) > 1:
+        raise UserError(
+            f"{' and '.join(installed)} are installed together: one hides the other's providers",
+            where="the Python environment",
+            remedy=f"pip uninstall --yes {' '.join(installed)}, then install the one you want",
+        )
+    wanted, available = PROVIDERS.get(provider, provider), onnxruntime.get_available_providers()
+    if wanted not in available:
+        package = PACKAGES.get(provider, "a build of onnxruntime that has it")
+        raise UserError(
+            f"ONNX Runtime cannot run on '{provider}': {wanted} is not among its providers ({', '.join(available)})",
+            where="--device",
+            remedy=f"use --device cpu, or install {package} in place of onnxruntime ('sdseg doctor' tells more)",
+        )
+    return wanted
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def check_graph(session: Any, path: Path) -> GraphManifest:

@@ -9,11 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from sdseg.config import Export
+from sdseg.engines import Precision
 from sdseg.metrics import Tally
 from sdseg.runtime.backends import Backend
 from sdseg.tensors import FloatArray, MaskArray, RawImages
 
 __all__ = ["LabelledImages", "Parity", "compare"]
+
+CLEARLY = 0.1  # a probability this far above the threshold is a mask in every precision, whatever else is tolerated
 
 
 class LabelledImages(Protocol):
@@ -68,28 +71,33 @@ def compare(
     batches: Iterable[LabelledImages],
     threshold: float,
     settings: Export,
-    precision: str = "fp32",
+    precision: Precision = "fp32",
 ) -> Parity:
-    """Run both models on every batch and judge the differences by the tolerances of `settings`.
+    """Run both models on every batch and judge the differences by what `settings` tolerate of `precision`.
 
     Besides the tolerances, output that is NaN, constant or empty where the reference is not fails by name, however
     small its share in the averages.
     """
-    sums = _Sums(threshold, settings.max_abs_difference)
+    tolerance = settings.tolerance(precision)
+    sums = _Sums(threshold, min(tolerance.max_abs_difference, CLEARLY))
     for batch in batches:
         sums.add(batch, reference.probability(batch.images), exported.probability(batch.images))
     dice_reference, dice_exported = float(sums.reference.dice().mean()), float(sums.exported.dice().mean())
-    largest, difference = sums.largest, abs(dice_exported - dice_reference)
+    largest, difference, mask_dice = sums.largest, abs(dice_exported - dice_reference), float(sums.masks.dice().mean())
     problems = sums.problems()
-    if not largest <= settings.max_abs_difference:
+    if not largest <= tolerance.max_abs_difference:
         problems.append(
-            f"the probability differs by up to {largest:.3g}, {largest / settings.max_abs_difference:.1f} times "
-            f"the tolerance of {settings.max_abs_difference:g}"
+            f"the probability differs by up to {largest:.3g}, {largest / tolerance.max_abs_difference:.1f} times "
+            f"the tolerance of {tolerance.max_abs_difference:g}"
         )
-    if not difference <= settings.max_dice_difference:
+    if not difference <= tolerance.max_dice_difference:
         problems.append(
             f"the mean Dice is {dice_exported:.4f} instead of {dice_reference:.4f}: a difference of {difference:.4f}, "
-            f"the tolerance is {settings.max_dice_difference:g}"
+            f"the tolerance is {tolerance.max_dice_difference:g}"
+        )
+    if not mask_dice >= tolerance.min_mask_dice:
+        problems.append(
+            f"the Dice between the masks is {mask_dice:.4f}, at least {tolerance.min_mask_dice:g} is wanted"
         )
     return Parity(
         backend=exported.name,
@@ -102,11 +110,8 @@ def compare(
         dice_reference=dice_reference,
         dice_exported=dice_exported,
         dice_difference=difference,
-        mask_dice=float(sums.masks.dice().mean()),
-        tolerances={
-            "max_abs_difference": settings.max_abs_difference,
-            "max_dice_difference": settings.max_dice_difference,
-        },
+        mask_dice=mask_dice,
+        tolerances=tolerance.model_dump(),
         problems=tuple(problems),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdseg.artifacts import GraphManifest, GraphPort, parse_json, sha256_file, sha256_text
-from sdseg.engines import Batches
+from sdseg.engines import Batches, Precision
 from sdseg.errors import UserError
 from sdseg.runtime.onnx_graph import METADATA_KEY
 
@@ -34,7 +34,7 @@ TYPES = (
     ("int8", r"int8"),
     ("bool", r"bool"),
 )
-ONNX_TYPES = {1: "fp32", 10: "fp16", 16: "bf16"}  # onnx.TensorProto.DataType
+ONNX_TYPES: dict[int, Precision] = {1: "fp32", 10: "fp16", 16: "bf16"}  # onnx.TensorProto.DataType
 
 
 def batch_shapes(ports: Sequence[GraphPort], batches: Batches) -> dict[str, Shapes]:
@@ -67,7 +67,7 @@ def precision_problem(precision: str, layers: dict[str, int]) -> str | None:
     return f"precision: {precision} was asked for, and no layer computes in it ({counted})"
 
 
-def read_graph(path: Path) -> tuple[GraphManifest, str]:
+def read_graph(path: Path) -> tuple[GraphManifest, Precision]:
     """What an exported graph says about itself, and the precision it is written in, told from the graph.
 
     Raises UserError for a file that is no ONNX graph, or one of somebody else's.
@@ -88,11 +88,11 @@ def read_graph(path: Path) -> tuple[GraphManifest, str]:
     return parse_json(text, GraphManifest, where=path), graph_precision(model.graph)
 
 
-def graph_precision(graph: GraphProto) -> str:
+def graph_precision(graph: GraphProto) -> Precision:
     """int8 where a graph quantises, else the type of most of its weights."""
     if any(node.op_type == "QuantizeLinear" for node in graph.node):
         return "int8"
-    sizes: Counter[str] = Counter()
+    sizes: Counter[Precision] = Counter()
     for weights in graph.initializer:
         if weights.data_type in ONNX_TYPES:
             sizes[ONNX_TYPES[weights.data_type]] += math.prod(weights.dims)

@@ -1,0 +1,50 @@
+"""A module whose networks compute in half precision, while all between them stays in single precision."""
+
+from __future__ import annotations
+
+from copy import copy, deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sdseg.engines import Precision
+
+__all__ = ["in_precision"]
+
+TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def in_precision(module: nn.Module, precision: Precision) -> nn.Module:
+    """`module` itself for fp32 and int8, else a copy whose children with weights compute in `precision`.
+
+    What the module does between its children stays in float32: the window of raw values (a half holds Hounsfield
+    units above 2048 in steps of 2), and Eq. 2, which divides by √ᾱ, 0.07 at the last timestep, and so enlarges what
+    was rounded before. Group normalisation computes its statistics in float32 by itself, in PyTorch and in ONNX.
+    The original is not touched; one child at a time is copied, so that large networks fit.
+    """
+    kind = TYPES.get(precision)
+    if kind is None:
+        return module
+    lowered = copy(module)
+    lowered._modules = {
+        name: _Lowered(child, kind) if child is not None and any(True for _ in child.parameters()) else child
+        for name, child in module._modules.items()
+    }
+    return lowered.eval()
+
+
+class _Lowered(nn.Module):
+    """A network in half precision with inputs and output in single precision."""
+
+    def __init__(self, network: nn.Module, kind: torch.dtype) -> None:
+        super().__init__()
+        self.network = deepcopy(network).to(kind)
+        self.kind = kind
+
+    def forward(self, *inputs: Any) -> Tensor:
+        found: Tensor = self.network(*(self._cast(value) for value in inputs))
+        return found.float()
+
+    def _cast(self, value: Any) -> Any:
+        return value.to(self.kind) if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -1,0 +1,75 @@
+"""An fp32 graph as one of 8-bit integers (QDQ), its ranges taken from real images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from sdseg.artifacts import GraphManifest
+from sdseg.errors import UserError
+from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.tensors import AnyArray
+
+__all__ = ["quantise"]
+
+# What takes the time. Sums, normalisation, softmax and everything between the networks stay in fp32.
+OPERATORS = ["Conv", "MatMul", "Gemm"]
+
+
+def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, AnyArray]], manifest: GraphManifest) -> None:
+    """Write `source` with its convolutions and products in int8 to `target`, described by `manifest`.
+
+    Weights have a range per output channel, activations one per tensor, from the smallest to the largest value they
+    take on `feeds`: inputs of the graph by name, from images the model was trained on, never of those it is tested on.
+    The first convolution of the graph and the last stay in fp32: the one sees raw contrast, the other draws the edge.
+    Raises UserError where ONNX Runtime cannot quantise the graph.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+
+    if not feeds:
+        raise UserError("no images to calibrate int8 on", remedy="prepare data with training cases")
+    graph = onnx.load(str(source), load_external_data=False).graph
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    logger = logging.getLogger()
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)  # it recommends a pre-processing that the exporter has done, on the root logger
+        quantize_static(
+            str(source),
+            str(target),
+            _reader(feeds),
+            op_types_to_quantize=OPERATORS,
+            nodes_to_exclude=[*convolutions[:1], *convolutions[-1:]],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,  # with signed weights: what x86's VNNI and AMX multiply
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+        )
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise UserError(
+            f"the graph cannot be quantised: {error}", where=source.name, remedy="leave int8 out of the precisions"
+        ) from error
+    finally:
+        logger.setLevel(level)
+    made = onnx.load(str(target), load_external_data=False)
+    del made.metadata_props[:]
+    onnx.helper.set_model_props(made, {METADATA_KEY: manifest.model_dump_json()})
+    onnx.save(made, str(target))
+
+
+def _reader(feeds: Sequence[Mapping[str, AnyArray]]) -> object:
+    """ONNX Runtime's way of asking for one batch after another."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.waiting: Iterator[Mapping[str, AnyArray]] = iter(feeds)
+
+        def get_next(self) -> dict[str, AnyArray] | None:
+            found = next(self.waiting, None)
+            return None if found is None else dict(found)
+
+    return Reader()
