@@ -5,6 +5,7 @@ rule report:
     input:
         summaries=plan.every(EVALUATED),
         parities=plan.every(EXPORTED),
+        studies=plan.studies_of_all,
         code=modules_of("report"),
     output:
         page="<results>/report.html",

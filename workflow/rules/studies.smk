@@ -1,0 +1,50 @@
+"""What else is found out about a model, into the folder of its scores; and the paper's ablation, by its own target."""
+
+
+rule studies:
+    input:
+        plan.studies,
+
+
+rule ablation:
+    input:
+        plan.ablation,
+
+
+if plan.study_files:
+
+    rule model_studies:
+        input:
+            manifest=PREPARED,
+            config="<results>/{dataset}/{recipe}/model/config.json",
+            weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
+            scores=EVALUATED,  # scoring anew replaces the whole folder
+            codec=plan.codec_needed,
+            start=plan.start_needed,
+            code=modules_of("studies.running"),
+        output:
+            plan.study_files,
+        log:
+            "<logs>/{dataset}/{recipe}/studies.log",
+        conda:
+            plan.environment
+        threads: plan.settings.threads
+        resources:
+            gpu=plan.gpus,
+            mem="16GB",
+            runtime="8h",
+        params:
+            prepared=subpath(input.manifest, parent=True),
+            model=subpath(input.config, parent=True),
+            folder=subpath(output[0], parent=True),
+            codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
+            start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
+            options=plan.study_options,
+            batch=plan.batch,
+            device=plan.settings.device,
+        message:
+            "{wildcards.dataset}: studies of {wildcards.recipe} (log: {log})"
+        shell:
+            "python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
+            " {params.options:q} {params.codec:q} {params.start:q} --batch {params.batch} --device {params.device}"
+            " > {log:q} 2>&1"
