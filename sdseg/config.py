@@ -7,7 +7,7 @@ The JSON schema that Snakemake validates is generated from these classes (`tools
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,23 +19,24 @@ from sdseg.recipes import Recipe
 from sdseg.settings import Name, Strict, merge, parse, read_yaml
 
 __all__ = [
+    "Ablation",
     "Config",
     "Dataset",
     "Export",
     "OnEdit",
     "Phantoms",
     "RecipeChoice",
-    "json_schema",
     "Studies",
     "Tolerance",
     "Tolerances",
+    "json_schema",
     "load_config",
     "load_dataset",
 ]
 
 OnEdit = Literal["refuse", "restart", "continue"]
-
 Provider = Literal["cpu", "cuda", "openvino"]
+
 
 class Phantoms(Strict):
     """Synthetic datasets in the layout of the real ones. They stand in for real data where there is none."""
@@ -80,7 +81,6 @@ class RecipeChoice(Strict):
     overrides: dict[str, Any] = Field(default_factory=dict)
 
 
-class Export(Strict):
 class Tolerance(Strict):
     """How far an export of one precision may lie from the model."""
 
@@ -97,17 +97,17 @@ class Tolerances(Strict):
     int8: Tolerance = Tolerance(max_abs_difference=1.0, max_dice_difference=0.01, min_mask_dice=0.98)
 
 
-    """The ONNX graph and the tolerances it must keep."""
+class Export(Strict):
+    """The ONNX graphs and the tolerances they must keep."""
 
     opset: int = Field(21, ge=18, le=25)
-    parity_cases: int | None = Field(None, ge=1)  # at most this many test cases; null for all
     precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)  # fp32 is always made: the others follow it
     providers: tuple[Provider, ...] = Field(("cpu",), min_length=1)  # of ONNX Runtime: each graph is checked on each
     unchecked: Literal["refuse", "keep"] = "refuse"  # a graph that none of these providers can run
+    parity_cases: int | None = Field(None, ge=1)  # at most this many test cases; null for all
     calibration_images: int = Field(64, ge=1)  # training images whose values set the ranges of int8
     max_abs_difference: float = Field(1e-3, gt=0)  # of the probability, fp32
     max_dice_difference: float = Field(2e-3, gt=0)
-
     tolerances: Tolerances = Tolerances()  # of the other precisions
 
     def tolerance(self, precision: Precision) -> Tolerance:
@@ -146,6 +146,7 @@ class Ablation(Strict):
     recipes: dict[Name, RecipeChoice] = Field(min_length=1)
     datasets: tuple[Name, ...] | None = None  # default: every dataset of the configuration
 
+
 class Config(Strict):
     """One run of the workflow."""
 
@@ -162,6 +163,8 @@ class Config(Strict):
     recipes: dict[Name, RecipeChoice] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
     export: Export = Export()
+    studies: Studies = Studies()
+    ablation: Ablation | None = None
     engines: Engines = Engines()
     threads: int = Field(4, ge=1)  # CPU threads of one training or export job
     processes: int = Field(1, ge=1)  # of one training job, each with a GPU of its own
@@ -179,6 +182,17 @@ class Config(Strict):
                 raise ValueError(f"datasets.{name}: 'origin: phantom' needs a 'phantoms' section")
         return self
 
+    @model_validator(mode="after")
+    def _ablation_fits(self) -> Self:
+        chosen = self.ablation
+        for name in (chosen.datasets or ()) if chosen else ():
+            if name not in self.datasets:
+                raise ValueError(f"ablation.datasets: unknown dataset '{name}', {nearest(name, self.datasets)}")
+        for name in chosen.recipes if chosen else ():
+            if name in self.recipes:
+                raise ValueError(f"ablation.recipes: '{name}' is one of 'recipes' already; give it one place")
+        return self
+
     def recipes_of(self, dataset: str) -> tuple[str, ...]:
         """Names of the recipes trained on `dataset`."""
         chosen = self.datasets[dataset].recipes
@@ -186,7 +200,7 @@ class Config(Strict):
 
     def resolve_recipe(self, dataset: str, recipe: str) -> Recipe:
         """The recipe file with this run's and then this dataset's overrides laid over it."""
-        choice = self.recipes[recipe]
+        choice = self.recipes[recipe] if recipe in self.recipes else self._ablation_recipes[recipe]
         data = merge(merge(read_yaml(Path(choice.file)), choice.overrides), self.datasets[dataset].overrides)
         resolved = parse(
             Recipe, data, where=f"{choice.file} with the overrides of recipes.{recipe} and datasets.{dataset}"
@@ -209,6 +223,15 @@ class Config(Strict):
                 )
             _check_size(dataset, self.datasets[dataset].size, recipe, resolved.network, codec)
         return resolved
+
+    @property
+    def _ablation_recipes(self) -> dict[str, RecipeChoice]:
+        return self.ablation.recipes if self.ablation else {}
+
+    def ablation_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Dataset and recipe of every training of the ablation."""
+        datasets = self.ablation.datasets if self.ablation else None
+        return tuple((dataset, recipe) for dataset in datasets or self.datasets for recipe in self._ablation_recipes)
 
     def raw_folder(self, dataset: str) -> Path:
         """Folder of the dataset's raw files."""

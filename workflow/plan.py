@@ -29,6 +29,7 @@ RAW = "<results>/{dataset}/raw.json"
 PREPARED = "<results>/{dataset}/prepared/manifest.json"
 TRAINED = "<results>/{dataset}/{recipe}/model/config.json"
 EVALUATED = "<results>/{dataset}/{recipe}/evaluation/summary.json"
+STUDIED = "<results>/{dataset}/{recipe}/evaluation/{study}.json"
 EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
 ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 
@@ -77,6 +78,9 @@ class Plan:
             for dataset in self.settings.datasets
             for recipe in self.settings.recipes_of(dataset)
         }
+        self.pairs = tuple(self.recipes)  # what `all` is about; those of the ablation are made by its target alone
+        for dataset, recipe in self.settings.ablation_pairs():
+            self.recipes[dataset, recipe] = self.settings.resolve_recipe(dataset, recipe)
         for dataset in self.settings.datasets:
             self._check_dataset(dataset)
             self._check_starts(dataset)
@@ -178,9 +182,50 @@ class Plan:
             return [pattern.replace("{dataset}", dataset) for dataset in chosen]
         return [
             pattern.replace("{dataset}", dataset).replace("{recipe}", recipe)
-            for dataset, recipe in self.recipes
+            for dataset, recipe in self.pairs
             if dataset in chosen
         ]
+
+    @property
+    def recipe_names(self) -> list[str]:
+        """Every recipe, those of the ablation included."""
+        return list(dict.fromkeys([*self.settings.recipes, *(recipe for _, recipe in self.recipes)]))
+
+    def ablation(self, wildcards: Any = None) -> list[str]:
+        """The scores of the ablation. Raises WorkflowError where the configuration has none."""
+        if self.settings.ablation is None:
+            raise WorkflowError(
+                "the configuration has no section 'ablation'\n"
+                "  remedy: add one, as in config/config.yaml, with the recipes and the datasets"
+            )
+        return [
+            EVALUATED.replace("{dataset}", dataset).replace("{recipe}", recipe)
+            for dataset, recipe in self.settings.ablation_pairs()
+        ]
+
+    @property
+    def study_files(self) -> list[str]:
+        """What the studies of one model leave, by the configuration."""
+        return [STUDIED.replace("{study}", name) for name in self.settings.studies.names]
+
+    def studies(self, wildcards: Any = None) -> list[str]:
+        """Every study of every model."""
+        return [path for pattern in self.study_files for path in self.every(pattern)]
+
+    def studies_of_all(self, wildcards: Any = None) -> list[str]:
+        """Those that `all` makes."""
+        return self.studies() if self.settings.studies.in_all else []
+
+    @property
+    def study_options(self) -> list[str]:
+        """The section `studies` as arguments of the verb."""
+        studies = self.settings.studies
+        words = [f"--{name}" for name in studies.names if name != "stability"]
+        for name in ("stability", "lpips") if studies.stability else ():
+            words += [f"--{name}", str(getattr(studies, name))] if getattr(studies, name) is not None else []
+        for name in ("steps", "samples") if studies.sweep else ():
+            words += [f"--{name}", ",".join(map(str, getattr(studies, name)))]
+        return words + (["--limit", str(studies.limit)] if studies.limit else [])
 
     @property
     def environment(self) -> str:
@@ -284,7 +329,7 @@ class Plan:
         return why_not_here(packaged=self.own_environments)
 
     def engines(self, wildcards: Any = None) -> list[str]:
-        """Every engine of the run, or none where the configuration leaves them out; WorkflowError where it does neither."""
+        """Every engine of the run; none where the configuration leaves them out, or an error if none can be built."""
         reason = self.no_engines()
         if reason is None:
             return [
