@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -100,7 +101,8 @@ def reverse_steps(settings: Diffusion, steps: int) -> tuple[ReverseStep, ...]:
     """
     total = settings.timesteps
     if settings.spacing == "trailing":
-        starts = [round(total - index * total / steps) - 1 for index in range(steps)]
+        # Its very expression: halves (48 steps of 1000) round as its floating-point numbers do.
+        starts = [int(start) - 1 for start in np.round(np.arange(total, 0, -total / steps))[:steps]]
         last = -1
     else:
         starts = [index * (total // steps) + 1 for index in reversed(range(steps))]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 
 from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore
+from sdseg.tensors import AnyArray
 from tests.tiny import DISC_CUP, write_store
 
 
@@ -88,3 +92,32 @@ def test_processes_and_parts_share_a_batch_without_overlap(start: int, parts: in
     for step in range(3):
         together = [place for share in shares for piece in share[step * parts : (step + 1) * parts] for place in piece]
         assert sorted(together) == list(range((start + step) * batch, (start + step + 1) * batch))
+
+
+def test_present_draws_among_the_structures_that_the_sample_shows(tmp_path: Path) -> None:
+    prepared = write_store(tmp_path / "prepared", structures=DISC_CUP, cases={"train": (1, 1, 1)}, empty=(1,))
+    store = SliceStore.open(prepared)
+    row = int(store.rows_of("train")[0])
+    settings = {"seed": 0, "augmentation": "none", "latent_shape": None, "latents": None}
+    both = TrainingSamples(store, np.array([row]), **settings, present=True)  # type: ignore[arg-type]
+    assert {int(both[position]["structure"]) for position in range(30)} == {0, 1}
+
+    def no_cup(image: AnyArray, masks: npt.NDArray[np.bool_], seed: int) -> tuple[AnyArray, npt.NDArray[np.bool_]]:
+        return image, masks & np.array([True, False])[:, None, None]
+
+    disc = TrainingSamples(store, np.array([row]), **settings, present=True, augment=no_cup)  # type: ignore[arg-type]
+    assert {int(disc[position]["structure"]) for position in range(30)} == {0}
+    empty = TrainingSamples(store, np.array([1]), **settings, present=True)  # type: ignore[arg-type]
+    assert {int(empty[position]["structure"]) for position in range(30)} == {0, 1}
+    anyhow = TrainingSamples(store, np.array([row]), **settings, augment=no_cup)  # type: ignore[arg-type]
+    assert {int(anyhow[position]["structure"]) for position in range(30)} == {0, 1}
+
+
+def test_the_latent_is_that_of_the_structure_present(store: SliceStore) -> None:
+    made = samples(store)
+    made.present = True
+    assert made.latents is not None
+    for position in range(20):
+        drawn, sample = made.draw(position), made[position]
+        expected = made.latents[drawn.row, int(sample["structure"]), drawn.orientation, 0]
+        np.testing.assert_array_equal(sample["latent"].numpy(), expected)

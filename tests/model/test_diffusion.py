@@ -43,7 +43,10 @@ def test_adding_noise_is_that_of_diffusers() -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "theirs"), [("epsilon", "epsilon"), ("x0", "sample")])
+THEIRS = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
+
+
+@pytest.mark.parametrize(("kind", "theirs"), THEIRS.items())
 @pytest.mark.parametrize("timestep", [1, 400, 999])
 def test_one_step_estimate_is_that_of_ddim(kind: str, theirs: str, timestep: int) -> None:
     prediction, noisy = example()
@@ -57,12 +60,12 @@ def test_one_step_estimate_is_that_of_ddim(kind: str, theirs: str, timestep: int
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-@given(st.integers(0, 999), st.integers(0, 50), st.sampled_from(["x0", "epsilon"]))
+@given(st.integers(0, 999), st.integers(0, 50), st.sampled_from(["x0", "epsilon", "v"]))
 def test_estimates_undo_the_adding_of_noise(timestep: int, seed: int, kind: str) -> None:
     clean, noise = (value.double() for value in example(seed))
     alpha_bar = diffusion.alphas_cumprod(SETTINGS)[timestep].view(1, 1, 1, 1)
     noisy = diffusion.add_noise(clean, noise, alpha_bar)
-    truth = {"x0": clean, "epsilon": noise}[kind]
+    truth = {"x0": clean, "epsilon": noise, "v": diffusion.velocity(clean, noise, alpha_bar)}[kind]
     torch.testing.assert_close(diffusion.clean_latent(truth, noisy, alpha_bar, kind), clean, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(diffusion.noise_estimate(truth, noisy, alpha_bar, kind), noise, rtol=1e-6, atol=1e-6)
 
@@ -91,3 +94,94 @@ def test_timesteps_cover_the_whole_process_or_its_last_step() -> None:
     assert torch.equal(drawn.unique(), torch.arange(1000))
     assert drawn.bincount().float().std() < 1
     assert torch.equal(diffusion.draw_timesteps(uniform[:3], Diffusion(train_timesteps="last")), torch.full((3,), 999))
+
+
+def test_zero_terminal_snr_is_that_of_diffusers() -> None:
+    settings = Diffusion(zero_terminal_snr=True)
+    theirs = DDIMScheduler(
+        beta_start=0.0015, beta_end=0.0155, beta_schedule="scaled_linear", rescale_betas_zero_snr=True
+    ).alphas_cumprod
+    ours = diffusion.alphas_cumprod(settings)
+    torch.testing.assert_close(ours.float(), theirs, rtol=1e-4, atol=1e-6)
+    assert float(ours[-1]) == 0.0
+    assert float(ours[0]) == pytest.approx(float(diffusion.alphas_cumprod(SETTINGS)[0]), rel=1e-12)
+
+
+def test_velocity_is_that_of_diffusers() -> None:
+    clean, noise = example()
+    timesteps = torch.tensor([0, 500, 999])
+    theirs = DDPMScheduler(beta_start=0.0015, beta_end=0.0155, beta_schedule="scaled_linear")
+    alpha_bar = diffusion.alphas_cumprod(SETTINGS).float()[timesteps].view(-1, 1, 1, 1)
+    expected = theirs.get_velocity(clean, noise, timesteps)
+    torch.testing.assert_close(diffusion.velocity(clean, noise, alpha_bar), expected, rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(0, 999), st.integers(0, 50), st.sampled_from(["x0", "v"]))
+def test_losses_vanish_for_the_truth_whatever_is_predicted(timestep: int, seed: int, kind: str) -> None:
+    clean, noise = (value.double() for value in example(seed))
+    settings = Diffusion.model_validate({"prediction": kind, "loss_noise": 1, "loss_velocity": 1})
+    alpha_bar = diffusion.alphas_cumprod(settings)[timestep].view(1, 1, 1, 1)
+    noisy = diffusion.add_noise(clean, noise, alpha_bar)
+    truth = {"x0": clean, "v": diffusion.velocity(clean, noise, alpha_bar)}[kind]
+    terms = diffusion.losses(truth, clean, noise, noisy, alpha_bar, settings)
+    assert set(terms) == {"noise", "latent", "velocity"}
+    assert max(float(term) for term in terms.values()) < 1e-9
+
+
+def reference(kind: str, spacing: str, steps: int, zero_terminal_snr: bool) -> DDIMScheduler:
+    """diffusers' scheduler, on our ᾱ in double precision: its own is single, and rounding is not what is compared."""
+    settings = Diffusion.model_validate(
+        {"zero_terminal_snr": zero_terminal_snr, "spacing": spacing, "prediction": kind, "loss_noise": 1}
+    )
+    made = DDIMScheduler(
+        beta_start=0.0015,
+        beta_end=0.0155,
+        beta_schedule="scaled_linear",
+        prediction_type=THEIRS[kind],
+        clip_sample=False,
+        timestep_spacing=spacing,
+        steps_offset=1,
+        set_alpha_to_one=spacing == "trailing",
+    )
+    made.alphas_cumprod = diffusion.alphas_cumprod(settings)
+    made.final_alpha_cumprod = torch.tensor(1.0).double() if spacing == "trailing" else made.alphas_cumprod[0]
+    made.set_timesteps(steps)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "spacing", "zero"),
+    [
+        ("x0", "trailing", False),
+        ("x0", "leading", False),
+        ("epsilon", "trailing", False),
+        ("epsilon", "leading", False),
+        ("v", "trailing", True),
+        ("x0", "trailing", True),
+    ],
+)
+def test_reverse_steps_are_those_of_ddim(kind: str, spacing: str, zero: bool) -> None:
+    """For every number of steps, from the same noise, with the same (made up) network."""
+    settings = Diffusion.model_validate(
+        {"prediction": kind, "spacing": spacing, "zero_terminal_snr": zero, "loss_noise": 1}
+    )
+    alphas = diffusion.alphas_cumprod(settings)
+    for steps in range(1, 51):
+        scheduler = reference(kind, spacing, steps, zero)
+        plan = diffusion.reverse_steps(settings, steps)
+        assert [step.start for step in plan] == scheduler.timesteps.tolist()
+        ours = theirs = example(steps)[1].double()
+        for step, timestep in zip(plan, scheduler.timesteps.tolist(), strict=True):
+            predicted = torch.sin(3.0 * ours + timestep / 1000)
+            ours = diffusion.reverse(predicted, ours, step, alphas, kind)
+            theirs = scheduler.step(torch.sin(3.0 * theirs + timestep / 1000), timestep, theirs).prev_sample
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_one_trailing_step_is_the_estimate_of_the_paper() -> None:
+    plan = diffusion.reverse_steps(SETTINGS, 1)
+    assert plan == (diffusion.ReverseStep(999, -1),)
+    prediction, noisy = example()
+    alphas = diffusion.alphas_cumprod(SETTINGS).float()
+    expected = diffusion.clean_latent(prediction, noisy, alphas[999], "epsilon")
+    assert torch.equal(diffusion.reverse(prediction, noisy, plan[0], alphas, "epsilon"), expected)

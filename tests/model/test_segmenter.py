@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from monai.losses import DiceCELoss
 
 from sdseg.artifacts import ImageContract
@@ -72,6 +75,56 @@ def test_forward_is_the_composition_of_its_parts(prediction: str, noise: str) ->
     assert found.max() <= 1
 
 
+def several(inference: dict[str, int], **process: object) -> LatentSegmenter:
+    torch.manual_seed(0)
+    chosen = recipe(diffusion=process, inference=inference)
+    segmenter = build_segmenter(chosen, RGB, 1, CODEC, 0.7)
+    assert isinstance(segmenter, LatentSegmenter)
+    start_from_codec(segmenter, chosen.network, codec())  # type: ignore[arg-type]
+    return segmenter.eval()
+
+
+@pytest.mark.parametrize("prediction", ["x0", "epsilon", "v"])
+def test_several_steps_are_those_of_diffusers(prediction: str) -> None:
+    segmenter = several({"steps": 4}, prediction=prediction, inference_noise="fixed")
+    kinds = {"x0": "sample", "epsilon": "epsilon", "v": "v_prediction"}
+    scheduler = DDIMScheduler(
+        beta_start=0.0015,
+        beta_end=0.0155,
+        beta_schedule="scaled_linear",
+        prediction_type=kinds[prediction],
+        clip_sample=False,
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(4)
+    with torch.inference_mode():
+        condition = segmenter.condition_encoder(segmenter.normaliser(images()))
+        latent = segmenter.fixed_noise.expand(2, -1, -1, -1)
+        for timestep in scheduler.timesteps:
+            output = segmenter.denoiser(latent, condition, timestep.expand(2), None)
+            latent = scheduler.step(output, int(timestep), latent).prev_sample
+        torch.testing.assert_close(segmenter(images()), codec().decode(latent), rtol=1e-3, atol=1e-4)
+
+
+def test_samples_are_averaged_and_the_image_is_encoded_once() -> None:
+    one = several({"samples": 1, "steps": 2}, inference_noise="gaussian")
+    three = several({"samples": 3, "steps": 2}, inference_noise="gaussian")
+    three.load_state_dict(one.state_dict())
+    assert one.noise_shape == (4, 16, 16)
+    assert three.noise_shape == (12, 16, 16)
+    noise = torch.randn(2, 12, 16, 16)
+    encoded: list[int] = []
+    hook = three.condition_encoder.register_forward_hook(
+        lambda _module, inputs, _output: encoded.append(len(inputs[0]))
+    )
+    with torch.inference_mode():
+        found = three(images(), noise)
+        expected = torch.stack([one(images(), part) for part in noise.chunk(3, dim=1)]).mean(dim=0)
+    hook.remove()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert encoded == [2]
+
+
 def test_each_structure_has_a_channel_of_its_own() -> None:
     with torch.inference_mode():
         found = build(structures=3, image=CT)(images(CT))
@@ -106,6 +159,32 @@ def test_training_where_inference_starts_sees_no_trace_of_the_mask() -> None:
         condition = segmenter.condition_encoder(segmenter.normaliser(made.image))
         prediction = segmenter.denoiser(torch.zeros_like(made.latent), condition, torch.tensor([999, 999]), None)
         torch.testing.assert_close(loss, (prediction - made.latent).abs().mean())
+
+
+def test_the_mask_loss_is_that_of_the_decoded_mask_and_reaches_the_trained_parts_alone() -> None:
+    segmenter = build(train_timesteps="last", train_noise="zero", loss_mask=2.0, loss_latent=0.0)
+    made = replace(batch(segmenter), mask=torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1)).round())
+    terms = segmenter.losses(made)
+    assert set(terms) == {"mask"}
+    condition = segmenter.condition_encoder(segmenter.normaliser(made.image))
+    latent = segmenter.denoiser(torch.zeros(2, 4, 16, 16), condition, torch.tensor([999, 999]), None)
+    decoded = segmenter.decoder.decoder(segmenter.decoder.post_quant_conv(latent / 0.7)).mean(dim=1, keepdim=True)
+    torch.testing.assert_close(terms["mask"], 2.0 * DiceCELoss(sigmoid=True, batch=True)(6.0 * decoded, made.mask))
+    terms["mask"].backward()
+    reached = {name.split(".")[0] for name, value in segmenter.named_parameters() if value.grad is not None}
+    assert reached == {"condition_encoder", "denoiser"}
+
+
+def test_a_saturated_pixel_on_the_wrong_side_still_has_a_gradient() -> None:
+    decoder = build().decoder
+    latent = (50.0 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    logits = decoder.logits(latent)
+    wrong = (logits.detach() < 0).float()  # every pixel is to be the other way round
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, wrong)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert latent.grad is not None
+    assert float(latent.grad.abs().min()) > 0
 
 
 def test_a_frozen_encoder_keeps_its_projection_trainable() -> None:
