@@ -20,6 +20,7 @@ from packaging.version import Version
 from sdseg.config import Config, load_config
 from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError
+from sdseg.runtime.tensorrt_support import SUPPORTED, installed_version
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -140,10 +141,13 @@ def _optional() -> Iterator[Finding]:
         yield Finding("note", "snakemake", "missing", fix)
     else:
         yield Finding("ok", "snakemake", version)
-    tensorrt = next((found for name in ("tensorrt-cu13", "tensorrt") if (found := _installed(name))), None)
+    tensorrt = installed_version()
     if tensorrt is None:
         fix = "with an NVIDIA GPU: pip install -e '.[tensorrt]'"
         yield Finding("note", "tensorrt", "missing: no engines can be built", fix)
+    elif not SUPPORTED.contains(tensorrt, prereleases=True):
+        fix = f"pip install 'tensorrt-cu13{SUPPORTED}': 10.x has another API"
+        yield Finding("note", "tensorrt", f"{tensorrt}, supported: {SUPPORTED}; no engines can be built", fix)
     else:
         yield Finding("ok", "tensorrt", tensorrt)
 

@@ -27,7 +27,7 @@ class Normaliser(nn.Module):
         self.channels = contract.channels
 
     def forward(self, raw: Tensor) -> Tensor:
-        image = raw.permute(0, 3, 1, 2).float()  # [N,C,H,W]
+        image = raw.float().permute(0, 3, 1, 2)  # [N,C,H,W]; first float: a runtime may compute nothing in 8 bits
         low, high = self.train_bounds if self.training else (-1.0, 1.0)
         image = self._scaled(image).clamp(low, high)
         return image.expand(-1, 3, -1, -1) if self.channels == 1 else image

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sdseg.artifacts import GraphManifest, GraphPort, ImageContract
 from sdseg.errors import UserError
+from sdseg.runtime.uint8_input import cast_first
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,6 +78,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
             fold_rows(program.model)
             # Node metadata is longer than the graph and holds stack traces with the paths of this machine.
             ClearMetadataAndDocStringPass()(program.model)
+            cast_first(program.model)
             program.model.metadata_props.clear()
             program.model.metadata_props[METADATA_KEY] = manifest.model_dump_json()
             weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
