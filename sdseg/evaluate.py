@@ -23,7 +23,7 @@ from sdseg.data.sources import SOURCES
 from sdseg.data.store import SliceStore
 from sdseg.data.volumes import write_image
 from sdseg.errors import UserError
-from sdseg.exhibits import overlay, ranked
+from sdseg.exhibits import overlay, ranked, write_volumes
 from sdseg.scoresheet import figures, table
 from sdseg.serving import Served, check_store, open_model
 from sdseg.statistics import INTERVAL
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 # What an evaluation folder may hold: studies of a model (sdseg/studies) are out of date once it is scored anew.
 STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents")
-OWNED = ("cases.csv", "summary.json", "overlays", *STUDIES)
+OWNED = ("cases.csv", "summary.json", "overlays", "volumes", *STUDIES)
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 
@@ -54,6 +54,8 @@ class Options:
 
 def evaluate(prepared: Path, model: Path, output: Path, options: Options = Options()) -> None:
     """Write `output`/cases.csv, summary.json and overlays/{best,median,worst}_<case>.png; all of them, or none.
+
+    Of volumes also volumes/{best,median,worst}.webp and .json, to be scrolled in the page.
 
     Parameters
     ----------
@@ -98,10 +100,12 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = Optio
             "calibration": {"size": "working size", **calibration.record()},
         }
         write_json(folder / "summary.json", summary)
-        for rank, shown in ranked(scores).items():
+        exhibits = ranked(scores)
+        for rank, shown in exhibits.items():
             name = re.sub(r'[\\/:*?"<>|]+', "_", shown.case.case)  # a case's name may hold a slash
             picture = overlay(shown, store, timed.probability, threshold)
             write_image(folder / "overlays" / f"{rank}_{name}.png", picture)
+        write_volumes(folder / "volumes", exhibits, store, timed.probability, threshold)
     dice = summary["dice"]
     log.info(
         "%s: Dice %.4f ± %.4f over %d cases of '%s', at the %s",

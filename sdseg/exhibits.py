@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sdseg.artifacts import atomic_file, write_json
 from sdseg.assessment import Assessed, Probability
 from sdseg.data.overlays import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines
 from sdseg.data.slices import to_display
+from sdseg.data.sprites import outline_paths, pack_slices
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.tensors import MaskArray, RawImages
 
-__all__ = ["overlay", "ranked"]
+__all__ = ["overlay", "ranked", "write_volumes"]
 
 
 def ranked(scores: Sequence[Assessed]) -> dict[str, Assessed]:
@@ -42,6 +46,42 @@ def overlay(score: Assessed, store: SliceStore, probability: Probability, thresh
         ),
         note,
     )
+
+
+def write_volumes(
+    folder: Path, shown: Mapping[str, Assessed], store: SliceStore, probability: Probability, threshold: float
+) -> None:
+    """Write `folder`/<rank>.webp and <rank>.json of every volume in `shown`, each once, for scrolling in the page."""
+    written = set()
+    for rank, score in shown.items():
+        if score.case.slices > 1 and score.case.case not in written:
+            written.add(score.case.case)
+            _write_volume(folder, rank, score, store, probability, threshold)
+
+
+def _write_volume(
+    folder: Path, rank: str, score: Assessed, store: SliceStore, probability: Probability, threshold: float
+) -> None:
+    case, manifest = score.case, store.manifest
+    labelled = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,H,W]
+    rows = range(case.rows.start, case.rows.stop)
+    predicted = [_predicted(store, probability, row, threshold) for row in rows]
+    sprite = pack_slices(np.stack([to_display(store.images[row], manifest.image.window) for row in rows]))
+    with atomic_file(folder / f"{rank}.webp") as temporary:
+        temporary.write_bytes(sprite.webp)
+    record: dict[str, Any] = {
+        "case": case.case,
+        "rank": rank,
+        "dice": score.headline.whole["dice"].value,
+        "size": manifest.image.size,
+        "slices": case.slices,
+        "columns": sprite.columns,
+        "tile": sprite.tile,
+        "first": int(labelled.sum(axis=(1, 2, 3)).argmax()),  # what is shown first: the largest label
+        "label": [outline_paths(masks) for masks in labelled],
+        "prediction": [outline_paths(masks) for masks in predicted],
+    }
+    write_json(folder / f"{rank}.json", record)
 
 
 def _predicted(store: SliceStore, probability: Probability, row: int, threshold: float) -> MaskArray:
