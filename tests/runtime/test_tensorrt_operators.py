@@ -1,0 +1,95 @@
+"""Every operator and type of our exported graphs is among those that TensorRT's ONNX parser documents.
+
+Source of tensorrt_operators.csv: the support matrix of onnx-tensorrt, docs/operators.md for TensorRT 10.15 (opset 9 to
+24), and its note that UINT8 is for inputs and outputs of a network alone. TensorRT 11's own guide ("ONNX Opset Guide",
+docs.nvidia.com) names opset 9 to 25 and refers to the same matrix.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto
+from onnx.shape_inference import infer_shapes
+
+from sdseg.artifacts import ImageContract
+from sdseg.model.segmenter import build_segmenter
+from sdseg.runtime.onnx_graph import export_graph
+from tests.model.networks import CODEC, direct_recipe, recipe
+from tests.tiny import CT, RGB, describe
+
+NAMES = {
+    TensorProto.FLOAT: "FP32",
+    TensorProto.FLOAT16: "FP16",
+    TensorProto.BFLOAT16: "BF16",
+    TensorProto.INT32: "INT32",
+    TensorProto.INT64: "INT64",
+    TensorProto.INT8: "INT8",
+    TensorProto.UINT8: "UINT8",
+    TensorProto.BOOL: "BOOL",
+}
+
+
+def documented() -> dict[str, set[str]]:
+    with (Path(__file__).parent / "tensorrt_operators.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["operator"]: set(row["types"].split()) for row in csv.DictReader(stream)}
+
+
+def used(graph: onnx.GraphProto) -> dict[str, set[str]]:
+    """The types of the inputs and outputs of every operator."""
+    values = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output, *graph.value_info)}
+    values |= {weights.name: weights.data_type for weights in graph.initializer}
+    found: dict[str, set[str]] = defaultdict(set)
+    for node in graph.node:
+        assert node.domain == "", f"{node.op_type} is no standard operator: {node.domain}"
+        for name in filter(None, (*node.input, *node.output)):
+            found[node.op_type].add(NAMES[values[name]])
+    return found
+
+
+@pytest.fixture(scope="module", params=["latent-rgb", "latent-ct", "direct-rgb"])
+def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> onnx.GraphProto:
+    kind, _, modality = str(request.param).partition("-")
+    image: ImageContract = RGB if modality == "rgb" else CT
+    if kind == "direct":
+        segmenter = build_segmenter(direct_recipe(), image, 1)
+    else:
+        segmenter = build_segmenter(recipe(), image, 1, CODEC, 1.0)
+    path = tmp_path_factory.mktemp("graphs") / "model.onnx"
+    export_graph(segmenter.eval(), describe(image, noise_shape=segmenter.noise_shape), path)
+    return infer_shapes(onnx.load(path), data_prop=True).graph
+
+
+def test_every_operator_and_type_is_documented(graph: onnx.GraphProto) -> None:
+    table = documented()
+    beyond = {
+        f"{operator} of {kind}"
+        for operator, kinds in used(graph).items()
+        for kind in kinds
+        if kind not in table.get(operator, set())
+    }
+    assert beyond == set(), "not among what TensorRT's ONNX parser documents"
+
+
+def test_uint8_is_only_an_input_that_is_cast_at_once(graph: onnx.GraphProto) -> None:
+    """TensorRT takes UINT8 as input of a network and computes nothing in it."""
+    small = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
+    assert {node.op_type for node in graph.node if small & set(node.input)} <= {"Cast"}
+    casts = {name for node in graph.node for name in node.output if node.op_type == "Cast"}
+    inner = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == TensorProto.UINT8}
+    assert not inner - casts
+    assert not inner
+
+
+def test_the_table_would_notice() -> None:
+    """An operator that the parser does not know is found."""
+    from onnx import helper
+
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Det", ["x"], ["y"])], "g", ports[:1], ports[1:])
+    assert used(graph) == {"Det": {"FP32"}}
+    assert "Det" not in documented()
