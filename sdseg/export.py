@@ -36,6 +36,7 @@ REMEDY = "nothing was kept; try another --opset, or widen the tolerance if this 
 INTERPOLATION = "bilinear; an axis of more than twice the working size is first averaged to twice or once that size"
 ENOUGH_CASES = 32  # fewer say little; all there are is then what can be done
 BATCH = 8  # of calibration
+BF16_OPSET = 22  # ONNX has no bf16 convolution before
 
 
 def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
@@ -63,8 +64,9 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
         for precision in dict.fromkeys(precisions):
             # 2. Trace it into one graph: raw image -> probability.
             graph = folder / graph_name(precision)
-            _write(gate, described.model_copy(update={"precision": precision}), graph)
-            log.info("%s: %.1f MB, operator set %d", graph.name, graph.stat().st_size / 1e6, settings.opset)
+            opset = max(settings.opset, BF16_OPSET) if precision == "bf16" else settings.opset
+            _write(gate, described.model_copy(update={"precision": precision, "opset": opset}), graph)
+            log.info("%s: %.1f MB, operator set %d", graph.name, graph.stat().st_size / 1e6, opset)
 
             # 3. Run model and graph on the same real images.
             checks += _checks(gate, precision, graph)

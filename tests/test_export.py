@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from sdseg.artifacts import GraphManifest, read_json
-from sdseg.config import Export
+from sdseg.config import Export, Tolerance, Tolerances
 from sdseg.errors import ListedError, UserError
 from sdseg.export import export
 from sdseg.runtime.backends import OnnxBackend
 from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, picture, write_model, write_store
+
+# The networks here are untrained: their probability lies about the threshold, and masks mean little.
+WIDE = Tolerances(
+    **{
+        name: Tolerance(max_abs_difference=1.0, max_dice_difference=1.0, min_mask_dice=0.0)
+        for name in ("fp16", "bf16", "int8")
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +106,40 @@ def test_output_that_cannot_be_written(model: Path, store: Path, tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         export(model, store, tmp_path / "file" / "e", Export())
+
+
+def test_several_precisions_are_each_checked(model: Path, store: Path, tmp_path: Path) -> None:
+    output = tmp_path / "e"
+    export(model, store, output, Export(precisions=("int8", "fp16"), tolerances=WIDE))
+    names = ["io.json", "model.fp16.onnx", "model.int8.onnx", "model.onnx", "parity.json"]
+    assert sorted(path.name for path in output.iterdir()) == names
+    parity = json.loads((output / "parity.json").read_text("utf-8"))
+    assert (parity["precision"], parity["few_cases"]) == ("fp32", True)
+    checks = [(each["file"], each["backend"], each["precision"], each["passed"]) for each in parity["checks"]]
+    assert checks == [
+        ("model.onnx", "onnxruntime-cpu", "fp32", True),
+        ("model.int8.onnx", "onnxruntime-cpu", "int8", True),
+        ("model.fp16.onnx", "onnxruntime-cpu", "fp16", True),
+        ("model.fp16.onnx", "torch-cpu", "fp16", True),
+    ]
+    for precision in ("fp16", "int8"):
+        manifest = OnnxBackend(output / f"model.{precision}.onnx").manifest
+        assert (manifest.precision, manifest.labels) == (precision, {1: "one", 2: "two"})
+        assert manifest.model_checksum == open_model(model).checksum
+
+
+def test_one_precision_outside_its_tolerance_closes_the_gate(model: Path, store: Path, tmp_path: Path) -> None:
+    strict = WIDE.model_copy(update={"int8": WIDE.int8.model_copy(update={"max_abs_difference": 1e-9})})
+    with pytest.raises(ListedError, match="the int8 ONNX graph does not compute what the model computes"):
+        export(model, store, tmp_path / "e", Export(precisions=("fp32", "int8"), tolerances=strict))
+    assert not (tmp_path / "e").exists()
+
+
+def test_what_cannot_be_checked_is_an_error_unless_allowed(model: Path, store: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the bf16 graph could not be checked: ONNX Runtime has no bf16"):
+        export(model, store, tmp_path / "e", Export(precisions=("bf16",)))
+    export(model, store, tmp_path / "e", Export(precisions=("bf16",), unchecked="keep", tolerances=WIDE))
+    graph, arithmetic = json.loads((tmp_path / "e" / "parity.json").read_text("utf-8"))["checks"][1:]
+    assert graph["not_run"] == "ONNX Runtime has no bf16 convolution for CPUs"
+    assert "passed" not in graph
+    assert (arithmetic["backend"], arithmetic["precision"], arithmetic["passed"]) == ("torch-cpu", "bf16", True)

@@ -84,7 +84,10 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
             weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
             program.save(str(path), external_data=weights > INLINE_BYTES)
         onnx.checker.check_model(str(path), full_check=weights <= INLINE_BYTES)
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+    except (
+        *(torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError),
+        *(onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
+    ) as error:
         raise UserError(
             f"the network cannot be written as an ONNX graph of operator set {manifest.opset}: {_root(error)}",
             where=path.name,
