@@ -70,7 +70,7 @@ def refused(call: Callable[[], Any]) -> UserError:
 # What is accepted
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "demo.yaml", "samples.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "demo.yaml", "evidence.yaml", "samples.yaml"])
 def test_committed_configurations(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     loaded = load_config(Path("config") / name)
@@ -94,7 +94,7 @@ def test_default_configuration_is_the_papers_scale(root: Path, monkeypatch: pyte
     assert loaded.device == "cuda"
     for dataset in loaded.datasets.values():
         assert (dataset.size, dataset.origin, dataset.protocol) == (256, "real", "clean")
-    network = loaded.resolve_recipe("kseg", "sdseg").network
+    network = loaded.resolve_recipe("kseg", "sdseg-onestep").network
     assert isinstance(network, LatentNetwork)
     assert network.denoiser.block_out_channels == (192, 384, 384, 768, 768)
     assert loaded.codecs[network.codec].factor == 8
