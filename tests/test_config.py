@@ -162,7 +162,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("export.opsett", 21, "unknown key 'export.opsett': did you mean 'opset'?"),
     ("phantoms", {"sed": 1}, "unknown key 'phantoms.sed': did you mean 'seed'?"),
     ("recipes.sdseg.override", {}, "unknown key 'recipes.sdseg.override': did you mean 'overrides'?"),
-    ("export.zzz", 1, "unknown key 'export.zzz': known here: max_abs_difference, max_dice_difference, opset"),
+    ("export.zzz", 1, "unknown key 'export.zzz': known here: calibration_images, max_abs_difference"),
     ("datasets.kseg.source", "-", "missing key 'datasets.kseg.source'"),
     ("recipes.sdseg.file", "-", "missing key 'recipes.sdseg.file'"),
     ("datasets", "-", "missing key 'datasets'"),

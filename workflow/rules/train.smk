@@ -28,9 +28,11 @@ rule model:
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
         folder=subpath(output.config, parent=True),
         device=plan.settings.device,
+        trainer=plan.trainer,
+        on_edit=plan.settings.on_edit,
     message:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
-        "{plan.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} {params.start:q} --output {params.folder:q} --device {params.device} --on-edit {plan.settings.on_edit}"
+        "{params.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
+        " {params.codec:q} {params.start:q} --output {params.folder:q} --device {params.device} --on-edit {params.on_edit}"
         " > {log:q} 2>&1"
