@@ -158,7 +158,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _engine_options(made)
 
     made = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
-    inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders of them"
+    inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders"
     made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs)
     model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
     _path(made, "--model", model)

@@ -63,7 +63,7 @@ def _row_of_source(node: ir.Node, made: set[ir.Node], model: ir.Model) -> ir.Val
     if shape is None:
         raise ValueError("a source has a shape")  # _is_source has seen to it
     sizes = ir.tensor([1, *_sizes(shape)], dtype=ir.DataType.INT64, name=f"{node.outputs[0].name}_row_shape")
-    wanted = ir.Value(name=sizes.name, shape=sizes.shape, type=ir.TensorType(sizes.dtype), const_value=sizes)
+    wanted = ir.Value(name=sizes.name, shape=ir.Shape([len(shape)]), type=ir.TensorType(sizes.dtype), const_value=sizes)
     model.graph.initializers[str(sizes.name)] = wanted
     return _insert(node, [node.inputs[0], wanted], made)[0]
 
