@@ -320,10 +320,16 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from sdseg.report import print_table, report
+    from sdseg.report import compare, print_table, report
 
+    if arguments.compare is not None:
+        first, second = arguments.compare
+        compare(first, second, arguments.output or first / "comparison.html")
+        return 0
     if not arguments.table:
-        report(results=arguments.results, output=arguments.output or arguments.results / "report.html")
+        committed = Path("resources/paper")
+        published = arguments.published or (committed if committed.is_dir() else None)
+        report(arguments.results, arguments.output or arguments.results / "report.html", published)
     print_table(arguments.results, arguments.output or arguments.results / "report.html")
     return 0
 

@@ -175,6 +175,9 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(made, "--results", "folder of results", required=False, default=Path("results"))
     _path(made, "--output", "page to write (default: report.html in the results folder)", required=False)
     made.add_argument("--table", action="store_true", help="only print the table; the page is left as it is")
+    two = "two results folders side by side instead (page: comparison.html in the first)"
+    made.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help=two)
+    _path(made, "--published", "folder of published figures (default: resources/paper, if it is there)", required=False)
 
     made = verb("doctor", "what this machine can and cannot do, each with its fix")
     _path(made, "--config", "also check that this configuration can run here", required=False)
@@ -200,17 +203,11 @@ def _studies(evaluate: argparse.ArgumentParser) -> None:
 
 def _graph_options(to: argparse.ArgumentParser) -> None:
     graph = to.add_argument_group("with --to onnx")
-    graph.add_argument(
-        "--precisions", metavar="A,B", help="fp32, fp16, bf16, int8 (default: fp32; always made)"
-    )
-    graph.add_argument(
-        "--providers", metavar="A,B", help="where to check graphs: cpu, cuda, openvino (default: cpu)"
-    )
+    graph.add_argument("--precisions", metavar="A,B", help="fp32, fp16, bf16, int8 (default: fp32; always made)")
+    graph.add_argument("--providers", metavar="A,B", help="where to check graphs: cpu, cuda, openvino (default: cpu)")
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"
     graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
-    graph.add_argument(
-        "--calibration-images", type=int, help="training images to calibrate int8 on (default: 64)"
-    )
+    graph.add_argument("--calibration-images", type=int, help="training images to calibrate int8 on (default: 64)")
     tolerance = "of a precision below fp32: int8.max_abs_difference, int8.max_dice_difference, int8.min_mask_dice"
     graph.add_argument("--tolerance", action="append", default=[], metavar="NAME=VALUE", help=tolerance)
 

@@ -2,34 +2,80 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from sdseg.artifacts import write_text
 from sdseg.data.sources import SOURCES
 from sdseg.page.gather import Gathered, Run, gather
-from sdseg.page.render import ORIGINS, render
+from sdseg.page.plain import records_of, table_of
+from sdseg.page.render import ORIGINS, render, render_comparison
+from sdseg.page.versus import versus
+from sdseg.published import load_published
 
-__all__ = ["print_table", "report"]
+__all__ = ["compare", "print_table", "report"]
 
 HEADINGS = ("dataset", "recipe", "Dice", "Dice (ONNX)", "IoU", "s/image")
 LONGEST_NAME = 18  # so that a line fits 80 columns
 
 
-def report(results: Path, output: Path) -> None:
+def report(results: Path, output: Path, published: Path | None = None) -> None:
     """Write the page of every `<results>/<dataset>/<recipe>/evaluation/summary.json` to `output`, in one step.
+
+    summary.csv and summary.json beside it hold the same figures. `published` is a folder of published figures; without
+    it none stand beside ours.
 
     Raises UserError when nothing was scored, or a file is missing, truncated or not as expected.
     """
     titles = {name: source.title for name, source in SOURCES.items()}
-    write_text(output, render(gather(results), titles))
+    gathered = gather(results)
+    page = render(gathered, titles, load_published(published) if published else None)
+    write_text(output, page)
+    write_text(output.with_name("summary.csv"), _utf8(table_of(gathered)))
+    plain = json.dumps({"format": 1, "runs": records_of(gathered)}, indent=2, allow_nan=False)
+    write_text(output.with_name("summary.json"), plain + "\n")
+
+
+def compare(a: Path, b: Path, output: Path) -> None:
+    """Write the page of two results folders side by side, and print the same figures.
+
+    Raises ListedError where runs of one name were not scored on the same cases by the same protocol; UserError as
+    `report` does, and where the folders have nothing in common.
+    """
+    found = versus(gather(a), gather(b))
+    write_text(output, render_comparison(found))
+    rows: list[tuple[str, ...]] = [("dataset", "recipe", "Dice A", "Dice B", "B - A", "p")]
+    for pair in found.pairs:
+        dice = (f"{one.summary.dice.mean:.4f}" for one in (pair.a, pair.b))
+        rows.append((_shown(pair.a.dataset), _shown(pair.a.recipe), *dice, f"{pair.difference:+.4f}", pair.p_text))
+    _print_rows(rows)
+    for letter, names in (("A", found.only_a), ("B", found.only_b)):
+        for name in names:
+            print(f"only in {letter}: {_shown(name, 60)}")
+    print(f"page: {output}")
+
+
+def _utf8(text: str) -> str:
+    """A folder's name that is not UTF-8 must not stop the table."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def print_table(results: Path, page: Path) -> None:
     """Print the scores of every run and where the page is. Raises UserError as `report` does."""
     gathered = gather(results)
     rows = [HEADINGS, *(_row(run) for run in gathered.runs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    _print_rows(rows)
+    for line in _notes(gathered):
+        print(line)
+    missing = f"not made yet; python -m sdseg report --results {shlex.quote(str(results))}"
+    print(f"page: {page if page.is_file() else missing}")
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
+    """A table for the terminal, the first row its heading, two columns of names before the figures; an empty line."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):
         cells = [cell.ljust(width) if column < 2 else cell.rjust(width)
                  for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
@@ -37,10 +83,6 @@ def print_table(results: Path, page: Path) -> None:
         if number == 0:
             print("  ".join("-" * width for width in widths))
     print()
-    for line in _notes(gathered):
-        print(line)
-    missing = f"not made yet; python -m sdseg report --results {shlex.quote(str(results))}"
-    print(f"page: {page if page.is_file() else missing}")
 
 
 def _row(run: Run) -> tuple[str, ...]:

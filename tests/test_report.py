@@ -88,8 +88,8 @@ def test_the_page_shows_every_run_with_its_figures(tmp_path: Path) -> None:
         assert expected in page.text, expected
     assert "None" not in page.text
     assert "Not made" not in page.text
-    assert len(page.values("svg", "aria-label")) == 30  # three charts per run
-    assert len([held for tag, held in page.tags if tag == "button" and held.get("class") == "enlarge"]) == 30
+    assert len(page.values("svg", "aria-label")) == 60  # six charts per run
+    assert len([held for tag, held in page.tags if tag == "button" and held.get("class") == "enlarge"]) == 40
 
 
 def test_figures_in_the_overview_are_those_of_the_summaries(tmp_path: Path) -> None:

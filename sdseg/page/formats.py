@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["count", "difference", "duration", "flatten", "score", "seconds", "spread", "step"]
+__all__ = ["NOT_DEFINED", "count", "difference", "duration", "flatten", "score", "seconds", "spread", "step"]
 
+NOT_DEFINED = "n/a"
 _MINUS = "\N{MINUS SIGN}"
 _SPACE = "\N{NO-BREAK SPACE}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest, read_json
 from sdseg.errors import UserError
+from sdseg.page.findings import Findings, Volume, read_findings, read_volumes
 from sdseg.page.reading import (
     read_cases,
     read_curves,
@@ -21,7 +22,16 @@ from sdseg.page.records import CaseScore, Curves, Overlay, Parity, Summary, Trai
 
 __all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]
 
+SAME = ("protocol", "split", "target", "size", "scored_at", "data_checksum")  # or two runs are not compared
 _WORKFLOW = "snakemake --cores all {target}    # with the configuration of this run"
+
+_STUDIES = {
+    "sweep": "--sweep",
+    "stability": "--stability 5",
+    "robustness": "--robustness",
+    "efficiency": "--efficiency",
+    "latents": "--latents --codec CODEC",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class Run:
     curves: Curves | None
     parity: Parity | None
     graph: GraphManifest | None
+    findings: Findings
+    volumes: tuple[Volume, ...]
 
     @property
     def ceiling(self) -> float | None:
@@ -55,6 +67,7 @@ class Run:
             "train": _WORKFLOW.format(target="train"),
             "evaluate": _evaluate_command(self.folder),
             "export": export,
+            **{name: f"{_evaluate_command(self.folder)} {options}" for name, options in _STUDIES.items()},
         }
 
 
@@ -73,8 +86,12 @@ class DatasetResults:
     @property
     def differing(self) -> tuple[str, ...]:
         """What keeps the runs of this dataset from being compared: the names of keys they differ in."""
-        keys = ("protocol", "split", "target", "size", "scored_at", "data_checksum")
-        return tuple(key for key in keys if len({getattr(run.summary, key) for run in self.runs}) > 1)
+        return tuple(key for key in SAME if len({getattr(run.summary, key) for run in self.runs}) > 1)
+
+    @staticmethod
+    def differences(a: Run, b: Run) -> tuple[str, ...]:
+        """What keeps two runs from being compared."""
+        return tuple(key for key in SAME if getattr(a.summary, key) != getattr(b.summary, key))
 
 
 @dataclass(frozen=True)
@@ -151,6 +168,8 @@ def _run(folder: Path) -> Run:
         curves=read_curves(log) if log.is_file() else None,
         parity=read_parity(parity) if parity.is_file() else None,
         graph=read_json(ports, GraphManifest) if ports.is_file() else None,
+        findings=read_findings(evaluation),
+        volumes=read_volumes(evaluation / "volumes"),
     )
 
 

@@ -52,7 +52,16 @@ def read_cases(path: Path, *, expected: int) -> tuple[CaseScore, ...]:
     table = csv.DictReader(io.StringIO(_text(path), newline=""))
     for row in table:
         where = f"{path}, line {table.line_num}"
-        rows.append(CaseScore(_cell(row, "case", where), _score(row, "dice", where), _score(row, "iou", where)))
+        rows.append(
+            CaseScore(
+                case=_cell(row, "case", where),
+                dice=_score(row, "dice", where),
+                iou=_score(row, "iou", where),
+                predicted=_count(row, "pixels_predicted"),
+                labelled=_count(row, "pixels_labelled"),
+                note=row.get("undefined") or "",
+            )
+        )
     if len(rows) != expected:
         raise UserError(
             f"{len(rows)} cases, but summary.json beside it counts {expected}: the file is truncated or of another run",
@@ -136,3 +145,8 @@ def _score(row: dict[str, str | None], key: str, where: str) -> float:
     if not 0 <= value <= 1:
         raise UserError(f"'{key}' is '{text}', a number from 0 to 1 was expected", where=where, remedy="evaluate again")
     return value
+
+
+def _count(row: dict[str, str | None], key: str) -> int | None:
+    text = row.get(key)
+    return int(text) if text and text.isdecimal() else None

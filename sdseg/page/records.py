@@ -8,13 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 __all__ = [
+    "Bin",
+    "Calibration",
     "CaseScore",
+    "Check",
+    "ChosenThreshold",
     "Curves",
     "Event",
     "Origin",
     "Overlay",
     "Parity",
     "Resumed",
+    "Scored",
+    "Sized",
     "Spread",
     "Step",
     "Summary",
@@ -40,13 +46,63 @@ class Spread(_Lenient):
     minimum: Score
     median: Score
     maximum: Score
+    ci95: tuple[Score, Score] | None = None
+
+    @property
+    def interval(self) -> str:
+        return f"{self.ci95[0]:.3f} – {self.ci95[1]:.3f}" if self.ci95 else ""
 
 
-class Structure(_Lenient):
-    """Scores of one structure."""
+class Scored(_Lenient):
+    """Any metric over cases: a share, or millimetres. Where no case has it, `n` is 0 and `mean` None."""
 
-    dice: Spread
-    iou: Spread
+    mean: FiniteFloat | None
+    sd: FiniteFloat | None = None
+    minimum: FiniteFloat | None = None
+    median: FiniteFloat | None = None
+    maximum: FiniteFloat | None = None
+    ci95: tuple[FiniteFloat, FiniteFloat] | None = None
+    n: int | None = None
+    undefined: dict[str, int] = Field(default_factory=dict)  # reason -> cases
+
+    @property
+    def reason(self) -> str:
+        """Why cases are left out, or there is no figure at all."""
+        return "; ".join(f"{why} ({number} case{'s' if number > 1 else ''})" for why, number in self.undefined.items())
+
+
+class Sized(_Lenient):
+    """Scores at one size."""
+
+    metrics: dict[str, Scored]
+    structures: dict[str, dict[str, Scored]]
+
+
+class Bin(_Lenient):
+    """One bar of a reliability diagram; a bin without pixels has no means."""
+
+    low: Score
+    high: Score
+    pixels: int
+    probability: Score | None
+    positives: Score | None
+
+
+class Calibration(_Lenient):
+    """Whether a probability means what it says."""
+
+    ece: Score
+    pixels: int = 0
+    bins: tuple[Bin, ...]
+
+
+class ChosenThreshold(_Lenient):
+    """The threshold, chosen on the validation split."""
+
+    threshold: Score
+    split: str
+    n_cases: int
+    dice: Score
 
 
 class Ceiling(_Lenient):
@@ -75,7 +131,14 @@ class Summary(_Lenient):
     n_slices: int = Field(ge=1)
     dice: Spread
     iou: Spread
-    structures: dict[str, Structure]
+    structures: dict[str, dict[str, Scored]]
+    native: Sized | None = None
+    native_missing: str | None = None
+    working: Sized | None = None
+    dice_official: Scored | None = None
+    nsd_tolerance_mm: FiniteFloat | None = None
+    calibration: Calibration | None = None
+    threshold_chosen: ChosenThreshold | None = None
     seconds_per_image: Positive
     codec_ceiling: Ceiling | None = None
     threshold: FiniteFloat
@@ -86,6 +149,22 @@ class Summary(_Lenient):
     model_checksum: str
     trained_on: TrainedOn | None = None
     provenance: dict[str, Any]
+
+
+class Check(_Lenient):
+    """One graph on one backend; `not_run` is the reason why it could not be checked."""
+
+    file: str
+    precision: str
+    backend: str
+    not_run: str | None = None
+    max_abs_difference: Positive | None = None
+    dice_exported: Score | None = None
+    dice_difference: FiniteFloat | None = None
+    mask_dice: Score | None = None
+    tolerances: dict[str, FiniteFloat] = Field(default_factory=dict)
+    few_cases: bool = False
+    passed: bool | None = None
 
 
 class Parity(_Lenient):
@@ -104,6 +183,7 @@ class Parity(_Lenient):
     mask_dice: Score
     tolerances: dict[str, FiniteFloat]
     passed: bool
+    checks: tuple[Check, ...] = ()  # every precision on every provider
 
 
 class Training(_Lenient):
@@ -164,6 +244,9 @@ class CaseScore:
     case: str
     dice: float
     iou: float
+    predicted: int | None = None  # pixels, at the size of the headline
+    labelled: int | None = None
+    note: str = ""  # why scores of it are undefined
 
 
 @dataclass(frozen=True)

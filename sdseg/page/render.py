@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from markupsafe import Markup
 
 from sdseg import metrics
 from sdseg.artifacts import provenance, sha256_text
-from sdseg.page import charts, formats
+from sdseg.page import beside, cards, charts, exhibits, formats
 from sdseg.page.gather import DatasetResults, Gathered, Run
-from sdseg.page.records import Overlay
+from sdseg.page.versus import Versus
+from sdseg.published import Published
 
-__all__ = ["ORIGINS", "render", "scoring_rules"]
+__all__ = ["ORIGINS", "compose", "render", "render_comparison", "scoring_rules"]
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 ORIGINS = {  # heading, and what follows "measured on"
@@ -39,25 +39,47 @@ ORIGINS = {  # heading, and what follows "measured on"
 Section = tuple[str, list[tuple[str, str]]]
 
 
-@dataclass(frozen=True)
-class _Picture:
-    """An overlay ready to be embedded."""
-
-    rank: str
-    case: str
-    dice: float | None
-    width: int
-    height: int
-    source: str  # data URL
-
-    @property
-    def small(self) -> bool:
-        """Few pixels, which are to be seen as such when enlarged."""
-        return self.height < 160
-
-
-def render(gathered: Gathered, titles: Mapping[str, str]) -> str:
+def render(gathered: Gathered, titles: Mapping[str, str], published: Published | None = None) -> str:
     """The whole page as HTML. `titles` gives the full name of each dataset source."""
+    tables = beside.tables(gathered, published) if published else ()
+    sources = {dataset.name: dataset.prepared.source for dataset in gathered.datasets if dataset.prepared}
+    named = beside.sources_of(tables)
+    return compose(
+        "page.html",
+        gathered=gathered,
+        anchors=_anchors(gathered),
+        titles=titles,
+        rules=scoring_rules(),
+        spread=lambda spread: formats.spread(spread.mean, spread.sd),
+        whisker=charts.whisker,
+        low=charts.lower_end([run.summary.dice.minimum for run in gathered.runs]),
+        drawings=_drawings,
+        pictures=exhibits.overlay_pictures,
+        latents=exhibits.latent_pictures,
+        study_charts=exhibits.drawn_studies,
+        agreement=exhibits.agreement,
+        volumes=exhibits.volume_data,
+        metric_rows=cards.metric_rows,
+        structure_columns=cards.structure_columns,
+        failures=cards.failures,
+        checks=cards.checks,
+        unrun=cards.unrun,
+        duels=beside.duels,
+        over_runs=beside.over_runs,
+        paper_dice=lambda run: beside.paper_dice(run, sources.get(run.dataset), published),
+        published_tables=tables,
+        published_sources={name: published.sources[name] for name in named} if published else {},
+        recipe_hash=_recipe_hash,
+    )
+
+
+def render_comparison(found: Versus) -> str:
+    """The page of two folders side by side."""
+    return compose("compare.html", found=found, spread=lambda spread: formats.spread(spread.mean, spread.sd))
+
+
+def compose(template: str, **values: Any) -> str:
+    """A page from one of the templates: style and script within it, and nothing else let in by its policy."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -76,22 +98,13 @@ def render(gathered: Gathered, titles: Mapping[str, str]) -> str:
         "grouped": _grouped,
     }
     style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))  # ours
-    html = environment.get_template("page.html").render(
-        gathered=gathered,
-        anchors=_anchors(gathered),
+    html = environment.get_template(template).render(
+        **values,
         origins=ORIGINS,
-        titles=titles,
-        rules=scoring_rules(),
         made=provenance(),
         style=style,
         script=script,
         policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}",
-        spread=lambda spread: formats.spread(spread.mean, spread.sd),
-        whisker=charts.whisker,
-        low=charts.lower_end([run.summary.dice.minimum for run in gathered.runs]),
-        drawings=_drawings,
-        pictures=_pictures,
-        recipe_hash=_recipe_hash,
     )
     return html.encode("utf-8", "replace").decode()  # a file name that is not UTF-8 must not stop the page
 
@@ -112,23 +125,6 @@ def _drawings(dataset: DatasetResults, run: Run) -> dict[str, Markup | None]:
         "loss": charts.loss_curve(run.curves.loss) if run.curves else None,
         "validation": charts.score_curve(run.curves.dice, best) if run.curves else None,
     }
-
-
-def _pictures(run: Run) -> list[_Picture]:
-    cases = {re.sub(r"[^\w.-]+", "_", case.case): case for case in run.cases or ()}  # as in the name of a file
-
-    def picture(overlay: Overlay) -> _Picture:
-        case = cases.get(overlay.case)
-        return _Picture(
-            rank=overlay.rank,
-            case=case.case if case else overlay.case,
-            dice=case.dice if case else None,
-            width=overlay.width,
-            height=overlay.height,
-            source="data:image/png;base64," + base64.b64encode(overlay.png).decode(),
-        )
-
-    return [picture(overlay) for overlay in run.overlays]
 
 
 def _anchors(gathered: Gathered) -> dict[tuple[str, str], str]:

@@ -25,6 +25,7 @@ from sdseg.artifacts import (
     write_json,
     write_text,
 )
+from tests.page.study_files import calibration, scored, write_studies, write_volume
 
 __all__ = ["edit_json", "write_prepared", "write_results", "write_run"]
 
@@ -52,6 +53,7 @@ RECIPES = {
         "inference": {"threshold": 0.5, "batch": 8},
     },
 }
+VOLUMES = ("btcv", "sts")
 
 
 def write_results(
@@ -109,6 +111,9 @@ def write_run(
     _write_model(folder, structures, recipe, ceiling, origin=origin, random=random)
     _write_evaluation(folder, structures, dice, names, ceiling, origin=origin)
     _write_overlays(folder / "evaluation" / "overlays", dice.mean(axis=1), names, random)
+    if folder.parent.name in VOLUMES:
+        for rank, index in (("best", 1), ("worst", 0)):
+            write_volume(folder / "evaluation" / "volumes", names[index], rank=rank, slices=7 + 2 * index)
     _write_export(folder, structures, float(dice.mean()), n_cases, origin=origin)
 
 
@@ -197,50 +202,68 @@ def _write_evaluation(
     origin: str,
 ) -> None:
     iou = dice / (2 - dice)
-    rows = ["case,dice,iou,group,split,slices"]
-    rows += [f"{name},{d.mean():.6f},{i.mean():.6f},g{index},test,1"
+    rows = ["case,dice,iou,group,split,slices,pixels_predicted,pixels_labelled,undefined"]
+    rows += [f"{name},{d.mean():.6f},{i.mean():.6f},g{index},test,1,{900 + index},1000,hd95: no spacing"
              for index, (name, d, i) in enumerate(zip(names, dice, iou, strict=True))]  # fmt: skip
     write_text(folder / "evaluation" / "cases.csv", "\n".join(rows) + "\n")
-    write_json(
-        folder / "evaluation" / "summary.json",
-        {
-            "format": 1,
-            "dataset": folder.parent.name,
-            "source": folder.parent.name,
-            "origin": origin,
-            "recipe": folder.name,
-            "protocol": "clean",
-            "split": "test",
-            "backend": "torch-cpu",
-            "n_cases": len(names),
-            "n_slices": len(names),
-            "dice": _spread(dice.mean(axis=1)),
-            "iou": _spread(iou.mean(axis=1)),
-            "structures": {
-                name: {"dice": _spread(dice[:, index]), "iou": _spread(iou[:, index])}
-                for index, name in enumerate(structures)
-            },
-            "seconds_per_image": 0.0123 if ceiling else 0.0041,
-            "codec_ceiling": ceiling,
-            "threshold": 0.5,
-            "size": 64,
-            "scored_at": "working size",
-            "target": "-".join(structures),
-            "data_checksum": _data_checksum(folder.parent.name),
-            "model_checksum": sha256_text(f"{folder}/model"),
-            "trained_on": {"dataset": folder.parent.name, "origin": origin, "data_checksum": None},
-            "provenance": _made_by("torch"),
+    n, volumes = len(names), folder.parent.name in VOLUMES
+    metrics = {
+        "dice": _spread(dice.mean(axis=1)),
+        "iou": _spread(iou.mean(axis=1)),
+        "precision": scored(0.93, n - 1, undefined={"nothing predicted": 1}),
+        "recall": scored(0.91, n),
+        "hd95": scored(3.25, n, sd=1.5) if volumes else scored(None, n, undefined={"no spacing": n}),
+        "nsd": scored(0.88, n) if volumes else scored(None, n, undefined={"no spacing": n}),
+    }
+    summary = {
+        "format": 1,
+        "dataset": folder.parent.name,
+        "source": folder.parent.name,
+        "origin": origin,
+        "recipe": folder.name,
+        "protocol": "clean",
+        "split": "test",
+        "backend": "torch-cpu",
+        "n_cases": len(names),
+        "n_slices": len(names),
+        "native": None,
+        "native_missing": "no raw folder was given (--raw)",
+        "working": {"metrics": metrics, "structures": {}},
+        "dice_official": _spread(dice.mean(axis=1)),
+        "nsd_tolerance_mm": 2.0,
+        "calibration": calibration(),
+        "threshold_chosen": None,
+        "dice": _spread(dice.mean(axis=1)),
+        "iou": _spread(iou.mean(axis=1)),
+        "structures": {
+            name: {"dice": _spread(dice[:, index]), "iou": _spread(iou[:, index])}
+            for index, name in enumerate(structures)
         },
-    )
+        "seconds_per_image": 0.0123 if ceiling else 0.0041,
+        "codec_ceiling": ceiling,
+        "threshold": 0.5,
+        "size": 64,
+        "scored_at": "working size",
+        "target": "-".join(structures),
+        "data_checksum": _data_checksum(folder.parent.name),
+        "model_checksum": sha256_text(f"{folder}/model"),
+        "trained_on": {"dataset": folder.parent.name, "origin": origin, "data_checksum": None},
+        "provenance": _made_by("torch"),
+    }
+    write_json(folder / "evaluation" / "summary.json", summary)
+    write_studies(folder / "evaluation", summary)
 
 
-def _spread(values: npt.NDArray[np.float64]) -> dict[str, float]:
+def _spread(values: npt.NDArray[np.float64]) -> dict[str, Any]:
     return {
         "mean": float(values.mean()),
         "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
         "minimum": float(values.min()),
         "median": float(np.median(values)),
         "maximum": float(values.max()),
+        "ci95": [float(values.min()), float(values.max())] if len(values) > 1 else None,
+        "n": len(values),
+        "undefined": {},
     }
 
 

@@ -22,7 +22,7 @@ def test_a_summary_is_read_with_all_its_scores(run: Path) -> None:
     path = run / "evaluation" / "summary.json"
     summary, written = read_summary(path), json.loads(path.read_text())
     assert summary.dice.mean == written["dice"]["mean"]
-    assert summary.structures["cup"].iou.sd == written["structures"]["cup"]["iou"]["sd"]
+    assert summary.structures["cup"]["iou"].sd == written["structures"]["cup"]["iou"]["sd"]
     assert summary.codec_ceiling is not None
     assert summary.codec_ceiling.dice == 0.981
 

@@ -74,9 +74,62 @@ function makeEnlargeable(buttons, dialog) {
   });
 }
 
-makeSortable(
-  document.querySelector("table.overview"),
-  document.getElementById("sort-by"),
-  document.getElementById("sorted"),
-);
+// Volumes: one slice at a time on a canvas, with the outlines over it. The slider brings its own keys.
+function makeScrollable(place) {
+  const volumes = JSON.parse(place.querySelector("script").textContent);
+  const canvas = place.querySelector("canvas");
+  const pen = canvas.getContext("2d");
+  const [slider, chooser, output] = ["input[type=range]", "select", "output"].map((name) => place.querySelector(name));
+  const ticks = [...place.querySelectorAll("[data-shows]")];
+  const colours = { label: "#00c8ff", prediction: "#ffe100" };
+  const widths = { label: 6, prediction: 3 };
+  let volume, sheet;
+
+  function draw() {
+    const index = Number(slider.value) - 1;
+    const [side, tile] = [canvas.width, volume.tile];
+    const words = `Slice ${index + 1} of ${volume.slices}`;
+    output.textContent = words;
+    slider.setAttribute("aria-valuetext", words);
+    canvas.setAttribute("aria-label", `${words} of ${volume.case}`);
+    canvas.dataset.slice = index + 1;
+    if (!sheet.complete || sheet.naturalWidth === 0) return;
+    const [left, top] = [index % volume.columns, Math.floor(index / volume.columns)];
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.imageSmoothingEnabled = tile > 128; // few pixels are to be seen as such
+    pen.drawImage(sheet, left * tile, top * tile, tile, tile, 0, 0, side, side);
+    const scale = side / volume.size;
+    pen.setTransform(scale, 0, 0, scale, scale / 2, scale / 2);
+    pen.lineJoin = pen.lineCap = "round";
+    const shown = ticks.filter((tick) => tick.checked).map((tick) => tick.dataset.shows);
+    const paths = shown.map((name) => [name, new Path2D(volume[name][index])]);
+    const stroke = (path, colour, width) => {
+      pen.strokeStyle = colour;
+      pen.lineWidth = width / scale;
+      pen.stroke(path);
+    };
+    for (const [name, path] of paths) stroke(path, "#000", widths[name] + 2); // every halo first
+    for (const [name, path] of paths) stroke(path, colours[name], widths[name]);
+  }
+
+  function choose(number) {
+    volume = volumes[number];
+    slider.max = volume.slices;
+    slider.value = volume.first + 1;
+    sheet = new Image();
+    sheet.addEventListener("load", draw);
+    sheet.src = volume.source;
+    draw();
+  }
+
+  slider.addEventListener("input", draw);
+  ticks.forEach((tick) => tick.addEventListener("change", draw));
+  if (chooser) chooser.addEventListener("change", () => choose(Number(chooser.value)));
+  place.querySelector(".controls").hidden = false;
+  choose(0);
+}
+
+const overview = document.querySelector("table.overview");
+if (overview) makeSortable(overview, document.getElementById("sort-by"), document.getElementById("sorted"));
 makeEnlargeable([...document.querySelectorAll("button.enlarge")], document.getElementById("viewer"));
+document.querySelectorAll(".volume").forEach(makeScrollable);

@@ -1,0 +1,244 @@
+"""What is set beside a score: published figures, with a mark of what ours was measured on; other recipes and seeds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from sdseg.page.gather import DatasetResults, Gathered, Run
+from sdseg.page.records import Scored
+from sdseg.published import Figure, Published
+from sdseg.statistics import Paired, Seeds, over_seeds, paired
+
+__all__ = [
+    "Beside",
+    "Duel",
+    "Ours",
+    "PaperDice",
+    "SeedRow",
+    "Table",
+    "duels",
+    "over_runs",
+    "paper_dice",
+    "sources_of",
+    "tables",
+]
+
+SEEDED = re.compile(r"^(?P<recipe>.+?)[-_.]seed[-_.]?(?P<seed>\d+)$")
+METHOD = "SDSeg"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A figure of ours and everything that must be known before it is compared with a published one."""
+
+    run: Run
+    text: str
+
+    @property
+    def mark(self) -> str:
+        """What it was measured on: never left out."""
+        summary = self.run.summary
+        data = {"real": "real data", "sample": "sample images", "phantom": "phantoms"}[summary.origin]
+        return f"{data}, protocol {summary.protocol}" + (f", {summary.split} split" if summary.split != "test" else "")
+
+    @property
+    def comparable(self) -> bool:
+        """Measured on the data and by the protocol of the paper."""
+        summary = self.run.summary
+        return summary.origin == "real" and summary.protocol == "paper" and summary.split == "test"
+
+
+@dataclass(frozen=True)
+class PaperDice:
+    """The paper's figure for the overview; `mark` says why ours does not compare with it."""
+
+    text: str
+    share: float | None
+    mark: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A line of a published table, with ours."""
+
+    label: str
+    metric: str
+    published: str
+    source: str
+    ours: tuple[Ours, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published table."""
+
+    number: str
+    caption: str
+    lines: tuple[Beside, ...]
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two recipes on the same cases of a dataset."""
+
+    a: Run
+    b: Run
+    found: Paired | None
+    reason: str = ""
+
+    @property
+    def p_text(self) -> str:
+        p = self.found.p_value if self.found else 1.0
+        return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """One recipe trained with several seeds."""
+
+    recipe: str
+    seeds: tuple[str, ...]
+    dice: Seeds
+    iou: Seeds
+
+
+def tables(gathered: Gathered, published: Published) -> tuple[Table, ...]:
+    """Every published table, ours set beside the lines that this project measures."""
+    found = []
+    for number, figures in published.tables.items():
+        lines = [_line(figure, gathered, number) for figure in figures]
+        found.append(Table(number, published.captions[number], tuple(lines)))
+    return tuple(found)
+
+
+def paper_dice(run: Run, source: str | None, published: Published | None) -> PaperDice:
+    """The paper's Dice for the dataset of a run, and what keeps ours from being compared with it."""
+    figures = published.find("2-3", method=METHOD, metric="dice", dataset=source or run.dataset) if published else ()
+    if not figures:
+        return PaperDice("–", None, "")
+    ours = Ours(run, "")
+    return PaperDice(figures[0].text, figures[0].share, "" if ours.comparable else f"ours: {ours.mark}")
+
+
+def duels(dataset: DatasetResults) -> tuple[Duel, ...]:
+    """Every pair of recipes on this dataset, by Dice per case; without a result where they must not be compared."""
+    found = []
+    for a, b in combinations(dataset.runs, 2):
+        differing = dataset.differences(a, b)
+        if differing:
+            found.append(Duel(a, b, None, f"they differ in {', '.join(differing)}"))
+        elif not a.cases or not b.cases:
+            found.append(Duel(a, b, None, "scores per case are missing"))
+        else:
+            scores = [{case.case: case.dice for case in run.cases or ()} for run in (a, b)]
+            alone = scores[0].keys() ^ scores[1].keys()
+            if alone:
+                found.append(Duel(a, b, None, f"{len(alone)} cases are scored in one of them only"))
+            else:
+                found.append(Duel(a, b, paired(*scores)))
+    return tuple(found)
+
+
+def over_runs(dataset: DatasetResults) -> tuple[SeedRow, ...]:
+    """Recipes that were trained with several seeds: runs named `<recipe>-seed<number>` that may be compared."""
+    groups: dict[str, list[tuple[str, Run]]] = {}
+    for run in dataset.runs:
+        named = SEEDED.match(run.recipe)
+        if named:
+            groups.setdefault(named["recipe"], []).append((named["seed"], run))
+    return tuple(
+        SeedRow(
+            recipe=recipe,
+            seeds=tuple(seed for seed, _ in runs),
+            dice=over_seeds([run.summary.dice.mean for _, run in runs]),
+            iou=over_seeds([run.summary.iou.mean for _, run in runs]),
+        )
+        for recipe, runs in groups.items()
+        if len(runs) > 1 and not any(dataset.differences(runs[0][1], run) for _, run in runs[1:])
+    )
+
+
+def sources_of(found: Sequence[Table]) -> tuple[str, ...]:
+    """The sources that the lines name, each once, in their order."""
+    return tuple(dict.fromkeys(line.source for table in found for line in table.lines))
+
+
+def _line(figure: Figure, gathered: Gathered, number: str) -> Beside:
+    named = [figure.method, figure.dataset, figure.condition]
+    ours = _ours(figure, gathered, number) if figure.method == METHOD else ()
+    return Beside(" · ".join(word for word in named if word), _spoken(figure.metric), figure.text, figure.source, ours)
+
+
+def _spoken(metric: str) -> str:
+    names = {"dice": "Dice", "iou": "IoU", "psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS"}
+    return names.get(metric, metric.replace("_", " "))
+
+
+def _ours(figure: Figure, gathered: Gathered, number: str) -> tuple[Ours, ...]:
+    read = _MEASURED.get(figure.metric)
+    if read is None or figure.condition == "10 steps of DDIM":
+        return ()
+    found = []
+    for dataset in gathered.datasets:
+        source = dataset.prepared.source if dataset.prepared else dataset.name
+        for run in dataset.runs:
+            if figure.dataset not in (None, source) or figure.recipe not in (None, run.recipe):
+                continue
+            if number == "6" and figure.recipe is None:
+                continue
+            text = read(run)
+            if text is not None:
+                found.append(Ours(run, text))
+    return tuple(found)
+
+
+def _percent(scored: Scored | None) -> str | None:
+    return f"{100 * scored.mean:.1f} %" if scored and scored.mean is not None else None
+
+
+def _dice(run: Run) -> str | None:
+    return _percent(run.summary.dice_official)
+
+
+def _iou(run: Run) -> str | None:
+    return _percent(run.summary.working.metrics.get("iou")) if run.summary.working else None
+
+
+def _stability(metric: str) -> Callable[[Run], str | None]:
+    def read(run: Run) -> str | None:
+        study = run.findings.stability
+        if study is None:
+            return None
+        level = study.dataset_level if metric == "lpips" else study.instance_level
+        measured = level.get("masks", {}).get(metric)
+        if measured is None or measured.value is None:
+            return None
+        unit = " dB" if metric == "psnr" else ""
+        return "∞" if measured.value == "inf" else f"{measured.value:.4g}{unit}"
+
+    return read
+
+
+def _speed(run: Run) -> str | None:
+    """One step only, as the published figure; with the device, since speeds of two devices do not compare."""
+    study = run.findings.efficiency
+    if study is None or not study.latency or (study.inference or {}).get("steps") not in (None, 1):
+        return None
+    return f"{max(one.images_per_second for one in study.latency):.3g} slices/s on {study.device}"
+
+
+def _trained(key: str, unit: str) -> Callable[[Run], str | None]:
+    return lambda run: f"{getattr(run.training, key)} {unit}" if run.training else None
+
+
+_MEASURED: dict[str, Callable[[Run], str | None]] = {
+    "dice": _dice,
+    "iou": _iou,
+    **{metric: _stability(metric) for metric in ("lpips", "psnr", "ssim", "ms_ssim")},
+    "images_per_second": _speed,
+    "training_steps": _trained("steps", "steps"),
+    "batch": _trained("batch", "images"),
+}

@@ -1,0 +1,117 @@
+"""Rows of a model card's tables, as text: the undefined is n/a with its reason, what was not run has its command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sdseg.page.formats import NOT_DEFINED
+from sdseg.page.gather import Run
+from sdseg.page.records import CaseScore, Check, Scored
+
+__all__ = ["Cell", "MetricRow", "Unrun", "checks", "failures", "metric_rows", "structure_columns", "unrun"]
+
+TITLES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "recall": "Recall",
+    "hd95": "HD95 (mm)",
+    "nsd": "NSD",
+    "cup_to_disc_error": "Cup-to-disc error",
+}
+MILLIMETRES = ("hd95",)
+FAILURES = 5  # cases that are listed
+STUDIES = {
+    "sweep": "Dice by reverse steps (Figure 3)",
+    "stability": "stability over repeated runs (Table 5)",
+    "robustness": "Dice when images get worse",
+    "efficiency": "parameters, FLOPs, latency and memory (Table 4)",
+    "latents": "latents of masks and conditions (Figures 2 and 6)",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure with its interval, or n/a; `note` says why cases are left out."""
+
+    text: str
+    interval: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    title: str
+    native: Cell | None
+    working: Cell | None
+    official: Cell | None
+
+
+@dataclass(frozen=True)
+class Unrun:
+    """A study that nobody has run."""
+
+    what: str
+    command: str
+
+
+def metric_rows(run: Run) -> tuple[MetricRow, ...]:
+    """One row per metric: native size, working size, and the official code's Dice beside Dice."""
+    summary = run.summary
+    native = summary.native.metrics if summary.native else {}
+    working = summary.working.metrics if summary.working else {}
+    return tuple(
+        MetricRow(
+            title=title(name),
+            native=cell(name, native.get(name)),
+            working=cell(name, working.get(name)),
+            official=cell(name, summary.dice_official) if name == "dice" else None,
+        )
+        for name in dict.fromkeys((*native, *working))
+    )
+
+
+def structure_columns(run: Run) -> tuple[tuple[str, ...], dict[str, tuple[Cell, ...]]]:
+    """Names of the metrics and, per structure, their cells at the size of the headline."""
+    structures = run.summary.structures
+    names = tuple(dict.fromkeys(name for scores in structures.values() for name in scores))
+    rows = {
+        structure: tuple(cell(name, scores.get(name)) or Cell(NOT_DEFINED) for name in names)
+        for structure, scores in structures.items()
+    }
+    return tuple(title(name) for name in names), rows
+
+
+def cell(metric: str, scored: Scored | None) -> Cell | None:
+    """None where nobody computed it."""
+    if scored is None:
+        return None
+    if scored.mean is None:
+        return Cell(NOT_DEFINED, note=scored.reason or "undefined")
+    digits = 2 if metric in MILLIMETRES else 3
+    text = f"{scored.mean:.{digits}f}" + (f" ± {scored.sd:.{digits}f}" if scored.sd is not None else "")
+    between = f"{scored.ci95[0]:.{digits}f} – {scored.ci95[1]:.{digits}f}" if scored.ci95 else ""
+    return Cell(text, between, f"left out: {scored.reason}" if scored.undefined else "")
+
+
+def title(metric: str) -> str:
+    return TITLES.get(metric, metric)
+
+
+def failures(run: Run) -> tuple[CaseScore, ...]:
+    """The cases with the lowest Dice, lowest first; no more than half of all."""
+    cases = sorted(run.cases or (), key=lambda case: case.dice)
+    return tuple(cases[: max(1, min(FAILURES, len(cases) // 2))])
+
+
+def checks(run: Run) -> tuple[Check, ...]:
+    """Every graph on every backend; of an older export the one check there is."""
+    if run.parity is None:
+        return ()
+    return run.parity.checks or (Check.model_validate({"file": "model.onnx", **run.parity.model_dump()}),)
+
+
+def unrun(run: Run) -> tuple[Unrun, ...]:
+    """The studies that were not run, each with its command."""
+    found = run.findings
+    return tuple(Unrun(what, run.commands[name]) for name, what in STUDIES.items() if getattr(found, name) is None)

@@ -1,0 +1,140 @@
+"""The charts of calibration and of the studies: several lines each, told apart by colour and by their marks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from sdseg.page.axes import (
+    BASE,
+    LEFT,
+    RIGHT,
+    TOP,
+    Axis,
+    Element,
+    Points,
+    add,
+    figure,
+    linear_ticks,
+    markup,
+    polyline,
+    x_axis,
+    y_axis,
+)
+from sdseg.page.findings import Robustness, Sweep
+from sdseg.page.records import Calibration
+
+__all__ = ["Chart", "reliability", "robustness", "sweep"]
+
+MARKS = ("circle", "square", "diamond", "triangle", "cross")
+ROOM = 0.02  # of Dice, so that chance does not fill a chart
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing, with the lines that its legend names: (number of its style, name)."""
+
+    drawing: Markup
+    legend: tuple[tuple[int, str], ...] = ()
+
+
+def reliability(calibration: Calibration) -> Chart | None:
+    """Share of positives against the probability; the area of a dot grows with its pixels. None without a pixel."""
+    bins = [one for one in calibration.bins if one.probability is not None and one.positives is not None]
+    if not bins:
+        return None
+    x, y = Axis(0.0, 1.0, LEFT, RIGHT), Axis(0.0, 1.0, BASE, TOP)
+    drawing = figure(f"Reliability diagram: {len(bins)} bins, expected calibration error {calibration.ece:.4f}")
+    ticks = [(tick, f"{tick:.1f}") for tick in linear_ticks(0.0, 1.0)]
+    y_axis(drawing, y, ticks)
+    x_axis(drawing, x, ticks, "probability")
+    polyline(drawing, "ideal", [(0.0, 0.0), (1.0, 1.0)], x, y)
+    polyline(drawing, "curve", [(one.probability or 0.0, one.positives or 0.0) for one in bins], x, y)
+    most = max(one.pixels for one in bins)
+    for one in bins:
+        size = 2 + 3 * math.log1p(one.pixels) / math.log1p(most)
+        dot = add(drawing, "circle", "dot", cx=x(one.probability or 0.0), cy=y(one.positives or 0.0), r=size)
+        shares = f"mean probability {one.probability:.3f}, positives {one.positives:.3f}"
+        add(dot, "title", text=f"{one.low:.2f} to {one.high:.2f}: {shares}, {one.pixels} pixels")
+    return Chart(markup(drawing))
+
+
+def sweep(found: Sweep) -> Chart | None:
+    """Dice against the number of reverse steps, logarithmic; a line per number of samples. None without a figure."""
+    rows = [row for row in found.rows if row.dice is not None]
+    if not rows:
+        return None
+    steps = sorted({row.steps for row in found.rows})
+    x = (
+        Axis(steps[0], steps[-1], LEFT + 8, RIGHT - 8, log=True)
+        if len(steps) > 1
+        else Axis(0, 2 * steps[0], LEFT, RIGHT)
+    )
+    y = _dice_axis([row.dice or 0.0 for row in rows])
+    drawing = figure(f"Dice against reverse steps from {steps[0]} to {steps[-1]}")
+    y_axis(drawing, y, _dice_ticks(y))
+    x_axis(drawing, x, [(tick, str(tick)) for tick in steps], "reverse steps")
+    samples = sorted({row.samples for row in rows})
+    for number, count in enumerate(samples):
+        points = sorted((float(row.steps), row.dice or 0.0) for row in rows if row.samples == count)
+        _line(drawing, points, x, y, number, f"{count} sample{'s' if count > 1 else ''}")
+    names = tuple((number, f"{count} sample{'s' if count > 1 else ''}") for number, count in enumerate(samples))
+    return Chart(markup(drawing), names)
+
+
+def robustness(found: Robustness) -> Chart | None:
+    """Dice against the level of harm, 0 being none; a line per kind."""
+    if not found.curves:
+        return None
+    most = max((level.level for curve in found.curves for level in curve.levels), default=1)
+    x = Axis(0.0, float(most), LEFT + 8, RIGHT - 8)
+    values = [found.clean.dice, *(level.dice for curve in found.curves for level in curve.levels)]
+    y = _dice_axis(values)
+    drawing = figure(f"Dice of harmed images: clean {found.clean.dice:.3f}, lowest {min(values):.3f}")
+    y_axis(drawing, y, _dice_ticks(y))
+    x_axis(drawing, x, [(level, str(level)) for level in range(most + 1)], "level (0: clean)")
+    for number, curve in enumerate(found.curves):
+        points = [(0.0, found.clean.dice), *((float(level.level), level.dice) for level in curve.levels)]
+        strengths = ", ".join(f"{level.strength:g}" for level in curve.levels)
+        _line(drawing, points, x, y, number, f"{curve.kind}, strengths {strengths} {curve.unit}")
+    return Chart(markup(drawing), tuple((number, curve.kind) for number, curve in enumerate(found.curves)))
+
+
+def _line(drawing: Element, points: Points, x: Axis, y: Axis, number: int, name: str) -> None:
+    """A line with a mark at every point; its style is one of five."""
+    style = number % len(MARKS)
+    polyline(drawing, f"series s{style}", points, x, y)
+    for at, value in points:
+        _mark(drawing, style, x(at), y(value), f"{name}: {at:g}, Dice {value:.3f}")
+
+
+def _mark(drawing: Element, style: int, x: float, y: float, words: str) -> None:
+    arm, half = 3, 1
+    shapes = {
+        "square": ((-3, -3), (3, -3), (3, 3), (-3, 3)),
+        "diamond": ((0, -4), (4, 0), (0, 4), (-4, 0)),
+        "triangle": ((0, -4), (4, 3), (-4, 3)),
+        "cross": (
+            *((-arm, -half), (-half, -half), (-half, -arm), (half, -arm), (half, -half), (arm, -half)),
+            *((arm, half), (half, half), (half, arm), (-half, arm), (-half, half), (-arm, half)),
+        ),
+    }
+    shape = MARKS[style]
+    if shape == "circle":
+        made = add(drawing, "circle", f"mark-s s{style}", cx=x, cy=y, r=3.2)
+    else:
+        points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in shapes[shape])
+        made = add(drawing, "polygon", f"mark-s s{style}", points=points)
+    add(made, "title", text=words)
+
+
+def _dice_axis(values: Sequence[float]) -> Axis:
+    low, high = max(0.0, min(values) - ROOM), min(1.0, max(values) + ROOM)
+    return Axis(math.floor(low * 20) / 20, math.ceil(high * 20) / 20, BASE, TOP)
+
+
+def _dice_ticks(axis: Axis) -> list[tuple[float, str]]:
+    return [(tick, f"{tick:.2f}") for tick in linear_ticks(axis.low, axis.high)]
