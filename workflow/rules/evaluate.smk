@@ -10,7 +10,12 @@ rule scores:
         code=modules_of("evaluate"),
     output:
         summary="<results>/{dataset}/{recipe}/evaluation/summary.json",
-        cases="<results>/{dataset}/{recipe}/evaluation/cases.csv",
+        cases=report(
+            "<results>/{dataset}/{recipe}/evaluation/cases.csv",
+            caption="../report/cases.rst",
+            category="Scores",
+            labels={"dataset": "{dataset}", "recipe": "{recipe}"},
+        ),
     log:
         "<logs>/{dataset}/{recipe}/evaluate.log",
     conda:

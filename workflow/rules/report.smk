@@ -8,7 +8,7 @@ rule report:
         studies=plan.studies_of_all,
         code=modules_of("report"),
     output:
-        page="<results>/report.html",
+        page=report("<results>/report.html", caption="../report/page.rst", category="Page", labels={"shows": "all results"}),
     log:
         "<logs>/report.log",
     conda:
