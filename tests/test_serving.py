@@ -57,7 +57,7 @@ def test_checksums_name_the_model(tmp_path: Path, bright_rgb: Path) -> None:
 @pytest.mark.parametrize("name", ["weights.pt", "model.onnx.txt"])
 def test_files_of_another_kind(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"?")
-    with pytest.raises(UserError, match=r"is neither a model folder nor an .onnx file"):
+    with pytest.raises(UserError, match=r"is neither a model folder nor an \.onnx or \.engine file"):
         open_model(tmp_path / name)
 
 

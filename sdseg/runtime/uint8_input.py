@@ -25,4 +25,17 @@ def cast_first(model: ir.Model) -> None:
         for node, index in uses if casts else ():
             if node.op_type != "Cast":
                 node.replace_input_with(index, casts[0].outputs[0])
+                _retype(node, casts[0].outputs[0].type)
     model.graph.sort()
+
+
+def _retype(node: ir.Node, wanted: ir.TypeProtocol | None) -> None:
+    """What moves pixels about without computing (Gather, Transpose, …) now gives the type of what it reads."""
+    import onnx_ir as ir
+
+    for value in node.outputs:
+        if value.dtype == ir.DataType.UINT8:
+            value.type = wanted
+            for user, _ in list(value.uses()):
+                if user.op_type != "Cast":
+                    _retype(user, wanted)
