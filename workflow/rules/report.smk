@@ -8,7 +8,9 @@ rule report:
         studies=plan.studies_of_all,
         code=modules_of("report"),
     output:
-        page=report("<results>/report.html", caption="../report/page.rst", category="Page", labels={"shows": "all results"}),
+        page=report(
+            "<results>/report.html", caption="../report/page.rst", category="Page", labels={"shows": "all results"}
+        ),
     log:
         "<logs>/report.log",
     conda:
