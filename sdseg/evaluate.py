@@ -17,11 +17,11 @@ from sdseg.artifacts import atomic_folder, provenance, write_json, write_text
 from sdseg.assessment import Assessed, Assessment, Rules, dice_by_threshold
 from sdseg.calibration import THRESHOLDS, Calibration
 from sdseg.config import Dataset
+from sdseg.data.images import write_image
 from sdseg.data.labels import NativeLabels
 from sdseg.data.opening import open_raw
 from sdseg.data.sources import SOURCES
 from sdseg.data.store import SliceStore
-from sdseg.data.volumes import write_image
 from sdseg.errors import UserError
 from sdseg.exhibits import overlay, ranked, write_volumes
 from sdseg.scoresheet import figures, table

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from sdseg.artifacts import ImageContract, Structure
 from sdseg.data.dicom import read_slices
 from sdseg.data.geometry import Geometry
+from sdseg.data.images import IMAGE_SUFFIXES, read_image_noted
 from sdseg.data.inputs import InputFile
 from sdseg.data.itk_files import ITK_SUFFIXES
 from sdseg.data.native import Native
 from sdseg.data.slices import resize_images, stretch, to_axial
-from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES, read_image_noted, read_volume, to_hounsfield
+from sdseg.data.volumes import VOLUME_SUFFIXES, read_volume, to_hounsfield
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray, RawImages
 

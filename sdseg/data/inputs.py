@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from sdseg.data.images import IMAGE_SUFFIXES, is_image
 from sdseg.data.itk_files import ITK_SUFFIXES, is_itk
 from sdseg.data.series import find_series, is_dicom
-from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES, is_image, is_volume
+from sdseg.data.volumes import VOLUME_SUFFIXES, is_volume
 from sdseg.errors import UserError
 
 __all__ = ["REPORT", "Found", "InputFile", "Kind", "find_inputs"]

@@ -9,11 +9,11 @@ import numpy as np
 
 from sdseg.artifacts import Structure
 from sdseg.data.dicom_seg import Maker, write_segmentation
-from sdseg.data.itk_files import is_itk, write_itk
+from sdseg.data.images import write_image
 from sdseg.data.native import Native
 from sdseg.data.overlays import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.data.slices import from_axial, to_display
-from sdseg.data.volumes import write_image, write_volume
+from sdseg.data.volumes import write_volume
 from sdseg.tensors import AnyArray
 
 __all__ = ["kinds_of", "write_masks", "write_overlay"]
@@ -88,8 +88,6 @@ def _write(native: Native, values: AnyArray, path: Path) -> None:
         if pixels.dtype == np.float32:
             pixels = np.rint(np.clip(pixels, 0.0, 1.0) * 65535.0).astype(np.uint16)
         write_image(path, pixels)
-    elif is_itk(path):
-        write_itk(from_axial(values), native.geometry, path)
     else:
         write_volume(from_axial(values), native.geometry, path)
 

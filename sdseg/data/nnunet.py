@@ -11,8 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import Layout, Pair
-from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES
+from sdseg.data.volumes import VOLUME_SUFFIXES
 from sdseg.errors import ListedError, UserError
 
 __all__ = ["Description", "nnunet_layout", "read_description"]

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sdseg.artifacts import Structure
+from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import Layout, Pair, RawCase, check_folder, find_cases
 from sdseg.data.masks import ExactValues, MaskCoding
 from sdseg.data.nnunet import Description, nnunet_layout, read_description
 from sdseg.data.sources import Source
 from sdseg.data.tables import tabled_cases
-from sdseg.data.volumes import IMAGE_SUFFIXES
 from sdseg.errors import ListedError, UserError, nearest
 from sdseg.own import Own
 

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from sdseg.data.duplicates import fingerprint
 from sdseg.data.geometry import Geometry, check_same_grid
+from sdseg.data.images import read_image, read_mask
 from sdseg.data.layouts import RawCase
 from sdseg.data.slices import resize_images, resize_labels, stretch, to_axial
 from sdseg.data.sources import Source
-from sdseg.data.volumes import read_geometry, read_image, read_labels, read_mask, read_volume
+from sdseg.data.volumes import read_geometry, read_labels, read_volume
 from sdseg.errors import UserError
 from sdseg.tensors import LabelArray, RawImages
 

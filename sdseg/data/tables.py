@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import RawCase, natural
 from sdseg.data.splits import SPLITS
-from sdseg.data.volumes import IMAGE_SUFFIXES, VOLUME_SUFFIXES
+from sdseg.data.volumes import VOLUME_SUFFIXES
 from sdseg.errors import ListedError, UserError, nearest
 from sdseg.own import Own
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import sdseg
-from sdseg.data.volumes import read_image, read_volume
+from sdseg.data.images import read_image
+from sdseg.data.volumes import read_volume
 from sdseg.errors import ListedError, UserError
 from sdseg.predict import Wanted, predict
 from tests.raw_files import encode, save

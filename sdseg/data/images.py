@@ -1,0 +1,121 @@
+"""Image files to RGB arrays and back: PNG, JPEG, TIFF and BMP, through OpenCV.
+
+Images come back with the orientation tag of the camera applied; transparency is dropped, 16 bits become 8.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.artifacts import atomic_file
+from sdseg.data.contents import content_of, unreadable
+from sdseg.errors import UserError
+from sdseg.tensors import AnyArray
+
+__all__ = ["IMAGE_SUFFIXES", "is_image", "read_image", "read_image_noted", "read_mask", "write_image"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+Pixels = npt.NDArray[np.uint8]
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is one of an image this package reads."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def read_image(path: Path) -> Pixels:
+    """An image as RGB, [H,W,3] uint8.
+
+    Grey becomes three equal channels, transparency is dropped, 16-bit values are divided by 257, and the camera's
+    orientation tag is applied. Raises UserError for a file that is missing, truncated, of several pages or not 8 or
+    16 bits deep.
+    """
+    return read_image_noted(path)[0]
+
+
+def read_image_noted(path: Path) -> tuple[Pixels, tuple[str, ...]]:
+    """What `read_image` gives, and what is odd about its values, in words.
+
+    Cameras of 10 or 12 bits are often saved within 16 bits, with or without an offset: such an image turns out all but
+    black, or in one flat tone.
+    """
+    pixels = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    notes: tuple[str, ...] = ()
+    if pixels.dtype == np.uint16:
+        notes = _narrow_range(pixels)
+        pixels = np.rint(pixels / 257.0).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8), notes
+
+
+def read_mask(path: Path) -> Pixels:
+    """A mask image as grey levels, [H,W] uint8, as they are in the file (16-bit levels above 255 divided by 257)."""
+    pixels = _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    if pixels.dtype == np.uint16 and pixels.max(initial=0) > 255:
+        pixels = np.rint(pixels / 257.0)
+    return pixels.astype(np.uint8)
+
+
+def write_image(path: Path, pixels: Pixels | npt.NDArray[np.uint16]) -> None:
+    """Write RGB [H,W,3] or grey [H,W] pixels, uint8 or (PNG, TIFF) uint16; the suffix of `path` chooses the format."""
+    ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
+    if not is_image(path):
+        raise UserError(
+            f"cannot encode an image as '{path.suffix}'", where=path, remedy=f"use {', '.join(IMAGE_SUFFIXES)}"
+        )
+    done, data = cv2.imencode(path.suffix, ordered)
+    if not done:
+        raise ValueError(f"cannot encode pixels {pixels.dtype} {pixels.shape}")
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def _decode(path: Path, flags: int) -> AnyArray:
+    data = content_of(path)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV's own messages name no file
+    try:
+        pages = _decode_pages(data, flags) if data[:2] in (b"II", b"MM") else [cv2.imdecode(_view(data), flags)]
+    except cv2.error as error:
+        raise unreadable(path, error) from None
+    if not pages or pages[0] is None or (data[:2] == b"\xff\xd8" and not _jpeg_ends(data)):
+        raise UserError(
+            "not a readable image: truncated, damaged or of another format",
+            where=path,
+            remedy="replace the file by a whole copy (PNG, JPEG, TIFF or BMP)",
+        )
+    if len(pages) > 1:
+        raise UserError(
+            f"a TIFF of {len(pages)} pages; one image is expected", where=path, remedy="save each page as its own file"
+        )
+    if pages[0].dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"pixels of type {pages[0].dtype}; 8 or 16 bits are expected", where=path, remedy="save it with 8 bits"
+        )
+    return np.asarray(pages[0])
+
+
+def _narrow_range(pixels: AnyArray) -> tuple[str, ...]:
+    low, high = int(pixels.min()), int(pixels.max())
+    if not 0 < high - low < 4096:
+        return ()
+    return (
+        f"16 bits of which only the values {low} to {high} are used: the image is all but black or flat; "
+        "save it with 8 bits, or spread over 0 to 65535",
+    )
+
+
+def _decode_pages(data: bytes, flags: int) -> list[AnyArray]:
+    done, pages = cv2.imdecodemulti(_view(data), flags)
+    return list(pages) if done else []
+
+
+def _view(data: bytes) -> Pixels:
+    return np.frombuffer(data, dtype=np.uint8)
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the pixel data of a JPEG is closed by its end marker; decoders fill a missing rest with grey."""
+    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
