@@ -76,8 +76,13 @@ def open_array(
     one axial slice [H,W] of Hounsfield units as radiologists see it (row 0 is the front, column 0 the right side), or
     a volume [i,j,k] with its `affine` [4,4], voxel to millimetres in RAS+ as nibabel has it. Raises UserError.
     """
-    if not isinstance(array, np.ndarray) or not array.size:
-        raise UserError(f"{type(array).__name__} of no values", remedy="give a NumPy array or the path of a file")
+    if not isinstance(array, np.ndarray):
+        raise UserError(
+            f"a {type(array).__name__}; a NumPy array or the path of a file is expected",
+            remedy="predict(np.asarray(image)) for a PIL image, tensor.numpy() for a tensor",
+        )
+    if not array.size:
+        raise UserError(f"an array of shape {array.shape}: no values", remedy="check how it was cut or read")
     geometry = None
     if image.modality == "rgb":
         slices: RawImages = _colours(array)[None]

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from sdseg.data.contents import missing
 from sdseg.data.images import IMAGE_SUFFIXES, is_image
 from sdseg.data.itk_files import ITK_SUFFIXES, is_itk
+from sdseg.data.naming import result_names
 from sdseg.data.series import find_series, is_dicom
 from sdseg.data.volumes import VOLUME_SUFFIXES, is_volume
 from sdseg.errors import UserError
 
-__all__ = ["REPORT", "Found", "InputFile", "Kind", "find_inputs"]
+__all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs"]
 
 REPORT = "predict.json"  # marks a folder of results, which are nobody's input
 KNOWN = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM"
+BESIDE = (".raw", ".zraw", ".raw.gz", "dicomdir")  # the data of a header (.mhd, .nhdr); an index
 Kind = Literal["image", "volume", "series"]
 
 
@@ -33,11 +36,15 @@ class InputFile:
     files: tuple[Path, ...] = ()  # of a series: its slices
     uid: str = ""  # of a series
     notes: tuple[str, ...] = ()
+    key: str = ""  # tells it from every other from run to run: where it lies, seen from the output folder, and the UID
 
-    @property
-    def key(self) -> str:
-        """What tells this input from every other, in reports."""
-        return f"{self.path} {self.uid}" if self.uid else str(self.path)
+
+@dataclass(frozen=True)
+class Former:
+    """What earlier runs left in the output folder."""
+
+    names: Mapping[str, str] = field(default_factory=dict)  # of results, by the key of their input
+    results: frozenset[Path] = frozenset()  # the files they wrote, resolved
 
 
 @dataclass
@@ -49,26 +56,14 @@ class Found:
     skipped: list[tuple[Path, str]] = field(default_factory=list)  # left out on purpose, with the reason
 
 
-@dataclass(frozen=True)
-class _Named:
-    """An input without its final name."""
-
-    path: Path
-    below: str  # wanted name
-    kind: Kind
-    files: tuple[Path, ...] = ()
-    uid: str = ""
-    notes: tuple[str, ...] = ()
-
-
-def find_inputs(named: Sequence[Path], output: Path, taken: Mapping[str, str] | None = None) -> Found:
+def find_inputs(named: Sequence[Path], output: Path, former: Former | None = None) -> Found:
     """What to segment, in the order it was named.
 
     A name may be a file, a pattern (`scans/**/*.png`) or a folder, which stands for every image, volume and DICOM
-    series below it, sorted; its results keep its subfolders. What lies in `output`, or in a folder with a
-    predict.json, is left out. An input that was named twice counts once. Where two results would get one name, the
-    later one gets a number: x.png and x.jpg become x and x-2. `taken` maps keys of inputs of earlier runs to their
-    names, which stay theirs.
+    series below it, sorted; its results keep its subfolders. What lies in `output` below such a folder, in a folder
+    with a predict.json, or was written by a `former` run is left out. An input that was named twice counts once. Where
+    two results would get one name, the later one gets a number: x.png and x.jpg become x and x-2; those of former
+    runs keep theirs.
     """
     if any(path.is_dir() and path.resolve() == output.resolve() for path in named):
         raise UserError(
@@ -76,32 +71,38 @@ def find_inputs(named: Sequence[Path], output: Path, taken: Mapping[str, str] | 
             where=output,
             remedy="name another output folder, for example one inside it",
         )
-    found, candidates = Found(), list[_Named]()
+    former = former or Former()
+    found, candidates = Found(), list[InputFile]()
     loose: dict[Path, list[Path]] = defaultdict(list)  # DICOM files named one by one, by folder
     for path in _expanded(named, found):
         if path.is_dir():
             candidates += _in_folder(path, output, found)
         elif not path.exists():
-            found.problems.append(
-                UserError("the file is missing", where=path, remedy="check the path and its spelling")
-            )
+            found.problems.append(missing(path))
         elif kind := _kind(path):
-            candidates.append(_Named(path, _stem(path.name), kind))
+            candidates.append(InputFile(path, _stem(path.name), kind))
         elif is_dicom(path):
             loose[path.parent].append(path)
         else:
             found.problems.append(
-                UserError(
-                    f"'{path.name}' is no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}"
-                )
+                UserError("no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}")
             )
     for folder, files in loose.items():
         candidates += _series(sorted(set(files)), folder.resolve().name, found)
-    unique: dict[tuple[Path, str], _Named] = {}
+    unique: dict[tuple[Path, str], InputFile] = {}
     for one in candidates:
         unique.setdefault((one.path.resolve(), one.uid), one)
-    found.inputs = _with_names(list(unique.values()), taken or {})
+    if results := [unique.pop(place) for place in list(unique) if place[0] in former.results]:
+        found.skipped.append((output, f"{len(results)} of its results, named as inputs"))
+    keyed = [replace(one, key=_key(one, output)) for one in unique.values()]
+    names = result_names([(one.key, one.name) for one in keyed], former.names)
+    found.inputs = tuple(replace(one, name=names[one.key]) for one in keyed)
     return found
+
+
+def _key(one: InputFile, output: Path) -> str:
+    place = Path(os.path.relpath(one.path, output)).as_posix()  # from the output: the same wherever a run is started
+    return f"{place} {one.uid}" if one.uid else place
 
 
 def _expanded(named: Sequence[Path], found: Found) -> Iterator[Path]:
@@ -118,9 +119,9 @@ def _expanded(named: Sequence[Path], found: Found) -> Iterator[Path]:
         yield from map(Path, matches)
 
 
-def _in_folder(root: Path, output: Path, found: Found) -> list[_Named]:
+def _in_folder(root: Path, output: Path, found: Found) -> list[InputFile]:
     """Everything below a folder, sorted, each with its path below it."""
-    own, listed = output.resolve(), list[_Named]()
+    own, listed, others = output.resolve(), list[InputFile](), Counter[str]()
     before = len(found.problems), len(found.skipped)
 
     def unreadable(error: OSError) -> None:
@@ -136,15 +137,17 @@ def _in_folder(root: Path, output: Path, found: Found) -> list[_Named]:
             found.skipped.append((folder, f"results of an earlier run ({REPORT})"))
             folders.clear()
             continue
-        slices, relative = [], folder.relative_to(root)
+        slices, relative = list[Path](), folder.relative_to(root)
         for name in sorted(files):
             path = folder / name
             if name.startswith(".") or not path.is_file():  # copies from a Mac bring a '._x.png' for every x.png
                 continue
             if kind := _kind(path):
-                listed.append(_Named(path, (relative / _stem(name)).as_posix(), kind))
+                listed.append(InputFile(path, (relative / _stem(name)).as_posix(), kind))
             elif is_dicom(path):
                 slices.append(path)
+            elif not name.lower().endswith(BESIDE):
+                others[path.suffix.lower() or "without suffix"] += 1
         if slices:
             below = root.resolve().name if folder == root else relative.as_posix()
             listed += _series(slices, below or "series", found)
@@ -152,17 +155,20 @@ def _in_folder(root: Path, output: Path, found: Found) -> list[_Named]:
         found.problems.append(
             UserError("a folder without images or volumes", where=root, remedy=f"known suffixes: {KNOWN}")
         )
+    elif others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+        found.skipped.append((root, f"files that are no images or volumes by their names: {kinds}"))
     return sorted(listed, key=lambda one: one.path)
 
 
-def _series(files: Sequence[Path], below: str, found: Found) -> list[_Named]:
+def _series(files: Sequence[Path], below: str, found: Found) -> list[InputFile]:
     """The series among the DICOM files of one folder, named like the folder; several by their number as well."""
     seen = find_series(files)
     found.problems += seen.problems
     found.skipped += seen.skipped
     several = len(seen.series) > 1
     return [
-        _Named(
+        InputFile(
             one.folder,
             f"{below}_series{one.number or place}" if several else below,
             "series",
@@ -186,30 +192,3 @@ def _stem(name: str) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)] or "unnamed"
     raise ValueError(f"{name} has no known suffix")
-
-
-def _with_names(candidates: Sequence[_Named], taken: Mapping[str, str]) -> tuple[InputFile, ...]:
-    """Names of earlier runs stay; the others are numbered where they would meet."""
-    drafts = [InputFile(one.path, one.below, one.kind, one.files, one.uid, one.notes) for one in candidates]
-    fresh = [draft for draft in drafts if draft.key not in taken]
-    names = dict(zip((one.key for one in fresh), _unique([one.name for one in fresh], taken.values()), strict=True))
-    return tuple(
-        InputFile(one.path, taken.get(one.key) or names[one.key], one.kind, one.files, one.uid, one.notes)
-        for one in drafts
-    )
-
-
-def _unique(names: Sequence[str], others: Iterable[str] = ()) -> list[str]:
-    """The names in order, later ones numbered; upper and lower case are one name, as on many disks."""
-    reserved = {name.lower() for name in names}
-    taken = {name.lower() for name in others}
-    unique, numbers = [], dict[str, int]()
-    for name in names:
-        chosen, number = name, numbers.get(name.lower(), 1)
-        while chosen.lower() in taken or (number > 1 and chosen.lower() in reserved):
-            number += 1
-            chosen = f"{name}-{number}"
-        numbers[name.lower()] = number
-        taken.add(chosen.lower())
-        unique.append(chosen)
-    return unique

@@ -73,7 +73,8 @@ def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
     writer = ImageFileWriter()
     writer.SetImageIO(IO[path.suffix.lower()])
     writer.UseCompressionOn()
-    with atomic_file(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent, prefix=".part") as folder:
+    aside = tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    with atomic_file(path) as temporary, aside as folder:
         named = Path(folder) / f"volume{path.suffix.lower()}"  # ITK looks at the suffix whatever it is told
         writer.SetFileName(str(named))
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import sha256_text, write_json
-from sdseg.data.inputs import REPORT, InputFile
+from sdseg.data.inputs import REPORT, Former, InputFile
 from sdseg.errors import UserError
 
 __all__ = ["FORMAT", "KIND", "Account", "fingerprint"]
@@ -31,9 +31,13 @@ class Account:
         self._lock = threading.Lock()
 
     @property
-    def names(self) -> dict[str, str]:
-        """Names of results that belong to inputs of former runs."""
-        return {key: str(record["name"]) for key, record in self.earlier.items()}
+    def former(self) -> Former:
+        """What former runs left: names that stay with their inputs, and files that are nobody's input."""
+        folder = self.output.resolve()
+        return Former(
+            {key: str(record["name"]) for key, record in self.earlier.items()},
+            frozenset(folder / name for record in self.earlier.values() for name in record["outputs"].values()),
+        )
 
     def kept(self, file: InputFile, kinds: Iterable[str], model: str) -> bool:
         """Whether a former run has made all `kinds` of results of this very input with this very model.
@@ -89,6 +93,7 @@ class Account:
         """Write predict.json: `report`, then the inputs in the order of their keys, and those of former runs."""
         places = {key: place for place, key in enumerate(order)}
         self.done.sort(key=lambda record: places.get(record["key"], len(places)))
+        self.failures.sort(key=lambda failure: failure["input"])
         now = {record["key"] for record in self.done}
         write_json(
             self.output / REPORT,

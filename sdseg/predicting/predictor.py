@@ -12,7 +12,9 @@ import numpy.typing as npt
 from sdseg.artifacts import ImageContract
 from sdseg.data.geometry import Geometry
 from sdseg.data.given import open_array, open_file
+from sdseg.data.images import write_image
 from sdseg.data.inputs import find_inputs
+from sdseg.data.volumes import write_volume
 from sdseg.errors import ListedError, UserError
 from sdseg.predicting.choosing import choose_model
 from sdseg.predicting.segmenting import segment
@@ -21,6 +23,8 @@ from sdseg.tensors import AnyArray, FloatArray, LabelArray, MaskArray
 
 __all__ = ["Prediction", "Predictor", "load_predictor"]
 
+EXACT_IMAGES = (".png", ".tif", ".tiff", ".bmp")  # a JPEG would blur the mask
+VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd")
 NOWHERE = Path("/nonexistent")  # no output folder that could lie among the inputs
 
 
@@ -37,6 +41,20 @@ class Prediction:
     probability: FloatArray  # [K,grid], 0 to 1
     geometry: Geometry | None  # where the voxels of a volume lie (`.matrix` is the affine); None for images
     notes: tuple[str, ...]  # what is odd about the input
+
+    def save(self, path: str | Path) -> None:
+        """Write the mask with the values of `sdseg predict`: .png of an image, .nii.gz, .mha or .nrrd of a volume.
+
+        Raises UserError for another suffix and where it cannot be written.
+        """
+        path = Path(path)
+        suffixes = EXACT_IMAGES if self.geometry is None else VOLUMES
+        if not path.name.lower().endswith(suffixes):
+            raise UserError("no suffix for this mask", where=path, remedy=f"choose one of {', '.join(suffixes)}")
+        if self.geometry is None:
+            write_image(path, self.mask * np.uint8(255) if len(self.structures) == 1 else self.mask)
+        else:
+            write_volume(self.geometry.to_canonical(self.mask), self.geometry, path)
 
 
 class Predictor:
@@ -107,8 +125,8 @@ def load_predictor(path: str | Path, device: str = "auto", batch: int = 8) -> Pr
     """Open a model for `Predictor.predict`; what `sdseg.load` does.
 
     `path` is a model folder, an .onnx or .engine file, or a results folder, whose best model for this machine is taken;
-    `device` is 'cpu', 'cuda' or 'auto'; `batch` is how many slices of a volume are computed at a time. Raises
-    UserError where it cannot be opened.
+    `device` is 'cpu', 'cuda', 'auto', or for graphs 'openvino' or 'openvino-bf16'; `batch` is how many slices of a
+    volume are computed at a time. Raises UserError where it cannot be opened.
     """
     if batch < 1:
         raise UserError(f"a batch of {batch} slices", where="batch", remedy="give 1 or more")

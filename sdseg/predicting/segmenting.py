@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,9 +13,12 @@ from sdseg.serving import Served
 __all__ = ["segment"]
 
 
-def segment(served: Served, opened: Sequence[Native], batch: int) -> None:
+def segment(
+    served: Served, opened: Sequence[Native], batch: int, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Fill in what the model finds in some inputs; a batch of slices may span several of them.
 
+    `progress` is told after each batch how many of all slices are done.
     Raises UserError where the model fails or gives NaN.
     """
     flat = [(found, index) for found in opened for index in range(len(found.images))]
@@ -30,3 +33,5 @@ def segment(served: Served, opened: Sequence[Native], batch: int) -> None:
         # 3. Back to the native size.
         for (found, index), own in zip(part, probability, strict=True):
             found.put(index, own, served.threshold)
+        if progress is not None:
+            progress(start + len(part), len(flat))

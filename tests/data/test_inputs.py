@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.data.inputs import _unique, find_inputs
+from sdseg.data.inputs import Former, find_inputs
+from sdseg.data.naming import result_names
 from sdseg.errors import UserError
 
 
@@ -48,8 +49,8 @@ def test_one_name_each(tmp_path: Path) -> None:
 
 @given(st.lists(st.sampled_from(["x", "X", "x-2", "x-3", "y"])))
 def test_names_are_unique_whatever_the_case(names: list[str]) -> None:
-    found = _unique(names)
-    assert len({name.lower() for name in found}) == len(names)
+    found = list(result_names([(str(place), name) for place, name in enumerate(names)], {"old": "X-2"}).values())
+    assert len({"x-2", *(name.lower() for name in found)}) == len(names) + 1
     for name, chosen in zip(names, found, strict=True):
         assert chosen.startswith(name)
 
@@ -69,6 +70,32 @@ def test_names_that_lead_to_nothing(tmp_path: Path, name: str, message: str) -> 
     assert [file.name for file in found.inputs] == ["good"]
     assert [message in problem.what for problem in found.problems] == [True]
     assert found.problems[0].where == tmp_path / name
+
+
+def test_an_input_is_the_same_wherever_a_run_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "in" / "a.png")
+    monkeypatch.chdir(tmp_path / "in")
+    named = (Path("a.png"), Path("../in/a.png"), tmp_path / "in" / "a.png", tmp_path / "in", Path("*.png"))
+    for output in (tmp_path / "out", Path("../out")):
+        assert {find_inputs([name], output).inputs[0].key for name in named} == {"../in/a.png"}
+    former = Former({"../in/a.png": "first"})
+    assert find_inputs([Path("a.png")], tmp_path / "out", former).inputs[0].name == "first"
+
+
+def test_results_are_nobodys_input(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("a.png", "a_mask.png", "b_mask.png")))
+    former = Former(results=frozenset({tmp_path.resolve() / "a_mask.png"}))
+    found = find_inputs([tmp_path / "*.png"], tmp_path, former)
+    assert [file.name for file in found.inputs] == ["a", "b_mask"]
+    assert found.skipped == [(tmp_path, "1 of its results, named as inputs")]
+
+
+def test_other_files_of_a_folder_are_counted(tmp_path: Path) -> None:
+    touch(*(tmp_path / "in" / name for name in ("a.png", "b.webp", "c.WEBP", "notes", "v.mhd", "v.raw", ".hidden.txt")))
+    found = find_inputs([tmp_path / "in"], tmp_path / "out")
+    assert found.skipped == [
+        (tmp_path / "in", "files that are no images or volumes by their names: 2 .webp, 1 without suffix")
+    ]
 
 
 def test_output_into_the_input_folder_is_refused(tmp_path: Path) -> None:

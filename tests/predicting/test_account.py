@@ -18,7 +18,7 @@ from sdseg.predicting.account import PARTIAL, Account, fingerprint
 def file(tmp_path: Path) -> InputFile:
     path = tmp_path / "a é.png"
     path.write_bytes(b"image")
-    return InputFile(path, "a é", "image")
+    return InputFile(path, "a é", "image", key="../a é.png")
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def test_a_finished_run_is_believed(file: InputFile, output: Path) -> None:
     account.close({}, [file.key])
     assert not (output / PARTIAL).exists()
     again = Account(output)
-    assert again.names == {str(file.path): "a é"}
+    assert again.former.names == {"../a é.png": "a é"}
+    assert again.former.results == {output.resolve() / "a é_mask.png"}
     assert again.kept(file, ["mask"], "m")
     again.close({}, [file.key])
     report = json.loads((output / "predict.json").read_text("utf-8"))
@@ -85,7 +86,7 @@ def test_a_header_with_its_data_beside_it(tmp_path: Path) -> None:
 def test_inputs_of_former_runs_stay_in_the_report(file: InputFile, output: Path) -> None:
     for name in ("a", "b"):
         account = Account(output)
-        note(account, InputFile(file.path.with_name(name), name, "image"))
+        note(account, InputFile(file.path.with_name(name), name, "image", key=name))
         account.close({}, [])
     report = json.loads((output / "predict.json").read_text("utf-8"))
     assert [record["name"] for record in report["inputs"]] == ["b"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import nibabel as nib
 import numpy as np
+import PIL.Image
 import pytest
 
 import sdseg
@@ -43,6 +44,26 @@ def test_an_image_as_the_command_has_it(bright_rgb: Path, tmp_path: Path) -> Non
     np.testing.assert_array_equal(model.predict(str(path)).probability, found.probability)
 
 
+def test_what_is_saved_is_what_the_command_writes(bright_rgb: Path, bright_ct: Path, tmp_path: Path) -> None:
+    picture_file = encode(tmp_path / "a.png", picture(RGB, 1, size=50)[0])
+    volume_file = write_volume(tmp_path / "v.nii.gz")
+    for model, source, names in (
+        (bright_rgb, picture_file, ("a_mask.png",)),
+        (bright_ct, volume_file, ("v_mask.nii.gz", "v_mask.mha")),
+    ):
+        found = sdseg.load(model).predict(source)
+        assert predict(model, [source], tmp_path / "out") == 0
+        for name in names:
+            found.save(tmp_path / "saved é" / name)
+        assert (tmp_path / "saved é" / names[0]).read_bytes() == (tmp_path / "out" / names[0]).read_bytes()
+        for wrong in ("mask.jpg", "mask.mhd", "mask"):
+            with pytest.raises(UserError, match=r"(?s)no suffix for this mask.*choose one of"):
+                found.save(tmp_path / wrong)
+    np.testing.assert_array_equal(
+        read_volume(tmp_path / "saved é" / "v_mask.mha")[0] > 0, read_volume(volume_file)[0] > 0
+    )
+
+
 def test_grey_and_deep_arrays(bright_rgb: Path) -> None:
     model, pixels = sdseg.load(bright_rgb), picture(RGB, 2)[0]
     grey = pixels[..., 0]
@@ -58,8 +79,9 @@ def test_grey_and_deep_arrays(bright_rgb: Path) -> None:
         (np.zeros((8, 8, 3), np.float32), r"type float32; this model wants RGB \[H,W,3\]"),
         (np.zeros((8, 8, 2), np.uint8), r"an array of shape \(8, 8, 2\)"),
         (np.zeros((8, 8, 5), np.uint8), "5 channels"),
-        (np.zeros((0, 8, 3), np.uint8), "of no values"),
-        ([[1, 2]], "list of no values"),
+        (np.zeros((0, 8, 3), np.uint8), r"of shape \(0, 8, 3\): no values"),
+        ([[1, 2]], "a list; a NumPy array or the path of a file is expected"),
+        (PIL.Image.new("RGB", (8, 8)), r"(?s)a Image; a NumPy array.*np\.asarray"),
     ],
 )
 def test_arrays_that_are_no_image(bright_rgb: Path, array: np.ndarray, message: str) -> None:

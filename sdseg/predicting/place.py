@@ -1,0 +1,73 @@
+"""The folder a run writes into: with room, one run's at a time, rid of what a killed run left half written."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+
+from sdseg.data.inputs import REPORT
+from sdseg.errors import UserError
+
+__all__ = ["check_room", "held", "sweep"]
+
+PROBE = 1 << 16  # bytes
+HALF_WRITTEN = tuple(f".*{kind}*.part" for kind in ("_mask", "_probability", "_overlay", REPORT))
+
+
+@contextmanager
+def held(output: Path) -> Iterator[None]:
+    """Make the folder and hold it until the block ends, or the process does.
+
+    Raises UserError where it cannot be written to, or while another run holds it: both would write one predict.json.
+    """
+    check_room(output)
+    handle = os.open(output, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                "another run is writing into this folder",
+                where=output,
+                remedy="wait until it is done, or name another --output: runs at the same time need a folder each",
+            ) from None
+        except OSError:  # some network disks know no locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_room(output: Path) -> None:
+    """Raise UserError where the folder cannot be made or written to: before hours of work, not after."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output) as stream:
+            stream.write(bytes(PROBE))
+            stream.flush()
+    except OSError as error:
+        raise UserError(
+            f"cannot write: {error.strerror or error}",
+            where=output,
+            remedy="choose an output folder you may write to, on a disk with space left; what is done is kept",
+        ) from None
+
+
+def sweep(output: Path, names: Iterable[str]) -> None:
+    """Remove what a killed run left half written, of results with these names below `output`."""
+    for folder in {output, *((output / name).parent for name in names)}:
+        if not folder.is_dir():
+            continue
+        for path in folder.iterdir():
+            if not any(fnmatch(path.name, pattern) for pattern in HALF_WRITTEN):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""What happens to the inputs of a run, in three stages that go on at the same time: reading, computing, writing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdseg import __version__
+from sdseg.data.dicom_seg import Maker
+from sdseg.data.given import open_file
+from sdseg.data.inputs import InputFile
+from sdseg.data.native import Native
+from sdseg.data.native_files import kinds_of, write_masks, write_overlay
+from sdseg.errors import UserError
+from sdseg.predicting.account import Account
+from sdseg.predicting.choosing import Chosen
+from sdseg.predicting.place import check_room
+from sdseg.predicting.segmenting import segment
+
+__all__ = ["Group", "Stages", "Wanted", "groups"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run writes beside the masks, and how it goes about it."""
+
+    probability: bool = False  # `<name>_probability`: 16-bit PNG (65535 is 1) or float32 volume, one per structure
+    overlay: bool = False  # `<name>_overlay.png`: the mask's outline, of a volume the slice with the largest mask
+    batch: int = 8  # slices computed at a time; images are read in groups of this many
+    overwrite: bool = False  # compute again what a former run into the same folder has done
+
+
+@dataclass
+class Group:
+    """Some inputs on their way."""
+
+    opened: list[Native]
+    count: int  # inputs, those that failed included
+    seconds: float = 0.0
+
+
+def groups(files: Sequence[InputFile], batch: int) -> Iterator[list[InputFile]]:
+    """Up to `batch` images in a row together; a volume alone, for the sake of memory."""
+    group: list[InputFile] = []
+    for file in files:
+        if group and (file.kind != "image" or group[-1].kind != "image" or len(group) == batch):
+            yield group
+            group = []
+        group.append(file)
+    if group:
+        yield group
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one run: an input that fails in any is noted, and the others go on."""
+
+    chosen: Chosen
+    output: Path
+    wanted: Wanted
+    account: Account
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of results that every input gets."""
+        return kinds_of(self.chosen.served.structures, self.wanted.probability, self.wanted.overlay)
+
+    @property
+    def maker(self) -> Maker:
+        """Who finds the masks."""
+        served = self.chosen.served
+        return Maker(f"{served.recipe} {served.dataset}", served.checksum, __version__)
+
+    def read(self, files: Sequence[InputFile]) -> Group:
+        """Open some files."""
+        started, group = time.perf_counter(), Group([], len(files))
+        for file in files:
+            try:
+                group.opened.append(self._open(file))
+            except UserError as error:
+                self.account.fail(error, file.path)
+            except MemoryError:
+                self.account.fail(UserError("larger than the memory", remedy="use a machine with more"), file.path)
+            except Exception as error:  # a library's own, of a file like none before: it is one file's
+                log.debug("%s", file.path, exc_info=True)
+                self.account.fail(_unforeseen(error), file.path)
+        group.seconds += time.perf_counter() - started
+        return group
+
+    def compute(self, group: Group, progress: Callable[[int, int], None] | None = None) -> None:
+        """Find the masks; `progress` is told the slices done and all slices of the group."""
+        started = time.perf_counter()
+        try:
+            segment(self.chosen.served, group.opened, self.wanted.batch, progress)
+        except UserError as error:  # of the model or the device: it concerns the whole group
+            for native in group.opened:
+                self.account.fail(error, native.file.path)
+            group.opened = []
+        group.seconds += time.perf_counter() - started
+
+    def write(self, group: Group) -> int:
+        """Write the results; gives how many inputs the group had. Raises UserError when nothing can be written."""
+        for native in group.opened:
+            started = time.perf_counter()
+            try:
+                outputs = write_masks(native, self.output, self.maker)
+                if self.wanted.overlay:
+                    outputs["overlay"] = write_overlay(native, self.output, self.chosen.served.image.window)
+                seconds = group.seconds / group.count + time.perf_counter() - started
+                self.account.add(native.file, _record(native, outputs, seconds, self.maker.checksum))
+            except (UserError, OSError) as error:
+                check_room(self.output)  # a full disk ends the run, a single name that does not fit does not
+                if not isinstance(error, UserError):
+                    error = UserError(f"cannot write: {error.strerror or error}", remedy="check name and disk")
+                self.account.fail(error, native.file.path)
+        return group.count
+
+    def _open(self, file: InputFile) -> Native:
+        served = self.chosen.served
+        return open_file(
+            file,
+            served.image,
+            served.structures,
+            with_probability=self.wanted.probability,
+            with_pixels=self.wanted.overlay,
+        )
+
+
+def _record(native: Native, outputs: dict[str, str], seconds: float, checksum: str) -> dict[str, Any]:
+    """What predict.json says of one input. `seconds` has its share of the time its group took to read and compute."""
+    found = {one.name: int(count) for one, count in zip(native.structures, native.pixels, strict=True)}
+    record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": found}
+    if native.geometry is not None:
+        voxel = abs(float(np.linalg.det(native.geometry.matrix[:3, :3]))) / 1000.0  # mm³ to ml
+        record["millilitres"] = {name: round(count * voxel, 3) for name, count in found.items()}
+    return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": checksum}
+
+
+def _unforeseen(error: Exception) -> UserError:
+    first = (str(error).splitlines() or [""])[0]
+    return UserError(
+        f"cannot be read: {type(error).__name__} {first}".rstrip(),
+        remedy="replace the file by a whole copy; if it is one, please report this with what '--verbose' says",
+    )

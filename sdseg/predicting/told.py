@@ -1,0 +1,47 @@
+"""What a run says at its end: everything odd, what many inputs share said once."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sdseg.data.inputs import REPORT
+from sdseg.predicting.account import Account
+
+__all__ = ["grouped", "tell"]
+
+log = logging.getLogger(__name__)
+FEW = 3  # inputs that are named one by one
+
+
+def tell(account: Account, output: Path) -> None:
+    """Log notes, empty masks and failures of a run, and how many inputs are done."""
+    for line in grouped((record["input"], note) for record in account.done for note in record["notes"]):
+        log.warning("%s", line)
+    for line in grouped((record["input"], "the mask is empty") for record in account.done if record["empty"]):
+        log.warning("%s", line)
+    for line in grouped((one["input"], f"{one['problem']}; {one['remedy']}") for one in account.failures):
+        log.error("%s", line)
+    done, failed = len(account.done), len(account.failures)
+    kept = sum(record["kept"] for record in account.done)
+    log.info(
+        "%d of %d inputs segmented%s, see %s",
+        done,
+        done + failed,
+        f" ({kept} of them by an earlier run)" if kept else "",
+        output / REPORT,
+    )
+
+
+def grouped(told: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Lines `input: what`; what more than a few inputs share makes one line that names the first of them."""
+    inputs: dict[str, list[str]] = defaultdict(list)
+    for name, what in told:
+        inputs[what].append(name)
+    for what, names in inputs.items():
+        if len(names) <= FEW:
+            yield from (f"{name}: {what}" for name in names)
+        else:
+            yield f"{len(names)} inputs ({', '.join(names[:FEW])}, …): {what}"
