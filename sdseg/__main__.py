@@ -187,7 +187,15 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if (arguments.predictions is None) != (arguments.name is None):
+        raise UserError(
+            "'--predictions' and '--name' belong together",
+            where="--name",
+            remedy="give masks made elsewhere the name of their method; a model has its recipe's",
+        )
     if any(getattr(arguments, name) for name in STUDIES) or arguments.stability is not None:
+        if arguments.model is None:
+            raise UserError("studies are of a model", where="--predictions", remedy="name a --model instead")
         return _study(arguments)
     for name, study in STUDY_OPTIONS.items():
         if getattr(arguments, name) is not None:
@@ -195,7 +203,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
                 "it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=f"add {study}"
             )
     from sdseg.config import load_dataset
-    from sdseg.evaluate import Options, evaluate
+    from sdseg.evaluate import Options, evaluate, evaluate_masks
 
     options = Options(
         split=arguments.split,
@@ -206,7 +214,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         choose_threshold=arguments.choose_threshold,
         nsd_tolerance=arguments.nsd_tolerance,
     )
-    evaluate(prepared=arguments.prepared, model=arguments.model, output=arguments.output, options=options)
+    paths = {"prepared": arguments.prepared, "output": arguments.output}
+    if arguments.predictions is not None:
+        evaluate_masks(predictions=arguments.predictions, name=arguments.name, **paths, options=options)
+    else:
+        evaluate(model=arguments.model, **paths, options=options)
     return 0
 
 

@@ -132,9 +132,13 @@ def _verbs_of_models(verb: NewVerb) -> None:
 
 
 def _verbs_of_results(verb: NewVerb) -> None:
-    made = verb("evaluate", "score a model on one split of a slice store")
+    made = verb("evaluate", "score a model, or masks of any other method, on one split of a slice store")
     _path(made, "--prepared", "folder made by 'prepare'")
-    _path(made, "--model", "model folder or .onnx file")
+    scored = made.add_mutually_exclusive_group(required=True)
+    scored.add_argument("--model", type=Path, help="model folder, .onnx or .engine file")
+    masks = "folder of masks made elsewhere: a file per case, PNG or NIfTI at native size (docs/results.md)"
+    scored.add_argument("--predictions", type=Path, metavar="FOLDER", help=masks)
+    made.add_argument("--name", help="of the method that made the masks, with --predictions")
     _path(made, "--output", "folder to write: cases.csv, summary.json, overlays")
     made.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")

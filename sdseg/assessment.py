@@ -1,11 +1,11 @@
-"""Joint of evaluation: any backend over the cases of a store, every score of each at working and at native size.
+"""Joint of evaluation: every case of a store with its scores, from any backend or from masks made elsewhere.
 
-One case at a time is held, its masks as bits; batches run over the borders of cases.
+One case at a time is held, the masks of a backend as bits; batches run over the borders of cases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -13,21 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg import metrics
-from sdseg.artifacts import PreparedManifest
 from sdseg.calibration import THRESHOLDS, Calibration, ThresholdCounts
 from sdseg.data.labels import NativeLabels
 from sdseg.data.slices import restore_probability
-from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.data.store import Case, SliceStore
 from sdseg.metrics import Score
 from sdseg.serving import slice_batches
-from sdseg.surfaces import hausdorff, surface_dice, surface_distances
+from sdseg.sized import Sized, not_scored, score_masks
 from sdseg.tensors import FloatArray, LabelArray, MaskArray, RawImages
 
-__all__ = ["METRICS", "Assessed", "Assessment", "Probability", "Rules", "Sized", "dice_by_threshold"]
+__all__ = ["Assessed", "Assessment", "Probability", "Rules", "assess_masks", "dice_by_threshold"]
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
-CUP_TO_DISC = "cup_to_disc_error"
-NO_SPACING = "no spacing: the size of a pixel in millimetres is not known"
 Probability = Callable[[RawImages], FloatArray]  # raw images [N,H,W,C] -> [N,K,H,W] in [0,1]
 
 
@@ -40,22 +36,13 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Sized:
-    """Every score of one case at one size."""
-
-    pixels: metrics.Counts
-    structures: Mapping[str, Mapping[str, Score]]  # structure -> metric -> score
-    whole: Mapping[str, Score]  # metric -> mean over structures; cup-to-disc error where there are disc and cup
-
-
-@dataclass(frozen=True)
 class Assessed:
     """One case: native scores where there are native labels."""
 
     case: Case
     working: Sized
     native: Sized | None
-    dice_official: float  # at the working size, mean over structures
+    dice_official: Score  # at the working size, mean over structures
 
     @property
     def headline(self) -> Sized:
@@ -96,25 +83,33 @@ class Assessment:
         at_work = tuple(one * factor for one, factor in zip(spacing, stretched, strict=True)) if spacing else ()
         working = self._score(pending.working, self.store.masks[case.rows], at_work)
         native = None if self.native is None else self._score(pending.native, self.native.read(case), spacing)
-        return Assessed(case, working, native, float(metrics.dice_official(working.pixels).mean()))
+        return Assessed(case, working, native, Score(float(metrics.dice_official(working.pixels).mean())))
 
     def _score(self, packed: Sequence[_Bits], labels: LabelArray, spacing: tuple[float, ...]) -> Sized:
-        scores: dict[str, dict[str, Score]] = {}
-        pixels = []
-        kept: dict[str, tuple[MaskArray, MaskArray]] = {}  # disc and cup of an image
-        for index, structure in enumerate(self.store.manifest.structures):
-            predicted = np.stack([_unpacked(slice_[index], labels.shape[2]) for slice_ in packed])  # [Z,H,W]
-            labelled = structure_masks(labels, (structure,))[:, 0]
-            counted = metrics.counts(predicted[:, None], labelled[:, None])
-            pixels.append(counted)
-            scores[structure.name] = _overlaps(counted) | _distances(predicted, labelled, spacing, self.rules.tolerance)
-            if _has_disc_and_cup(self.store.manifest):
-                kept[structure.name] = (predicted[0], labelled[0])
-        whole = {metric: metrics.mean_score([found[metric] for found in scores.values()]) for metric in METRICS}
-        if kept:
-            (disc, true_disc), (cup, true_cup) = kept["disc"], kept["cup"]
-            whole[CUP_TO_DISC] = metrics.cup_to_disc_error((disc, cup), (true_disc, true_cup))
-        return Sized(_joined(pixels), scores, whole)
+        held = self.store.manifest
+        predicted = (
+            np.stack([_unpacked(slice_[index], labels.shape[2]) for slice_ in packed])  # [Z,H,W]
+            for index in range(len(held.structures))
+        )
+        return score_masks(predicted, labels, held, spacing, self.rules.tolerance)
+
+
+def assess_masks(
+    masks: Callable[[Case], Iterable[MaskArray]],
+    cases: Sequence[Case],
+    native: NativeLabels,
+    tolerance: float,
+    reason: str,
+) -> Iterator[Assessed]:
+    """Score masks at the native size, case by case.
+
+    `masks` gives one mask [Z,H,W] per structure; `tolerance` is that of NSD, in mm; `reason` says why there is no
+    score at the working size.
+    """
+    held = native.store.manifest
+    for case in cases:
+        scored = score_masks(masks(case), native.read(case), held, case.spacing[::-1], tolerance)
+        yield Assessed(case, not_scored(held, reason), scored, Score(nan, reason))
 
 
 def dice_by_threshold(
@@ -152,38 +147,3 @@ class _Pending:
 
 def _unpacked(bits: _Bits, width: int) -> MaskArray:
     return np.unpackbits(bits, axis=-1, count=width).view(np.bool_)
-
-
-def _overlaps(counted: metrics.Counts) -> dict[str, Score]:
-    precision, recall = float(metrics.precision(counted)[0]), float(metrics.recall(counted)[0])
-    return {
-        "dice": Score(float(metrics.dice(counted)[0])),
-        "iou": Score(float(metrics.iou(counted)[0])),
-        "precision": Score(precision, "nothing predicted" if np.isnan(precision) else ""),
-        "recall": Score(recall, "nothing labelled" if np.isnan(recall) else ""),
-    }
-
-
-def _distances(
-    predicted: MaskArray, labelled: MaskArray, spacing: tuple[float, ...], tolerance: float
-) -> dict[str, Score]:
-    """HD95 and NSD of masks [Z,H,W]."""
-    some = predicted.any(), labelled.any()
-    if not spacing:
-        return dict.fromkeys(("hd95", "nsd"), Score(nan, NO_SPACING))
-    if not any(some):
-        return dict.fromkeys(("hd95", "nsd"), Score(nan, "both masks empty"))
-    if not all(some):
-        return {"hd95": Score(nan, "nothing predicted" if some[1] else "nothing labelled"), "nsd": Score(0.0)}
-    found = surface_distances(predicted, labelled, spacing)
-    return {"hd95": Score(hausdorff(found)), "nsd": Score(surface_dice(found, tolerance))}
-
-
-def _has_disc_and_cup(held: PreparedManifest) -> bool:
-    return held.image.modality == "rgb" and {"disc", "cup"} <= {structure.name for structure in held.structures}
-
-
-def _joined(pixels: Sequence[metrics.Counts]) -> metrics.Counts:
-    return metrics.Counts(
-        *(np.concatenate([getattr(one, name) for one in pixels]) for name in ("predicted", "labelled", "both"))
-    )

@@ -1,58 +1,34 @@
-"""Any backend and a slice store -> scores per case, their summary, and the best, median and worst case to look at."""
+"""A slice store and any backend, or masks made elsewhere -> scores per case, their summary, and cases to look at."""
 
 from __future__ import annotations
 
 import logging
-import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from sdseg.artifacts import atomic_folder, provenance, write_json, write_text
-from sdseg.assessment import Assessed, Assessment, Rules, dice_by_threshold
+from sdseg.artifacts import atomic_folder
+from sdseg.assessment import Assessment, Rules, assess_masks, dice_by_threshold
 from sdseg.calibration import THRESHOLDS, Calibration
-from sdseg.config import Dataset
-from sdseg.data.images import write_image
-from sdseg.data.labels import NativeLabels
-from sdseg.data.opening import open_raw
-from sdseg.data.sources import SOURCES
-from sdseg.data.store import SliceStore
+from sdseg.data.predictions import find_predictions
+from sdseg.data.store import Case, SliceStore
 from sdseg.errors import UserError
-from sdseg.exhibits import overlay, ranked, write_volumes
-from sdseg.scoresheet import figures, table
+from sdseg.evaluation import DEFAULTS, OWNED, Options, collect, native_labels, summary_of, write_evaluation
 from sdseg.serving import Served, check_store, open_model
-from sdseg.statistics import INTERVAL
-from sdseg.tensors import FloatArray, RawImages
+from sdseg.tensors import FloatArray, MaskArray, RawImages
 
-__all__ = ["Options", "evaluate"]
+__all__ = ["MASKS", "Options", "evaluate", "evaluate_masks"]
 
 log = logging.getLogger(__name__)
-FORMAT = 1
-# What an evaluation folder may hold: studies of a model (sdseg/studies) are out of date once it is scored anew.
-STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents")
-OWNED = ("cases.csv", "summary.json", "overlays", "volumes", *STUDIES)
-NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
+MASKS = "masks of files"  # what stands in the place of a backend
+NO_WORKING = "masks were given at the native size of the files, and none at the working size"
+NO_PROBABILITY = "masks were given, not probabilities"
 
 
-@dataclass(frozen=True)
-class Options:
-    """What an evaluation may be asked for beyond its input and output."""
-
-    split: str = "test"  # every case of it is scored, volumes over all their slices together
-    device: str = "cpu"
-    batch: int = 8  # slices computed at a time; batches run over the borders of cases
-    raw: Path | None = None  # the raw files the store was made from; without them nothing is scored at native size
-    settings: Dataset | None = None  # of the dataset; needed to read the raw files of a user's own dataset
-    choose_threshold: bool = False  # on the validation split, instead of the model's own
-    nsd_tolerance: float = 2.0  # mm
-
-
-def evaluate(prepared: Path, model: Path, output: Path, options: Options = Options()) -> None:
+def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAULTS) -> None:
     """Write `output`/cases.csv, summary.json and overlays/{best,median,worst}_<case>.png; all of them, or none.
 
     Of volumes also volumes/{best,median,worst}.webp and .json, to be scrolled in the page.
@@ -69,10 +45,9 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = Optio
     store = SliceStore.open(prepared)
     served = open_model(model, options.device)
     cases = check_store(store, model, served.image, served.structures, options.split)
-    _check(options)
-    native = _native(store, options)
+    native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     if native is None:
-        log.warning("%s; scores are at the working size alone", NO_RAW)
+        log.warning("no raw folder was given (--raw): scores are at the working size alone")
     with atomic_folder(output, owned=OWNED) as folder:
         timed = _Timed(served)
         timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
@@ -85,32 +60,72 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = Optio
         calibration = Calibration()
         rules = Rules(threshold, options.nsd_tolerance)
         assessment = Assessment(timed.probability, store, rules, native, calibration)
-        with _bar(sum(case.slices for case in cases), options.split) as bar:
-            scores = []
-            for score in assessment.run(cases, options.batch):
-                scores.append(score)
-                bar.update(score.case.slices)
+        scores = collect(assessment.run(cases, options.batch), cases, options.split)
 
         # 4. Write the scores, and pictures of three cases.
-        write_text(folder / "cases.csv", table(scores))
-        summary = _summary(scores, store, served, options, timed.seconds_per_image) | {
-            **figures(scores, None if native else NO_RAW),
+        summary = {
+            **summary_of(scores, store, options, native is not None),
+            **_about(served),
             "threshold": threshold,
             "threshold_chosen": chosen,
             "calibration": {"size": "working size", **calibration.record()},
+            "seconds_per_image": timed.seconds_per_image,
         }
-        write_json(folder / "summary.json", summary)
-        exhibits = ranked(scores)
-        for rank, shown in exhibits.items():
-            name = re.sub(r'[\\/:*?"<>|]+', "_", shown.case.case)  # a case's name may hold a slash
-            picture = overlay(shown, store, timed.probability, threshold)
-            write_image(folder / "overlays" / f"{rank}_{name}.png", picture)
-        write_volumes(folder / "volumes", exhibits, store, timed.probability, threshold)
-    dice = summary["dice"]
-    log.info(
-        "%s: Dice %.4f ± %.4f over %d cases of '%s', at the %s",
-        *(served.recipe, dice["mean"], dice["sd"], len(scores), options.split, summary["scored_at"]),
-    )
+
+        def found(case: Case) -> Callable[[int], MaskArray]:
+            return lambda index: (
+                timed.probability(store.images[case.start + index : case.start + index + 1])[0] > threshold
+            )
+
+        write_evaluation(folder, scores, summary, store, found)
+    _tell(summary)
+
+
+def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, options: Options = DEFAULTS) -> None:
+    """Write what `evaluate` writes, of masks in files at their native size, made by whatever method `name` is.
+
+    There is no working size, no probability, no calibration and no time: these are null, with the reason beside them.
+
+    Parameters
+    ----------
+    prepared: a slice store.
+    predictions: a folder with a mask per case of the split (data/predictions.py says how they are named).
+    name: the method's name in the results, in the place of a recipe's.
+    output: folder to write; `<results>/<dataset>/<name>/evaluation` is where the page looks.
+
+    Raises ListedError for files that are of no case of the split, for cases without a file, and for masks of another
+    size, grid or with other values than the labels; UserError without raw files.
+    """
+    store = SliceStore.open(prepared)
+    cases = store.cases_of(options.split)
+    if not cases:
+        raise UserError(f"no case in the split '{options.split}'", where=prepared, remedy="choose another --split")
+    if options.raw is None:
+        raise UserError(
+            "masks are scored at the native size of the files, and their labels are not at hand",
+            where="--raw",
+            remedy="name the folder the store was prepared from",
+        )
+    if options.choose_threshold:
+        raise UserError("masks have no threshold", where="--choose-threshold", remedy="leave it out")
+    native = native_labels(store, options.raw, options.settings)
+    given = find_predictions(predictions, store, options.split, options.raw)
+    given.check(cases)
+    with atomic_folder(output, owned=OWNED) as folder:
+        assessed = assess_masks(given.masks, cases, native, options.nsd_tolerance, NO_WORKING)
+        scores = collect(assessed, cases, options.split)
+        nothing = ("threshold", "threshold_chosen", "calibration", "seconds_per_image", "codec_ceiling", "trained_on")
+        summary = {
+            **summary_of(scores, store, options, native=True),
+            **dict.fromkeys(nothing),
+            "recipe": name,
+            "backend": MASKS,
+            "calibration_missing": NO_PROBABILITY,
+            "predictions": str(predictions),
+            "model_checksum": given.checksum,
+        }
+        write_evaluation(folder, scores, summary, store, lambda case: given.at_working_size(case).__getitem__)
+    _tell(summary)
 
 
 class _Timed:
@@ -146,44 +161,6 @@ def _finite(probability: FloatArray, served: Served) -> FloatArray:
     return probability
 
 
-def _check(options: Options) -> None:
-    if options.batch < 1:
-        raise UserError(f"a batch of {options.batch} slices", where="--batch", remedy="give 1 or more")
-    if not options.nsd_tolerance > 0:
-        raise UserError(
-            f"a tolerance of {options.nsd_tolerance:g} mm", where="--nsd-tolerance", remedy="give more than 0"
-        )
-    if options.choose_threshold and options.split == "val":
-        raise UserError(
-            "the threshold would be chosen on the very cases that are scored",
-            where="--choose-threshold",
-            remedy="score another --split, or keep the model's threshold",
-        )
-
-
-def _native(store: SliceStore, options: Options) -> NativeLabels | None:
-    """The raw labels, where a raw folder is given."""
-    if options.raw is None:
-        return None
-    if not options.raw.is_dir():
-        raise UserError(
-            "no raw files here: the folder is missing",
-            where=options.raw,
-            remedy="name the folder the store was prepared from, or leave --raw out: then scores are at the working "
-            "size alone",
-        )
-    known = SOURCES.get(store.manifest.source)
-    if known is not None:
-        return NativeLabels(store, options.raw, known.coding)
-    if options.settings is None:
-        raise UserError(
-            "the raw files are a dataset of your own, and only its settings say what the values of a mask mean",
-            where="--settings",
-            remedy="name the YAML file that 'sdseg prepare' was given",
-        )
-    return NativeLabels(store, options.raw, open_raw(options.settings, options.raw)[0].coding)
-
-
 def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> dict[str, Any]:
     """The threshold with the best mean Dice on the validation split, at the working size."""
     cases = check_store(store, served.path, served.image, served.structures, "val")
@@ -201,38 +178,24 @@ def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> di
     }
 
 
-def _bar(slices: int, split: str) -> tqdm[Any]:
-    return tqdm(total=slices, desc=f"evaluate {split}", unit="slice", disable=None)
-
-
-def _summary(
-    scores: Sequence[Assessed], store: SliceStore, served: Served, options: Options, seconds_per_image: float
-) -> dict[str, Any]:
-    """What was scored, with what: everything but the scores."""
-    held = store.manifest
+def _about(served: Served) -> dict[str, Any]:
+    """With what was scored."""
     return {
-        "format": FORMAT,
-        "dataset": held.dataset,
-        "source": held.source,
-        "origin": held.origin,
         "recipe": served.recipe,
-        "protocol": held.protocol,
-        "split": options.split,
-        "target": held.target,
         "backend": served.backend.name,
-        "n_cases": len(scores),
-        "n_slices": sum(score.case.slices for score in scores),
-        "interval": INTERVAL,
-        "nsd_tolerance_mm": options.nsd_tolerance,
-        "seconds_per_image": seconds_per_image,
         "codec_ceiling": served.training.get("codec_ceiling"),
-        "size": held.image.size,
-        "data_checksum": held.data_checksum,
         "model_checksum": served.checksum,
         "trained_on": {
             "dataset": served.dataset,
             "origin": served.origin,
             "data_checksum": served.training.get("data_checksum"),
         },
-        "provenance": provenance(("torch", "onnxruntime", "diffusers", "monai", "scipy")),
     }
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    dice = summary["dice"]
+    log.info(
+        "%s: Dice %.4f ± %.4f over %d cases of '%s', at the %s",
+        *(summary["recipe"], dice["mean"], dice["sd"], summary["n_cases"], summary["split"], summary["scored_at"]),
+    )

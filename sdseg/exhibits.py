@@ -1,22 +1,35 @@
-"""Joint of evaluation: which cases are worth a look, and their pictures."""
+"""Joint of evaluation: which cases are worth a look, and their pictures, at the working size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sdseg.artifacts import atomic_file, write_json
-from sdseg.assessment import Assessed, Probability
+from sdseg.assessment import Assessed
+from sdseg.data.images import write_image
 from sdseg.data.overlays import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines
 from sdseg.data.slices import to_display
 from sdseg.data.sprites import outline_paths, pack_slices
-from sdseg.data.store import SliceStore, structure_masks
+from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.tensors import MaskArray, RawImages
 
-__all__ = ["overlay", "ranked", "write_volumes"]
+__all__ = ["Found", "overlay", "ranked", "write_exhibits", "write_volumes"]
+
+Found = Callable[[Case], Callable[[int], MaskArray]]  # of a case: number of a slice -> its masks [K,S,S]
+
+
+def write_exhibits(folder: Path, scores: Sequence[Assessed], store: SliceStore, found: Found) -> None:
+    """Write `folder`/overlays/{best,median,worst}_<case>.png, and volumes/{best,median,worst}.webp, .json of volumes."""
+    shown = ranked(scores)
+    for rank, score in shown.items():
+        name = re.sub(r'[\\/:*?"<>|]+', "_", score.case.case)  # a case's name may hold a slash
+        write_image(folder / "overlays" / f"{rank}_{name}.png", overlay(score, store, found))
+    write_volumes(folder / "volumes", shown, store, found)
 
 
 def ranked(scores: Sequence[Assessed]) -> dict[str, Assessed]:
@@ -26,47 +39,41 @@ def ranked(scores: Sequence[Assessed]) -> dict[str, Assessed]:
     return {"best": ordered[-1], "median": ordered[len(ordered) // 2], "worst": ordered[0]}
 
 
-def overlay(score: Assessed, store: SliceStore, probability: Probability, threshold: float) -> RawImages:
+def overlay(score: Assessed, store: SliceStore, found: Found) -> RawImages:
     """The case's slice with the largest label (without any: the largest prediction), with both outlines."""
-    case = score.case
+    case, predicted = score.case, found(score.case)
     labelled = structure_masks(store.masks[case.rows], store.manifest.structures)  # [Z,K,H,W]
     areas = labelled.sum(axis=(1, 2, 3))
     if not areas.any():
-        found = [_predicted(store, probability, row, threshold) for row in range(case.rows.start, case.rows.stop)]
-        areas = np.array([mask.sum() for mask in found])
+        areas = np.array([predicted(index).sum() for index in range(case.slices)])
     index = int(areas.argmax())
-    row = case.start + index
     dice = f"Dice {score.headline.whole['dice'].value:.3f}"
     note = dice + (f"   slice {index + 1} of {case.slices}" if case.slices > 1 else "")
     return draw_outlines(
-        to_display(store.images[row], store.manifest.image.window),
+        to_display(store.images[case.start + index], store.manifest.image.window),
         (
             Outline("label", labelled[index], LABEL_COLOUR, width=6),
-            Outline("prediction", _predicted(store, probability, row, threshold), PREDICTION_COLOUR, width=2),
+            Outline("prediction", predicted(index), PREDICTION_COLOUR, width=2),
         ),
         note,
     )
 
 
-def write_volumes(
-    folder: Path, shown: Mapping[str, Assessed], store: SliceStore, probability: Probability, threshold: float
-) -> None:
+def write_volumes(folder: Path, shown: Mapping[str, Assessed], store: SliceStore, found: Found) -> None:
     """Write `folder`/<rank>.webp and <rank>.json of every volume in `shown`, each once, for scrolling in the page."""
     written = set()
     for rank, score in shown.items():
         if score.case.slices > 1 and score.case.case not in written:
             written.add(score.case.case)
-            _write_volume(folder, rank, score, store, probability, threshold)
+            _write_volume(folder, rank, score, store, found)
 
 
-def _write_volume(
-    folder: Path, rank: str, score: Assessed, store: SliceStore, probability: Probability, threshold: float
-) -> None:
+def _write_volume(folder: Path, rank: str, score: Assessed, store: SliceStore, found: Found) -> None:
     case, manifest = score.case, store.manifest
     labelled = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,H,W]
-    rows = range(case.rows.start, case.rows.stop)
-    predicted = [_predicted(store, probability, row, threshold) for row in rows]
-    sprite = pack_slices(np.stack([to_display(store.images[row], manifest.image.window) for row in rows]))
+    predicted = found(case)
+    images = store.images[case.rows]
+    sprite = pack_slices(np.stack([to_display(image, manifest.image.window) for image in images]))
     with atomic_file(folder / f"{rank}.webp") as temporary:
         temporary.write_bytes(sprite.webp)
     record: dict[str, Any] = {
@@ -79,11 +86,6 @@ def _write_volume(
         "tile": sprite.tile,
         "first": int(labelled.sum(axis=(1, 2, 3)).argmax()),  # what is shown first: the largest label
         "label": [outline_paths(masks) for masks in labelled],
-        "prediction": [outline_paths(masks) for masks in predicted],
+        "prediction": [outline_paths(predicted(index)) for index in range(case.slices)],
     }
     write_json(folder / f"{rank}.json", record)
-
-
-def _predicted(store: SliceStore, probability: Probability, row: int, threshold: float) -> MaskArray:
-    """The model's masks of one slice, [K,H,W]."""
-    return np.asarray(probability(store.images[row : row + 1])[0] > threshold)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sdseg.artifacts import write_text
 from sdseg.data.sources import SOURCES
 from sdseg.page.gather import Gathered, Run, gather
-from sdseg.page.plain import records_of, table_of
+from sdseg.page.plain import records_of, records_over_seeds, table_of
 from sdseg.page.render import ORIGINS, render, render_comparison
 from sdseg.page.versus import versus
 from sdseg.published import load_published
@@ -36,8 +36,8 @@ def report(results: Path, output: Path, published: Path | None = None) -> None:
     page = render(gathered, titles, load_published(published) if published else None)
     write_text(output, page)
     write_text(output.with_name("summary.csv"), _utf8(table_of(gathered)))
-    plain = json.dumps({"format": 1, "runs": records_of(gathered)}, indent=2, allow_nan=False)
-    write_text(output.with_name("summary.json"), plain + "\n")
+    plain = {"format": 1, "runs": records_of(gathered), "over_seeds": records_over_seeds(gathered)}
+    write_text(output.with_name("summary.json"), json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
 def compare(a: Path, b: Path, output: Path) -> None:
@@ -96,7 +96,7 @@ def _row(run: Run) -> tuple[str, ...]:
         f"{summary.dice.mean:.4f}",
         exported,
         f"{summary.iou.mean:.4f}",
-        f"{summary.seconds_per_image:.4f}",
+        "n/a" if summary.seconds_per_image is None else f"{summary.seconds_per_image:.4f}",
     )
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.assessment import METRICS, Assessed, Sized
+from sdseg.assessment import Assessed
 from sdseg.metrics import Score, summarise
+from sdseg.sized import METRICS, Sized
 from sdseg.statistics import interval
 
 __all__ = ["NATIVE", "WORKING", "figures", "table"]
@@ -46,7 +47,7 @@ def table(scores: Sequence[Assessed]) -> str:
                 *(_shown(headline.whole[name]) for name in names),
                 NATIVE if score.native else WORKING,
                 *(_shown(score.working.whole[name]) for name in names),
-                f"{score.dice_official:.6f}",
+                _shown(score.dice_official),
                 *(case.group, case.split, case.slices, case.height, case.width),
                 int(headline.pixels.predicted.sum()),
                 int(headline.pixels.labelled.sum()),
@@ -70,7 +71,7 @@ def figures(scores: Sequence[Assessed], why_not_native: str | None) -> dict[str,
         "native": _sized(native) if native else None,
         "native_missing": why_not_native,
         "working": _sized([score.working for score in scores]),
-        "dice_official": _over_cases([Score(score.dice_official) for score in scores]),
+        "dice_official": _over_cases([score.dice_official for score in scores]),
     }
 
 

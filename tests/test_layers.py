@@ -35,7 +35,7 @@ GROUND = {
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
 JOINTS = {  # several nouns at once, for more than one verb or for a long one
     *("assembly", "guard", "identity", "loop", "material"),  # of training
-    *("assessment", "exhibits", "scoresheet"),  # of evaluation
+    *("assessment", "evaluation", "exhibits", "scoresheet", "sized"),  # of evaluation
     *("fidelity", "predicting", "deployment", "gate", "scoring", "serving"),
     "studies",
 }

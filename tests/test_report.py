@@ -199,8 +199,8 @@ def test_what_must_not_be_overlooked_is_said(tmp_path: Path) -> None:
     edit_json(tmp_path / "cvc" / "sdseg" / "export" / "parity.json", passed=False, dice_difference=0.031)
     text = page_of(tmp_path).text
     for expected in (
-        "2 of 3 models were measured on synthetic images",
-        "1 of 3 models were measured on a few real images",
+        "2 of 3 results were measured on synthetic images",
+        "1 of 3 results were measured on a few real images",
         "the split named beside each",
         "Do not compare: the recipes below differ in split, data_checksum",
         "The data were prepared anew after this was scored",

@@ -84,16 +84,16 @@ class Geometry:
         return x, y, z
 
 
-def check_same_grid(image: Geometry, label: Geometry) -> str | None:
-    """Why a label volume does not lie on its image's grid, in words, or None where it does.
+def check_same_grid(image: Geometry, label: Geometry, names: tuple[str, str] = ("image", "label")) -> str | None:
+    """Why a label volume does not lie on its image's grid, in words that call them by `names`, or None where it does.
 
     Grids are compared in canonical order: a label whose file runs along the same axes the other way fits.
     """
     if image.canonical_shape != label.canonical_shape:
-        return f"shape of the image {image.shape} and of the label {label.shape} differ"
+        return f"shape of the {names[0]} {image.shape} and of the {names[1]} {label.shape} differ"
     corners = np.array([[i, j, k, 1.0] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     corners[:, :3] *= np.array(image.canonical_shape) - 1
     distance = np.abs(corners @ (image.canonical_matrix - label.canonical_matrix).T).max()
     if distance > GRID_TOLERANCE * min(image.spacing):
-        return f"affines of image and label differ: corners lie up to {distance:.3g} mm apart"
+        return f"affines of {names[0]} and {names[1]} differ: corners lie up to {distance:.3g} mm apart"
     return None

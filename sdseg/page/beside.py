@@ -1,32 +1,16 @@
-"""What is set beside a score: published figures, with a mark of what ours was measured on; other recipes and seeds."""
+"""Published figures beside ours, each of ours with a mark of what it was measured on."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
-from sdseg.page.gather import DatasetResults, Gathered, Run
+from sdseg.page.gather import Gathered, Run
 from sdseg.page.records import Scored
 from sdseg.published import Figure, Published
-from sdseg.statistics import Paired, Seeds, over_seeds, paired
 
-__all__ = [
-    "Beside",
-    "Duel",
-    "Ours",
-    "PaperDice",
-    "SeedRow",
-    "Table",
-    "duels",
-    "over_runs",
-    "paper_dice",
-    "sources_of",
-    "tables",
-]
+__all__ = ["Beside", "Ours", "PaperDice", "Table", "paper_dice", "sources_of", "tables"]
 
-SEEDED = re.compile(r"^(?P<recipe>.+?)[-_.]seed[-_.]?(?P<seed>\d+)$")
 METHOD = "SDSeg"
 
 
@@ -80,31 +64,6 @@ class Table:
     lines: tuple[Beside, ...]
 
 
-@dataclass(frozen=True)
-class Duel:
-    """Two recipes on the same cases of a dataset."""
-
-    a: Run
-    b: Run
-    found: Paired | None
-    reason: str = ""
-
-    @property
-    def p_text(self) -> str:
-        p = self.found.p_value if self.found else 1.0
-        return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
-
-
-@dataclass(frozen=True)
-class SeedRow:
-    """One recipe trained with several seeds."""
-
-    recipe: str
-    seeds: tuple[str, ...]
-    dice: Seeds
-    iou: Seeds
-
-
 def tables(gathered: Gathered, published: Published) -> tuple[Table, ...]:
     """Every published table, ours set beside the lines that this project measures."""
     found = []
@@ -121,44 +80,6 @@ def paper_dice(run: Run, source: str | None, published: Published | None) -> Pap
         return PaperDice("–", None, "")
     ours = Ours(run, "")
     return PaperDice(figures[0].text, figures[0].share, "" if ours.comparable else f"ours: {ours.mark}")
-
-
-def duels(dataset: DatasetResults) -> tuple[Duel, ...]:
-    """Every pair of recipes on this dataset, by Dice per case; without a result where they must not be compared."""
-    found = []
-    for a, b in combinations(dataset.runs, 2):
-        differing = dataset.differences(a, b)
-        if differing:
-            found.append(Duel(a, b, None, f"they differ in {', '.join(differing)}"))
-        elif not a.cases or not b.cases:
-            found.append(Duel(a, b, None, "scores per case are missing"))
-        else:
-            scores = [{case.case: case.dice for case in run.cases or ()} for run in (a, b)]
-            alone = scores[0].keys() ^ scores[1].keys()
-            if alone:
-                found.append(Duel(a, b, None, f"{len(alone)} cases are scored in one of them only"))
-            else:
-                found.append(Duel(a, b, paired(*scores)))
-    return tuple(found)
-
-
-def over_runs(dataset: DatasetResults) -> tuple[SeedRow, ...]:
-    """Recipes that were trained with several seeds: runs named `<recipe>-seed<number>` that may be compared."""
-    groups: dict[str, list[tuple[str, Run]]] = {}
-    for run in dataset.runs:
-        named = SEEDED.match(run.recipe)
-        if named:
-            groups.setdefault(named["recipe"], []).append((named["seed"], run))
-    return tuple(
-        SeedRow(
-            recipe=recipe,
-            seeds=tuple(seed for seed, _ in runs),
-            dice=over_seeds([run.summary.dice.mean for _, run in runs]),
-            iou=over_seeds([run.summary.iou.mean for _, run in runs]),
-        )
-        for recipe, runs in groups.items()
-        if len(runs) > 1 and not any(dataset.differences(runs[0][1], run) for _, run in runs[1:])
-    )
 
 
 def sources_of(found: Sequence[Table]) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from sdseg.page.formats import NOT_DEFINED
 from sdseg.page.gather import Run
-from sdseg.page.records import CaseScore, Check, Scored
+from sdseg.page.making import Check
+from sdseg.page.records import CaseScore, Scored
 
 __all__ = ["Cell", "MetricRow", "Unrun", "checks", "failures", "metric_rows", "structure_columns", "unrun"]
 

@@ -88,7 +88,7 @@ def drawn_studies(run: Run) -> list[Drawn]:
             f"Threshold {chosen.threshold:g}, chosen on {chosen.n_cases} cases of the {chosen.split} split "
             f"(Dice {chosen.dice:.3f} there), never on test cases."
             if chosen
-            else f"Threshold {summary.threshold:g}, the model's own."
+            else f"Threshold {summary.threshold or 0:g}, the model's own."
         )
         found.append(Drawn("Calibration", f"ECE {summary.calibration.ece:.4f}", chart, (said,)))
     if studies.sweep:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
-from sdseg.artifacts import read_json
-from sdseg.errors import UserError
+from sdseg.page.records import Lenient
 
 __all__ = [
     "Curve",
+    "Drawn",
     "Efficiency",
     "Findings",
     "Latents",
@@ -24,20 +23,10 @@ __all__ = [
     "Sweep",
     "SweepRow",
     "Volume",
-    "read_findings",
-    "read_volumes",
 ]
 
-RANKS = ("best", "median", "worst")
-REMEDY = "run the study again"
-Record = TypeVar("Record", bound=BaseModel)
 
-
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-
-class _Study(_Lenient):
+class _Study(Lenient):
     """What the file of every study begins with."""
 
     backend: str
@@ -50,7 +39,7 @@ class _Study(_Lenient):
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
-class SweepRow(_Lenient):
+class SweepRow(Lenient):
     """One pair of steps and samples; without figures there is a reason."""
 
     steps: int
@@ -65,7 +54,7 @@ class Sweep(_Study):
     rows: tuple[SweepRow, ...]
 
 
-class Measured(_Lenient):
+class Measured(Lenient):
     """A figure, "inf" where it has no bound, or a reason why there is none."""
 
     value: FiniteFloat | Literal["inf"] | None = None
@@ -82,19 +71,19 @@ class Stability(_Study):
     dataset_level: dict[str, dict[str, Measured]]
 
 
-class Level(_Lenient):
+class Level(Lenient):
     level: int
     strength: FiniteFloat
     dice: FiniteFloat
 
 
-class Curve(_Lenient):
+class Curve(Lenient):
     kind: str
     unit: str = ""
     levels: tuple[Level, ...]
 
 
-class _Clean(_Lenient):
+class _Clean(Lenient):
     dice: FiniteFloat
 
 
@@ -103,20 +92,20 @@ class Robustness(_Study):
     curves: tuple[Curve, ...]
 
 
-class Part(_Lenient):
+class Part(Lenient):
     part: str
     parameters: int
     flops: int
 
 
-class Latency(_Lenient):
+class Latency(Lenient):
     batch: int
     seconds_median: FiniteFloat
     seconds_p90: FiniteFloat
     images_per_second: FiniteFloat
 
 
-class Memory(_Lenient):
+class Memory(Lenient):
     bytes: int | None = None
     of: str
 
@@ -134,14 +123,16 @@ class Efficiency(_Study):
     threads: int | None = None
 
 
-class _Drawn(_Lenient):
+class Drawn(Lenient):
+    """A picture below the evaluation folder, or the reason why there is none."""
+
     file: str | None = None
     reason: str | None = None
 
 
 class Latents(_Study):
-    masks: _Drawn
-    conditions: _Drawn
+    masks: Drawn
+    conditions: Drawn
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ class Picture:
     reason: str
 
 
-class Volume(_Lenient):
+class Volume(Lenient):
     """One volume to be scrolled: `volumes/<rank>.json`."""
 
     case: str
@@ -185,51 +176,3 @@ class Findings:
         studies = ("sweep", "stability", "robustness", "efficiency", "latents")
         made = {name: getattr(self, name) for name in studies}
         return tuple(name for name, study in made.items() if study and study.model_checksum != model_checksum)
-
-
-def read_findings(folder: Path) -> Findings:
-    """The studies in an evaluation folder. Raises UserError for a file that is truncated or not as expected."""
-    latents = _optional(folder / "latents.json", Latents)
-    return Findings(
-        sweep=_optional(folder / "sweep.json", Sweep),
-        stability=_optional(folder / "stability.json", Stability),
-        robustness=_optional(folder / "robustness.json", Robustness),
-        efficiency=_optional(folder / "efficiency.json", Efficiency),
-        latents=latents,
-        pictures=tuple(_pictures(folder, latents)) if latents else (),
-    )
-
-
-def read_volumes(folder: Path) -> tuple[Volume, ...]:
-    """The volumes that may be scrolled, best first. Raises UserError where a picture is missing or cut off."""
-    found = []
-    for path in (folder / f"{rank}.json" for rank in RANKS):
-        if not path.is_file():
-            continue
-        volume, picture = read_json(path, Volume), path.with_suffix(".webp")
-        if len(volume.label) != volume.slices or len(volume.prediction) != volume.slices:
-            raise UserError("the outlines are not one per slice", where=path, remedy="evaluate again")
-        webp = picture.read_bytes() if picture.is_file() else b""
-        if webp[:4] != b"RIFF" or webp[8:12] != b"WEBP" or int.from_bytes(webp[4:8], "little") + 8 > len(webp):
-            raise UserError("not a whole WebP picture", where=picture, remedy="evaluate again")
-        found.append(volume.model_copy(update={"webp": webp}))
-    return tuple(found)
-
-
-def _optional(path: Path, model: type[Record]) -> Record | None:
-    return read_json(path, model) if path.is_file() else None
-
-
-def _pictures(folder: Path, latents: Latents) -> list[Picture]:
-    titles = {"masks": "Masks, their latents and reconstructions", "conditions": "Condition before and after training"}
-    found = []
-    for name, title in titles.items():
-        drawn: _Drawn = getattr(latents, name)
-        png = None
-        if drawn.file is not None:
-            path = folder / "latents" / Path(drawn.file).name
-            png = path.read_bytes() if path.is_file() else b""
-            if not png.startswith(b"\x89PNG") or not png.endswith(b"IEND\xaeB`\x82"):
-                raise UserError("not a whole PNG picture", where=path, remedy=REMEDY)
-        found.append(Picture(title, png, drawn.reason or "not drawn"))
-    return found

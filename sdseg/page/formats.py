@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["NOT_DEFINED", "count", "difference", "duration", "flatten", "score", "seconds", "spread", "step"]
+__all__ = [
+    "NOT_DEFINED", "count", "difference", "duration", "flatten", "p_value", "score", "seconds", "spread", "step",
+]  # fmt: skip
 
 NOT_DEFINED = "n/a"
 _MINUS = "\N{MINUS SIGN}"
@@ -31,8 +33,15 @@ def difference(value: float) -> str:
     return text.replace("-", _MINUS)
 
 
-def seconds(value: float) -> str:
-    """A short time: 0.8 ms, 12 ms, 1.4 s, 210 s."""
+def p_value(value: float) -> str:
+    """Of a test: 0.0312, < 0.0001."""
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def seconds(value: float | None) -> str:
+    """A short time: 0.8 ms, 12 ms, 1.4 s, 210 s; n/a where nobody measured it."""
+    if value is None:
+        return NOT_DEFINED
     if value < 0.9995:
         millis = value * 1000
         return f"{millis:.{1 if millis < 9.95 else 0}f}{_SPACE}ms"

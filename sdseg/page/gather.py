@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest, read_json
 from sdseg.errors import UserError
-from sdseg.page.findings import Findings, Volume, read_findings, read_volumes
+from sdseg.page.findings import Findings, Volume
+from sdseg.page.making import Curves, Parity, Training
 from sdseg.page.reading import (
     read_cases,
     read_curves,
@@ -18,7 +19,8 @@ from sdseg.page.reading import (
     read_summary,
     read_training,
 )
-from sdseg.page.records import CaseScore, Curves, Overlay, Parity, Summary, Training
+from sdseg.page.records import CaseScore, Overlay, Summary
+from sdseg.page.study_files import read_findings, read_volumes
 
 __all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]
 
@@ -53,6 +55,11 @@ class Run:
     volumes: tuple[Volume, ...]
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether masks that were made elsewhere were scored: then there is no model, and nothing is missing."""
+        return self.summary.predictions is not None
+
+    @property
     def ceiling(self) -> float | None:
         """Dice of decode(encode(mask)); None where there is no codec or nobody measured it."""
         measured = self.summary.codec_ceiling or (self.training.codec_ceiling if self.training else None)
@@ -65,10 +72,17 @@ class Run:
         export = _command("export", model=model, prepared=prepared, output=self.folder / "export")
         return {
             "train": _WORKFLOW.format(target="train"),
-            "evaluate": _evaluate_command(self.folder),
+            "evaluate": self._evaluate_masks if self.elsewhere else _evaluate_command(self.folder),
             "export": export,
             **{name: f"{_evaluate_command(self.folder)} {options}" for name, options in _STUDIES.items()},
         }
+
+    @property
+    def _evaluate_masks(self) -> str:
+        masks = {"predictions": Path(self.summary.predictions or ""), "name": Path(self.summary.recipe)}
+        return _command(
+            "evaluate", prepared=self.folder.parent / "prepared", **masks, output=self.folder / "evaluation"
+        )
 
 
 @dataclass(frozen=True)

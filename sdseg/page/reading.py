@@ -13,18 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from sdseg.artifacts import read_json
 from sdseg.errors import UserError
-from sdseg.page.records import (
-    CaseScore,
-    Curves,
-    Event,
-    Overlay,
-    Parity,
-    Resumed,
-    Step,
-    Summary,
-    Training,
-    Validation,
-)
+from sdseg.page.making import Curves, Event, Parity, Resumed, Step, Training, Validation
+from sdseg.page.records import CaseScore, Overlay, Summary
 
 __all__ = ["read_cases", "read_curves", "read_overlays", "read_parity", "read_summary", "read_training"]
 

@@ -1,4 +1,4 @@
-"""What the files of a results folder must hold, as typed records; what a newer stage adds is ignored."""
+"""What an evaluation leaves, as typed records; what a newer stage adds is ignored."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ __all__ = [
     "Bin",
     "Calibration",
     "CaseScore",
-    "Check",
+    "Ceiling",
     "ChosenThreshold",
-    "Curves",
-    "Event",
+    "Lenient",
     "Origin",
     "Overlay",
-    "Parity",
-    "Resumed",
+    "Positive",
+    "Score",
     "Scored",
     "Sized",
     "Spread",
-    "Step",
     "Summary",
     "TrainedOn",
-    "Training",
-    "Validation",
 ]
 
 Origin = Literal["real", "sample", "phantom"]
@@ -34,11 +30,13 @@ Score = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Positive = Annotated[FiniteFloat, Field(ge=0)]
 
 
-class _Lenient(BaseModel):
+class Lenient(BaseModel):
+    """Frozen; what it does not know is ignored."""
+
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
 
-class Spread(_Lenient):
+class Spread(Lenient):
     """Statistics of one score over cases."""
 
     mean: Score
@@ -53,7 +51,7 @@ class Spread(_Lenient):
         return f"{self.ci95[0]:.3f} – {self.ci95[1]:.3f}" if self.ci95 else ""
 
 
-class Scored(_Lenient):
+class Scored(Lenient):
     """Any metric over cases: a share, or millimetres. Where no case has it, `n` is 0 and `mean` None."""
 
     mean: FiniteFloat | None
@@ -71,14 +69,14 @@ class Scored(_Lenient):
         return "; ".join(f"{why} ({number} case{'s' if number > 1 else ''})" for why, number in self.undefined.items())
 
 
-class Sized(_Lenient):
+class Sized(Lenient):
     """Scores at one size."""
 
     metrics: dict[str, Scored]
     structures: dict[str, dict[str, Scored]]
 
 
-class Bin(_Lenient):
+class Bin(Lenient):
     """One bar of a reliability diagram; a bin without pixels has no means."""
 
     low: Score
@@ -88,7 +86,7 @@ class Bin(_Lenient):
     positives: Score | None
 
 
-class Calibration(_Lenient):
+class Calibration(Lenient):
     """Whether a probability means what it says."""
 
     ece: Score
@@ -96,7 +94,7 @@ class Calibration(_Lenient):
     bins: tuple[Bin, ...]
 
 
-class ChosenThreshold(_Lenient):
+class ChosenThreshold(Lenient):
     """The threshold, chosen on the validation split."""
 
     threshold: Score
@@ -105,20 +103,20 @@ class ChosenThreshold(_Lenient):
     dice: Score
 
 
-class Ceiling(_Lenient):
+class Ceiling(Lenient):
     """Dice of decode(encode(mask)): what the codec alone costs."""
 
     dice: Score
     split: str | None = None
 
 
-class TrainedOn(_Lenient):
+class TrainedOn(Lenient):
     """What the scored model was trained on, which may be another dataset."""
 
     dataset: str
 
 
-class Summary(_Lenient):
+class Summary(Lenient):
     """`evaluation/summary.json`."""
 
     dataset: str
@@ -138,10 +136,12 @@ class Summary(_Lenient):
     dice_official: Scored | None = None
     nsd_tolerance_mm: FiniteFloat | None = None
     calibration: Calibration | None = None
+    calibration_missing: str | None = None  # why there is none, where there can be none
     threshold_chosen: ChosenThreshold | None = None
-    seconds_per_image: Positive
+    seconds_per_image: Positive | None
     codec_ceiling: Ceiling | None = None
-    threshold: FiniteFloat
+    threshold: FiniteFloat | None
+    predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
     size: int
     scored_at: str
     target: str
@@ -150,91 +150,11 @@ class Summary(_Lenient):
     trained_on: TrainedOn | None = None
     provenance: dict[str, Any]
 
-
-class Check(_Lenient):
-    """One graph on one backend; `not_run` is the reason why it could not be checked."""
-
-    file: str
-    precision: str
-    backend: str
-    not_run: str | None = None
-    max_abs_difference: Positive | None = None
-    dice_exported: Score | None = None
-    dice_difference: FiniteFloat | None = None
-    mask_dice: Score | None = None
-    tolerances: dict[str, FiniteFloat] = Field(default_factory=dict)
-    few_cases: bool = False
-    passed: bool | None = None
-
-
-class Parity(_Lenient):
-    """`export/parity.json`."""
-
-    backend: str
-    reference: str
-    precision: str
-    n_cases: int
-    n_slices: int
-    max_abs_difference: Positive
-    mean_abs_difference: Positive
-    dice_reference: Score
-    dice_exported: Score
-    dice_difference: FiniteFloat  # absolute
-    mask_dice: Score
-    tolerances: dict[str, FiniteFloat]
-    passed: bool
-    checks: tuple[Check, ...] = ()  # every precision on every provider
-
-
-class Training(_Lenient):
-    """`training` of `model/config.json`."""
-
-    steps: int
-    best_step: int | None = None
-    best_dice: Score | None = None  # None where no validation was run
-    seconds: Positive
-    batch: int
-    parameters: dict[str, int]
-    codec_ceiling: Ceiling | None = None
-
     @property
-    def n_parameters(self) -> int:
-        return sum(self.parameters.values())
-
-
-class Event(_Lenient):
-    """A line of `training.jsonl`."""
-
-    event: str
-
-
-class Step(_Lenient):
-    """A line of `training.jsonl`."""
-
-    step: int
-    loss: float | None  # not finite where training went astray; such points are not drawn
-
-
-class Validation(_Lenient):
-    """A line of `training.jsonl`."""
-
-    step: int
-    dice: Score
-
-
-class Resumed(_Lenient):
-    """A line of `training.jsonl`."""
-
-    step: int
-
-
-@dataclass(frozen=True)
-class Curves:
-    """`training.jsonl`: (step, value) in the order of steps; a step logged twice counts as logged last."""
-
-    loss: tuple[tuple[int, float], ...]
-    dice: tuple[tuple[int, float], ...]
-    resumed: tuple[int, ...]
+    def working_missing(self) -> str:
+        """Why there is no score at all at the working size; empty where there is one."""
+        metrics = tuple(self.working.metrics.values()) if self.working else ()
+        return metrics[0].reason if metrics and all(one.n == 0 for one in metrics) else ""
 
 
 @dataclass(frozen=True)

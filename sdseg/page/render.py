@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from sdseg import metrics
 from sdseg.artifacts import provenance, sha256_text
-from sdseg.page import beside, cards, charts, exhibits, formats
+from sdseg.page import beside, cards, charts, exhibits, formats, rivals
 from sdseg.page.gather import DatasetResults, Gathered, Run
 from sdseg.page.versus import Versus
 from sdseg.published import Published
@@ -64,8 +64,8 @@ def render(gathered: Gathered, titles: Mapping[str, str], published: Published |
         failures=cards.failures,
         checks=cards.checks,
         unrun=cards.unrun,
-        duels=beside.duels,
-        over_runs=beside.over_runs,
+        duels=rivals.duels,
+        over_seeds=rivals.seeded,
         paper_dice=lambda run: beside.paper_dice(run, sources.get(run.dataset), published),
         published_tables=tables,
         published_sources={name: published.sources[name] for name in named} if published else {},

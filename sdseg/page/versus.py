@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sdseg.errors import ListedError, UserError
+from sdseg.page import formats
 from sdseg.page.gather import SAME, Gathered, Run
 from sdseg.statistics import Paired, paired
 
@@ -27,9 +28,7 @@ class Pair:
 
     @property
     def p_text(self) -> str:
-        if self.found is None:
-            return "n/a"
-        return "< 0.0001" if self.found.p_value < 1e-4 else f"{self.found.p_value:.4f}"
+        return formats.p_value(self.found.p_value) if self.found else formats.NOT_DEFINED
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""Joint of evaluation: what its folder holds, whatever was scored, and the labels that the files of a dataset hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sdseg.artifacts import provenance, write_json, write_text
+from sdseg.assessment import Assessed
+from sdseg.config import Dataset
+from sdseg.data.labels import NativeLabels
+from sdseg.data.opening import open_raw
+from sdseg.data.sources import SOURCES
+from sdseg.data.store import Case, SliceStore
+from sdseg.errors import UserError
+from sdseg.exhibits import Found, write_exhibits
+from sdseg.scoresheet import figures, table
+from sdseg.statistics import INTERVAL
+
+__all__ = ["DEFAULTS", "OWNED", "Options", "collect", "native_labels", "summary_of", "write_evaluation"]
+
+FORMAT = 1
+# What an evaluation folder may hold: studies of a model (sdseg/studies) are out of date once it is scored anew.
+STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents")
+OWNED = ("cases.csv", "summary.json", "overlays", "volumes", *STUDIES)
+NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an evaluation may be asked for beyond its input and output."""
+
+    split: str = "test"  # every case of it is scored, volumes over all their slices together
+    device: str = "cpu"
+    batch: int = 8  # slices computed at a time; batches run over the borders of cases
+    raw: Path | None = None  # the raw files the store was made from; without them nothing is scored at native size
+    settings: Dataset | None = None  # of the dataset; needed to read the raw files of a user's own dataset
+    choose_threshold: bool = False  # on the validation split, instead of the model's own
+    nsd_tolerance: float = 2.0  # mm
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UserError(f"a batch of {self.batch} slices", where="--batch", remedy="give 1 or more")
+        if not self.nsd_tolerance > 0:
+            raise UserError(
+                f"a tolerance of {self.nsd_tolerance:g} mm", where="--nsd-tolerance", remedy="give more than 0"
+            )
+        if self.choose_threshold and self.split == "val":
+            raise UserError(
+                "the threshold would be chosen on the very cases that are scored",
+                where="--choose-threshold",
+                remedy="score another --split, or keep the model's threshold",
+            )
+
+
+DEFAULTS = Options()
+
+
+def native_labels(store: SliceStore, raw: Path, settings: Dataset | None) -> NativeLabels:
+    """The labels under `raw`. Raises UserError where there is no such folder or nothing says what its values mean."""
+    if not raw.is_dir():
+        raise UserError(
+            "no raw files here: the folder is missing",
+            where=raw,
+            remedy="name the folder the store was prepared from, or leave --raw out: then scores are at the working "
+            "size alone",
+        )
+    known = SOURCES.get(store.manifest.source)
+    if known is not None:
+        return NativeLabels(store, raw, known.coding)
+    if settings is None:
+        raise UserError(
+            "the raw files are a dataset of your own, and only its settings say what the values of a mask mean",
+            where="--settings",
+            remedy="name the YAML file that 'sdseg prepare' was given",
+        )
+    return NativeLabels(store, raw, open_raw(settings, raw)[0].coding)
+
+
+def collect(scored: Iterable[Assessed], cases: Sequence[Case], split: str) -> list[Assessed]:
+    """Every score, with a bar that counts slices."""
+    found = []
+    total = sum(case.slices for case in cases)
+    with tqdm(total=total, desc=f"evaluate {split}", unit="slice", disable=None) as bar:
+        for score in scored:
+            found.append(score)
+            bar.update(score.case.slices)
+    return found
+
+
+def summary_of(scores: Sequence[Assessed], store: SliceStore, options: Options, native: bool) -> dict[str, Any]:
+    """The part of summary.json that is the same for every method: the data, and the scores."""
+    held = store.manifest
+    return {
+        "format": FORMAT,
+        "dataset": held.dataset,
+        "source": held.source,
+        "origin": held.origin,
+        "protocol": held.protocol,
+        "split": options.split,
+        "target": held.target,
+        "n_cases": len(scores),
+        "n_slices": sum(score.case.slices for score in scores),
+        "interval": INTERVAL,
+        "nsd_tolerance_mm": options.nsd_tolerance,
+        "size": held.image.size,
+        "data_checksum": held.data_checksum,
+        **figures(scores, None if native else NO_RAW),
+        "provenance": provenance(("torch", "onnxruntime", "diffusers", "monai", "scipy")),
+    }
+
+
+def write_evaluation(
+    folder: Path, scores: Sequence[Assessed], summary: dict[str, Any], store: SliceStore, found: Found
+) -> None:
+    """Write cases.csv, summary.json, and pictures of the best, median and worst case."""
+    write_text(folder / "cases.csv", table(scores))
+    write_json(folder / "summary.json", summary)
+    write_exhibits(folder, scores, store, found)
