@@ -3,10 +3,12 @@
     sdseg export --model R/model --prepared R/../prepared --output E --precisions fp32,int8
     OMP_NUM_THREADS=1 python benchmarks/inference.py --model R/model --export E --prepared R/../prepared
 
-Each runtime is measured in a process of its own, on the same test images: seconds until the first answer (imports left
-out), latency of one image (median and 95th percentile), images per second by batch, peak memory, bytes on disk, and the
-Dice of its masks against the labels and against those of PyTorch in fp32 (the official way). What is not installed
-here is named, not left out in silence.
+Each runtime is measured in a process of its own, on the same test images: latency of one image (median and 95th
+percentile), images per second by batch, peak memory, bytes on disk, the Dice of its masks against the labels and
+against those of PyTorch in fp32 (the official way), and the largest difference of the probability from PyTorch's. It
+is started twice: `ready after` is the time from opening the model to the first answer (imports left out), first with
+an empty cache of sdseg, then with what the first start left there; graphs below 20 MB are not cached. What is not
+installed here is named, not left out in silence. For a model of full size see benchmarks/full_scale.py --export.
 """
 
 from __future__ import annotations
@@ -14,28 +16,36 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 REFERENCE = "torch fp32"
-RUNTIMES = (
-    *(REFERENCE, "torch bf16", "torch compiled", "onnxruntime fp32", "onnxruntime int8"),
-    *(
-        "openvino fp32",
-        "openvino bf16",
-        "torch cuda",
-        "onnxruntime cuda fp32",
-        "onnxruntime cuda fp16",
-        "tensorrt fp16",
-    ),
-)
+TORCH = (REFERENCE, "torch bf16", "torch bf16 autocast", "torch compiled", "torch cuda")
+EXPORTED = {  # file of the export, device
+    "onnxruntime fp32": ("model.onnx", "cpu"),
+    "onnxruntime int8": ("model.int8.onnx", "cpu"),
+    "openvino fp32": ("model.onnx", "openvino"),
+    "openvino bf16": ("model.onnx", "openvino-bf16"),
+    "openvino int8": ("model.int8.onnx", "openvino"),
+    "openvino int8, rest bf16": ("model.int8.onnx", "openvino-bf16"),
+    "onnxruntime cuda fp32": ("model.onnx", "cuda"),
+    "onnxruntime cuda fp16": ("model.fp16.onnx", "cuda"),
+    "tensorrt fp32": ("model.fp32.engine", "cuda"),
+    "tensorrt fp16": ("model.fp16.engine", "cuda"),
+}
+RUNTIMES = (*TORCH, *EXPORTED)
+USUAL = tuple(name for name in RUNTIMES if name != "torch compiled")  # compiling takes longer than all others together
+FEWEST = 3  # calls, however long one takes
 Answer = Callable[[Any], Any]  # images [N,H,W,C] -> probability [N,K,H,W]
 
 
@@ -46,70 +56,124 @@ def main() -> int:
     parser.add_argument("--prepared", type=Path, required=True, help="folder made by 'sdseg prepare'")
     parser.add_argument("--images", type=int, default=32, help="test images (default: 32)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="batch sizes (default: 1 8)")
-    parser.add_argument("--repeats", type=int, default=30, help="calls per batch size (default: 30)")
-    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=RUNTIMES)
+    parser.add_argument("--repeats", type=int, default=30, help="calls per batch size, at most (default: 30)")
+    parser.add_argument("--seconds", type=float, default=10, help=f"per batch size, after {FEWEST} calls (default: 10)")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for one start of a runtime (default: 900)")
+    parser.add_argument("--random", action="store_true", help="the weights are random: no Dice")
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=USUAL, help="default: not torch compiled")
     parser.add_argument("--output", type=Path, help="JSON file for all figures")
     parser.add_argument("--one", choices=RUNTIMES, help=argparse.SUPPRESS)  # the process of a single runtime
-    parser.add_argument("--masks", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--again", action="store_true", help=argparse.SUPPRESS)  # its second start
+    parser.add_argument("--answers", type=Path, help=argparse.SUPPRESS)  # PyTorch's probability
     chosen = parser.parse_args()
     if chosen.one:
         print(json.dumps(measure(chosen)))
         return 0
     found = {}
-    masks = chosen.export.parent / f".inference-{os.getpid()}.npy"
-    try:
+    with tempfile.TemporaryDirectory(prefix="sdseg-inference-") as folder:
         for name in dict.fromkeys((REFERENCE, *chosen.runtimes)):
-            command = [sys.executable, __file__, *sys.argv[1:], "--one", name, "--masks", str(masks)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=False)
-            lines = done.stdout.strip().splitlines()
-            found[name] = json.loads(lines[-1]) if lines and not done.returncode else {"absent": "it failed, see above"}
-    finally:
-        masks.unlink(missing_ok=True)
-    print(table(found, chosen.batches))
+            found[name] = twice(name, chosen, Path(folder))
+            print(f"{name}: {found[name]}", file=sys.stderr)
+    print(f"{machine()}\n\n{table(found, chosen.batches)}")
     if chosen.output:
-        chosen.output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        record = {"machine": machine(), "runtimes": found}
+        chosen.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
+def twice(name: str, chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All figures of one runtime, from two processes that share a cache which is empty for the first."""
+    environment = os.environ | {"SDSEG_CACHE": str(folder / "cache" / name.replace(" ", "-"))}
+    command = [sys.executable, __file__, *sys.argv[1:], "--one", name, "--answers", str(folder / "answers.npy")]
+    found = started(command, environment, chosen.limit)
+    if "absent" not in found:
+        again = started([*command, "--again"], environment, chosen.limit)
+        found["again_s"] = again.get("ready_s")
+    return found
+
+
+def started(command: list[str], environment: dict[str, str], limit: float) -> dict[str, Any]:
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, encoding="utf-8", check=False, env=environment, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        return {"absent": f"it took longer than {limit:g} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return {"absent": f"it ended with status {done.returncode}, see above"}
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
 def measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one runtime, or why there are none."""
+    """The figures of one start of one runtime, or why there are none."""
     from sdseg.data.store import SliceStore, structure_masks
 
     store = SliceStore.open(chosen.prepared)
     rows = [row for case in store.cases_of("test") for row in range(case.rows.start, case.rows.stop)][: chosen.images]
     images, labels = store.images[rows], structure_masks(store.masks[rows], store.manifest.structures)
+    load_libraries(chosen.one)
     start = time.perf_counter()
     try:
-        answer, size = opened(chosen.one, chosen, images)
+        answer, size = opened(chosen.one, chosen)
     except MissingError as error:
         return {"absent": str(error)}
     answer(images[:1])
-    result: dict[str, Any] = {"load_s": time.perf_counter() - start, "bytes": size}
-    result["latency_ms"], result["p95_ms"], result["per_s"] = latency(answer, images, chosen)
+    result: dict[str, Any] = {"ready_s": time.perf_counter() - start, "bytes": size}
+    if chosen.again:
+        return result
+    result["latency_ms"], result["p95_ms"], result["per_s"], result["calls"] = latency(answer, images, chosen)
     probability = np.concatenate([answer(images[i : i + 8]) for i in range(0, len(images), 8)])
-    masks = probability > 0.5
     if chosen.one == REFERENCE:
-        np.save(chosen.masks, masks)
-    result["dice"], result["mask_dice"] = dice(masks, labels), dice(masks, np.load(chosen.masks))
+        np.save(chosen.answers, probability)
+    reference = np.load(chosen.answers)
+    result["max_difference"] = float(np.abs(probability - reference).max())
+    if not chosen.random:
+        masks = probability > 0.5
+        result["dice"], result["mask_dice"] = dice(masks, labels), dice(masks, reference > 0.5)
     result["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result
 
 
-def latency(answer: Answer, images: Any, chosen: argparse.Namespace) -> tuple[float, float, dict[str, float]]:
-    """Median and 95th percentile of one image in milliseconds, and images per second by batch size."""
-    seconds = {}
+def load_libraries(name: str) -> None:
+    """Imports are no part of the time until the first answer."""
+    import sdseg.serving  # noqa: F401
+
+    libraries = {"torch": "sdseg.model.checkpoint", "onnxruntime": "onnxruntime", "openvino": "openvino"}
+    module = libraries.get(name.split()[0])
+    if module is None:
+        return
+    try:
+        __import__(module)
+    except ImportError:
+        return  # named when it is opened
+
+
+def latency(
+    answer: Answer, images: Any, chosen: argparse.Namespace
+) -> tuple[float, float, dict[str, float], dict[str, int]]:
+    """Median and 95th percentile of one image in milliseconds, images per second and number of calls by batch size."""
+    seconds: dict[int, list[float]] = {}
     for batch in sorted({1, *chosen.batches}):
         fed = np.resize(images, (batch, *images.shape[1:]))
-        for _ in range(3):
+        for _ in range(3):  # the first calls of a shape compile and allocate
+            start = time.perf_counter()
             answer(fed)
+            if time.perf_counter() - start > 1:
+                break
         seconds[batch] = []
-        for _ in range(chosen.repeats):
+        begun = time.perf_counter()
+        while len(seconds[batch]) < chosen.repeats:
             start = time.perf_counter()
             answer(fed)
             seconds[batch].append(time.perf_counter() - start)
+            if len(seconds[batch]) >= FEWEST and time.perf_counter() - begun > chosen.seconds:
+                break
     single = np.array(seconds[1]) * 1e3
-    rates = {str(batch): batch / float(np.median(seconds[batch])) for batch in seconds}
-    return float(np.median(single)), float(np.quantile(single, 0.95)), rates
+    rates = {str(batch): batch / float(np.median(each)) for batch, each in seconds.items()}
+    calls = {str(batch): len(each) for batch, each in seconds.items()}
+    return float(np.median(single)), float(np.quantile(single, 0.95)), rates, calls
 
 
 def dice(masks: Any, others: Any) -> float:
@@ -123,24 +187,18 @@ class MissingError(Exception):
     """This machine, or this export, does not have a runtime."""
 
 
-def opened(name: str, chosen: argparse.Namespace, images: Any) -> tuple[Answer, int]:
+def opened(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     """A runtime ready to answer, and how many bytes its files take."""
-    if name.startswith("torch"):
+    if name in TORCH:
         return _torch(name, chosen)
-    if name.startswith("tensorrt"):
-        path = chosen.export / "model.fp16.engine"
-    else:
-        kind = "fp32" if name.startswith("openvino") else name.split()[-1]
-        path = chosen.export / ("model.onnx" if kind == "fp32" else f"model.{kind}.onnx")
-    if not path.is_file():
-        raise MissingError(f"{path.name} was not exported")
-    size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
-    if name.startswith("openvino"):
-        return _openvino(path, name), size
     from sdseg.errors import UserError
     from sdseg.serving import open_model
 
-    device = "cuda" if "cuda" in name or "tensorrt" in name else "cpu"
+    file, device = EXPORTED[name]
+    path = chosen.export / file
+    if not path.is_file():
+        raise MissingError(f"{path.name} was not exported")
+    size = sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*"))
     try:
         return open_model(path, device).backend.probability, size
     except UserError as error:
@@ -152,56 +210,66 @@ def _torch(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
 
     from sdseg.model.checkpoint import load_model
     from sdseg.runtime.backends import TorchBackend
-    from sdseg.runtime.device import torch_device
     from sdseg.runtime.precision import in_precision
 
-    device = "cuda" if "cuda" in name else "cpu"
+    device = "cuda" if name == "torch cuda" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingError("PyTorch finds no GPU")
     segmenter, manifest = load_model(chosen.model)
-    module = in_precision(segmenter, "bf16" if "bf16" in name else "fp32").to(memory_format=torch.channels_last)
     size = sum(file.stat().st_size for file in chosen.model.glob("*.safetensors"))
-    if "compiled" in name:
-        module = module.to(torch_device(device))
-        forward = torch.compile(module)
-        return TorchBackend(forward, manifest.image, device, segmenter.noise_shape).probability, size
-    if name == REFERENCE:  # as the official code runs it
-        module = segmenter.to(memory_format=torch.contiguous_format)
-    return TorchBackend(module, manifest.image, device, segmenter.noise_shape).probability, size
+    forward: Any = segmenter  # in fp32 as the official code runs it
+    if name != REFERENCE:
+        forward = in_precision(segmenter, "bf16" if name == "torch bf16" else "fp32").to(
+            device=device, memory_format=torch.channels_last
+        )
+    if name == "torch compiled":
+        forward = torch.compile(forward)
+    if name == "torch bf16 autocast":
+        forward = torch.autocast(device, torch.bfloat16)(forward.forward)
+    return TorchBackend(forward, manifest.image, device, segmenter.noise_shape).probability, size
 
 
-def _openvino(path: Path, name: str) -> Answer:
-    try:
-        import openvino
-    except ImportError:
-        raise MissingError("the package openvino is not installed") from None
-    core = openvino.Core()
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    # On processors that have it OpenVINO computes in bf16 unless it is told not to.
-    hint = {"INFERENCE_PRECISION_HINT": "f32" if name.endswith("fp32") else "bf16", "INFERENCE_NUM_THREADS": threads}
-    compiled = core.compile_model(core.read_model(path), "CPU", hint)
-    if len(compiled.inputs) > 1:
-        raise MissingError("recipes with noise are not measured with OpenVINO")
-    kind = np.uint8 if compiled.inputs[0].element_type.get_type_name() == "u8" else np.float32
-    return lambda images: compiled({"image": np.ascontiguousarray(images, dtype=kind)})["probability"]
+def machine() -> str:
+    """One line above the table: processor, threads, versions, time."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    versions = []
+    for package in ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-cu13"):
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    load = f"load {os.getloadavg()[0]:.1f}"
+    parts = [processor or platform.processor(), f"{os.cpu_count()} cores", f"threads {threads}", *versions, load]
+    return ", ".join([*parts, time.strftime("%F %T")])
 
 
 def table(found: dict[str, dict[str, Any]], batches: list[int]) -> str:
     """Everything as Markdown."""
     columns = [f"{batch} at a time, /s" for batch in batches]
-    names = ["runtime", "one image, ms", "p95, ms", "× eager", *columns, "ready after s", "MB disk", "MB memory"]
-    head = [*names, "Dice", "Dice of masks"]
+    names = ["runtime", "one image, ms", "p95, ms", "× eager", *columns, "ready after s, first / again"]
+    head = [*names, "MB disk", "MB memory", "max |Δp|", "Dice", "Dice of masks"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     eager = found[REFERENCE].get("latency_ms", float("nan"))
     for name, each in found.items():
         if "absent" in each:
             lines.append(f"| {name} | not run: {each['absent']} |" + " |" * (len(head) - 2))
             continue
-        rates = [f"{each['per_s'][str(batch)]:.1f}" for batch in batches]
-        cells = [f"{each['latency_ms']:.1f}", f"{each['p95_ms']:.1f}", f"{eager / each['latency_ms']:.2f}", *rates]
-        cells += [f"{each['load_s']:.2f}", f"{each['bytes'] / 1e6:.1f}", f"{each['memory_mb']:.0f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} | {each['dice']:.4f} | {each['mask_dice']:.4f} |")
+        rates = [_digits(each["per_s"][str(batch)]) for batch in batches]
+        cells = [_digits(each["latency_ms"]), _digits(each["p95_ms"]), f"{eager / each['latency_ms']:.2f}", *rates]
+        again = "failed" if each["again_s"] is None else f"{each['again_s']:.2f}"
+        cells += [f"{each['ready_s']:.2f} / {again}", f"{each['bytes'] / 1e6:.1f}", f"{each['memory_mb']:.0f}"]
+        cells += ["0" if name == REFERENCE else f"{each['max_difference']:.2g}"]
+        cells += [f"{each[key]:.4f}" if key in each else "n/a" for key in ("dice", "mask_dice")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _digits(value: float) -> str:
+    """Three digits: 0.182, 5.54, 184."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ def load(path: str | Path, device: str = "auto", batch: int = 8) -> Predictor:
     Parameters
     ----------
     path: a model folder, an .onnx or .engine file, or a results folder: its best model for this machine is taken.
-    device: 'cpu', 'cuda', or 'auto' for the GPU where the model's runtime can use one.
+    device: 'cpu', 'cuda', 'openvino' or 'openvino-bf16' (.onnx files), or 'auto' for the GPU where the model's runtime
+        can use one.
     batch: slices of a volume computed at a time.
 
     Raises sdseg.errors.UserError where the model cannot be opened.

@@ -258,6 +258,7 @@ def _export(arguments: argparse.Namespace) -> int:
         "parity_cases": arguments.parity_cases,
         "max_abs_difference": arguments.max_abs_difference,
         "max_dice_difference": arguments.max_dice_difference,
+        "min_mask_dice": arguments.min_mask_dice,
         "precisions": arguments.precisions and arguments.precisions.split(","),
         "providers": arguments.providers and arguments.providers.split(","),
         "unchecked": arguments.unchecked,

@@ -13,6 +13,7 @@ __all__ = ["Handler", "build_parser"]
 
 Handler = Callable[[argparse.Namespace], int]
 NewVerb = Callable[[str, str], argparse.ArgumentParser]  # name, description
+OPENVINO = ("openvino", "openvino-bf16")  # devices that run exported graphs alone
 
 
 def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
@@ -146,7 +147,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
     made.add_argument("--choose-threshold", action="store_true", help="take the best threshold of the validation split")
     made.add_argument("--nsd-tolerance", type=float, default=2.0, help="of the surface Dice, in mm (default: 2)")
-    _device(made)
+    _device(made, *OPENVINO)
     _studies(made)
 
     made = verb("export", "model folder to one ONNX graph, graph to an engine, both to a server; checked on real cases")
@@ -158,6 +159,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--parity-cases", type=int, help="check at most this many test cases (default: all)")
     made.add_argument("--max-abs-difference", type=float, help="fp32: tolerance of the probability (default: 0.001)")
     made.add_argument("--max-dice-difference", type=float, help="fp32: tolerance of the Dice (default: 0.002)")
+    made.add_argument("--min-mask-dice", type=float, help="fp32: Dice between the masks, at least (default: 0.99)")
     _graph_options(made)
     _engine_options(made)
 
@@ -171,8 +173,9 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--probability", action="store_true", help="also write the probability of each structure")
     made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
     made.add_argument("--overwrite", action="store_true", help="compute again what is done already")
-    devices = ("auto", "cpu", "cuda")
-    made.add_argument("--device", choices=devices, default="auto", help="default: auto, the GPU if it can be used")
+    devices = ("auto", "cpu", "cuda", *OPENVINO)
+    auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
+    made.add_argument("--device", choices=devices, default="auto", help=auto)
     made.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
 
     made = verb("report", "every result to one page that opens without network")
@@ -208,11 +211,12 @@ def _studies(evaluate: argparse.ArgumentParser) -> None:
 def _graph_options(to: argparse.ArgumentParser) -> None:
     graph = to.add_argument_group("with --to onnx")
     graph.add_argument("--precisions", metavar="A,B", help="fp32, fp16, bf16, int8 (default: fp32; always made)")
-    graph.add_argument("--providers", metavar="A,B", help="where to check graphs: cpu, cuda, openvino (default: cpu)")
+    graph.add_argument("--providers", metavar="A,B", help="where to check graphs: cpu, cuda, openvino, openvino-bf16")
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"
     graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
     graph.add_argument("--calibration-images", type=int, help="training images to calibrate int8 on (default: 64)")
-    tolerance = "of a precision below fp32: int8.max_abs_difference, int8.max_dice_difference, int8.min_mask_dice"
+    limits = "int8.max_abs_difference, .max_mean_difference, .max_dice_difference, .min_mask_dice"
+    tolerance = f"of a precision below fp32: {limits}"
     graph.add_argument("--tolerance", action="append", default=[], metavar="NAME=VALUE", help=tolerance)
 
 
@@ -237,8 +241,9 @@ def _path(to: argparse.ArgumentParser, name: str, help: str, **extra: Any) -> No
     to.add_argument(name, type=Path, help=help, **extra)
 
 
-def _device(to: argparse.ArgumentParser) -> None:
-    to.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+def _device(to: argparse.ArgumentParser, *more: str) -> None:
+    about = "where to compute (default: cpu)" + ("; openvino and openvino-bf16 run .onnx files" if more else "")
+    to.add_argument("--device", choices=("cpu", "cuda", *more), default="cpu", help=about)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

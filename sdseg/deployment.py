@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sdseg.artifacts import GraphManifest, make_folder, provenance, sha256_file, write_json, write_text
 from sdseg.config import Export
-from sdseg.engines import EngineOptions
+from sdseg.engines import EngineOptions, Precision
 from sdseg.errors import ListedError, UserError
 from sdseg.gate import Gate, open_gate, refusal
 from sdseg.runtime.tensorrt_graph import graph_checksum, precision_problem, read_graph
@@ -53,6 +53,7 @@ def export_engine(
 
     here = this_machine()
     described, precision = read_graph(source.graph)
+    _check_precision(precision, source.graph)
     gate = open_gate(source.model, source.prepared, settings)
     _check_same_model(gate, described, source.graph)
     make_folder(output)
@@ -161,6 +162,16 @@ def _add_version(folder: Path, variant: Variant, file: Path) -> Path:
 
 def _ports_of(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if "data_type:" in line]
+
+
+def _check_precision(precision: Precision, graph: Path) -> None:
+    """Not one that was quantised for CPUs: TensorRT takes 8 signed bits without a zero point alone."""
+    if precision == "int8":
+        raise UserError(
+            "the int8 graph is made for CPUs: TensorRT does not take its unsigned activations with zero points",
+            where=graph,
+            remedy="build the engine from the fp16 graph (export --precisions fp16, then --graph …/model.fp16.onnx)",
+        )
 
 
 def _check_same_model(gate: Gate, described: GraphManifest, graph: Path) -> None:

@@ -20,6 +20,8 @@ from packaging.version import Version
 from sdseg.config import Config, load_config
 from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError
+from sdseg.runtime.onnx_session import PACKAGES
+from sdseg.runtime.openvino_backend import INSTALL as INSTALL_OPENVINO
 from sdseg.runtime.tensorrt_support import SUPPORTED, installed_version
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -60,7 +62,7 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield from _packages()
     gpus, findings = _torch()
     yield from findings
-    yield from _onnxruntime(_installed("onnxruntime"), _installed("onnxruntime-gpu"))
+    yield from _onnxruntime({name: version for name in PACKAGES if (version := _installed(name))})
     yield from _optional()
     yield _conda(_conda_version())
     yield from _machine(Path.cwd())
@@ -116,13 +118,13 @@ def _torch() -> tuple[int, list[Finding]]:
     return 0, [Finding("note", "GPU", f"none usable, though torch is built for CUDA {built}", fix)]
 
 
-def _onnxruntime(cpu: str | None, gpu: str | None) -> Iterator[Finding]:
-    """The CPU and the GPU package share a module folder: one of them, never both."""
-    if cpu and gpu:
-        fix = "pip uninstall --yes onnxruntime onnxruntime-gpu, then install the one you want"
-        yield Finding("problem", "onnxruntime", "both onnxruntime and onnxruntime-gpu: one hides the other", fix)
+def _onnxruntime(found: dict[str, str]) -> Iterator[Finding]:
+    """Its builds share a module folder: one of them, never two. `found`: those that are installed, with versions."""
+    if len(found) > 1:
+        fix = f"pip uninstall --yes {' '.join(found)}, then install the one you want"
+        yield Finding("problem", "onnxruntime", f"{' and '.join(found)} together: one hides the other", fix)
         return
-    if not cpu and not gpu:
+    if not found:
         yield Finding("problem", "onnxruntime", "missing", INSTALL)
         return
     try:
@@ -131,10 +133,27 @@ def _onnxruntime(cpu: str | None, gpu: str | None) -> Iterator[Finding]:
         yield Finding("problem", "onnxruntime", f"cannot be imported: {error}", INSTALL)
         return
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    yield Finding("ok", "onnxruntime" if cpu else "onnxruntime-gpu", f"{cpu or gpu}, providers: {providers}")
+    for name, version in found.items():
+        yield Finding("ok", name, f"{version}, providers: {providers}")
+
+
+def _openvino(version: str | None) -> Finding:
+    if version is None:
+        fix = f"{INSTALL_OPENVINO} to run graphs with --device openvino"
+        return Finding("note", "openvino", "missing: graphs run on ONNX Runtime alone", fix)
+    try:
+        import openvino
+
+        offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except (ImportError, OSError, RuntimeError) as error:
+        fix = f"{INSTALL_OPENVINO}, or pip uninstall openvino"
+        return Finding("problem", "openvino", f"cannot be used: {error}", fix)
+    bf16 = "openvino-bf16 can be used" if "BF16" in offered else "no bfloat16 on this processor: not openvino-bf16"
+    return Finding("ok", "openvino", f"{version}, {bf16}")
 
 
 def _optional() -> Iterator[Finding]:
+    yield _openvino(_installed("openvino"))
     version = _installed("snakemake")
     if version is None:
         fix = "pip install -e '.[cpu,workflow]'; single stages run without it"

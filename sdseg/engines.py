@@ -8,10 +8,12 @@ from pydantic import Field, model_validator
 
 from sdseg.settings import Strict
 
-__all__ = ["Batches", "EngineOptions", "Engines", "Hardware", "Precision"]
+__all__ = ["Batches", "EngineOptions", "EnginePrecision", "Engines", "Hardware", "Precision"]
 
 Hardware = Literal["this-gpu", "same-compute-capability", "ampere-plus"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+# Not int8: the graph is quantised for CPUs, with unsigned activations and zero points, which TensorRT does not take.
+EnginePrecision = Literal["fp32", "fp16", "bf16"]
 
 
 class Batches(Strict):
@@ -41,6 +43,6 @@ class EngineOptions(Strict):
 class Engines(EngineOptions):
     """TensorRT engines of a run."""
 
-    precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)
+    precisions: tuple[EnginePrecision, ...] = Field(("fp32",), min_length=1)
     missing: Literal["leave-out", "error", "elsewhere"] = "leave-out"  # where this machine has no TensorRT or GPU
     timing_cache: str | None = None  # file that later builds on the same GPU profit from

@@ -18,11 +18,12 @@ from sdseg.config import Export
 from sdseg.engines import Precision
 from sdseg.errors import UserError
 from sdseg.gate import Gate, open_gate, refusal
-from sdseg.runtime.backends import OnnxBackend, TorchBackend, as_input, draw_noise
+from sdseg.runtime.backends import TorchBackend
+from sdseg.runtime.inputs import as_input, draw_noise
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
-from sdseg.runtime.onnx_session import cannot_run
 from sdseg.runtime.parity import Parity
 from sdseg.runtime.precision import in_precision
+from sdseg.runtime.providers import arithmetic_of, backend_name, cannot_run, open_graph
 from sdseg.runtime.quantise import quantise
 from sdseg.serving import model_checksum
 from sdseg.tensors import AnyArray
@@ -130,10 +131,11 @@ def _checks(gate: Gate, precision: Precision, graph: Path) -> list[_Check]:
     for provider in gate.settings.providers:
         reason = cannot_run(provider, precision)
         if reason is not None:
-            found.append(_Check(graph.name, precision, f"onnxruntime-{provider}", None, reason))
+            found.append(_Check(graph.name, precision, backend_name(provider), None, reason))
             continue
-        backend = OnnxBackend(graph, provider)
-        found.append(_Check(graph.name, precision, backend.name, gate.judge(backend, precision)))
+        backend = open_graph(graph, provider)
+        parity = gate.judge(backend, precision, tolerated=arithmetic_of(provider, precision))
+        found.append(_Check(graph.name, precision, backend.name, parity))
     if precision in ("fp16", "bf16"):
         segmenter = gate.segmenter
         lowered = in_precision(segmenter, precision)

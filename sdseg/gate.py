@@ -34,12 +34,22 @@ class Gate:
     cases: tuple[Case, ...]
     settings: Export
 
-    def judge(self, exported: Backend, precision: Precision = "fp32", device: str = "cpu") -> Parity:
-        """Run the model on `device`, and `exported`, on the same real images."""
+    def judge(
+        self,
+        exported: Backend,
+        precision: Precision = "fp32",
+        device: str = "cpu",
+        tolerated: Precision | None = None,
+    ) -> Parity:
+        """Run the model on `device`, and `exported`, on the same real images.
+
+        `tolerated`: the precision whose tolerances count, where a runtime computes in coarser numbers than `precision`.
+        """
         reference = TorchBackend(self.segmenter, self.manifest.image, device, self.segmenter.noise_shape)
         batches = slice_batches(self.store, self.cases, PARITY_BATCHES)
         shown = tqdm(batches, desc="parity", unit="batch", disable=None, leave=False)
-        return compare(reference, exported, shown, self.manifest.threshold, self.settings, precision)
+        tolerance = self.settings.tolerance(tolerated or precision)
+        return compare(reference, exported, shown, self.manifest.threshold, tolerance, precision)
 
 
 def open_gate(model: Path, prepared: Path, settings: Export) -> Gate:

@@ -11,7 +11,8 @@ from typing import Any
 from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, Structure, sha256_text
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.errors import ListedError, UserError
-from sdseg.runtime.backends import Backend, OnnxBackend, TorchBackend
+from sdseg.runtime.backends import Backend, TorchBackend
+from sdseg.runtime.providers import open_graph
 from sdseg.runtime.tensorrt_graph import graph_checksum
 from sdseg.tensors import MaskArray, RawImages
 
@@ -40,10 +41,17 @@ def open_model(
 ) -> Served:
     """Open a model folder (PyTorch), an .onnx file (ONNX Runtime) or an .engine file (TensorRT) on 'cpu' or 'cuda'.
 
-    `seed` is that of the noise, for recipes that sample. `steps` and `samples` replace the recipe's reverse steps and
-    hypotheses; a graph has its own built in. Raises UserError for anything else, for a recipe that does not allow
-    these numbers, and for a device that this machine does not have.
+    An .onnx file runs on 'openvino' and 'openvino-bf16' as well. `seed` is that of the noise, for recipes that sample.
+    `steps` and `samples` replace the recipe's reverse steps and hypotheses; a graph has its own built in. Raises
+    UserError for anything else, for a recipe that does not allow these numbers, and for a device that this machine does
+    not have.
     """
+    if device.startswith("openvino") and path.exists() and path.suffix.lower() != ".onnx":
+        raise UserError(
+            "OpenVINO runs exported graphs alone, .onnx files",
+            where=path,
+            remedy="name …/export/model.onnx, or --device cpu",
+        )
     if path.is_dir():
         wanted = {"steps": steps, "samples": samples}
         return _open_folder(path, device, seed, {key: value for key, value in wanted.items() if value is not None})
@@ -146,7 +154,7 @@ def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) 
 
 
 def _open_graph(path: Path, device: str, seed: int) -> Served:
-    backend = OnnxBackend(path, provider=device, seed=seed)
+    backend = open_graph(path, device, seed)
     return _exported(backend, backend.manifest, graph_checksum(path), path)
 
 
@@ -171,7 +179,7 @@ def _exported(backend: Backend, manifest: GraphManifest, checksum: str, path: Pa
         dataset=manifest.dataset,
         origin=manifest.origin,
         recipe=manifest.recipe,
-        protocol=None,
+        protocol=manifest.protocol,
         training={},
         checksum=checksum,
         path=path,

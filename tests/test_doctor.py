@@ -89,19 +89,34 @@ def test_every_package_of_a_stage_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "gpu", "message"),
-    [("1.31.1", "1.31.1", "one hides the other"), (None, None, "missing")],
+    ("found", "message"),
+    [
+        ({"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}, "onnxruntime and onnxruntime-gpu together"),
+        ({"onnxruntime": "1.31.1", "onnxruntime-openvino": "1.24.1"}, "onnxruntime and onnxruntime-openvino together"),
+        ({}, "missing"),
+    ],
 )
-def test_onnxruntime_twice_or_not_at_all(cpu: str | None, gpu: str | None, message: str) -> None:
-    (finding,) = module._onnxruntime(cpu, gpu)
+def test_onnxruntime_twice_or_not_at_all(found: dict[str, str], message: str) -> None:
+    (finding,) = module._onnxruntime(found)
     assert finding.state == "problem"
     assert message in finding.found
+    assert all(name in (finding.fix or "") for name in found)
 
 
 def test_onnxruntime_names_its_providers() -> None:
-    (finding,) = module._onnxruntime("1.31.1", None)
+    (finding,) = module._onnxruntime({"onnxruntime": "1.31.1"})
     assert finding.state == "ok"
     assert "CPU" in finding.found
+
+
+def test_openvino_is_looked_at() -> None:
+    missing = module._openvino(None)
+    assert missing.state == "note"
+    assert "sdseg[openvino]" in (missing.fix or "")
+    pytest.importorskip("openvino")
+    there = module._openvino("2026.4.1")
+    assert there.state == "ok"
+    assert "openvino-bf16" in there.found
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Writes the files that follow from others, so that nothing is stated twice; a test fails when one is out of date.
 
 python tools/generate.py          workflow/schemas/config.schema.json from sdseg/config.py,
-                                  workflow/envs/*.yaml from the lock files
+                                  workflow/envs/*.yaml from the lock files; tensorrt.yaml also from pyproject.toml
 python tools/generate.py --check  write nothing; exit 1 and name the files that are out of date
 python tools/generate.py --lock   first resolve pyproject.toml anew into requirements.lock and requirements-gpu.lock
 """
@@ -53,11 +53,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def generated() -> dict[Path, str]:
     """Every generated file with the text it must have."""
+    tensorrt = _project()["optional-dependencies"]["tensorrt"]
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     return {
         ROOT / "workflow/schemas/config.schema.json": schema,
         ROOT / "workflow/envs/cpu.yaml": _environment(LOCK),
         ROOT / "workflow/envs/gpu.yaml": _environment(GPU_LOCK),
+        ROOT / "workflow/envs/tensorrt.yaml": _environment(GPU_LOCK, tensorrt),
     }
 
 
@@ -74,9 +76,13 @@ def read_lock(path: Path) -> Pins:
     return pins
 
 
-def _environment(lock: Path) -> str:
-    """A conda environment of one stage: python and pip from conda-forge, the lock's runtime section from PyPI."""
+def _environment(lock: Path, unlocked: Iterable[str] = ()) -> str:
+    """A conda environment of one stage: python and pip from conda-forge, the lock's runtime section from PyPI.
+
+    `unlocked`: requirements that no lock can hold, as they cannot be resolved on a machine without a GPU.
+    """
     packages = [f"      - {name}=={version}" for name, version in read_lock(lock)["runtime"].items()]
+    packages += [f"      - {requirement}" for requirement in unlocked]
     head = [
         f"# Written by tools/generate.py from {lock.name}: change that and run `make generate`.",
         "channels:",
@@ -92,10 +98,10 @@ def _environment(lock: Path) -> str:
 
 def _resolve() -> None:
     """Resolve pyproject.toml with pip (nothing is installed) and write both lock files."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    project = _project()
     extras = project["optional-dependencies"]
     wanted = {
-        "runtime": [*project["dependencies"], *extras["cpu"], *extras["download"]],
+        "runtime": [*project["dependencies"], *extras["cpu"], *extras["openvino"], *extras["download"]],
         "workflow": extras["workflow"],
         "dev": extras["dev"],
     }
@@ -109,7 +115,7 @@ def _resolve() -> None:
 
     # PyPI's own torch for Linux is the CUDA build; what it brings along is pinned too.
     kept = {name: version for section in pins.values() for name, version in section.items() if name != "onnxruntime"}
-    gpu_roots = [*project["dependencies"], *extras["gpu"], *extras["download"]]
+    gpu_roots = [*project["dependencies"], *extras["gpu"], *extras["openvino"], *extras["download"]]
     gpu = _pip_report([*gpu_roots, *(f"{name}=={version}" for name, version in kept.items())], only_pypi=True)
     gpu_pins = {section: {n: v for n, v in pins[section].items() if n in kept} for section in SECTIONS}
     for name in _closure(gpu_roots, gpu):
@@ -117,6 +123,11 @@ def _resolve() -> None:
             gpu_pins["runtime"][name] = gpu[name]["version"]
     gpu_pins["runtime"] = dict(sorted(gpu_pins["runtime"].items()))
     write_text(GPU_LOCK, _lock_text(gpu_pins, "one NVIDIA GPU or more (Linux)"))
+
+
+def _project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return found
 
 
 def _pip_report(requirements: Iterable[str], *, only_pypi: bool = False) -> dict[str, dict[str, Any]]:

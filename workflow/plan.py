@@ -39,7 +39,7 @@ TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
 NO_CAUSE = {
     ROOT / "sdseg" / f"{name}.py"
-    for name in ("__init__", "errors", "config", "engines", "networks", "own", "recipes", "settings")
+    for name in ("__init__", "errors", "choices", "config", "engines", "networks", "own", "recipes", "settings")
 }
 
 
@@ -158,8 +158,8 @@ class Plan:
             passed = [recipe]
             while (begin := self.recipes[dataset, passed[-1]].start_from) is not None and begin.recipe is not None:
                 where = f"start_from.recipe of recipe '{passed[-1]}', for dataset '{dataset}'"
-                if begin.recipe not in self.settings.recipes:
-                    what = f"unknown recipe '{begin.recipe}', {nearest(begin.recipe, self.settings.recipes)}"
+                if begin.recipe not in self.settings.trainings:
+                    what = f"unknown recipe '{begin.recipe}', {nearest(begin.recipe, self.settings.trainings)}"
                     raise UserError(what, where=where, remedy="describe it under 'recipes' in the configuration")
                 if (dataset, begin.recipe) not in self.recipes:
                     what = f"'{begin.recipe}' is not trained on this dataset"
@@ -188,8 +188,8 @@ class Plan:
 
     @property
     def recipe_names(self) -> list[str]:
-        """Every recipe, those of the ablation included."""
-        return list(dict.fromkeys([*self.settings.recipes, *(recipe for _, recipe in self.recipes)]))
+        """Every training, those of the ablation included."""
+        return list(self.settings.trainings)
 
     def ablation(self, wildcards: Any = None) -> list[str]:
         """The scores of the ablation. Raises WorkflowError where the configuration has none."""
@@ -231,6 +231,11 @@ class Plan:
     def environment(self) -> str:
         """Conda environment of every job, relative to the folder of the rules."""
         return "../envs/gpu.yaml" if self.settings.device == "cuda" else "../envs/cpu.yaml"
+
+    @property
+    def engine_environment(self) -> str:
+        """That of the jobs that build engines: TensorRT comes from NVIDIA's own index, and no other job depends on it."""
+        return "../envs/tensorrt.yaml"
 
     @property
     def gpus(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sdseg.config import Export
+from sdseg.config import Tolerance
 from sdseg.engines import Precision
 from sdseg.metrics import Tally
 from sdseg.runtime.backends import Backend
@@ -70,21 +70,25 @@ def compare(
     exported: Backend,
     batches: Iterable[LabelledImages],
     threshold: float,
-    settings: Export,
+    tolerance: Tolerance,
     precision: Precision = "fp32",
 ) -> Parity:
-    """Run both models on every batch and judge the differences by what `settings` tolerate of `precision`.
+    """Run both models on every batch and judge the differences by `tolerance`; `precision` is named in the record.
 
     Besides the tolerances, output that is NaN, constant or empty where the reference is not fails by name, however
     small its share in the averages.
     """
-    tolerance = settings.tolerance(precision)
     sums = _Sums(threshold, min(tolerance.max_abs_difference, CLEARLY))
     for batch in batches:
         sums.add(batch, reference.probability(batch.images), exported.probability(batch.images))
     dice_reference, dice_exported = float(sums.reference.dice().mean()), float(sums.exported.dice().mean())
     largest, difference, mask_dice = sums.largest, abs(dice_exported - dice_reference), float(sums.masks.dice().mean())
+    mean = sums.total / max(sums.values, 1)
     problems = sums.problems()
+    if not mean <= tolerance.max_mean_difference:
+        problems.append(
+            f"the probability differs by {mean:.3g} on average, the tolerance is {tolerance.max_mean_difference:g}"
+        )
     if not largest <= tolerance.max_abs_difference:
         problems.append(
             f"the probability differs by up to {largest:.3g}, {largest / tolerance.max_abs_difference:.1f} times "
@@ -106,7 +110,7 @@ def compare(
         n_cases=len(sums.reference.counts),
         n_slices=sum(sums.reference.slices.values()),
         max_abs_difference=largest,
-        mean_abs_difference=sums.total / max(sums.values, 1),
+        mean_abs_difference=mean,
         dice_reference=dice_reference,
         dice_exported=dice_exported,
         dice_difference=difference,

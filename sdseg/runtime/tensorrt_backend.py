@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sdseg.artifacts import GraphPort
 from sdseg.errors import ListedError
-from sdseg.runtime.backends import as_input, draw_noise
 from sdseg.runtime.device import torch_device
+from sdseg.runtime.inputs import as_input, draw_noise
 from sdseg.runtime.tensorrt_graph import layer_precisions
 from sdseg.runtime.tensorrt_log import Lines
 from sdseg.runtime.tensorrt_manifest import EngineManifest, Machine, check_fits, read_engine_manifest, refused_engine

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdseg.artifacts import GraphManifest, GraphPort, parse_json, sha256_file, sha256_text
+from sdseg.artifacts import GraphManifest, GraphPort, sha256_file, sha256_text
 from sdseg.engines import Batches, Precision
 from sdseg.errors import UserError
+from sdseg.runtime.graphs import FOREIGN, missing_graph, parse_manifest
 from sdseg.runtime.onnx_graph import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -75,17 +76,14 @@ def read_graph(path: Path) -> tuple[GraphManifest, Precision]:
     import onnx
 
     if not path.is_file():
-        raise UserError("the ONNX file is missing", where=path, remedy="check the path, or run 'sdseg export'")
+        raise missing_graph(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # of protobuf's, which share no base class
         what = f"not an ONNX graph ({type(error).__name__})"
-        raise UserError(what, where=path, remedy="give a graph made by 'sdseg export'") from None
+        raise UserError(what, where=path, remedy=FOREIGN) from None
     text = {each.key: each.value for each in model.metadata_props}.get(METADATA_KEY)
-    if text is None:
-        what = "a foreign ONNX file: it does not say which images it wants and what it finds"
-        raise UserError(what, where=path, remedy="give a graph made by 'sdseg export'")
-    return parse_json(text, GraphManifest, where=path), graph_precision(model.graph)
+    return parse_manifest(text, path), graph_precision(model.graph)
 
 
 def graph_precision(graph: GraphProto) -> Precision:

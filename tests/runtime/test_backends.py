@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.errors import UserError
-from sdseg.runtime.backends import OnnxBackend, TorchBackend, check_images, draw_noise
+from sdseg.runtime.backends import TorchBackend
+from sdseg.runtime.inputs import check_images, draw_noise
+from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import METADATA_KEY
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, describe, picture, write_graph
 
@@ -159,7 +161,7 @@ def test_metadata_of_another_kind(bright_rgb: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        (describe(CT), r"input 'image' is \['batch', 32, 32, 3\] of tensor\(uint8\); expected"),
+        (describe(CT), r"input 'image' is \[any, 32, 32, 3\] of uint8; expected \[any, 32, 32, 1\] of float32"),
         (describe(RGB.model_copy(update={"size": 64})), "input 'image' is"),
         (describe(structures=DISC_CUP), "output 'probability' is"),
         (describe(noise_shape=(1, 2, 2)), r"no input 'noise' \(it has: image\)"),

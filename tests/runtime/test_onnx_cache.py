@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdseg.runtime import onnx_cache
-from sdseg.runtime.backends import OnnxBackend
-from sdseg.runtime.onnx_cache import cache_folder
+from sdseg.runtime import cache, onnx_cache
+from sdseg.runtime.onnx_backend import OnnxBackend
 from tests.tiny import RGB, picture
 
 
@@ -18,7 +17,7 @@ from tests.tiny import RGB, picture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The cache of optimised graphs, for graphs of any size."""
     monkeypatch.setenv("SDSEG_CACHE", str(tmp_path / "cache é"))
-    monkeypatch.setattr(onnx_cache, "CACHED_FROM", 0)
+    monkeypatch.setattr(cache, "CACHED_FROM", 0)
     return tmp_path / "cache é" / "onnxruntime"
 
 
@@ -59,19 +58,3 @@ def test_small_graphs_are_not_kept(bright_rgb: Path, tmp_path: Path, monkeypatch
     monkeypatch.setenv("SDSEG_CACHE", str(tmp_path / "cache"))
     OnnxBackend(bright_rgb)
     assert not (tmp_path / "cache").exists()
-
-
-def test_old_entries_go(kept: Path) -> None:
-    for number in range(onnx_cache.KEPT + 2):
-        (kept / str(number)).mkdir(parents=True)
-        onnx_cache.os.utime(kept / str(number), (number, number))
-    onnx_cache._prune(kept)
-    assert sorted(path.name for path in kept.iterdir()) == [str(n) for n in range(2, onnx_cache.KEPT + 2)]
-
-
-def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SDSEG_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "sdseg"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "sdseg"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from sdseg.config import Export
-from sdseg.runtime.backends import Backend, OnnxBackend, TorchBackend
+from sdseg.config import Export, Tolerance
+from sdseg.runtime.backends import Backend, TorchBackend
+from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.parity import Parity, compare
 from sdseg.tensors import FloatArray, MaskArray, RawImages
@@ -67,8 +68,12 @@ def exported(how: str, folder: Path) -> Backend:
     return OnnxBackend(path)
 
 
+def tolerance(**settings: float) -> Tolerance:
+    return Export.model_validate(settings).tolerance("fp32")
+
+
 def gate(model: Backend, batches: list[Pictures], **settings: float) -> Parity:
-    return compare(TorchBackend(Brightness(CT), CT), model, batches, 0.5, Export.model_validate(settings))
+    return compare(TorchBackend(Brightness(CT), CT), model, batches, 0.5, tolerance(**settings))
 
 
 def test_the_same_model_passes(batches: list[Pictures], tmp_path: Path) -> None:
@@ -81,7 +86,12 @@ def test_the_same_model_passes(batches: list[Pictures], tmp_path: Path) -> None:
     assert found.dice_reference > 0.9
     record = json.loads(json.dumps(found.record(), allow_nan=False))
     assert record["passed"] is True
-    assert record["tolerances"] == {"max_abs_difference": 1e-3, "max_dice_difference": 2e-3, "min_mask_dice": 0.0}
+    assert record["tolerances"] == {
+        "max_abs_difference": 1e-3,
+        "max_mean_difference": 1e-3,
+        "max_dice_difference": 2e-3,
+        "min_mask_dice": 0.99,
+    }
     assert "problems" not in record
 
 
@@ -112,6 +122,25 @@ def test_tolerances_decide(batches: list[Pictures]) -> None:
     assert not gate(shifted, batches, max_abs_difference=1e-3).passed
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_mean_difference": 0.09}, "the probability differs by 0.1 on average, the tolerance is 0.09"),
+        ({"max_abs_difference": 0.7}, "the probability differs by up to 0.8, 1.1 times the tolerance of 0.7"),
+        ({"max_dice_difference": 0.1}, "a difference of 0.1667, the tolerance is 0.1"),
+        ({"min_mask_dice": 0.9}, "the Dice between the masks is 0.8333, at least 0.9 is wanted"),
+    ],
+)
+def test_each_tolerance_closes_the_gate_by_itself(limits: dict[str, float], message: str) -> None:
+    wide = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
+    reference, other, pictures = differing()
+    passed = compare(Answers(reference), Answers(other), [pictures], 0.5, Tolerance.model_validate(wide))
+    assert passed.passed
+    found = compare(Answers(reference), Answers(other), [pictures], 0.5, Tolerance.model_validate(wide | limits))
+    assert len(found.problems) == 1
+    assert message in found.problems[0]
+
+
 class Answers:
     """A backend that gives what it is told to, batch after batch."""
 
@@ -124,14 +153,20 @@ class Answers:
         return self.answers.pop(0)
 
 
-def test_hand_computed_figures() -> None:
+def differing() -> tuple[FloatArray, FloatArray, Pictures]:
+    """Two cases of four pixels, of which one of the second case differs by 0.8."""
     labelled = np.zeros((2, 1, 1, 4), bool)
     labelled[:, 0, 0, :2] = True
     images = np.zeros((2, 1, 4, 1), np.int16)
     reference = np.array([[[[0.9, 0.9, 0.1, 0.1]]], [[[0.9, 0.9, 0.1, 0.1]]]], np.float32)
     other = reference.copy()
     other[1, 0, 0] = [0.9, 0.1, 0.1, 0.1]  # case b: Dice 2·1/(1+2)
-    found = compare(Answers(reference), Answers(other), [Pictures(("a", "b"), images, labelled)], 0.5, Export())
+    return reference, other, Pictures(("a", "b"), images, labelled)
+
+
+def test_hand_computed_figures() -> None:
+    reference, other, pictures = differing()
+    found = compare(Answers(reference), Answers(other), [pictures], 0.5, tolerance())
     assert found.dice_reference == 1.0
     assert found.dice_exported == found.mask_dice == pytest.approx((1 + 2 / 3) / 2)
     assert found.dice_difference == pytest.approx(1 / 6)
@@ -142,12 +177,14 @@ def test_hand_computed_figures() -> None:
 def test_a_pixel_on_the_threshold_is_no_black_mask() -> None:
     pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
     reference, other = (np.array([[[[0.1, value]]]], np.float32) for value in (0.5002, 0.4998))
-    found = compare(Answers(reference), Answers(other), [pictures], 0.5, Export(max_dice_difference=1.0))
+    found = compare(
+        Answers(reference), Answers(other), [pictures], 0.5, tolerance(max_dice_difference=1.0, min_mask_dice=0.0)
+    )
     assert found.problems == ()
 
 
 def test_nan_alone_closes_the_gate() -> None:
     pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
     reference = np.zeros((1, 1, 1, 2), np.float32)
-    found = compare(Answers(reference), Answers(np.full_like(reference, np.nan)), [pictures], 0.5, Export())
+    found = compare(Answers(reference), Answers(np.full_like(reference, np.nan)), [pictures], 0.5, tolerance())
     assert found.problems == ("NaN or infinite probability, in 1 of 1 slices (first: case a)",)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from sdseg.errors import UserError
 from sdseg.model.segmenter import Segmenter, build_segmenter
-from sdseg.runtime.backends import OnnxBackend, TorchBackend
+from sdseg.runtime.backends import TorchBackend
+from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph
-from sdseg.runtime.onnx_session import cannot_run
 from sdseg.runtime.precision import in_precision
+from sdseg.runtime.providers import cannot_run
 from sdseg.runtime.quantise import quantise
 from tests.model.networks import CODEC, recipe
 from tests.tiny import CT, describe, picture

@@ -19,7 +19,7 @@ rule engine:
     log:
         "<logs>/{dataset}/{recipe}/engine.{precision}.log",
     conda:
-        plan.environment
+        plan.engine_environment
     threads: plan.settings.threads
     resources:
         gpu=1,

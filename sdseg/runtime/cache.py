@@ -1,0 +1,76 @@
+"""What a runtime has made of a graph for this machine, kept so that the next start need not make it again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from sdseg.artifacts import sha256_file, sha256_text
+
+__all__ = ["cache_entry", "cache_folder", "graph_bytes", "prune", "used_now", "worth_keeping"]
+
+CACHED_FROM = 20_000_000  # bytes of a graph with its weights: below, a session opens in less than the cache saves
+KEPT = 4  # entries of a runtime on disk, each as large as its model; the one not used for longest goes first
+
+
+def cache_folder() -> Path:
+    """Where sdseg keeps what can be made again: SDSEG_CACHE, or ~/.cache/sdseg (XDG_CACHE_HOME is heeded)."""
+    own = os.environ.get("SDSEG_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sdseg"
+
+
+def cache_entry(runtime: str, path: Path, *settings: str) -> Path:
+    """The folder for what `runtime` made of a graph: named by the graph with its weights, `settings`, the processor."""
+    weights = _weights(path)
+    parts = [sha256_file(path), sha256_file(weights) if weights.is_file() else "", *settings, _processor()]
+    return cache_folder() / runtime / sha256_text("\n".join(parts))[:32]
+
+
+def worth_keeping(path: Path) -> bool:
+    """Whether a graph is so large that making it again takes noticeably long."""
+    return graph_bytes(path) >= CACHED_FROM
+
+
+def graph_bytes(path: Path) -> int:
+    """Bytes of a graph and of its weights, where they lie in a file of their own."""
+    return sum(file.stat().st_size for file in (path, _weights(path)) if file.is_file())
+
+
+def used_now(entry: Path) -> None:
+    """Note that an entry was of use; a cache that may only be read stays as it is."""
+    try:
+        os.utime(entry)
+    except OSError:
+        return
+
+
+def prune(folder: Path) -> None:
+    """Remove the entries of a runtime that were not used for longest."""
+    entries = sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)
+    for old in entries[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _weights(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
+
+
+def _processor() -> str:
+    """Model and instruction sets: a layout chosen for one processor is slow or wrong on another."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    told = {line.split(":")[0].strip(): line for line in reversed(lines)}
+    return " ".join(told.get(name, "") for name in ("model name", "flags", "Features"))
+
+
+def _used(entry: Path) -> float:
+    try:
+        return entry.stat().st_mtime
+    except OSError:  # another process has removed it
+        return 0.0

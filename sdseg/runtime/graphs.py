@@ -1,0 +1,127 @@
+"""An exported graph, whoever runs it: what it says about itself held against what it is, its feed, and its answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdseg.artifacts import GraphManifest, GraphPort, parse_json
+from sdseg.errors import UserError
+from sdseg.runtime.inputs import as_input, draw_noise
+from sdseg.tensors import AnyArray, FloatArray, RawImages
+
+__all__ = [
+    "FOREIGN",
+    "FoundPort",
+    "answer_shape",
+    "check_answer",
+    "check_ports",
+    "default_threads",
+    "feed_of",
+    "missing_graph",
+    "parse_manifest",
+    "run_failed",
+    "unusable",
+]
+
+FOREIGN = "give a graph made by 'sdseg export'"
+
+
+@dataclass(frozen=True)
+class FoundPort:
+    """An input or output as a runtime finds it in a graph."""
+
+    name: str
+    dtype: str  # as numpy calls it, or whatever the runtime calls a type that none of ours has
+    axes: tuple[int | None, ...]  # None: any length
+
+    def __str__(self) -> str:
+        return f"[{', '.join('any' if axis is None else str(axis) for axis in self.axes)}] of {self.dtype}"
+
+
+def parse_manifest(text: str | None, path: Path) -> GraphManifest:
+    """What a graph says about itself, from its metadata value `sdseg`. Raises UserError where it says nothing."""
+    if text is None:
+        raise UserError(
+            "a foreign ONNX file: it does not say which images it wants and what it finds", where=path, remedy=FOREIGN
+        )
+    manifest = parse_json(text, GraphManifest, where=path)
+    if manifest.kind != "sdseg-graph":
+        raise UserError(f"this is a '{manifest.kind}', not a segmenter's graph", where=path, remedy=FOREIGN)
+    return manifest
+
+
+def check_ports(manifest: GraphManifest, inputs: Sequence[FoundPort], outputs: Sequence[FoundPort], path: Path) -> None:
+    """Raise UserError unless the graph has the inputs and outputs it declares: names, number types, axes."""
+    _check_ports(inputs, manifest.inputs, "input", path)
+    _check_ports(outputs, manifest.outputs, "output", path)
+
+
+def feed_of(manifest: GraphManifest, images: RawImages, seed: int) -> dict[str, AnyArray]:
+    """Inputs of the graph by name: raw images [N,H,W,C], and noise [N,c,h,w] where it has such an input."""
+    feed = {"image": as_input(images, manifest.image)}
+    noise = next((port.axes[1:] for port in manifest.inputs if port.name == "noise"), None)
+    if noise is not None:
+        channels, height, width = (int(axis) for axis in noise)
+        feed["noise"] = draw_noise(len(images), (channels, height, width), seed)
+    return feed
+
+
+def answer_shape(manifest: GraphManifest, count: int) -> tuple[int, int, int, int]:
+    """[N,K,H,W] of the probability of `count` images."""
+    return count, len(manifest.structures), manifest.image.size, manifest.image.size
+
+
+def check_answer(found: FloatArray, manifest: GraphManifest, count: int, path: Path) -> FloatArray:
+    """The probability of `count` images. Raises UserError where it has another shape than the graph declares."""
+    expected = answer_shape(manifest, count)
+    if found.shape != expected:
+        what = f"the graph gave a probability of shape {found.shape} instead of {expected}"
+        raise UserError(what, where=path, remedy=FOREIGN)
+    return found
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS as PyTorch heeds it; 0 lets a runtime take one thread per core."""
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(text) if text.isdigit() else 0
+
+
+def missing_graph(path: Path) -> UserError:
+    return UserError("the ONNX file is missing", where=path, remedy="check the path, or run 'sdseg export'")
+
+
+def unusable(reason: str, path: Path) -> UserError:
+    """The error for a file that a runtime cannot open."""
+    return UserError(
+        f"not an ONNX graph that can be run: {reason}",
+        where=path,
+        remedy="it is truncated, foreign, or lacks its '.data' file: copy it again, or run 'sdseg export'",
+    )
+
+
+def run_failed(runtime: str, count: int, reason: str, path: Path) -> UserError:
+    """The error for a graph that was opened, and failed on `count` images."""
+    return UserError(
+        f"{runtime} failed on {count} images: {reason}",
+        where=path,
+        remedy="use a smaller --batch; if that does not help, export the model again",
+    )
+
+
+def _check_ports(found: Sequence[FoundPort], declared: tuple[GraphPort, ...], kind: str, path: Path) -> None:
+    extra = sorted({port.name for port in found} - {wanted.name for wanted in declared})
+    if extra:
+        raise UserError(f"the graph has an {kind} '{extra[0]}' that it does not declare", where=path, remedy=FOREIGN)
+    for wanted in declared:
+        port = next((port for port in found if port.name == wanted.name), None)
+        if port is None:
+            names = ", ".join(port.name for port in found)
+            raise UserError(f"the graph has no {kind} '{wanted.name}' (it has: {names})", where=path, remedy=FOREIGN)
+        # A dynamic axis has a name, whatever it is; a fixed one has its length.
+        axes = tuple(axis if isinstance(axis, int) else None for axis in wanted.axes)
+        expected = FoundPort(wanted.name, wanted.dtype, axes)
+        if port != expected:
+            raise UserError(f"{kind} '{port.name}' is {port}; expected {expected}", where=path, remedy=FOREIGN)

@@ -1,0 +1,81 @@
+"""The metadata of an ONNX file, read without its weights: they are skipped, not loaded.
+
+An ONNX file is one protobuf message, ModelProto, whose field 14 holds a message of key and value for each metadata
+value (onnx.proto; wire format: protobuf.dev/programming-guides/encoding). `onnx.load` would read more than a gigabyte
+of weights to get there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from sdseg.runtime.graphs import missing_graph, unusable
+
+__all__ = ["read_metadata"]
+
+METADATA_PROPS, KEY, VALUE = 14, 1, 2  # numbers of fields
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata values of an ONNX file by key. Raises UserError for a file that is missing, cut off or no ONNX."""
+    if not path.is_file():
+        raise missing_graph(path)
+    found = {}
+    with path.open("rb") as stream:
+        try:
+            for number, place, length in _fields(stream, path.stat().st_size):
+                if number == METADATA_PROPS:
+                    stream.seek(place)
+                    entry = _strings(stream.read(length))
+                    found[entry.get(KEY, "")] = entry.get(VALUE, "")
+        except ValueError as error:  # UnicodeDecodeError among them
+            raise unusable(f"{error}", path) from None
+    return found
+
+
+def _strings(message: bytes) -> dict[int, str]:
+    stream = BytesIO(message)
+    return {
+        number: message[place : place + length].decode("utf-8")
+        for number, place, length in _fields(stream, len(message))
+    }
+
+
+def _fields(stream: BinaryIO, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, position and length of every field of a message that goes up to `end`; what is in them is skipped."""
+    place = 0
+    while place < end:
+        stream.seek(place)
+        tag = _varint(stream)
+        number, kind = tag >> 3, tag & 7
+        if kind == BYTES:
+            length = _varint(stream)
+        elif kind == VARINT:
+            _varint(stream)
+            length = 0
+        elif kind in (FIXED32, FIXED64):
+            length = 4 if kind == FIXED32 else 8
+        else:
+            raise ValueError("it is no protobuf message")
+        place = stream.tell()
+        if number == 0 or place + length > end:
+            raise ValueError("it is cut off, or no protobuf message")
+        yield number, place, length
+        place += length
+
+
+def _varint(stream: BinaryIO) -> int:
+    """A number of 7 bits per byte, lowest first."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)
+        if not byte:
+            raise ValueError("it is cut off")
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("it is no protobuf message")

@@ -1,0 +1,150 @@
+"""OpenVINO as a backend: an exported graph on the CPU, in the precision that was asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from copy import copy
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sdseg.artifacts import atomic_folder
+from sdseg.errors import UserError
+from sdseg.runtime.cache import cache_entry, prune, used_now, worth_keeping
+from sdseg.runtime.graphs import (
+    FoundPort,
+    check_answer,
+    check_ports,
+    default_threads,
+    feed_of,
+    parse_manifest,
+    run_failed,
+    unusable,
+)
+from sdseg.runtime.onnx_file import read_metadata
+from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.tensors import FloatArray, RawImages
+
+__all__ = ["INSTALL", "Arithmetic", "OpenvinoBackend"]
+
+log = logging.getLogger(__name__)
+
+INSTALL = "pip install 'sdseg[openvino]'"
+Arithmetic = Literal["f32", "bf16"]
+TYPES = {"u8": "uint8", "f32": "float32"}
+
+
+class OpenvinoBackend:
+    """A graph made by `sdseg export`, run by OpenVINO's own runtime on the CPU.
+
+    Parameters
+    ----------
+    path: the graph; its external data, if any, beside it.
+    seed: of the noise, for graphs with an input `noise`.
+    threads: CPU threads of one call; default OMP_NUM_THREADS, otherwise as many as OpenVINO thinks best.
+    arithmetic: 'f32' computes what is float in single precision, whatever the processor could do faster; 'bf16' lets
+        it round to bfloat16 where that is faster (AMX, AVX512-BF16). What a graph has in 8-bit integers stays so.
+
+    Several threads may call one backend; each call has an infer request to itself. What OpenVINO compiled is kept in
+    the cache folder for graphs that are large. Raises UserError where OpenVINO is missing, the processor has no
+    bfloat16 and it was asked for, and for a file that cannot be run or is not what it says it is.
+    """
+
+    def __init__(self, path: Path, seed: int = 0, threads: int | None = None, arithmetic: Arithmetic = "f32") -> None:
+        self.name = "openvino" if arithmetic == "f32" else f"openvino-{arithmetic}"
+        self.path = path
+        self.threads = default_threads() if threads is None else threads  # 0: OpenVINO's choice
+        self.manifest = parse_manifest(read_metadata(path).get(METADATA_KEY), path)
+        self._seed = seed
+        self._compiled = _compile(path, arithmetic, self.threads)
+        declared = {port.name for port in (*self.manifest.inputs, *self.manifest.outputs)}
+        inputs, outputs = (_ports(ports, declared) for ports in (self._compiled.inputs, self._compiled.outputs))
+        check_ports(self.manifest, inputs, outputs, path)
+        self._idle: deque[Any] = deque()  # infer requests that no call is using
+
+    def with_seed(self, seed: int) -> OpenvinoBackend:
+        """The same compiled graph with noise from another seed."""
+        made = copy(self)
+        made._seed = seed
+        return made
+
+    def probability(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
+        feed, count = feed_of(self.manifest, images, self._seed), len(images)
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            # Inputs are read where they lie; the answer is a copy, as the request's own memory is used again.
+            answer = request.infer(feed, share_inputs=True)["probability"]
+        except RuntimeError as error:
+            raise run_failed("OpenVINO", count, _reason(error), self.path) from error
+        self._idle.append(request)
+        return check_answer(np.asarray(answer, dtype=np.float32), self.manifest, count, self.path)
+
+
+def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
+    """The graph as OpenVINO runs it, from an earlier start where there is one."""
+    try:
+        import openvino
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "openvino"
+        what = "OpenVINO is not installed" if missing else f"OpenVINO cannot be imported: {error}"
+        raise UserError(what, where="openvino", remedy=INSTALL) from None
+    core = openvino.Core()
+    if arithmetic == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UserError(
+            "this processor does not compute in bfloat16", where="--device", remedy="use openvino instead: it is exact"
+        )
+    wanted: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        wanted["INFERENCE_NUM_THREADS"] = threads
+
+    def compiled(**more: str) -> Any:
+        try:
+            return core.compile_model(str(path), "CPU", wanted | more)
+        except RuntimeError as error:
+            raise unusable(_reason(error), path) from None
+
+    if not worth_keeping(path):
+        return compiled()
+    entry = cache_entry("openvino", path, str(path.resolve()), openvino.__version__, arithmetic, str(threads))
+    if entry.is_dir():
+        found = compiled(CACHE_DIR=str(entry))
+        if found.get_property("LOADED_FROM_CACHE"):
+            used_now(entry)
+            return found
+        log.warning("what OpenVINO compiled earlier cannot be used: it is made again")
+        return found
+    try:
+        with atomic_folder(entry) as folder:
+            found = compiled(CACHE_DIR=str(folder))
+    except UserError as error:
+        if not error.what.startswith("cannot write"):
+            raise
+        log.warning("what OpenVINO compiled is not kept: %s", error)
+        return compiled()
+    prune(entry.parent)
+    return found
+
+
+def _ports(found: list[Any], declared: set[str]) -> list[FoundPort]:
+    """OpenVINO drops casts and so joins values: a port may have several names."""
+    return [
+        FoundPort(
+            min(port.get_names() & declared, default=port.get_any_name()),
+            TYPES.get(port.element_type.get_type_name(), port.element_type.get_type_name()),
+            tuple(None if axis.is_dynamic else axis.get_length() for axis in port.partial_shape),
+        )
+        for port in found
+    ]
+
+
+def _reason(error: RuntimeError) -> str:
+    """The line of an error of OpenVINO's that says something: the others name places in its source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return (told or lines or [type(error).__name__])[0]
