@@ -29,6 +29,9 @@ from typing import Any
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
 REFERENCE = "torch fp32"
 TORCH = (REFERENCE, "torch bf16", "torch bf16 autocast", "torch compiled", "torch cuda")
 EXPORTED = {  # file of the export, device
@@ -250,7 +253,7 @@ def table(found: dict[str, dict[str, Any]], batches: list[int]) -> str:
     """Everything as Markdown."""
     columns = [f"{batch} at a time, /s" for batch in batches]
     names = ["runtime", "one image, ms", "p95, ms", "× eager", *columns, "ready after s, first / again"]
-    head = [*names, "MB disk", "MB memory", "max |Δp|", "Dice", "Dice of masks"]
+    head = [*names, "MB disk", "MB memory", "largest Δp", "Dice", "Dice of masks"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     eager = found[REFERENCE].get("latency_ms", float("nan"))
     for name, each in found.items():
