@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# One thread each: tests run side by side, and libraries that take every core wait for one another. Before any is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A busy machine draws slowly; that is no failure of a property.
 settings.register_profile("sdseg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sdseg")
