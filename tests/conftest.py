@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# One thread each: tests run side by side, and libraries that take every core wait for one another. Before any is imported.
+# One thread each, set before any is imported: tests run side by side, and libraries that take every core would wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine draws slowly; that is no failure of a property.
