@@ -228,6 +228,13 @@ class Config(Strict):
         choice, where = trained.choice, f"the overrides of recipes.{recipe} and datasets.{dataset}"
         data = merge(merge(read_yaml(Path(choice.file)), choice.overrides), self.datasets[dataset].overrides)
         if trained.seed is not None:
+            training = self.datasets[dataset].overrides.get("training")
+            if isinstance(training, dict) and "seed" in training:
+                raise UserError(
+                    f"recipe '{recipe}' has its seed from 'seeds'",
+                    where=f"datasets.{dataset}.overrides.training.seed",
+                    remedy="leave it out here",
+                )
             data = merge(data, {"training": {"seed": trained.seed}})
         resolved = parse(Recipe, data, where=f"{choice.file} with {where}")
         if resolved.start_from is not None:

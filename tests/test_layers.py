@@ -21,6 +21,7 @@ GROUND = {
     "networks",
     "recipes",
     "own",
+    "choices",
     "config",
     "engines",
     "tensors",

@@ -276,6 +276,20 @@ def test_named_targets(fresh: Project) -> None:
     assert fresh.planned("kseg") == {job for job in everything if job.startswith("kseg")} | codec
 
 
+def test_a_recipe_with_seeds_is_planned_once_per_seed(fresh: Project) -> None:
+    sdseg = {**MINI["recipes"]["sdseg"], "seeds": [0, 7]}
+    later = {**sdseg, "overrides": {**sdseg["overrides"], "start_from": {"recipe": "sdseg"}}}
+    datasets = {"kseg": {**MINI["datasets"]["kseg"], "recipes": ["sdseg", "later"]}}
+    fresh.configure(recipes={"sdseg": sdseg, "later": later}, datasets=datasets)
+    planned = fresh.planned("all")
+    for name in ("sdseg-seed0", "sdseg-seed7", "later-seed0", "later-seed7"):
+        assert {f"kseg: {job} {name}" for job in ("settings of", "train", "evaluate", "export")} <= planned
+    assert not {job for job in planned if re.search(r"(sdseg|later)$", job)}
+    fresh.snakemake("results é/kseg/later-seed7/recipe.yaml")
+    written = yaml.safe_load((fresh.results / "kseg" / "later-seed7" / "recipe.yaml").read_text("utf-8"))
+    assert (written["training"]["seed"], written["start_from"]["recipe"]) == (7, "sdseg-seed7")
+
+
 def test_default_configuration_is_planned_without_data(fresh: Project) -> None:
     shown = fresh.snakemake("--dry-run", config="config/config.yaml")
     assert len(re.findall(r"^Job \d+: \w+: train sdseg", shown, re.MULTILINE)) == 5

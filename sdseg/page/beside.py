@@ -67,7 +67,7 @@ class Table:
 def tables(gathered: Gathered, published: Published) -> tuple[Table, ...]:
     """Every published table, ours set beside the lines that this project measures."""
     found = []
-    for number, figures in published.tables.items():
+    for number, figures in sorted(published.tables.items(), key=lambda item: (not item[0][0].isdecimal(), item[0])):
         lines = [_line(figure, gathered, number) for figure in figures]
         found.append(Table(number, published.captions[number], tuple(lines)))
     return tuple(found)
@@ -88,9 +88,16 @@ def sources_of(found: Sequence[Table]) -> tuple[str, ...]:
 
 
 def _line(figure: Figure, gathered: Gathered, number: str) -> Beside:
-    named = [figure.method, figure.dataset, figure.condition]
+    about = figure.condition == "about"
+    named = [figure.method, figure.dataset, "" if about else figure.condition]
     ours = _ours(figure, gathered, number) if figure.method == METHOD else ()
-    return Beside(" · ".join(word for word in named if word), _spoken(figure.metric), figure.text, figure.source, ours)
+    return Beside(
+        " · ".join(word for word in named if word),
+        _spoken(figure.metric),
+        f"{'about ' if about else ''}{figure.text}",
+        figure.source,
+        ours,
+    )
 
 
 def _spoken(metric: str) -> str:
@@ -99,8 +106,8 @@ def _spoken(metric: str) -> str:
 
 
 def _ours(figure: Figure, gathered: Gathered, number: str) -> tuple[Ours, ...]:
-    read = _MEASURED.get(figure.metric)
-    if read is None or figure.condition == "10 steps of DDIM":
+    read = _MEASURED_IF.get(figure.condition, _MEASURED).get(figure.metric)
+    if read is None:
         return ()
     found = []
     for dataset in gathered.datasets:
@@ -151,6 +158,17 @@ def _speed(run: Run) -> str | None:
     return f"{max(one.images_per_second for one in study.latency):.3g} slices/s on {study.device}"
 
 
+def _speed_of(steps: int) -> Callable[[Run], str | None]:
+    """Of the sweep, with one sample: at the batch size that the sweep was made with."""
+
+    def read(run: Run) -> str | None:
+        rows = run.findings.sweep.rows if run.findings.sweep else ()
+        seconds = [one.seconds_per_image for one in rows if (one.steps, one.samples) == (steps, 1)]
+        return f"{1 / seconds[0]:.3g} slices/s by {run.summary.backend}" if seconds and seconds[0] else None
+
+    return read
+
+
 def _trained(key: str, unit: str) -> Callable[[Run], str | None]:
     return lambda run: f"{getattr(run.training, key)} {unit}" if run.training else None
 
@@ -162,4 +180,7 @@ _MEASURED: dict[str, Callable[[Run], str | None]] = {
     "images_per_second": _speed,
     "training_steps": _trained("steps", "steps"),
     "batch": _trained("batch", "images"),
+}
+_MEASURED_IF: dict[str, dict[str, Callable[[Run], str | None]]] = {
+    "10 steps of DDIM": {"images_per_second": _speed_of(10)}
 }

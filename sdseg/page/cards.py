@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdseg.page.formats import NOT_DEFINED
 from sdseg.page.gather import Run
@@ -100,9 +100,17 @@ def title(metric: str) -> str:
 
 
 def failures(run: Run) -> tuple[CaseScore, ...]:
-    """The cases with the lowest Dice, lowest first; no more than half of all."""
+    """The cases with the lowest Dice, lowest first; no more than half of all.
+
+    What is undefined for every case (HD95 of images) is said beside the scores and left out here.
+    """
     cases = sorted(run.cases or (), key=lambda case: case.dice)
-    return tuple(cases[: max(1, min(FAILURES, len(cases) // 2))])
+    notes = [dict.fromkeys(filter(None, case.note.split("; "))) for case in cases]
+    everywhere = set(notes[0]).intersection(*notes) if notes else set()
+    return tuple(
+        replace(case, note="; ".join(part for part in note if part not in everywhere))
+        for case, note in list(zip(cases, notes, strict=True))[: max(1, min(FAILURES, len(cases) // 2))]
+    )
 
 
 def checks(run: Run) -> tuple[Check, ...]:

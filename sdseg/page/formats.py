@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 __all__ = [
-    "NOT_DEFINED", "count", "difference", "duration", "flatten", "p_value", "score", "seconds", "spread", "step",
+    "NOT_DEFINED", "count", "difference", "duration", "flatten", "p_value", "score", "seconds", "signed",
+    "spread", "step",
 ]  # fmt: skip
 
 NOT_DEFINED = "n/a"
@@ -31,6 +32,11 @@ def difference(value: float) -> str:
         return "0"
     text = f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.1e}".replace("e-0", "e-")
     return text.replace("-", _MINUS)
+
+
+def signed(value: float) -> str:
+    """A difference of scores with its sign: +0.0026, −0.0110."""
+    return f"{value:+.4f}".replace("-", _MINUS)
 
 
 def p_value(value: float) -> str:

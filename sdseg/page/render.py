@@ -95,6 +95,7 @@ def compose(template: str, **values: Any) -> str:
         "flatten": formats.flatten,
         "score": formats.score,
         "seconds": formats.seconds,
+        "signed": formats.signed,
         "grouped": _grouped,
     }
     style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))  # ours

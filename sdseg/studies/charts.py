@@ -17,7 +17,7 @@ from sdseg.tensors import AnyArray
 __all__ = ["Panel", "draw_panels", "draw_robustness", "draw_sweep"]
 
 DPI = 120
-GREY = "0.35"
+GREY = "0.5"  # readable on white and on black
 ROOM = 0.03  # of Dice, above and below a curve
 
 
@@ -71,7 +71,7 @@ def draw_panels(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> No
     """A grid of pictures, a row per case; titles stand above each picture that has one."""
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(1.5 * columns, 1.75 * len(rows) + 0.4), layout="constrained")
-    figure.suptitle(heading, fontsize=9)
+    figure.suptitle(heading, fontsize=9, color=GREY)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(grid, rows, strict=True):
         for place, axes in enumerate(line):
@@ -81,10 +81,10 @@ def draw_panels(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> No
                 low, high = panel.limits or tuple(np.percentile(panel.picture, (2, 98)))
                 axes.imshow(panel.picture, cmap=panel.scale, vmin=low, vmax=high, interpolation="nearest")
                 axes.set_title(panel.title, fontsize=7, color=GREY, pad=2)
-    _save(figure, path)
+    _save(figure, path, transparent=True)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, *, transparent: bool = False) -> None:
     FigureCanvasAgg(figure)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+        figure.savefig(temporary, format="png", dpi=DPI, transparent=transparent)

@@ -11,6 +11,13 @@ rule report:
         page=report(
             "<results>/report.html", caption="../report/page.rst", category="Page", labels={"shows": "all results"}
         ),
+        table=report(
+            "<results>/summary.csv",
+            caption="../report/summary.rst",
+            category="Scores",
+            labels={"dataset": "all", "recipe": "all"},
+        ),
+        figures="<results>/summary.json",
     log:
         "<logs>/report.log",
     conda:

@@ -1,0 +1,120 @@
+"""Recipes with seeds: a training each, named after them; what starts from them; and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from sdseg.config import Config, json_schema
+from sdseg.errors import UserError
+from sdseg.settings import parse
+from workflow.plan import Plan
+
+RECIPE: dict[str, Any] = {"description": "plain", "network": {"kind": "direct"}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
+    return str(path)
+
+
+def config(recipes: Mapping[str, Any], /, **kseg: Any) -> Config:
+    values = {"recipes": dict(recipes), "datasets": {"kseg": {"source": "kseg", "size": 32, **kseg}}}
+    jsonschema.Draft202012Validator(json_schema()).validate(values)
+    return parse(Config, values, where="my.yaml")
+
+
+def test_a_training_per_seed(file: str) -> None:
+    loaded = config({"unet": {"file": file, "seeds": [0, 1, 10]}, "other": {"file": file}})
+    names = ("unet-seed0", "unet-seed1", "unet-seed10")
+    assert loaded.recipes_of("kseg") == (*names, "other")
+    assert [loaded.resolve_recipe("kseg", name).training.seed for name in names] == [0, 1, 10]
+    assert loaded.resolve_recipe("kseg", "other").training.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (["unet"], ("unet-seed1", "unet-seed2")),
+        (["unet-seed2"], ("unet-seed2",)),
+        (["unet-seed2", "unet"], ("unet-seed2", "unet-seed1")),
+    ],
+)
+def test_a_dataset_names_the_recipe_or_one_of_its_trainings(
+    file: str, named: list[str], expected: tuple[str, ...]
+) -> None:
+    loaded = config({"unet": {"file": file, "seeds": [1, 2]}}, recipes=named)
+    assert loaded.recipes_of("kseg") == expected
+
+
+def test_the_ablation_may_have_seeds_too(file: str) -> None:
+    values: dict[str, Any] = {
+        "recipes": {"unet": {"file": file}},
+        "datasets": {"kseg": {"source": "kseg", "size": 32}},
+        "ablation": {"recipes": {"less": {"file": file, "seeds": [3, 4]}}},
+    }
+    plan = Plan(values, where="my.yaml")
+    assert plan.pairs == (("kseg", "unet"),)
+    assert plan.recipe_names == ["unet", "less-seed3", "less-seed4"]
+    assert plan.ablation() == [f"<results>/kseg/less-seed{seed}/evaluation/summary.json" for seed in (3, 4)]
+
+
+def test_what_starts_from_a_recipe_with_seeds_takes_its_own(file: str) -> None:
+    start = {"start_from": {"recipe": "first"}}
+    recipes = {"first": {"file": file, "seeds": [0, 1]}, "then": {"file": file, "seeds": [1], "overrides": start}}
+    begin = config(recipes).resolve_recipe("kseg", "then-seed1").start_from
+    assert begin is not None
+    assert begin.recipe == "first-seed1"
+    named = {**recipes, "then": {"file": file, "overrides": {"start_from": {"recipe": "first-seed0"}}}}
+    begin = config(named).resolve_recipe("kseg", "then").start_from
+    assert begin is not None
+    assert begin.recipe == "first-seed0"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [(None, "and this recipe has no seeds: which one is meant"), ([1, 2], "and this recipe has seed 2: which one")],
+)
+def test_a_start_that_could_be_several_is_refused(file: str, seeds: list[int] | None, message: str) -> None:
+    then = {"file": file, "overrides": {"start_from": {"recipe": "first"}}} | ({"seeds": seeds} if seeds else {})
+    values = {
+        "recipes": {"first": {"file": file, "seeds": [0, 1]}, "then": then},
+        "datasets": {"kseg": {"source": "kseg", "size": 32}},
+    }
+    with pytest.raises(UserError, match=rf"(?s)'first' is trained as first-seed0, first-seed1, {message}.*first-seed0"):
+        Plan(values, where="my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"seeds": []}, "recipes.unet.seeds: "),
+        ({"seeds": [1, 1]}, "'seeds' names a seed twice"),
+        ({"seeds": [-1]}, "recipes.unet.seeds.0: "),
+        ({"seeds": [1], "overrides": {"training": {"seed": 2}}}, "either 'seeds' or 'overrides.training.seed'"),
+        ({"sedes": [1]}, "did you mean 'seeds'"),
+    ],
+)
+def test_seeds_that_cannot_be(file: str, choice: dict[str, Any], message: str) -> None:
+    values = {"recipes": {"unet": {"file": file, **choice}}, "datasets": {"kseg": {"source": "kseg"}}}
+    with pytest.raises(UserError, match=message):
+        parse(Config, values, where="my.yaml")
+
+
+def test_names_that_meet_are_refused(file: str) -> None:
+    recipes = {"unet": {"file": file, "seeds": [0]}, "unet-seed0": {"file": file}}
+    with pytest.raises(UserError, match="two trainings would be called 'unet-seed0'"):
+        config(recipes)
+
+
+def test_a_dataset_cannot_change_the_seed_of_a_recipe_with_seeds(file: str) -> None:
+    loaded = config({"unet": {"file": file, "seeds": [0]}}, overrides={"training": {"seed": 5}})
+    with pytest.raises(UserError, match=r"(?s)has its seed from 'seeds'.*datasets\.kseg\.overrides\.training\.seed"):
+        loaded.resolve_recipe("kseg", "unet-seed0")
