@@ -65,6 +65,8 @@ def predict(
         # 1. The model and the files.
         chosen = choose_model(model, device)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
+        if chosen.served.origin == "phantom":
+            log.warning("this model was trained on phantoms, drawn images: its masks of real ones mean nothing")
         account = Account(output)
         found = find_inputs(inputs, output, account.former)
         for problem in found.problems:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,12 @@ import pytest
 import SimpleITK
 
 from sdseg.__main__ import main
+from sdseg.data.inputs import InputFile
 from sdseg.errors import UserError
 from sdseg.predict import Wanted, predict
+from sdseg.predicting.account import Account
+from sdseg.predicting.choosing import choose_model
+from sdseg.predicting.stages import Stages, groups
 from tests.raw_files import encode, save, write_series
 from tests.tiny import RGB, picture, write_graph, write_model
 
@@ -193,6 +196,48 @@ def test_bad_scans_one_message_each(bright_ct: Path, tmp_path: Path) -> None:
     assert "stored with an offset of 1024" in notes["offset"][0]
 
 
+def test_files_for_another_kind_of_model_are_one_line(
+    bright_ct: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="sdseg"):
+        assert predict(bright_ct, [photos(tmp_path / "in", 30)], tmp_path / "out") == 1
+    assert len(report(tmp_path / "out")["failures"]) == 30
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(errors) == 1
+    assert "30 inputs (" in errors[0]
+    assert "made for CT volumes" in errors[0]
+
+
+def test_what_no_one_has_thought_of_is_one_files_failure(bright_ct: Path, tmp_path: Path) -> None:
+    save(tmp_path / "good.nii", scan())
+    chosen = choose_model(bright_ct, "cpu")
+    stages = Stages(chosen, tmp_path, Wanted(), Account(tmp_path))
+    files = [InputFile(tmp_path / name, name, "series", key=name) for name in ("a", "good.nii")]
+    nowhere = replace(files[0], files=(None,))  # type: ignore[arg-type]  # as a library's own mistake would do
+    group = stages.read([nowhere, replace(files[1], kind="volume")])
+    assert (group.count, len(group.opened)) == (2, 1)
+    (failure,) = stages.account.failures
+    assert failure["problem"].startswith("cannot be read: ")
+    assert "please report this" in failure["remedy"]
+
+
+def test_a_model_of_phantoms_says_so(bright_rgb: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="sdseg"):
+        assert predict(bright_rgb, [photos(tmp_path / "in", 1)], tmp_path / "out") == 0
+    assert "trained on phantoms" in caplog.text
+    assert report(tmp_path / "out")["model"]["origin"] == "phantom"
+
+
+def test_large_images_share_no_group(tmp_path: Path) -> None:
+    files = []
+    for number, size in enumerate((10, 10, 5000, 5000, 10, 10, 10)):
+        path = tmp_path / f"{number}.png"
+        PIL.Image.new("1", (size, size)).save(path)
+        files.append(InputFile(path, path.stem, "image"))
+    files.append(InputFile(tmp_path / "v.nii", "v", "volume"))
+    assert [len(group) for group in groups(files, 4)] == [3, 4, 1]
+
+
 # Models that are none
 
 
@@ -267,32 +312,27 @@ def test_names_of_other_inputs_are_not_taken(bright_rgb: Path, tmp_path: Path) -
     assert read(tmp_path / "out" / "1_mask.png").shape == (40, 40)
 
 
-def test_an_interrupted_run_continues(bright_rgb: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_ended_continues(bright_rgb: Path, tmp_path: Path, how: signal.Signals) -> None:
     folder, out = photos(tmp_path / "in", 300), tmp_path / "out"
-
-    def interrupt() -> None:
-        for _ in range(3000):
-            if len(list(out.glob("*_mask.png"))) > 20:
-                os.kill(os.getpid(), signal.SIGINT)
-                return
-            time.sleep(0.005)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    waiting = threading.Thread(target=interrupt)
-    waiting.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            predict(bright_rgb, [folder], out)
-    finally:
-        waiting.join()
-        signal.signal(signal.SIGINT, before)
+    command = [sys.executable, "-m", "sdseg", "predict", "--model", bright_rgb, folder, "--output", out]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8") as run:
+        while len(list(out.glob("*_mask.png"))) <= 20 and run.poll() is None:
+            time.sleep(0.002)
+        run.send_signal(how)
+        told = run.communicate()[1]
     written = len(list(out.glob("*_mask.png")))
     assert 20 < written < 300
     assert not (out / "predict.json").exists()
+    if how == signal.SIGINT:
+        assert run.returncode == 130
+        assert f"{written} of 300 inputs are done; the same command continues" in told
+    assert "Traceback" not in told
+    (out / ".007_mask.png.x.part").touch()  # as a kill in the midst of writing leaves it
     assert predict(bright_rgb, [folder], out) == 0
     found = report(out)
     assert (found["n_done"], found["n_failed"]) == (300, 0)
-    assert written - 1 <= found["n_kept"] <= written
+    assert written - 2 <= found["n_kept"] <= written
     assert not list(out.glob(".*"))
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from sdseg.artifacts import atomic_file
 from sdseg.data.contents import content_of, unreadable
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 
-__all__ = ["IMAGE_SUFFIXES", "is_image", "read_image", "read_image_noted", "read_mask", "write_image"]
+__all__ = ["IMAGE_SUFFIXES", "is_image", "pixels_of", "read_image", "read_image_noted", "read_mask", "write_image"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Pixels = npt.NDArray[np.uint8]
@@ -25,6 +26,15 @@ Pixels = npt.NDArray[np.uint8]
 def is_image(path: Path) -> bool:
     """Whether the name is one of an image this package reads."""
     return path.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def pixels_of(path: Path) -> int:
+    """How many pixels an image has, by its header alone; 0 where that cannot be told."""
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0
 
 
 def read_image(path: Path) -> Pixels:
@@ -79,12 +89,16 @@ def _decode(path: Path, flags: int) -> AnyArray:
     try:
         pages = _decode_pages(data, flags) if data[:2] in (b"II", b"MM") else [cv2.imdecode(_view(data), flags)]
     except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise UserError(
+                "more than 2^30 pixels, or than 2^20 along a side", where=path, remedy="reduce it, or cut it into tiles"
+            ) from None
         raise unreadable(path, error) from None
     if not pages or pages[0] is None or (data[:2] == b"\xff\xd8" and not _jpeg_ends(data)):
         raise UserError(
             "not a readable image: truncated, damaged or of another format",
             where=path,
-            remedy="replace the file by a whole copy (PNG, JPEG, TIFF or BMP)",
+            remedy="replace the file by a whole copy (PNG, JPEG, TIFF or BMP of 8 or 16 bits)",
         )
     if len(pages) > 1:
         raise UserError(

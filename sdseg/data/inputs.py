@@ -140,7 +140,8 @@ def _in_folder(root: Path, output: Path, found: Found) -> list[InputFile]:
         slices, relative = list[Path](), folder.relative_to(root)
         for name in sorted(files):
             path = folder / name
-            if name.startswith(".") or not path.is_file():  # copies from a Mac bring a '._x.png' for every x.png
+            # Copies from a Mac bring a '._x.png' for every x.png; a link that leads nowhere is a missing input.
+            if name.startswith(".") or not (path.is_file() or path.is_symlink()):
                 continue
             if kind := _kind(path):
                 listed.append(InputFile(path, (relative / _stem(name)).as_posix(), kind))

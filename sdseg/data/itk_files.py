@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,6 +19,9 @@ __all__ = ["ITK_SUFFIXES", "is_itk", "read_itk", "write_itk"]
 
 IO = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
 ITK_SUFFIXES = tuple(IO)
+META_DATA = re.compile(rb"^ElementDataFile\s*=\s*(\S[^\r\n]*)", re.MULTILINE)
+NRRD_DATA = re.compile(rb"^data ?file:\s*(\S[^\r\n]*)", re.MULTILINE)
+HEADER = 1 << 14  # bytes that hold any header
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -30,6 +34,7 @@ def read_itk(path: Path) -> tuple[AnyArray, Geometry]:
     """The file's array [i,j,k] and its geometry. Raises UserError for a damaged file and for anything but 3-D."""
     if not path.is_file():
         raise UserError("the file is missing", where=path, remedy="check the path and its spelling")
+    _check_header(path)
     reader = ImageFileReader()
     reader.SetImageIO(IO[path.suffix.lower()])
     reader.SetFileName(str(path))
@@ -47,10 +52,12 @@ def read_itk(path: Path) -> tuple[AnyArray, Geometry]:
         image = reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ")
+        if reason.startswith("Reason:"):  # the system's last error, which has nothing to do with it
+            reason = "truncated or damaged"
         raise UserError(
             f"cannot be read: {reason}",
             where=path,
-            remedy="replace the file by a whole, valid copy; a header (.mhd, .nhdr) needs its data file beside it",
+            remedy="replace the file by a whole, valid copy",
         ) from None
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
@@ -84,3 +91,28 @@ def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
                 f"cannot write: {str(error).strip().splitlines()[-1]}", where=path, remedy="check the disk's space"
             ) from None
         shutil.move(named, temporary)
+
+
+def _check_header(path: Path) -> None:
+    """Find what is wrong most often: MetaIO would print it to the terminal, name no file, and give a wrong reason."""
+    with path.open("rb") as stream:
+        head = stream.read(HEADER)
+    nrrd = IO[path.suffix.lower()] == "NrrdImageIO"
+    marks, field = ((b"NRRD",), NRRD_DATA) if nrrd else ((b"NDims", b"ElementDataFile"), META_DATA)
+    if not head:
+        raise UserError("the file is empty", where=path, remedy="replace the file by a whole copy")
+    if any(mark not in head for mark in marks):
+        raise UserError(
+            f"no header of {'an NRRD' if nrrd else 'a MetaImage'} file in it",
+            where=path,
+            remedy="replace the file by a whole, valid copy",
+        )
+    found = field.search(head)
+    data = found.group(1).strip().decode("utf-8", "replace") if found else "LOCAL"
+    if data.upper().startswith(("LOCAL", "LIST")) or "%" in data or (path.parent / data).exists():
+        return
+    raise UserError(
+        f"its data file '{data}' is missing",
+        where=path,
+        remedy="put it beside the header, under the name in there",
+    )

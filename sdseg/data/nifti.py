@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from pathlib import Path
 from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
 from isal import isal_zlib
+from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -23,6 +25,7 @@ __all__ = ["nifti_geometry", "read_nifti", "write_nifti"]
 
 INFLATE_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # isal's own annotations take the class for an instance
 DAMAGED = (OSError, EOFError, INFLATE_ERROR, ValueError, ImageFileError, HeaderDataError, WrapStructError)
+MAGIC = (b"n+1", b"n+2")  # at byte 344 of NIfTI-1, at byte 4 of NIfTI-2
 NIFTI2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))  # a file begins with the size of its header
 
 
@@ -39,9 +42,12 @@ def nifti_geometry(path: Path) -> Geometry:
 def read_nifti(path: Path) -> tuple[AnyArray, Geometry]:
     """The file's array [i,j,k] with its scaling applied (float32 where it has one), and its geometry."""
     data = content_of(path)
+    imageglobals.logger.setLevel(logging.CRITICAL)  # nibabel's own messages name no file; what it raises is told
     try:
         if data[:2] == b"\x1f\x8b":
             data = _gunzip(data)
+        if data[344:347] not in MAGIC and data[4:7] not in MAGIC:
+            raise UserError("not a NIfTI file", where=path, remedy="replace the file by a whole, valid copy")
         kind = nib.Nifti2Image if data[:4] in NIFTI2 else nib.Nifti1Image
         image = _nifti(kind.from_bytes(data), path)
         geometry = _geometry(image, path)
@@ -117,8 +123,16 @@ def _geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
         qform=_rows(header.get_qform()),
         qform_code=int(header["qform_code"]),
         sform_code=int(header["sform_code"]),
-        units=header.get_xyzt_units(),
+        units=_units(header),
     )
+
+
+def _units(header: Any) -> tuple[str, str]:
+    try:
+        space, time = header.get_xyzt_units()
+    except KeyError:  # a code that NIfTI does not know, as some writers leave it
+        return "mm", "unknown"
+    return str(space), str(time)
 
 
 def _rows(matrix: AnyArray) -> Matrix:

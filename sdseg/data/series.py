@@ -14,6 +14,7 @@ __all__ = ["Series", "SeriesFound", "find_series", "is_dicom"]
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 TAGS = ["Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType", "Rows"]
+DAMAGED = (OSError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError)  # what pydicom raises
 NO_IMAGES = ("SEG", "SR", "RTSTRUCT", "RTDOSE", "RTPLAN", "PR", "KO", "DOC", "REG")
 
 
@@ -107,14 +108,14 @@ def find_series(files: Sequence[Path]) -> SeriesFound:
 
 def _header(path: Path) -> _Header:
     import pydicom
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd values elsewhere in a header are none of our business
             found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
             texts = {tag: str(found.get(tag, "") or "").strip() for tag in TAGS}
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+    except (InvalidDicomError, BytesLengthException, *DAMAGED) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, InvalidDicomError):
             reason = "not a DICOM file"

@@ -14,6 +14,7 @@ import numpy as np
 from sdseg import __version__
 from sdseg.data.dicom_seg import Maker
 from sdseg.data.given import open_file
+from sdseg.data.images import pixels_of
 from sdseg.data.inputs import InputFile
 from sdseg.data.native import Native
 from sdseg.data.native_files import kinds_of, write_masks, write_overlay
@@ -26,6 +27,7 @@ from sdseg.predicting.segmenting import segment
 __all__ = ["Group", "Stages", "Wanted", "groups"]
 
 log = logging.getLogger(__name__)
+TOGETHER = 1 << 25  # pixels of the images of a group, unless there is but one
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,15 @@ class Group:
 
 
 def groups(files: Sequence[InputFile], batch: int) -> Iterator[list[InputFile]]:
-    """Up to `batch` images in a row together; a volume alone, for the sake of memory."""
-    group: list[InputFile] = []
+    """Up to `batch` images in a row together, fewer where they are large; a volume alone, for the sake of memory."""
+    group, held = list[InputFile](), 0
     for file in files:
-        if group and (file.kind != "image" or group[-1].kind != "image" or len(group) == batch):
+        pixels = pixels_of(file.path) if file.kind == "image" else TOGETHER
+        if group and (len(group) == batch or held + pixels > TOGETHER):
             yield group
-            group = []
+            group, held = [], 0
         group.append(file)
+        held += pixels
     if group:
         yield group
 

@@ -13,7 +13,8 @@ from sdseg.predicting.account import Account
 __all__ = ["grouped", "tell"]
 
 log = logging.getLogger(__name__)
-FEW = 3  # inputs that are named one by one
+FEW = 5  # inputs are named one by one; of more the first SHOWN
+SHOWN = 3
 
 
 def tell(account: Account, output: Path) -> None:
@@ -44,4 +45,4 @@ def grouped(told: Iterable[tuple[str, str]]) -> Iterator[str]:
         if len(names) <= FEW:
             yield from (f"{name}: {what}" for name in names)
         else:
-            yield f"{len(names)} inputs ({', '.join(names[:FEW])}, …): {what}"
+            yield f"{len(names)} inputs ({', '.join(names[:SHOWN])}, …): {what}"

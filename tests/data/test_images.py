@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from sdseg.data.images import is_image, read_image, read_mask, write_image
+from sdseg.data.images import is_image, pixels_of, read_image, read_mask, write_image
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 from tests.raw_files import encode
@@ -122,6 +124,40 @@ def test_an_unknown_image_format_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot encode an image as '\.xyz'"):
         write_image(tmp_path / "a.xyz", RGB)
     assert not list(tmp_path.iterdir())
+
+
+def bomb(path: Path, side: int) -> Path:
+    """A PNG file whose header promises side × side pixels, and little else."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b""))
+    return path
+
+
+def test_an_image_beyond_all_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"more than 2\^30 pixels"):
+        read_image(bomb(tmp_path / "a.png", 60000))
+
+
+def test_pixels_by_the_header(tmp_path: Path) -> None:
+    for suffix in (".png", ".jpg", ".tif", ".bmp"):
+        assert pixels_of(encode(tmp_path / f"a{suffix}", RGB)) == 11 * 17
+    (tmp_path / "b.png").write_text("no picture")
+    for name in ("b.png", "none.png"):
+        assert pixels_of(tmp_path / name) == 0
+    assert pixels_of(bomb(tmp_path / "c.png", 60000)) == 0
+
+
+def test_cmyk_and_one_bit_are_read_as_pillow_has_them(tmp_path: Path) -> None:
+    smooth = Image.fromarray(np.repeat(np.linspace(0, 255, 48, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2))
+    for mode, suffix in (("CMYK", ".jpg"), ("CMYK", ".tif"), ("1", ".png"), ("1", ".tif"), ("LA", ".png")):
+        path = tmp_path / f"a{mode}{suffix}"
+        smooth.convert(mode).save(path)
+        with Image.open(path) as expected:
+            np.testing.assert_allclose(read_image(path).astype(int), np.asarray(expected.convert("RGB")), atol=4)
 
 
 def test_names_of_images() -> None:

@@ -90,6 +90,12 @@ def test_results_are_nobodys_input(tmp_path: Path) -> None:
     assert found.skipped == [(tmp_path, "1 of its results, named as inputs")]
 
 
+def test_a_link_that_leads_nowhere_is_an_input(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").symlink_to(tmp_path / "gone.png")
+    assert [file.name for file in find_inputs([tmp_path / "in"], tmp_path / "out").inputs] == ["a"]
+
+
 def test_other_files_of_a_folder_are_counted(tmp_path: Path) -> None:
     touch(*(tmp_path / "in" / name for name in ("a.png", "b.webp", "c.WEBP", "notes", "v.mhd", "v.raw", ".hidden.txt")))
     found = find_inputs([tmp_path / "in"], tmp_path / "out")

@@ -59,9 +59,19 @@ def test_refusals(tmp_path: Path) -> None:
     vector = SimpleITK.GetImageFromArray(np.zeros((3, 4, 4, 2), np.int16), isVector=True)
     SimpleITK.WriteImage(vector, str(tmp_path / "vector.mha"))
     SimpleITK.WriteImage(SimpleITK.Image([2, 2, 2, 2], SimpleITK.sitkInt16), str(tmp_path / "4d.nrrd"))
+    write(tmp_path / "d.nhdr", np.zeros((3, 4, 5), np.int16))
+    next(tmp_path.glob("d.raw*")).unlink()
+    (tmp_path / "text.mha").write_text("no volume")
+    (tmp_path / "empty.mha").touch()
+    write(tmp_path / "cut.mha", np.zeros((30, 40, 5), np.int16))
+    (tmp_path / "cut.mha").write_bytes((tmp_path / "cut.mha").read_bytes()[:-500])
     for name, message in {
-        "v.mhd": "cannot be read",
-        "text.nrrd": "cannot be read",
+        "v.mhd": r"its data file 'v\.z?raw' is missing",
+        "d.nhdr": r"its data file 'd\.raw\S*' is missing",
+        "text.nrrd": "no header of an NRRD file",
+        "text.mha": "no header of a MetaImage file",
+        "empty.mha": "the file is empty",
+        "cut.mha": "cannot be read: truncated or damaged",
         "missing.mha": "the file is missing",
         "flat.mha": "a 2-D volume",
         "vector.mha": r"with 2 value\(s\) per voxel",
