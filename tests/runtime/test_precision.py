@@ -12,27 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.errors import UserError
-from sdseg.model.segmenter import Segmenter, build_segmenter
+from sdseg.model.segmenter import Segmenter
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.precision import in_precision
 from sdseg.runtime.providers import cannot_run
 from sdseg.runtime.quantise import quantise
-from tests.model.networks import CODEC, recipe
-from tests.tiny import CT, describe, picture
-
-
-@pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    torch.manual_seed(0)
-    settings = recipe(diffusion={"prediction": "epsilon", "inference_noise": "fixed"})
-    return build_segmenter(settings, CT, 1, CODEC, 0.7).eval()
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.stack([picture(CT, seed)[0] for seed in range(4)]).astype(np.float32)
+from tests.tiny import CT, describe
 
 
 def types(path: Path) -> dict[int, int]:
@@ -42,55 +29,50 @@ def types(path: Path) -> dict[int, int]:
     return found
 
 
-def test_fp16_graph(segmenter: Segmenter, images: np.ndarray, tmp_path: Path) -> None:
-    path = tmp_path / "model.fp16.onnx"
-    export_graph(in_precision(segmenter, "fp16"), describe(CT).model_copy(update={"precision": "fp16"}), path)
-    held = types(path)
+def test_fp16_graph(latent_segmenter: Segmenter, ct_slices: np.ndarray, exported: dict[str, Path]) -> None:
+    held = types(exported["fp16"])
     assert held[onnx.TensorProto.FLOAT16] > 0.9 * sum(held.values())
-    backend = OnnxBackend(path)  # takes and gives float32, as the check of its ports demands
+    backend = OnnxBackend(exported["fp16"])  # takes and gives float32, as the check of its ports demands
     assert backend.manifest.precision == "fp16"
-    expected = TorchBackend(segmenter, CT).probability(images)
+    expected = TorchBackend(latent_segmenter, CT).probability(ct_slices)
     assert np.ptp(expected) > 0.01
-    found = backend.probability(images)
+    found = backend.probability(ct_slices)
     assert 0 < np.abs(found - expected).max() < 0.02
-    np.testing.assert_allclose(found, TorchBackend(in_precision(segmenter, "fp16"), CT).probability(images), atol=0.02)
-    assert {value.dtype for value in segmenter.state_dict().values()} == {torch.float32}  # the original is as it was
+    lowered = TorchBackend(in_precision(latent_segmenter, "fp16"), CT)
+    np.testing.assert_allclose(found, lowered.probability(ct_slices), atol=0.02)
+    assert {value.dtype for value in latent_segmenter.state_dict().values()} == {torch.float32}  # it is as it was
 
 
-def test_window_and_estimate_stay_in_single_precision(segmenter: Segmenter) -> None:
-    lowered = in_precision(segmenter, "fp16")
+def test_window_and_estimate_stay_in_single_precision(latent_segmenter: Segmenter) -> None:
+    lowered = in_precision(latent_segmenter, "fp16")
     assert lowered.alphas_cumprod.dtype == torch.float32
     value = torch.full((1, 32, 32, 1), 2049.0)  # no half: the window of raw values must see it as it is
-    assert torch.equal(lowered.normaliser(value), segmenter.normaliser(value))
+    assert torch.equal(lowered.normaliser(value), latent_segmenter.normaliser(value))
 
 
-def test_bf16_graph_is_refused_by_the_cpu(segmenter: Segmenter, tmp_path: Path) -> None:
+def test_bf16_graph_is_refused_by_the_cpu(
+    latent_segmenter: Segmenter, exported: dict[str, Path], tmp_path: Path
+) -> None:
     """The day this test fails, ONNX Runtime has learnt it, and `cannot_run` has to follow."""
-    path = tmp_path / "model.bf16.onnx"
     with pytest.raises(UserError, match="cannot be written as an ONNX graph of operator set 21"):
-        export_graph(in_precision(segmenter, "bf16"), describe(CT), path)
-    described = describe(CT).model_copy(update={"precision": "bf16", "opset": 22})
-    export_graph(in_precision(segmenter, "bf16"), described, path)
-    assert types(path)[onnx.TensorProto.BFLOAT16] > 1000
+        export_graph(in_precision(latent_segmenter, "bf16"), describe(CT), tmp_path / "model.bf16.onnx")
+    assert types(exported["bf16"])[onnx.TensorProto.BFLOAT16] > 1000
     with pytest.raises(UserError, match="not an ONNX graph that can be run"):
-        OnnxBackend(path)
+        OnnxBackend(exported["bf16"])
     assert "no bf16" in str(cannot_run("cpu", "bf16"))
-    assert cannot_run("cuda", "bf16") is cannot_run("cpu", "fp16") is None
+    assert cannot_run("cuda", "bf16") is cannot_run("cpu", "fp16") is cannot_run("openvino", "bf16") is None
 
 
-def test_int8_graph(segmenter: Segmenter, images: np.ndarray, tmp_path: Path) -> None:
-    source, target = tmp_path / "model.onnx", tmp_path / "model.int8.onnx"
-    export_graph(segmenter, describe(CT), source)
-    described = describe(CT).model_copy(update={"precision": "int8"})
-    quantise(source, target, [{"image": images[:2]}, {"image": images[2:]}], described)
-    assert OnnxBackend(target).manifest == described
+def test_int8_graph(ct_slices: np.ndarray, exported: dict[str, Path]) -> None:
+    source, target = exported["fp32"], exported["int8"]
+    assert OnnxBackend(target).manifest == describe(CT).model_copy(update={"precision": "int8"})
     assert target.stat().st_size < source.stat().st_size
     assert types(target)[onnx.TensorProto.INT8] > 1000
-    expected = onnxruntime.InferenceSession(str(source)).run(None, {"image": images})[0]
-    found = OnnxBackend(target).probability(images)
+    expected = onnxruntime.InferenceSession(str(source)).run(None, {"image": ct_slices})[0]
+    found = OnnxBackend(target).probability(ct_slices)
     assert 0 < np.abs(found - expected).mean() < 0.05
     for batch in (1, 3):
-        assert OnnxBackend(target).probability(images[:batch]).shape == (batch, 1, 32, 32)
+        assert OnnxBackend(target).probability(ct_slices[:batch]).shape == (batch, 1, 32, 32)
 
 
 def test_int8_without_images(bright_ct: Path, tmp_path: Path) -> None:
@@ -112,8 +94,8 @@ class Loud(nn.Module):
         return found.clamp(0, 1)
 
 
-def test_half_precision_overflows_where_it_must(images: np.ndarray) -> None:
-    fed = np.full_like(images, 400)
+def test_half_precision_overflows_where_it_must(ct_slices: np.ndarray) -> None:
+    fed = np.full_like(ct_slices, 400)
     whole, half = (TorchBackend(in_precision(Loud().eval(), kind), CT) for kind in ("fp32", "fp16"))
     assert np.isfinite(whole.probability(fed)).all()
     assert not (np.abs(half.probability(fed) - whole.probability(fed)) < 0.01).any()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 import onnx
 import pytest
@@ -17,6 +18,7 @@ from onnx import TensorProto
 from onnx.shape_inference import infer_shapes
 
 from sdseg.artifacts import ImageContract
+from sdseg.engines import EnginePrecision
 from sdseg.model.segmenter import build_segmenter
 from sdseg.runtime.onnx_graph import export_graph
 from tests.model.networks import CODEC, direct_recipe, recipe
@@ -64,15 +66,31 @@ def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return infer_shapes(onnx.load(path), data_prop=True).graph
 
 
-def test_every_operator_and_type_is_documented(graph: onnx.GraphProto) -> None:
+def beyond(graph: onnx.GraphProto) -> set[str]:
+    """Operators with a type that the parser does not document for them."""
     table = documented()
-    beyond = {
+    return {
         f"{operator} of {kind}"
         for operator, kinds in used(graph).items()
         for kind in kinds
         if kind not in table.get(operator, set())
     }
-    assert beyond == set(), "not among what TensorRT's ONNX parser documents"
+
+
+def test_every_operator_and_type_is_documented(graph: onnx.GraphProto) -> None:
+    assert beyond(graph) == set(), "not among what TensorRT's ONNX parser documents"
+
+
+@pytest.mark.parametrize("precision", get_args(EnginePrecision))
+def test_so_are_those_of_every_precision_of_engines(exported: dict[str, Path], precision: str) -> None:
+    graph = infer_shapes(onnx.load(exported[precision]), data_prop=True).graph
+    assert beyond(graph) == set(), "not among what TensorRT's ONNX parser documents"
+
+
+def test_graphs_quantised_for_cpus_are_not_for_engines(exported: dict[str, Path]) -> None:
+    """Why an engine is not built from them: unsigned activations with zero points."""
+    graph = infer_shapes(onnx.load(exported["int8"]), data_prop=True).graph
+    assert "QuantizeLinear of UINT8" in beyond(graph)
 
 
 def test_uint8_is_only_an_input_that_is_cast_at_once(graph: onnx.GraphProto) -> None:
