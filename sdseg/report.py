@@ -89,7 +89,13 @@ def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
 
 def _row(run: Run) -> tuple[str, ...]:
     summary, parity = run.summary, run.parity
-    exported = "not made" if parity is None else f"{parity.dice_difference:.4f}" + ("" if parity.passed else " !")
+    exported = (
+        "no model"
+        if run.elsewhere
+        else "not made"
+        if parity is None
+        else f"{parity.dice_difference:.4f}" + ("" if parity.passed else " !")
+    )
     return (
         _shown(run.dataset),
         _shown(run.recipe),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sdseg.page.formats import NOT_DEFINED
 from sdseg.page.gather import Run
-from sdseg.page.making import Check
+from sdseg.page.making import Check, Parity
 from sdseg.page.records import CaseScore, Scored
 
 __all__ = ["Cell", "MetricRow", "Unrun", "checks", "failures", "metric_rows", "structure_columns", "unrun"]
@@ -114,10 +114,19 @@ def failures(run: Run) -> tuple[CaseScore, ...]:
 
 
 def checks(run: Run) -> tuple[Check, ...]:
-    """Every graph on every backend; of an older export the one check there is."""
-    if run.parity is None:
-        return ()
-    return run.parity.checks or (Check.model_validate({"file": "model.onnx", **run.parity.model_dump()}),)
+    """Every graph on every backend, then every engine; of an older export the one check there is."""
+    found: list[Check] = []
+    if run.parity is not None:
+        found += run.parity.checks or (_check("model.onnx", run.parity),)
+    for engine in run.engines:
+        unknown = {"file": engine.file, "precision": engine.precision, "backend": "tensorrt"}
+        checked = _check(engine.file, engine.parity) if engine.parity else Check.model_validate(unknown)
+        found.append(checked.model_copy(update={"backend": f"{checked.backend}, {engine.gpu}"}))
+    return tuple(found)
+
+
+def _check(file: str, parity: Parity) -> Check:
+    return Check.model_validate({"file": file, **parity.model_dump(exclude={"checks"})})
 
 
 def unrun(run: Run) -> tuple[Unrun, ...]:

@@ -35,8 +35,9 @@ def difference(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference of scores with its sign: +0.0026, −0.0110."""
-    return f"{value:+.4f}".replace("-", _MINUS)
+    """A difference of scores with its sign: +0.0026, −0.0110; 0 where nothing of it is left."""
+    text = f"{value:+.4f}"
+    return text.replace("-", _MINUS) if float(text) else "0"
 
 
 def p_value(value: float) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest, read_json
 from sdseg.errors import UserError
 from sdseg.page.findings import Findings, Volume
-from sdseg.page.making import Curves, Parity, Training
+from sdseg.page.making import Curves, Engine, Parity, Training
 from sdseg.page.reading import (
     read_cases,
     read_curves,
+    read_engines,
     read_overlays,
     read_parity,
     read_summary,
@@ -50,6 +51,7 @@ class Run:
     training: Training | None
     curves: Curves | None
     parity: Parity | None
+    engines: tuple[Engine, ...]
     graph: GraphManifest | None
     findings: Findings
     volumes: tuple[Volume, ...]
@@ -181,6 +183,7 @@ def _run(folder: Path) -> Run:
         training=read_training(model.training, path=manifest) if model else None,
         curves=read_curves(log) if log.is_file() else None,
         parity=read_parity(parity) if parity.is_file() else None,
+        engines=read_engines(folder / "export"),
         graph=read_json(ports, GraphManifest) if ports.is_file() else None,
         findings=read_findings(evaluation),
         volumes=read_volumes(evaluation / "volumes"),

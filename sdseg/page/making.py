@@ -8,7 +8,7 @@ from pydantic import Field, FiniteFloat
 
 from sdseg.page.records import Ceiling, Lenient, Positive, Score
 
-__all__ = ["Check", "Curves", "Event", "Parity", "Resumed", "Step", "Training", "Validation"]
+__all__ = ["Check", "Curves", "Engine", "Event", "Parity", "Resumed", "Step", "Training", "Validation"]
 
 
 class Check(Lenient):
@@ -19,6 +19,7 @@ class Check(Lenient):
     backend: str
     not_run: str | None = None
     max_abs_difference: Positive | None = None
+    mean_abs_difference: Positive | None = None
     dice_exported: Score | None = None
     dice_difference: FiniteFloat | None = None
     mask_dice: Score | None = None
@@ -44,6 +45,15 @@ class Parity(Lenient):
     tolerances: dict[str, FiniteFloat]
     passed: bool
     checks: tuple[Check, ...] = ()  # every precision on every provider
+
+
+class Engine(Lenient):
+    """`export/model.<precision>.engine.json`: a TensorRT engine, checked as the graphs are."""
+
+    precision: str
+    gpu: str
+    parity: Parity | None = None
+    file: str = ""
 
 
 class Training(Lenient):

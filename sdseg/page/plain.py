@@ -9,7 +9,7 @@ from typing import Any
 
 from sdseg.page.gather import Gathered, Run
 from sdseg.page.records import Scored, Sized
-from sdseg.page.rivals import Seeded, seeded
+from sdseg.page.rivals import Rival, seeded
 from sdseg.statistics import over_seeds
 
 __all__ = ["COLUMNS", "records_of", "records_over_seeds", "table_of"]
@@ -87,7 +87,7 @@ def _scores(place: str, sized: Sized | None) -> dict[str, Any]:
     return found
 
 
-def _over_seeds(dataset: str, one: Seeded) -> dict[str, Any]:
+def _over_seeds(dataset: str, one: Rival) -> dict[str, Any]:
     records = [_record(run) for run in one.runs]
     values = {key: _common(records, key) for key in COLUMNS}
     values |= {"dataset": dataset, "recipe": one.recipe, "seeds": " ".join(one.seeds)}

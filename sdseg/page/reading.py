@@ -13,10 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from sdseg.artifacts import read_json
 from sdseg.errors import UserError
-from sdseg.page.making import Curves, Event, Parity, Resumed, Step, Training, Validation
+from sdseg.page.making import Curves, Engine, Event, Parity, Resumed, Step, Training, Validation
 from sdseg.page.records import CaseScore, Overlay, Summary
 
-__all__ = ["read_cases", "read_curves", "read_overlays", "read_parity", "read_summary", "read_training"]
+__all__ = ["read_cases", "read_curves", "read_engines", "read_overlays", "read_parity", "read_summary", "read_training"]
 
 Record = TypeVar("Record", bound=BaseModel)
 RANKS = ("best", "median", "worst")
@@ -29,6 +29,12 @@ def read_summary(path: Path) -> Summary:
 
 def read_parity(path: Path) -> Parity:
     return read_json(path, Parity)
+
+
+def read_engines(folder: Path) -> tuple[Engine, ...]:
+    """What the engines of an export folder say about themselves; none where there are none."""
+    found = sorted(folder.glob("*.engine.json"))
+    return tuple(read_json(path, Engine).model_copy(update={"file": path.stem}) for path in found)
 
 
 def read_training(training: dict[str, Any], *, path: Path) -> Training:

@@ -5,37 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 
 from sdseg.page import formats
 from sdseg.page.gather import DatasetResults, Run
 from sdseg.statistics import Paired, Seeds, over_seeds, paired
 
-__all__ = ["Duel", "Seeded", "duels", "seeded"]
+__all__ = ["Duel", "Rival", "duels", "seeded"]
 
 SEEDED = re.compile(r"^(?P<recipe>.+?)[-_.]seed[-_.]?(?P<seed>\d+)$")
 
-
-@dataclass(frozen=True)
-class Duel:
-    """Two recipes on the same cases of a dataset."""
-
-    a: Run
-    b: Run
-    found: Paired | None
-    reason: str = ""
-
-    @property
-    def p_text(self) -> str:
-        return formats.p_value(self.found.p_value) if self.found else formats.NOT_DEFINED
+DIGITS = 9  # of a mean over seeds: equal scores stay equal
 
 
 @dataclass(frozen=True)
-class Seeded:
-    """One recipe trained with several seeds: runs named `<recipe>-seed<number>` that may be compared."""
+class Rival:
+    """One recipe: its run, or its runs with several seeds, named `<recipe>-seed<number>`, that may be compared."""
 
     recipe: str
-    seeds: tuple[str, ...]
     runs: tuple[Run, ...]
+    seeds: tuple[str, ...] = ()
 
     @property
     def dice(self) -> Seeds:
@@ -45,31 +34,59 @@ class Seeded:
     def iou(self) -> Seeds:
         return over_seeds([run.summary.iou.mean for run in self.runs])
 
+    @property
+    def by_case(self) -> dict[str, float] | None:
+        """Dice per case, of several seeds their mean; None where scores per case are missing."""
+        tables = [{case.case: case.dice for case in run.cases or ()} for run in self.runs]
+        if any(table.keys() != tables[0].keys() or not table for table in tables):
+            return None
+        return {case: round(fmean(table[case] for table in tables), DIGITS) for case in tables[0]}
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two recipes on the same cases of a dataset."""
+
+    a: Rival
+    b: Rival
+    found: Paired | None
+    reason: str = ""
+
+    @property
+    def p_text(self) -> str:
+        return formats.p_value(self.found.p_value) if self.found else formats.NOT_DEFINED
+
 
 def duels(dataset: DatasetResults) -> tuple[Duel, ...]:
-    """Every pair of recipes on this dataset, by Dice per case; without a result where they must not be compared."""
-    found = []
-    for a, b in combinations(dataset.runs, 2):
-        differing = dataset.differences(a, b)
-        if differing:
-            found.append(Duel(a, b, None, f"they differ in {', '.join(differing)}"))
-        elif not a.cases or not b.cases:
-            found.append(Duel(a, b, None, "scores per case are missing"))
-        else:
-            scores = [{case.case: case.dice for case in run.cases or ()} for run in (a, b)]
-            alone = scores[0].keys() ^ scores[1].keys()
-            if alone:
-                found.append(Duel(a, b, None, f"{len(alone)} cases are scored in one of them only"))
-            else:
-                found.append(Duel(a, b, paired(*scores)))
-    return tuple(found)
+    """Every pair of recipes on this dataset, by Dice per case; without a result where they must not be compared.
+
+    A recipe with several seeds stands as one, with the mean over seeds of each case.
+    """
+    groups = seeded(dataset)
+    grouped = {id(run) for group in groups for run in group.runs}
+    alone = (Rival(run.recipe, (run,)) for run in dataset.runs if id(run) not in grouped)
+    rivals = sorted((*groups, *alone), key=lambda rival: rival.recipe)
+    return tuple(_duel(dataset, a, b) for a, b in combinations(rivals, 2))
 
 
-def seeded(dataset: DatasetResults) -> tuple[Seeded, ...]:
+def seeded(dataset: DatasetResults) -> tuple[Rival, ...]:
     """The recipes that were trained with several seeds; without those whose runs must not be compared."""
     groups: dict[str, dict[str, Run]] = {}
     for run in dataset.runs:
         if named := SEEDED.match(run.recipe):
             groups.setdefault(named["recipe"], {})[named["seed"]] = run
-    found = (Seeded(recipe, tuple(runs), tuple(runs.values())) for recipe, runs in groups.items() if len(runs) > 1)
+    found = (Rival(recipe, tuple(runs.values()), tuple(runs)) for recipe, runs in groups.items() if len(runs) > 1)
     return tuple(one for one in found if not any(dataset.differences(one.runs[0], run) for run in one.runs[1:]))
+
+
+def _duel(dataset: DatasetResults, a: Rival, b: Rival) -> Duel:
+    differing = dataset.differences(a.runs[0], b.runs[0])
+    if differing:
+        return Duel(a, b, None, f"they differ in {', '.join(differing)}")
+    scores = a.by_case, b.by_case
+    if scores[0] is None or scores[1] is None:
+        return Duel(a, b, None, "scores per case are missing")
+    apart = scores[0].keys() ^ scores[1].keys()
+    if apart:
+        return Duel(a, b, None, f"{len(apart)} cases are scored in one of them only")
+    return Duel(a, b, paired(scores[0], scores[1]))

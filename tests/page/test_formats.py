@@ -45,6 +45,18 @@ def test_difference(value: float, text: str) -> None:
     assert formats.difference(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.00264, "+0.0026"), (-0.011, "−0.0110"), (0.0, "0"), (-0.00004, "0"), (1.0, "+1.0000")]
+)
+def test_signed(value: float, text: str) -> None:
+    assert formats.signed(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0312, "0.0312"), (0.00009, "< 0.0001"), (1.0, "1.0000")])
+def test_p_value(value: float, text: str) -> None:
+    assert formats.p_value(value) == text
+
+
 def test_flatten_keeps_order_and_says_what_is_empty() -> None:
     values = {"b": {"y": True, "x": [1, None]}, "a": None, "c": {}, "d": []}
     assert list(formats.flatten(values)) == [
