@@ -21,7 +21,7 @@ from sdseg.runtime.tensorrt_support import require_tensorrt
 from sdseg.runtime.triton import Platform, Variant, config_text, model_name
 from sdseg.serving import model_checksum
 
-__all__ = ["EngineSource", "export_engine", "export_triton"]
+__all__ = ["EngineSource", "check_precision", "export_engine", "export_triton"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def export_engine(
 
     here = this_machine()
     described, precision = read_graph(source.graph)
-    _check_precision(precision, source.graph)
+    check_precision(precision, source.graph)
     gate = open_gate(source.model, source.prepared, settings)
     _check_same_model(gate, described, source.graph)
     make_folder(output)
@@ -104,18 +104,36 @@ def export_engine(
     return final
 
 
+def check_precision(precision: Precision, graph: Path) -> None:
+    """Raise UserError for a graph that was quantised for CPUs: TensorRT takes signed 8 bits without a zero point alone."""
+    if precision == "int8":
+        raise UserError(
+            "the int8 graph is made for CPUs: TensorRT does not take its unsigned activations with zero points",
+            where=graph,
+            remedy="build the engine from the fp16 graph (export --precisions fp16, then --graph …/model.fp16.onnx)",
+        )
+
+
 def export_triton(exported: Path, output: Path, max_batch: int = 8, *, gpu: bool = True) -> list[Path]:
     """Every graph and engine of an export folder as models of a Triton repository; return the version folders.
 
+    `exported` may also be the results folder whose export/ it is.
     A model that the repository holds already gets a new version, one number higher, if it takes and gives the same.
     `max_batch` is for graphs; an engine's is its own largest. Raises UserError where there is nothing to serve, an
     engine cannot take single images, or the repository holds another model of the same name.
     """
-    variants = list(_variants(exported, max_batch, gpu=gpu))
+    if max_batch < 1:
+        raise UserError(f"a batch of {max_batch} images", where="--max-batch", remedy="give 1 or more")
+    folders = (exported, exported / "export")
+    variants = next((found for each in folders if (found := list(_variants(each, max_batch, gpu=gpu)))), [])
     if not variants:
         raise UserError("no graph and no engine in this folder", where=exported, remedy="run 'sdseg export' first")
     make_folder(output)
-    return [_add_version(output / variant.name, variant, file) for variant, file in variants]
+    versions = []
+    for variant, file in variants:
+        versions.append(_add_version(output / variant.name, variant, file))
+        log.info("%s: %s, up to %d images at a time, in %s", variant.name, file, variant.max_batch, versions[-1])
+    return versions
 
 
 def _variants(exported: Path, max_batch: int, *, gpu: bool) -> Iterator[tuple[Variant, Path]]:
@@ -162,16 +180,6 @@ def _add_version(folder: Path, variant: Variant, file: Path) -> Path:
 
 def _ports_of(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if "data_type:" in line]
-
-
-def _check_precision(precision: Precision, graph: Path) -> None:
-    """Not one that was quantised for CPUs: TensorRT takes 8 signed bits without a zero point alone."""
-    if precision == "int8":
-        raise UserError(
-            "the int8 graph is made for CPUs: TensorRT does not take its unsigned activations with zero points",
-            where=graph,
-            remedy="build the engine from the fp16 graph (export --precisions fp16, then --graph …/model.fp16.onnx)",
-        )
 
 
 def _check_same_model(gate: Gate, described: GraphManifest, graph: Path) -> None:

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from sdseg.artifacts import sha256_file, write_json
 from sdseg.config import Export
-from sdseg.deployment import EngineSource, export_engine, export_triton
+from sdseg.deployment import EngineSource, check_precision, export_engine, export_triton
 from sdseg.engines import Batches, EngineOptions
 from sdseg.errors import UserError
 from sdseg.export import export
@@ -92,18 +92,21 @@ def test_a_repository_that_triton_understands(tmp_path: Path) -> None:
     assert graph.input[0].data_type == kinds["TYPE_UINT8"].number
     assert [(port.name, list(port.dims)) for port in graph.output] == [("probability", [1, 32, 32])]
     assert graph.output[0].data_type == kinds["TYPE_FP32"].number
+    kinds = graph.instance_group[0].DESCRIPTOR.fields_by_name["kind"].enum_type.values_by_name
+    assert graph.instance_group[0].kind == kinds["KIND_AUTO"].number
     assert graph.dynamic_batching.max_queue_delay_microseconds == 2000
     told = json.loads(graph.parameters["sdseg"].string_value)
     assert (told["threshold"], told["structures"][0]["name"]) == (0.5, "polyp")
 
     engine = parsed(repository / "tiny_bright_fp16_tensorrt/config.pbtxt")
+    assert engine.instance_group[0].kind == kinds["KIND_GPU"].number
     assert (engine.platform, engine.max_batch_size, engine.optimization.cuda.graphs) == ("tensorrt_plan", 12, True)
     assert (repository / "tiny_bright_fp16_tensorrt/1/model.plan").read_bytes() == b"a plan"
 
 
 def test_what_is_served_computes_what_was_exported(tmp_path: Path) -> None:
     graph = write_graph(tmp_path / "export/model.onnx", CT, DISC_CUP, noise_shape=(4, 8, 8))
-    (version,) = export_triton(graph.parent, tmp_path / "models", gpu=False)
+    (version,) = export_triton(tmp_path, tmp_path / "models", gpu=False)  # a results folder: its export/
     config = parsed(version.parent / "config.pbtxt")
     image = picture(CT, 3, labels=2)[0][None].astype(np.float32)
     feed = {"image": image, "noise": np.zeros((1, 4, 8, 8), np.float32)}
@@ -125,9 +128,19 @@ def test_another_export_is_another_version(tmp_path: Path) -> None:
 def test_what_cannot_be_served(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no graph and no engine in this folder"):
         export_triton(tmp_path, tmp_path / "models")
+    with pytest.raises(UserError, match="a batch of 0 images"):
+        export_triton(tmp_path, tmp_path / "models", max_batch=0)
     write_engine(tmp_path, Batches(min=2, opt=4, max=8))
     with pytest.raises(UserError, match="takes no batch below 2, and Triton's requests may hold one image"):
         export_triton(tmp_path, tmp_path / "models")
+
+
+def test_no_engine_from_a_graph_that_was_quantised_for_cpus(tmp_path: Path) -> None:
+    graph = tmp_path / "model.int8.onnx"
+    with pytest.raises(UserError, match="the int8 graph is made for CPUs") as caught:
+        check_precision("int8", graph)
+    assert "fp16" in str(caught.value)
+    check_precision("fp16", graph)
 
 
 def test_an_engine_is_opened_on_a_gpu_alone(tmp_path: Path) -> None:

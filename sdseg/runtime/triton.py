@@ -27,7 +27,7 @@ class Variant:
     platform: Platform
     graph: GraphManifest
     max_batch: int
-    gpu: bool
+    gpu: bool  # where the server has one; an engine needs it
     delay_us: int = 2000  # how long a request waits for others to share a batch with
 
     @property
@@ -58,7 +58,7 @@ def config_text(variant: Variant) -> str:
         *_ports("input", variant.graph.inputs),
         *_ports("output", variant.graph.outputs),
         "version_policy { latest { num_versions: 1 } }",
-        f"instance_group [ {{ kind: {'KIND_GPU' if variant.gpu else 'KIND_CPU'} count: 1 }} ]",
+        f"instance_group [ {{ kind: {_kind(variant)} count: 1 }} ]",
     ]
     if variant.max_batch > 1:
         lines += ["dynamic_batching {", f"  max_queue_delay_microseconds: {variant.delay_us}", "}"]
@@ -67,6 +67,13 @@ def config_text(variant: Variant) -> str:
     for key, value in (("sdseg", variant.graph.model_dump_json()), ("threshold", f"{variant.graph.threshold:g}")):
         lines.append(f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}")
     return "\n".join(lines) + "\n"
+
+
+def _kind(variant: Variant) -> str:
+    """A graph runs on whatever the server has (KIND_AUTO), unless it shall leave the GPU to others."""
+    if variant.platform == "tensorrt_plan":
+        return "KIND_GPU"
+    return "KIND_AUTO" if variant.gpu else "KIND_CPU"
 
 
 def _ports(kind: str, ports: tuple[GraphPort, ...]) -> list[str]:
