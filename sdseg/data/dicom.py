@@ -9,45 +9,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from SimpleITK import GetArrayFromImage, ImageFileReader, ProcessObject
+from SimpleITK import GetArrayFromImage, ImageFileReader
 
+from sdseg.data.dicom_header import Slice, damaged, read_header
 from sdseg.data.geometry import Geometry
 from sdseg.errors import ListedError, UserError
 from sdseg.tensors import AnyArray
 
 __all__ = ["read_series", "read_series_geometry", "read_slices", "series_files"]
 
-# Tags of a slice.
-MODALITY, SERIES, DESCRIPTION, FRAMES = "0008|0060", "0020|000e", "0008|103e", "0028|0008"
-POSITION, ORIENTATION, SPACING, SAMPLES = "0020|0032", "0020|0037", "0028|0030", "0028|0002"
-LENGTHS = {POSITION: 3, ORIENTATION: 6, SPACING: 2}  # how many numbers each place tag holds
 GAP = 0.02  # positions are rounded in files: distances may differ by this part of the usual one
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 Vector = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """What the header of one file says."""
-
-    path: Path
-    series: str
-    description: str
-    modality: str
-    position: tuple[float, ...]  # x, y, z of the first pixel's centre, mm, LPS
-    orientation: tuple[float, ...]  # directions of a row and of a column, LPS
-    spacing: tuple[float, ...]  # mm between rows, mm between columns
-    size: tuple[int, int]  # columns, rows
-
-    @property
-    def grid(self) -> tuple[object, ...]:
-        """What all slices of a volume have in common."""
-        return self.size, tuple(np.round(self.spacing, 4)), tuple(np.round(self.orientation, 3) + 0.0)
 
 
 def series_files(folder: Path) -> tuple[Path, ...]:
@@ -80,8 +57,8 @@ def read_slices(paths: Sequence[Path], folder: Path) -> tuple[AnyArray, Geometry
     return np.stack(pixels).transpose(2, 1, 0), _geometry(slices), tuple(each.path for each in slices)
 
 
-def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[_Slice]:
-    found = [header for path in paths if (header := _header(path)) is not None]
+def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[Slice]:
+    found = [header for path in paths if (header := read_header(path)) is not None]
     if not found:
         raise UserError("no DICOM files in the folder", where=folder, remedy="give a folder with one CT series")
     _check_one_series(found, folder)
@@ -92,63 +69,7 @@ def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[_Slice]:
     return ordered
 
 
-def _header(path: Path) -> _Slice | None:
-    """What a file says of its slice, None for a file that is no DICOM (a note, an index)."""
-    reader = ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    ProcessObject.SetGlobalWarningDisplay(False)  # GDCM's own messages name no file
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        if path.suffix.lower() in (".dcm", ".ima") or _has_mark(path):
-            raise _damaged(path) from None
-        return None
-    present = set(reader.GetMetaDataKeys())
-
-    def text(tag: str) -> str:
-        return reader.GetMetaData(tag).strip(" \0") if tag in present else ""
-
-    columns, rows, *more = reader.GetSize()
-    if text(SAMPLES) not in ("", "1") or max([1, *more]) > 1 or int(text(FRAMES) or 1) > 1:
-        raise UserError(
-            "several frames or colours in one file; one grey slice per file is expected",
-            where=path,
-            remedy="convert the series to NIfTI",
-        )
-    numbers = {tag: _numbers(text(tag)) for tag in LENGTHS}
-    missing = [f"({tag.replace('|', ',')})" for tag, length in LENGTHS.items() if len(numbers[tag]) != length]
-    if missing:
-        raise UserError(
-            f"no place in the patient: {' and '.join(missing)} missing",
-            where=path,
-            remedy="take files away that are no slices (reports, scouts), or convert the series to NIfTI",
-        )
-    return _Slice(
-        path=path,
-        series=text(SERIES),
-        description=text(DESCRIPTION),
-        modality=text(MODALITY),
-        position=numbers[POSITION],
-        orientation=numbers[ORIENTATION],
-        spacing=numbers[SPACING],
-        size=(int(columns), int(rows)),
-    )
-
-
-def _has_mark(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split("\\"))
-    except ValueError:
-        return ()
-
-
-def _check_one_series(found: Sequence[_Slice], folder: Path) -> None:
+def _check_one_series(found: Sequence[Slice], folder: Path) -> None:
     series = defaultdict(list)
     for each in found:
         series[each.series].append(each)
@@ -169,7 +90,7 @@ def _check_one_series(found: Sequence[_Slice], folder: Path) -> None:
         )
 
 
-def _check_alike(found: Sequence[_Slice], folder: Path) -> None:
+def _check_alike(found: Sequence[Slice], folder: Path) -> None:
     """All slices must have one size, spacing and direction; a scout among them is the usual exception."""
     usual = Counter(each.grid for each in found).most_common(1)[0][0]
     strange = [each for each in found if each.grid != usual]
@@ -182,7 +103,7 @@ def _check_alike(found: Sequence[_Slice], folder: Path) -> None:
         )
 
 
-def _check_distances(ordered: Sequence[_Slice], folder: Path) -> None:
+def _check_distances(ordered: Sequence[Slice], folder: Path) -> None:
     if len(ordered) < 2:
         raise UserError("one slice; a volume has at least two", where=folder, remedy="give the whole series")
     positions = np.array([each.position for each in ordered])
@@ -209,13 +130,13 @@ def _check_distances(ordered: Sequence[_Slice], folder: Path) -> None:
         )
 
 
-def _directions(one: _Slice) -> tuple[tuple[Vector, Vector], Vector]:
+def _directions(one: Slice) -> tuple[tuple[Vector, Vector], Vector]:
     """Directions of a row and of a column, and the one across the slices."""
     row, column = np.array(one.orientation[:3]), np.array(one.orientation[3:])
     return (row, column), np.cross(row, column)
 
 
-def _geometry(ordered: Sequence[_Slice]) -> Geometry:
+def _geometry(ordered: Sequence[Slice]) -> Geometry:
     """The affine leads from slice to slice as the files lie, so that a tilted gantry gives a sheared grid."""
     first, last = np.array(ordered[0].position), np.array(ordered[-1].position)
     (row, column), _ = _directions(ordered[0])
@@ -237,12 +158,4 @@ def _pixels(path: Path) -> AnyArray:
     try:
         return np.asarray(GetArrayFromImage(reader.Execute())[0])  # [1,rows,columns], rescaled
     except RuntimeError:
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> UserError:
-    return UserError(
-        "a DICOM file that cannot be read: truncated, damaged or compressed in an unknown way",
-        where=path,
-        remedy="replace the file by a whole copy, or convert the series to NIfTI",
-    )
+        raise damaged(path) from None
