@@ -105,7 +105,7 @@ def export_engine(
 
 
 def check_precision(precision: Precision, graph: Path) -> None:
-    """Raise UserError for a graph that was quantised for CPUs: TensorRT takes signed 8 bits without a zero point alone."""
+    """Raise UserError for a graph that was quantised for CPUs: TensorRT takes signed bytes without zero point."""
     if precision == "int8":
         raise UserError(
             "the int8 graph is made for CPUs: TensorRT does not take its unsigned activations with zero points",

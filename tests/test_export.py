@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from sdseg import __version__
 from sdseg.artifacts import GraphManifest, read_json
 from sdseg.config import Export, Tolerance, Tolerances
 from sdseg.errors import ListedError, UserError
@@ -58,6 +60,38 @@ def test_writes_graph_ports_and_parity(model: Path, store: Path, tmp_path: Path)
     image = picture(CT, 99)[0][None]
     ours, theirs = (open_model(path).backend.probability(image) for path in (output / "model.onnx", model))
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_file_alone_tells_what_predict_needs(model: Path, store: Path, tmp_path: Path) -> None:
+    export(model, store, tmp_path / "e", Export())
+    (text,) = (each.value for each in onnx.load(str(tmp_path / "e" / "model.onnx")).metadata_props)
+    told, trained = json.loads(text), open_model(model)
+    assert (told["recipe"], told["dataset"], told["origin"]) == ("unet", "tiny", "phantom")
+    assert (told["version"], told["protocol"], told["precision"]) == (__version__, "clean", "fp32")
+    assert told["structures"] == [{"name": "disc", "values": [1, 2]}, {"name": "cup", "values": [2]}]
+    assert told["labels"] == {"1": "one", "2": "two"}
+    assert told["threshold"] == 0.5
+    assert told["image"] == {"modality": "ct", "size": 32, "channels": 1, "window": [-175.0, 250.0]}
+    assert told["interpolation"].startswith("bilinear")
+    assert told["model_checksum"] == trained.checksum
+    assert told["data_checksum"] == trained.training["data_checksum"]
+    assert [port["name"] for port in told["inputs"] + told["outputs"]] == ["image", "probability"]
+
+
+def test_openvino_is_checked_by_the_tolerances_of_what_it_computes_in(model: Path, store: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    providers = ["cpu", "openvino"]
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        providers.append("openvino-bf16")
+    settings = Export.model_validate({"precisions": ["bf16"], "providers": providers, "tolerances": WIDE})
+    export(model, store, tmp_path / "e", settings)
+    checks = json.loads((tmp_path / "e" / "parity.json").read_text("utf-8"))["checks"]
+    found = {(each["file"], each["backend"]): each for each in checks}
+    for backend, limit in (("openvino", 1e-3), ("openvino-bf16", 1.0))[: len(providers) - 1]:
+        assert found["model.onnx", backend]["passed"]
+        assert found["model.onnx", backend]["tolerances"]["max_abs_difference"] == limit
+        assert found["model.bf16.onnx", backend]["passed"]
+    assert found["model.bf16.onnx", "onnxruntime-cpu"]["not_run"]
 
 
 def test_parity_cases_are_spread(model: Path, store: Path, tmp_path: Path) -> None:

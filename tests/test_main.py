@@ -51,6 +51,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["trian"], "invalid choice: 'trian'"),
         (["prepare"], "the following arguments are required: --name"),
         (["evaluate", "--prepared", "p", "--model", "m", "--output", "o", "--device", "gpu"], "invalid choice: 'gpu'"),
+        (["train", "--prepared", "p", "--recipe", "r", "--output", "o", "--device", "openvino"], "invalid choice"),
         (["phantoms", "--source", "kseg", "--output", "o", "--seed", "one"], "invalid int value: 'one'"),
     ],
 )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from sdseg.__main__ import main
 from sdseg.artifacts import ModelManifest, read_json, write_json
 from sdseg.data.store import SliceStore
 from sdseg.errors import ListedError, UserError
+from sdseg.runtime.onnx_graph import METADATA_KEY
 from sdseg.serving import check_store, open_model, slice_batches
-from tests.tiny import CT, DISC_CUP, POLYP, RGB, write_model, write_store
+from tests.raw_files import encode
+from tests.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture, write_model, write_store
 
 
 def test_opens_a_folder(tmp_path: Path) -> None:
@@ -31,6 +36,29 @@ def test_opens_a_graph(bright_ct: Path) -> None:
     assert served.backend.name == "onnxruntime-cpu"
     assert (served.dataset, served.recipe, served.protocol) == ("tiny", "bright", None)
     assert (served.image, served.structures, served.threshold) == (CT, DISC_CUP, 0.5)
+
+
+@pytest.mark.parametrize("protocol", ["official", None])
+def test_a_graph_tells_its_protocol(bright_rgb: Path, tmp_path: Path, protocol: str | None) -> None:
+    model = onnx.load(str(bright_rgb))
+    told = describe().model_copy(update={"protocol": protocol}).model_dump_json()
+    onnx.helper.set_model_props(model, {METADATA_KEY: told})
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    assert open_model(tmp_path / "model.onnx").protocol == protocol
+
+
+def test_openvino_opens_a_graph_and_nothing_else(bright_rgb: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    ours, theirs = open_model(bright_rgb, "openvino"), open_model(bright_rgb)
+    assert ours.backend.name == "openvino"
+    assert ours.checksum == theirs.checksum
+    images = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    np.testing.assert_allclose(ours.backend.probability(images), theirs.backend.probability(images), atol=1e-5)
+    (tmp_path / "model.fp32.engine").write_bytes(b"a plan")
+    for other in (write_model(tmp_path / "a model"), tmp_path / "model.fp32.engine"):
+        for device in ("openvino", "openvino-bf16"):
+            with pytest.raises(UserError, match=r"OpenVINO runs exported graphs alone, \.onnx files"):
+                open_model(other, device)
 
 
 def test_a_graph_needs_no_torch(bright_rgb: Path) -> None:
@@ -126,3 +154,23 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
         "structures: the data have polyp (1), the model finds disc (1+2), cup (2)",
     )
     assert [case.split for case in check_store(store, Path("m"), RGB, POLYP, "val")] == ["val"]
+
+
+def test_evaluate_and_predict_on_openvino(bright_rgb: Path, tmp_path: Path) -> None:
+    """The two verbs from the command line, and the same figures and masks as on ONNX Runtime."""
+    pytest.importorskip("openvino")
+    store, image = write_store(tmp_path / "prepared"), tmp_path / "image.png"
+    encode(image, picture(RGB, 5)[0])
+    scores, masks = [], []
+    for device in ("cpu", "openvino"):
+        scored, found = tmp_path / f"scored {device}", tmp_path / f"found {device}"
+        words = ["--model", str(bright_rgb), "--device", device]
+        assert main(["evaluate", "--prepared", str(store), "--output", str(scored), *words]) == 0
+        assert main(["predict", str(image), "--output", str(found), *words]) == 0
+        summary = json.loads((scored / "summary.json").read_text("utf-8"))
+        assert summary["backend"] == ("openvino" if device == "openvino" else "onnxruntime-cpu")
+        assert json.loads((found / "predict.json").read_text("utf-8"))["device"] == device
+        scores.append((scored / "cases.csv").read_text("utf-8"))
+        masks.append((found / "image_mask.png").read_bytes())
+    assert scores[0] == scores[1]
+    assert masks[0] == masks[1]

@@ -38,6 +38,19 @@ def test_the_graph_before_the_folder(results: Path) -> None:
     assert choose_model(results, "cpu").served.path == results / "model"
 
 
+def test_openvino_takes_the_graph_when_it_is_named(results: Path) -> None:
+    pytest.importorskip("openvino")
+    (results / "export" / "model.fp16.engine").write_bytes(b"engine")
+    chosen = choose_model(results, "openvino")
+    assert (chosen.served.backend.name, chosen.device) == ("openvino", "openvino")
+    assert (
+        "model.onnx is the fastest that runs on 'openvino' here; not taken: export/model.fp16.engine" in chosen.reason
+    )
+    (results / "export" / "model.onnx").unlink()
+    with pytest.raises(ListedError, match="model on openvino: OpenVINO runs exported graphs alone"):
+        choose_model(results, "openvino")
+
+
 def test_an_engine_is_not_taken_without_a_gpu(results: Path) -> None:
     (results / "export" / "model.fp16.engine").write_bytes(b"engine")
     chosen = choose_model(results, "cpu")
