@@ -79,7 +79,7 @@ def open_array(
     if not isinstance(array, np.ndarray):
         raise UserError(
             f"a {type(array).__name__}; a NumPy array or the path of a file is expected",
-            remedy="predict(np.asarray(image)) for a PIL image, tensor.numpy() for a tensor",
+            remedy="predict(np.asarray(image)) for Pillow, predict(image.get_fdata(), affine=image.affine) for nibabel",
         )
     if not array.size:
         raise UserError(f"an array of shape {array.shape}: no values", remedy="check how it was cut or read")
