@@ -71,7 +71,8 @@ def test_the_file_alone_tells_what_predict_needs(model: Path, store: Path, tmp_p
     assert told["structures"] == [{"name": "disc", "values": [1, 2]}, {"name": "cup", "values": [2]}]
     assert told["labels"] == {"1": "one", "2": "two"}
     assert told["threshold"] == 0.5
-    assert told["image"] == {"modality": "ct", "size": 32, "channels": 1, "window": [-175.0, 250.0]}
+    image = {"modality": "ct", "size": 32, "channels": 1, "window": [-175.0, 250.0]}
+    assert told["image"] == told["image"] | image
     assert told["interpolation"].startswith("bilinear")
     assert told["model_checksum"] == trained.checksum
     assert told["data_checksum"] == trained.training["data_checksum"]

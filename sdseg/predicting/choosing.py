@@ -28,8 +28,8 @@ def choose_model(path: Path, device: str = "auto") -> Chosen:
 
     A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
     an engine that can be opened on its GPU, then model.onnx, then the model folder. `device` 'auto' is the GPU where
-    the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. Raises UserError where nothing can be opened, and what `open_model`
-    raises for a path that names one model.
+    the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. Raises UserError where
+    nothing can be opened, and what `open_model` raises for a path that names one model.
     """
     candidates = _candidates(path)
     attempts = [(each, on) for each in candidates or [path] for on in _devices(each, device)]

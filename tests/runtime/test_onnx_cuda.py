@@ -1,4 +1,4 @@
-"""ONNX Runtime on a GPU: bound buffers and CUDA graphs give what the CPU gives, whatever sizes come in whatever order."""
+"""ONNX Runtime on a GPU: bound buffers and CUDA graphs give what the CPU gives, whatever sizes come in what order."""
 
 from __future__ import annotations
 
