@@ -12,7 +12,7 @@ from sdseg.predicting.account import Account
 
 __all__ = ["grouped", "tell"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("sdseg.predict")  # what the command says
 FEW = 5  # inputs are named one by one; of more the first SHOWN
 SHOWN = 3
 
