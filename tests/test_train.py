@@ -218,11 +218,17 @@ def test_strong_augmentation_trains_and_repeats(ready: Path, tmp_path: Path, cho
 
 
 def test_test_cases_are_never_opened(ready: Path, tmp_path: Path) -> None:
-    """Training on a store whose test slices were replaced gives the very same model."""
+    """A store whose test images are others and whose test labels cannot be read gives the very same model."""
     other = write_store(tmp_path / "prepared", cases={"train": (1,) * 6, "val": (1, 1), "test": (1, 1)})
     images = np.load(other / "images.npy", mmap_mode="r+")
     images[-2:] = 255 - images[-2:]
     images.flush()
+    start = int(np.load(other / "mask_ends.npy")[-3])
+    masks = np.load(other / "masks.npy", mmap_mode="r+")
+    masks[start:] = 255
+    masks.flush()
+    with pytest.raises(UserError, match="row 8 is damaged"):
+        _ = SliceStore.open(other).masks[-2:]
     run(ready, tmp_path / "a", recipe())
     run(ready, tmp_path / "b", recipe(), prepared=other)
     one, two = ((tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("a", "b"))

@@ -146,6 +146,19 @@ def test_a_run_ends_with_a_page_and_a_table(finished: Project) -> None:
 
 
 @group
+def test_snakemakes_own_report_has_labels_and_captions(finished: Project) -> None:
+    finished.snakemake("--report", "own report.html")
+    text = (finished.root / "own report.html").read_text("utf-8")
+    for expected in (
+        "Scores of every test case of kseg by sdseg",
+        "Scores of every test case of btcv by unet",
+        "One line per dataset and recipe",
+        '"shows": "all results"',
+    ):
+        assert expected in text, expected
+
+
+@group
 def test_a_direct_recipe_needs_no_codec(finished: Project) -> None:
     assert finished.read("btcv/unet/model/config.json")["codec"] is None
     assert finished.read("kseg/sdseg/model/config.json")["codec"] is not None
@@ -274,6 +287,17 @@ def test_named_targets(fresh: Project) -> None:
     everything = raw | trained | scored | exported
     assert fresh.planned("btcv") == {job for job in everything if job.startswith("btcv")}
     assert fresh.planned("kseg") == {job for job in everything if job.startswith("kseg")} | codec
+
+
+def test_the_ablation_is_made_by_its_own_target_alone(fresh: Project) -> None:
+    rows = {"datasets": ["kseg"], "recipes": {"less": MINI["recipes"]["sdseg"]}}
+    fresh.configure(ablation=rows)
+    planned = fresh.planned("ablation")
+    assert {"kseg: settings of less", "kseg: train less", "kseg: evaluate less"} <= planned
+    assert not {job for job in planned if job.startswith("btcv") or job.endswith("sdseg")}
+    assert not {job for job in fresh.planned("all") if job.endswith("less")}
+    fresh.configure()
+    assert "the configuration has no section 'ablation'" in fresh.snakemake("ablation", "--dry-run", check=False)
 
 
 def test_a_recipe_with_seeds_is_planned_once_per_seed(fresh: Project) -> None:

@@ -5,6 +5,7 @@ Needs Playwright and a Chromium: the one named by SDSEG_CHROMIUM, one on the PAT
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdseg.report import report
-from tests.page.results_tree import write_results
+from sdseg.report import compare, report
+from tests.page.results_tree import edit_json, write_results, write_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -39,8 +40,17 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_results(tmp_path_factory.mktemp("results"), ("btcv", "cvc"))
+    folder = write_results(tmp_path_factory.mktemp("results"), ("btcv", "cvc", "refuge2"))
+    # As much as a card can hold: masks made elsewhere, seeds, and an export checked several times.
+    edit_json(folder / "cvc" / "unet" / "evaluation" / "summary.json", predictions="masks")
+    for seed in (0, 1):
+        write_run(folder / "cvc" / f"a-recipe-with-a-long-name-seed{seed}", seed=seed)
+    parity = folder / "cvc" / "sdseg" / "export" / "parity.json"
+    found = json.loads(parity.read_text("utf-8"))
+    none = {"file": "model.bf16.onnx", "precision": "bf16", "backend": "onnxruntime-cpu", "not_run": "no convolution"}
+    edit_json(parity, checks=[{**found, "file": "model.onnx"}, none])
     report(folder, folder / "report.html", PUBLISHED)
+    compare(folder, folder, folder / "comparison.html")
     return folder / "report.html"
 
 
@@ -53,9 +63,11 @@ def page(browser: Browser, file: Path) -> Iterator[Page]:
     page.close()
 
 
+@pytest.mark.parametrize("name", ["report.html", "comparison.html"])
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_opens_quietly_alone_and_fits(browser: Browser, file: Path, theme: str, width: int) -> None:
+def test_it_opens_quietly_alone_and_fits(browser: Browser, file: Path, theme: str, width: int, name: str) -> None:
+    file = file.with_name(name)
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=theme)
     page.set_default_timeout(PATIENCE)
     said: list[str] = []
@@ -65,6 +77,7 @@ def test_it_opens_quietly_alone_and_fits(browser: Browser, file: Path, theme: st
     page.on("request", lambda request: asked.append(request.url))
     page.goto(file.as_uri())
     page.wait_for_load_state("load")
+    page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)")
     assert said == []
     assert {url for url in asked if not url.startswith("data:")} == {file.as_uri()}
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -84,6 +97,18 @@ def test_headings_sort_by_keyboard(page: Page) -> None:
     page.keyboard.press("Space")
     assert page.evaluate(read) == sorted(page.evaluate(read))
     assert page.locator("#sorted").text_content() == "Sorted by Dice, ascending"
+
+
+def test_a_phone_sorts_by_a_list(browser: Browser, file: Path) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    page.set_default_timeout(PATIENCE)
+    page.goto(file.as_uri())
+    chosen = page.locator("#sort-by")
+    words = [text for text in chosen.locator("option").all_text_contents() if text.startswith("IoU")]
+    chosen.select_option(label=words[0])
+    found = page.evaluate("[...document.querySelectorAll('td[data-label=IoU]')].map((one) => +one.dataset.value)")
+    assert found == sorted(found, reverse=True)
+    page.close()
 
 
 def test_pictures_enlarge_and_close_by_keyboard(page: Page) -> None:
