@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sdseg.artifacts import provenance
-from sdseg.data.inputs import Found, InputFile, find_inputs
+from sdseg.data.inputs import Found, InputFile, find_inputs, shown
 from sdseg.errors import UserError
 from sdseg.predicting.account import Account
 from sdseg.predicting.choosing import choose_model
@@ -71,7 +71,7 @@ def predict(
         found = find_inputs(inputs, output, account.former)
         for problem in found.problems:
             account.fail(problem)
-        for line in grouped((str(path), reason) for path, reason in found.skipped):
+        for line in grouped((shown(path), reason) for path, reason in found.skipped):
             log.info("left out: %s", line)
         sweep(output, (file.name for file in found.inputs))
 
@@ -130,7 +130,7 @@ def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:
         "values": {str(number): one.name for number, one in enumerate(served.structures, start=1)},
         "seconds": seconds,
         "provenance": provenance(tuple(name for name in PACKAGES if _installed(name))),
-        "skipped": [{"input": str(path), "reason": reason} for path, reason in found.skipped],
+        "skipped": [{"input": shown(path), "reason": reason} for path, reason in found.skipped],
     }
 
 

@@ -5,6 +5,7 @@ Images come back with the orientation tag of the camera applied; transparency is
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import cv2
@@ -31,8 +32,10 @@ def is_image(path: Path) -> bool:
 def pixels_of(path: Path) -> int:
     """How many pixels an image has, by its header alone; 0 where that cannot be told."""
     try:
-        with Image.open(path) as image:
-            return image.width * image.height
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # large images are welcome
+            with Image.open(path) as image:
+                return image.width * image.height
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return 0
 

@@ -18,7 +18,7 @@ from sdseg.data.series import find_series, is_dicom
 from sdseg.data.volumes import VOLUME_SUFFIXES, is_volume
 from sdseg.errors import UserError
 
-__all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs"]
+__all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs", "shown"]
 
 REPORT = "predict.json"  # marks a folder of results, which are nobody's input
 KNOWN = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM"
@@ -94,10 +94,20 @@ def find_inputs(named: Sequence[Path], output: Path, former: Former | None = Non
         unique.setdefault((one.path.resolve(), one.uid), one)
     if results := [unique.pop(place) for place in list(unique) if place[0] in former.results]:
         found.skipped.append((output, f"{len(results)} of its results, named as inputs"))
-    keyed = [replace(one, key=_key(one, output)) for one in unique.values()]
+    found.problems += [
+        UserError("a name that is not UTF-8: reports could not hold it", where=shown(one.path), remedy="rename it")
+        for one in unique.values()
+        if shown(one.path) != str(one.path)
+    ]
+    keyed = [replace(one, key=_key(one, output)) for one in unique.values() if shown(one.path) == str(one.path)]
     names = result_names([(one.key, one.name) for one in keyed], former.names)
     found.inputs = tuple(replace(one, name=names[one.key]) for one in keyed)
     return found
+
+
+def shown(path: Path) -> str:
+    """A path as text that can be written; bytes that are not UTF-8 as \\x.."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _key(one: InputFile, output: Path) -> str:

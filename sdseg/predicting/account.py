@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import sha256_text, write_json
-from sdseg.data.inputs import REPORT, Former, InputFile
+from sdseg.data.inputs import REPORT, Former, InputFile, shown
 from sdseg.errors import UserError
 
 __all__ = ["FORMAT", "KIND", "Account", "fingerprint"]
@@ -87,7 +87,9 @@ class Account:
         first, *listed = (line.strip().removeprefix("- ") for line in error.what.splitlines())
         what = f"{first} {'; '.join(listed)}".strip()
         with self._lock:
-            self.failures.append({"input": str(path or error.where), "problem": what, "remedy": error.remedy})
+            self.failures.append(
+                {"input": shown(Path(path or error.where or "")), "problem": what, "remedy": error.remedy}
+            )
 
     def close(self, report: dict[str, Any], order: Iterable[str]) -> None:
         """Write predict.json: `report`, then the inputs in the order of their keys, and those of former runs."""

@@ -28,6 +28,7 @@ STUDY = {
     "t0010_0020": "patient 7",
 }
 SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]])
+TILTED = np.array([[1, 0, 0], [0, np.cos(0.3), 0], [0, np.sin(0.3), 1]])  # the gantry: slices step along z, not across
 
 
 def opened(folder: Path, structures: tuple[Structure, ...] = DISC_CUP) -> Native:
@@ -60,7 +61,17 @@ def planes(path: Path, number: int) -> dict[str, np.ndarray]:
     return picked
 
 
-@pytest.mark.parametrize("directions", [None, SAGITTAL])
+def positions(path: Path) -> dict[str, list[float]]:
+    """Where each frame lies, by the slice it was made from."""
+    return {
+        str(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID): [
+            float(value) for value in group.PlanePositionSequence[0].ImagePositionPatient
+        ]
+        for group in pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
+    }
+
+
+@pytest.mark.parametrize("directions", [None, SAGITTAL, TILTED])
 def test_every_pixel_lies_on_its_own_slice(tmp_path: Path, directions: np.ndarray | None) -> None:
     folder = series(tmp_path / "s", ["e.dcm", "b.dcm", "d.dcm", "a.dcm", "c.dcm"], directions=directions, **STUDY)
     native = opened(folder)
@@ -70,7 +81,12 @@ def test_every_pixel_lies_on_its_own_slice(tmp_path: Path, directions: np.ndarra
         file_order = native.as_file(native.mask(number))  # [column,row,slice]
         ours = planes(tmp_path / "seg é.dcm", number + 1)
         for place, source in enumerate(native.sources):
-            uid = str(pydicom.dcmread(source, stop_before_pixels=True).SOPInstanceUID)
+            header = pydicom.dcmread(source, stop_before_pixels=True)
+            uid = str(header.SOPInstanceUID)
+            if uid in ours:
+                np.testing.assert_allclose(
+                    positions(tmp_path / "seg é.dcm")[uid], header.ImagePositionPatient, atol=1e-4
+                )
             expected = file_order[:, :, place].T
             np.testing.assert_array_equal(ours.get(uid, np.zeros_like(expected)), expected)
 

@@ -148,7 +148,8 @@ def test_pixels_by_the_header(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_text("no picture")
     for name in ("b.png", "none.png"):
         assert pixels_of(tmp_path / name) == 0
-    assert pixels_of(bomb(tmp_path / "c.png", 60000)) == 0
+    assert pixels_of(bomb(tmp_path / "c.png", 10000)) == 10**8
+    assert pixels_of(bomb(tmp_path / "d.png", 60000)) == 0
 
 
 def test_cmyk_and_one_bit_are_read_as_pillow_has_them(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,15 @@ def test_a_link_that_leads_nowhere_is_an_input(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").symlink_to(tmp_path / "gone.png")
     assert [file.name for file in find_inputs([tmp_path / "in"], tmp_path / "out").inputs] == ["a"]
+
+
+def test_a_name_that_no_report_can_hold(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "ä.png", tmp_path / "in" / os.fsdecode(b"\xff.png"))
+    found = find_inputs([tmp_path / "in"], tmp_path / "out")
+    assert [file.name for file in found.inputs] == ["ä"]
+    assert [(problem.what.split(":")[0], problem.where) for problem in found.problems] == [
+        ("a name that is not UTF-8", f"{tmp_path}/in/\\xff.png")
+    ]
 
 
 def test_other_files_of_a_folder_are_counted(tmp_path: Path) -> None:
