@@ -1,12 +1,16 @@
 """The paper's configuration at full size with random weights: what training, saving, loading and inference cost.
 
-python benchmarks/full_scale.py [--recipe config/recipes/sdseg-paper.yaml] [--device cuda] [--export] [--folder /tmp/…]
+    python benchmarks/full_scale.py [--recipe config/recipes/sdseg-paper.yaml] [--device cuda] [--json FILE]
+    python benchmarks/full_scale.py --export [--untrained] [--keep FOLDER]
 
 Builds KL-f8, the condition encoder and the 295 M UNet for 256×256 images, makes two training steps of batch 1 through
-`sdseg.train`, saves and loads the model folder in both number formats, and segments one image; with `--export` it also
-writes the ONNX graph. Each stage runs in a process of its own, so that its peak memory is its own. On a GPU it makes
-`--steps` steps of batch 4 in bf16 instead, and counts steps and images per second. Prints a Markdown table;
-`--json FILE` writes every figure. The weights mean nothing.
+`sdseg.train`, saves and loads the model folder in both number formats, and segments one image. Each stage runs in a
+process of its own, so that its peak memory is its own. On a GPU it makes `--steps` steps of batch 4 in bf16 instead,
+and counts steps and images per second.
+
+`--export` also writes the ONNX graph, in fp32 and int8, and starts benchmarks/inference.py on them: every runtime that
+is installed, with an empty and with a warm cache. `--untrained` leaves training out, `--keep` keeps model and graphs.
+Prints Markdown tables; `--json FILE` writes every figure. The weights mean nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +26,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,6 +39,8 @@ sys.path.insert(0, str(ROOT))
 SIZE = 256
 CODEC = {"weights": "random", "latent_scale": 0.18}  # KL-f8 is the layout's default
 TRAINED = ("prepare", "train", "save", "infer")
+UNTRAINED = ("prepare", "build")
+EXPORTED = ("export", "quantise")
 
 
 def main() -> int:
@@ -43,7 +51,10 @@ def main() -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, help="training steps (default: 2 on the CPU, 40 on a GPU)")
     parser.add_argument("--batch", type=int, help="default: 1 on the CPU, 4 on a GPU")
-    parser.add_argument("--export", action="store_true", help="also write the ONNX graph")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"of the images (default: {SIZE})")
+    parser.add_argument("--export", action="store_true", help="also write the ONNX graphs, and measure every runtime")
+    parser.add_argument("--untrained", action="store_true", help="no training, saving and inference: only --export")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write there, and leave everything there")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -57,9 +68,14 @@ def main() -> int:
         figures |= {"peak_bytes": used.ru_maxrss * 1024, "cpu_seconds": round(used.ru_utime + used.ru_stime, 1)}
         (chosen.folder / f"{chosen.stage}.json").write_text(json.dumps(figures), encoding="utf-8")
         return 0
-    with tempfile.TemporaryDirectory(prefix="sdseg full scale ", dir=chosen.folder) as folder:
-        figures = _stages(chosen, Path(folder), sys.argv[1:])
+    if chosen.keep:
+        chosen.keep.mkdir(parents=True)  # a folder of its own: an error where it is there
+    place = nullcontext(str(chosen.keep)) if chosen.keep else tempfile.TemporaryDirectory(dir=chosen.folder)
+    with place as folder:
+        figures = _stages(chosen, Path(folder).resolve(), sys.argv[1:])
+        table = _runtimes(chosen, Path(folder).resolve(), figures) if chosen.export else ""
     _show(figures)
+    print(f"\n{table}" if table else "")
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 0
@@ -76,7 +92,7 @@ def _stages(chosen: argparse.Namespace, folder: Path, words: list[str]) -> dict[
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         "time": time.strftime("%F %T"),
     }
-    for stage in (*TRAINED, *(["export"] if chosen.export else [])):
+    for stage in (*(UNTRAINED if chosen.untrained else TRAINED), *(EXPORTED if chosen.export else ())):
         begun = time.perf_counter()
         command = [sys.executable, __file__, *words, "--stage", stage, "--folder", str(folder)]
         subprocess.run(command, check=True)
@@ -100,7 +116,7 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     codec = MaskCodec(Codec.model_validate(CODEC), float(str(CODEC["latent_scale"])))
     (chosen.folder / "codec").mkdir()
     seconds = _timed(lambda: save_codec_folder(chosen.folder / "codec", codec, 0.0, {}))
-    image = ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
+    image = ImageContract(modality="rgb", size=chosen.size, channels=3, window=(0.0, 255.0))
     write_store(chosen.folder / "prepared", image, cases={"train": (1,) * chosen.batch, "val": (1,), "test": (1,)})
     return {"save_codec_seconds": seconds, "codec_bytes": _bytes(chosen.folder / "codec")}
 
@@ -145,6 +161,41 @@ def _train(chosen: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _build(chosen: argparse.Namespace) -> dict[str, Any]:
+    """A model folder as training begins with: random weights."""
+    import torch
+
+    from sdseg.artifacts import ModelManifest
+    from sdseg.assembly import new_segmenter, open_inputs
+    from sdseg.model.checkpoint import save_model
+
+    torch.manual_seed(0)
+    begun, folder, recipe = time.perf_counter(), chosen.folder, _recipe(chosen)
+    inputs = open_inputs(folder / "prepared", recipe, folder / "codec", None, torch.device("cpu"))
+    segmenter = new_segmenter(recipe, inputs).eval()
+    store, used = inputs.store.manifest, inputs.codec
+    manifest = ModelManifest(
+        dataset=store.dataset,
+        origin=store.origin,
+        protocol=store.protocol,
+        recipe_name=chosen.recipe.stem,
+        recipe=recipe.model_dump(mode="json"),
+        codec=used.manifest.settings.model_dump(mode="json") if used else None,
+        latent_scale=used.manifest.latent_scale if used else None,
+        image=store.image,
+        structures=store.structures,
+        threshold=recipe.inference.threshold,
+        training={"steps": 0, "codec_ceiling": None, "data_checksum": store.data_checksum},
+        files={},
+        provenance={},
+    )
+    (folder / "model").mkdir()
+    save_model(folder / "model", segmenter, manifest)
+    parameters = {name: sum(each.numel() for each in part.parameters()) for name, part in segmenter.parts().items()}
+    seconds = round(time.perf_counter() - begun, 1)
+    return {"seconds": seconds, "parameters": parameters, "model_bytes": _bytes(folder / "model")}
+
+
 def _save(chosen: argparse.Namespace) -> dict[str, Any]:
     """The model folder written and read in both number formats."""
     from sdseg.model.checkpoint import load_model, save_model
@@ -173,7 +224,7 @@ def _infer(chosen: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(chosen.device)
     segmenter.to(device)
     images = torch.randint(
-        0, 255, (chosen.batch, SIZE, SIZE, manifest.image.channels), dtype=torch.uint8, device=device
+        0, 255, (chosen.batch, chosen.size, chosen.size, manifest.image.channels), dtype=torch.uint8, device=device
     )
     shape = segmenter.noise_shape
     noise = None if shape is None else torch.randn((chosen.batch, *shape), device=device)
@@ -190,19 +241,55 @@ def _infer(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export(chosen: argparse.Namespace) -> dict[str, Any]:
-    import onnx
-
     from sdseg.config import Export
     from sdseg.export import export
 
     output = chosen.folder / "export"
+    # Of random weights the probability is compared as of any; its masks mean nothing.
+    settings = Export(parity_cases=1, max_dice_difference=1.0, min_mask_dice=0.0)
     begun = time.perf_counter()
-    export(chosen.folder / "model", chosen.folder / "prepared", output, Export(parity_cases=1))
+    export(chosen.folder / "model", chosen.folder / "prepared", output, settings)
     seconds = round(time.perf_counter() - begun, 1)
-    graph = onnx.load(output / "model.onnx", load_external_data=False).graph
     parity = json.loads((output / "parity.json").read_text(encoding="utf-8"))
-    sizes = {path.name: path.stat().st_size for path in sorted(output.glob("model.onnx*"))}
-    return {"seconds": seconds, "nodes": len(graph.node), "bytes": sizes, "parity": parity}
+    return {"seconds": seconds, **_graph(output / "model.onnx"), "parity": parity}
+
+
+def _quantise(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The graph in int8. Not through the gate: masks of random weights turn over at the slightest change."""
+    from sdseg.data.store import SliceStore
+    from sdseg.runtime.graphs import feed_of
+    from sdseg.runtime.quantise import quantise
+    from sdseg.runtime.tensorrt_graph import read_graph
+
+    source, target = (chosen.folder / "export" / name for name in ("model.onnx", "model.int8.onnx"))
+    manifest, _ = read_graph(source)
+    store = SliceStore.open(chosen.folder / "prepared")
+    begun = time.perf_counter()
+    quantise(
+        source, target, [feed_of(manifest, store.images[:1], 0)], manifest.model_copy(update={"precision": "int8"})
+    )
+    return {"seconds": round(time.perf_counter() - begun, 1), **_graph(target)}
+
+
+def _graph(path: Path) -> dict[str, Any]:
+    """Bytes of a graph and its weights, and its nodes by operator."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    operators = Counter(node.op_type for node in graph.node)
+    sizes = {each.name: each.stat().st_size for each in sorted(path.parent.glob(f"{path.name}*"))}
+    return {"nodes": len(graph.node), "operators": dict(operators.most_common()), "bytes": sizes}
+
+
+def _runtimes(chosen: argparse.Namespace, folder: Path, figures: dict[str, Any]) -> str:
+    """The table of benchmarks/inference.py; its figures become part of `figures`."""
+    script, output = Path(__file__).with_name("inference.py"), folder / "inference.json"
+    command = [sys.executable, str(script), "--model", str(folder / "model"), "--export", str(folder / "export")]
+    command += ["--prepared", str(folder / "prepared"), "--output", str(output), "--random", "--images", "1"]
+    command += ["--batches", "1", "--repeats", "5", "--seconds", "15"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    figures["inference"] = json.loads(output.read_text(encoding="utf-8"))
+    return done.stdout
 
 
 def _recipe(chosen: argparse.Namespace) -> Any:
@@ -218,37 +305,8 @@ def _recipe(chosen: argparse.Namespace) -> Any:
 
 def _show(figures: dict[str, Any]) -> None:
     """A Markdown table of what was measured."""
-    train, save, infer, gb = figures["train"], figures["save"], figures["infer"], 1e9
-    state = train["state_bytes"]
-    parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in train["parameters"].items() if count)
-    kept = ", ".join(f"{name} {size / gb:.2f} GB" for name, size in state.items() if name.endswith(".safetensors"))
-    per_step = train["seconds_per_step"] or train["seconds_first_step"]
-    rows = [
-        ("parameters", parts, "", ""),
-        (
-            "training",
-            f"{figures['steps']} steps of batch {figures['batch']}, all of `sdseg train`",
-            train["seconds"],
-            "train",
-        ),
-        ("one training step", f"{1 / per_step:.3g} steps/s", round(per_step, 2), "train"),
-        ("training state", kept, "", ""),
-        ("inference", f"{infer['images_per_second']} images/s", infer["seconds_per_batch"], "infer"),
-        ("model folder, fp32", f"{save['fp32_bytes'] / gb:.2f} GB, save", save["save_fp32_seconds"], "save"),
-        ("", "load", save["load_fp32_seconds"], ""),
-        ("model folder, fp16", f"{save['fp16_bytes'] / gb:.2f} GB, save", save["save_fp16_seconds"], "save"),
-        ("", "load", save["load_fp16_seconds"], ""),
-        (
-            "codec folder",
-            f"{figures['prepare']['codec_bytes'] / gb:.2f} GB",
-            figures["prepare"]["save_codec_seconds"],
-            "",
-        ),
-    ]
-    if "export" in figures:
-        export = figures["export"]
-        size = sum(export["bytes"].values()) / gb
-        rows.append(("ONNX export and parity", f"{size:.2f} GB, {export['nodes']} nodes", export["seconds"], "export"))
+    gb = 1e9
+    rows = [(*row, "") if len(row) == 3 else row for row in (*_rows_of_training(figures), *_rows_of_export(figures))]
     print(
         f"{figures['recipe']}, {figures['device']}, {figures['machine']}, threads {figures['threads']}, "
         f"{figures['time']}\n"
@@ -258,8 +316,48 @@ def _show(figures: dict[str, Any]) -> None:
         peak = f"{figures[stage]['peak_bytes'] / gb:.1f} GB" if stage else ""
         cpu = figures[stage]["cpu_seconds"] if stage else ""
         print(f"| {name} | {what} | {seconds} | {cpu} | {peak} |")
+    train = figures.get("train", {})
     if "gpu_peak_bytes" in train:
         print(f"\n{train['gpu']}: {train['gpu_peak_bytes'] / gb:.1f} GB of GPU memory in training")
+
+
+def _rows_of_training(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    gb = 1e9
+    begun = figures.get("train") or figures["build"]
+    parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in begun["parameters"].items() if count)
+    codec = f"{figures['prepare']['codec_bytes'] / gb:.2f} GB"
+    rows: list[tuple[Any, ...]] = [("parameters", parts, "")]
+    rows += [("codec folder", codec, figures["prepare"]["save_codec_seconds"], "prepare")]
+    if "train" not in figures:
+        return [*rows, ("model folder", f"{begun['model_bytes'] / gb:.2f} GB", begun["seconds"], "build")]
+    train, save, infer = figures["train"], figures["save"], figures["infer"]
+    steps = f"{figures['steps']} steps of batch {figures['batch']}, all of `sdseg train`"
+    state = train["state_bytes"].items()
+    kept = ", ".join(f"{name} {size / gb:.2f} GB" for name, size in state if name.endswith(".safetensors"))
+    per_step = train["seconds_per_step"] or train["seconds_first_step"]
+    rows += [
+        ("training", steps, train["seconds"], "train"),
+        ("one training step", f"{1 / per_step:.3g} steps/s", round(per_step, 2), "train"),
+        ("training state", kept, ""),
+        ("inference", f"{infer['images_per_second']} images/s", infer["seconds_per_batch"], "infer"),
+    ]
+    for weights in ("fp32", "fp16"):
+        size = f"{save[f'{weights}_bytes'] / gb:.2f} GB, save"
+        rows += [(f"model folder, {weights}", size, save[f"save_{weights}_seconds"], "save")]
+        rows += [("", "load", save[f"load_{weights}_seconds"])]
+    return rows
+
+
+def _rows_of_export(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for stage, name in (("export", "ONNX export and parity"), ("quantise", "int8 of it")):
+        if stage not in figures:
+            continue
+        found = figures[stage]
+        size = f"{sum(found['bytes'].values()) / 1e9:.2f} GB, {found['nodes']} nodes"
+        operators = ", ".join(f"{operator} {count}" for operator, count in list(found["operators"].items())[:12])
+        rows += [(name, size, found["seconds"], stage), ("", operators, "")]
+    return rows
 
 
 def _timed(action: Callable[[], Any]) -> float:
@@ -272,7 +370,15 @@ def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-STAGES = {"prepare": _prepare, "train": _train, "save": _save, "infer": _infer, "export": _export}
+STAGES = {
+    "prepare": _prepare,
+    "train": _train,
+    "build": _build,
+    "save": _save,
+    "infer": _infer,
+    "export": _export,
+    "quantise": _quantise,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 from sdseg.artifacts import sha256_file, sha256_text
 
-__all__ = ["cache_entry", "cache_folder", "graph_bytes", "prune", "used_now", "worth_keeping"]
+__all__ = ["cache_entry", "cache_folder", "checksum_of", "graph_bytes", "prune", "used_now", "worth_keeping"]
 
 CACHED_FROM = 20_000_000  # bytes of a graph with its weights: below, a session opens in less than the cache saves
 KEPT = 4  # entries of a runtime on disk, each as large as its model; the one not used for longest goes first
@@ -26,8 +27,14 @@ def cache_folder() -> Path:
 def cache_entry(runtime: str, path: Path, *settings: str) -> Path:
     """The folder for what `runtime` made of a graph: named by the graph with its weights, `settings`, the processor."""
     weights = _weights(path)
-    parts = [sha256_file(path), sha256_file(weights) if weights.is_file() else "", *settings, _processor()]
+    parts = [checksum_of(path), checksum_of(weights) if weights.is_file() else "", *settings, _processor()]
     return cache_folder() / runtime / sha256_text("\n".join(parts))[:32]
+
+
+def checksum_of(path: Path) -> str:
+    """SHA-256 of a file, read once in a process as long as the file's size and time of change stay."""
+    told = path.stat()
+    return _checksum(path.resolve(), told.st_size, told.st_mtime_ns)
 
 
 def worth_keeping(path: Path) -> bool:
@@ -53,6 +60,11 @@ def prune(folder: Path) -> None:
     entries = sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)
     for old in entries[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+@lru_cache(maxsize=16)
+def _checksum(path: Path, size: int, changed: int) -> str:
+    return sha256_file(path)
 
 
 def _weights(path: Path) -> Path:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdseg.artifacts import GraphManifest, GraphPort, sha256_file, sha256_text
+from sdseg.artifacts import GraphManifest, GraphPort, sha256_text
 from sdseg.engines import Batches, Precision
 from sdseg.errors import UserError
+from sdseg.runtime.cache import checksum_of
 from sdseg.runtime.graphs import FOREIGN, missing_graph, parse_manifest
 from sdseg.runtime.onnx_graph import METADATA_KEY
 
@@ -100,8 +101,8 @@ def graph_precision(graph: GraphProto) -> Precision:
 def graph_checksum(graph: Path) -> str:
     """SHA-256 of a graph and, where they lie in a file of their own, of its weights."""
     weights = graph.with_name(f"{graph.name}.data")
-    own = sha256_file(graph)
-    return sha256_text(own + sha256_file(weights)) if weights.is_file() else own
+    own = checksum_of(graph)
+    return sha256_text(own + checksum_of(weights)) if weights.is_file() else own
 
 
 def _type_of(layer: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -41,3 +42,13 @@ def test_an_entry_is_named_by_graph_weights_and_settings(tmp_path: Path, monkeyp
     assert len({alone, *others}) == 4
     assert cache.graph_bytes(graph) == len(b"graph" + b"others")
     assert not cache.worth_keeping(graph)
+
+
+def test_a_checksum_follows_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"one")
+    first = cache.checksum_of(path)
+    assert first == cache.checksum_of(path) == hashlib.sha256(b"one").hexdigest()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(0, 7))
+    assert cache.checksum_of(path) == hashlib.sha256(b"two").hexdigest()
