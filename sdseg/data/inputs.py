@@ -143,6 +143,8 @@ def _in_folder(root: Path, output: Path, found: Found) -> list[InputFile]:
     for place, folders, files in os.walk(root, onerror=unreadable):
         folder = Path(place)
         folders[:] = sorted(name for name in folders if (folder / name).resolve() != own)
+        links = [name for name in folders if (folder / name).is_symlink()]  # not walked into: they may lead in circles
+        found.skipped += [(folder / name, "a link to a folder: name it to have what lies there") for name in links]
         if folder != root and REPORT in files:
             found.skipped.append((folder, f"results of an earlier run ({REPORT})"))
             folders.clear()

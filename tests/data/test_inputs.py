@@ -97,6 +97,15 @@ def test_a_link_that_leads_nowhere_is_an_input(tmp_path: Path) -> None:
     assert [file.name for file in find_inputs([tmp_path / "in"], tmp_path / "out").inputs] == ["a"]
 
 
+def test_a_link_to_a_folder_is_named(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere" / "a.png", tmp_path / "in" / "b.png")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    found = find_inputs([tmp_path / "in"], tmp_path / "out")
+    assert [file.name for file in found.inputs] == ["b"]
+    assert [path.name for path, _ in found.skipped] == ["link"]
+    assert [file.name for file in find_inputs([tmp_path / "in" / "link"], tmp_path / "out").inputs] == ["a"]
+
+
 def test_a_name_that_no_report_can_hold(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "ä.png", tmp_path / "in" / os.fsdecode(b"\xff.png"))
     found = find_inputs([tmp_path / "in"], tmp_path / "out")
