@@ -265,7 +265,7 @@ def test_models_that_cannot_be_opened(bright_rgb: Path, tmp_path: Path) -> None:
         tmp_path / "codec": "not a ModelManifest",
         tmp_path / "model.pt": "is neither",
         tmp_path / "missing": "there is no such model",
-        tmp_path / "in": "is missing",
+        tmp_path / "in": "no model in this folder",
     }.items():
         with pytest.raises(UserError, match=message):
             predict(path, [tmp_path / "in"], tmp_path / "out")

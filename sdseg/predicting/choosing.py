@@ -67,20 +67,22 @@ def _candidates(path: Path) -> list[Path] | None:
     found += [model] if (model / "config.json").is_file() else []
     if found:
         return found
-    recipes = sorted(
-        {file.parent.parent for file in path.glob("*/model/config.json")}
-        | {file.parent.parent for file in path.glob("*/export/model.onnx")}
-    )
+    files = [f"{depth}/{file}" for depth in ("*", "*/*") for file in ("model/config.json", "export/model.onnx")]
+    recipes = sorted({found.parent.parent for file in files for found in path.glob(file)})
     if len(recipes) == 1:
         return _candidates(recipes[0])
-    if recipes:
-        raise ListedError(
-            f"{len(recipes)} recipes in this results folder:",
-            (recipe.name for recipe in recipes),
+    if not recipes:
+        raise UserError(
+            "no model in this folder",
             where=path,
-            remedy=f"name one, for example {recipes[0]}",
+            remedy="name a folder made by 'sdseg train' (…/model), a file made by 'sdseg export', or a results folder",
         )
-    return None
+    raise ListedError(
+        f"{len(recipes)} models in this results folder:",
+        (recipe.relative_to(path).as_posix() for recipe in recipes),
+        where=path,
+        remedy=f"name one, for example {recipes[0]}",
+    )
 
 
 def _rank(engine: Path) -> tuple[int, str]:

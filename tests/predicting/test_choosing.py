@@ -80,10 +80,14 @@ def test_a_damaged_graph_is_passed_over_and_named(results: Path) -> None:
 
 def test_several_recipes_are_not_chosen_among(results: Path) -> None:
     write_model(results.parent / "unet" / "model")
-    with pytest.raises(ListedError, match="2 recipes in this results folder"):
+    with pytest.raises(ListedError, match=rf"2 models in this results folder:\n  - {results.name}\n  - unet"):
         choose_model(results.parent)
+    with pytest.raises(
+        ListedError, match=rf"2 models in this results folder:\n  - {results.parent.name}/{results.name}"
+    ):
+        choose_model(results.parent.parent)
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the ModelManifest file is missing"):
+    with pytest.raises(UserError, match="no model in this folder"):
         choose_model(tmp_path)
