@@ -16,7 +16,7 @@ from sdseg.artifacts import sha256_file, write_json
 from sdseg.config import Export
 from sdseg.deployment import EngineSource, check_precision, export_engine, export_triton
 from sdseg.engines import Batches, EngineOptions
-from sdseg.errors import UserError
+from sdseg.errors import ListedError, UserError
 from sdseg.export import export
 from sdseg.runtime.tensorrt_manifest import EngineManifest, read_engine_manifest, side_file
 from sdseg.serving import open_model
@@ -181,6 +181,53 @@ def test_an_engine_from_end_to_end(tmp_path: Path) -> None:
         found = served.backend.probability(images)
         np.testing.assert_allclose(found, reference.backend.probability(images), atol=1e-3)
 
+    # What was written says what it was built for, and refuses another machine by name.
+    assert manifest.options == options
+    assert json.loads(side_file(engine).read_text("utf-8"))["tensorrt"].startswith("11.")
+    write_json(side_file(engine), manifest.model_copy(update={"tensorrt": "11.3.0", "gpu": "Tesla T4"}))
+    with pytest.raises(ListedError, match="the engine does not fit this machine") as caught:
+        open_model(engine, "cuda")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["version", "GPU"]
+    write_json(side_file(engine), manifest)
     engine.write_bytes(engine.read_bytes()[:-100])
     with pytest.raises(UserError, match="truncated or was replaced"):
         open_model(engine, "cuda")
+
+
+@pytest.mark.skipif(tensorrt_usable() is not None, reason=str(tensorrt_usable()))
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_an_engine_in_half_precision(tmp_path: Path, precision: str) -> None:
+    """Its layers compute in it, and it keeps the tolerances, which are wide here: the networks are untrained."""
+    model = write_model(tmp_path / "model", CT, DISC_CUP)
+    store = write_store(tmp_path / "prepared", CT, DISC_CUP, {"train": (1,), "val": (1,), "test": (3, 1, 2)})
+    limits = {"max_abs_difference": 0.3, "max_mean_difference": 0.1, "max_dice_difference": 1, "min_mask_dice": 0}
+    settings = Export.model_validate(
+        {"precisions": [precision], "unchecked": "keep", "tolerances": {precision: limits}}
+    )
+    export(model, store, tmp_path / "export", settings)
+    source = EngineSource(model, tmp_path / "export" / f"model.{precision}.onnx", store)
+    options = EngineOptions(batches=Batches(min=1, opt=2, max=4), level=0)
+    engine = export_engine(source, tmp_path / "export", options, settings)
+    assert engine.name == f"model.{precision}.engine"
+    assert read_engine_manifest(engine).layers.get(precision)
+
+
+@pytest.mark.skipif(tensorrt_usable() is not None, reason=str(tensorrt_usable()))
+def test_an_engine_that_draws_noise(tmp_path: Path) -> None:
+    """Fed with the same noise as ONNX Runtime, whatever the size of the batch."""
+    from sdseg.runtime.tensorrt_backend import this_machine
+    from sdseg.runtime.tensorrt_build import build
+    from sdseg.runtime.tensorrt_graph import graph_checksum
+
+    graph = write_graph(tmp_path / "model.onnx", RGB, noise_shape=(2, 4, 4))
+    described, options = describe(RGB, noise_shape=(2, 4, 4)), EngineOptions(batches=Batches(min=1, opt=2, max=4))
+    engine, here = tmp_path / "model.fp32.engine", this_machine()
+    engine.write_bytes(build(graph, described.inputs, options, None).plan)
+    values: dict[str, Any] = {**vars(here), "engine_checksum": sha256_file(engine), "precision": "fp32"}
+    values |= {"options": options, "graph_file": graph.name, "graph_checksum": graph_checksum(graph), "layers": {}}
+    values |= {"graph": described, "seconds": 1, "parity": None, "provenance": {}}
+    write_json(side_file(engine), EngineManifest.model_validate(values))
+    for seed, count in ((3, 1), (3, 6), (4, 2)):
+        images = np.stack([picture(RGB, each)[0] for each in range(count)])
+        found, expected = (open_model(path, on, seed).backend for path, on in ((engine, "cuda"), (graph, "cpu")))
+        np.testing.assert_allclose(found.probability(images), expected.probability(images), atol=1e-4)
