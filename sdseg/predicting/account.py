@@ -80,7 +80,7 @@ class Account:
         with self._lock:
             self.done.append(whole)
             with (self.output / PARTIAL).open("a", encoding="utf-8") as stream:
-                stream.write(f"{line}\n")
+                stream.write(f"\n{line}\n")  # on a line of its own also where a kill cut off the one before
 
     def fail(self, error: UserError, path: Path | None = None) -> None:
         """Note what could not be done, and why."""
@@ -150,7 +150,7 @@ def _read_earlier(output: Path) -> dict[str, Record]:
         for line in partial.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
-            except ValueError:  # the line that was being written when the run was cut off
+            except ValueError:  # empty, or the line that was being written when a run was cut off
                 continue
             found[record["key"]] = record
     return found

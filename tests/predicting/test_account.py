@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ def test_a_run_that_was_cut_off_is_believed(file: InputFile, output: Path) -> No
     with (output / PARTIAL).open("a", encoding="utf-8") as stream:
         stream.write('{"input": "b.p')
     assert Account(output).kept(file, ["mask"], "m")
+    other = replace(file, name="c", key="c")
+    note(Account(output), other)
+    for each in (file, other):
+        assert Account(output).kept(each, ["mask"], "m")
 
 
 def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
