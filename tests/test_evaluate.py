@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from sdseg.config import Export
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.errors import ListedError, UserError
 from sdseg.evaluate import Options, evaluate
+from sdseg.export import export
 from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, write_graph, write_model, write_store
 
@@ -102,11 +104,18 @@ def test_batches_change_nothing(volumes: Path, bright_ct: Path, tmp_path: Path) 
     assert tables[0] == tables[1] == tables[2]
 
 
-def test_folder_and_graph_agree(tmp_path: Path) -> None:
-    store = write_store(tmp_path / "s")
-    evaluate(store, write_model(tmp_path / "m"), tmp_path / "e")
-    assert read_summary(tmp_path / "e")["backend"] == "torch-cpu"
-    assert read_summary(tmp_path / "e")["recipe"] == "unet"
+def test_a_model_folder_and_its_graph_score_alike(tmp_path: Path) -> None:
+    store, model = write_store(tmp_path / "s"), write_model(tmp_path / "m")
+    export(model=model, prepared=store, output=tmp_path / "x", settings=Export())
+    evaluate(store, model, tmp_path / "a")
+    evaluate(store, tmp_path / "x" / "model.onnx", tmp_path / "b")
+    of_folder, of_graph = read_summary(tmp_path / "a"), read_summary(tmp_path / "b")
+    assert (of_folder["backend"], of_graph["backend"]) == ("torch-cpu", "onnxruntime-cpu")
+    assert of_folder["recipe"] == of_graph["recipe"] == "unet"
+    for one, other in zip(read_table(tmp_path / "a"), read_table(tmp_path / "b"), strict=True):
+        assert one.keys() == other.keys()
+        for metric in ("dice", "iou", "dice_official"):
+            assert float(one[metric]) == pytest.approx(float(other[metric]), abs=2e-3)
 
 
 def test_overlays(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:

@@ -81,10 +81,9 @@ class Run:
 
     @property
     def _evaluate_masks(self) -> str:
-        masks = {"predictions": Path(self.summary.predictions or ""), "name": Path(self.summary.recipe)}
-        return _command(
-            "evaluate", prepared=self.folder.parent / "prepared", **masks, output=self.folder / "evaluation"
-        )
+        masks = {"predictions": self.summary.predictions or "", "name": self.summary.recipe, "raw": "RAW"}
+        prepared, output = self.folder.parent / "prepared", self.folder / "evaluation"
+        return _command("evaluate", **masks, prepared=prepared, output=output)
 
 
 @dataclass(frozen=True)
@@ -199,6 +198,6 @@ def _evaluate_command(run: Path) -> str:
     return _command("evaluate", prepared=run.parent / "prepared", model=run / "model", output=run / "evaluation")
 
 
-def _command(verb: str, **paths: Path) -> str:
-    words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+def _command(verb: str, **options: Path | str) -> str:
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return shlex.join(["python", "-m", "sdseg", verb, *words])

@@ -16,11 +16,20 @@ from sdseg.errors import UserError
 from sdseg.page.making import Curves, Engine, Event, Parity, Resumed, Step, Training, Validation
 from sdseg.page.records import CaseScore, Overlay, Summary
 
-__all__ = ["read_cases", "read_curves", "read_engines", "read_overlays", "read_parity", "read_summary", "read_training"]
+__all__ = [
+    "RANKS",
+    "is_whole_png",
+    "read_cases",
+    "read_curves",
+    "read_engines",
+    "read_overlays",
+    "read_parity",
+    "read_summary",
+    "read_training",
+]
 
 Record = TypeVar("Record", bound=BaseModel)
 RANKS = ("best", "median", "worst")
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
 def read_summary(path: Path) -> Summary:
@@ -95,11 +104,18 @@ def read_overlays(folder: Path) -> tuple[Overlay, ...]:
     return tuple(_overlays(folder))
 
 
+def is_whole_png(content: bytes) -> bool:
+    """Whether it begins and ends as a PNG picture does."""
+    return (
+        content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR" and content.endswith(b"IEND\xaeB`\x82")
+    )
+
+
 def _overlays(folder: Path) -> Iterator[Overlay]:
     for rank in RANKS:
         for path in sorted(folder.glob(f"{rank}_*.png")):
             png = path.read_bytes()
-            if not png.startswith(_PNG_START) or png[12:16] != b"IHDR" or not png.endswith(_PNG_END):
+            if not is_whole_png(png):
                 raise UserError("not a whole PNG picture", where=path, remedy="evaluate again")
             width, height = struct.unpack(">II", png[16:24])
             yield Overlay(rank, path.stem.removeprefix(f"{rank}_"), png, width, height)

@@ -20,10 +20,10 @@ from sdseg.page.findings import (
     Sweep,
     Volume,
 )
+from sdseg.page.reading import RANKS, is_whole_png
 
 __all__ = ["read_findings", "read_volumes"]
 
-RANKS = ("best", "median", "worst")
 REMEDY = "run the study again"
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -70,7 +70,7 @@ def _pictures(folder: Path, latents: Latents) -> list[Picture]:
         if drawn.file is not None:
             path = folder / "latents" / Path(drawn.file).name
             png = path.read_bytes() if path.is_file() else b""
-            if not png.startswith(b"\x89PNG") or not png.endswith(b"IEND\xaeB`\x82"):
+            if not is_whole_png(png):
                 raise UserError("not a whole PNG picture", where=path, remedy=REMEDY)
         found.append(Picture(title, png, drawn.reason or "not drawn"))
     return found
