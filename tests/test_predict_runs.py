@@ -354,14 +354,27 @@ print(first, second, main([*command, "--overwrite"]), report["n_done"], report["
 """
 
 
-def test_a_full_disk_ends_the_run_which_then_continues(bright_rgb: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["images", "volumes"])
+def test_a_full_disk_ends_the_run_which_then_continues(
+    bright_rgb: Path, bright_ct: Path, tmp_path: Path, kind: str
+) -> None:
     if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("no right to mount a small disk here")
-    photos(tmp_path / "in", 60, size=100)
+    if kind == "images":
+        photos(tmp_path / "in", 60, size=100)
+    else:  # many compress to less than the little room that is left in the end
+        noise = np.random.default_rng(0).integers(-200, 200, (26, 30, 30)).astype(np.int16)
+        for number in range(10):
+            series = {"t0020_000e": f"1.2.826.0.1.3680043.2.1125.{number}"}
+            write_series(tmp_path / "in" / f"{number}", noise[:, :, :20], **(STUDY | series))
+            save(tmp_path / "in" / f"{number}.nii", noise)
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise), str(tmp_path / "in" / f"{number}.mha"))
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise), str(tmp_path / "in" / f"{number}.nrrd"))
     (tmp_path / "disk").mkdir()
-    command = ["unshare", "-rm", sys.executable, "-c", FULL, bright_rgb, tmp_path / "in", tmp_path / "disk"]
+    model, count = (bright_rgb, 60) if kind == "images" else (bright_ct, 40)
+    command = ["unshare", "-rm", sys.executable, "-c", FULL, model, tmp_path / "in", tmp_path / "disk"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout.split() == ["2", "0", "2", "60", "True"]
+    assert done.stdout.split() == ["2", "0", "2", str(count), "True"]
     errors = [line for line in done.stderr.splitlines() if line.startswith("sdseg predict: error")]
     assert errors == [
         "sdseg predict: error: cannot write: No space left on device",

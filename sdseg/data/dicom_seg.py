@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,8 +108,10 @@ def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
                 where=native.file.path,
                 remedy="convert the series to NIfTI; the headers of its slices are incomplete or contradictory",
             ) from error
-        with atomic_file(path) as temporary:
-            made.save_as(temporary)
+        content = BytesIO()
+        made.save_as(content)
+        with atomic_file(path) as temporary:  # written by us: pydicom would wrap a full disk into a traceback
+            temporary.write_bytes(content.getbuffer())
 
 
 def _header(path: Path, thickness: str) -> Dataset:

@@ -44,12 +44,13 @@ def held(output: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def check_room(output: Path) -> None:
-    """Raise UserError where the folder cannot be made or written to: before hours of work, not after."""
+def check_room(output: Path, room: int = PROBE) -> None:
+    """Raise UserError where the folder cannot be made or take `room` bytes: before hours of work, not after."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output) as stream:
-            stream.write(bytes(PROBE))
+            for _ in range(-(-room // PROBE)):
+                stream.write(bytes(PROBE))
             stream.flush()
     except OSError as error:
         raise UserError(

@@ -121,7 +121,8 @@ class Stages:
                 seconds = group.seconds / group.count + time.perf_counter() - started
                 self.account.add(native.file, _record(native, outputs, seconds, self.maker.checksum))
             except (UserError, OSError) as error:
-                check_room(self.output)  # a full disk ends the run, a single name that does not fit does not
+                # A disk without room for one such result ends the run; a name that is too long for it does not.
+                check_room(self.output, native.bits.size * (4 if self.wanted.probability else 1))
                 if not isinstance(error, UserError):
                     error = UserError(f"cannot write: {error.strerror or error}", remedy="check name and disk")
                 self.account.fail(error, native.file.path)
