@@ -78,7 +78,10 @@ class Predictions:
         read = self._image if self.store.manifest.image.modality == "rgb" else self._volume
         ids = read(case, path)
         structures = self.store.manifest.structures
-        found = np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
+        counted = np.zeros(256, dtype=np.int64)
+        for plane in ids:  # a whole volume at once would take eight times its size
+            counted += np.bincount(plane.ravel(), minlength=256)
+        found = np.flatnonzero(counted)
         if len(structures) == 1 and set(found.tolist()) <= {0, WHITE}:
             return np.asarray(ids == WHITE, dtype=np.uint8)
         foreign = [str(value) for value in found if value > len(structures)]
