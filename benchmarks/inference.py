@@ -14,6 +14,7 @@ What is not installed here is named, not left out in silence. For full size see 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -144,15 +145,14 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 def load_libraries(name: str) -> None:
     """Imports are no part of the time until the first answer."""
     import sdseg.serving  # noqa: F401
+    from sdseg.errors import UserError
+    from sdseg.runtime.openvino_support import load_openvino
 
-    libraries = {"torch": "sdseg.model.checkpoint", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-    module = libraries.get(name.split()[0])
-    if module is None:
-        return
-    try:
-        __import__(module)
-    except ImportError:
-        return  # named when it is opened
+    if name.startswith("openvino"):
+        with contextlib.suppress(UserError):  # named when it is opened
+            load_openvino()
+    else:
+        __import__("sdseg.model.checkpoint" if name.startswith("torch") else "onnxruntime")
 
 
 def latency(

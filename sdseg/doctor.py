@@ -21,7 +21,8 @@ from sdseg.config import Config, load_config
 from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError
 from sdseg.runtime.onnx_session import PACKAGES
-from sdseg.runtime.openvino_backend import INSTALL as INSTALL_OPENVINO
+from sdseg.runtime.openvino_support import INSTALL as INSTALL_OPENVINO
+from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
 from sdseg.runtime.tensorrt_support import SUPPORTED, installed_version
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -142,14 +143,12 @@ def _openvino(version: str | None) -> Finding:
         fix = f"{INSTALL_OPENVINO} to run graphs with --device openvino"
         return Finding("note", "openvino", "missing: graphs run on ONNX Runtime alone", fix)
     try:
-        import openvino
-
-        offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    except (ImportError, OSError, RuntimeError) as error:
+        bf16 = computes_in_bf16(load_openvino().Core())
+    except (UserError, OSError, RuntimeError) as error:
         fix = f"{INSTALL_OPENVINO}, or pip uninstall openvino"
         return Finding("problem", "openvino", f"cannot be used: {error}", fix)
-    bf16 = "openvino-bf16 can be used" if "BF16" in offered else "no bfloat16 on this processor: not openvino-bf16"
-    return Finding("ok", "openvino", f"{version}, {bf16}")
+    also = "openvino-bf16 can be used" if bf16 else "no bfloat16 on this processor: not openvino-bf16"
+    return Finding("ok", "openvino", f"{version}, {also}")
 
 
 def _optional() -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from sdseg import doctor as module
 from sdseg.doctor import Finding, doctor, examine
+from tests.installed import skip_without_openvino
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -113,7 +114,7 @@ def test_openvino_is_looked_at() -> None:
     missing = module._openvino(None)
     assert missing.state == "note"
     assert "sdseg[openvino]" in (missing.fix or "")
-    pytest.importorskip("openvino")
+    skip_without_openvino()
     there = module._openvino("2026.4.1")
     assert there.state == "ok"
     assert "openvino-bf16" in there.found

@@ -15,7 +15,9 @@ from sdseg.config import Export, Tolerance, Tolerances
 from sdseg.errors import ListedError, UserError
 from sdseg.export import export
 from sdseg.runtime.onnx_backend import OnnxBackend
+from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
 from sdseg.serving import open_model
+from tests.installed import needs_openvino
 from tests.tiny import CT, DISC_CUP, picture, write_model, write_store
 
 # The networks here are untrained: their probability lies about the threshold, and masks mean little.
@@ -79,10 +81,10 @@ def test_the_file_alone_tells_what_predict_needs(model: Path, store: Path, tmp_p
     assert [port["name"] for port in told["inputs"] + told["outputs"]] == ["image", "probability"]
 
 
+@needs_openvino
 def test_openvino_is_checked_by_the_tolerances_of_what_it_computes_in(model: Path, store: Path, tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino")
     providers = ["cpu", "openvino"]
-    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if computes_in_bf16(load_openvino().Core()):
         providers.append("openvino-bf16")
     settings = Export.model_validate({"precisions": ["bf16"], "providers": providers, "tolerances": WIDE})
     export(model, store, tmp_path / "e", settings)

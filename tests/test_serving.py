@@ -18,6 +18,7 @@ from sdseg.data.store import SliceStore
 from sdseg.errors import ListedError, UserError
 from sdseg.runtime.onnx_graph import METADATA_KEY
 from sdseg.serving import check_store, open_model, slice_batches
+from tests.installed import skip_without_openvino
 from tests.raw_files import encode
 from tests.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture, write_model, write_store
 
@@ -48,7 +49,7 @@ def test_a_graph_tells_its_protocol(bright_rgb: Path, tmp_path: Path, protocol: 
 
 
 def test_openvino_opens_a_graph_and_nothing_else(bright_rgb: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openvino")
+    skip_without_openvino()
     ours, theirs = open_model(bright_rgb, "openvino"), open_model(bright_rgb)
     assert ours.backend.name == "openvino"
     assert ours.checksum == theirs.checksum
@@ -158,7 +159,7 @@ def test_every_difference_is_named(tmp_path: Path) -> None:
 
 def test_evaluate_and_predict_on_openvino(bright_rgb: Path, tmp_path: Path) -> None:
     """The two verbs from the command line, and the same figures and masks as on ONNX Runtime."""
-    pytest.importorskip("openvino")
+    skip_without_openvino()
     store, image = write_store(tmp_path / "prepared"), tmp_path / "image.png"
     encode(image, picture(RGB, 5)[0])
     scores, masks = [], []

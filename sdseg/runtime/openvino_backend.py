@@ -25,13 +25,13 @@ from sdseg.runtime.graphs import (
 )
 from sdseg.runtime.onnx_file import read_metadata
 from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
 from sdseg.tensors import FloatArray, RawImages
 
-__all__ = ["INSTALL", "Arithmetic", "OpenvinoBackend"]
+__all__ = ["Arithmetic", "OpenvinoBackend"]
 
 log = logging.getLogger(__name__)
 
-INSTALL = "pip install 'sdseg[openvino]'"
 Arithmetic = Literal["f32", "bf16"]
 TYPES = {"u8": "uint8", "f32": "float32"}
 
@@ -88,14 +88,9 @@ class OpenvinoBackend:
 
 def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
     """The graph as OpenVINO runs it, from an earlier start where there is one."""
-    try:
-        import openvino
-    except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "openvino"
-        what = "OpenVINO is not installed" if missing else f"OpenVINO cannot be imported: {error}"
-        raise UserError(what, where="openvino", remedy=INSTALL) from None
+    openvino = load_openvino()
     core = openvino.Core()
-    if arithmetic == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if arithmetic == "bf16" and not computes_in_bf16(core):
         raise UserError(
             "this processor does not compute in bfloat16", where="--device", remedy="use openvino instead: it is exact"
         )

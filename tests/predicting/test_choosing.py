@@ -10,6 +10,7 @@ import pytest
 
 from sdseg.errors import ListedError, UserError
 from sdseg.predicting.choosing import choose_model
+from tests.installed import skip_without_openvino
 from tests.tiny import write_model
 
 
@@ -39,7 +40,7 @@ def test_the_graph_before_the_folder(results: Path) -> None:
 
 
 def test_openvino_takes_the_graph_when_it_is_named(results: Path) -> None:
-    pytest.importorskip("openvino")
+    skip_without_openvino()
     (results / "export" / "model.fp16.engine").write_bytes(b"engine")
     chosen = choose_model(results, "openvino")
     assert (chosen.served.backend.name, chosen.device) == ("openvino", "openvino")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +22,12 @@ from sdseg.runtime.backends import Backend, Reseedable, TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import METADATA_KEY
 from sdseg.runtime.openvino_backend import OpenvinoBackend
+from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
 from tests.runtime.test_backends import edited
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, describe, picture, write_graph
 
-openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed: nothing of it was run")
-
-
-def computes_in_bf16() -> bool:
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+if find_spec("openvino") is None:
+    pytest.skip("OpenVINO is not installed: nothing of it was run", allow_module_level=True)
 
 
 def pictures(count: int) -> np.ndarray:
@@ -73,7 +74,7 @@ def test_single_precision_is_single_precision(latent_segmenter: Segmenter, expor
     expected = TorchBackend(latent_segmenter, CT).probability(images)
     exact = np.abs(OpenvinoBackend(exported["fp32"]).probability(images) - expected).max()
     assert exact < 2e-5
-    if not computes_in_bf16():
+    if not computes_in_bf16(load_openvino().Core()):
         with pytest.raises(UserError, match="this processor does not compute in bfloat16"):
             OpenvinoBackend(exported["fp32"], arithmetic="bf16")
         return
@@ -179,6 +180,17 @@ def test_missing_package(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(UserError, match="OpenVINO is not installed") as caught:
         OpenvinoBackend(bright_rgb)
     assert "pip install 'sdseg[openvino]'" in str(caught.value)
+
+
+def test_nothing_is_sent_by_importing_it(tmp_path: Path, root: Path) -> None:
+    """OpenVINO's telemetry stays out, and so leaves no identification in the home folder."""
+    code = (
+        "import sys; from sdseg.runtime.openvino_support import load_openvino; load_openvino().Core();"
+        "sys.exit(any(name.startswith('openvino_telemetry') for name in sys.modules))"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_follow_the_environment(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> None:

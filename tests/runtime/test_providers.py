@@ -11,6 +11,7 @@ from sdseg.config import Export, Provider
 from sdseg.engines import Precision
 from sdseg.errors import UserError
 from sdseg.runtime.providers import PROVIDERS, arithmetic_of, backend_name, cannot_run, open_graph
+from tests.installed import skip_without_openvino
 
 
 def test_the_configuration_offers_what_there_is() -> None:
@@ -20,7 +21,7 @@ def test_the_configuration_offers_what_there_is() -> None:
 def test_a_backend_has_the_name_that_was_told(bright_rgb: Path) -> None:
     assert open_graph(bright_rgb, "cpu").name == backend_name("cpu") == "onnxruntime-cpu"
     assert backend_name("cuda") == "onnxruntime-cuda"
-    pytest.importorskip("openvino")
+    skip_without_openvino()
     assert open_graph(bright_rgb, "openvino").name == backend_name("openvino") == "openvino"
     assert backend_name("openvino-bf16") == "openvino-bf16"
 
