@@ -67,7 +67,7 @@ def sweep(found: Sweep) -> Chart | None:
     rows = [row for row in found.rows if row.dice is not None]
     if not rows:
         return None
-    steps = sorted({row.steps for row in found.rows})
+    steps = sorted({row.steps for row in rows})
     x = (
         Axis(steps[0], steps[-1], LEFT + 8, RIGHT - 8, log=True)
         if len(steps) > 1
