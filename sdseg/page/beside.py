@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sdseg.page.gather import Gathered, Run
 from sdseg.page.records import Scored
+from sdseg.page.rivals import recipe_of
 from sdseg.published import Figure, Published
 
 __all__ = ["Beside", "Ours", "PaperDice", "Table", "paper_dice", "sources_of", "tables"]
@@ -113,7 +114,7 @@ def _ours(figure: Figure, gathered: Gathered, number: str) -> tuple[Ours, ...]:
     for dataset in gathered.datasets:
         source = dataset.prepared.source if dataset.prepared else dataset.name
         for run in dataset.runs:
-            if figure.dataset not in (None, source) or figure.recipe not in (None, run.recipe):
+            if figure.dataset not in (None, source) or figure.recipe not in (None, recipe_of(run)):
                 continue
             if number == "6" and figure.recipe is None:
                 continue

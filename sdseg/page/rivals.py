@@ -11,7 +11,7 @@ from sdseg.page import formats
 from sdseg.page.gather import DatasetResults, Run
 from sdseg.statistics import Paired, Seeds, over_seeds, paired
 
-__all__ = ["Duel", "Rival", "duels", "seeded"]
+__all__ = ["Duel", "Rival", "duels", "recipe_of", "seeded"]
 
 SEEDED = re.compile(r"^(?P<recipe>.+?)[-_.]seed[-_.]?(?P<seed>\d+)$")
 
@@ -77,6 +77,12 @@ def seeded(dataset: DatasetResults) -> tuple[Rival, ...]:
             groups.setdefault(named["recipe"], {})[named["seed"]] = run
     found = (Rival(recipe, tuple(runs.values()), tuple(runs)) for recipe, runs in groups.items() if len(runs) > 1)
     return tuple(one for one in found if not any(dataset.differences(one.runs[0], run) for run in one.runs[1:]))
+
+
+def recipe_of(run: Run) -> str:
+    """The recipe's name without its seed."""
+    named = SEEDED.match(run.recipe)
+    return named["recipe"] if named else run.recipe
 
 
 def _duel(dataset: DatasetResults, a: Rival, b: Rival) -> Duel:
