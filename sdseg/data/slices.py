@@ -88,7 +88,7 @@ def restore_probability(probability: FloatArray, size: tuple[int, int]) -> Float
 
 def to_display(image: RawImages, window: tuple[float, float]) -> npt.NDArray[np.uint8]:
     """One raw image [H,W,C] as RGB [H,W,3] uint8; the window's two values become 0 and 255, others are clipped."""
-    if image.dtype == np.uint8 and window == (0, 255):
+    if image.dtype == np.uint8 and window == (0.0, 255.0):
         return np.array(np.broadcast_to(image, (*image.shape[:2], 3)))
     low, high = window
     scaled = (image.astype(np.float32) - low) * np.float32(255.0 / (high - low))
