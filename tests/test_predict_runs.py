@@ -217,8 +217,15 @@ def test_what_no_one_has_thought_of_is_one_files_failure(bright_ct: Path, tmp_pa
     group = stages.read([nowhere, replace(files[1], kind="volume")])
     assert (group.count, len(group.opened)) == (2, 1)
     (failure,) = stages.account.failures
-    assert failure["problem"].startswith("cannot be read: ")
+    assert failure["problem"].startswith("cannot be worked on: ")
     assert "please report this" in failure["remedy"]
+    # Writing: a name longer than any disk takes, and the others are written.
+    stages.compute(group)
+    long = stages.read([replace(files[1], kind="volume", name="x" * 300, key="x")])
+    stages.compute(long)
+    assert (stages.write(long), stages.write(group)) == (1, 2)
+    assert stages.account.failures[-1]["problem"].startswith("cannot write: File name too long")
+    assert [record["name"] for record in stages.account.done] == ["good.nii"]
 
 
 def test_a_model_of_phantoms_says_so(bright_rgb: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -89,13 +89,9 @@ class Stages:
         for file in files:
             try:
                 group.opened.append(self._open(file))
-            except UserError as error:
-                self.account.fail(error, file.path)
-            except MemoryError:
-                self.account.fail(UserError("larger than the memory", remedy="use a machine with more"), file.path)
-            except Exception as error:  # a library's own, of a file like none before: it is one file's
+            except Exception as error:  # whatever it is, it is one file's
                 log.debug("%s", file.path, exc_info=True)
-                self.account.fail(_unforeseen(error), file.path)
+                self.account.fail(_in_our_words(error), file.path)
         group.seconds += time.perf_counter() - started
         return group
 
@@ -120,12 +116,11 @@ class Stages:
                     outputs["overlay"] = write_overlay(native, self.output, self.chosen.served.image.window)
                 seconds = group.seconds / group.count + time.perf_counter() - started
                 self.account.add(native.file, _record(native, outputs, seconds, self.maker.checksum))
-            except (UserError, OSError) as error:
+            except Exception as error:
+                log.debug("%s", native.file.path, exc_info=True)
                 # A disk without room for one such result ends the run; a name that is too long for it does not.
                 check_room(self.output, native.bits.size * (4 if self.wanted.probability else 1))
-                if not isinstance(error, UserError):
-                    error = UserError(f"cannot write: {error.strerror or error}", remedy="check name and disk")
-                self.account.fail(error, native.file.path)
+                self.account.fail(_in_our_words(error), native.file.path)
         return group.count
 
     def _open(self, file: InputFile) -> Native:
@@ -149,9 +144,15 @@ def _record(native: Native, outputs: dict[str, str], seconds: float, checksum: s
     return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": checksum}
 
 
-def _unforeseen(error: Exception) -> UserError:
+def _in_our_words(error: Exception) -> UserError:
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, MemoryError):
+        return UserError("larger than the memory", remedy="use a machine with more")
+    if isinstance(error, OSError):
+        return UserError(f"cannot be read or written: {error.strerror or error}", remedy="check name and disk")
     first = (str(error).splitlines() or [""])[0]
     return UserError(
-        f"cannot be read: {type(error).__name__} {first}".rstrip(),
+        f"cannot be worked on: {type(error).__name__} {first}".rstrip(),
         remedy="replace the file by a whole copy; if it is one, please report this with what '--verbose' says",
     )
