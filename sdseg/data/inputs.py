@@ -111,7 +111,8 @@ def shown(path: Path) -> str:
 
 
 def _key(one: InputFile, output: Path) -> str:
-    place = Path(os.path.relpath(one.path, output)).as_posix()  # from the output: the same wherever a run is started
+    """Seen from the output: the same wherever a run is started, and by whatever links its folders are reached."""
+    place = Path(os.path.relpath(one.path.parent.resolve() / one.path.name, output.resolve())).as_posix()
     return f"{place} {one.uid}" if one.uid else place
 
 

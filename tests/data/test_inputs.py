@@ -79,6 +79,9 @@ def test_an_input_is_the_same_wherever_a_run_is_started(tmp_path: Path, monkeypa
     named = (Path("a.png"), Path("../in/a.png"), tmp_path / "in" / "a.png", tmp_path / "in", Path("*.png"))
     for output in (tmp_path / "out", Path("../out")):
         assert {find_inputs([name], output).inputs[0].key for name in named} == {"../in/a.png"}
+    (tmp_path / "way").symlink_to(tmp_path)
+    assert find_inputs([tmp_path / "way" / "in" / "a.png"], tmp_path / "out").inputs[0].key == "../in/a.png"
+    assert find_inputs([Path("a.png")], tmp_path / "way" / "out").inputs[0].key == "../in/a.png"
     former = Former({"../in/a.png": "first"})
     assert find_inputs([Path("a.png")], tmp_path / "out", former).inputs[0].name == "first"
 
