@@ -16,6 +16,7 @@ from sdseg.tensors import FloatArray, MaskArray, RawImages
 
 __all__ = ["LabelledImages", "Parity", "compare"]
 
+SPECK = 1e-3  # share of a slice: what is smaller may vanish, and counts in the Dice between the masks
 CLEARLY = 0.1  # a probability this far above the threshold is a mask in every precision, whatever else is tolerated
 
 
@@ -143,7 +144,7 @@ class _Sums:
             elif np.ptp(ours) == 0.0 and np.ptp(theirs) > self.tolerance:
                 self.constant.append(case)
             # A pixel may sit on the threshold: only what is clearly a mask in the reference has to be one here.
-            surely = (theirs > self.threshold + self.tolerance).any(axis=(1, 2))  # [K]
+            surely = (theirs > self.threshold + self.tolerance).mean(axis=(1, 2)) >= SPECK  # [K]
             if (surely & ~(ours > self.threshold).any(axis=(1, 2))).any():
                 self.black.append(case)
         difference = np.abs(exported.astype(np.float64) - reference)

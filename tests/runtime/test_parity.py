@@ -183,6 +183,19 @@ def test_a_pixel_on_the_threshold_is_no_black_mask() -> None:
     assert found.problems == ()
 
 
+@pytest.mark.parametrize(("pixels", "black"), [(4, False), (5, True)])
+def test_a_speck_that_vanishes_is_no_black_mask(pixels: int, black: bool) -> None:
+    """Below a thousandth of a slice, here 4.096 pixels; the Dice between the masks tells of it all the same."""
+    pictures = Pictures(("a",), np.zeros((1, 64, 64, 1), np.int16), np.zeros((1, 1, 64, 64), bool))
+    reference = np.zeros((1, 1, 64, 64), np.float32)
+    reference.ravel()[:pixels] = 0.9
+    wide = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
+    gone = reference * 0.5
+    found = compare(Answers(reference), Answers(gone), [pictures], 0.5, Tolerance.model_validate(wide))
+    assert any("black mask" in problem for problem in found.problems) == black
+    assert found.mask_dice == 0.0
+
+
 def test_nan_alone_closes_the_gate() -> None:
     pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
     reference = np.zeros((1, 1, 1, 2), np.float32)
