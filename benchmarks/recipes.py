@@ -50,7 +50,7 @@ def main() -> int:
         for dataset in chosen.datasets or config.datasets
         for seed in chosen.seeds
         for recipe in config.recipes_of(dataset)
-        if recipe in (chosen.recipes or config.recipes)
+        if not chosen.recipes or recipe in chosen.recipes
     ]
     if not chosen.print_only:
         _prepare(chosen.configfile, chosen.folder, chosen.raw, chosen.jobs)

@@ -24,7 +24,7 @@ Found = Callable[[Case], Callable[[int], MaskArray]]  # of a case: number of a s
 
 
 def write_exhibits(folder: Path, scores: Sequence[Assessed], store: SliceStore, found: Found) -> None:
-    """Write `folder`/overlays/{best,median,worst}_<case>.png, and volumes/{best,median,worst}.webp, .json of volumes."""
+    """Write `folder`/overlays/{best,median,worst}_<case>.png; of volumes also volumes/…{.webp,.json}."""
     shown = ranked(scores)
     for rank, score in shown.items():
         name = re.sub(r'[\\/:*?"<>|]+', "_", score.case.case)  # a case's name may hold a slash

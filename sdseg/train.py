@@ -26,7 +26,7 @@ from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_m
 from sdseg.model.segmenter import Segmenter
 from sdseg.model.state import latest_state, restore
 from sdseg.recipes import Recipe
-from sdseg.runtime.device import torch_device
+from sdseg.runtime.device import peak_memory, torch_device
 
 __all__ = ["train"]
 
@@ -176,6 +176,7 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
             "seconds": round(progress.seconds, 1),
             "device": str(run.accelerator.device),
             "processes": run.accelerator.num_processes,
+            "memory": peak_memory(str(run.accelerator.device)),  # of the first process, since it was last started
             "data_checksum": store.data_checksum,
             "started_from": {"recipe": begin.manifest.recipe_name, "sha256": begin.checksum} if begin else None,
             "codec_ceiling": {"dice": ceiling, "split": split} if ceiling is not None else None,

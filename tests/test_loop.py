@@ -65,6 +65,7 @@ def test_two_processes_make_the_steps_of_one(ready: Path, tmp_path: Path) -> Non
         assert max(float((one[key] - half[key]).abs().max()) for key in one) > 1e-4  # one process's share alone
     _, manifest = load_model(tmp_path / "two" / "model")
     assert manifest.training["processes"] == 2
+    assert manifest.training["memory"]["bytes"] > 50_000_000  # PyTorch alone takes more
 
     def losses(place: str) -> list[float]:
         return [event["loss"] for event in events(tmp_path / place / "model", "step")]

@@ -234,7 +234,7 @@ class Plan:
 
     @property
     def engine_environment(self) -> str:
-        """That of the jobs that build engines: TensorRT comes from NVIDIA's own index, and no other job depends on it."""
+        """Of the jobs that build engines: TensorRT comes from an index of its own, and no other job depends on it."""
         return "../envs/tensorrt.yaml"
 
     @property

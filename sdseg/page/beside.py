@@ -174,6 +174,11 @@ def _trained(key: str, unit: str) -> Callable[[Run], str | None]:
     return lambda run: f"{getattr(run.training, key)} {unit}" if run.training else None
 
 
+def _trained_memory(run: Run) -> str | None:
+    memory = run.training.memory if run.training else None
+    return None if memory is None or memory.bytes is None else f"{memory.bytes / 1e9:.2g} GB: {memory.of}"
+
+
 _MEASURED: dict[str, Callable[[Run], str | None]] = {
     "dice": _dice,
     "iou": _iou,
@@ -181,6 +186,7 @@ _MEASURED: dict[str, Callable[[Run], str | None]] = {
     "images_per_second": _speed,
     "training_steps": _trained("steps", "steps"),
     "batch": _trained("batch", "images"),
+    "training_memory": _trained_memory,
 }
 _MEASURED_IF: dict[str, dict[str, Callable[[Run], str | None]]] = {
     "10 steps of DDIM": {"images_per_second": _speed_of(10)}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat
 
-from sdseg.page.records import Lenient
+from sdseg.page.records import Lenient, Memory
 
 __all__ = [
     "Curve",
@@ -103,11 +103,6 @@ class Latency(Lenient):
     seconds_median: FiniteFloat
     seconds_p90: FiniteFloat
     images_per_second: FiniteFloat
-
-
-class Memory(Lenient):
-    bytes: int | None = None
-    of: str
 
 
 class Efficiency(_Study):

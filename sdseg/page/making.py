@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import Field, FiniteFloat
 
-from sdseg.page.records import Ceiling, Lenient, Positive, Score
+from sdseg.page.records import Ceiling, Lenient, Memory, Positive, Score
 
 __all__ = ["Check", "Curves", "Engine", "Event", "Parity", "Resumed", "Step", "Training", "Validation"]
 
@@ -64,6 +64,7 @@ class Training(Lenient):
     best_dice: Score | None = None  # None where no validation was run
     seconds: Positive
     batch: int
+    memory: Memory | None = None
     parameters: dict[str, int]
     codec_ceiling: Ceiling | None = None
 

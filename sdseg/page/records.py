@@ -14,6 +14,7 @@ __all__ = [
     "Ceiling",
     "ChosenThreshold",
     "Lenient",
+    "Memory",
     "Origin",
     "Overlay",
     "Positive",
@@ -101,6 +102,13 @@ class ChosenThreshold(Lenient):
     split: str
     n_cases: int
     dice: Score
+
+
+class Memory(Lenient):
+    """The most memory that was held, and what it is of."""
+
+    bytes: int | None = None
+    of: str
 
 
 class Ceiling(Lenient):

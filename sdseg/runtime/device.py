@@ -1,12 +1,15 @@
-"""The compute device a user asked for, or an error: never another one."""
+"""The compute device a user asked for, or an error: never another one; and the memory that was taken there."""
 
 from __future__ import annotations
+
+import sys
+from typing import Any
 
 import torch
 
 from sdseg.errors import UserError
 
-__all__ = ["torch_device"]
+__all__ = ["peak_memory", "torch_device"]
 
 
 def torch_device(name: str) -> torch.device:
@@ -18,3 +21,16 @@ def torch_device(name: str) -> torch.device:
             remedy="set device: cpu, or install a CUDA build of torch and a driver ('sdseg doctor' tells more)",
         )
     return torch.device(name)
+
+
+def peak_memory(device: str) -> dict[str, Any]:
+    """The most memory this process has held so far: `bytes`, None where the system does not tell; `of` says what."""
+    if torch.device(device).type == "cuda":
+        return {"bytes": int(torch.cuda.max_memory_allocated()), "of": "GPU memory allocated by PyTorch"}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {"bytes": None, "of": "not measured: this system does not tell"}
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"bytes": peak, "of": "memory of the whole process, libraries and weights included"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from sdseg.artifacts import ModelManifest
 from sdseg.model.checkpoint import count_parameters, load_model
 from sdseg.model.segmenter import Segmenter
 from sdseg.runtime.backends import Backend
+from sdseg.runtime.device import peak_memory
 from sdseg.studies.subject import Subject, bar, finite
 from sdseg.tensors import RawImages
 
@@ -26,7 +26,7 @@ WARM_UP, REPEATS = 2, 20  # calls of each batch size
 PATIENCE = 10.0  # seconds after which a batch size is not repeated again
 FEWEST = 3
 GRAPH = "an exported graph has no parts: name the model folder"
-TRAINING = ("steps", "seconds", "batch", "device", "processes", "best_step", "stopped")
+TRAINING = ("steps", "seconds", "batch", "device", "processes", "memory", "best_step", "stopped")
 
 
 def efficiency(subject: Subject) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def efficiency(subject: Subject) -> dict[str, Any]:
         for batch in batches:
             latency.append(_latency(subject.served.backend, _images(subject, batch)) | {"batch": batch})
             progress.update(WARM_UP + REPEATS)
-    memory = _peak_memory(device)  # before another copy of the network is loaded
+    memory = peak_memory(device)  # before another copy of the network is loaded
     counted = _counted(subject.served.path)
     return (
         subject.header("efficiency")
@@ -121,18 +121,6 @@ def _images(subject: Subject, batch: int) -> RawImages:
     """`batch` slices of the cases, from the first on; again from the first where they do not suffice."""
     rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in subject.cases])
     return subject.store.images[np.resize(rows, batch)]
-
-
-def _peak_memory(device: str) -> dict[str, Any]:
-    if device == "cuda":
-        return {"bytes": int(torch.cuda.max_memory_allocated()), "of": "GPU memory allocated by PyTorch"}
-    try:
-        import resource
-    except ImportError:  # Windows
-        return {"bytes": None, "of": "not measured: this system does not tell"}
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {"bytes": peak, "of": "memory of the whole process, libraries and weights included"}
 
 
 def _device_name(device: str) -> str:

@@ -182,6 +182,7 @@ def _write_model(
                 "best_dice": best,
                 "seconds": 84.2,
                 "batch": 16,
+                "memory": {"bytes": 1_250_000_000, "of": "memory of the whole process"},
                 "data_checksum": _data_checksum(folder.parent.name),
                 "codec_ceiling": ceiling,
                 "parameters": parameters,
