@@ -15,7 +15,7 @@ __all__ = ["cached_session"]
 
 log = logging.getLogger(__name__)
 
-INLINE_BYTES = 1_500_000_000  # larger weights lie beside the optimised graph: a protobuf message ends at 2 GiB
+INLINE_BYTES = 100_000_000  # larger weights lie beside the optimised graph, where they are mapped and not parsed
 NAME = "model.onnx"
 
 
