@@ -25,7 +25,7 @@ def torch_device(name: str) -> torch.device:
 
 def peak_memory(device: str) -> dict[str, Any]:
     """The most memory this process has held so far: `bytes`, None where the system does not tell; `of` says what."""
-    if torch.device(device).type == "cuda":
+    if device.startswith("cuda"):  # others are no devices of PyTorch's, and compute on the CPU
         return {"bytes": int(torch.cuda.max_memory_allocated()), "of": "GPU memory allocated by PyTorch"}
     try:
         import resource
