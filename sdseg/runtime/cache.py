@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import time
 from functools import lru_cache
 from pathlib import Path
 
-from sdseg.artifacts import sha256_file, sha256_text
+from sdseg.artifacts import sha256_file, sha256_text, write_text
+from sdseg.errors import UserError
 
 __all__ = ["cache_entry", "cache_folder", "checksum_of", "graph_bytes", "prune", "used_now", "worth_keeping"]
 
 CACHED_FROM = 20_000_000  # bytes of a graph with its weights: below, a session opens in less than the cache saves
 KEPT = 4  # entries of a runtime on disk, each as large as its model; the one not used for longest goes first
+REMEMBERED = 64  # checksums of large files
+SETTLED = 2.0  # seconds since a file's last change, from which on its times tell every further one
 
 
 def cache_folder() -> Path:
@@ -32,9 +36,15 @@ def cache_entry(runtime: str, path: Path, *settings: str) -> Path:
 
 
 def checksum_of(path: Path) -> str:
-    """SHA-256 of a file, read once in a process as long as the file's size and time of change stay."""
+    """SHA-256 of a file. That of a large one is kept in the cache, and told again while the file stays what it was.
+
+    It does where device, inode, size, time of change and time of change of the inode are the same (as git has it):
+    reading 1.4 GB takes longer than opening the graph.
+    """
     told = path.stat()
-    return _checksum(path.resolve(), told.st_size, told.st_mtime_ns)
+    seen = (told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
+    settled = time.time() - max(told.st_mtime, told.st_ctime) > SETTLED
+    return _checksum(path.resolve(), seen, told.st_size >= CACHED_FROM and settled)
 
 
 def worth_keeping(path: Path) -> bool:
@@ -57,14 +67,36 @@ def used_now(entry: Path) -> None:
 
 def prune(folder: Path) -> None:
     """Remove the entries of a runtime that were not used for longest."""
-    entries = sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)
-    for old in entries[KEPT:]:
+    for old in _unused(folder, KEPT):
         shutil.rmtree(old, ignore_errors=True)
 
 
 @lru_cache(maxsize=16)
-def _checksum(path: Path, size: int, changed: int) -> str:
-    return sha256_file(path)
+def _checksum(path: Path, seen: tuple[int, ...], remember: bool) -> str:
+    if not remember:
+        return sha256_file(path)
+    note = cache_folder() / "checksums" / sha256_text(f"{path} {seen}")[:32]
+    try:
+        told = note.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        told = ""
+    if len(told) == 64:
+        used_now(note)
+        return told
+    found = sha256_file(path)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, found)
+    except (OSError, UserError):  # a cache that cannot be written costs the time of reading, nothing else
+        return found
+    for old in _unused(note.parent, REMEMBERED):
+        old.unlink(missing_ok=True)
+    return found
+
+
+def _unused(folder: Path, kept: int) -> list[Path]:
+    """All but the `kept` entries that were used last."""
+    return sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)[kept:]
 
 
 def _weights(path: Path) -> Path:

@@ -52,3 +52,33 @@ def test_a_checksum_follows_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"two")
     os.utime(path, ns=(0, 7))
     assert cache.checksum_of(path) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_the_checksum_of_a_large_file_is_remembered_while_it_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "CACHED_FROM", 3)
+    monkeypatch.setattr(cache, "SETTLED", -1.0)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"one")
+    assert cache.checksum_of(path) == hashlib.sha256(b"one").hexdigest()
+    (note,) = (tmp_path / "cache" / "checksums").iterdir()
+    note.write_text("0" * 64)  # shows where the next answer comes from
+    cache._checksum.cache_clear()
+    assert cache.checksum_of(path) == "0" * 64
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    path.write_bytes(b"two")
+    os.utime(path, ns=times)  # as if it had never changed: the inode's own time cannot be set back
+    assert cache.checksum_of(path) == hashlib.sha256(b"two").hexdigest()
+    note.write_text("cut off")
+    path.rename(tmp_path / "other.onnx")
+    assert cache.checksum_of(tmp_path / "other.onnx") == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_file_that_changed_just_now_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "CACHED_FROM", 3)
+    (tmp_path / "model.onnx").write_bytes(b"one")
+    assert cache.checksum_of(tmp_path / "model.onnx") == hashlib.sha256(b"one").hexdigest()
+    assert not (tmp_path / "cache").exists()
