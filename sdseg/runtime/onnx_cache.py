@@ -58,10 +58,10 @@ def cached_session(path: Path, provider: str, version: str, open_: Callable[[Pat
                 )
             session = open_(path, options)
     except UserError as error:
-        if not error.what.startswith("cannot write"):
-            raise
-        log.warning("the optimised graph is not kept: %s", error)
+        # ONNX Runtime says of a full disk what it says of a bad graph: a bad one fails without the cache as well.
         options.optimized_model_filepath = ""
-        return open_(path, options)
+        session = open_(path, options)
+        log.warning("the optimised graph is not kept: %s", error.what)
+        return session
     prune(entry.parent)
     return session

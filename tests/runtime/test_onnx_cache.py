@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,19 @@ def test_a_cache_that_cannot_be_written(bright_rgb: Path, kept: Path, caplog: py
     with caplog.at_level(logging.WARNING):
         assert OnnxBackend(bright_rgb).probability(picture(RGB, 0)[0][None]).shape == (1, 1, 32, 32)
     assert "the optimised graph is not kept" in caplog.text
+
+
+def test_a_full_disk(bright_rgb: Path, kept: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with caplog.at_level(logging.WARNING):
+            opened = OnnxBackend(bright_rgb)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert opened.probability(picture(RGB, 0)[0][None]).shape == (1, 1, 32, 32)
+    assert "the optimised graph is not kept" in caplog.text
+    assert not [path for path in kept.iterdir() if (path / "model.onnx").exists()]
 
 
 def test_small_graphs_are_not_kept(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
