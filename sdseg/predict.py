@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 PACKAGES = (
     "torch",
     "onnxruntime",
-    "tensorrt",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt-cu13",
     "nibabel",
     "simpleitk",
     "opencv-python-headless",
@@ -52,7 +54,8 @@ def predict(
     model: a model folder, an .onnx or .engine file, or a results folder: the best for this machine is taken.
     inputs: images for an RGB model, volumes and DICOM series for a CT model, patterns, or folders of them.
     output: folder to write into; results of the same inputs are replaced, other files are left alone.
-    device: 'cpu', 'cuda', or 'auto' for the GPU where the model's runtime can use one.
+    device: 'cpu', 'cuda', 'auto' for the GPU where the model's runtime can use one; for graphs also 'openvino' and
+        'openvino-bf16'.
 
     Returns 0, or 1 when a file could not be segmented: it is named at the end and in predict.json, the others are
     done. Raises UserError when nothing can be done at all: no model, no such device, no place to write (any more).

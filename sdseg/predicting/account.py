@@ -118,9 +118,9 @@ class Account:
 def fingerprint(file: InputFile) -> str:
     """A checksum of the sizes and times of change of an input's files; empty where one cannot be looked at."""
     files: Iterable[Path] = file.files or (file.path,)
-    if file.path.suffix.lower() in (".mhd", ".nhdr"):  # the voxels lie in a file beside the header
-        files = sorted(each for each in file.path.parent.iterdir() if each.stem == file.path.stem)
     try:
+        if file.path.suffix.lower() in (".mhd", ".nhdr"):  # the voxels lie in a file beside the header, as x.raw.gz
+            files = sorted(each for each in file.path.parent.iterdir() if each.name.startswith(f"{file.path.stem}."))
         found = [(each.name, each.stat()) for each in files]
     except OSError:
         return ""

@@ -79,8 +79,9 @@ def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
     assert not kept()
 
 
-def test_a_header_with_its_data_beside_it(tmp_path: Path) -> None:
-    header, data = tmp_path / "v.mhd", tmp_path / "v.raw"
+@pytest.mark.parametrize("suffix", [".raw", ".raw.gz"])
+def test_a_header_with_its_data_beside_it(tmp_path: Path, suffix: str) -> None:
+    header, data = tmp_path / "v.mhd", tmp_path / f"v{suffix}"
     header.write_text("header")
     data.write_bytes(b"1")
     before = fingerprint(InputFile(header, "v", "volume"))
