@@ -66,8 +66,7 @@ def native_labels(store: SliceStore, raw: Path, settings: Dataset | None) -> Nat
         raise UserError(
             "no raw files here: the folder is missing",
             where=raw,
-            remedy="name the folder the store was prepared from, or leave --raw out: then scores are at the working "
-            "size alone",
+            remedy="name the folder the store was prepared from",
         )
     known = SOURCES.get(store.manifest.source)
     if known is not None:

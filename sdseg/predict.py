@@ -6,6 +6,7 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,14 @@ def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
             bar.set_postfix_str(f"slice {now} of {of}" if now < of else "")
 
         compute = partial(stages.compute, progress=slices)
-        for count in overlapped(groups(todo, wanted.batch), stages.read, compute, stages.write, ahead):
-            bar.update(count)
-            done += count
-            if bar.disable and time.monotonic() - spoken > SILENCE:
-                log.info("%d of %d inputs", done, len(todo))
-                spoken = time.monotonic()
+        # Closed at once when a run is interrupted: what is being written then is written before it is counted.
+        with closing(overlapped(groups(todo, wanted.batch), stages.read, compute, stages.write, ahead)) as counts:
+            for count in counts:
+                bar.update(count)
+                done += count
+                if bar.disable and time.monotonic() - spoken > SILENCE:
+                    log.info("%d of %d inputs", done, len(todo))
+                    spoken = time.monotonic()
 
 
 def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:

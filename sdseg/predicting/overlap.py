@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ def overlapped(
     compute: Callable[[Read], None],
     write: Callable[[Read], Written],
     ahead: int = 2,
-) -> Iterator[Written]:
+) -> Generator[Written, None, None]:
     """What `write` gives for every item, in their order.
 
     `read` and `write` run in `ahead` threads each, `compute` in the caller's. At most `ahead` items are read or being
