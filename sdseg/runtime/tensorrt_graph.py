@@ -62,8 +62,7 @@ def layer_precisions(text: str) -> dict[str, int]:
 
 def precision_problem(precision: str, layers: dict[str, int]) -> str | None:
     """What is wrong with an engine's layers: asked for half precision and built in single, which no flag would tell."""
-    wanted = {"int8": ("int8",)}.get(precision, (precision,))
-    if not layers or set(layers) == {UNTOLD} or any(layers.get(name) for name in wanted):
+    if not layers or set(layers) == {UNTOLD} or layers.get(precision):
         return None
     counted = ", ".join(f"{count} {name}" for name, count in layers.items())
     return f"precision: {precision} was asked for, and no layer computes in it ({counted})"
