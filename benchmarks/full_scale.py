@@ -60,6 +60,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--stage", choices=tuple(STAGES), help=argparse.SUPPRESS)  # one stage, in its own process
     chosen = parser.parse_args()
+    if chosen.keep and chosen.keep.exists() and not chosen.stage:
+        parser.error(f"{chosen.keep} is there already: --keep wants a new folder")
     chosen.steps = chosen.steps or (40 if chosen.device == "cuda" else 2)
     chosen.batch = chosen.batch or (4 if chosen.device == "cuda" else 1)
     if chosen.stage:
@@ -69,7 +71,7 @@ def main() -> int:
         (chosen.folder / f"{chosen.stage}.json").write_text(json.dumps(figures), encoding="utf-8")
         return 0
     if chosen.keep:
-        chosen.keep.mkdir(parents=True)  # a folder of its own: an error where it is there
+        chosen.keep.mkdir(parents=True)
     place = nullcontext(str(chosen.keep)) if chosen.keep else tempfile.TemporaryDirectory(dir=chosen.folder)
     with place as folder:
         figures = _stages(chosen, Path(folder).resolve(), sys.argv[1:])

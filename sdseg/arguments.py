@@ -139,7 +139,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     scored.add_argument("--model", type=Path, help="model folder, .onnx or .engine file")
     masks = "folder of masks made elsewhere: a file per case, PNG or NIfTI at native size (docs/results.md)"
     scored.add_argument("--predictions", type=Path, metavar="FOLDER", help=masks)
-    made.add_argument("--name", help="of the method that made the masks, with --predictions")
+    made.add_argument("--name", help="of the method that made the masks; --device and --batch mean nothing then")
     _path(made, "--output", "folder to write: cases.csv, summary.json, overlays")
     made.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
     made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")

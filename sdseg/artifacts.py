@@ -1,4 +1,4 @@
-"""Files between the stages: atomic writes, validated reads, checksums, provenance."""
+"""Files between the stages: atomic writes, validated reads, checksums."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from fnmatch import fnmatch
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,7 +31,6 @@ __all__ = [
     "check_owned",
     "make_folder",
     "parse_json",
-    "provenance",
     "read_json",
     "sha256_file",
     "sha256_text",
@@ -286,43 +281,6 @@ def sha256_file(path: Path) -> str:
 
 def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def provenance(packages: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Who made an artifact: versions, source commit, machine, time (UTC)."""
-    versions = {}
-    for package in ("numpy", *packages):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "absent"
-    return {
-        "sdseg": __version__,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "packages": versions,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _commit() -> str:
-    """The commit of the source this package runs from, '+' when edited, 'unknown' outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return "unknown"
-    try:
-        commit = _git(root, "rev-parse", "--short=12", "HEAD")
-        return commit + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, encoding="utf-8", timeout=10, check=True
-    )
-    return done.stdout.strip()
 
 
 def check_owned(path: Path, owned: tuple[str, ...]) -> None:

@@ -16,7 +16,6 @@ from sdseg.artifacts import (
     Structure,
     atomic_folder,
     check_owned,
-    provenance,
     sha256_file,
 )
 from sdseg.data.sources import source_named
@@ -37,6 +36,7 @@ from sdseg.model.ldm import autoencoder_from_ldm
 from sdseg.model.official import fill_segmenter, read_checkpoint
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter
 from sdseg.networks import Codec, LatentNetwork
+from sdseg.provenance import provenance
 from sdseg.recipes import Recipe
 
 __all__ = ["Layout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]

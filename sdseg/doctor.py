@@ -20,6 +20,7 @@ from packaging.version import Version
 from sdseg.config import Config, load_config
 from sdseg.data.opening import known_source, makes_split
 from sdseg.errors import UserError
+from sdseg.provenance import version_of
 from sdseg.runtime.onnx_session import PACKAGES
 from sdseg.runtime.openvino_support import INSTALL as INSTALL_OPENVINO
 from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
@@ -63,7 +64,7 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
     yield from _packages()
     gpus, findings = _torch()
     yield from findings
-    yield from _onnxruntime({name: version for name in PACKAGES if (version := _installed(name))})
+    yield from _onnxruntime({name: version for name in PACKAGES if (version := version_of(name))})
     yield from _optional()
     yield _conda(_conda_version())
     yield from _machine(Path.cwd())
@@ -80,7 +81,7 @@ def _python(version: tuple[int, ...]) -> Finding:
 
 def _packages() -> Iterator[Finding]:
     for requirement in _requirements():
-        yield _package(requirement, _installed(requirement.name))
+        yield _package(requirement, version_of(requirement.name))
 
 
 def _requirements() -> list[Requirement]:
@@ -152,8 +153,8 @@ def _openvino(version: str | None) -> Finding:
 
 
 def _optional() -> Iterator[Finding]:
-    yield _openvino(_installed("openvino"))
-    version = _installed("snakemake")
+    yield _openvino(version_of("openvino"))
+    version = version_of("snakemake")
     if version is None:
         fix = "pip install -e '.[cpu,workflow]'; single stages run without it"
         yield Finding("note", "snakemake", "missing", fix)
@@ -249,10 +250,3 @@ def _inputs(config: Config) -> Iterator[Finding]:
         if codec.weights is not None and not Path(codec.weights).is_dir():
             fix = "put the pretrained autoencoder there, or give 'training' instead of 'weights'"
             yield Finding("problem", f"codec {name}", f"no weights: {codec.weights} is missing", fix)
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

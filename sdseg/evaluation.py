@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sdseg.artifacts import provenance, write_json, write_text
+from sdseg.artifacts import write_json, write_text
 from sdseg.assessment import Assessed
 from sdseg.config import Dataset
 from sdseg.data.labels import NativeLabels
@@ -18,6 +18,7 @@ from sdseg.data.sources import SOURCES
 from sdseg.data.store import Case, SliceStore
 from sdseg.errors import UserError
 from sdseg.exhibits import Found, write_exhibits
+from sdseg.provenance import provenance
 from sdseg.scoresheet import figures, table
 from sdseg.statistics import INTERVAL
 

@@ -11,13 +11,13 @@ from sdseg import __version__
 from sdseg.artifacts import (
     GraphManifest,
     atomic_folder,
-    provenance,
     write_json,
 )
 from sdseg.config import Export
 from sdseg.engines import Precision
 from sdseg.errors import UserError
 from sdseg.gate import Gate, open_gate, refusal
+from sdseg.provenance import provenance
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.inputs import as_input, draw_noise
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs

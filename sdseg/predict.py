@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sdseg.artifacts import provenance
 from sdseg.data.inputs import Found, InputFile, find_inputs, shown
 from sdseg.errors import UserError
 from sdseg.predicting.account import Account
@@ -22,6 +20,7 @@ from sdseg.predicting.overlap import overlapped
 from sdseg.predicting.place import held, sweep
 from sdseg.predicting.stages import Stages, Wanted, groups
 from sdseg.predicting.told import grouped, tell
+from sdseg.provenance import provenance, version_of
 
 __all__ = ["Wanted", "predict"]
 
@@ -135,14 +134,6 @@ def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:
         "threshold": served.threshold,
         "values": {str(number): one.name for number, one in enumerate(served.structures, start=1)},
         "seconds": seconds,
-        "provenance": provenance(tuple(name for name in PACKAGES if _installed(name))),
+        "provenance": provenance(tuple(name for name in PACKAGES if version_of(name))),
         "skipped": [{"input": shown(path), "reason": reason} for path, reason in found.skipped],
     }
-
-
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts import PreparedManifest, atomic_folder, provenance, sha256_file, write_json
+from sdseg.artifacts import PreparedManifest, atomic_folder, sha256_file, write_json
 from sdseg.config import Dataset
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.intake import Intake, Seen, Task, open_intake
@@ -22,6 +22,7 @@ from sdseg.data.reading import Reading
 from sdseg.data.splits import SPLITS
 from sdseg.data.store import FILES, Case, combined_checksum, write_index
 from sdseg.errors import ListedError, UserError
+from sdseg.provenance import provenance
 
 __all__ = ["check", "prepare"]
 

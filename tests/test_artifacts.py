@@ -27,7 +27,6 @@ from sdseg.artifacts import (
     atomic_file,
     atomic_folder,
     parse_json,
-    provenance,
     read_json,
     sha256_file,
     sha256_text,
@@ -35,6 +34,7 @@ from sdseg.artifacts import (
     write_text,
 )
 from sdseg.errors import UserError
+from sdseg.provenance import provenance
 
 IMAGE = ImageContract(modality="ct", size=64, channels=1, window=(-175.0, 250.0))
 ORGANS = (Structure(name="organs", values=(1, 2)),)

@@ -32,6 +32,7 @@ GROUND = {
     "calibration",
     "published",
     "journal",
+    "provenance",
 }
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
 JOINTS = {  # several nouns at once, for more than one verb or for a long one

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdseg.artifacts import provenance
 from sdseg.config import Dataset
 from sdseg.data.duplicates import near_pairs
 from sdseg.data.intake import Seen
 from sdseg.data.sources import Source
 from sdseg.data.splits import SPLITS
+from sdseg.provenance import provenance
 
 __all__ = ["Examination", "examine", "summary"]
 

@@ -16,7 +16,6 @@ __all__ = [
     "from_axial",
     "resize_images",
     "resize_labels",
-    "restore_mask",
     "restore_probability",
     "stretch",
     "to_axial",
@@ -67,13 +66,6 @@ def resize_images(images: RawImages, size: tuple[int, int]) -> RawImages:
 def resize_labels(labels: AnyArray, size: tuple[int, int]) -> AnyArray:
     """Label ids [N,H,W] at `size` (rows, columns): nearest pixel by centre, so no new label can appear."""
     return labels if labels.shape[1:3] == size else _resize(labels, size, cv2.INTER_NEAREST_EXACT)
-
-
-def restore_mask(masks: AnyArray, size: tuple[int, int]) -> AnyArray:
-    """Masks or label ids [N,h,w] or [N,K,h,w] back at the native `size` (rows, columns), nearest; same type."""
-    flat = masks.reshape(-1, *masks.shape[-2:])
-    restored = resize_labels(flat.astype(np.uint8) if flat.dtype == np.bool_ else flat, size)
-    return restored.astype(masks.dtype, copy=False).reshape(*masks.shape[:-2], *size)
 
 
 def restore_probability(probability: FloatArray, size: tuple[int, int]) -> FloatArray:

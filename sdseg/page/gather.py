@@ -25,6 +25,7 @@ from sdseg.page.study_files import read_findings, read_volumes
 
 __all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]
 
+OWN = "own"  # the source of a dataset of the user's own: only its settings say what the values of a mask mean
 SAME = ("protocol", "split", "target", "size", "scored_at", "data_checksum")  # or two runs are not compared
 _WORKFLOW = "snakemake --cores all {target}    # with the configuration of this run"
 
@@ -74,16 +75,27 @@ class Run:
         export = _command("export", model=model, prepared=prepared, output=self.folder / "export")
         return {
             "train": _WORKFLOW.format(target="train"),
-            "evaluate": self._evaluate_masks if self.elsewhere else _evaluate_command(self.folder),
+            "evaluate": self._evaluate,
             "export": export,
-            **{name: f"{_evaluate_command(self.folder)} {options}" for name, options in _STUDIES.items()},
+            **{
+                name: f"{_model_command(self.folder, split=self.summary.split)} {options}"
+                for name, options in _STUDIES.items()
+            },
         }
 
     @property
-    def _evaluate_masks(self) -> str:
-        masks = {"predictions": self.summary.predictions or "", "name": self.summary.recipe, "raw": "RAW"}
+    def _evaluate(self) -> str:
+        """As this evaluation was made; where the raw files lie nothing tells."""
+        again: dict[str, Path | str] = {"split": self.summary.split}
+        if self.summary.native is not None:
+            again["raw"] = "RAW"
+            if self.summary.source == OWN:
+                again["settings"] = self.folder.parent / "dataset.yaml"
+        if not self.elsewhere:
+            return _model_command(self.folder, **again)
+        masks = {"predictions": self.summary.predictions or "", "name": self.summary.recipe}
         prepared, output = self.folder.parent / "prepared", self.folder / "evaluation"
-        return _command("evaluate", **masks, prepared=prepared, output=output)
+        return _command("evaluate", **masks, prepared=prepared, output=output, **again)
 
 
 @dataclass(frozen=True)
@@ -148,7 +160,7 @@ def gather(results: Path) -> Gathered:
             if (place / "evaluation").is_dir():
                 runs.append(_run(place))
             elif (place / "model" / "config.json").is_file():
-                unscored.append(Unscored(folder.name, place.name, _evaluate_command(place)))
+                unscored.append(Unscored(folder.name, place.name, _model_command(place, raw="RAW")))
         if runs:
             manifest = folder / "prepared" / "manifest.json"
             prepared = read_json(manifest, PreparedManifest) if manifest.is_file() else None
@@ -166,7 +178,7 @@ def _run(folder: Path) -> Run:
     evaluation, manifest = folder / "evaluation", folder / "model" / "config.json"
     path = evaluation / "summary.json"
     if not path.is_file():
-        raise UserError("the summary of the scores is missing", where=path, remedy=_evaluate_command(folder))
+        raise UserError("the summary of the scores is missing", where=path, remedy=_model_command(folder, raw="RAW"))
     summary = read_summary(path)
     model = read_json(manifest, ModelManifest) if manifest.is_file() else None
     cases, log = evaluation / "cases.csv", folder / "model" / "training.jsonl"
@@ -194,8 +206,9 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _evaluate_command(run: Path) -> str:
-    return _command("evaluate", prepared=run.parent / "prepared", model=run / "model", output=run / "evaluation")
+def _model_command(run: Path, **more: Path | str) -> str:
+    places = {"prepared": run.parent / "prepared", "model": run / "model", "output": run / "evaluation"}
+    return _command("evaluate", **places, **more)
 
 
 def _command(verb: str, **options: Path | str) -> str:

@@ -128,6 +128,7 @@ class Summary(Lenient):
     """`evaluation/summary.json`."""
 
     dataset: str
+    source: str | None = None
     origin: Origin
     recipe: str
     protocol: str

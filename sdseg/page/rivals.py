@@ -71,11 +71,15 @@ def duels(dataset: DatasetResults) -> tuple[Duel, ...]:
 
 def seeded(dataset: DatasetResults) -> tuple[Rival, ...]:
     """The recipes that were trained with several seeds; without those whose runs must not be compared."""
-    groups: dict[str, dict[str, Run]] = {}
+    groups: dict[str, list[tuple[int, Run]]] = {}
     for run in dataset.runs:
         if named := SEEDED.match(run.recipe):
-            groups.setdefault(named["recipe"], {})[named["seed"]] = run
-    found = (Rival(recipe, tuple(runs.values()), tuple(runs)) for recipe, runs in groups.items() if len(runs) > 1)
+            groups.setdefault(named["recipe"], []).append((int(named["seed"]), run))
+    found = [
+        Rival(recipe, tuple(run for _, run in runs), tuple(str(seed) for seed, _ in runs))
+        for recipe, runs in ((recipe, sorted(runs, key=lambda one: one[0])) for recipe, runs in groups.items())
+        if len(runs) > 1
+    ]
     return tuple(one for one in found if not any(dataset.differences(one.runs[0], run) for run in one.runs[1:]))
 
 

@@ -49,6 +49,7 @@ class Account:
         if (
             record is None
             or record["model"] != model
+            or not record["fingerprint"]  # the files could not be looked at: nothing says that they are the same
             or record["fingerprint"] != fingerprint(file)
             or any(kind not in record["outputs"] for kind in kinds)
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from sdseg.data.inputs import REPORT
 from sdseg.errors import UserError
 
 __all__ = ["check_room", "held", "sweep"]
+
+log = logging.getLogger(__name__)
 
 PROBE = 1 << 16  # bytes
 HALF_WRITTEN = tuple(f".*{kind}*.part" for kind in ("_mask", "_probability", "_overlay", REPORT))
@@ -37,8 +40,8 @@ def held(output: Path) -> Iterator[None]:
                 where=output,
                 remedy="wait until it is done, or name another --output: runs at the same time need a folder each",
             ) from None
-        except OSError:  # some network disks know no locks
-            pass
+        except OSError as error:  # some network disks know no locks
+            log.warning("%s cannot be locked (%s): see to it that no other run writes there", output, error.strerror)
         yield
     finally:
         os.close(handle)

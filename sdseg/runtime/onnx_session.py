@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import GraphManifest
 from sdseg.errors import UserError
+from sdseg.provenance import version_of
 from sdseg.runtime.graphs import FoundPort, check_ports, missing_graph, parse_manifest, unusable
 from sdseg.runtime.onnx_cache import cached_session
 from sdseg.runtime.onnx_graph import METADATA_KEY
@@ -74,7 +74,7 @@ def _available(provider: str) -> str:
     """ONNX Runtime's name of a provider. Raises UserError where it is not installed, or may be hidden."""
     import onnxruntime
 
-    installed = [package for package in PACKAGES if _installed(package)]
+    installed = [package for package in PACKAGES if version_of(package)]
     if len(installed) > 1:
         raise UserError(
             f"{' and '.join(installed)} are installed together: one hides the other's providers",
@@ -91,14 +91,6 @@ def _available(provider: str) -> str:
             "('sdseg doctor' tells more)",
         )
     return wanted
-
-
-def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _ports(found: list[Any]) -> list[FoundPort]:

@@ -117,11 +117,10 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
     try:
         with atomic_folder(entry) as folder:
             found = compiled(CACHE_DIR=str(folder))
-    except UserError as error:
-        if not error.what.startswith("cannot write"):
-            raise
-        log.warning("what OpenVINO compiled is not kept: %s", error)
-        return compiled()
+    except UserError as error:  # of the folder or of the graph: a bad graph fails without the cache as well
+        found = compiled()
+        log.warning("what OpenVINO compiled is not kept: %s", error.what)
+        return found
     prune(entry.parent)
     return found
 

@@ -44,7 +44,7 @@ def efficiency(subject: Subject) -> dict[str, Any]:
         for batch in batches:
             latency.append(_latency(subject.served.backend, _images(subject, batch)) | {"batch": batch})
             progress.update(WARM_UP + REPEATS)
-    memory = peak_memory(device)  # before another copy of the network is loaded
+    memory = _memory(subject.served.backend, device)  # before another copy of the network is loaded
     counted = _counted(subject.served.path)
     return (
         subject.header("efficiency")
@@ -121,6 +121,12 @@ def _images(subject: Subject, batch: int) -> RawImages:
     """`batch` slices of the cases, from the first on; again from the first where they do not suffice."""
     rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in subject.cases])
     return subject.store.images[np.resize(rows, batch)]
+
+
+def _memory(backend: Backend, device: str) -> dict[str, Any]:
+    if device == "cuda" and not backend.name.startswith("torch"):
+        return {"bytes": None, "of": f"not measured: {backend.name} does not tell what it holds on the GPU"}
+    return peak_memory(device)
 
 
 def _device_name(device: str) -> str:

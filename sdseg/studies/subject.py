@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from sdseg.artifacts import provenance
 from sdseg.data.store import Case, SliceStore
 from sdseg.errors import UserError
+from sdseg.provenance import provenance
 from sdseg.runtime.backends import Backend
 from sdseg.scoring import CaseScore, score_cases, thresholded
 from sdseg.serving import Served, check_store, open_model

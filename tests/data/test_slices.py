@@ -12,7 +12,6 @@ from sdseg.data.slices import (
     from_axial,
     resize_images,
     resize_labels,
-    restore_mask,
     restore_probability,
     stretch,
     to_axial,
@@ -34,7 +33,7 @@ def test_volume_to_slices_to_volume_is_the_identity(volume: AnyArray) -> None:
 def test_slices_that_keep_their_size_come_back_to_the_very_volume(volume: AnyArray) -> None:
     slices = to_axial(volume)
     kept = resize_images(slices[..., None], (slices.shape[1], slices.shape[2]))[..., 0]
-    np.testing.assert_array_equal(from_axial(restore_mask(kept, (slices.shape[1], slices.shape[2]))), volume)
+    np.testing.assert_array_equal(from_axial(kept), volume)
 
 
 def test_a_slice_shows_the_front_above_and_the_right_at_the_left() -> None:
@@ -58,7 +57,7 @@ def test_enlarging_whole_times_and_back_is_the_identity(labels: AnyArray, factor
     _, rows, columns = labels.shape
     larger = resize_labels(labels, (rows * factor, columns * factor))
     np.testing.assert_array_equal(larger, labels.repeat(factor, axis=1).repeat(factor, axis=2))
-    np.testing.assert_array_equal(restore_mask(larger, (rows, columns)), labels)
+    np.testing.assert_array_equal(resize_labels(larger, (rows, columns)), labels)
 
 
 def test_halving_averages_what_falls_together() -> None:
@@ -110,15 +109,14 @@ def test_resizing_images_stays_within_their_range(images: AnyArray, size: tuple[
 def test_a_disc_survives_the_working_size() -> None:
     y, x = np.mgrid[:288, :384]
     disc = (np.hypot(y - 150, x - 200) < 80)[None]
-    back = restore_mask(resize_labels(disc.astype(np.uint8), (64, 64)).astype(bool), (288, 384))
-    assert back.dtype == np.bool_
+    back = restore_probability(resize_labels(disc.astype(np.uint8), (64, 64)).astype(np.float32), (288, 384)) > 0.5
     assert 2 * (back & disc).sum() / (back.sum() + disc.sum()) > 0.97
 
 
 def test_restored_channels_stay_apart() -> None:
-    masks = np.zeros((2, 3, 4, 4), np.bool_)
-    masks[1, 2] = True
-    restored = restore_mask(masks, (7, 9))
+    masks = np.zeros((2, 3, 4, 4), np.float32)
+    masks[1, 2] = 1
+    restored = restore_probability(masks, (7, 9))
     assert restored.shape == (2, 3, 7, 9)
     assert restored[1, 2].all()
     assert restored.sum() == 7 * 9

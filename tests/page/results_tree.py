@@ -20,11 +20,11 @@ from sdseg.artifacts import (
     ModelManifest,
     PreparedManifest,
     Structure,
-    provenance,
     sha256_text,
     write_json,
     write_text,
 )
+from sdseg.provenance import provenance
 from tests.page.study_files import calibration, scored, write_studies, write_volume
 
 __all__ = ["edit_json", "write_prepared", "write_results", "write_run"]

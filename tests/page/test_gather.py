@@ -58,6 +58,22 @@ def test_missing_parts_are_none_and_their_commands_can_be_run(tmp_path: Path) ->
         assert parsed.prepared == folder / "cvc" / "prepared"
 
 
+def test_the_command_that_evaluates_again_does_what_was_done(tmp_path: Path) -> None:
+    write_results(tmp_path, ("cvc",), ("sdseg",))
+    summary = tmp_path / "cvc" / "sdseg" / "evaluation" / "summary.json"
+    edit_json(summary, split="val")
+    (run,) = gather(tmp_path).runs
+    assert run.commands["evaluate"].endswith("/evaluation --split val")  # at the working size, as then
+    assert run.commands["sweep"].endswith("/evaluation --split val --sweep")
+    edit_json(summary, source="own", native={"metrics": {}, "structures": {}})
+    (run,) = gather(tmp_path).runs
+    assert run.commands["evaluate"].endswith(f"--split val --raw RAW --settings {tmp_path}/cvc/dataset.yaml")
+    edit_json(summary, predictions="masks", recipe="nnU-Net")
+    (run,) = gather(tmp_path).runs
+    assert "--predictions masks --name nnU-Net" in run.commands["evaluate"]
+    assert run.commands["evaluate"].endswith(f"--split val --raw RAW --settings {tmp_path}/cvc/dataset.yaml")
+
+
 def test_a_model_without_scores_is_listed_with_the_command_that_scores_it(tmp_path: Path) -> None:
     write_results(tmp_path, ("cvc",), ("sdseg", "unet"))
     shutil.rmtree(tmp_path / "cvc" / "unet" / "evaluation")

@@ -79,6 +79,13 @@ def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
     assert not kept()
 
 
+def test_what_cannot_be_looked_at_is_never_the_same(output: Path) -> None:
+    gone = InputFile(output / "gone.png", "a", "image")
+    note(Account(output), gone)
+    assert fingerprint(gone) == ""
+    assert not Account(output).kept(gone, ["mask"], "m")
+
+
 @pytest.mark.parametrize("suffix", [".raw", ".raw.gz"])
 def test_a_header_with_its_data_beside_it(tmp_path: Path, suffix: str) -> None:
     header, data = tmp_path / "v.mhd", tmp_path / f"v{suffix}"

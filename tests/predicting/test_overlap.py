@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -54,13 +53,29 @@ def test_order_and_bound(ahead: int) -> None:
 
 
 def test_the_stages_overlap() -> None:
-    def slow(_: int) -> int:
-        time.sleep(0.02)
-        return 0
+    """Each waits for the other: one stage after the other would never get past the first item."""
+    count = 20
+    computing = [threading.Barrier(2, timeout=10) for _ in range(count)]  # of n, with the reading of n + 1
+    writing = [threading.Barrier(2, timeout=10) for _ in range(count)]  # of n, with the computing of n + 1
 
-    started = time.perf_counter()
-    assert len(list(overlapped(range(20), slow, lambda _: time.sleep(0.02), slow))) == 20
-    assert time.perf_counter() - started < 0.9 * 20 * 3 * 0.02
+    def read(number: int) -> int:
+        if number:
+            computing[number - 1].wait()
+        return number
+
+    def compute(number: int) -> int:
+        if number + 1 < count:
+            computing[number].wait()
+        if number:
+            writing[number - 1].wait()
+        return number
+
+    def write(number: int) -> int:
+        if number + 1 < count:
+            writing[number].wait()
+        return number
+
+    assert list(overlapped(range(count), read, compute, write)) == list(range(count))
 
 
 @pytest.mark.parametrize("stage", ["read", "compute", "write"])
