@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import highdicom
@@ -163,7 +164,8 @@ def test_a_run_that_was_ended_continues(bright_rgb: Path, tmp_path: Path, how: s
     for another in large[1:]:
         another.hardlink_to(large[0])
     command = [sys.executable, "-m", "sdseg", "predict", "--model", bright_rgb, folder, "--output", out]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8") as run:
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # jobs in the background of a shell ignore it
+    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=heeded) as run:
         while len(list(out.glob("*_mask.png"))) <= 20 and run.poll() is None:
             time.sleep(0.002)
         run.send_signal(how)
