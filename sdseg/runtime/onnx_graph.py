@@ -55,6 +55,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     from sdseg.runtime.folding import fold_rows
+    from sdseg.runtime.group_norm import spread_group_norms
 
     if module.training:
         raise UserError("a module in training mode is not exported", remedy="call eval() first")
@@ -76,6 +77,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
             if program is None:
                 raise RuntimeError("the exporter returned nothing")
             fold_rows(program.model)
+            spread_group_norms(program.model)
             # Node metadata is longer than the graph and holds stack traces with the paths of this machine.
             ClearMetadataAndDocStringPass()(program.model)
             cast_first(program.model)
