@@ -62,7 +62,8 @@ def test_agrees_with_monai_and_simpleitk(one: np.ndarray, other: np.ndarray) -> 
     tensors = [torch.from_numpy(mask)[None, None] for mask in (one, other)]
     for percentile in (95, 100):
         theirs = compute_hausdorff_distance(*tensors, include_background=True, percentile=percentile, spacing=SPACING)
-        assert hausdorff(found, percentile) == pytest.approx(float(theirs), rel=1e-5)
+        # MONAI interpolates percentiles in single precision: nanometres may be missing.
+        assert hausdorff(found, percentile) == pytest.approx(float(theirs), rel=1e-5, abs=1e-5)
     theirs = compute_surface_dice(*tensors, [1.5], include_background=True, spacing=SPACING)
     assert surface_dice(found, 1.5) == pytest.approx(float(theirs), rel=1e-5)
 
