@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 # One thread each, set before any is imported: tests run side by side, and libraries that take every core would wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A busy machine draws slowly; that is no failure of a property. The same examples at every run: a change that passes its
-# tests passes them again. `pytest --hypothesis-profile explore` draws others.
+# A busy machine draws slowly; that is no failure of a property. The same examples at every run: what passed once passes
+# again. `pytest --hypothesis-profile explore` draws others.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("sdseg", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("sdseg")
