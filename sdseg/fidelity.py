@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sdseg import metrics
 from sdseg.data.shapes import random_shapes
+from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec
 
 __all__ = ["draw_masks", "measure"]
@@ -19,7 +22,8 @@ HELD_OUT = 256  # shapes that measure the latent scale and the codec's ceiling; 
 def measure(codec: MaskCodec, size: int, device: torch.device) -> tuple[float, float]:
     """1/std of the unscaled latents, and the mean Dice of decode(encode(mask)), over shapes no codec is trained on.
 
-    `size` is their height and width in pixels. The codec's own scale is left as it was.
+    `size` is their height and width in pixels. The codec's own scale is left as it was. Raises UserError for latents
+    that have no scale: not finite, as of a training that went astray, or all the same.
     """
     masks = draw_masks(np.random.default_rng([1, 0]), HELD_OUT if size <= 64 else 32, size, device)
     before, codec.scale = codec.scale, 1.0
@@ -29,7 +33,13 @@ def measure(codec: MaskCodec, size: int, device: torch.device) -> tuple[float, f
         means.append(mean)
         decoded.append(codec.decode(mean) > 0.5)
     codec.scale = before
-    scale = 1.0 / float(torch.cat(means).std())
+    deviation = float(torch.cat(means).std())
+    if not math.isfinite(deviation) or deviation == 0.0:
+        raise UserError(
+            f"the codec's latents have no scale: their standard deviation is {deviation:g}",
+            remedy="a codec trained here: lower training.learning_rate; pretrained weights: check the file",
+        )
+    scale = 1.0 / deviation
     predicted, labelled = torch.cat(decoded).cpu().numpy(), masks.cpu().numpy() > 0.5
     scores = [metrics.dice(metrics.counts(predicted[i : i + 1], labelled[i : i + 1]))[0] for i in range(len(labelled))]
     return scale, float(np.mean(scores))

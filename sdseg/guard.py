@@ -16,18 +16,24 @@ __all__ = ["Watch", "cases_of_step"]
 
 
 class Watch:
-    """Looks at the loss of every step: on the CPU at once, on a GPU one step late, so that no step waits for it."""
+    """Looks at the loss of every step: on the CPU at once, on a GPU one step late, so that no step waits for it.
 
-    def __init__(self, run: Run) -> None:
+    Parameters
+    ----------
+    lag: steps whose losses may wait to be looked at; default as above.
+    """
+
+    def __init__(self, run: Run, lag: int | None = None) -> None:
         self._run = run
-        self._lag = 1 if run.accelerator.device.type == "cuda" else 0
+        self._cuda = run.accelerator.device.type == "cuda"
+        self._lag = int(self._cuda) if lag is None else lag
         self._pending: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
 
     def see(self, step: int, losses: dict[str, Tensor]) -> None:
         """Take in the losses of a step. Raises ListedError when one is not finite or exceeds `training.loss_limit`."""
         total = torch.stack(list(losses.values())).sum()
         event = None
-        if self._lag:
+        if self._cuda:
             host = torch.empty((), dtype=total.dtype, pin_memory=True)
             total = host.copy_(total, non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -35,9 +41,13 @@ class Watch:
         self._pending.append((step, total, event))
         self._judge(self._lag)
 
+    def catch_up(self) -> None:
+        """Look at the losses that still wait: call it before any of them is logged."""
+        self._judge(0)
+
     def settle(self, step: int) -> None:
         """Look at what is still waiting, and at all weights: call it before any are judged or written."""
-        self._judge(0)
+        self.catch_up()
         for module in (self._run.segmenter, self._run.average):
             if not _finite(module):
                 raise self._error(step, f"the weights are no longer finite after step {step}")

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sdseg.artifacts import write_text
+from sdseg.errors import UserError
 
 __all__ = ["Journal"]
 
@@ -26,8 +27,19 @@ class Journal:
         self._board = SummaryWriter(str(tensorboard), purge_step=step + 1 if step else None)
 
     def write(self, event: str, step: int, **values: Any) -> None:
-        """Append `{"event": …, "step": …, …}`; numbers, also nested ones, become TensorBoard scalars too."""
-        self._stream.write(json.dumps({"event": event, "step": step, **values}, allow_nan=False) + "\n")
+        """Append `{"event": …, "step": …, …}`; numbers, also nested ones, become TensorBoard scalars too.
+
+        Raises UserError for a number that is not finite: JSON has none such, and no reader could go on from the line.
+        """
+        try:
+            line = json.dumps({"event": event, "step": step, **values}, allow_nan=False)
+        except ValueError:
+            raise UserError(
+                f"a figure of step {step} is not finite and is not logged: {event} {values}",
+                where=self.path,
+                remedy="lower optimiser.learning_rate or set training.precision: no",
+            ) from None
+        self._stream.write(line + "\n")
         self._stream.flush()
         for name, value in values.items():
             for part, number in value.items() if isinstance(value, dict) else (("", value),):

@@ -129,9 +129,11 @@ def _follow(run: Run, start: int, progress: Progress, journal: Journal | None, q
         progress.seconds = time.perf_counter() - began
         if made == training.steps:
             progress.stopped = "steps"
-        if journal and (made % training.log_every == 0 or progress.stopped or made == 1):
-            loss = _log(step, journal, progress)
-            shown.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
+        if made % training.log_every == 0 or progress.stopped or made == 1:
+            watch.catch_up()  # in every process: all stop at the same step
+            if journal:
+                loss = _log(step, journal, progress)
+                shown.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
         if made % training.validate_every == 0 or progress.stopped:
             watch.settle(made)
             dice = validate(run, made, progress)

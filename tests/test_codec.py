@@ -55,6 +55,12 @@ def test_pretrained_weights_and_a_given_scale_are_taken_over(tmp_path: Path) -> 
         assert torch.equal(ours, theirs)
 
 
+def test_a_training_that_goes_astray_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the codec's latents have no scale: their standard deviation is nan"):
+        build_codec(settings=settings(training={"learning_rate": 1e30}), output=tmp_path / "codec")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_that_cannot_be_written_is_named_before_training(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write: (Not a directory|File exists)"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.guard import Watch
+from sdseg.journal import Journal
 from sdseg.model.checkpoint import read_tensors
 from sdseg.recipes import Recipe
 from tests.model.networks import direct_recipe, recipe
@@ -53,6 +56,25 @@ def test_an_exploding_loss_stops_at_its_step_though_it_is_not_logged(ready: Path
     assert "--on-edit continue" in message
     assert_all_finite(tmp_path / "state")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_loss_is_judged_before_it_is_logged(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the watch is a step late; here it is as late on purpose."""
+    monkeypatch.setattr("sdseg.train.Watch", partial(Watch, lag=1))
+    with pytest.raises(UserError, match=r"the loss is nan at step 2; the cases of its batch:"):
+        run(ready, tmp_path, wild(log_every=1, validate_every=20, checkpoint_every=20))
+    lines = (tmp_path / "state" / "training.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_journal_takes_finite_numbers_alone(tmp_path: Path, value: float) -> None:
+    with Journal(tmp_path / "training.jsonl", tmp_path / "board", 0) as journal:
+        with pytest.raises(UserError, match="a figure of step 3 is not finite"):
+            journal.write("step", 3, losses={"noise": value})
+        journal.write("step", 4, loss=0.5)
+    (line,) = (tmp_path / "training.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(line) == {"event": "step", "step": 4, "loss": 0.5}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])

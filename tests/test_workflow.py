@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -477,3 +478,13 @@ def test_ci_runs_every_check() -> None:
     for word in ("make test", "ruff", "format --check", "mypy", "--strict", "--lint", "snakefmt"):
         assert word in text
     subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_types_are_checked_wherever_python_is() -> None:
+    """`mypy --strict` without folders, which would take the place of the list in pyproject.toml."""
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        checked = tomllib.load(stream)["tool"]["mypy"]["files"]
+    (line,) = [line for line in (ROOT / ".ci/run").read_text("utf-8").splitlines() if '"$bin/mypy"' in line]
+    assert line.split("#")[0].split()[2:] == ['"$bin/mypy"', "--strict"]
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    assert {name.split("/")[0] for name in tracked.stdout.splitlines()} - set(checked) == {"tests", "benchmarks"}
