@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from sdseg.config import Config, load_config
-from sdseg.data.opening import known_source, makes_split
+from sdseg.data.declared import known_source, makes_split
 from sdseg.errors import UserError
 from sdseg.provenance import version_of
 from sdseg.runtime.onnx_session import PACKAGES

@@ -16,7 +16,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from sdseg.config import Config
-from sdseg.data.opening import known_source, makes_split
+from sdseg.data.declared import known_source, makes_split
 from sdseg.errors import UserError, nearest
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from sdseg.errors import UserError
+
+if TYPE_CHECKING:  # a plan reads what the values mean, and must do without the arrays
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["WHITE_ON_BLACK", "ExactValues", "MaskCoding"]
 
@@ -21,6 +24,8 @@ class ExactValues:
 
     def decode(self, grey: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
         """Label ids of an array of any shape, same shape. Raises UserError for a value that was not declared."""
+        import numpy as np
+
         table, known = np.zeros(256, dtype=np.uint8), np.zeros(256, dtype=np.bool_)
         for value, label in self.values:
             table[value], known[value] = label, True
@@ -57,6 +62,8 @@ class MaskCoding:
 
     def decode(self, grey: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
         """Label ids of a mask's grey levels, same shape. Raises UserError where the file is no such mask."""
+        import numpy as np
+
         counted = np.bincount(grey.ravel(), minlength=256)
         names = ", ".join(str(level) for level in self.levels)
         if 0 < int(grey.max(initial=0)) < 4:
@@ -81,7 +88,7 @@ class MaskCoding:
     @property
     def _tolerance(self) -> int:
         """How far a grey value may lie from a level: 40 % of the way to the next, which JPEG rarely exceeds."""
-        return int(0.4 * min(np.diff(self.levels)) / 2)
+        return int(0.4 * min(high - low for low, high in pairwise(self.levels)) / 2)
 
 
 WHITE_ON_BLACK = MaskCoding(levels=(0, 255), ids=(0, 1), limits=(127,))

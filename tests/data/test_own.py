@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from sdseg.config import Dataset
-from sdseg.data.opening import known_source, makes_split, open_raw
+from sdseg.data.declared import known_source, makes_split
+from sdseg.data.opening import open_raw
 from sdseg.data.reading import read_case
 from sdseg.errors import ListedError, UserError
 from sdseg.settings import parse
