@@ -172,7 +172,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")
     made.add_argument("--probability", action="store_true", help="also write the probability of each structure")
     made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
-    made.add_argument("--overwrite", action="store_true", help="compute again what is done already")
+    made.add_argument("--overwrite", action="store_true", help="compute again what is done; replace files no run wrote")
     devices = ("auto", "cpu", "cuda", *OPENVINO)
     auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
     made.add_argument("--device", choices=devices, default="auto", help=auto)

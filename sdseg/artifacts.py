@@ -40,6 +40,7 @@ __all__ = [
 
 Manifest = TypeVar("Manifest", bound=BaseModel)
 FORMAT = 1
+TEMPORARY = 40  # letters of its name that a temporary file has as well: names may be as long as the disk takes
 _WRITE_ERRORS = {
     errno.ENOSPC,
     errno.EFBIG,
@@ -49,6 +50,7 @@ _WRITE_ERRORS = {
     errno.EDQUOT,
     errno.EISDIR,
     errno.ENOTDIR,
+    errno.ENAMETOOLONG,
 }
 
 
@@ -212,7 +214,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     parent = path.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:TEMPORARY]}.", suffix=".part", dir=parent)
         os.close(handle)
     except OSError as error:
         raise _not_writable(parent, error) from None
@@ -302,6 +304,12 @@ def check_owned(path: Path, owned: tuple[str, ...]) -> None:
 
 
 def _not_writable(path: Path, error: OSError) -> UserError:
+    if error.errno == errno.ENAMETOOLONG:
+        return UserError(
+            f"the name is too long for the disk: '{path.name[:40]}…' has {len(os.fsencode(path.name))} bytes",
+            where=path.parent,
+            remedy="give the file or case it is named after a shorter name; most disks take 255 bytes",
+        )
     return UserError(
         f"cannot write: {error.strerror or error}",
         where=path,

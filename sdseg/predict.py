@@ -53,7 +53,9 @@ def predict(
     ----------
     model: a model folder, an .onnx or .engine file, or a results folder: the best for this machine is taken.
     inputs: images for an RGB model, volumes and DICOM series for a CT model, patterns, or folders of them.
-    output: folder to write into; results of the same inputs are replaced, other files are left alone.
+    output: folder to write into; results of the same inputs are replaced, other files are left alone. An input whose
+        result would replace a file that no run wrote, or that was changed since, fails (unless `overwrite`); so does
+        one whose result would replace an input.
     device: 'cpu', 'cuda', 'auto' for the GPU where the model's runtime can use one; for graphs also 'openvino' and
         'openvino-bf16'.
 
@@ -79,7 +81,7 @@ def predict(
         sweep(output, (file.name for file in found.inputs))
 
         # 2. Read, compute and write, at the same time.
-        stages = Stages(chosen, output, wanted, account)
+        stages = Stages(chosen, output, wanted, account, found.inputs)
         try:
             _segment_all(stages, found.inputs)
         except KeyboardInterrupt:

@@ -85,7 +85,8 @@ def test_files_for_another_kind_of_model_are_one_line(
 def test_what_no_one_has_thought_of_is_one_files_failure(bright_ct: Path, tmp_path: Path) -> None:
     save(tmp_path / "good.nii", scan())
     chosen = choose_model(bright_ct, "cpu")
-    stages = Stages(chosen, tmp_path, Wanted(), Account(tmp_path))
+    stages = Stages(chosen, tmp_path / "out", Wanted(), Account(tmp_path / "out"))
+    (tmp_path / "out").mkdir()
     files = [InputFile(tmp_path / name, name, "series", key=name) for name in ("a", "good.nii")]
     nowhere = replace(files[0], files=(None,))  # type: ignore[arg-type]  # as a library's own mistake would do
     group = stages.read([nowhere, replace(files[1], kind="volume")])
@@ -93,13 +94,26 @@ def test_what_no_one_has_thought_of_is_one_files_failure(bright_ct: Path, tmp_pa
     (failure,) = stages.account.failures
     assert failure["problem"].startswith("cannot be worked on: ")
     assert "please report this" in failure["remedy"]
-    # Writing: a name longer than any disk takes, and the others are written.
+    # Writing: a file that came to lie there meanwhile, and the others are written.
     stages.compute(group)
-    long = stages.read([replace(files[1], kind="volume", name="x" * 300, key="x")])
-    stages.compute(long)
-    assert (stages.write(long), stages.write(group)) == (1, 2)
-    assert stages.account.failures[-1]["problem"].startswith("cannot write: File name too long")
+    late = stages.read([replace(files[1], kind="volume", name="x", key="x")])
+    stages.compute(late)
+    (tmp_path / "out" / "x_mask.nii.gz").write_text("mine")
+    assert (stages.write(late), stages.write(group)) == (1, 2)
+    assert "would replace a file that no run into this folder wrote" in stages.account.failures[-1]["problem"]
+    assert (tmp_path / "out" / "x_mask.nii.gz").read_text() == "mine"
     assert [record["name"] for record in stages.account.done] == ["good.nii"]
+
+
+def test_names_as_long_as_the_disk_takes(bright_rgb: Path, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 1)
+    for letters in (246, 247):
+        encode(folder / f"{'x' * letters}.png", np.zeros((20, 20, 3), np.uint8))
+    assert predict(bright_rgb, [folder], tmp_path / "out") == 1
+    (failure,) = report(tmp_path / "out")["failures"]
+    assert failure["problem"] == "its result would have a name of 256 bytes, and the disk takes 255"
+    assert failure["remedy"] == "give the file a shorter name"
+    assert read(tmp_path / "out" / f"{'x' * 246}_mask.png").shape == (20, 20)
 
 
 def test_a_model_of_phantoms_says_so(bright_rgb: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

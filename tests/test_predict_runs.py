@@ -124,7 +124,7 @@ def test_what_is_done_is_kept(bright_rgb: Path, tmp_path: Path) -> None:
     assert predict(bright_rgb, [folder], out) == 0
     times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
     encode(folder / "001.bmp", picture(RGB, 6, size=44)[0])
-    (out / "002_mask.png").write_bytes(b"cut")
+    (out / "002_mask.png").unlink()
     assert predict(bright_rgb, [folder], out) == 0
     found = report(out)
     assert [record["kept"] for record in found["inputs"]] == [True, False, False]
@@ -141,6 +141,49 @@ def test_what_is_done_is_kept(bright_rgb: Path, tmp_path: Path) -> None:
     ):
         assert predict(model, [folder], out, wanted=wanted) == 0
         assert report(out)["n_kept"] == 0
+
+
+def test_files_of_the_users_are_not_replaced(bright_rgb: Path, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "d", 2)
+    mine = encode(folder / "000_mask.png", picture(RGB, 5, size=30)[0]).read_bytes()
+    (folder / "001_mask.png").write_bytes(b"drawn by hand")
+    named = [folder / "*.bmp", folder / "000_mask.png"]
+    for wanted, refused in ((Wanted(), {"000.bmp", "001.bmp"}), (Wanted(overwrite=True), {"000.bmp"})):
+        assert predict(bright_rgb, named, folder, wanted=wanted) == 1
+        found = report(folder)
+        problems = {Path(one["input"]).name: one["problem"] for one in found["failures"]}
+        assert set(problems) == refused
+        assert problems["000.bmp"] == "its result '000_mask.png' would replace another input of this run"
+        assert (folder / "000_mask.png").read_bytes() == mine
+        assert (folder / "000_mask_mask.png").exists()
+        if not wanted.overwrite:
+            assert "would replace a file that no run into this folder wrote" in problems["001.bmp"]
+            assert (folder / "001_mask.png").read_bytes() == b"drawn by hand"
+    assert read(folder / "001_mask.png").shape == (40, 40)
+    assert not list(folder.glob(".*"))
+
+
+def test_a_result_that_was_corrected_by_hand_is_left(bright_rgb: Path, tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "in", 2), tmp_path / "out"
+    assert predict(bright_rgb, [folder], out) == 0
+    corrected = encode(out / "001_mask.png", np.full((40, 40), 255, np.uint8)).read_bytes()
+    for _ in range(2):
+        assert predict(bright_rgb, [folder], out) == 1
+        (failure,) = report(out)["failures"]
+        assert failure["problem"] == (
+            "its result '001_mask.png' was changed since an earlier run wrote it: it is left as it is"
+        )
+        assert "--overwrite" in failure["remedy"]
+        assert (out / "001_mask.png").read_bytes() == corrected
+    assert predict(bright_rgb, [folder], out, wanted=Wanted(overwrite=True)) == 0
+    assert (out / "001_mask.png").read_bytes() != corrected
+
+
+def test_results_in_a_copied_folder_are_still_ours(bright_rgb: Path, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 1)
+    assert predict(bright_rgb, [folder], tmp_path / "out") == 0
+    shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copyfile)  # other times of change
+    assert predict(bright_rgb, [folder], tmp_path / "copy", wanted=Wanted(overlay=True)) == 0
 
 
 def test_names_of_other_inputs_are_not_taken(bright_rgb: Path, tmp_path: Path) -> None:

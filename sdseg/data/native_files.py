@@ -10,23 +10,34 @@ import numpy as np
 from sdseg.artifacts import Structure
 from sdseg.data.dicom_seg import Maker, write_segmentation
 from sdseg.data.images import write_image
+from sdseg.data.inputs import InputFile
 from sdseg.data.native import Native
 from sdseg.data.overlays import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.data.slices import from_axial, to_display
 from sdseg.data.volumes import write_volume
 from sdseg.tensors import AnyArray
 
-__all__ = ["kinds_of", "write_masks", "write_overlay"]
+__all__ = ["kinds_of", "targets_of", "write_masks", "write_overlay"]
 
 LONGEST = 4096  # pixels along a side of an overlay that is enlarged
 
 
 def kinds_of(structures: tuple[Structure, ...], probability: bool, overlay: bool) -> tuple[str, ...]:
     """The kinds of results that a run writes for each input."""
-    kinds = ["mask"]
-    if probability:
-        kinds += [_probability_kind(structures, index) for index in range(len(structures))]
-    return (*kinds, "overlay") if overlay else tuple(kinds)
+    return ("mask", *(_probability_kinds(structures) if probability else ()), *(("overlay",) if overlay else ()))
+
+
+def targets_of(
+    file: InputFile, structures: tuple[Structure, ...], *, probability: bool, overlay: bool
+) -> dict[str, str]:
+    """Where the results of an input go: kind -> path below the output folder. The one place that names results."""
+    suffix = ".png" if file.kind == "image" else _volume_suffix(file.path)
+    endings = dict.fromkeys(kinds_of(structures, probability, overlay), suffix)
+    if file.kind == "series":
+        endings["mask"] = ".dcm"
+    if overlay:
+        endings["overlay"] = ".png"
+    return {kind: f"{file.name}_{kind}{ending}" for kind, ending in endings.items()}
 
 
 def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
@@ -36,10 +47,8 @@ def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
     Volumes: on the grid of the file, by number; NIfTI for NIfTI, MetaImage (.mha) and NRRD for their own.
     DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
     """
-    kind = native.file.kind
-    suffix = ".png" if native.geometry is None else _volume_suffix(native.file.path)
-    names = {"mask": f"{native.file.name}_mask{'.dcm' if kind == 'series' else suffix}"}
-    if kind == "series":
+    names = targets_of(native.file, native.structures, probability=native.probability is not None, overlay=False)
+    if native.file.kind == "series":
         write_segmentation(folder / names["mask"], native, maker)
     else:
         ids = native.ids()
@@ -47,10 +56,8 @@ def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
             ids = ids * np.uint8(255)
         _write(native, ids, folder / names["mask"])
     if native.probability is not None:
-        for index in range(len(native.structures)):
-            wanted = _probability_kind(native.structures, index)
-            names[wanted] = f"{native.file.name}_{wanted}{suffix}"
-            _write(native, native.probability[:, index], folder / names[wanted])
+        for index, kind in enumerate(_probability_kinds(native.structures)):
+            _write(native, native.probability[:, index], folder / names[kind])
     return names
 
 
@@ -75,7 +82,7 @@ def write_overlay(native: Native, folder: Path, window: tuple[float, float]) -> 
     note = f"slice {shown + 1} of {len(native.per_slice)}" if native.geometry else ""
     if native.empty:
         note = f"nothing found {note}".strip()
-    name = f"{native.file.name}_overlay.png"
+    name = targets_of(native.file, native.structures, probability=False, overlay=True)["overlay"]
     factor = max(1, LONGEST // max(height, width))  # a sliver of an image must not become a huge picture
     write_image(folder / name, draw_outlines(image, outlines, note, smallest=min(512, factor * min(height, width))))
     return name
@@ -96,10 +103,14 @@ def _volume_suffix(path: Path) -> str:
     return {".mha": ".mha", ".mhd": ".mha", ".nrrd": ".nrrd", ".nhdr": ".nrrd"}.get(path.suffix.lower(), ".nii.gz")
 
 
-def _probability_kind(structures: tuple[Structure, ...], index: int) -> str:
+def _probability_kinds(structures: tuple[Structure, ...]) -> tuple[str, ...]:
+    """One kind per structure, by its name; by number too where names have the same letters or none that disks take."""
     if len(structures) == 1:
-        return "probability"
-    return f"probability_{re.sub(r'[^a-z0-9]+', '-', structures[index].name.lower())}"
+        return ("probability",)
+    words = [re.sub(r"[^a-z0-9]+", "-", one.name.lower()) for one in structures]
+    if len(set(words)) == len(words) and "-" not in words:
+        return tuple(f"probability_{word}" for word in words)
+    return tuple(f"probability_{number}-{word}".rstrip("-") for number, word in enumerate(words, start=1))
 
 
 def _ascii(name: str) -> str:

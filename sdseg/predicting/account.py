@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import sha256_text, write_json
+from sdseg.artifacts import sha256_file, sha256_text, write_json
 from sdseg.data.inputs import REPORT, Former, InputFile, shown
 from sdseg.errors import UserError
 
@@ -25,7 +26,9 @@ class Account:
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        self.earlier = _read_earlier(output)  # of former runs into the same folder
+        records = _read_earlier(output)  # of former runs into the same folder, the latest last
+        self.earlier = {record["key"]: record for record in records if not record.get("withdrawn")}
+        self._written = _written(records)
         self.done: list[Record] = []
         self.failures: list[dict[str, str]] = []
         self._lock = threading.Lock()
@@ -64,24 +67,52 @@ class Account:
             self.done.append({**record, "kept": True})
         return True
 
-    def add(self, file: InputFile, record: Record) -> None:
-        """Note an input that is done, at once and for good."""
-        sizes = {kind: (self.output / name).stat().st_size for kind, name in record["outputs"].items()}
+    def ours(self, name: str) -> bool:
+        """Whether the file `name` of the output folder is as a former run wrote it, and not anyone else's."""
+        path = self.output / name
+        try:
+            size, known = path.stat().st_size, self._written.get(name, set())
+            return any(mark == size or (isinstance(mark, str) and mark == sha256_file(path)) for mark in known)
+        except OSError:
+            return False
+
+    def knows(self, name: str) -> bool:
+        """Whether a former run wrote a file of this name."""
+        return name in self._written
+
+    def note(self, file: InputFile, record: Record, staged: Path) -> Record:
+        """Write down, for good, what is about to be put in its place: the results of an input, which lie in `staged`.
+
+        A run that is killed in between then knows its own files. Gives the whole record, for `add` or `withdraw`.
+        """
+        results = {kind: staged / name for kind, name in record["outputs"].items()}
         whole = {
             "input": str(file.path),
             **({"series": file.uid} if file.uid else {}),
             "key": file.key,
             "name": file.name,
             **record,
-            "bytes": sizes,
+            "bytes": {kind: path.stat().st_size for kind, path in results.items()},
+            "checksums": {kind: sha256_file(path) for kind, path in results.items()},
             "fingerprint": fingerprint(file),
             "kept": False,
         }
-        line = json.dumps(whole, ensure_ascii=False)
+        self._append(whole)
+        return whole
+
+    def add(self, record: Record) -> None:
+        """Count an input whose results are in their places."""
         with self._lock:
-            self.done.append(whole)
-            with (self.output / PARTIAL).open("a", encoding="utf-8") as stream:
-                stream.write(f"\n{line}\n")  # on a line of its own also where a kill cut off the one before
+            self.done.append(record)
+
+    def withdraw(self, record: Record) -> None:
+        """Take back what was noted: the results did not get to their places."""
+        self._append({**record, "withdrawn": True})
+
+    def _append(self, record: Record) -> None:
+        line = json.dumps(record, ensure_ascii=False)
+        with self._lock, (self.output / PARTIAL).open("a", encoding="utf-8") as stream:
+            stream.write(f"\n{line}\n")  # on a line of its own also where a kill cut off the one before
 
     def fail(self, error: UserError, path: Path | None = None) -> None:
         """Note what could not be done, and why."""
@@ -128,24 +159,23 @@ def fingerprint(file: InputFile) -> str:
     return sha256_text("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in found))
 
 
-def _read_earlier(output: Path) -> dict[str, Record]:
+def _read_earlier(output: Path) -> list[Record]:
     """Records of the last report and of a run that was cut off after it."""
-    found: dict[str, Record] = {}
+    found: list[Record] = []
     report = output / REPORT
     if report.exists():
         try:
             data = json.loads(report.read_text(encoding="utf-8"))
             ours = data["kind"] == KIND and data["format"] <= FORMAT
-            records = [*data["earlier"], *data["inputs"]] if ours else []
+            found = [*data["earlier"], *data["inputs"]] if ours else []
         except (OSError, ValueError, KeyError, TypeError):
-            ours, records = False, []
+            ours = False
         if not ours:
             raise UserError(
                 f"the output folder holds a {REPORT} that this version did not write; it would be replaced",
                 where=report,
                 remedy="name another output folder, or take the file away",
             )
-        found = {record["key"]: record for record in records}
     partial = output / PARTIAL
     if partial.exists():
         for line in partial.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -153,5 +183,20 @@ def _read_earlier(output: Path) -> dict[str, Record]:
                 record = json.loads(line)
             except ValueError:  # empty, or the line that was being written when a run was cut off
                 continue
-            found[record["key"]] = record
+            if record.get("withdrawn"):  # the line that was withdrawn is the last of this input
+                next(one for one in reversed(found) if one["key"] == record["key"])["withdrawn"] = True
+            else:
+                found.append(record)
     return found
+
+
+def _written(records: Iterable[Record]) -> dict[str, set[int | str]]:
+    """Name of each result -> SHA-256 of what was ever written there, or the size, where an earlier version noted that.
+
+    Of a name several are known where a run was killed between noting the new file and putting it in its place.
+    """
+    written: dict[str, set[int | str]] = defaultdict(set)
+    for record in records:
+        for kind, name in record["outputs"].items():
+            written[name].add(record.get("checksums", {}).get(kind) or record["bytes"][kind])
+    return written

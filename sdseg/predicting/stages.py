@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from sdseg.data.given import open_file
 from sdseg.data.images import pixels_of
 from sdseg.data.inputs import InputFile
 from sdseg.data.native import Native
-from sdseg.data.native_files import kinds_of, write_masks, write_overlay
+from sdseg.data.native_files import kinds_of, targets_of, write_masks, write_overlay
 from sdseg.errors import UserError
 from sdseg.predicting.account import Account
 from sdseg.predicting.choosing import Chosen
 from sdseg.predicting.place import check_room
+from sdseg.predicting.results import Results
 from sdseg.predicting.segmenting import segment
 
 __all__ = ["Group", "Stages", "Wanted", "groups"]
@@ -37,7 +39,7 @@ class Wanted:
     probability: bool = False  # `<name>_probability`: 16-bit PNG (65535 is 1) or float32 volume, one per structure
     overlay: bool = False  # `<name>_overlay.png`: the mask's outline, of a volume the slice with the largest mask
     batch: int = 8  # slices computed at a time; images are read in groups of this many
-    overwrite: bool = False  # compute again what a former run into the same folder has done
+    overwrite: bool = False  # compute again what a former run has done; replace files that no run wrote
 
 
 @dataclass
@@ -71,6 +73,12 @@ class Stages:
     output: Path
     wanted: Wanted
     account: Account
+    files: Sequence[InputFile] = ()  # all inputs of the run: none may be replaced by a result of another
+
+    @cached_property
+    def results(self) -> Results:
+        """Where results go."""
+        return Results(self.account, self.files, self._targets, overwrite=self.wanted.overwrite)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -88,6 +96,7 @@ class Stages:
         started, group = time.perf_counter(), Group([], len(files))
         for file in files:
             try:
+                self.results.check(file)
                 group.opened.append(self._open(file))
             except Exception as error:  # whatever it is, it is one file's
                 log.debug("%s", file.path, exc_info=True)
@@ -111,17 +120,23 @@ class Stages:
         for native in group.opened:
             started = time.perf_counter()
             try:
-                outputs = write_masks(native, self.output, self.maker)
-                if self.wanted.overlay:
-                    outputs["overlay"] = write_overlay(native, self.output, self.chosen.served.image.window)
-                seconds = group.seconds / group.count + time.perf_counter() - started
-                self.account.add(native.file, _record(native, outputs, seconds, self.maker.checksum))
+                with self.results.aside() as folder:
+                    outputs = write_masks(native, folder, self.maker)
+                    if self.wanted.overlay:
+                        outputs["overlay"] = write_overlay(native, folder, self.chosen.served.image.window)
+                    seconds = group.seconds / group.count + time.perf_counter() - started
+                    record = _record(native, outputs, seconds, self.maker.checksum)
+                    self.results.place(native.file, record, folder)
             except Exception as error:
                 log.debug("%s", native.file.path, exc_info=True)
                 # A disk without room for one such result ends the run; a name that is too long for it does not.
                 check_room(self.output, native.bits.size * (4 if self.wanted.probability else 1))
                 self.account.fail(_in_our_words(error), native.file.path)
         return group.count
+
+    def _targets(self, file: InputFile) -> dict[str, str]:
+        structures = self.chosen.served.structures
+        return targets_of(file, structures, probability=self.wanted.probability, overlay=self.wanted.overlay)
 
     def _open(self, file: InputFile) -> Native:
         served = self.chosen.served

@@ -31,7 +31,7 @@ def output(tmp_path: Path) -> Path:
 def note(account: Account, file: InputFile, model: str = "m") -> None:
     (account.output / f"{file.name}_mask.png").write_bytes(b"mask")
     made: dict[str, Any] = {"outputs": {"mask": f"{file.name}_mask.png"}, "empty": False, "model": model, "notes": []}
-    account.add(file, made)
+    account.add(account.note(file, made, account.output))
 
 
 def test_a_finished_run_is_believed(file: InputFile, output: Path) -> None:
@@ -94,6 +94,36 @@ def test_a_header_with_its_data_beside_it(tmp_path: Path, suffix: str) -> None:
     before = fingerprint(InputFile(header, "v", "volume"))
     data.write_bytes(b"22")
     assert fingerprint(InputFile(header, "v", "volume")) != before
+
+
+def test_what_was_noted_and_not_placed_does_not_count(file: InputFile, output: Path) -> None:
+    account = Account(output)
+    note(account, file, "first")
+    made = {"outputs": {"mask": "a é_mask.png"}, "empty": False, "model": "second", "notes": []}
+    account.withdraw(account.note(file, made, output))
+    again = Account(output)
+    assert again.kept(file, ["mask"], "first")
+    assert again.ours("a é_mask.png")
+
+
+def test_whose_file_it_is(file: InputFile, output: Path) -> None:
+    account = Account(output)
+    note(account, file)
+    account.close({}, [file.key])
+    mask = output / "a é_mask.png"
+    assert Account(output).ours(mask.name)
+    assert not Account(output).ours("b_mask.png")
+    mask.write_bytes(b"MASK")  # of the same size
+    assert Account(output).knows(mask.name)
+    assert not Account(output).ours(mask.name)
+    # Reports of earlier versions hold sizes alone.
+    text = (output / "predict.json").read_text("utf-8")
+    report = json.loads(text)
+    del report["inputs"][0]["checksums"]
+    (output / "predict.json").write_text(json.dumps(report), "utf-8")
+    assert Account(output).ours(mask.name)
+    mask.write_bytes(b"longer")
+    assert not Account(output).ours(mask.name)
 
 
 def test_inputs_of_former_runs_stay_in_the_report(file: InputFile, output: Path) -> None:
