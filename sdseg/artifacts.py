@@ -8,9 +8,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sdseg import __version__
 from sdseg.errors import UserError
+from sdseg.ownership import check_owned
 
 __all__ = [
     "GraphManifest",
@@ -28,7 +28,6 @@ __all__ = [
     "Structure",
     "atomic_file",
     "atomic_folder",
-    "check_owned",
     "make_folder",
     "parse_json",
     "read_json",
@@ -232,13 +231,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path, owned: tuple[str, ...] | None = None) -> Iterator[Path]:
+def atomic_folder(path: Path, owned: Collection[str]) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `path` when the block ends without an error.
 
-    `owned` names (with wildcards) what a folder already there may hold: anything else is the user's, and a UserError.
+    `owned` names what a folder already there may hold (ownership.py `check_owned`): anything else is the user's, and a
+    UserError, before the block and again before the folder is replaced. A link stays, and its folder is replaced.
     """
-    if owned is not None:
-        check_owned(path, owned)
+    check_owned(path, owned)
+    if path.is_symlink():
+        path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
@@ -248,6 +249,7 @@ def atomic_folder(path: Path, owned: tuple[str, ...] | None = None) -> Iterator[
     previous = temporary.with_suffix(".old")
     try:
         yield temporary
+        check_owned(path, owned)  # hours may have gone by
         try:
             if path.exists():
                 os.replace(path, previous)
@@ -283,24 +285,6 @@ def sha256_file(path: Path) -> str:
 
 def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def check_owned(path: Path, owned: tuple[str, ...]) -> None:
-    """A folder that holds other files than ours is never replaced: it may be the user's home."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise UserError("the output is a file; a folder is expected", where=path, remedy="name another output folder")
-    known = (*owned, ".snakemake_timestamp")
-    foreign = sorted(
-        entry.name for entry in path.iterdir() if not any(fnmatch(entry.name, pattern) for pattern in known)
-    )
-    if foreign:
-        raise UserError(
-            f"the output folder holds '{foreign[0]}', which this command did not write; the folder would be replaced",
-            where=path,
-            remedy="name a new folder, or one that this command wrote",
-        )
 
 
 def _not_writable(path: Path, error: OSError) -> UserError:

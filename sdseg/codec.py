@@ -12,11 +12,12 @@ import torch
 from torch.nn.functional import l1_loss
 from tqdm import tqdm
 
-from sdseg.artifacts import atomic_folder, check_owned, make_folder
+from sdseg.artifacts import atomic_folder, make_folder
 from sdseg.fidelity import draw_masks, measure
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.networks import Codec, CodecTraining
+from sdseg.ownership import check_owned
 from sdseg.provenance import provenance
 from sdseg.runtime.device import torch_device
 

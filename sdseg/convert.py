@@ -15,7 +15,6 @@ from sdseg.artifacts import (
     ModelManifest,
     Structure,
     atomic_folder,
-    check_owned,
     sha256_file,
 )
 from sdseg.data.sources import source_named
@@ -36,6 +35,7 @@ from sdseg.model.ldm import autoencoder_from_ldm
 from sdseg.model.official import fill_segmenter, read_checkpoint
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter
 from sdseg.networks import Codec, LatentNetwork
+from sdseg.ownership import check_owned
 from sdseg.provenance import provenance
 from sdseg.recipes import Recipe
 

@@ -19,6 +19,7 @@ from sdseg.data.parallel import each
 from sdseg.data.sources import Source, source_named
 from sdseg.errors import ListedError, UserError, nearest
 from sdseg.own import Own
+from sdseg.ownership import check_record
 from sdseg.transfer.notes import origin_of
 from sdseg.transfer.obtain import Means, obtain
 from sdseg.transfer.part import checksum_of
@@ -57,8 +58,9 @@ def download(
     path and no time: same files, same record.
 
     Raises UserError or ListedError where the folder is missing or empty and cannot be filled, or its files are no
-    complete pairs.
+    complete pairs, and where `output` is a file that is no such record.
     """
+    check_record(output, ("source", "fingerprint", "files"))
     record, cases = _here(source, raw, own, registry, means)
     paths = sorted({path for case in cases for path in (*case.image_files, case.label)})
     files = each(

@@ -26,8 +26,8 @@ __all__ = ["DEFAULTS", "OWNED", "Options", "collect", "native_labels", "summary_
 
 FORMAT = 1
 # What an evaluation folder may hold: studies of a model (sdseg/studies) are out of date once it is scored anew.
-STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents")
-OWNED = ("cases.csv", "summary.json", "overlays", "volumes", *STUDIES)
+STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents/*.png")
+OWNED = ("cases.csv", "summary.json", "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDIES)
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sdseg.artifacts import write_json
 from sdseg.config import OnEdit
-from sdseg.errors import ListedError
+from sdseg.errors import ListedError, UserError
 from sdseg.recipes import Recipe
 
 __all__ = ["NEUTRAL", "describe_run", "differences", "mark_finished", "settle"]
@@ -46,6 +46,7 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
     States of a finished run with other settings are removed, those of an unfinished one as `on_edit` says. Raises
     ListedError where it says `refuse`: hours of training are not dropped for an edit that may be a mistake.
     """
+    _check_ours(folder)
     known, started = _read(folder / SETTINGS), any(folder.glob("step-*"))
     found = differences(known.get("settings"), settings) if started else ()
     finished = bool(known.get("finished"))
@@ -67,6 +68,20 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
         found, finished = (), False
     write_json(folder / SETTINGS, {"finished": finished and not found, "settings": settings})
     return found
+
+
+def _check_ours(folder: Path) -> None:
+    """Raise UserError for a folder that holds files by the names of ours and is no state: they would be removed."""
+    named = sorted(path.name for pattern in OURS for path in folder.glob(pattern))
+    if not named or "settings" in _read(folder / SETTINGS) or any(folder.glob("step-*/state.json")):
+        return
+    if (folder / "training.jsonl").is_file() and SETTINGS not in named:  # of an earlier version, ended early
+        return
+    raise UserError(
+        f"the state folder holds '{named[0]}', which training did not write; it would be replaced",
+        where=folder,
+        remedy="name a new folder with --state, or one that training wrote",
+    )
 
 
 def mark_finished(folder: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
-from sdseg.artifacts import atomic_folder
+from sdseg.artifacts import atomic_folder, write_text
 from sdseg.data.phantoms import write_phantoms
 from sdseg.data.sources import source_named
 from sdseg.errors import UserError
+from sdseg.ownership import check_owned
 
 __all__ = ["phantoms"]
 
@@ -23,7 +25,8 @@ def phantoms(source: str, output: Path, seed: int, scale: float) -> None:
     """Write the phantom of `source` to the folder `output`, which it replaces as a whole.
 
     The same seed and scale give the same bytes. Raises UserError for an unknown source, a negative seed, or a scale
-    that is not above zero, and for a folder that holds anything but phantoms: it may be somebody's data.
+    that is not above zero, and for a folder that holds anything but phantoms, or anything besides those that were
+    written: it may be somebody's data.
     """
     source_named(source)
     if seed < 0:
@@ -37,11 +40,31 @@ def phantoms(source: str, output: Path, seed: int, scale: float) -> None:
             remedy="1 is the usual size, 0.1 a small one",
         )
     _check_output(output)
-    with atomic_folder(output) as folder:
-        (folder / MARKS[0]).touch()
+    listed = _listed(output)
+    with atomic_folder(output, listed or _files(output)) as folder:
         counts = write_phantoms(source, folder, seed, scale)
+        written = _files(folder)
+        if not listed:  # a phantom of an earlier version, which kept no list
+            check_owned(output, {*MARKS, *_alike(written)})
+        write_text(folder / MARKS[0], "".join(f"{name}\n" for name in (*MARKS, *written)))
     shown = ", ".join(f"{count} {split}" for split, count in counts.items())
     log.info("%s: %s (phantom, seed %d) in %s", source, shown, seed, output)
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+
+
+def _listed(output: Path) -> tuple[str, ...]:
+    """What the phantoms' mark says was written; none where there is no mark, or one of an earlier version."""
+    mark = output / MARKS[0]
+    return tuple(mark.read_text(encoding="utf-8").splitlines()) if mark.is_file() else ()
+
+
+def _alike(written: Iterable[str]) -> set[str]:
+    """The files themselves, and patterns of those that lie in the same folders and end as they do."""
+    paths = [PurePosixPath(name) for name in written]
+    return {str(each.with_name(f"*{''.join(each.suffixes)}") if len(each.parts) > 1 else each) for each in paths}
 
 
 def _check_output(output: Path) -> None:

@@ -22,6 +22,7 @@ from sdseg.data.reading import Reading
 from sdseg.data.splits import SPLITS
 from sdseg.data.store import FILES, Case, combined_checksum, write_index
 from sdseg.errors import ListedError, UserError
+from sdseg.ownership import check_apart, check_owned, check_record
 from sdseg.provenance import provenance
 
 __all__ = ["check", "prepare"]
@@ -30,6 +31,7 @@ REMEDY = (
     "replace the files named above, or take both image and label away together with their line of the split file; "
     "'sdseg prepare --check' shows all there is to say"
 )
+OWNED = (*FILES, "manifest.json", "check.json")
 log = logging.getLogger(__name__)
 
 
@@ -46,12 +48,15 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
     split: CSV file with id, group, split.
     jobs: cases read at the same time; memory holds that many volumes, whatever their number.
 
-    Raises UserError or ListedError with every problem found; nothing is then left behind.
+    Raises UserError or ListedError with every problem found; nothing is then left behind. An output that is, holds or
+    lies in the raw folder is refused, and so is a folder that holds anything but a store.
     """
+    check_apart(output, raw)
+    check_owned(output, OWNED)  # before hours of reading
     intake = _open(settings, raw, split, jobs)
     if intake.problems:  # the files are still read, so that one run names all
         raise _refusal(intake, _examine(intake, settings, *intake.read(_let_go)))
-    with atomic_folder(output) as folder:
+    with atomic_folder(output, OWNED) as folder:
         keeper = _Keeper(folder, intake)
         seen, unusable = intake.read(keeper.keep)
         examination = _examine(intake, settings, seen, unusable)
@@ -73,8 +78,12 @@ def check(*, name: str, settings: Dataset, raw: Path, split: Path, output: Path 
     """Check one dataset as `prepare` does, print what is there and all that is wrong, and keep nothing of it.
 
     `output` names a JSON file to write, if any: the same as the `check.json` of a store. Gives whether the dataset
-    may be prepared. Raises UserError where there is nothing to check: no files, no split file.
+    may be prepared. Raises UserError where there is nothing to check: no files, no split file; and for an `output` in
+    the raw folder, or in the place of another file.
     """
+    if output is not None:
+        check_apart(output, raw)
+        check_record(output, ("dataset", "passed", "problems"))
     intake = _open(settings, raw, split, jobs)
     record = _examine(intake, settings, *intake.read(_let_go)).record(name, settings)
     print(summary(record))

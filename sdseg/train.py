@@ -12,7 +12,7 @@ from pathlib import Path
 from accelerate.utils import broadcast_object_list
 from tqdm import tqdm
 
-from sdseg.artifacts import ModelManifest, atomic_folder, check_owned, make_folder
+from sdseg.artifacts import ModelManifest, atomic_folder, make_folder
 from sdseg.assembly import Inputs, build_run, check_possible, new_accelerator, open_inputs
 from sdseg.config import OnEdit
 from sdseg.data.store import SliceStore
@@ -25,6 +25,7 @@ from sdseg.material import codec_ceiling
 from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_model
 from sdseg.model.segmenter import Segmenter
 from sdseg.model.state import latest_state, restore
+from sdseg.ownership import check_owned
 from sdseg.provenance import provenance
 from sdseg.recipes import Recipe
 from sdseg.runtime.device import peak_memory, torch_device

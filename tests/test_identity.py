@@ -92,3 +92,14 @@ def test_states_of_unknown_settings_are_refused(state: Path) -> None:
     (state / "settings.json").write_text("{")
     with pytest.raises(UserError, match=r"settings\.json is missing or damaged"):
         settle(state, described(recipe()), "refuse")
+
+
+def test_a_folder_that_is_no_state_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text('{"editor.fontSize": 12}', encoding="utf-8")
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events").write_text("mine", encoding="utf-8")
+    for on_edit in ("refuse", "restart"):
+        with pytest.raises(UserError, match=r"holds 'settings\.json', which training did not write"):
+            settle(tmp_path, described(recipe()), on_edit)
+    assert (tmp_path / "settings.json").read_text("utf-8") == '{"editor.fontSize": 12}'
+    assert (tmp_path / "tensorboard" / "events").exists()

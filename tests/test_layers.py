@@ -26,6 +26,7 @@ GROUND = {
     "engines",
     "tensors",
     "artifacts",
+    "ownership",
     "metrics",
     "surfaces",
     "statistics",

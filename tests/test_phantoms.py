@@ -14,13 +14,30 @@ from sdseg.phantoms import phantoms
 
 def test_writes_to_any_path_and_takes_the_place_of_an_older_phantom(tmp_path):
     output = tmp_path / "rohe Daten – Übung" / "cvc"
-    phantoms(source="cvc", output=output, seed=0, scale=0.01)
-    (output / "left over.txt").write_text("old", encoding="utf-8")
+    phantoms(source="cvc", output=output, seed=0, scale=0.5)
+    more = len(list(output.rglob("*.png")))
     phantoms(source="cvc", output=output, seed=0, scale=0.01)
     names = sorted(path.name for path in output.iterdir() if not path.name.startswith("."))
     assert names == ["PNG", "metadata.csv", "phantom.json", "split.csv"]
     assert (output / "PNG" / "Original" / "1.png").is_file()
+    assert len(list(output.rglob("*.png"))) < more
     assert [path.name for path in output.parent.iterdir()] == ["cvc"]  # nothing half-written beside it
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["as written now", "of an earlier version"])
+@pytest.mark.parametrize("name", ["cases.csv", "PNG/Original/notes.txt"])
+def test_a_file_laid_among_phantoms_is_kept(tmp_path, name, listed):
+    phantoms(source="cvc", output=tmp_path / "cvc", seed=0, scale=0.01)
+    if not listed:
+        (tmp_path / "cvc" / ".phantom").write_bytes(b"")
+    phantoms(source="cvc", output=tmp_path / "cvc", seed=1, scale=0.02)
+    if not listed:
+        (tmp_path / "cvc" / ".phantom").write_bytes(b"")
+    (tmp_path / "cvc" / name).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=f"holds '{name}', which this command did not write"):
+        phantoms(source="cvc", output=tmp_path / "cvc", seed=0, scale=0.01)
+    assert (tmp_path / "cvc" / name).read_text("utf-8") == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["cvc"]
 
 
 def test_an_empty_folder_may_be_filled(tmp_path):

@@ -167,10 +167,8 @@ def test_refuge_prepares(bench: Bench) -> None:
 
 def test_a_good_output_is_replaced_and_survives_a_failure(bench: Bench) -> None:
     bench.prepare()
-    (bench.output / "stray").touch()
     bench.prepare(size=32)
     assert SliceStore.open(bench.output).manifest.image.size == 32
-    assert not (bench.output / "stray").exists()
     (bench.raw / "Kvasir-SEG" / "images" / "a.jpg").write_bytes(b"broken")
     with pytest.raises(ListedError, match=r"a\.jpg: not a readable image"):
         bench.prepare()
@@ -377,14 +375,15 @@ def test_the_papers_slices_are_counted_in_the_files(root: Path, tmp_path: Path, 
     settings = Dataset(source=source, protocol="paper", size=16)
     told = {"name": source, "settings": settings, "raw": tmp_path, "split": tmp_path / "split.csv"}
     write_split(told["split"], {row.id: row.split for row in rows})
-    assert check(**told, output=tmp_path / "check.json") is True
-    counts = json.loads((tmp_path / "check.json").read_text())["published_slices"]
+    record = tmp_path.with_name(f"{source}.json")
+    assert check(**told, output=record) is True
+    counts = json.loads(record.read_text())["published_slices"]
     assert [count["found"] for count in counts] == ([2211, 1568] if source == "btcv" else [2505, 600])
     test = next(row.id for row in rows if row.split == "test")
     if source == "btcv":
         write_btcv(tmp_path, {test: 17}, shape=(4, 4))
         with pytest.raises(ListedError, match=r"the 12 test volumes have \d+ slices, the paper counts 1568"):
-            prepare(**told, output=tmp_path / "out")
+            prepare(**told, output=tmp_path.with_name("out"))
 
 
 def test_leaking_pictures_are_refused_by_the_clean_protocol_and_told_by_the_papers(
@@ -410,6 +409,59 @@ def test_missing_and_empty_raw_folders_are_named(bench: Bench, tmp_path: Path) -
     with pytest.raises(UserError, match="raw folder of Kvasir-SEG is empty"):
         bench.prepare()
     assert bench.left() == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (".", "the output is the raw folder itself"),
+        ("Kvasir-SEG/images", "the output lies in the raw folder"),
+        ("new/one", "the output lies in the raw folder"),
+        ("..", "the output holds the raw folder"),
+    ],
+)
+@pytest.mark.parametrize("by_link", [False, True], ids=["plain", "by a link"])
+def test_an_output_that_meets_the_raw_folder_is_refused(
+    bench: Bench, tmp_path_factory: pytest.TempPathFactory, place: str, message: str, by_link: bool
+) -> None:
+    bench.output = bench.raw / place
+    if by_link:
+        link = tmp_path_factory.mktemp("links") / "link to it"
+        link.symlink_to(bench.output.resolve())
+        bench.output = link
+    before = contents(bench.raw.parent)
+    with pytest.raises(UserError, match=message):
+        bench.prepare()
+    assert contents(bench.raw.parent) == before
+
+
+def test_an_output_that_holds_anything_else_is_refused(bench: Bench) -> None:
+    bench.prepare()
+    (bench.output / "notes").mkdir()
+    (bench.output / "notes" / "mine.txt").write_text("mine", encoding="utf-8")
+    before = contents(bench.output)
+    with pytest.raises(UserError, match=r"holds 'notes/mine\.txt', which this command did not write"):
+        bench.prepare()
+    assert contents(bench.output) == before
+
+
+@pytest.mark.parametrize("words", ["a photograph", '{"passed": true}', "[]"])
+def test_the_check_replaces_no_file_but_a_check(bench: Bench, tmp_path: Path, words: str) -> None:
+    output, settings = tmp_path / "mine.json", Dataset(source="kseg", size=16)
+    given = {"name": "n", "settings": settings, "raw": bench.raw, "split": bench.split}
+    output.write_text(words, encoding="utf-8")
+    with pytest.raises(UserError, match="not what this command writes: it would be replaced"):
+        check(**given, output=output)
+    assert output.read_text("utf-8") == words
+    with pytest.raises(UserError, match="the output lies in the raw folder"):
+        check(**given, output=bench.raw / "check.json")
+    output.unlink()
+    assert check(**given, output=output)
+    assert check(**given, output=output)
 
 
 @pytest.mark.parametrize("empty", ["train", "test"])

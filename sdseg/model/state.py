@@ -50,7 +50,7 @@ def save_state(root: Path, step: int, progress: dict[str, Any], parts: Parts) ->
     """Write `root/step-NNNNNNNN`, then remove all but the last two. The earlier survive a crash or a full disk."""
     contents = (parts.model.state_dict(), parts.average.state_dict(), _flatten(parts.optimiser))
     scaler = parts.scaler.state_dict() if parts.scaler is not None else None
-    with atomic_folder(root / f"step-{step:08d}") as folder:
+    with atomic_folder(root / f"step-{step:08d}", (*FILES, "state.json")) as folder:
         for name, tensors in zip(FILES, contents, strict=True):
             write_tensors(folder / name, tensors)
         checksums = {name: sha256_file(folder / name) for name in FILES}

@@ -47,7 +47,7 @@ def cached_session(path: Path, provider: str, version: str, open_: Callable[[Pat
             used_now(entry)
             return session
     try:
-        with atomic_folder(entry) as folder:
+        with atomic_folder(entry, (NAME, f"{NAME}.data")) as folder:
             options.optimized_model_filepath = str(folder / NAME)
             if graph_bytes(path) > INLINE_BYTES:
                 options.add_session_config_entry(

@@ -115,7 +115,7 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
         log.warning("what OpenVINO compiled earlier cannot be used: it is made again")
         return found
     try:
-        with atomic_folder(entry) as folder:
+        with atomic_folder(entry, ("*.blob",)) as folder:
             found = compiled(CACHE_DIR=str(folder))
     except UserError as error:  # of the folder or of the graph: a bad graph fails without the cache as well
         found = compiled()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Means", "obtain"]
 
 log = logging.getLogger(__name__)
+UNIMPORTANT = (".sdseg-origin.json", ".gitkeep", ".DS_Store")  # what a raw folder that counts as empty may hold
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _unpack(job: _Job, files: dict[RemoteFile, Path], origin: Origin, confirm: C
     raw = job.raw.resolve()  # a link stays, and what it leads to is filled
     parent = next(folder for folder in raw.parents if folder.exists())
     log.info("%s: laying %d file(s) into %s", job.title, len(files), job.raw)
-    with atomic_folder(raw) as folder:
+    with atomic_folder(raw, owned=UNIMPORTANT) as folder:
         if paths:
             unpack(paths, folder, only=job.entry.unpack, free=shutil.disk_usage(parent).free)
         for file, path in files.items():
