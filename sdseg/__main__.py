@@ -355,7 +355,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     """`a.b=value` pairs as a nested mapping; values are read as YAML."""
-    import yaml
+    from sdseg.documents import yaml_value
 
     nested: dict[str, Any] = {}
     for pair in pairs:
@@ -364,14 +364,11 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"'{pair}' is not KEY=VALUE", where="--set", remedy="write for example training.steps=500")
         place = nested
         *sections, last = key.split(".")
-        try:
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = yaml.safe_load(value)
-        except (AttributeError, TypeError, yaml.YAMLError):  # a value where a section was meant, or no YAML
-            raise UserError(
-                f"'{pair}' does not fit", where="--set", remedy="give each key once, with a value that is valid YAML"
-            ) from None
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else place
+        if not isinstance(place, dict) or last in place:  # a value where a section is meant, or twice the same key
+            raise UserError(f"'{pair}' does not fit", where="--set", remedy="give each key once")
+        place[last] = yaml_value(value, where=f"--set {pair}")
     return nested
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from sdseg.errors import UserError
 from sdseg.recipes import StartFrom
-from sdseg.settings import Strict
+from sdseg.settings import Place, Seed, Strict
 
 __all__ = ["RecipeChoice", "Trained", "names_of", "start_of", "trainings"]
 
@@ -18,8 +18,8 @@ __all__ = ["RecipeChoice", "Trained", "names_of", "start_of", "trainings"]
 class RecipeChoice(Strict):
     """A recipe file and the values laid over it."""
 
-    file: str
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(None, min_length=1)  # a training with each of them
+    file: Place
+    seeds: tuple[Seed, ...] | None = Field(None, min_length=1)  # a training with each of them
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ from sdseg.errors import UserError, nearest
 from sdseg.networks import Codec, LatentNetwork
 from sdseg.own import Draw, Own
 from sdseg.recipes import Recipe
-from sdseg.settings import Name, Strict, merge, parse, read_yaml
+from sdseg.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
 
 __all__ = [
     "Ablation",
@@ -42,8 +42,8 @@ Provider = Literal["cpu", "cuda", "openvino", "openvino-bf16"]
 class Phantoms(Strict):
     """Synthetic datasets in the layout of the real ones. They stand in for real data where there is none."""
 
-    seed: int = 0
-    scale: float = Field(1.0, gt=0)  # multiplies the number of cases of every dataset
+    seed: Seed = 0
+    scale: float = Field(1.0, gt=0, le=1000)  # multiplies the number of cases of every dataset
 
 
 class Dataset(Strict):
@@ -51,16 +51,16 @@ class Dataset(Strict):
 
     source: Name  # whose layout and labels: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo; or own
     own: Own | None = None  # with 'source: own': layout and labels of a dataset of your own
-    raw: str | None = None  # folder with the files as their owner ships them; default <raw>/<name>
+    raw: Place | None = None  # folder with the files as their owner ships them; default <raw>/<name>
     accept_terms: bool = False  # true: you have read and accept the owner's terms (sets fetched through an account)
     origin: Literal["real", "sample", "phantom"] = "real"
     protocol: Name = "clean"
-    split_file: str | None = None  # default <splits>/<source>/<protocol>.csv
+    split_file: Place | None = None  # default <splits>/<source>/<protocol>.csv
     split: Draw | None = None  # how a split is drawn where there is no split file
     allow_missing: bool = False  # true: cases of the split file that are not on disk are left out
     target: str | None = None  # what to segment, a preset of the source; default: the source's first
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
-    size: int = Field(256, ge=16)
+    size: int = Field(256, ge=16, le=8192)
     recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration
     overrides: dict[str, Any] = Field(default_factory=dict)  # laid over every recipe of this dataset
 
@@ -78,9 +78,9 @@ class Dataset(Strict):
 class Tolerance(Strict):
     """How far an export of one precision may lie from the model."""
 
-    max_abs_difference: float = Field(gt=0)  # of the probability of any pixel
-    max_mean_difference: float = Field(gt=0)  # of the probability, averaged over all pixels
-    max_dice_difference: float = Field(gt=0)  # of the mean Dice against the labels
+    max_abs_difference: float = Field(gt=0, le=1)  # of the probability of any pixel
+    max_mean_difference: float = Field(gt=0, le=1)  # of the probability, averaged over all pixels
+    max_dice_difference: float = Field(gt=0, le=1)  # of the mean Dice against the labels
     min_mask_dice: float = Field(ge=0, le=1)  # mean Dice between the model's masks and the export's
 
 
@@ -105,10 +105,10 @@ class Export(Strict):
     precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)  # fp32 is always made: the others follow it
     providers: tuple[Provider, ...] = Field(("cpu",), min_length=1)  # who computes graphs: each is checked on each
     unchecked: Literal["refuse", "keep"] = "refuse"  # a graph that none of these providers can run
-    parity_cases: int | None = Field(None, ge=1)  # at most this many test cases; null for all
-    calibration_images: int = Field(64, ge=1)  # training images whose values set the ranges of int8
-    max_abs_difference: float = Field(1e-3, gt=0)  # of the probability, fp32
-    max_dice_difference: float = Field(2e-3, gt=0)
+    parity_cases: int | None = Field(None, ge=1, le=MANY)  # at most this many test cases; null for all
+    calibration_images: int = Field(64, ge=1, le=MANY)  # training images whose values set the ranges of int8
+    max_abs_difference: float = Field(1e-3, gt=0, le=1)  # of the probability, fp32
+    max_dice_difference: float = Field(2e-3, gt=0, le=1)
     min_mask_dice: float = Field(0.99, ge=0, le=1)  # between the masks of model and graph, fp32
     tolerances: Tolerances = Tolerances()  # of the other precisions
 
@@ -133,12 +133,12 @@ class Studies(Strict):
     efficiency: bool = True  # parameters, FLOPs, latency, memory
     sweep: bool = True  # Dice and time by reverse steps and samples
     steps: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field((1, 2, 5, 10, 20, 50), min_length=1)  # of the sweep
-    samples: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5), min_length=1)  # of the sweep
-    stability: int | None = Field(5, ge=2)  # number of runs that differ in their noise; null for no such study
-    lpips: str | None = None  # AlexNet's weights for the stability study, a file or 'fetch'; null for no LPIPS
+    samples: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field((1, 5), min_length=1)  # of the sweep
+    stability: int | None = Field(5, ge=2, le=1000)  # number of runs that differ in their noise; null for no such study
+    lpips: Place | None = None  # AlexNet's weights for the stability study, a file or 'fetch'; null for no LPIPS
     robustness: bool = True  # Dice when images get worse
     latents: bool = True  # pictures of latents, before and after training
-    limit: int | None = Field(None, ge=1)  # at most this many test cases, evenly spread; null for all
+    limit: int | None = Field(None, ge=1, le=MANY)  # at most this many test cases, evenly spread; null for all
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,13 +157,13 @@ class Ablation(Strict):
 class Config(Strict):
     """One run of the workflow."""
 
-    raw: str = "resources/raw"  # your own copy of the datasets may lie anywhere: name its folder here
-    manual: str = "resources/manual"  # <manual>/<source>/ holds archives you fetched yourself; only read
-    downloads: str = "resources/downloads"  # <downloads>/<source>/ keeps the archives that were fetched
-    registry: str = "resources/datasets.yaml"  # where each dataset comes from
+    raw: Place = "resources/raw"  # your own copy of the datasets may lie anywhere: name its folder here
+    manual: Place = "resources/manual"  # <manual>/<source>/ holds archives you fetched yourself; only read
+    downloads: Place = "resources/downloads"  # <downloads>/<source>/ keeps the archives that were fetched
+    registry: Place = "resources/datasets.yaml"  # where each dataset comes from
     fetch: bool = False  # true: archives that are neither in `manual` nor in `downloads` are fetched
-    splits: str = "resources/splits"
-    results: str = "results"
+    splits: Place = "resources/splits"
+    results: Place = "results"
     device: Literal["cpu", "cuda"] = "cpu"  # 'cuda' without a GPU is an error, never a silent CPU run
     phantoms: Phantoms | None = None
     codecs: dict[Name, Codec] = Field(default_factory=dict)
@@ -173,8 +173,8 @@ class Config(Strict):
     studies: Studies = Studies()
     ablation: Ablation | None = None
     engines: Engines = Engines()
-    threads: int = Field(4, ge=1)  # CPU threads of one training or export job
-    processes: int = Field(1, ge=1)  # of one training job, each with a GPU of its own
+    threads: int = Field(4, ge=1, le=4096)  # CPU threads of one training or export job
+    processes: int = Field(1, ge=1, le=1024)  # of one training job, each with a GPU of its own
     on_edit: OnEdit = "refuse"  # what becomes of an unfinished training whose settings were changed
 
     @model_validator(mode="after")

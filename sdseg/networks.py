@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.settings import Name, Strict
+from sdseg.settings import MANY, Name, Place, Seed, Strict
 
 __all__ = [
     "Alignment",
@@ -20,6 +20,10 @@ __all__ = [
 ]
 
 
+Width = Annotated[int, Field(ge=1, le=65536)]
+Fraction = Annotated[float, Field(ge=-1000, le=1000)]
+
+
 def _check_groups(channels: tuple[int, ...], groups: int) -> None:
     for count in channels:
         if count % groups:
@@ -29,9 +33,9 @@ def _check_groups(channels: tuple[int, ...], groups: int) -> None:
 class Autoencoder(Strict):
     """Layout of a KL autoencoder (diffusers `AutoencoderKL`); it halves the image once per channel step."""
 
-    block_out_channels: tuple[int, ...] = Field((128, 256, 512, 512), min_length=2)
-    layers_per_block: int = Field(2, ge=1)
-    norm_num_groups: int = Field(32, ge=1)
+    block_out_channels: tuple[Width, ...] = Field((128, 256, 512, 512), min_length=2, max_length=12)
+    layers_per_block: int = Field(2, ge=1, le=64)
+    norm_num_groups: int = Field(32, ge=1, le=65536)
     mid_block_attention: bool = True
 
     @property
@@ -48,22 +52,23 @@ class Autoencoder(Strict):
 class CodecTraining(Strict):
     """How a codec is trained here, on random shapes; leave out where pretrained weights are given."""
 
-    steps: int = Field(600, ge=1)
-    batch: int = Field(16, ge=1)
-    size: int = Field(64, ge=16)
-    crop: int | None = Field(None, ge=16)  # learn on windows of this size first, on whole masks for the last fifth
-    learning_rate: float = Field(1e-3, gt=0)
-    kl_weight: float = Field(1e-5, ge=0)
-    seed: int = 0
+    steps: int = Field(600, ge=1, le=MANY)
+    batch: int = Field(16, ge=1, le=65536)
+    size: int = Field(64, ge=16, le=8192)
+    crop: int | None = Field(None, ge=16, le=8192)  # learn on windows of this size; whole masks for the last fifth
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    kl_weight: float = Field(1e-5, ge=0, le=1e6)
+    seed: Seed = 0
 
 
 class Codec(Autoencoder):
     """The frozen mask autoencoder (KL-f8 at the paper's scale)."""
 
-    latent_channels: int = Field(4, ge=1)
-    weights: str | None = None  # folder with config.json and *.safetensors of a diffusers AutoencoderKL
+    latent_channels: int = Field(4, ge=1, le=1024)
+    weights: Place | None = None  # folder with config.json and *.safetensors of a diffusers AutoencoderKL
     training: CodecTraining | None = None
-    latent_scale: float | Literal["measured"] = "measured"  # 0.18215 is Stable Diffusion's own
+    # 0.18215 is Stable Diffusion's own.
+    latent_scale: Annotated[float, Field(gt=0, le=1e6)] | Literal["measured"] = "measured"
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -75,7 +80,7 @@ class Codec(Autoencoder):
 class ConditionEncoder(Autoencoder):
     """The trainable image encoder τ; its latent is concatenated to the noisy mask latent."""
 
-    latent_channels: int = Field(4, ge=1)
+    latent_channels: int = Field(4, ge=1, le=1024)
     init: Literal["codec", "random"] = "codec"  # 'codec' copies the mask encoder's weights: same layout needed
     # The 1×1 convolution behind the encoder: a new random one (the official code), or the mean's half of the codec's.
     projection: Literal["new", "quant_conv"] = "new"
@@ -97,16 +102,16 @@ class Denoiser(Strict):
     """
 
     architecture: Literal["ldm", "stable-diffusion"] = "ldm"
-    block_out_channels: tuple[int, ...] = Field((192, 384, 384, 768, 768), min_length=1)
+    block_out_channels: tuple[Width, ...] = Field((192, 384, 384, 768, 768), min_length=1, max_length=12)
     attention: tuple[bool, ...] = (True, True, True, True, False)  # self- (and cross-) attention, per level
-    layers_per_block: int = Field(2, ge=1)
-    norm_num_groups: int = Field(32, ge=1)
-    heads: int = Field(8, ge=1)
+    layers_per_block: int = Field(2, ge=1, le=64)
+    norm_num_groups: int = Field(32, ge=1, le=65536)
+    heads: int = Field(8, ge=1, le=65536)
     dropout: float = Field(0.0, ge=0, lt=1)
     concatenate: bool = True  # the condition latent joins the noisy latent at the input (the paper's way)
     context: Literal["constant", "image"] | None = None  # what cross-attention reads; 'image': the condition's pixels
-    context_tokens: int = Field(77, ge=1)  # length of the constant context
-    context_channels: int = Field(768, ge=1)
+    context_tokens: int = Field(77, ge=1, le=65536)  # length of the constant context
+    context_channels: int = Field(768, ge=1, le=65536)
 
     @model_validator(mode="after")
     def _condition_enters(self) -> Self:
@@ -138,13 +143,13 @@ class Alignment(Strict):
     below, to tokens [N,L,C] or a map [N,C,h,w]. Inference and export know nothing of it.
     """
 
-    encoder: str  # path of the .pt2 file
+    encoder: Place  # path of the .pt2 file
     sha256: str | None = None  # of that file; checked where given
-    size: int = Field(224, ge=8)  # S, pixels
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of channels in [0,1]; ImageNet's
-    deviation: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    skip_tokens: int = Field(0, ge=0)  # leading tokens that are no patch, such as [CLS]
-    weight: float = Field(0.75, gt=0)
+    size: int = Field(224, ge=8, le=8192)  # S, pixels
+    mean: tuple[Fraction, Fraction, Fraction] = (0.485, 0.456, 0.406)  # of channels in [0,1]; ImageNet's
+    deviation: tuple[Fraction, Fraction, Fraction] = (0.229, 0.224, 0.225)
+    skip_tokens: int = Field(0, ge=0, le=65536)  # leading tokens that are no patch, such as [CLS]
+    weight: float = Field(0.75, gt=0, le=1e6)
 
 
 class LatentNetwork(Strict):
@@ -163,7 +168,7 @@ class DirectNetwork(Strict):
     """A plain U-Net (MONAI `UNet`) from image to mask logits: the baseline every other recipe is held against."""
 
     kind: Literal["direct"]
-    channels: tuple[int, ...] = Field((32, 64, 128, 256, 512), min_length=2)
-    residual_units: int = Field(2, ge=0)
+    channels: tuple[Width, ...] = Field((32, 64, 128, 256, 512), min_length=2, max_length=12)
+    residual_units: int = Field(2, ge=0, le=64)
     norm: Literal["instance", "batch"] = "instance"
     dropout: float = Field(0.0, ge=0, lt=1)

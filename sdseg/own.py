@@ -12,12 +12,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sdseg.errors import nearest
-from sdseg.settings import Name, Strict
+from sdseg.settings import Name, Seed, Strict
 
 __all__ = ["Draw", "Own"]
 
 Word = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 Level = Annotated[int, Field(ge=0, le=255)]
+Label = Annotated[int, Field(ge=0, le=65535)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Value = Annotated[float, Field(ge=-1e9, le=1e9)]  # of a voxel
 GIVEN_BY = {  # what each layout is told in the configuration, besides what all of them are
     "folders": ("images", "masks"),
     "nnunet": (),
@@ -29,8 +32,8 @@ LEAST_DISTANCE = 16  # between grey levels that JPEG or resizing may have blurre
 class Draw(Strict):
     """How a split is drawn where none is given: whole groups, by a seed, into shares of the cases."""
 
-    seed: int = Field(0, ge=0)
-    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)  # train, val, test
+    seed: Seed = 0
+    fractions: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)  # train, val, test
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
@@ -55,8 +58,8 @@ class Own(Strict):
     labels: dict[Annotated[int, Field(ge=1, le=255)], Word] = Field(default_factory=dict)  # nnunet: in dataset.json
     mask_values: dict[Level, Level] = Field(default_factory=dict)  # value in the file: label; default: they are labels
     lossy_masks: bool = False  # true: masks are JPEG or were resized; values between two levels go to the nearer
-    targets: dict[Name, dict[Word, tuple[int | str, ...]]] = Field(default_factory=dict)  # default: every label
-    windows: dict[Name, tuple[float, float]] = Field(default_factory=dict)  # ct: these values become -1 and 1
+    targets: dict[Name, dict[Word, tuple[Label | str, ...]]] = Field(default_factory=dict)  # default: every label
+    windows: dict[Name, tuple[Value, Value]] = Field(default_factory=dict)  # ct: these values become -1 and 1
     group_pattern: str | None = None  # regular expression on the id; what it captures is the patient or sequence
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import FiniteFloat
+from pydantic import Field
 
 from sdseg.errors import ListedError, UserError
 from sdseg.settings import Strict, parse, read_yaml
@@ -31,7 +31,7 @@ class Figure(Strict):
     metric: str
     unit: str
     source: str  # key of a `Reference`
-    value: FiniteFloat | None
+    value: float | None = Field(ge=-1e15, le=1e15)
     dataset: str | None = None  # None: the table does not say, or it concerns none
     recipe: str | None = None  # the recipe of this project that stands for the row
     condition: str = ""  # what else the figure holds for, in words

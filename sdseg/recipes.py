@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from sdseg.networks import Codec, DirectNetwork, LatentNetwork
-from sdseg.settings import Name, Strict, merge, parse, read_yaml
+from sdseg.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
 
 __all__ = [
     "Diffusion",
@@ -24,21 +24,22 @@ __all__ = [
 
 # YAML reads an unquoted `no` as false; what is meant is clear.
 Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Diffusion(Strict):
     """Noise schedule, prediction target, losses, and what inference starts from."""
 
-    timesteps: int = Field(1000, ge=2)
+    timesteps: int = Field(1000, ge=2, le=100_000)
     beta_start: float = Field(0.0015, gt=0, lt=1)
     beta_end: float = Field(0.0155, gt=0, lt=1)
     schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
     zero_terminal_snr: bool = False  # rescale the schedule so that the last timestep is pure noise (arXiv 2305.08891)
     prediction: Literal["x0", "epsilon", "v"] = "x0"
-    loss_noise: float = Field(0.0, ge=0)  # weight of the paper's L_noise, on ε
-    loss_latent: float = Field(1.0, ge=0)  # weight of the paper's L_latent, on z_0
-    loss_velocity: float = Field(0.0, ge=0)  # weight of the same on v
-    loss_mask: float = Field(0.0, ge=0)  # weight of Dice + cross entropy through the frozen decoder
+    loss_noise: float = Field(0.0, ge=0, le=1e6)  # weight of the paper's L_noise, on ε
+    loss_latent: float = Field(1.0, ge=0, le=1e6)  # weight of the paper's L_latent, on z_0
+    loss_velocity: float = Field(0.0, ge=0, le=1e6)  # weight of the same on v
+    loss_mask: float = Field(0.0, ge=0, le=1e6)  # weight of Dice + cross entropy through the frozen decoder
     # How far is far: mean absolute error (the paper's) or mean square. The first aims at the median, which for a mask
     # that covers little of most images is no mask at all; the second at the mean.
     distance: Literal["l1", "l2"] = "l1"
@@ -79,35 +80,35 @@ class Diffusion(Strict):
 class Optimiser(Strict):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, le=10)
     times_batch: bool = False  # multiply the rate by the batch size, as the official code does
-    weight_decay: float = Field(0.01, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.01, ge=0, le=1000)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
+    warmup_steps: int = Field(0, ge=0, le=MANY)
     schedule: Literal["constant", "cosine"] = "constant"
-    clip_norm: float | None = Field(1.0, gt=0)
+    clip_norm: float | None = Field(1.0, gt=0, le=1e9)
 
 
 class Training(Strict):
     """Length, batches, precision, checkpoints."""
 
-    steps: int = Field(100_000, ge=1)
-    batch: int = Field(4, ge=1)  # samples per optimiser step, over all processes and accumulated parts
-    accumulate: int = Field(1, ge=1)  # parts a batch is computed in, to save memory
+    steps: int = Field(100_000, ge=1, le=MANY)
+    batch: int = Field(4, ge=1, le=65536)  # samples per optimiser step, over all processes and accumulated parts
+    accumulate: int = Field(1, ge=1, le=65536)  # parts a batch is computed in, to save memory
     precision: Precision = "no"
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     ema_scope: Literal["all", "denoiser"] = "all"
     structures: Literal["any", "present"] = "any"  # one structure a sample; 'present': of those in the slice
     augmentation: Literal["none", "flips", "dihedral", "strong"] = "flips"  # flips: the paper's
-    validate_every: int = Field(1000, ge=1)
-    validate_slices: int | None = Field(512, ge=1)  # at most this many, evenly spaced; null for all
-    patience: int | None = Field(None, ge=1)  # stop after so many validations without a better Dice; null: never
-    loss_limit: float | None = Field(None, gt=0)  # stop when the loss exceeds this; null: when it is not finite
-    checkpoint_every: int = Field(1000, ge=1)
-    log_every: int = Field(50, ge=1)
-    workers: int = Field(2, ge=0)  # loader processes
+    validate_every: int = Field(1000, ge=1, le=MANY)
+    validate_slices: int | None = Field(512, ge=1, le=MANY)  # at most this many, evenly spaced; null for all
+    patience: int | None = Field(None, ge=1, le=MANY)  # stop after so many validations without a better Dice
+    loss_limit: float | None = Field(None, gt=0, le=1e9)  # stop above this loss; null: when it is not finite
+    checkpoint_every: int = Field(1000, ge=1, le=MANY)
+    log_every: int = Field(50, ge=1, le=MANY)
+    workers: int = Field(2, ge=0, le=1024)  # loader processes
     weights: Literal["fp32", "fp16"] = "fp32"  # number format of the model folder's weights
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _parts_divide(self) -> Self:
@@ -120,16 +121,16 @@ class Inference(Strict):
     """How many passes are made, and what turns probabilities into a mask."""
 
     steps: int = Field(1, ge=1, le=50)  # reverse steps, DDIM (η = 0); the paper's point is that one is enough
-    samples: int = Field(1, ge=1)  # hypotheses from different noise, averaged into one probability
+    samples: int = Field(1, ge=1, le=10_000)  # hypotheses from different noise, averaged into one probability
     threshold: float = Field(0.5, gt=0, lt=1)
-    batch: int = Field(8, ge=1)
+    batch: int = Field(8, ge=1, le=65536)
 
 
 class StartFrom(Strict):
     """The trained network that training starts from; layouts must agree."""
 
     recipe: Name | None = None  # another recipe of the run, trained on the same dataset
-    model: str | None = None  # a model folder, from `sdseg train` or `sdseg convert`
+    model: Place | None = None  # a model folder, from `sdseg train` or `sdseg convert`
 
     @model_validator(mode="after")
     def _one(self) -> Self:

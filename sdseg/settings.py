@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+import os
+import types
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sdseg.errors import ListedError, UserError, nearest
+from sdseg.documents import read_yaml
+from sdseg.errors import ListedError, nearest
 
-__all__ = ["Name", "Strict", "merge", "parse", "read_yaml"]
+__all__ = ["MANY", "Name", "Place", "Seed", "Strict", "merge", "parse", "read_yaml"]
 
 Model = TypeVar("Model", bound=BaseModel)
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"
+MANY = 1_000_000_000  # more steps, cases or slices than any run has
+SHOWN = 80  # characters of a wrong value
+
+Name = Annotated[str, Field(pattern=NAME)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+def _place(path: str) -> str:
+    """Refuse a path that the workflow or the file system would take for something else."""
+    if not path.strip():
+        raise ValueError("an empty path")
+    for character in path:
+        if character in "{}<>" or not character.isprintable():
+            raise ValueError(f"the path holds {character!r}; braces, '<', '>' and control characters cannot be used")
+    if path.startswith("~"):
+        raise ValueError(f"'~' is not written out here; write {os.path.expanduser(path)}")
+    if any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError("a name in the path is longer than the 255 bytes that file systems take")
+    return path
+
+
+Place = Annotated[str, AfterValidator(_place)]  # path of a file or folder, relative to the working directory
 
 
 class Strict(BaseModel):
-    """Frozen, and without unknown keys."""
+    """Frozen, without unknown keys, and with finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, data: Any) -> Any:
+        """`threads: yes` would be read as 1."""
+        for name, value in data.items() if isinstance(data, dict) else ():
+            field = cls.model_fields.get(name) if isinstance(name, str) else None
+            if isinstance(value, bool) and field is not None:
+                kinds = _kinds(field.annotation)
+                if kinds & {int, float} and bool not in kinds:
+                    raise ValueError(f"'{name}' is {str(value).lower()}, and a number is expected")
+        return data
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -29,21 +64,6 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from a file, with one clear error for anything else."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("the file is missing", where=path, remedy="check the path and its spelling") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the file: {error}", where=path, remedy="check the file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML: {error}", where=path, remedy="correct the line named above") from None
-    if not isinstance(data, dict):
-        raise UserError("expected a mapping of keys to values", where=path, remedy="see config/config.yaml") from None
-    return data
 
 
 def parse(model: type[Model], data: dict[str, Any], *, where: str) -> Model:
@@ -62,15 +82,28 @@ def parse(model: type[Model], data: dict[str, Any], *, where: str) -> Model:
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     location = [str(part) for part in problem["loc"] if part not in ("latent-diffusion", "direct")]
-    key = ".".join(location)
+    key = ".".join(map(_short, location))
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, problem["loc"][:-1])
         return f"unknown key '{key}': {nearest(location[-1], known)}"
     if problem["type"] == "missing":
         return f"missing key '{key}'"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    shown = "" if isinstance(problem["input"], dict | BaseModel) else f" (got {problem['input']!r})"
+    if problem.get("ctx", {}).get("pattern") == NAME:
+        message = "a name has lower-case letters, digits, '-' and '_', 100 at most, and starts with a letter or digit"
+    shown = "" if isinstance(problem["input"], dict | BaseModel) else f" (got {_short(repr(problem['input']))})"
     return f"{key}: {message}{shown}" if key else message
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a field of this annotation may have."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return {kind for part in get_args(annotation) for kind in _kinds(part)}
+    return _kinds(get_args(annotation)[0]) if get_origin(annotation) is Annotated else {annotation}
 
 
 def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:

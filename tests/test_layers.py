@@ -17,6 +17,7 @@ PACKAGE = ROOT / "sdseg"
 GROUND = {
     "arguments",
     "errors",
+    "documents",
     "settings",
     "networks",
     "recipes",

@@ -39,7 +39,10 @@ TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 # Messages change no result, and a changed default reaches a stage through its settings file alone.
 NO_CAUSE = {
     ROOT / "sdseg" / f"{name}.py"
-    for name in ("__init__", "errors", "choices", "config", "engines", "networks", "own", "recipes", "settings")
+    for name in (
+        *("__init__", "documents", "errors", "settings"),
+        *("choices", "config", "engines", "networks", "own", "recipes"),
+    )
 }
 
 

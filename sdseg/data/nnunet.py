@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import Layout, Pair
 from sdseg.data.volumes import VOLUME_SUFFIXES
+from sdseg.documents import read_json
 from sdseg.errors import ListedError, UserError
 
 __all__ = ["Description", "nnunet_layout", "read_description"]
@@ -94,15 +94,13 @@ def nnunet_layout(description: Description, raw: Path) -> Layout:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = read_json(path)
     except FileNotFoundError:
         raise UserError(
             "dataset.json of nnU-Net is missing",
             where=path,
             remedy="let 'raw' name the folder that holds imagesTr, labelsTr and dataset.json",
         ) from None
-    except (OSError, ValueError) as error:
-        raise _wrong(path, f"no JSON: {error}") from None
     if not isinstance(data, dict):
         raise _wrong(path, "a mapping is expected")
     if "dataset" in data:

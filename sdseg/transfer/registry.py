@@ -19,7 +19,7 @@ class RemoteFile(Strict):
     url: str | None = Field(None, pattern=r"^https?://\S+$")
     kaggle: str | None = Field(None, pattern=r"^[\w-]+/[\w-]+$")  # owner/dataset
     synapse: str | None = Field(None, pattern=r"^syn\d+$")
-    size: int | None = Field(None, ge=1)  # bytes
+    size: int | None = Field(None, ge=1, le=10**15)  # bytes
     checksum: str | None = Field(None, pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")
     checksum_from: Literal["owner", "third party"] | None = None
     # Where a file that is no archive is laid, below the folder that is filled.
