@@ -16,7 +16,7 @@ from sdseg.engines import Engines, Precision
 from sdseg.errors import UserError, nearest
 from sdseg.networks import Codec, LatentNetwork
 from sdseg.own import Draw, Own
-from sdseg.recipes import Recipe
+from sdseg.recipes import Recipe, read_recipe
 from sdseg.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
 
 __all__ = [
@@ -226,7 +226,7 @@ class Config(Strict):
         """The recipe file with this run's and then this dataset's overrides laid over it, and the training's seed."""
         trained = self.trainings[recipe]
         choice, where = trained.choice, f"the overrides of recipes.{recipe} and datasets.{dataset}"
-        data = merge(merge(read_yaml(Path(choice.file)), choice.overrides), self.datasets[dataset].overrides)
+        data = merge(merge(read_recipe(Path(choice.file)), choice.overrides), self.datasets[dataset].overrides)
         if trained.seed is not None:
             training = self.datasets[dataset].overrides.get("training")
             if isinstance(training, dict) and "seed" in training:

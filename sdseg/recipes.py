@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from sdseg.errors import UserError
 from sdseg.networks import Codec, DirectNetwork, LatentNetwork
 from sdseg.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
 
@@ -19,6 +20,7 @@ __all__ = [
     "Training",
     "load_codec",
     "load_recipe",
+    "read_recipe",
 ]
 
 
@@ -180,7 +182,30 @@ class Recipe(Strict):
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe file, optionally with overrides laid over it."""
-    return parse(Recipe, merge(read_yaml(path), overrides or {}), where=str(path))
+    return parse(Recipe, merge(read_recipe(path), overrides or {}), where=str(path))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The values of a recipe file; one with `base: other.yaml` (beside it) is the other with its own values laid over.
+
+    Raises UserError for a base that is no file name, is missing, or leads back to this file.
+    """
+    values, passed = read_yaml(path), [path.resolve()]
+    while (base := values.pop("base", None)) is not None:
+        if not isinstance(base, str):
+            raise UserError(
+                f"'base' is {base!r}, and no file name", where=path, remedy="name the recipe file it changes, beside it"
+            )
+        file = (passed[-1].parent / base).resolve()
+        if file in passed:
+            raise UserError(
+                f"a circle: {' is based on '.join(each.name for each in [*passed, file])}",
+                where=path,
+                remedy="let one of them hold every value",
+            )
+        passed.append(file)
+        values = merge(read_yaml(file), values)
+    return values
 
 
 def load_codec(path: Path) -> Codec:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import math
 import pkgutil
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -454,3 +455,37 @@ def test_dataset_has_defaults() -> None:
 
 def test_an_unquoted_no_is_the_precision_it_looks_like() -> None:
     assert Training.model_validate(yaml.safe_load("precision: no")).precision == "no"
+
+
+def test_rows_of_the_papers_ablation_add_one_thing_each(root: Path) -> None:
+    names = ("ablation-cross-attention", "ablation-concatenation", "ablation-no-latent-loss", "sdseg-paper")
+    rows = [load_recipe(root / "config" / "recipes" / f"{name}.yaml") for name in names]
+    features = [
+        (row.network.denoiser.concatenate, row.network.condition.trainable, row.diffusion.loss_latent > 0)
+        for row in rows
+    ]
+    assert features == [(False, False, False), (True, False, False), (True, True, False), (True, True, True)]
+    assert len({(row.optimiser, row.training, row.inference) for row in rows}) == 1
+
+
+def test_a_recipe_on_another_one(root: Path, tmp_path: Path) -> None:
+    shutil.copy(root / "config" / "recipes" / "unet.yaml", tmp_path)
+    (tmp_path / "wide.yaml").write_text("base: unet.yaml\nnetwork: {channels: [8, 16]}\n", encoding="utf-8")
+    (tmp_path / "long.yaml").write_text("base: wide.yaml\ntraining: {steps: 7}\n", encoding="utf-8")
+    made, plain = load_recipe(tmp_path / "long.yaml"), load_recipe(tmp_path / "unet.yaml")
+    assert (made.network.channels, made.training.steps) == ((8, 16), 7)
+    assert made.optimiser == plain.optimiser
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("self.yaml", "a circle: self.yaml is based on self.yaml"),
+        ("gone.yaml", "the file is missing"),
+        ("[1, 2]", "'base' is \\[1, 2\\], and no file name"),
+    ],
+)
+def test_a_base_that_is_none(base: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "self.yaml").write_text(f"base: {base}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        load_recipe(tmp_path / "self.yaml")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sdseg.page.gather import Gathered, Run
+from sdseg.page.findings import SweepRow
+from sdseg.page.gather import DatasetResults, Gathered, Run
 from sdseg.page.records import Scored
 from sdseg.page.rivals import recipe_of
 from sdseg.published import Figure, Published
@@ -13,6 +14,8 @@ from sdseg.published import Figure, Published
 __all__ = ["Beside", "Ours", "PaperDice", "Table", "paper_dice", "sources_of", "tables"]
 
 METHOD = "SDSeg"
+DICE_TABLES = ("2", "3")  # of its own five datasets; REFUGE2 stands in both, with the same figure
+Read = Callable[[DatasetResults, Run], str | None]  # a figure of ours as text; None where it was not measured
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def tables(gathered: Gathered, published: Published) -> tuple[Table, ...]:
 
 def paper_dice(run: Run, source: str | None, published: Published | None) -> PaperDice:
     """The paper's Dice for the dataset of a run, and what keeps ours from being compared with it."""
-    figures = published.find("2-3", method=METHOD, metric="dice", dataset=source or run.dataset) if published else ()
+    wanted = {"method": METHOD, "metric": "dice", "dataset": source or run.dataset}
+    figures = [one for number in DICE_TABLES for one in published.find(number, **wanted)] if published else []
     if not figures:
         return PaperDice("–", None, "")
     ours = Ours(run, "")
@@ -107,7 +111,7 @@ def _spoken(metric: str) -> str:
 
 
 def _ours(figure: Figure, gathered: Gathered, number: str) -> tuple[Ours, ...]:
-    read = _MEASURED_IF.get(figure.condition, _MEASURED).get(figure.metric)
+    read = (_MEASURED | _MEASURED_IF.get(figure.condition, {})).get(figure.metric)
     if read is None:
         return ()
     found = []
@@ -118,7 +122,7 @@ def _ours(figure: Figure, gathered: Gathered, number: str) -> tuple[Ours, ...]:
                 continue
             if number == "6" and figure.recipe is None:
                 continue
-            text = read(run)
+            text = read(dataset, run)
             if text is not None:
                 found.append(Ours(run, text))
     return tuple(found)
@@ -128,21 +132,25 @@ def _percent(scored: Scored | None) -> str | None:
     return f"{100 * scored.mean:.1f} %" if scored and scored.mean is not None else None
 
 
-def _dice(run: Run) -> str | None:
+def _dice(_: DatasetResults, run: Run) -> str | None:
     return _percent(run.summary.dice_official)
 
 
-def _iou(run: Run) -> str | None:
+def _iou(_: DatasetResults, run: Run) -> str | None:
     return _percent(run.summary.working.metrics.get("iou")) if run.summary.working else None
 
 
-def _stability(metric: str) -> Callable[[Run], str | None]:
-    def read(run: Run) -> str | None:
+def _cases(part: str) -> Read:
+    return lambda dataset, _: str(dataset.prepared.n_cases[part]) if dataset.prepared else None
+
+
+def _stability(metric: str, compared: str) -> Read:
+    def read(_: DatasetResults, run: Run) -> str | None:
         study = run.findings.stability
         if study is None:
             return None
         level = study.dataset_level if metric == "lpips" else study.instance_level
-        measured = level.get("masks", {}).get(metric)
+        measured = level.get(compared, {}).get(metric)
         if measured is None or measured.value is None:
             return None
         unit = " dB" if metric == "psnr" else ""
@@ -151,7 +159,7 @@ def _stability(metric: str) -> Callable[[Run], str | None]:
     return read
 
 
-def _speed(run: Run) -> str | None:
+def _speed(_: DatasetResults, run: Run) -> str | None:
     """One step only, as the published figure; with the device, since speeds of two devices do not compare."""
     study = run.findings.efficiency
     if study is None or not study.latency or (study.inference or {}).get("steps") not in (None, 1):
@@ -159,35 +167,58 @@ def _speed(run: Run) -> str | None:
     return f"{max(one.images_per_second for one in study.latency):.3g} slices/s on {study.device}"
 
 
-def _speed_of(steps: int) -> Callable[[Run], str | None]:
-    """Of the sweep, with one sample: at the batch size that the sweep was made with."""
+def _swept(run: Run, steps: int) -> SweepRow | None:
+    """The row of the sweep with these steps and one sample."""
+    rows = run.findings.sweep.rows if run.findings.sweep else ()
+    return next((one for one in rows if (one.steps, one.samples) == (steps, 1)), None)
 
-    def read(run: Run) -> str | None:
-        rows = run.findings.sweep.rows if run.findings.sweep else ()
-        seconds = [one.seconds_per_image for one in rows if (one.steps, one.samples) == (steps, 1)]
-        return f"{1 / seconds[0]:.3g} slices/s by {run.summary.backend}" if seconds and seconds[0] else None
+
+def _speed_of(steps: int) -> Read:
+    """Of the sweep: at the batch size that the sweep was made with."""
+
+    def read(_: DatasetResults, run: Run) -> str | None:
+        row = _swept(run, steps)
+        seconds = row.seconds_per_image if row else None
+        return f"{1 / seconds:.3g} slices/s by {run.summary.backend}" if seconds else None
 
     return read
 
 
-def _trained(key: str, unit: str) -> Callable[[Run], str | None]:
-    return lambda run: f"{getattr(run.training, key)} {unit}" if run.training else None
+def _dice_of(steps: int) -> Read:
+    """Of the sweep, by our own rule for empty labels: it keeps no other."""
+
+    def read(_: DatasetResults, run: Run) -> str | None:
+        row = _swept(run, steps)
+        return f"{100 * row.dice:.1f} % (mean of all cases)" if row and row.dice is not None else None
+
+    return read
 
 
-def _trained_memory(run: Run) -> str | None:
+def _trained(key: str, unit: str) -> Read:
+    return lambda _, run: f"{getattr(run.training, key)} {unit}" if run.training else None
+
+
+def _trained_memory(_: DatasetResults, run: Run) -> str | None:
     memory = run.training.memory if run.training else None
     return None if memory is None or memory.bytes is None else f"{memory.bytes / 1e9:.2g} GB: {memory.of}"
 
 
-_MEASURED: dict[str, Callable[[Run], str | None]] = {
+def _agreement(compared: str) -> dict[str, Read]:
+    return {metric: _stability(metric, compared) for metric in ("lpips", "psnr", "ssim", "ms_ssim")}
+
+
+_MEASURED: dict[str, Read] = {
     "dice": _dice,
     "iou": _iou,
-    **{metric: _stability(metric) for metric in ("lpips", "psnr", "ssim", "ms_ssim")},
+    **_agreement("masks"),
     "images_per_second": _speed,
+    "training_cases": _cases("train"),
+    "test_cases": _cases("test"),
     "training_steps": _trained("steps", "steps"),
     "batch": _trained("batch", "images"),
     "training_memory": _trained_memory,
 }
-_MEASURED_IF: dict[str, dict[str, Callable[[Run], str | None]]] = {
-    "10 steps of DDIM": {"images_per_second": _speed_of(10)}
+_MEASURED_IF: dict[str, dict[str, Read]] = {  # condition of a published figure -> what of ours it holds for
+    "10 steps of DDIM": {"images_per_second": _speed_of(10), "dice": _dice_of(10)},
+    "probabilities": _agreement("probabilities"),
 }
