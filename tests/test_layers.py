@@ -41,6 +41,7 @@ JOINTS = {  # several nouns at once, for more than one verb or for a long one
     *("assembly", "guard", "identity", "loop", "material"),  # of training
     *("assessment", "evaluation", "exhibits", "scoresheet", "sized"),  # of evaluation
     *("fidelity", "predicting", "deployment", "gate", "scoring", "serving"),
+    "sizing",
     "studies",
 }
 VERBS = {

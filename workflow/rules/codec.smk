@@ -15,8 +15,8 @@ rule codec_model:
     threads: plan.settings.threads
     resources:
         gpu=plan.gpus,
-        mem="16GB",
-        runtime="4h",
+        mem=asks.memory("codec"),
+        runtime=asks.runtime("codec"),
     params:
         folder=subpath(output.config, parent=True),
         device=plan.settings.device,

@@ -9,6 +9,7 @@ rule raw_record:
         record="<results>/{dataset}/raw.json",
     log:
         "<logs>/{dataset}/download.log",
+    localrule: True  # on the login node: the others of a cluster are often without network
     conda:
         plan.environment
     params:

@@ -23,8 +23,8 @@ rule engine:
     threads: plan.settings.threads
     resources:
         gpu=1,
-        mem="32GB",
-        runtime="4h",
+        mem=asks.memory("engine"),
+        runtime=asks.runtime("engine"),
     params:
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),

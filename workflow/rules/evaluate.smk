@@ -23,8 +23,8 @@ rule scores:
     threads: plan.settings.threads
     resources:
         gpu=plan.gpus,
-        mem="16GB",
-        runtime="4h",
+        mem=asks.memory("scores"),
+        runtime=asks.runtime("scores"),
     params:
         prepared=subpath(input.manifest, parent=True),
         raw=plan.raw_folder,

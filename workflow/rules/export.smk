@@ -17,8 +17,8 @@ rule graph:
         plan.environment
     threads: plan.settings.threads
     resources:
-        mem="32GB",
-        runtime="4h",
+        mem=asks.memory("graph"),
+        runtime=asks.runtime("graph"),
     params:
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),

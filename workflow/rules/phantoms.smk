@@ -13,6 +13,9 @@ rule raw_phantoms:
         dataset="|".join(name for name in plan.settings.datasets if plan.is_phantom(name)),
     conda:
         plan.environment
+    resources:
+        mem="2GB",
+        runtime="1h",
     params:
         source=plan.source,
         seed=lambda wildcards: plan.settings.phantoms.seed,

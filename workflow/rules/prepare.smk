@@ -23,8 +23,8 @@ rule slice_store:
         plan.environment
     threads: plan.settings.threads
     resources:
-        mem="16GB",
-        runtime="4h",
+        mem=asks.memory("prepare"),
+        runtime=asks.runtime("prepare"),
     params:
         raw=plan.raw_folder,
         folder=subpath(output.manifest, parent=True),

@@ -23,7 +23,7 @@ rule report:
     conda:
         plan.environment
     resources:
-        mem="4GB",
+        mem="2GB",
         runtime="1h",
     params:
         results=subpath(output.page, parent=True),

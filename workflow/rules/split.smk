@@ -13,6 +13,9 @@ rule made_split:
         "<logs>/{dataset}/split.log",
     conda:
         plan.environment
+    resources:
+        mem="2GB",
+        runtime="1h",
     params:
         raw=plan.raw_folder,
     message:

@@ -31,8 +31,8 @@ if plan.study_files:
         threads: plan.settings.threads
         resources:
             gpu=plan.gpus,
-            mem="16GB",
-            runtime="8h",
+            mem=asks.memory("studies"),
+            runtime=asks.runtime("studies"),
         params:
             prepared=subpath(input.manifest, parent=True),
             model=subpath(input.config, parent=True),

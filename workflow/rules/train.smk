@@ -20,8 +20,8 @@ rule model:
     threads: plan.settings.threads
     resources:
         gpu=plan.gpus * plan.settings.processes,
-        mem="32GB",
-        runtime="3d",
+        mem=asks.memory("train"),
+        runtime=asks.runtime("train"),
     params:
         prepared=subpath(input.manifest, parent=True),
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),

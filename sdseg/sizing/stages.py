@@ -1,0 +1,101 @@
+"""Memory and time to ask a cluster for, per stage, from what its recipe and its data need."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sdseg.networks import Codec
+from sdseg.recipes import Recipe
+from sdseg.sizing import layouts
+from sdseg.sizing.training import AT_ONCE, GPU_PROCESS, PROCESS, TrainingNeeds
+
+__all__ = ["STAGES", "Ask", "Machine", "Stage", "ask_for_codec", "ask_for_prepare", "ask_for_stage", "ask_for_training"]
+
+MARGIN = 1.4  # of memory, over the estimate: 1.0 to 1.2 of what was measured
+CPU_RATE = 20e9  # operations per second and thread that any processor of the last ten years keeps up
+GPU_RATE = 8e12  # per second, of a V100 in single precision; later ones are faster
+SLICES = 1600  # of the largest test split that was published (BTCV)
+LONGEST = 3 * 24 * 60  # minutes; what is not done by then goes on where it was, as often as it is sent again
+STARTING = 20  # minutes for reading, imports, a shared disk, and everything that is not counted
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a job runs on."""
+
+    cuda: bool = False
+    threads: int = 1
+    processes: int = 1
+
+    def minutes(self, flops: float) -> float:
+        """Of so many operations, on a slow machine of this kind."""
+        rate = GPU_RATE * self.processes if self.cuda else CPU_RATE * self.threads
+        return flops / rate / 60
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How a stage's needs follow from those of the model it is about."""
+
+    weights: float  # copies of the model in memory
+    passes: float  # over the test slices
+    cuda: bool  # it uses a GPU where there is one
+
+
+STAGES = {
+    "scores": Stage(weights=2.5, passes=2, cuda=True),
+    "studies": Stage(weights=5, passes=40, cuda=True),
+    "graph": Stage(weights=5, passes=2, cuda=False),  # fp32 and int8 of them: 3.5 and 5.5 (docs/benchmarks.md)
+    "engine": Stage(weights=6, passes=2, cuda=True),
+}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for one job. A second try gets as much again: what failed may have been for want of it."""
+
+    memory: int  # GB of 10^9 bytes
+    minutes: int
+
+    def again(self, attempt: int) -> Ask:
+        return Ask(self.memory * attempt, min(self.minutes * attempt, max(LONGEST, self.minutes)))
+
+
+def ask_for_training(needs: TrainingNeeds, steps: int, machine: Machine) -> Ask:
+    """Validation and saving are taken as a quarter of the steps' time."""
+    minutes = 1.25 * machine.minutes(needs.step_flops * steps)
+    return _ask(needs.process_bytes * machine.processes, minutes)
+
+
+def ask_for_stage(
+    stage: Stage, needs: TrainingNeeds, recipe: Recipe, machine: Machine, voxels: int = 0, structures: int = 1
+) -> Ask:
+    """`voxels` of the largest volume, which is scored at its native size; 0 for images."""
+    machine = Machine(machine.cuda and stage.cuda, machine.threads)
+    base = GPU_PROCESS if machine.cuda else PROCESS
+    native = voxels * (6 + 4 * structures)  # values and labels; per structure a probability
+    answers = 0 if machine.cuda else needs.answer_bytes * recipe.inference.batch
+    flops = needs.image_flops * SLICES * stage.passes
+    return _ask(base + stage.weights * needs.model_bytes + answers + native, machine.minutes(flops))
+
+
+def ask_for_codec(codec: Codec, machine: Machine) -> Ask:
+    """A pretrained one is measured on a few masks, a small one trained on shapes."""
+    drawn = codec.training
+    size, batch, steps = (drawn.size, drawn.batch, drawn.steps) if drawn else (256, 8, 8)
+    one = layouts.autoencoder(codec, codec.latent_channels, size)
+    alive = 4 * batch * (one.kept if drawn else AT_ONCE * one.largest)
+    base = GPU_PROCESS if machine.cuda else PROCESS
+    return _ask(base + 20 * one.parameters + alive, machine.minutes(3 * one.flops * batch * steps))
+
+
+def ask_for_prepare(voxels: int, jobs: int) -> Ask:
+    """Readers run side by side; each has one image, or one volume of so many `voxels`, open with its labels."""
+    each = 10 * voxels if voxels else 0.1e9
+    return _ask(0.5e9 + jobs * each, 180 if voxels else 30)
+
+
+def _ask(memory: float, minutes: float) -> Ask:
+    rounded = 60 * math.ceil((STARTING + minutes) / 60)
+    return Ask(max(2, math.ceil(MARGIN * memory / 1e9)), min(rounded, LONGEST))

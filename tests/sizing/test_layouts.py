@@ -1,0 +1,100 @@
+"""Sums over layers against the networks: their parameters, PyTorch's count of operations, what autograd keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sdseg.artifacts import ImageContract
+from sdseg.model.checkpoint import count_parameters
+from sdseg.model.codecs import MaskCodec
+from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
+from sdseg.networks import Codec, ConditionEncoder, Denoiser, DirectNetwork
+from sdseg.recipes import Recipe, load_recipe
+from sdseg.sizing import layouts
+from sdseg.sizing.tally import Tally
+from sdseg.studies.efficiency import flops_of
+
+RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
+SIZE = 64
+LAYOUT = {"block_out_channels": [16, 32, 32], "layers_per_block": 1, "norm_num_groups": 8, "mid_block_attention": True}
+CODEC = Codec.model_validate({**LAYOUT, "latent_channels": 4, "weights": "somewhere"})
+UNET = {"block_out_channels": [32, 64, 64], "attention": [True, True, False], "norm_num_groups": 8, "heads": 4}
+LATENT = {"codec": "c", "condition": {**LAYOUT, "latent_channels": 6, "init": "random"}, "denoiser": UNET}
+PLAIN = {**LAYOUT, "layers_per_block": 2, "mid_block_attention": False, "latent_channels": 3, "init": "random"}
+NETWORKS: list[tuple[str, dict[str, Any], int]] = [
+    ("sdseg-onestep", LATENT, 1),
+    ("sdseg-onestep", {**LATENT, "condition": PLAIN}, 3),
+    ("sdseg-e2e", LATENT, 1),
+    ("ablation-cross-attention", LATENT, 3),
+    *(("unet", {"channels": [8, 16, 32], "residual_units": units, "norm": norm}, structures)
+      for units, norm, structures in ((0, "instance", 1), (0, "batch", 3), (2, "instance", 3), (1, "batch", 1))),
+]  # fmt: skip
+
+
+def built(name: str, network: dict[str, Any], structures: int) -> tuple[Recipe, Segmenter, dict[str, Tally]]:
+    """Recipe, network, and the sums over each of its parts for one structure."""
+    recipe = load_recipe(RECIPES / f"{name}.yaml", {"network": network})
+    image = ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
+    segmenter = build_segmenter(recipe, image, structures, CODEC, 1.0)
+    if isinstance(recipe.network, DirectNetwork):
+        return recipe, segmenter, {"unet": layouts.direct(recipe.network, structures, SIZE)}
+    condition, side = recipe.network.condition, SIZE // recipe.network.condition.factor
+    sums = {
+        "condition_encoder": layouts.condition_encoder(condition, SIZE),
+        "denoiser": layouts.denoiser(recipe.network.denoiser, 4, condition.latent_channels, structures, side),
+        "decoder": layouts.decoder(CODEC, 4, SIZE),
+    }
+    return recipe, segmenter, sums
+
+
+@pytest.mark.parametrize(("name", "network", "structures"), NETWORKS)
+def test_parameters_and_operations_are_those_of_the_network(
+    name: str, network: dict[str, Any], structures: int
+) -> None:
+    _, segmenter, sums = built(name, network, structures)
+    _, counted = flops_of(segmenter, torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8))
+    for part, one in sums.items():
+        calls = structures if part in ("denoiser", "decoder") else 1
+        assert one.parameters == count_parameters(segmenter.parts()[part]), part
+        assert one.flops * calls == counted[part], part
+
+
+@pytest.mark.parametrize(("name", "network", "structures"), NETWORKS)
+def test_what_is_kept_for_the_backward_pass_is_about_what_autograd_keeps(
+    name: str, network: dict[str, Any], structures: int
+) -> None:
+    recipe, segmenter, sums = built(name, network, structures)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in segmenter.parameters()}
+    alive: list[torch.Tensor] = []  # so that no address is used twice
+    batch = Batch(
+        image=torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8),
+        mask=torch.zeros(2, structures, SIZE, SIZE),
+        structure=torch.zeros(2, dtype=torch.int64),
+        latent=torch.zeros(2, 4, SIZE // 4, SIZE // 4),
+        noise=torch.randn(2, 4, SIZE // 4, SIZE // 4),
+        uniform=torch.rand(2),
+    )
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: alive.append(tensor) or tensor, lambda kept: kept):
+        sum(segmenter.train().losses(batch).values())
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in alive}
+    kept = sum(size for address, size in storages.items() if address not in weights)
+    through_decoder = recipe.diffusion is not None and recipe.diffusion.loss_mask > 0
+    counted = sum(one.kept for part, one in sums.items() if part != "decoder" or through_decoder)
+    assert 0.7 < 2 * 4 * counted / kept < 1.1
+
+
+def test_a_codec_counts_its_encoder_too() -> None:
+    assert layouts.autoencoder(CODEC, 4, SIZE).parameters == count_parameters(MaskCodec(CODEC))
+
+
+def test_the_papers_networks_have_their_published_sizes() -> None:
+    """Millions of parameters as in docs/benchmarks.md, measured on the networks at full size."""
+    kl_f8 = Codec(weights="somewhere")
+    assert layouts.denoiser(Denoiser(), 4, 4, 1, 32).parameters == 294_973_828
+    assert layouts.condition_encoder(ConditionEncoder(), 256).parameters == pytest.approx(34.2e6, abs=5e4)
+    assert layouts.decoder(kl_f8, 4, 256).parameters == pytest.approx(49.5e6, abs=5e4)
+    assert layouts.autoencoder(kl_f8, 4, 256).parameters == pytest.approx(83.7e6, abs=5e4)
