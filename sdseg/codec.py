@@ -18,7 +18,7 @@ from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.networks import Codec, CodecTraining
 from sdseg.ownership import check_owned
-from sdseg.provenance import provenance
+from sdseg.provenance import provenance, source_of
 from sdseg.runtime.device import torch_device
 
 __all__ = ["build_codec"]
@@ -29,6 +29,7 @@ log = logging.getLogger("sdseg.codec")
 def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     """Write a codec folder: codec.safetensors and config.json with the measured latent scale and ceiling."""
     target = torch_device(device)
+    source_of("codec")
     check_owned(output, OWNED)
     make_folder(output.parent)
     started = time.perf_counter()
@@ -49,7 +50,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
         "latent scale %.4f, Dice of decode(encode(shape)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started
     )
     with atomic_folder(output, OWNED) as folder:
-        save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers")))
+        save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers"), stage="codec"))
 
 
 def _train(codec: MaskCodec, training: CodecTraining, device: torch.device) -> None:

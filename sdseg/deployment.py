@@ -78,7 +78,7 @@ def export_engine(
             layers={},
             seconds=round(built.seconds, 1),
             parity=None,
-            provenance=provenance(("torch", "onnx", "tensorrt-cu13")),
+            provenance=provenance(("torch", "onnx", "tensorrt-cu13"), stage="deployment"),
         )
         write_json(side_file(engine), manifest)
 

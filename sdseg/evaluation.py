@@ -110,7 +110,7 @@ def summary_of(scores: Sequence[Assessed], store: SliceStore, options: Options, 
         "size": held.image.size,
         "data_checksum": held.data_checksum,
         **figures(scores, None if native else NO_RAW),
-        "provenance": provenance(("torch", "onnxruntime", "openvino", "diffusers", "monai", "scipy")),
+        "provenance": provenance(("torch", "onnxruntime", "openvino", "diffusers", "monai", "scipy"), stage="evaluate"),
     }
 
 

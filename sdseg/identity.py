@@ -13,13 +13,15 @@ from pydantic import ValidationError
 from sdseg.artifacts import write_json
 from sdseg.config import OnEdit
 from sdseg.errors import ListedError, UserError
+from sdseg.fingerprint import code_of
 from sdseg.recipes import Recipe
 
-__all__ = ["NEUTRAL", "describe_run", "differences", "mark_finished", "settle"]
+__all__ = ["NEUTRAL", "describe_run", "differences", "made_by", "mark_finished", "settle"]
 
 log = logging.getLogger("sdseg.train")
 
 SETTINGS = "settings.json"
+LISTED = 5  # changed modules that a message names
 # Values that change neither the weights nor which of them are kept.
 NEUTRAL = frozenset(
     {
@@ -36,8 +38,9 @@ OURS = ("step-*", ".step-*", "best-*.safetensors", "training.jsonl", "tensorboar
 
 
 def describe_run(recipe: Recipe, data: str, codec: dict[str, str] | None, start_from: str | None) -> dict[str, Any]:
-    """All that shapes the weights of a run: the recipe, and checksums of the data, the codec and the first weights."""
-    return {"recipe": recipe.model_dump(mode="json"), "data": data, "codec": codec, "start_from": start_from}
+    """All that shapes the weights of a run: recipe, and checksums of data, codec, first weights and the code itself."""
+    chosen = recipe.model_dump(mode="json")
+    return {"recipe": chosen, "data": data, "codec": codec, "start_from": start_from, "code": dict(code_of("train"))}
 
 
 def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str, ...]:
@@ -52,21 +55,23 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
     finished = bool(known.get("finished"))
     if found and not finished and on_edit == "refuse":
         raise ListedError(
-            "the settings of this unfinished run were changed:",
+            "the settings or the code of this unfinished run were changed:",
             found,
             where=folder,
             remedy="change them back; or allow the edit with '--on-edit' ('on_edit' of the configuration): "
-            "'restart' drops what was trained so far, 'continue' goes on from there with the new settings",
+            "'restart' drops what was trained so far, 'continue' goes on from there with what is new",
         )
     if started and found and not finished and on_edit == "continue":
         for each in found:
-            log.warning("going on with changed settings: %s", each)
+            log.warning("going on, though changed: %s", each)
     elif found or not started:
         for each in found:
-            log.info("starting anew with changed settings: %s", each)
+            log.info("starting anew, since changed: %s", each)
         clear(folder)
         found, finished = (), False
-    write_json(folder / SETTINGS, {"finished": finished and not found, "settings": settings})
+    finished = finished and not found
+    kept = {"made_by": known.get("made_by")} if finished else {}
+    write_json(folder / SETTINGS, {"finished": finished, "settings": settings, **kept})
     return found
 
 
@@ -84,9 +89,15 @@ def _check_ours(folder: Path) -> None:
     )
 
 
-def mark_finished(folder: Path) -> None:
+def mark_finished(folder: Path, provenance: dict[str, Any]) -> None:
     """Say that both models of this run are written: an edit from now on is a new run, and starts one."""
-    write_json(folder / SETTINGS, _read(folder / SETTINGS) | {"finished": True})
+    write_json(folder / SETTINGS, _read(folder / SETTINGS) | {"finished": True, "made_by": provenance})
+
+
+def made_by(folder: Path) -> dict[str, Any] | None:
+    """Provenance of the finished run in `folder`, which stays that of its weights; None where there is none."""
+    found = _read(folder / SETTINGS)
+    return found.get("made_by") if found.get("finished") else None
 
 
 def clear(folder: Path) -> None:
@@ -100,13 +111,25 @@ def differences(old: dict[str, Any] | None, new: dict[str, Any]) -> tuple[str, .
     """Each value that differs, as 'optimiser.learning_rate: 0.001 -> 0.002'; those of NEUTRAL keys do not count."""
     if old is None:
         return (f"{SETTINGS} is missing or damaged: it is not known what the states were trained with",)
-    before, after = _flat(_completed(old)), _flat(new)
+    before, after = (_flat({**each, "code": None}) for each in (_completed(old), new))
     keys = [key for key in (*after, *(key for key in before if key not in after)) if key not in NEUTRAL]
-    return tuple(
+    edited = tuple(
         f"{key.removeprefix('recipe.')}: {_shown(before, key)} -> {_shown(after, key)}"
         for key in keys
         if before.get(key) != after.get(key)
     )
+    return edited + _edited_code(old.get("code"), new.get("code"))
+
+
+def _edited_code(old: dict[str, str] | None, new: dict[str, str] | None) -> tuple[str, ...]:
+    """The modules that compute otherwise than before, in one line; a change of comments is none."""
+    if old == new:
+        return ()
+    if not old or not new:
+        return ("code: it is not known what the states were trained with, an earlier version did not record it",)
+    changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    more = f" and {len(changed) - LISTED} more" if len(changed) > LISTED else ""
+    return (f"code: changed in {', '.join(changed[:LISTED])}{more}",)
 
 
 def _completed(settings: dict[str, Any]) -> dict[str, Any]:

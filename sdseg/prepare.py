@@ -155,7 +155,7 @@ def _manifest(
         n_slices={part: sum(case.slices for case in cases if case.split == part) for part in SPLITS},
         checksums=checksums,
         data_checksum=combined_checksum(checksums),
-        provenance=provenance(("nibabel", "opencv-python-headless")),
+        provenance=provenance(("nibabel", "opencv-python-headless"), stage="prepare"),
     )
 
 

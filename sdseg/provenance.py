@@ -5,26 +5,43 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
+from sdseg.fingerprint import fingerprint
 
-__all__ = ["provenance", "version_of"]
+__all__ = ["provenance", "source_of", "version_of"]
 
 
-def provenance(packages: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Versions of sdseg, Python, NumPy and `packages` ("absent" where one is), source commit, machine, time (UTC)."""
+def provenance(packages: tuple[str, ...] = (), *, stage: str | None = None) -> dict[str, Any]:
+    """Versions of sdseg, Python, NumPy and `packages` ("absent" where one is), source, machine, time (UTC).
+
+    With `stage`, the module that runs, also the fingerprint of the code it runs. `prefix` is the folder of the Python
+    environment, with ~ for the user's home.
+    """
     return {
         "sdseg": __version__,
-        "commit": _commit(),
+        **source_of(stage),
         "python": platform.python_version(),
+        "prefix": _prefix(),
         "packages": {package: version_of(package) or "absent" for package in ("numpy", *packages)},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@cache
+def source_of(stage: str | None = None) -> dict[str, str]:
+    """Commit and, of a stage, fingerprint of the source, as they were at the first call.
+
+    A stage that runs for long asks at its start: an edit made meanwhile is not what it ran.
+    """
+    return {"commit": _commit()} | ({"code": fingerprint(stage)} if stage is not None else {})
 
 
 def version_of(package: str) -> str | None:
@@ -35,6 +52,12 @@ def version_of(package: str) -> str | None:
         return None
 
 
+def _prefix() -> str:
+    prefix, home = Path(sys.prefix), Path.home()
+    return f"~/{prefix.relative_to(home).as_posix()}" if prefix.is_relative_to(home) else str(prefix)
+
+
+@cache
 def _commit() -> str:
     """The commit of the source this package runs from, '+' when edited, 'unknown' outside a checkout."""
     root = Path(__file__).resolve().parent.parent

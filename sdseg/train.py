@@ -18,7 +18,7 @@ from sdseg.config import OnEdit
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.guard import Watch
-from sdseg.identity import mark_finished, settle
+from sdseg.identity import made_by, mark_finished, settle
 from sdseg.journal import Journal
 from sdseg.loop import Progress, Run, Step, averaged_segmenter, best_weights, keep, steps, validate
 from sdseg.material import codec_ceiling
@@ -26,7 +26,7 @@ from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_m
 from sdseg.model.segmenter import Segmenter
 from sdseg.model.state import latest_state, restore
 from sdseg.ownership import check_owned
-from sdseg.provenance import provenance
+from sdseg.provenance import provenance, source_of
 from sdseg.recipes import Recipe
 from sdseg.runtime.device import peak_memory, torch_device
 
@@ -59,6 +59,7 @@ def train(
     """
     # 1. Open what was prepared.
     torch_device(device)
+    source_of("train")
     for place in (output, last):
         check_owned(place, OWNED)
         make_folder(place.parent)
@@ -83,8 +84,9 @@ def train(
 
     # 4. Write the last and the best model.
     if main:
-        _write_both(run, inputs, _manifest(run, recipe_name, inputs, made, progress), progress, (output, last))
-        mark_finished(state)
+        manifest = _manifest(run, recipe_name, inputs, made, progress)
+        _write_both(run, inputs, manifest, progress, (output, last))
+        mark_finished(state, manifest.provenance)
         log.info("stopped at step %d of %d: %s", made, recipe.training.steps, progress.stopped)
         log.info(
             "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
@@ -187,7 +189,8 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
             "parameters": {name: count_parameters(part) for name, part in run.segmenter.parts().items()},
         },
         files={},
-        provenance=provenance(("torch", "diffusers", "accelerate", "safetensors")),
+        # A finished run that is asked for again trains nothing: its weights are no younger for it.
+        provenance=made_by(run.state) or provenance(("torch", "diffusers", "accelerate", "safetensors"), stage="train"),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sdseg.errors import UserError
-from sdseg.identity import NEUTRAL, describe_run, differences, mark_finished, settle
+from sdseg.identity import NEUTRAL, describe_run, differences, made_by, mark_finished, settle
 from sdseg.recipes import Recipe
 from tests.model.networks import recipe
 
@@ -41,6 +41,36 @@ def test_a_key_that_came_with_a_new_version_is_no_difference() -> None:
     old = described(recipe())
     del old["recipe"]["training"]["patience"]
     assert differences(old, described(recipe())) == ()
+
+
+def with_code(**modules: str) -> dict[str, Any]:
+    return described(recipe()) | {"code": {name.replace("_", "."): digest for name, digest in modules.items()}}
+
+
+def test_changed_code_is_a_difference_that_names_the_modules() -> None:
+    old = with_code(sdseg_train="1", sdseg_loop="2", sdseg_old="3")
+    assert differences(old, with_code(sdseg_train="1", sdseg_loop="2", sdseg_old="3")) == ()
+    new = with_code(sdseg_train="4", sdseg_loop="2", sdseg_new="5")
+    assert differences(old, new) == ("code: changed in sdseg.new, sdseg.old, sdseg.train",)
+    many = with_code(**{f"sdseg_m{number}": "1" for number in range(7)})
+    assert differences(with_code(sdseg_train="1"), many)[0].endswith("m3, sdseg.m4 and 3 more")
+
+
+def test_states_of_unknown_code_are_of_another_run() -> None:
+    old = described(recipe())
+    del old["code"]
+    assert differences(old, described(recipe())) == (
+        "code: it is not known what the states were trained with, an earlier version did not record it",
+    )
+
+
+def test_the_provenance_of_a_finished_run_stays(state: Path) -> None:
+    assert made_by(state) is None
+    mark_finished(state, {"commit": "a1"})
+    settle(state, described(recipe()), "refuse")
+    assert made_by(state) == {"commit": "a1"}
+    settle(state, EDITED, "refuse")
+    assert made_by(state) is None
 
 
 @pytest.fixture
@@ -82,7 +112,7 @@ def test_restarting_removes_states_and_nothing_of_the_users(state: Path) -> None
 
 @pytest.mark.parametrize("on_edit", ["refuse", "continue"])
 def test_a_finished_run_makes_way(state: Path, on_edit: Any) -> None:
-    mark_finished(state)
+    mark_finished(state, {"commit": "a1"})
     assert settle(state, EDITED, on_edit) == ()
     assert not (state / "step-00000002").exists()
     assert json.loads((state / "settings.json").read_text("utf-8"))["finished"] is False

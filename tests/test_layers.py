@@ -34,6 +34,7 @@ GROUND = {
     "calibration",
     "published",
     "journal",
+    "fingerprint",
     "provenance",
 }
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other

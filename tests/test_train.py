@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from sdseg.artifacts import sha256_file
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
+from sdseg.fingerprint import PACKAGE
 from sdseg.material import gather, open_codec
 from sdseg.model.checkpoint import load_model, read_tensors
 from sdseg.model.state import latest_state
@@ -142,6 +146,37 @@ def test_a_finished_run_with_an_edited_recipe_starts_anew(ready: Path, tmp_path:
     assert any(not first[name].equal(second[name]) for name in first)
     assert len(list((tmp_path / "state").glob("latents-*.npy"))) == 1  # those of the new orientations alone
     assert len(list((tmp_path / "state").glob("best-*"))) <= 3
+
+
+def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Path) -> None:
+    """A comment is no change: those weights keep their date and commit. Another loss is one."""
+    first = run(ready, tmp_path, recipe())
+    made = json.loads((first / "config.json").read_text("utf-8"))["provenance"]
+    weights = (tmp_path / "last" / "weights.safetensors").read_bytes()
+    copy, loss = tmp_path / "copy" / "sdseg", "functional.l1_loss if settings.distance"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe().model_dump(mode="json")), "utf-8")
+    command = [sys.executable, "-m", "sdseg", "train", "--prepared", ready / "prepared", "--codec", ready / "codec"]
+    command += ["--recipe", tmp_path / "recipe.yaml", "--name", "tiny", "--output", tmp_path / "model", "--quiet"]
+
+    def again_with(text: str) -> tuple[str, bytes, dict[str, Any]]:
+        (copy / "model/diffusion.py").write_text(text, "utf-8")
+        environment = {**os.environ, "PYTHONPATH": str(copy.parent)}
+        done = subprocess.run(
+            command, cwd=copy.parent, env=environment, capture_output=True, encoding="utf-8", check=True
+        )
+        config = json.loads((tmp_path / "model" / "config.json").read_text("utf-8"))
+        return done.stderr, (tmp_path / "last" / "weights.safetensors").read_bytes(), config["provenance"]
+
+    source = (copy / "model/diffusion.py").read_text("utf-8")
+    shown, same, provenance = again_with(source + "\n# another word\n")
+    assert "continuing after step 8 of 8" in shown
+    assert (same, provenance) == (weights, made)
+    assert loss in source
+    shown, other, provenance = again_with(source.replace(loss, "functional.smooth_l1_loss if settings.distance"))
+    assert "starting anew, since changed: code: changed in sdseg.model.diffusion" in shown
+    assert other != weights
+    assert provenance["code"] != made["code"]
 
 
 def test_an_unfinished_run_with_an_edited_recipe_is_refused_unless_allowed(ready: Path, tmp_path: Path) -> None:

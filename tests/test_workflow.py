@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,23 +237,35 @@ def test_adding_a_dataset_leaves_the_others(finished: Project) -> None:
     assert {job.partition(":")[0] for job in jobs} == {"again", "page of all results"}
 
 
-@group
-def test_editing_an_imported_module_runs_the_stages_that_import_it(finished: Project) -> None:
-    def planned_after(module: str, text: str) -> set[str]:
-        path = finished.root / "sdseg" / module
-        before = path.read_text("utf-8")
-        path.write_text(before + text, encoding="utf-8")
-        try:
-            return finished.planned()
-        finally:
-            path.write_text(before, encoding="utf-8")
+def planned_after(project: Project, module: str, edit: Callable[[str], str]) -> set[str]:
+    """The jobs that are planned while a file of the package is edited; it is as new afterwards in any case."""
+    path = project.root / "sdseg" / module
+    before = path.read_text("utf-8")
+    path.write_text(edit(before), encoding="utf-8")
+    try:
+        return project.planned()
+    finally:
+        path.write_text(before, encoding="utf-8")
 
-    assert planned_after("data/reading.py", "") == set()  # touched, not changed
-    assert planned_after("errors.py", "# another word\n") == set()  # changes no result
-    jobs = planned_after("data/reading.py", "# another way\n")
+
+@group
+def test_a_comment_or_a_docstring_runs_nothing(finished: Project) -> None:
+    def edit(text: str) -> str:
+        return text.replace('"""', '"""Other words: ', 1) + "# another word\n"
+
+    assert planned_after(finished, "data/reading.py", edit) == set()
+
+
+@group
+def test_a_changed_line_runs_the_stages_that_run_it(finished: Project) -> None:
+    jobs = planned_after(finished, "data/reading.py", lambda text: text + "ANOTHER = 1\n")
     assert {"kseg: prepare", "btcv: prepare"} <= jobs
     assert "codec tiny" not in jobs
-    assert planned_after("page/charts.py", "# another colour\n") == {"page of all results"}
+    loss = "functional.l1_loss"
+    jobs = planned_after(finished, "model/diffusion.py", lambda text: text.replace(loss, "functional.smooth_l1_loss"))
+    assert {"kseg: train sdseg", "btcv: train unet", "kseg: export sdseg"} <= jobs
+    assert not any("prepare" in job or "phantoms" in job or "raw" in job for job in jobs)
+    assert planned_after(finished, "page/charts.py", lambda text: text + "ANOTHER = 1\n") == {"page of all results"}
 
 
 @group

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import shlex
@@ -23,7 +22,7 @@ from sdseg.recipes import Recipe
 from sdseg.runtime.tensorrt_support import why_not_here
 from sdseg.settings import Strict, parse
 
-__all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "modules_of", "plan_run", "shell_prefix"]
+__all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "plan_run", "shell_prefix"]
 
 RAW = "<results>/{dataset}/raw.json"
 PREPARED = "<results>/{dataset}/prepared/manifest.json"
@@ -36,14 +35,6 @@ ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 ROOT = Path(__file__).resolve().parent.parent
 PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
 TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
-# Messages change no result, and a changed default reaches a stage through its settings file alone.
-NO_CAUSE = {
-    ROOT / "sdseg" / f"{name}.py"
-    for name in (
-        *("__init__", "documents", "errors", "settings"),
-        *("choices", "config", "engines", "networks", "own", "recipes"),
-    )
-}
 
 
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
@@ -371,38 +362,6 @@ class Plan:
             for name, value in tolerance.items():
                 words += ["--tolerance", f"{precision}.{name}={value}"]
         return words
-
-
-def modules_of(verb: str) -> list[str]:
-    """Files that `python -m sdseg VERB` runs: after a change in one of them its results are out of date.
-
-    Relative to the working directory, so that moving the whole folder changes nothing.
-    """
-    found: set[Path] = set()
-    waiting = [f"sdseg.{verb}"]
-    while waiting:
-        path = _file_of(waiting.pop())
-        if path is None or path in found:
-            continue
-        found.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sdseg":
-                waiting += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    # What is not Python (templates, style sheets) lies beside the package that fills it in.
-    found |= {other for path in found if path.name == "__init__.py" for other in _others_beside(path)}
-    return sorted(os.path.relpath(path) for path in found - NO_CAUSE)
-
-
-def _file_of(name: str) -> Path | None:
-    path = ROOT.joinpath(*name.split("."))
-    choices = (path / "__init__.py", path.with_suffix(".py"))
-    return next((choice for choice in choices if choice.is_file()), None)
-
-
-def _others_beside(path: Path) -> list[Path]:
-    if path.parent == ROOT / "sdseg":
-        return []
-    return [other for other in path.parent.rglob("*") if other.is_file() and other.suffix not in (".py", ".pyc")]
 
 
 def _text(model: Strict, exclude: set[str] | None = None) -> str:

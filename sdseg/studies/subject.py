@@ -73,7 +73,9 @@ class Subject:
             "size": held.image.size,
             "data_checksum": held.data_checksum,
             "model_checksum": self.served.checksum,
-            "provenance": provenance(("torch", "onnxruntime", "openvino", "opencv-python-headless", "torchmetrics")),
+            "provenance": provenance(
+                ("torch", "onnxruntime", "openvino", "opencv-python-headless", "torchmetrics"), stage="studies.running"
+            ),
         }
 
 

@@ -4,7 +4,6 @@
 rule codec_model:
     input:
         settings="<results>/codecs/{codec}/codec.yaml",
-        code=modules_of("codec"),
     output:
         config="<results>/codecs/{codec}/codec/config.json",
         weights="<results>/codecs/{codec}/codec/codec.safetensors",
@@ -18,6 +17,7 @@ rule codec_model:
         mem=asks.memory("codec"),
         runtime=asks.runtime("codec"),
     params:
+        code=fingerprint("codec"),
         folder=subpath(output.config, parent=True),
         device=plan.settings.device,
     message:

@@ -4,7 +4,6 @@
 rule raw_record:
     input:
         plan.raw_needed,
-        code=modules_of("download"),
     output:
         record="<results>/{dataset}/raw.json",
     log:
@@ -13,6 +12,7 @@ rule raw_record:
     conda:
         plan.environment
     params:
+        code=fingerprint("download"),
         source=plan.source,
         folder=plan.raw_folder,
         options=plan.download_options,

@@ -12,7 +12,6 @@ rule engine:
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
         exported=EXPORTED,
-        code=modules_of("deployment"),
     output:
         engine="<results>/{dataset}/{recipe}/export/model.{precision}.engine",
         about="<results>/{dataset}/{recipe}/export/model.{precision}.engine.json",
@@ -26,6 +25,7 @@ rule engine:
         mem=asks.memory("engine"),
         runtime=asks.runtime("engine"),
     params:
+        code=fingerprint("deployment"),
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.engine, parent=True),

@@ -7,7 +7,6 @@ rule scores:
         settings="<results>/{dataset}/dataset.yaml",
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
-        code=modules_of("evaluate"),
     output:
         summary="<results>/{dataset}/{recipe}/evaluation/summary.json",
         cases=report(
@@ -26,6 +25,7 @@ rule scores:
         mem=asks.memory("scores"),
         runtime=asks.runtime("scores"),
     params:
+        code=fingerprint("evaluate"),
         prepared=subpath(input.manifest, parent=True),
         raw=plan.raw_folder,
         model=subpath(input.config, parent=True),

@@ -6,7 +6,6 @@ rule graph:
         manifest=PREPARED,
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
-        code=modules_of("export"),
     output:
         graph="<results>/{dataset}/{recipe}/export/model.onnx",
         ports="<results>/{dataset}/{recipe}/export/io.json",
@@ -20,6 +19,7 @@ rule graph:
         mem=asks.memory("graph"),
         runtime=asks.runtime("graph"),
     params:
+        code=fingerprint("export"),
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.graph, parent=True),

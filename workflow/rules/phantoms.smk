@@ -2,8 +2,6 @@
 
 
 rule raw_phantoms:
-    input:
-        code=modules_of("phantoms"),
     output:
         record="<raw>/{dataset}/phantom.json",
         split="<raw>/{dataset}/split.csv",
@@ -17,6 +15,7 @@ rule raw_phantoms:
         mem="2GB",
         runtime="1h",
     params:
+        code=fingerprint("phantoms"),
         source=plan.source,
         seed=lambda wildcards: plan.settings.phantoms.seed,
         scale=lambda wildcards: plan.settings.phantoms.scale,

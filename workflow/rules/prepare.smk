@@ -6,7 +6,6 @@ rule slice_store:
         record="<results>/{dataset}/raw.json",
         settings="<results>/{dataset}/dataset.yaml",
         split=plan.split_file,
-        code=modules_of("prepare"),
     output:
         manifest="<results>/{dataset}/prepared/manifest.json",
         images="<results>/{dataset}/prepared/images.npy",
@@ -26,6 +25,7 @@ rule slice_store:
         mem=asks.memory("prepare"),
         runtime=asks.runtime("prepare"),
     params:
+        code=fingerprint("prepare"),
         raw=plan.raw_folder,
         folder=subpath(output.manifest, parent=True),
     message:

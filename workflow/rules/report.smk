@@ -6,7 +6,6 @@ rule report:
         summaries=plan.every(EVALUATED),
         parities=plan.every(EXPORTED),
         studies=plan.studies_of_all,
-        code=modules_of("report"),
     output:
         page=report(
             "<results>/report.html", caption="../report/page.rst", category="Page", labels={"shows": "all results"}
@@ -26,6 +25,7 @@ rule report:
         mem="2GB",
         runtime="1h",
     params:
+        code=fingerprint("report"),
         results=subpath(output.page, parent=True),
     message:
         "page of all results"

@@ -5,7 +5,6 @@ rule made_split:
     input:
         record="<results>/{dataset}/raw.json",
         settings="<results>/{dataset}/dataset.yaml",
-        code=modules_of("split"),
     output:
         # The verb sees the file of an earlier run and never writes another one over it.
         split=update("<results>/{dataset}/split.csv"),
@@ -17,6 +16,7 @@ rule made_split:
         mem="2GB",
         runtime="1h",
     params:
+        code=fingerprint("split"),
         raw=plan.raw_folder,
     message:
         "{wildcards.dataset}: split"

@@ -21,7 +21,6 @@ if plan.study_files:
             scores=EVALUATED,  # scoring anew replaces the whole folder
             codec=plan.codec_needed,
             start=plan.start_needed,
-            code=modules_of("studies.running"),
         output:
             plan.study_files,
         log:
@@ -34,6 +33,7 @@ if plan.study_files:
             mem=asks.memory("studies"),
             runtime=asks.runtime("studies"),
         params:
+            code=fingerprint("studies.running"),
             prepared=subpath(input.manifest, parent=True),
             model=subpath(input.config, parent=True),
             folder=subpath(output[0], parent=True),

@@ -7,7 +7,6 @@ rule model:
         recipe="<results>/{dataset}/{recipe}/recipe.yaml",
         codec=plan.codec_needed,
         start=plan.start_needed,
-        code=modules_of("train"),
     output:
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
@@ -23,6 +22,7 @@ rule model:
         mem=asks.memory("train"),
         runtime=asks.runtime("train"),
     params:
+        code=fingerprint("train"),
         prepared=subpath(input.manifest, parent=True),
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),

@@ -1,0 +1,131 @@
+"""What code a stage runs, as checksums that know changed lines from changed words. The standard library alone.
+
+Two states of the source have one fingerprint where no line that computes differs: comments, docstrings, layout and
+the files' times do not count. Modules are followed through their imports, those inside functions included.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+__all__ = ["code_of", "fingerprint"]
+
+PACKAGE = Path(__file__).resolve().parent
+# Messages and records change no result, and what is chosen reaches a stage through its settings file alone. Imports are
+# not followed through them: the whole configuration is no part of a training.
+NO_CAUSE = frozenset(
+    {
+        "sdseg",
+        *(f"sdseg.{name}" for name in ("choices", "config", "documents", "engines", "own", "settings")),
+        *(f"sdseg.{name}" for name in ("errors", "fingerprint", "provenance")),
+    }
+)
+# Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.
+OF_SETTINGS = frozenset({"sdseg.networks", "sdseg.recipes"})
+
+
+@cache
+def fingerprint(stage: str, package: Path = PACKAGE) -> str:
+    """SHA-256 of the code that the module `sdseg.<stage>` runs: equal as long as no line that computes was changed."""
+    return _digest(*(f"{name} {digest}" for name, digest in code_of(stage, package).items()))
+
+
+@cache
+def code_of(stage: str, package: Path = PACKAGE) -> dict[str, str]:
+    """SHA-256 of every module, by name, that `sdseg.<stage>` imports; and of the other files in their packages."""
+    read: dict[str, tuple[str, frozenset[str]]] = {}
+    waiting = [f"sdseg.{stage}"]
+    while waiting:
+        name = waiting.pop()
+        if name in read or name in NO_CAUSE or (path := _file_of(name, package)) is None:
+            continue
+        read[name] = _read(name, path)
+        waiting += [part for each in (name, *read[name][1]) for part in _with_parents(each)]
+    if f"sdseg.{stage}" not in read:
+        raise ValueError(f"no module sdseg.{stage} in {package}")
+    found = {name: digest for name, (digest, _) in read.items()}
+    for name in read:  # templates and style sheets lie in the package that fills them in
+        path = _file_of(name, package)
+        if path is not None and path.name == "__init__.py":
+            found |= {other.relative_to(package).as_posix(): _digest(other.read_bytes()) for other in _others(path)}
+    return dict(sorted(found.items()))
+
+
+@cache
+def _read(name: str, path: Path) -> tuple[str, frozenset[str]]:
+    """Checksum of a module's code, and the modules and names of this package that it imports."""
+    tree = ast.parse(path.read_bytes())
+    words: list[str] = []
+    imports: set[str] = set()
+    _walk(tree, words, imports, of_settings=name in OF_SETTINGS)
+    return _digest("\0".join(words)), frozenset(imports)
+
+
+def _walk(node: ast.AST, words: list[str], imports: set[str], *, of_settings: bool) -> None:
+    """Spell out a syntax tree. What is empty is left out: newer versions of Python know more fields than older ones."""
+    if isinstance(node, ast.ImportFrom):
+        imports |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    elif isinstance(node, ast.Import):
+        imports |= {alias.name for alias in node.names}
+    words.append(type(node).__name__)
+    for field in node._fields:
+        value = getattr(node, field, None)
+        if value is None or value == [] or field == "kind":  # `kind`: the u of u"…"
+            continue
+        words.append(field)
+        for each in value if isinstance(value, list) else [value]:
+            if not isinstance(each, ast.AST):
+                words.append(repr(each))
+            elif _counts(each, node, of_settings=of_settings):
+                _walk(each, words, imports, of_settings=of_settings)
+        words.append(";")
+
+
+def _counts(node: ast.AST, parent: ast.AST, *, of_settings: bool) -> bool:
+    """False for a part that computes nothing: a docstring, what is for type checkers, a field of settings."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return False
+    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        return False
+    if of_settings and isinstance(parent, ast.ClassDef):
+        return not (isinstance(node, ast.AnnAssign) or _is_validator(node))
+    return True
+
+
+def _is_validator(node: ast.AST) -> bool:
+    if not isinstance(node, ast.FunctionDef):
+        return False
+    called = [each.func if isinstance(each, ast.Call) else each for each in node.decorator_list]
+    return any(isinstance(each, ast.Name) and each.id.endswith("_validator") for each in called)
+
+
+def _file_of(name: str, package: Path) -> Path | None:
+    """The file of a module of this package, None for anything else."""
+    first, *rest = name.split(".")
+    path = package.joinpath(*rest)
+    choices = (path / "__init__.py", path.with_suffix(".py")) if first == "sdseg" else ()
+    return next((choice for choice in choices if choice.is_file()), None)
+
+
+def _with_parents(name: str) -> list[str]:
+    """A module and the packages it lies in, which Python runs first."""
+    parts = name.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)] if parts[0] == "sdseg" else []
+
+
+def _others(init: Path) -> list[Path]:
+    return [
+        path
+        for path in init.parent.rglob("*")
+        if path.suffix not in (".py", ".pyc") and not path.name.startswith(".") and path.is_file()
+    ]
+
+
+def _digest(*parts: str | bytes) -> str:
+    made = hashlib.sha256()
+    for part in parts:
+        made.update((part.encode() if isinstance(part, str) else part) + b"\n")
+    return made.hexdigest()

@@ -1,0 +1,108 @@
+"""What changes the fingerprint of a stage, and what does not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdseg.fingerprint import PACKAGE, code_of, fingerprint
+
+Edit = Callable[[str, str, str], set[str]]
+STAGES = ("codec", "deployment", "download", "evaluate", "export", "phantoms", "prepare", "report", "split", "train")
+
+
+@pytest.fixture
+def edit(tmp_path: Path) -> Edit:
+    """Replaces a part of one file in a copy of the package; the stages whose fingerprint that changes."""
+    count = iter(range(9))
+
+    def edited(name: str, before: str, after: str) -> set[str]:
+        copy = tmp_path / str(next(count))
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        text = (copy / name).read_text("utf-8")
+        assert before in text
+        (copy / name).write_text(text.replace(before, after, 1), "utf-8")
+        return {stage for stage in STAGES if fingerprint(stage, copy) != fingerprint(stage)}
+
+    return edited
+
+
+LOSS = "functional.l1_loss if settings.distance"
+
+
+def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
+    changed = edit("model/diffusion.py", LOSS, "functional.smooth_l1_loss if settings.distance")
+    assert "train" in changed
+    assert not {"prepare", "split", "phantoms", "report"} & changed
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("model/diffusion.py", "    distance = ", "    # Another word.\n    distance = "),
+        ("model/diffusion.py", '"""The diffusion process', '"""Another word: the diffusion process'),
+        ("model/diffusion.py", "\n\n\ndef losses(", "\n\n\n\n\ndef losses("),
+        ("train.py", "    Raises UserError", "    Raises Errors"),  # the docstring of a function
+        ("errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
+        ("config.py", 'results: str = "results"', 'results: str = "elsewhere"'),  # arrives by settings files
+        ("recipes.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
+        ("recipes.py", "raise ValueError(\"'beta_end'", "raise ValueError(\"The 'beta_end'"),  # in a validator
+        ("__init__.py", "__version__ = ", "__version__ = 'new' + "),
+        ("provenance.py", '"machine":', '"computer":'),
+    ],
+)
+def test_what_computes_nothing_changes_nothing(edit: Edit, name: str, before: str, after: str) -> None:
+    assert edit(name, before, after) == set()
+
+
+def test_what_settings_compute_counts(edit: Edit) -> None:
+    assert "train" in edit("networks.py", "return 1 << (len", "return 2 << (len")
+
+
+def test_imports_inside_functions_are_followed() -> None:
+    """`strong` augmentation is imported where it is used, since MONAI is slow to load."""
+    assert "sdseg.data.augmentation" in code_of("train")
+    assert "sdseg.data" in code_of("train")  # what lies above a module runs too
+
+
+def test_what_is_imported_for_types_alone_is_not_followed(tmp_path: Path) -> None:
+    for name, text in {
+        "one.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from sdseg.two import Two\n",
+        "two.py": "Two = 1\n",
+        "three.py": "import sdseg.two\n",
+    }.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    assert set(code_of("one", tmp_path)) == {"sdseg.one"}
+    assert set(code_of("three", tmp_path)) == {"sdseg.three", "sdseg.two"}
+    with pytest.raises(ValueError, match=r"no module sdseg\.four in "):
+        code_of("four", tmp_path)
+
+
+def test_templates_belong_to_the_page_alone(edit: Edit) -> None:
+    assert edit("page/templates/page.css", "{", "{ ") == {"report"}
+
+
+def test_it_is_quick_and_needs_the_standard_library_alone() -> None:
+    """Planning asks for every stage; the quickest of three, as another process may be busy."""
+    code = (
+        "import sys, time\nbefore = time.perf_counter()\nfrom sdseg.fingerprint import fingerprint\n"
+        f"for stage in {STAGES}:\n    fingerprint(stage)\n"
+        "print(time.perf_counter() - before)\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "sys.exit(', '.join(loaded & {'numpy', 'pydantic', 'yaml', 'torch', 'cv2'}) or 0)\n"
+    )
+    seconds = []
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, encoding="utf-8", check=False
+        )
+        assert done.returncode == 0, done.stderr
+        seconds.append(float(done.stdout))
+        time.sleep(0.05)
+    assert min(seconds) < 1.5
