@@ -50,7 +50,7 @@ def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
         ("model/diffusion.py", "\n\n\ndef losses(", "\n\n\n\n\ndef losses("),
         ("train.py", "    Raises UserError", "    Raises Errors"),  # the docstring of a function
         ("errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
-        ("config.py", 'results: str = "results"', 'results: str = "elsewhere"'),  # arrives by settings files
+        ("config.py", '= "results"', '= "elsewhere"'),  # arrives by settings files
         ("recipes.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
         ("recipes.py", "raise ValueError(\"'beta_end'", "raise ValueError(\"The 'beta_end'"),  # in a validator
         ("__init__.py", "__version__ = ", "__version__ = 'new' + "),
