@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdseg.arguments import Handler, build_parser
 from sdseg.errors import UserError
+from sdseg.shipped import shipped
 
 if TYPE_CHECKING:
     from sdseg.config import Export
@@ -53,7 +54,7 @@ def _download(arguments: argparse.Namespace) -> int:
         accept_terms=arguments.accept_terms,
     )
     if arguments.weights is not None:
-        committed = Path("resources/weights.yaml")
+        committed = shipped("resources/weights.yaml")
         folder = arguments.raw or Path("resources/weights") / arguments.weights
         registry = arguments.registry or committed
         download_weights(arguments.weights, folder=folder, registry=registry, means=means)
@@ -61,7 +62,7 @@ def _download(arguments: argparse.Namespace) -> int:
     for name in ("raw", "output"):
         if getattr(arguments, name) is None:
             raise UserError("not given", where=f"--{name}", remedy="name it: it is needed for a dataset")
-    committed = Path("resources/datasets.yaml")
+    committed = shipped("resources/datasets.yaml")
     download(
         source=arguments.source,
         raw=arguments.raw,
@@ -340,7 +341,7 @@ def _report(arguments: argparse.Namespace) -> int:
         compare(first, second, arguments.output or first / "comparison.html")
         return 0
     if not arguments.table:
-        committed = Path("resources/paper")
+        committed = shipped("resources/paper")
         published = arguments.published or (committed if committed.is_dir() else None)
         report(arguments.results, arguments.output or arguments.results / "report.html", published)
     print_table(arguments.results, arguments.output or arguments.results / "report.html")

@@ -18,6 +18,7 @@ from sdseg.networks import Codec, LatentNetwork
 from sdseg.own import Draw, Own
 from sdseg.recipes import Recipe, read_recipe
 from sdseg.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
+from sdseg.shipped import shipped
 
 __all__ = [
     "Ablation",
@@ -226,7 +227,7 @@ class Config(Strict):
         """The recipe file with this run's and then this dataset's overrides laid over it, and the training's seed."""
         trained = self.trainings[recipe]
         choice, where = trained.choice, f"the overrides of recipes.{recipe} and datasets.{dataset}"
-        data = merge(merge(read_recipe(Path(choice.file)), choice.overrides), self.datasets[dataset].overrides)
+        data = merge(merge(read_recipe(shipped(choice.file)), choice.overrides), self.datasets[dataset].overrides)
         if trained.seed is not None:
             training = self.datasets[dataset].overrides.get("training")
             if isinstance(training, dict) and "seed" in training:
@@ -278,11 +279,9 @@ class Config(Strict):
     def split_path(self, dataset: str) -> Path:
         """The split file that is read for this dataset."""
         chosen = self.datasets[dataset]
-        return (
-            Path(chosen.split_file)
-            if chosen.split_file
-            else Path(self.splits) / chosen.source / f"{chosen.protocol}.csv"
-        )
+        if chosen.split_file:
+            return Path(chosen.split_file)
+        return shipped(Path(self.splits) / chosen.source / f"{chosen.protocol}.csv")
 
 
 def load_config(path: Path) -> Config:

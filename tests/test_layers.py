@@ -19,6 +19,8 @@ GROUND = {
     "errors",
     "documents",
     "settings",
+    "shipped",
+    "folders",
     "networks",
     "recipes",
     "own",
@@ -39,6 +41,7 @@ GROUND = {
 }
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
 JOINTS = {  # several nouns at once, for more than one verb or for a long one
+    "configured",
     *("assembly", "guard", "identity", "loop", "material"),  # of training
     *("assessment", "evaluation", "exhibits", "scoresheet", "sized"),  # of evaluation
     *("fidelity", "predicting", "deployment", "gate", "scoring", "serving"),

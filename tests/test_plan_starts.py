@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sdseg.configured import check_machine
 from sdseg.errors import UserError
 from workflow.plan import Plan
 
@@ -69,7 +70,7 @@ def test_starts_that_cannot_be(root: Path, starts: dict[str, Any], more: dict[st
 def test_a_model_from_elsewhere_must_be_there(root: Path, tmp_path: Path) -> None:
     made = plan(root, {"a": {"model": str(tmp_path / "modèle")}})
     with pytest.raises(UserError, match="recipe 'a' starts from a model that is not there"):
-        made.check_folders()
+        check_machine(made.run)
     (tmp_path / "modèle").mkdir()
     (tmp_path / "modèle" / "config.json").write_text("{}")
-    made.check_folders()
+    check_machine(made.run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -14,13 +13,13 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from sdseg.config import Config
-from sdseg.data.declared import known_source, makes_split
-from sdseg.errors import UserError, nearest
+from sdseg.configured import check_machine, configure
+from sdseg.data.declared import makes_split
+from sdseg.errors import UserError
 from sdseg.networks import LatentNetwork
-from sdseg.recipes import Recipe
 from sdseg.runtime.tensorrt_support import why_not_here
-from sdseg.settings import Strict, parse
+from sdseg.settings import Strict
+from sdseg.shipped import shipped
 
 __all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "plan_run", "shell_prefix"]
 
@@ -33,8 +32,6 @@ EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
 ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 
 ROOT = Path(__file__).resolve().parent.parent
-PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
-TAKEN = ("codecs", "logs")  # folders in the results that are no dataset
 
 
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
@@ -42,7 +39,7 @@ def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool)
     try:
         plan = Plan(config, where=" and ".join(map(str, files)))
         if main_process:  # jobs of a running workflow need not ask again
-            plan.check_folders()
+            check_machine(plan.run)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     return plan
@@ -66,105 +63,13 @@ class Plan:
     own_environments = False  # True: jobs run in conda environments, so that only their GPU can be looked at here
 
     def __init__(self, config: Mapping[str, Any], where: str) -> None:
-        self.settings = parse(Config, dict(config), where=where)
-        self.recipes: dict[tuple[str, str], Recipe] = {
-            (dataset, recipe): self.settings.resolve_recipe(dataset, recipe)
-            for dataset in self.settings.datasets
-            for recipe in self.settings.recipes_of(dataset)
-        }
-        self.pairs = tuple(self.recipes)  # what `all` is about; those of the ablation are made by its target alone
-        for dataset, recipe in self.settings.ablation_pairs():
-            self.recipes[dataset, recipe] = self.settings.resolve_recipe(dataset, recipe)
-        for dataset in self.settings.datasets:
-            self._check_dataset(dataset)
-            self._check_starts(dataset)
+        self.run = configure(config, where=where)
+        self.settings, self.pairs, self.recipes = self.run.settings, self.run.pairs, self.run.recipes
 
-    def check_folders(self) -> None:
-        """Refuse to write phantoms over files of the user's, or their results over those of real data.
-
-        The models outside this run that recipes start from must be there.
-        """
-        for (_, recipe), chosen in self.recipes.items():
-            begin = chosen.start_from
-            if begin is not None and begin.model is not None and not (Path(begin.model) / "config.json").is_file():
-                raise UserError(
-                    f"recipe '{recipe}' starts from a model that is not there",
-                    where=Path(begin.model),
-                    remedy="name a folder made by 'sdseg train' or 'sdseg convert' as start_from.model",
-                )
-        for dataset in filter(self.is_phantom, self.settings.datasets):
-            raw = self.settings.raw_folder(dataset)
-            if self.settings.datasets[dataset].raw is not None:
-                raise UserError(
-                    "'raw' names a folder of your own, and phantoms would be written there",
-                    where=f"datasets.{dataset}.raw",
-                    remedy=f"leave it out: they go to {Path(self.settings.raw) / dataset}",
-                )
-            if raw.is_dir() and any(raw.iterdir()) and not any((raw / mark).exists() for mark in PHANTOM_MARKS):
-                raise UserError(
-                    "phantoms would replace files that are there already and are no phantoms",
-                    where=raw,
-                    remedy="set 'raw' of the configuration to another folder, or move this one away",
-                )
-            prepared = Path(self.settings.results) / dataset / "prepared"
-            origin = _origin(prepared / "manifest.json")
-            if origin not in (None, "phantom"):
-                raise UserError(
-                    f"these results come from {origin} data, and those of phantoms would overwrite them",
-                    where=prepared.parent,
-                    remedy="set 'results' of the configuration to another folder, or move this one away",
-                )
-
-    def _check_dataset(self, dataset: str) -> None:
-        """Refuse a name that is taken, and a source, target or window that does not exist."""
-        where, chosen = f"datasets.{dataset}", self.settings.datasets[dataset]
-        if dataset in TAKEN:
-            what = f"the results hold a folder '{dataset}' already"
-            raise UserError(what, where=where, remedy="choose another name for the dataset")
-        try:
-            source = known_source(chosen)
-            if source is not None:  # else dataset.json tells, when the raw files are there
-                source.target(chosen.target)
-                source.window(chosen.window)
-            made = makes_split(chosen)
-        except UserError as error:
-            raise UserError(error.what, where=where, remedy=error.remedy) from None
-        protocol = "official" if source is not None and source.split_by == "folders" else "clean"
-        if made and chosen.protocol != protocol:
-            raise UserError(
-                f"the split that is made for '{chosen.source}' follows the protocol '{protocol}', "
-                f"not '{chosen.protocol}'",
-                where=where,
-                remedy=f"set 'protocol: {protocol}', or name a 'split_file'",
-            )
-        if chosen.split is not None and (not made or protocol == "official"):
-            raise UserError(
-                f"'split' says how a split is drawn, and that of '{chosen.source}' is not drawn",
-                where=where,
-                remedy="leave it out",
-            )
-        if made and self.is_phantom(dataset):
-            raise UserError(f"there are no phantoms of '{chosen.source}'", where=where, remedy="leave out 'origin'")
-
-    def _check_starts(self, dataset: str) -> None:
-        """Refuse a recipe that starts from an unknown one, one of another codec or not of this run, or itself."""
-        for recipe in self.settings.recipes_of(dataset):
-            passed = [recipe]
-            while (begin := self.recipes[dataset, passed[-1]].start_from) is not None and begin.recipe is not None:
-                where = f"start_from.recipe of recipe '{passed[-1]}', for dataset '{dataset}'"
-                if begin.recipe not in self.settings.trainings:
-                    what = f"unknown recipe '{begin.recipe}', {nearest(begin.recipe, self.settings.trainings)}"
-                    raise UserError(what, where=where, remedy="describe it under 'recipes' in the configuration")
-                if (dataset, begin.recipe) not in self.recipes:
-                    what = f"'{begin.recipe}' is not trained on this dataset"
-                    raise UserError(what, where=where, remedy=f"add it to datasets.{dataset}.recipes")
-                if begin.recipe in passed:
-                    what = f"a circle: {' starts from '.join([*passed, begin.recipe])}"
-                    raise UserError(what, where=where, remedy="let one of them start afresh, or from a model folder")
-                if _codec_of(self.recipes[dataset, begin.recipe]) != _codec_of(self.recipes[dataset, passed[-1]]):
-                    what = f"'{begin.recipe}' is built on another codec, or on none"
-                    raise UserError(what, where=where, remedy="give both the same network.codec")
-                passed.append(begin.recipe)
+    @property
+    def values(self) -> dict[str, Any]:
+        """The configuration as plain values, defaults filled in."""
+        return self.settings.model_dump(mode="json")
 
     def is_phantom(self, dataset: str) -> bool:
         return self.settings.datasets[dataset].origin == "phantom"
@@ -287,7 +192,14 @@ class Plan:
             return ["--settings", str(Path(settings.results) / wildcards.dataset / "dataset.yaml")]
         if dataset.origin != "real":
             return []
-        words = ["--registry", settings.registry, "--manual", settings.manual, "--downloads", settings.downloads]
+        words = [
+            "--registry",
+            str(shipped(settings.registry)),
+            "--manual",
+            settings.manual,
+            "--downloads",
+            settings.downloads,
+        ]
         return words + ["--fetch"] * settings.fetch + ["--accept-terms"] * dataset.accept_terms
 
     def batch(self, wildcards: Any) -> int:
@@ -366,15 +278,3 @@ class Plan:
 
 def _text(model: Strict, exclude: set[str] | None = None) -> str:
     return yaml.safe_dump(model.model_dump(mode="json", exclude=exclude), sort_keys=False, allow_unicode=True)
-
-
-def _codec_of(recipe: Recipe) -> str | None:
-    return recipe.network.codec if isinstance(recipe.network, LatentNetwork) else None
-
-
-def _origin(manifest: Path) -> str | None:
-    """Where prepared data came from, None where there is none or its manifest is of no use."""
-    try:
-        return str(json.loads(manifest.read_text(encoding="utf-8"))["origin"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -1,0 +1,179 @@
+"""A run's configuration as a whole, checked before anything is read or written.
+
+Snakemake and `sdseg doctor --config` both ask here, so that one refuses what the other refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdseg.config import Config
+from sdseg.data.declared import known_source, makes_split
+from sdseg.errors import UserError, nearest
+from sdseg.folders import check_folders, check_places
+from sdseg.networks import LatentNetwork
+from sdseg.recipes import Recipe
+from sdseg.settings import parse
+
+__all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "Run", "check_machine", "configure"]
+
+FOLDERS = ("codecs", "logs")  # in the results, beside those of datasets
+FOLDERS_OF_DATASETS = ("prepared",)  # in the results of a dataset, beside those of recipes
+# Targets of the workflow; a dataset is one too, under its own name.
+TARGETS = (
+    *("all", "download", "prepare", "train", "evaluate", "export", "report", "studies", "ablation", "engines"),
+    *("raw_phantoms", "raw_record", "dataset_settings", "recipe_settings", "codec_settings", "codec_model"),
+    *("made_split", "slice_store", "model", "scores", "model_studies", "graph", "engine"),
+)
+PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configuration that passed every check, with the complete recipe of every training."""
+
+    settings: Config
+    pairs: tuple[tuple[str, str], ...]  # dataset and recipe of what `all` makes
+    recipes: Mapping[tuple[str, str], Recipe]  # of those, and of the ablation's
+
+
+def configure(data: Mapping[str, Any], *, where: str) -> Run:
+    """Check a configuration as far as that needs no look at the user's files.
+
+    Raises UserError for the first mistake: a key or value (all of them at once), a name that is taken, folders that
+    lie in one another, a source, target, window or start that does not exist, a recipe that does not fit.
+    """
+    settings = parse(Config, dict(data), where=where)
+    _check_names(settings)
+    pairs = tuple((dataset, recipe) for dataset in settings.datasets for recipe in settings.recipes_of(dataset))
+    every = dict.fromkeys((*pairs, *settings.ablation_pairs()))
+    run = Run(settings, pairs, {pair: settings.resolve_recipe(*pair) for pair in every})
+    check_places(settings, [begin.model for each in run.recipes.values() if (begin := each.start_from) and begin.model])
+    for dataset in settings.datasets:
+        _check_dataset(settings, dataset)
+        _check_starts(run, dataset)
+    return run
+
+
+def check_machine(run: Run) -> None:
+    """Check what a look at the disk tells: folders that can be written, models to start from, files in the way.
+
+    Raises UserError also where phantoms would be written over files of the user's, or their results over those of
+    real data.
+    """
+    check_folders(run.settings)
+    for (_, recipe), chosen in run.recipes.items():
+        begin = chosen.start_from
+        if begin is not None and begin.model is not None and not (Path(begin.model) / "config.json").is_file():
+            raise UserError(
+                f"recipe '{recipe}' starts from a model that is not there",
+                where=Path(begin.model),
+                remedy="name a folder made by 'sdseg train' or 'sdseg convert' as start_from.model",
+            )
+    for name, dataset in run.settings.datasets.items():
+        if dataset.origin == "phantom":
+            _check_phantoms(run.settings, name)
+
+
+def _check_names(settings: Config) -> None:
+    for name in settings.datasets:
+        taken = "the workflow has a target" if name in TARGETS else "the results hold a folder"
+        if name in (*TARGETS, *FOLDERS):
+            what = f"{taken} '{name}' already"
+            raise UserError(what, where=f"datasets.{name}", remedy="choose another name for the dataset")
+    for name in settings.trainings:
+        if name in FOLDERS_OF_DATASETS:
+            raise UserError(
+                f"the results of every dataset hold a folder '{name}' already",
+                where=f"recipes.{name}",
+                remedy="choose another name for the recipe",
+            )
+
+
+def _check_phantoms(settings: Config, dataset: str) -> None:
+    raw = settings.raw_folder(dataset)
+    if settings.datasets[dataset].raw is not None:
+        raise UserError(
+            "'raw' names a folder of your own, and phantoms would be written there",
+            where=f"datasets.{dataset}.raw",
+            remedy=f"leave it out: they go to {Path(settings.raw) / dataset}",
+        )
+    if raw.is_dir() and any(raw.iterdir()) and not any((raw / mark).exists() for mark in PHANTOM_MARKS):
+        raise UserError(
+            "phantoms would replace files that are there already and are no phantoms",
+            where=raw,
+            remedy="set 'raw' of the configuration to another folder, or move this one away",
+        )
+    prepared = Path(settings.results) / dataset / "prepared"
+    origin = _origin(prepared / "manifest.json")
+    if origin not in (None, "phantom"):
+        raise UserError(
+            f"these results come from {origin} data, and those of phantoms would overwrite them",
+            where=prepared.parent,
+            remedy="set 'results' of the configuration to another folder, or move this one away",
+        )
+
+
+def _check_dataset(settings: Config, dataset: str) -> None:
+    """Refuse a source, target or window that does not exist, and a split that is not made so."""
+    where, chosen = f"datasets.{dataset}", settings.datasets[dataset]
+    try:
+        source = known_source(chosen)
+        if source is not None:  # else dataset.json tells, when the raw files are there
+            source.target(chosen.target)
+            source.window(chosen.window)
+        made = makes_split(chosen)
+    except UserError as error:
+        raise UserError(error.what, where=where, remedy=error.remedy) from None
+    protocol = "official" if source is not None and source.split_by == "folders" else "clean"
+    if made and chosen.protocol != protocol:
+        raise UserError(
+            f"the split that is made for '{chosen.source}' follows the protocol '{protocol}', not '{chosen.protocol}'",
+            where=where,
+            remedy=f"set 'protocol: {protocol}', or name a 'split_file'",
+        )
+    if chosen.split is not None and (not made or protocol == "official"):
+        raise UserError(
+            f"'split' says how a split is drawn, and that of '{chosen.source}' is not drawn",
+            where=where,
+            remedy="leave it out",
+        )
+    if made and chosen.origin == "phantom":
+        raise UserError(f"there are no phantoms of '{chosen.source}'", where=where, remedy="leave out 'origin'")
+
+
+def _check_starts(run: Run, dataset: str) -> None:
+    """Refuse a recipe that starts from an unknown one, one of another codec or not of this run, or itself."""
+    for recipe in run.settings.recipes_of(dataset):
+        passed = [recipe]
+        while (begin := run.recipes[dataset, passed[-1]].start_from) is not None and begin.recipe is not None:
+            where = f"start_from.recipe of recipe '{passed[-1]}', for dataset '{dataset}'"
+            if begin.recipe not in run.settings.trainings:
+                what = f"unknown recipe '{begin.recipe}', {nearest(begin.recipe, run.settings.trainings)}"
+                raise UserError(what, where=where, remedy="describe it under 'recipes' in the configuration")
+            if (dataset, begin.recipe) not in run.recipes:
+                what = f"'{begin.recipe}' is not trained on this dataset"
+                raise UserError(what, where=where, remedy=f"add it to datasets.{dataset}.recipes")
+            if begin.recipe in passed:
+                what = f"a circle: {' starts from '.join([*passed, begin.recipe])}"
+                raise UserError(what, where=where, remedy="let one of them start afresh, or from a model folder")
+            if _codec_of(run.recipes[dataset, begin.recipe]) != _codec_of(run.recipes[dataset, passed[-1]]):
+                what = f"'{begin.recipe}' is built on another codec, or on none"
+                raise UserError(what, where=where, remedy="give both the same network.codec")
+            passed.append(begin.recipe)
+
+
+def _codec_of(recipe: Recipe) -> str | None:
+    return recipe.network.codec if isinstance(recipe.network, LatentNetwork) else None
+
+
+def _origin(manifest: Path) -> str | None:
+    """Where prepared data came from, None where there is none or its manifest is of no use."""
+    try:
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["origin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
