@@ -187,6 +187,7 @@ def _build(chosen: argparse.Namespace) -> dict[str, Any]:
         image=store.image,
         structures=store.structures,
         threshold=recipe.inference.threshold,
+        exclusive=store.exclusive,
         training={"steps": 0, "codec_ceiling": None, "data_checksum": store.data_checksum},
         files={},
         provenance={},

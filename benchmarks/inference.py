@@ -114,7 +114,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     """The figures of one start of one runtime, or why there are none."""
     from sdseg.data.store import SliceStore, structure_masks
 
-    store = SliceStore.open(chosen.prepared)
+    store, rule = SliceStore.open(chosen.prepared), rule_of(chosen.model)
     rows = [row for case in store.cases_of("test") for row in range(case.rows.start, case.rows.stop)][: chosen.images]
     images, labels = store.images[rows], structure_masks(store.masks[rows], store.manifest.structures)
     load_libraries(chosen.one)
@@ -136,10 +136,19 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
     reference = np.load(chosen.answers)
     result["max_difference"] = float(np.abs(probability - reference).max())
     if not chosen.random:
-        masks = probability > 0.5
-        result["dice"], result["mask_dice"] = dice(masks, labels), dice(masks, reference > 0.5)
+        masks = rule.masks(probability)
+        result["dice"], result["mask_dice"] = dice(masks, labels), dice(masks, rule.masks(reference))
     result["memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result
+
+
+def rule_of(model: Path) -> Any:
+    """How the trained model's probabilities become masks."""
+    from sdseg.artifacts import ModelManifest, read_json
+    from sdseg.mask_rule import MaskRule
+
+    manifest = read_json(model / "config.json", ModelManifest)
+    return MaskRule(manifest.threshold, manifest.exclusive)
 
 
 def load_libraries(name: str) -> None:

@@ -90,6 +90,7 @@ class PreparedManifest(_Strict):
     target: str
     image: ImageContract
     structures: tuple[Structure, ...]
+    exclusive: bool = False  # whether structures exclude each other in a pixel: sdseg/mask_rule.py
     labels: dict[int, str]  # every label id the dataset declares, with its name
     n_cases: dict[str, int]  # per split
     n_slices: dict[str, int]  # per split
@@ -113,6 +114,7 @@ class ModelManifest(_Strict):
     image: ImageContract
     structures: tuple[Structure, ...]
     threshold: float
+    exclusive: bool = False  # whether structures exclude each other: the likelier one has the pixel
     training: dict[str, Any]  # step, validation Dice, seconds, data checksum, codec ceiling
     files: dict[str, str]  # weight file -> SHA-256
     provenance: dict[str, Any]
@@ -145,6 +147,7 @@ class GraphManifest(_Strict):
     image: ImageContract
     structures: tuple[Structure, ...]
     threshold: float
+    exclusive: bool = False  # true: of structures above the threshold the likeliest has the pixel; false: they overlap
     opset: int
     protocol: str | None = None
     labels: dict[int, str] | None = None  # every label id the dataset declares, with its name

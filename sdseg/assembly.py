@@ -45,7 +45,8 @@ class Inputs:
         """All that shapes the weights of a run of this recipe on these inputs."""
         codec = self.codec.manifest.files if self.codec else None
         begin = self.begin.checksum if self.begin else None
-        return describe_run(recipe, self.store.manifest.data_checksum, codec, begin)
+        held = self.store.manifest
+        return describe_run(recipe, held.data_checksum, codec, begin, exclusive=held.exclusive)
 
 
 def check_possible(recipe: Recipe, device: str) -> None:

@@ -17,6 +17,7 @@ from sdseg.calibration import THRESHOLDS, Calibration, ThresholdCounts
 from sdseg.data.labels import NativeLabels
 from sdseg.data.slices import restore_probability
 from sdseg.data.store import Case, SliceStore
+from sdseg.mask_rule import MaskRule
 from sdseg.metrics import Score
 from sdseg.serving import slice_batches
 from sdseg.sized import Sized, not_scored, score_masks
@@ -31,7 +32,7 @@ Probability = Callable[[RawImages], FloatArray]  # raw images [N,H,W,C] -> [N,K,
 class Rules:
     """What the masks and their scores are made with."""
 
-    threshold: float  # a probability above it belongs to the structure
+    masks: MaskRule  # of a model's probabilities
     tolerance: float  # of NSD, in mm
 
 
@@ -72,7 +73,7 @@ class Assessment:
                     if pending is not None:
                         yield self._finish(pending)
                     pending = _Pending(by_name[name], [], [])
-                pending.put(found, self.rules.threshold, native=self.native is not None)
+                pending.put(found, self.rules.masks, native=self.native is not None)
         if pending is not None:
             yield self._finish(pending)
 
@@ -113,12 +114,13 @@ def assess_masks(
 
 
 def dice_by_threshold(
-    probability: Probability, store: SliceStore, cases: Sequence[Case], batch: int
+    probability: Probability, store: SliceStore, cases: Sequence[Case], batch: int, *, exclusive: bool = False
 ) -> npt.NDArray[np.float64]:
     """Mean Dice over cases at the working size, for each of `THRESHOLDS`."""
+    rule = MaskRule(exclusive=exclusive)
     found: dict[str, ThresholdCounts] = {}
     for part in slice_batches(store, cases, (batch,)):
-        values = probability(part.images)
+        values = rule.contenders(probability(part.images))  # what exceeds a threshold is the mask at it
         for index, name in enumerate(part.cases):
             counted = found.setdefault(name, ThresholdCounts(len(store.manifest.structures)))
             counted.add(values[index : index + 1], part.labelled[index : index + 1])
@@ -137,12 +139,12 @@ class _Pending:
     working: list[_Bits]
     native: list[_Bits]
 
-    def put(self, probability: FloatArray, threshold: float, *, native: bool) -> None:
-        """Take one slice, [K,S,S]; it is enlarged before the threshold is applied, as `predict` does."""
-        self.working.append(np.packbits(probability > threshold, axis=-1))
+    def put(self, probability: FloatArray, rule: MaskRule, *, native: bool) -> None:
+        """Take one slice, [K,S,S]; it is enlarged before the rule is applied, as `predict` does."""
+        self.working.append(np.packbits(rule.masks(probability), axis=-1))
         if native:
             enlarged = restore_probability(probability, (self.case.height, self.case.width))  # [K,H,W]
-            self.native.append(np.packbits(enlarged > threshold, axis=-1))
+            self.native.append(np.packbits(rule.masks(enlarged), axis=-1))
 
 
 def _unpacked(bits: _Bits, width: int) -> MaskArray:

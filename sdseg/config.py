@@ -60,6 +60,7 @@ class Dataset(Strict):
     split: Draw | None = None  # how a split is drawn where there is no split file
     allow_missing: bool = False  # true: cases of the split file that are not on disk are left out
     target: str | None = None  # what to segment, a preset of the source; default: the source's first
+    exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
     size: int = Field(256, ge=16, le=8192)
     recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration

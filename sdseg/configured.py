@@ -124,7 +124,8 @@ def _check_dataset(settings: Config, dataset: str) -> None:
     try:
         source = known_source(chosen)
         if source is not None:  # else dataset.json tells, when the raw files are there
-            source.target(chosen.target)
+            _, structures = source.target(chosen.target)
+            source.excludes(structures, chosen.exclusive)
             source.window(chosen.window)
         made = makes_split(chosen)
     except UserError as error:

@@ -62,6 +62,11 @@ class Layout:
             raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg")
         return self.recipe.network
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether the structures exclude each other."""
+        return self.source is not None and source_named(self.source).excludes(self.images()[1], None)
+
     def images(self) -> tuple[ImageContract, tuple[Structure, ...]]:
         if self.source is None:
             contract = ImageContract(modality="rgb", size=self.size, channels=3, window=(0.0, 255.0))
@@ -282,6 +287,7 @@ def _write_model(
         image=contract,
         structures=structures,
         threshold=layout.recipe.inference.threshold,
+        exclusive=layout.exclusive,
         training={
             "converted_from": ", ".join(path.name for path in files),
             "sha256": ", ".join(checksums),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
         timed = _Timed(served)
         timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
 
-        # 2. The threshold: the model's own, or the best on the validation split.
+        # 2. How masks are made: the model's own rule, or with the threshold that is best on the validation split.
         chosen = _chosen_threshold(store, served, options) if options.choose_threshold else None
-        threshold = served.threshold if chosen is None else float(chosen["threshold"])
+        rule = served.rule if chosen is None else replace(served.rule, threshold=float(chosen["threshold"]))
 
         # 3. Score every case.
         calibration = Calibration()
-        rules = Rules(threshold, options.nsd_tolerance)
+        rules = Rules(rule, options.nsd_tolerance)
         assessment = Assessment(timed.probability, store, rules, native, calibration)
         scores = collect(assessment.run(cases, options.batch), cases, options.split)
 
@@ -66,15 +67,16 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
         summary = {
             **summary_of(scores, store, options, native is not None),
             **_about(served),
-            "threshold": threshold,
+            "threshold": rule.threshold,
+            "exclusive": rule.exclusive,
             "threshold_chosen": chosen,
             "calibration": {"size": "working size", **calibration.record()},
             "seconds_per_image": timed.seconds_per_image,
         }
 
         def found(case: Case) -> Callable[[int], MaskArray]:
-            return lambda index: (
-                timed.probability(store.images[case.start + index : case.start + index + 1])[0] > threshold
+            return lambda index: rule.masks(
+                timed.probability(store.images[case.start + index : case.start + index + 1])[0]
             )
 
         write_evaluation(folder, scores, summary, store, found)
@@ -114,7 +116,10 @@ def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, o
     with atomic_folder(output, owned=OWNED) as folder:
         assessed = assess_masks(given.masks, cases, native, options.nsd_tolerance, NO_WORKING)
         scores = collect(assessed, cases, options.split)
-        nothing = ("threshold", "threshold_chosen", "calibration", "seconds_per_image", "codec_ceiling", "trained_on")
+        nothing = (
+            *("threshold", "exclusive", "threshold_chosen", "calibration"),
+            *("seconds_per_image", "codec_ceiling", "trained_on"),
+        )
         summary = {
             **summary_of(scores, store, options, native=True),
             **dict.fromkeys(nothing),
@@ -165,7 +170,11 @@ def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> di
     """The threshold with the best mean Dice on the validation split, at the working size."""
     cases = check_store(store, served.path, served.image, served.structures, "val")
     dice = dice_by_threshold(
-        lambda images: _finite(served.backend.probability(images), served), store, cases, options.batch
+        lambda images: _finite(served.backend.probability(images), served),
+        store,
+        cases,
+        options.batch,
+        exclusive=served.rule.exclusive,
     )
     best = np.flatnonzero(dice == dice.max())
     index = int(best[np.abs(THRESHOLDS[best] - 0.5).argmin()])  # among equals the one nearest to 0.5

@@ -191,6 +191,7 @@ def _describe(gate: Gate, opset: int) -> GraphManifest:
         image=manifest.image,
         structures=manifest.structures,
         threshold=manifest.threshold,
+        exclusive=manifest.exclusive,
         opset=opset,
         protocol=manifest.protocol,
         labels=gate.store.manifest.labels,

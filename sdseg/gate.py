@@ -12,6 +12,7 @@ from sdseg.config import Export
 from sdseg.data.store import Case, SliceStore
 from sdseg.engines import Precision
 from sdseg.errors import ListedError
+from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import load_model
 from sdseg.model.segmenter import Segmenter
 from sdseg.runtime.backends import Backend, TorchBackend
@@ -49,7 +50,8 @@ class Gate:
         batches = slice_batches(self.store, self.cases, PARITY_BATCHES)
         shown = tqdm(batches, desc="parity", unit="batch", disable=None, leave=False)
         tolerance = self.settings.tolerance(tolerated or precision)
-        return compare(reference, exported, shown, self.manifest.threshold, tolerance, precision)
+        rule = MaskRule(self.manifest.threshold, self.manifest.exclusive)
+        return compare(reference, exported, shown, rule, tolerance, precision)
 
 
 def open_gate(model: Path, prepared: Path, settings: Export) -> Gate:

@@ -37,10 +37,16 @@ NEUTRAL = frozenset(
 OURS = ("step-*", ".step-*", "best-*.safetensors", "training.jsonl", "tensorboard", SETTINGS)
 
 
-def describe_run(recipe: Recipe, data: str, codec: dict[str, str] | None, start_from: str | None) -> dict[str, Any]:
-    """All that shapes the weights of a run: recipe, and checksums of data, codec, first weights and the code itself."""
-    chosen = recipe.model_dump(mode="json")
-    return {"recipe": chosen, "data": data, "codec": codec, "start_from": start_from, "code": dict(code_of("train"))}
+def describe_run(
+    recipe: Recipe, data: str, codec: dict[str, str] | None, start_from: str | None, *, exclusive: bool = False
+) -> dict[str, Any]:
+    """All that shapes the weights of a run: recipe, and checksums of data, codec, first weights and the code itself.
+
+    `exclusive` decides on the masks that validation scores, and so on which weights are kept.
+    """
+    chosen, code = recipe.model_dump(mode="json"), dict(code_of("train"))
+    described = {"recipe": chosen, "data": data, "codec": codec, "start_from": start_from, "code": code}
+    return described | ({"exclusive": True} if exclusive else {})  # earlier versions knew no such key
 
 
 def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from sdseg.data.store import Case, SliceStore
+from sdseg.mask_rule import MaskRule
 from sdseg.material import Material
 from sdseg.model.checkpoint import write_tensors
 from sdseg.model.codecs import MaskCodec
@@ -23,7 +24,7 @@ from sdseg.model.segmenter import Batch, Segmenter
 from sdseg.model.state import Parts, kept_progress, save_state
 from sdseg.recipes import Recipe
 from sdseg.runtime.backends import TorchBackend
-from sdseg.scoring import score_cases, thresholded
+from sdseg.scoring import predicted_by, score_cases
 
 __all__ = [
     "LossModule",
@@ -169,7 +170,8 @@ def _validate(run: Run, step: int, progress: Progress) -> float | None:
         return None
     averaged = averaged_segmenter(run)
     backend = TorchBackend(averaged, store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
-    predict = thresholded(backend.probability, recipe.inference.threshold)
+    rule = MaskRule(recipe.inference.threshold, store.manifest.exclusive)
+    predict = predicted_by(backend.probability, rule)
     scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]
     dice = float(np.mean(scores))
     if dice > progress.best_dice:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from sdseg.data.samples import ORIENTATIONS, Augment, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.errors import UserError
+from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import CodecManifest, load_codec_folder
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.latents import cache_latents, reconstruct
@@ -104,10 +105,18 @@ def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: P
     return Material(_samples(store, rows, recipe, shape, latents), training)
 
 
-def codec_ceiling(store: SliceStore, split: str, codec: CodecInUse, batch: int, device: torch.device) -> float:
-    """Mean Dice per case of decode(encode(mask)): what no model with this codec can exceed by much."""
+def codec_ceiling(
+    store: SliceStore, split: str, codec: CodecInUse, rule: MaskRule, batch: int, device: torch.device
+) -> float:
+    """Mean Dice per case of decode(encode(mask)): what no model with this codec can exceed by much.
+
+    `rule` is that of the model, so that its own masks are held against what is possible.
+    """
     scores = score_cases(
-        lambda images, labelled: reconstruct(codec.codec, labelled, device), store, store.cases_of(split), batch
+        lambda images, labelled: rule.masks(reconstruct(codec.codec, labelled, device)),
+        store,
+        store.cases_of(split),
+        batch,
     )
     return float(np.mean([score.mean_dice for score in scores]))
 

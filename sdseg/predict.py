@@ -37,6 +37,10 @@ PACKAGES = (
     "pydicom",
     "highdicom",
 )
+OVERLAP = (
+    "structures may overlap: 'pixels' counts each of them whole, 'label_map' what the file of labels shows, which is "
+    "the inner one of two that lie in each other, else the later one"
+)
 SILENCE = 60.0  # seconds between two lines of progress where no bar can be drawn, as in the log of a cluster's job
 
 
@@ -46,8 +50,9 @@ def predict(
     """Segment files and write `<name>_mask` for each and predict.json for all; continues where a run was cut off.
 
     Masks have the input's own size; those of volumes its shape, affine and orientation too. One structure: 0 and 255
-    in images, 0 and 1 in volumes. Several: 0 for background and k for the k-th structure of the model, a later
-    structure over an earlier one where they overlap. DICOM segmentation objects have a segment per structure.
+    in images, 0 and 1 in volumes. Several: 0 for background and k for the k-th structure of the model. Structures that
+    exclude each other do so by the model's own rule (sdseg/mask_rule.py), as when it was scored; of others the label
+    map shows the inner one, else the later one. DICOM segmentation objects have a segment per structure.
 
     Parameters
     ----------
@@ -97,8 +102,8 @@ def predict(
 def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
     """Everything that no earlier run has done."""
     wanted, account = stages.wanted, stages.account
-    checksum, kinds = stages.maker.checksum, stages.kinds
-    todo = [file for file in files if wanted.overwrite or not account.kept(file, kinds, checksum)]
+    checksum, kinds, rule = stages.maker.checksum, stages.kinds, stages.chosen.served.rule
+    todo = [file for file in files if wanted.overwrite or not account.kept(file, kinds, checksum, rule)]
     if len(todo) < len(files):
         log.info("%d of %d inputs are done already (--overwrite: again)", len(files) - len(todo), len(files))
     ahead = 1 if wanted.probability else 2  # probability takes many times the memory of masks
@@ -133,7 +138,9 @@ def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:
         },
         "backend": served.backend.name,
         "device": stages.chosen.device,
-        "threshold": served.threshold,
+        "threshold": served.rule.threshold,
+        "exclusive": served.rule.exclusive,
+        "overlap": None if stages.one_label_each else OVERLAP,
         "values": {str(number): one.name for number, one in enumerate(served.structures, start=1)},
         "seconds": seconds,
         "provenance": provenance(tuple(name for name in PACKAGES if version_of(name))),

@@ -141,6 +141,7 @@ def _manifest(
 ) -> PreparedManifest:
     source = intake.source
     target, structures = source.target(settings.target)
+    exclusive = source.excludes(structures, settings.exclusive)
     cases_per_split = Counter(case.split for case in cases)
     return PreparedManifest(
         dataset=name,
@@ -150,6 +151,7 @@ def _manifest(
         target=target,
         image=intake.image,
         structures=structures,
+        exclusive=exclusive,
         labels=dict(source.labels),
         n_cases={part: cases_per_split[part] for part in SPLITS},
         n_slices={part: sum(case.slices for case in cases if case.split == part) for part in SPLITS},

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from sdseg import metrics
 from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.mask_rule import MaskRule
 from sdseg.tensors import FloatArray, MaskArray, RawImages
 
-__all__ = ["CaseScore", "Predict", "score_cases", "thresholded"]
+__all__ = ["CaseScore", "Predict", "predicted_by", "score_cases"]
 
 # Raw images [N,H,W,C], labelled masks [N,K,H,W] -> predicted masks [N,K,H,W]. Only a codec looks at the labels.
 Predict = Callable[[RawImages, MaskArray], npt.NDArray[np.bool_]]
@@ -36,9 +37,9 @@ class CaseScore:
         return float(self.iou.mean())
 
 
-def thresholded(probability: Callable[[RawImages], FloatArray], threshold: float) -> Predict:
+def predicted_by(probability: Callable[[RawImages], FloatArray], rule: MaskRule) -> Predict:
     """What `score_cases` wants, made from a backend's `probability`."""
-    return lambda images, labelled: probability(images) > threshold
+    return lambda images, labelled: rule.masks(probability(images))
 
 
 def score_cases(predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int) -> Iterator[CaseScore]:

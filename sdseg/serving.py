@@ -11,6 +11,7 @@ from typing import Any
 from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, Structure, sha256_text
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.errors import ListedError, UserError
+from sdseg.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.providers import open_graph
 from sdseg.runtime.tensorrt_graph import graph_checksum
@@ -26,7 +27,7 @@ class Served:
     backend: Backend
     image: ImageContract
     structures: tuple[Structure, ...]
-    threshold: float  # probability above which a pixel belongs to the structure
+    rule: MaskRule  # how its probabilities become masks
     dataset: str
     origin: str  # "real", "sample" or "phantom": what it was trained on
     recipe: str
@@ -142,7 +143,7 @@ def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) 
         backend=TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed),
         image=manifest.image,
         structures=manifest.structures,
-        threshold=manifest.threshold,
+        rule=MaskRule(manifest.threshold, manifest.exclusive),
         dataset=manifest.dataset,
         origin=manifest.origin,
         recipe=manifest.recipe_name,
@@ -175,7 +176,7 @@ def _exported(backend: Backend, manifest: GraphManifest, checksum: str, path: Pa
         backend=backend,
         image=manifest.image,
         structures=manifest.structures,
-        threshold=manifest.threshold,
+        rule=MaskRule(manifest.threshold, manifest.exclusive),
         dataset=manifest.dataset,
         origin=manifest.origin,
         recipe=manifest.recipe,

@@ -21,6 +21,7 @@ from sdseg.guard import Watch
 from sdseg.identity import made_by, mark_finished, settle
 from sdseg.journal import Journal
 from sdseg.loop import Progress, Run, Step, averaged_segmenter, best_weights, keep, steps, validate
+from sdseg.mask_rule import MaskRule
 from sdseg.material import codec_ceiling
 from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_model
 from sdseg.model.segmenter import Segmenter
@@ -161,7 +162,8 @@ def _log(step: Step, journal: Journal, progress: Progress) -> float:
 def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: Progress) -> ModelManifest:
     store, used, begin = run.store.manifest, inputs.codec, inputs.begin
     split, batch = _split_to_judge(run.store), run.recipe.inference.batch
-    ceiling = codec_ceiling(run.store, split, used, batch, run.accelerator.device) if used else None
+    rule = MaskRule(run.recipe.inference.threshold, store.exclusive)
+    ceiling = codec_ceiling(run.store, split, used, rule, batch, run.accelerator.device) if used else None
     return ModelManifest(
         dataset=store.dataset,
         origin=store.origin,
@@ -172,7 +174,8 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
         latent_scale=used.manifest.latent_scale if used else None,
         image=store.image,
         structures=store.structures,
-        threshold=run.recipe.inference.threshold,
+        threshold=rule.threshold,
+        exclusive=rule.exclusive,
         training={
             "steps": made,
             "stopped": progress.stopped,

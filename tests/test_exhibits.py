@@ -14,6 +14,7 @@ from sdseg.data.slices import to_display
 from sdseg.data.sprites import outline_paths
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.exhibits import Found, overlay, ranked, write_volumes
+from sdseg.mask_rule import MaskRule
 from sdseg.page.study_files import read_volumes
 from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, write_store
@@ -31,7 +32,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, bright_ct: Path) -> Scored:
     def found(case: Case) -> object:
         return lambda index: backend.probability(store.images[case.start + index : case.start + index + 1])[0] > 0.5
 
-    assessment = Assessment(backend.probability, store, Rules(0.5, 2.0))
+    assessment = Assessment(backend.probability, store, Rules(MaskRule(), 2.0))
     return store, list(assessment.run(store.cases_of("test"), 4)), found  # type: ignore[return-value]
 
 

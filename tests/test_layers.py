@@ -27,6 +27,7 @@ GROUND = {
     "choices",
     "config",
     "engines",
+    "mask_rule",
     "tensors",
     "artifacts",
     "ownership",

@@ -17,6 +17,7 @@ from sdseg.artifacts import ModelManifest, read_json, write_json
 from sdseg.data.store import SliceStore
 from sdseg.errors import ListedError, UserError
 from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.mask_rule import MaskRule
 from sdseg.serving import check_store, open_model, slice_batches
 from tests.installed import skip_without_openvino
 from tests.raw_files import encode
@@ -27,7 +28,7 @@ def test_opens_a_folder(tmp_path: Path) -> None:
     served = open_model(write_model(tmp_path / "a model é"))
     assert served.backend.name == "torch-cpu"
     assert (served.dataset, served.recipe, served.protocol, served.origin) == ("tiny", "unet", "clean", "phantom")
-    assert (served.image, served.structures, served.threshold) == (RGB, POLYP, 0.5)
+    assert (served.image, served.structures, served.rule) == (RGB, POLYP, MaskRule(0.5))
     assert served.training["steps"] == 1
     assert served.backend.probability(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 1, 32, 32)
 

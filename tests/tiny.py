@@ -55,6 +55,23 @@ class Brightness(nn.Module):
         return found if noise is None else (found + 0.01 * noise.mean(dim=(1, 2, 3), keepdim=True)).clamp(0, 1)
 
 
+class Bands(nn.Module):
+    """Finds values about some centres, widely enough for neighbouring structures to claim the same pixels."""
+
+    noise_shape = None
+
+    def __init__(self, centres: tuple[float, ...], width: float) -> None:
+        super().__init__()
+        self.centres, self.width = nn.Parameter(torch.tensor(centres)), width
+        self.smooth = nn.Conv2d(1, 1, 3, padding=1, bias=False)
+        nn.init.constant_(self.smooth.weight, 1.0 / 9.0)
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        raw = self.smooth(image[..., 0].float().unsqueeze(1))  # [N,1,H,W]
+        return torch.exp(-(((raw - self.centres.view(1, -1, 1, 1)) / self.width) ** 2))  # [N,K,H,W]
+
+
 def picture(image: ImageContract, seed: int, labels: int = 1, size: int | None = None) -> tuple[AnyArray, AnyArray]:
     """A noisy image [H,W,C] with a bright disc (and a brighter one inside, for two labels), and its labels [H,W]."""
     generator = np.random.default_rng(seed)
@@ -138,6 +155,7 @@ def describe(
     structures: tuple[Structure, ...] = POLYP,
     noise_shape: tuple[int, int, int] | None = None,
     opset: int = 21,
+    exclusive: bool = False,
 ) -> GraphManifest:
     """What a graph made from `Brightness` says about itself."""
     return GraphManifest(
@@ -149,6 +167,7 @@ def describe(
         image=image,
         structures=structures,
         threshold=0.5,
+        exclusive=exclusive,
         opset=opset,
         provenance={},
     )

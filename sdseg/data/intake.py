@@ -84,7 +84,8 @@ def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Int
     except UnpairedError as error:
         source, cases = error.source, error.cases
         problems += error.problems
-    source.target(settings.target)  # refused now rather than after the work
+    _, structures = source.target(settings.target)  # refused now rather than after the work
+    source.excludes(structures, settings.exclusive)
     image = _contract(source, settings)
     rows = read_split(split)
     by_id = {case.id: case for case in cases}

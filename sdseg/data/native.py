@@ -13,6 +13,7 @@ from sdseg.data.geometry import Geometry
 from sdseg.data.inputs import InputFile
 from sdseg.data.slices import from_axial, restore_probability
 from sdseg.errors import UserError
+from sdseg.mask_rule import MaskRule
 from sdseg.tensors import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 
 __all__ = ["Native"]
@@ -36,7 +37,7 @@ class Native:
     with_probability: bool = False
     notes: list[str] = field(default_factory=list)  # what is odd about it
     bits: AnyArray = field(init=False)  # [N,H,W]: bit k is structure k
-    pixels: npt.NDArray[np.int64] = field(init=False)  # found per structure, [K]
+    pixels: npt.NDArray[np.int64] = field(init=False)  # of each structure, overlaps included, [K]
     per_slice: npt.NDArray[np.int64] = field(init=False)  # pixels of any structure, [N]
     probability: FloatArray | None = field(init=False, default=None)  # [N,K,H,W], where it is wanted
 
@@ -61,16 +62,15 @@ class Native:
         """Whether nothing was found."""
         return not self.pixels.any()
 
-    def put(self, index: int, probability: FloatArray, threshold: float) -> None:
+    def put(self, index: int, probability: FloatArray, rule: MaskRule) -> None:
         """Take the probability of slice `index` at the working size, [K,h,w].
 
-        It is enlarged before the threshold is applied, so that outlines are smooth.
+        It is enlarged before it becomes masks, so that outlines are smooth.
         """
         native = restore_probability(probability, self.size)  # [K,H,W]
         found = self.bits[index]
         found[...] = 0
-        for number, plane in enumerate(native):
-            mask = plane > threshold
+        for number, mask in enumerate(rule.masks(native)):
             self.pixels[number] += np.count_nonzero(mask)
             found |= mask.astype(found.dtype) << found.dtype.type(number)
         self.per_slice[index] = np.count_nonzero(found)
@@ -82,11 +82,22 @@ class Native:
         return np.asarray((self.bits >> self.bits.dtype.type(number)) & self.bits.dtype.type(1), dtype=np.bool_)
 
     def ids(self) -> LabelArray:
-        """One label map [N,H,W]: 0, or the number of the structure from 1; a later one over an earlier one."""
+        """One label map [N,H,W]: 0, or the number of the structure from 1.
+
+        Where structures overlap it shows one of them: an inner one (a cup) over the one it is part of (its disc),
+        whatever their order, else the later one.
+        """
         ids = np.zeros(self.bits.shape, dtype=np.uint8)
-        for number in range(len(self.structures)):
+        for number in sorted(range(len(self.structures)), key=lambda one: -len(set(self.structures[one].values))):
             ids[self.mask(number)] = number + 1
         return ids
+
+    def label_counts(self) -> npt.NDArray[np.int64]:
+        """Pixels of each structure's number in the label map, [K]: fewer than `pixels` where structures overlap."""
+        count, total = len(self.structures) + 1, np.zeros(len(self.structures) + 1, dtype=np.int64)
+        for plane in self.ids():  # a whole volume at once would take eight times its size
+            total += np.bincount(plane.ravel(), minlength=count)
+        return total[1:]
 
     def as_file(self, slices: AnyArray) -> AnyArray:
         """Values by slice [N,H,W] as the file has them: [H,W] of an image, [i,j,k] of a volume; a view."""

@@ -28,6 +28,7 @@ class Description:
     structures: Mapping[str, tuple[int, ...]]  # name of a label or region -> its ids; background left out
     labels: Mapping[int, str]  # every id with a name
     ending: str  # of every file, with its dot
+    exclusive: bool | None = None  # a key of ours: whether its structures exclude each other
 
 
 def read_description(path: Path) -> Description:
@@ -62,12 +63,16 @@ def read_description(path: Path) -> Description:
     if ending not in (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES):
         known = ", ".join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))
         raise _wrong(path, f"'file_ending' is '{ending}'; known here: {known}", "convert the files")
+    exclusive = data.get("exclusive")
+    if exclusive is not None and not isinstance(exclusive, bool):
+        raise _wrong(path, f"'exclusive' is {exclusive!r}; true or false is expected", "correct it, or take it away")
     named = {ids[0]: name for name, ids in structures.items() if len(ids) == 1}
     every = sorted({each for ids in structures.values() for each in ids})
     return Description(
         MappingProxyType(structures),
         MappingProxyType({each: named.get(each, f"label {each}") for each in every}),
         ending,
+        exclusive,
     )
 
 

@@ -28,7 +28,7 @@ def own_dataset(own: Own, raw: Path) -> tuple[Source, tuple[RawCase, ...]]:
     source = declared_source(own)
     if source is None:
         description = _description(own, raw)
-        source = own_source(own, description.structures, description.labels)
+        source = replace(own_source(own, description.structures, description.labels), exclusive=description.exclusive)
         cases = find_cases(source, raw, nnunet_layout(description, raw))
     elif own.table is not None:
         check_folder(source, raw)

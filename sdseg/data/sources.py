@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from types import MappingProxyType
 
 from sdseg.artifacts import Structure
@@ -48,6 +49,7 @@ class Source:
     quirks: Mapping[str, Quirk] = field(default_factory=lambda: MappingProxyType({}))  # of the window of that name
     published: tuple[PublishedCount, ...] = ()
     coding: MaskCoding | ExactValues | None = None  # what the values of a mask file mean; None: they are the label ids
+    exclusive: bool | None = None  # as the files say; None: structures exclude each other where they share no label
     split_by: str = "file"  # "file": committed; "folders": the owner's parts lie in folders; "drawn": by a seed
 
     def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
@@ -60,6 +62,23 @@ class Source:
                 remedy="choose one of the targets named above",
             )
         return chosen, self.targets[chosen]
+
+    def excludes(self, structures: tuple[Structure, ...], wanted: bool | None) -> bool:
+        """Whether these structures exclude each other in a pixel: as `wanted`, else as the data say, else by labels.
+
+        Raises UserError where they shall, and cannot: the labels of one are those of another, too.
+        """
+        shared = _shared_labels(structures)
+        chosen = self.exclusive if wanted is None else wanted
+        if chosen is None:
+            return len(structures) > 1 and shared is None
+        if chosen and shared is not None:
+            raise UserError(
+                f"structures {shared}, so they cannot exclude each other",
+                where="'exclusive' of the dataset's settings" if wanted else "'exclusive' of dataset.json",
+                remedy="set it to false, or choose a target whose structures share no label",
+            )
+        return chosen
 
     def window(self, name: str | None) -> tuple[float, float]:
         """An intensity window by name, or the default one for None."""
@@ -82,6 +101,15 @@ def source_named(name: str) -> Source:
             remedy="choose one of the sources named above",
         )
     return SOURCES[name]
+
+
+def _shared_labels(structures: tuple[Structure, ...]) -> str | None:
+    """Two structures that have a label in common, in words; None where no two have."""
+    for one, other in combinations(structures, 2):
+        common = sorted(set(one.values) & set(other.values))
+        if common:
+            return f"'{one.name}' and '{other.name}' share label {', '.join(map(str, common))}"
+    return None
 
 
 def _merged(name: str, *values: int) -> tuple[Structure, ...]:

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from numpy.lib.format import open_memmap
 
 from sdseg.artifacts import atomic_file
 from sdseg.model.codecs import MaskCodec
-from sdseg.tensors import MaskArray
+from sdseg.tensors import FloatArray, MaskArray
 
 __all__ = ["cache_latents", "reconstruct"]
 
@@ -37,9 +36,9 @@ def cache_latents(
 
 
 @torch.inference_mode()
-def reconstruct(codec: MaskCodec, masks: MaskArray, device: torch.device) -> npt.NDArray[np.bool_]:
-    """decode(encode(mask)) > 0.5 of masks [N,K,H,W]: what the codec lets through at best."""
+def reconstruct(codec: MaskCodec, masks: MaskArray, device: torch.device) -> FloatArray:
+    """decode(encode(mask)), probabilities of masks [N,K,H,W]: what the codec lets through at best."""
     flat = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).to(device)
     mean, _ = codec.moments(flat)
-    found: npt.NDArray[np.bool_] = (codec.decode(mean) > 0.5).cpu().numpy()
+    found: FloatArray = codec.decode(mean).float().cpu().numpy()
     return found.reshape(masks.shape)

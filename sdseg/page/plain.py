@@ -20,7 +20,7 @@ _MEANS = tuple(f"{metric}_{place}" for place in ("native", "working") for metric
 _SCORES = tuple(f"{mean}{part}" for mean in _MEANS for part in ("", "_sd", "_low", "_high", "_n"))
 _ALONE = ("ece", "threshold", "codec_ceiling", "seconds_per_image", "training_seconds")
 _REST = (
-    *("dice_official", *_ALONE, "parameters"),
+    *("dice_official", *_ALONE, "parameters", "exclusive"),
     *("parity_passed", "parity_max_abs_difference", "parity_dice_difference"),
     *("data_checksum", "model_checksum", "scored", "commit"),
 )
@@ -61,6 +61,7 @@ def _record(run: Run) -> dict[str, Any]:
         "dice_official": official.mean if official else None,
         "ece": summary.calibration.ece if summary.calibration else None,
         "threshold": summary.threshold,
+        "exclusive": summary.exclusive,
         "codec_ceiling": run.ceiling,
         "seconds_per_image": summary.seconds_per_image,
         "parameters": training.n_parameters if training else None,

@@ -150,6 +150,7 @@ class Summary(Lenient):
     seconds_per_image: Positive | None
     codec_ceiling: Ceiling | None = None
     threshold: FiniteFloat | None
+    exclusive: bool | None = None  # whether the likelier structure took the pixel; None: nothing tells
     predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
     size: int
     scored_at: str

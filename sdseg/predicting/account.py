@@ -6,17 +6,20 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import sha256_file, sha256_text, write_json
 from sdseg.data.inputs import REPORT, Former, InputFile, shown
 from sdseg.errors import UserError
+from sdseg.mask_rule import MaskRule
 
 __all__ = ["FORMAT", "KIND", "Account", "fingerprint"]
 
 FORMAT = 1
 KIND = "sdseg-predictions"
+BEFORE = {"exclusive": False}  # of records that do not tell: structures overlapped
 PARTIAL = ".predict.partial.jsonl"  # one line for each input that is done, until the report is written
 Record = dict[str, Any]
 
@@ -42,8 +45,8 @@ class Account:
             frozenset(folder / name for record in self.earlier.values() for name in record["outputs"].values()),
         )
 
-    def kept(self, file: InputFile, kinds: Iterable[str], model: str) -> bool:
-        """Whether a former run has made all `kinds` of results of this very input with this very model.
+    def kept(self, file: InputFile, kinds: Iterable[str], model: str, rule: MaskRule) -> bool:
+        """Whether a former run has made all `kinds` of results of this very input with this very model and `rule`.
 
         If so it is noted as done. An input is the same while its size and time of change are; its results, while they
         are there at the size they were written with.
@@ -52,6 +55,7 @@ class Account:
         if (
             record is None
             or record["model"] != model
+            or record.get("rule", BEFORE | {"threshold": rule.threshold}) != asdict(rule)
             or not record["fingerprint"]  # the files could not be looked at: nothing says that they are the same
             or record["fingerprint"] != fingerprint(file)
             or any(kind not in record["outputs"] for kind in kinds)

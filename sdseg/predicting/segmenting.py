@@ -32,6 +32,6 @@ def segment(
             raise UserError("the model gives NaN or infinite probability", remedy="export or train it again in fp32")
         # 3. Back to the native size.
         for (found, index), own in zip(part, probability, strict=True):
-            found.put(index, own, served.threshold)
+            found.put(index, own, served.rule)
         if progress is not None:
             progress(start + len(part), len(flat))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,12 @@ class Stages:
         return kinds_of(self.chosen.served.structures, self.wanted.probability, self.wanted.overlay)
 
     @property
+    def one_label_each(self) -> bool:
+        """Whether a label map holds all that was found: no pixel belongs to two structures."""
+        served = self.chosen.served
+        return served.rule.exclusive or len(served.structures) == 1
+
+    @property
     def maker(self) -> Maker:
         """Who finds the masks."""
         served = self.chosen.served
@@ -125,7 +131,7 @@ class Stages:
                     if self.wanted.overlay:
                         outputs["overlay"] = write_overlay(native, folder, self.chosen.served.image.window)
                     seconds = group.seconds / group.count + time.perf_counter() - started
-                    record = _record(native, outputs, seconds, self.maker.checksum)
+                    record = self._record(native, outputs, seconds)
                     self.results.place(native.file, record, folder)
             except Exception as error:
                 log.debug("%s", native.file.path, exc_info=True)
@@ -138,6 +144,18 @@ class Stages:
         structures = self.chosen.served.structures
         return targets_of(file, structures, probability=self.wanted.probability, overlay=self.wanted.overlay)
 
+    def _record(self, native: Native, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
+        """What predict.json says of one input. `seconds` has its share of the time its group took."""
+        found = _named(native, native.pixels)
+        record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": found}
+        if not self.one_label_each and native.file.kind != "series":  # a segmentation object keeps overlaps
+            record["label_map"] = _named(native, native.label_counts())
+        if native.geometry is not None:
+            voxel = abs(float(np.linalg.det(native.geometry.matrix[:3, :3]))) / 1000.0  # mm³ to ml
+            record["millilitres"] = {name: round(count * voxel, 3) for name, count in found.items()}
+        rule, model = asdict(self.chosen.served.rule), self.maker.checksum
+        return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": model, "rule": rule}
+
     def _open(self, file: InputFile) -> Native:
         served = self.chosen.served
         return open_file(
@@ -149,14 +167,8 @@ class Stages:
         )
 
 
-def _record(native: Native, outputs: dict[str, str], seconds: float, checksum: str) -> dict[str, Any]:
-    """What predict.json says of one input. `seconds` has its share of the time its group took to read and compute."""
-    found = {one.name: int(count) for one, count in zip(native.structures, native.pixels, strict=True)}
-    record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": found}
-    if native.geometry is not None:
-        voxel = abs(float(np.linalg.det(native.geometry.matrix[:3, :3]))) / 1000.0  # mm³ to ml
-        record["millilitres"] = {name: round(count * voxel, 3) for name, count in found.items()}
-    return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": checksum}
+def _named(native: Native, counts: Iterable[int]) -> dict[str, int]:
+    return {one.name: int(count) for one, count in zip(native.structures, counts, strict=True)}
 
 
 def _in_our_words(error: Exception) -> UserError:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sdseg.config import Tolerance
 from sdseg.engines import Precision
+from sdseg.mask_rule import MaskRule
 from sdseg.metrics import Tally
 from sdseg.runtime.backends import Backend
 from sdseg.tensors import FloatArray, MaskArray, RawImages
@@ -70,16 +71,16 @@ def compare(
     reference: Backend,
     exported: Backend,
     batches: Iterable[LabelledImages],
-    threshold: float,
+    rule: MaskRule,
     tolerance: Tolerance,
     precision: Precision = "fp32",
 ) -> Parity:
     """Run both models on every batch and judge the differences by `tolerance`; `precision` is named in the record.
 
-    Besides the tolerances, output that is NaN, constant or empty where the reference is not fails by name, however
-    small its share in the averages.
+    `rule` makes the masks of both. Besides the tolerances, output that is NaN, constant or empty where the reference is
+    not fails by name, however small its share in the averages.
     """
-    sums = _Sums(threshold, min(tolerance.max_abs_difference, CLEARLY))
+    sums = _Sums(rule, min(tolerance.max_abs_difference, CLEARLY))
     for batch in batches:
         sums.add(batch, reference.probability(batch.images), exported.probability(batch.images))
     dice_reference, dice_exported = float(sums.reference.dice().mean()), float(sums.exported.dice().mean())
@@ -125,7 +126,7 @@ def compare(
 class _Sums:
     """Running figures over batches, and the slices that are wrong in kind."""
 
-    threshold: float
+    rule: MaskRule
     tolerance: float
     reference: Tally = field(default_factory=Tally)  # against the labels
     exported: Tally = field(default_factory=Tally)
@@ -143,16 +144,17 @@ class _Sums:
                 self.broken.append(case)
             elif np.ptp(ours) == 0.0 and np.ptp(theirs) > self.tolerance:
                 self.constant.append(case)
-            # A pixel may sit on the threshold: only what is clearly a mask in the reference has to be one here.
-            surely = (theirs > self.threshold + self.tolerance).mean(axis=(1, 2)) >= SPECK  # [K]
-            if (surely & ~(ours > self.threshold).any(axis=(1, 2))).any():
+            # A pixel may sit on the threshold, or between two structures: only what is clearly a mask in the reference
+            # has to be one here.
+            surely = self.rule.certain(theirs, self.tolerance).mean(axis=(1, 2)) >= SPECK  # [K]
+            if (surely & ~self.rule.masks(ours).any(axis=(1, 2))).any():
                 self.black.append(case)
         difference = np.abs(exported.astype(np.float64) - reference)
         finite = difference[np.isfinite(difference)]
         self.largest = max(self.largest, float(finite.max(initial=0.0)))
         self.total += float(finite.sum())
         self.values += finite.size
-        ours_mask, their_mask = exported > self.threshold, reference > self.threshold  # [N,K,H,W]
+        ours_mask, their_mask = self.rule.masks(exported), self.rule.masks(reference)  # [N,K,H,W]
         self.reference.add(batch.cases, their_mask, batch.labelled)
         self.exported.add(batch.cases, ours_mask, batch.labelled)
         self.masks.add(batch.cases, ours_mask, their_mask)

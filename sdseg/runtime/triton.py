@@ -49,7 +49,8 @@ def config_text(variant: Variant) -> str:
     """The content of config.pbtxt, protobuf's text format.
 
     The batch axis is left out of `dims`, as Triton wants it; requests are gathered into batches up to `max_batch`. The
-    manifest of the graph travels along as the parameter `sdseg`: a client finds window, threshold and names there.
+    manifest of the graph travels along as the parameter `sdseg`: a client finds how probabilities become masks
+    and names there.
     """
     lines = [
         f"name: {_text(variant.name)}",
@@ -64,7 +65,13 @@ def config_text(variant: Variant) -> str:
         lines += ["dynamic_batching {", f"  max_queue_delay_microseconds: {variant.delay_us}", "}"]
     if variant.platform == "tensorrt_plan":
         lines.append("optimization { cuda { graphs: true } }")
-    for key, value in (("sdseg", variant.graph.model_dump_json()), ("threshold", f"{variant.graph.threshold:g}")):
+    graph = variant.graph
+    parameters = {
+        "sdseg": graph.model_dump_json(),
+        "threshold": f"{graph.threshold:g}",
+        "exclusive": "true" if graph.exclusive else "false",
+    }
+    for key, value in parameters.items():
         lines.append(f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}")
     return "\n".join(lines) + "\n"
 

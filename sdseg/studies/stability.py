@@ -35,18 +35,19 @@ def stability(subject: Subject, runs: int, lpips: str | None = None) -> dict[str
     seeded = [backend.with_seed(seed) for seed in range(runs)]
     distance, reason = open_lpips(lpips, subject.scope.device)
     compared = {name: Similarities(distance, reason) for name in ("masks", "probabilities")}
-    tallies = [Tally() for _ in range(runs)]
+    tallies, rule = [Tally() for _ in range(runs)], subject.served.rule
     with bar(subject.slices * runs, f"stability, {runs} runs") as progress:
         for batch in slice_batches(subject.store, subject.cases, (subject.scope.batch,)):
-            found = []
+            found, drawn = list[torch.Tensor](), list[torch.Tensor]()
             for one, tally in zip(seeded, tallies, strict=True):
                 probability = finite(one.probability(batch.images))  # [N,K,H,W]
-                tally.add(batch.cases, probability > subject.served.threshold, batch.labelled)
-                found.append(torch.from_numpy(probability).flatten(0, 1))  # [N·K,H,W]
+                masks = rule.masks(probability)
+                tally.add(batch.cases, masks, batch.labelled)
+                for pictures, kept in ((probability, found), (masks, drawn)):
+                    kept.append(torch.from_numpy(pictures).flatten(0, 1))  # [N·K,H,W]
                 progress.update(len(batch.images))
-            stacked = torch.stack(found)  # [M,N·K,H,W]
-            compared["probabilities"].add(stacked)
-            compared["masks"].add((stacked > subject.served.threshold).float())
+            compared["probabilities"].add(torch.stack(found))  # [M,N·K,H,W]
+            compared["masks"].add(torch.stack(drawn).float())
     return subject.header("stability") | {
         "runs": runs,
         "seeds": list(range(runs)),

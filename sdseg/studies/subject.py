@@ -15,7 +15,7 @@ from sdseg.data.store import Case, SliceStore
 from sdseg.errors import UserError
 from sdseg.provenance import provenance
 from sdseg.runtime.backends import Backend
-from sdseg.scoring import CaseScore, score_cases, thresholded
+from sdseg.scoring import CaseScore, predicted_by, score_cases
 from sdseg.serving import Served, check_store, open_model
 from sdseg.tensors import FloatArray, RawImages
 
@@ -124,7 +124,7 @@ def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, time
     image.
     """
     clock, scores = Clock(backend, warm_up=timed), list[CaseScore]()
-    predict = thresholded(clock, subject.served.threshold)
+    predict = predicted_by(clock, subject.served.rule)
     for score in score_cases(predict, subject.store, subject.cases, subject.scope.batch):
         scores.append(score)
         progress.update(score.case.slices)

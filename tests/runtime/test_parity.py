@@ -11,6 +11,7 @@ import pytest
 from torch import Tensor
 
 from sdseg.config import Export, Tolerance
+from sdseg.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph
@@ -73,7 +74,7 @@ def tolerance(**settings: float) -> Tolerance:
 
 
 def gate(model: Backend, batches: list[Pictures], **settings: float) -> Parity:
-    return compare(TorchBackend(Brightness(CT), CT), model, batches, 0.5, tolerance(**settings))
+    return compare(TorchBackend(Brightness(CT), CT), model, batches, MaskRule(), tolerance(**settings))
 
 
 def test_the_same_model_passes(batches: list[Pictures], tmp_path: Path) -> None:
@@ -134,9 +135,9 @@ def test_tolerances_decide(batches: list[Pictures]) -> None:
 def test_each_tolerance_closes_the_gate_by_itself(limits: dict[str, float], message: str) -> None:
     wide = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
     reference, other, pictures = differing()
-    passed = compare(Answers(reference), Answers(other), [pictures], 0.5, Tolerance.model_validate(wide))
+    passed = compare(Answers(reference), Answers(other), [pictures], MaskRule(), Tolerance.model_validate(wide))
     assert passed.passed
-    found = compare(Answers(reference), Answers(other), [pictures], 0.5, Tolerance.model_validate(wide | limits))
+    found = compare(Answers(reference), Answers(other), [pictures], MaskRule(), Tolerance.model_validate(wide | limits))
     assert len(found.problems) == 1
     assert message in found.problems[0]
 
@@ -166,7 +167,7 @@ def differing() -> tuple[FloatArray, FloatArray, Pictures]:
 
 def test_hand_computed_figures() -> None:
     reference, other, pictures = differing()
-    found = compare(Answers(reference), Answers(other), [pictures], 0.5, tolerance())
+    found = compare(Answers(reference), Answers(other), [pictures], MaskRule(), tolerance())
     assert found.dice_reference == 1.0
     assert found.dice_exported == found.mask_dice == pytest.approx((1 + 2 / 3) / 2)
     assert found.dice_difference == pytest.approx(1 / 6)
@@ -177,9 +178,8 @@ def test_hand_computed_figures() -> None:
 def test_a_pixel_on_the_threshold_is_no_black_mask() -> None:
     pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
     reference, other = (np.array([[[[0.1, value]]]], np.float32) for value in (0.5002, 0.4998))
-    found = compare(
-        Answers(reference), Answers(other), [pictures], 0.5, tolerance(max_dice_difference=1.0, min_mask_dice=0.0)
-    )
+    wide = tolerance(max_dice_difference=1.0, min_mask_dice=0.0)
+    found = compare(Answers(reference), Answers(other), [pictures], MaskRule(), wide)
     assert found.problems == ()
 
 
@@ -191,7 +191,7 @@ def test_a_speck_that_vanishes_is_no_black_mask(pixels: int, black: bool) -> Non
     reference.ravel()[:pixels] = 0.9
     wide = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
     gone = reference * 0.5
-    found = compare(Answers(reference), Answers(gone), [pictures], 0.5, Tolerance.model_validate(wide))
+    found = compare(Answers(reference), Answers(gone), [pictures], MaskRule(), Tolerance.model_validate(wide))
     assert any("black mask" in problem for problem in found.problems) == black
     assert found.mask_dice == 0.0
 
@@ -199,5 +199,21 @@ def test_a_speck_that_vanishes_is_no_black_mask(pixels: int, black: bool) -> Non
 def test_nan_alone_closes_the_gate() -> None:
     pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
     reference = np.zeros((1, 1, 1, 2), np.float32)
-    found = compare(Answers(reference), Answers(np.full_like(reference, np.nan)), [pictures], 0.5, tolerance())
+    found = compare(Answers(reference), Answers(np.full_like(reference, np.nan)), [pictures], MaskRule(), tolerance())
     assert found.problems == ("NaN or infinite probability, in 1 of 1 slices (first: case a)",)
+
+
+def test_structures_that_exclude_each_other_are_judged_by_their_exclusive_masks() -> None:
+    """Two likely structures in every pixel: which of them is likelier decides, and a near tie is no black mask."""
+    pictures = Pictures(("a",), np.zeros((1, 1, 4, 1), np.int16), np.array([[[[1, 1, 1, 1]], [[0, 0, 0, 0]]]], bool))
+    reference = np.array([[[[0.9, 0.9, 0.9, 0.9]], [[0.8, 0.8, 0.8, 0.8]]]], np.float32)  # [N,K,H,W]
+    swapped = reference[:, ::-1].copy()
+    wide = Tolerance(max_abs_difference=0.2, max_mean_difference=0.2, max_dice_difference=0.01, min_mask_dice=0.9)
+    overlapping = compare(Answers(reference), Answers(swapped), [pictures], MaskRule(), wide)
+    assert (overlapping.problems, overlapping.mask_dice) == ((), 1.0)
+    found = compare(Answers(reference), Answers(swapped), [pictures], MaskRule(exclusive=True), wide)
+    assert (found.dice_reference, found.dice_exported, found.mask_dice) == (1.0, 0.0, 0.0)
+    assert not any("black mask" in problem for problem in found.problems), "0.9 and 0.8 lie within twice the tolerance"
+    narrow = wide.model_copy(update={"max_abs_difference": 0.01})
+    found = compare(Answers(reference), Answers(swapped), [pictures], MaskRule(exclusive=True), narrow)
+    assert any("black mask" in problem for problem in found.problems)

@@ -1,0 +1,51 @@
+"""From probabilities to masks: the one definition that training, evaluation, parity, studies and predict share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sdseg.tensors import FloatArray, MaskArray
+
+__all__ = ["MaskRule"]
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """A threshold, and whether structures exclude each other.
+
+    A pixel belongs to a structure whose probability lies above `threshold`. With `exclusive` it belongs to one at most:
+    that of the highest probability, among equals the first. Where probabilities are resized, the rule comes last.
+
+    Arrays have the structures on the third axis from the end: [K,H,W] or [N,K,H,W].
+    """
+
+    threshold: float = 0.5
+    exclusive: bool = False
+
+    def masks(self, probability: FloatArray) -> MaskArray:
+        """Bool masks of the same shape; with `exclusive` no two structures share a pixel."""
+        return np.asarray(self.contenders(probability) > self.threshold, dtype=np.bool_)
+
+    def contenders(self, probability: FloatArray) -> FloatArray:
+        """The probability where its structure may claim the pixel, −∞ where another one excludes it.
+
+        What lies above any threshold here is the mask at that threshold.
+        """
+        if not self._contested(probability):
+            return probability
+        winner = probability.argmax(axis=-3, keepdims=True)  # the first among equals
+        numbers = np.arange(probability.shape[-3]).reshape(-1, 1, 1)
+        return np.where(winner == numbers, probability, np.float32(-np.inf)).astype(np.float32, copy=False)
+
+    def certain(self, probability: FloatArray, tolerance: float) -> MaskArray:
+        """The part of the masks that stays, whatever changes the probabilities by up to `tolerance`."""
+        sure = np.asarray(probability > self.threshold + tolerance, dtype=np.bool_)
+        if not self._contested(probability):
+            return sure
+        second = np.partition(probability, -2, axis=-3)[..., -2:-1, :, :]
+        return sure & (probability > second + 2 * tolerance)  # it may fall while the second rises
+
+    def _contested(self, probability: FloatArray) -> bool:
+        return self.exclusive and probability.shape[-3] > 1
