@@ -13,9 +13,10 @@ from typing import Any
 from tqdm import tqdm
 
 from sdseg.data.inputs import Found, InputFile, find_inputs, shown
+from sdseg.data.native_files import probability_kinds
 from sdseg.errors import UserError
 from sdseg.predicting.account import Account
-from sdseg.predicting.choosing import choose_model
+from sdseg.predicting.choosing import choose_model, warn_of_origin
 from sdseg.predicting.overlap import overlapped
 from sdseg.predicting.place import held, sweep
 from sdseg.predicting.stages import Stages, Wanted, groups
@@ -75,8 +76,7 @@ def predict(
         # 1. The model and the files.
         chosen = choose_model(model, device)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
-        if chosen.served.origin == "phantom":
-            log.warning("this model was trained on phantoms, drawn images: its masks of real ones mean nothing")
+        warn_of_origin(chosen.served)
         account = Account(output)
         found = find_inputs(inputs, output, account.former)
         for problem in found.problems:
@@ -127,6 +127,7 @@ def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
 def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:
     """What predict.json says of the run as a whole."""
     served = stages.chosen.served
+    names = [one.name for one in served.structures]
     return {
         "model": {
             "path": str(served.path),
@@ -141,7 +142,8 @@ def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:
         "threshold": served.rule.threshold,
         "exclusive": served.rule.exclusive,
         "overlap": None if stages.one_label_each else OVERLAP,
-        "values": {str(number): one.name for number, one in enumerate(served.structures, start=1)},
+        "values": {str(number): name for number, name in enumerate(names, start=1)},
+        "probabilities": dict(zip(probability_kinds(served.structures), names, strict=True)),
         "seconds": seconds,
         "provenance": provenance(tuple(name for name in PACKAGES if version_of(name))),
         "skipped": [{"input": shown(path), "reason": reason} for path, reason in found.skipped],

@@ -72,6 +72,10 @@ def test_what_only_the_raw_files_tell_is_not_asked_for(root: Path) -> None:
         ({"source": "isic2018"}, "made for 'isic2018' follows the protocol 'official', not 'clean'"),
         ({"source": "isic2018", "protocol": "official", "split": {"seed": 1}}, "that of 'isic2018' is not drawn"),
         ({"source": "kseg", "split": {"seed": 1}}, "that of 'kseg' is not drawn"),
+        (
+            {"source": "refuge2", "target": "disc-cup", "exclusive": True},
+            "structures 'disc' and 'cup' share label 2, so they cannot exclude each other",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(root: Path, dataset: dict[str, Any], message: str) -> None:

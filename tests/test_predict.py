@@ -14,6 +14,7 @@ import pytest
 import SimpleITK
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
+from sdseg.artifacts import Structure
 from sdseg.config import Dataset
 from sdseg.data.slices import resize_labels
 from sdseg.data.store import SliceStore
@@ -128,6 +129,28 @@ def test_several_structures(bright_ct: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask, np.where(cup > 0.5, 2, np.where(disc > 0.5, 1, 0)))
     assert {1, 2} <= set(np.unique(mask))
     assert read(tmp_path / "out" / "scan_overlay.png").shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (("肝", "脾"), ("scan_probability_1.nii.gz", "scan_probability_2.nii.gz")),
+        (("T+", "T-"), ("scan_probability_1-t.nii.gz", "scan_probability_2-t.nii.gz")),
+    ],
+)
+def test_every_structure_has_a_file_of_its_own(names: tuple[str, str], files: tuple[str, str], tmp_path: Path) -> None:
+    structures = tuple(Structure(name=name, values=(number,)) for number, name in enumerate(names, start=1))
+    model = write_graph(tmp_path / "model.onnx", CT, structures)
+    write_scan(tmp_path / "scan.nii", "RAS")
+    wanted = Wanted(probability=True, overlay=True)
+    assert predict(model, [tmp_path / "scan.nii"], tmp_path / "out", wanted=wanted) == 0
+    found = report(tmp_path / "out")
+    outputs = found["inputs"][0]["outputs"]
+    of_structures = {found["probabilities"][kind]: name for kind, name in outputs.items() if kind.startswith("prob")}
+    assert of_structures == dict(zip(names, files, strict=True))
+    first, second = (np.asarray(nib.load(tmp_path / "out" / name).dataobj) for name in files)
+    assert (first >= second).all()
+    assert first.max() > second.max()  # the second structure wants brighter voxels
 
 
 def test_probability_and_overlay_of_an_image(bright_rgb: Path, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from sdseg.__main__ import main
 from sdseg.artifacts import ModelManifest, read_json, write_json
 from sdseg.data.store import SliceStore
 from sdseg.errors import ListedError, UserError
-from sdseg.runtime.onnx_graph import METADATA_KEY
 from sdseg.mask_rule import MaskRule
+from sdseg.runtime.onnx_graph import METADATA_KEY
 from sdseg.serving import check_store, open_model, slice_batches
 from tests.installed import skip_without_openvino
 from tests.raw_files import encode
@@ -37,7 +37,7 @@ def test_opens_a_graph(bright_ct: Path) -> None:
     served = open_model(bright_ct)
     assert served.backend.name == "onnxruntime-cpu"
     assert (served.dataset, served.recipe, served.protocol) == ("tiny", "bright", None)
-    assert (served.image, served.structures, served.threshold) == (CT, DISC_CUP, 0.5)
+    assert (served.image, served.structures, served.rule) == (CT, DISC_CUP, MaskRule(0.5))
 
 
 @pytest.mark.parametrize("protocol", ["official", None])

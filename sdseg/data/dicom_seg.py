@@ -94,6 +94,7 @@ def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
                 series_number=SERIES_NUMBER + int(slices[0].get("SeriesNumber") or 0),
                 sop_instance_uid=generate_uid(entropy_srcs=[*names, "instance", sha256_text(str(native.pixels))]),
                 instance_number=1,
+                specific_character_set="ISO_IR 192",  # UTF-8: without it every other letter of a name becomes '?'
                 manufacturer="sdseg",
                 manufacturer_model_name=maker.model[:64],
                 software_versions=maker.version,

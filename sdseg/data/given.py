@@ -22,6 +22,10 @@ from sdseg.tensors import AnyArray, RawImages
 __all__ = ["open_array", "open_file"]
 
 KINDS = {"image": "an image", "volume": "a volume", "series": "a DICOM series"}
+UPRIGHT = (
+    "a slice without an affine: row 0 was taken for the patient's front and column 0 for the right side; an array as "
+    "nibabel has it lies otherwise, so give its affine too"
+)
 ARRAY = InputFile(Path("array"), "array", "image")
 SLIVER = 8.0  # side ratio beyond which an image squeezed into a square is like none a model has seen
 TINY = 8  # pixels
@@ -73,8 +77,9 @@ def open_array(
     """An array as a model's input.
 
     RGB models: [H,W,3], [H,W,4] (transparency is dropped) or grey [H,W], uint8 or uint16 (divided by 257). CT models:
-    one axial slice [H,W] of Hounsfield units as radiologists see it (row 0 is the front, column 0 the right side), or
-    a volume [i,j,k] with its `affine` [4,4], voxel to millimetres in RAS+ as nibabel has it. Raises UserError.
+    Hounsfield units of a volume [i,j,k], or of one axial slice [i,j] of it, with `affine` [4,4], voxel to millimetres
+    in RAS+ as nibabel has it; or an axial slice [H,W] as radiologists see it (row 0 is the front, column 0 the right
+    side), which a note says it was taken for. Raises UserError.
     """
     if not isinstance(array, np.ndarray):
         raise UserError(
@@ -83,21 +88,34 @@ def open_array(
         )
     if not array.size:
         raise UserError(f"an array of shape {array.shape}: no values", remedy="check how it was cut or read")
-    geometry = None
+    geometry, notes, flat = None, list[str](), array.ndim == 2
     if image.modality == "rgb":
+        if affine is not None:
+            raise UserError("an affine, but this model was made for images", remedy="leave it out")
         slices: RawImages = _colours(array)[None]
-    elif array.ndim == 3 and affine is not None:
-        geometry = _geometry(array, affine)
-        slices = to_axial(geometry.to_canonical(to_hounsfield(array, None)))[..., None]
-    elif array.ndim == 2 and affine is None:
+    elif array.ndim in (2, 3) and affine is not None:
+        volume = array[..., None] if flat else array
+        geometry = _geometry(volume, affine)
+        if flat and geometry.axcodes[2] not in ("S", "I"):
+            raise UserError(
+                f"a slice [i,j] that is not axial: by its affine the axes run {geometry.axcodes[:2]}, "
+                "and this model has seen slices across the body",
+                remedy="give the volume [i,j,k] with its affine, or one axial slice of it",
+            )
+        slices = to_axial(geometry.to_canonical(to_hounsfield(volume, None)))[..., None]
+    elif flat:
         slices = to_hounsfield(array, None)[None, ..., None]
+        notes.append(UPRIGHT)
     else:
         raise UserError(
             f"an array of shape {array.shape} {'with' if affine is not None else 'without'} an affine; this model "
-            "wants an axial slice [H,W], or a volume [i,j,k] with its affine",
+            "wants a volume [i,j,k] or an axial slice [i,j] of it with the affine, or a slice [H,W] whose row 0 is the "
+            "patient's front and column 0 the right side",
             remedy="predict(volume, affine=image.affine), or give the path of the file",
         )
-    return _native(ARRAY, slices, geometry, image, structures, with_probability=True)
+    native = _native(ARRAY, slices, geometry, image, structures, with_probability=True)
+    native.notes, native.flat = notes, flat and geometry is not None
+    return native
 
 
 def _native(

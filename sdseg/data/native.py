@@ -35,6 +35,7 @@ class Native:
     sources: tuple[Path, ...] = ()  # of a DICOM series: its files slice by slice
     pixels_shown: RawImages | None = None  # [N,H,W,C] native raw values, where a picture of them is wanted
     with_probability: bool = False
+    flat: bool = False  # given as one slice [i,j] of a volume: its values have no third axis
     notes: list[str] = field(default_factory=list)  # what is odd about it
     bits: AnyArray = field(init=False)  # [N,H,W]: bit k is structure k
     pixels: npt.NDArray[np.int64] = field(init=False)  # of each structure, overlaps included, [K]
@@ -101,4 +102,7 @@ class Native:
 
     def as_file(self, slices: AnyArray) -> AnyArray:
         """Values by slice [N,H,W] as the file has them: [H,W] of an image, [i,j,k] of a volume; a view."""
-        return slices[0] if self.geometry is None else self.geometry.to_native(from_axial(slices))
+        if self.geometry is None:
+            return slices[0]
+        values = self.geometry.to_native(from_axial(slices))
+        return values[..., 0] if self.flat else values

@@ -17,14 +17,14 @@ from sdseg.data.slices import from_axial, to_display
 from sdseg.data.volumes import write_volume
 from sdseg.tensors import AnyArray
 
-__all__ = ["kinds_of", "targets_of", "write_masks", "write_overlay"]
+__all__ = ["kinds_of", "probability_kinds", "targets_of", "write_masks", "write_overlay"]
 
 LONGEST = 4096  # pixels along a side of an overlay that is enlarged
 
 
 def kinds_of(structures: tuple[Structure, ...], probability: bool, overlay: bool) -> tuple[str, ...]:
     """The kinds of results that a run writes for each input."""
-    return ("mask", *(_probability_kinds(structures) if probability else ()), *(("overlay",) if overlay else ()))
+    return ("mask", *(probability_kinds(structures) if probability else ()), *(("overlay",) if overlay else ()))
 
 
 def targets_of(
@@ -56,7 +56,7 @@ def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
             ids = ids * np.uint8(255)
         _write(native, ids, folder / names["mask"])
     if native.probability is not None:
-        for index, kind in enumerate(_probability_kinds(native.structures)):
+        for index, kind in enumerate(probability_kinds(native.structures)):
             _write(native, native.probability[:, index], folder / names[kind])
     return names
 
@@ -72,7 +72,7 @@ def write_overlay(native: Native, folder: Path, window: tuple[float, float]) -> 
     one_slice = native.bits[shown]
     outlines = tuple(
         Outline(
-            _ascii(structure.name),
+            _legend(structure.name, index + 1),
             ((one_slice >> one_slice.dtype.type(index)) & one_slice.dtype.type(1)).astype(np.bool_)[None],
             STRUCTURE_COLOURS[index % len(STRUCTURE_COLOURS)],
             line,
@@ -103,7 +103,7 @@ def _volume_suffix(path: Path) -> str:
     return {".mha": ".mha", ".mhd": ".mha", ".nrrd": ".nrrd", ".nhdr": ".nrrd"}.get(path.suffix.lower(), ".nii.gz")
 
 
-def _probability_kinds(structures: tuple[Structure, ...]) -> tuple[str, ...]:
+def probability_kinds(structures: tuple[Structure, ...]) -> tuple[str, ...]:
     """One kind per structure, by its name; by number too where names have the same letters or none that disks take."""
     if len(structures) == 1:
         return ("probability",)
@@ -113,5 +113,6 @@ def _probability_kinds(structures: tuple[Structure, ...]) -> tuple[str, ...]:
     return tuple(f"probability_{number}-{word}".rstrip("-") for number, word in enumerate(words, start=1))
 
 
-def _ascii(name: str) -> str:
-    return name.encode("ascii", "replace").decode()
+def _legend(name: str, number: int) -> str:
+    """The name of a structure where its letters can be drawn, else its number in the label map."""
+    return name if name.isascii() else f"structure {number}"

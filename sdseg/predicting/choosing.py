@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.errors import ListedError, UserError
 from sdseg.serving import Served, open_model
 
-__all__ = ["Chosen", "choose_model"]
+__all__ = ["Chosen", "choose_model", "warn_of_origin"]
+
+log = logging.getLogger("sdseg.predict")
+MEANINGLESS = {
+    "phantom": "this model was trained on phantoms, drawn images: its masks of real ones mean nothing",
+    "none": "this model has seen no masks, it is there to start training from: what it finds means nothing",
+}
 
 PRECISIONS = ("fp16", "bf16", "fp32")  # of engines, fastest first; each has passed the parity check of its export
 
@@ -54,6 +61,12 @@ def choose_model(path: Path, device: str = "auto") -> Chosen:
     raise ListedError(
         "no model of this results folder can be opened:", refused, where=path, remedy="train or export it again"
     )
+
+
+def warn_of_origin(served: Served) -> None:
+    """Say it where a model has seen no real image: nothing in its masks shows it."""
+    if served.origin in MEANINGLESS:
+        log.warning("%s", MEANINGLESS[served.origin])
 
 
 def _candidates(path: Path) -> list[Path] | None:

@@ -16,7 +16,7 @@ from sdseg.data.images import write_image
 from sdseg.data.inputs import find_inputs
 from sdseg.data.volumes import write_volume
 from sdseg.errors import ListedError, UserError
-from sdseg.predicting.choosing import choose_model
+from sdseg.predicting.choosing import choose_model, warn_of_origin
 from sdseg.predicting.segmenting import segment
 from sdseg.serving import Served
 from sdseg.tensors import AnyArray, FloatArray, LabelArray, MaskArray
@@ -36,11 +36,21 @@ class Prediction:
     """
 
     structures: tuple[str, ...]  # K names
-    mask: LabelArray  # [grid] uint8: 0, or the number of the structure from 1; a later one over an earlier one
-    masks: MaskArray  # [K,grid] bool: each structure by itself; they may overlap
+    mask: (
+        LabelArray  # [grid] uint8: 0, or the number of the structure from 1; where they overlap the inner or later one
+    )
+    masks: MaskArray  # [K,grid] bool: each structure by itself; they overlap unless `exclusive`
     probability: FloatArray  # [K,grid], 0 to 1
     geometry: Geometry | None  # where the voxels of a volume lie (`.matrix` is the affine); None for images
     notes: tuple[str, ...]  # what is odd about the input
+    exclusive: bool = False  # whether no pixel belongs to two structures
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.mask.shape))
+        unit = "pixels" if self.geometry is None else "voxels"
+        found = (f"{name} {int(mask.sum())} {unit}" for name, mask in zip(self.structures, self.masks, strict=True))
+        notes = f", {len(self.notes)} note{'s' if len(self.notes) > 1 else ''}" if self.notes else ""
+        return f"<Prediction {shape}: {', '.join(found)}{notes}>"
 
     def save(self, path: str | Path) -> None:
         """Write the mask with the values of `sdseg predict`: .png of an image, .nii.gz, .mha or .nrrd of a volume.
@@ -54,7 +64,8 @@ class Prediction:
         if self.geometry is None:
             write_image(path, self.mask * np.uint8(255) if len(self.structures) == 1 else self.mask)
         else:
-            write_volume(self.geometry.to_canonical(self.mask), self.geometry, path)
+            whole = self.mask.reshape(self.geometry.shape)  # a slice given with an affine is a volume of one
+            write_volume(self.geometry.to_canonical(whole), self.geometry, path)
 
 
 class Predictor:
@@ -63,6 +74,20 @@ class Predictor:
     def __init__(self, served: Served, batch: int = 8, reason: str = "") -> None:
         self._served, self._batch, self._lock = served, batch, threading.Lock()
         self.reason = reason  # why this model was taken, of those in a results folder
+
+    def __repr__(self) -> str:
+        served = self._served
+        found = ", ".join(self.structures) + (" (exclusive)" if self.exclusive else "")
+        origin = "" if served.origin == "real" else f" {served.origin}"
+        return (
+            f"<Predictor {served.path}: {found} in {served.image.modality} images, {served.recipe} trained on{origin} "
+            f"{served.dataset}, {self.backend}>"
+        )
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether its structures exclude each other: no pixel belongs to two of them."""
+        return self._served.rule.exclusive
 
     @property
     def structures(self) -> tuple[str, ...]:
@@ -85,14 +110,21 @@ class Predictor:
         Parameters
         ----------
         image: a path (image, volume, folder with one DICOM series), or an array. RGB models take [H,W,3], [H,W,4] or
-            grey [H,W], uint8 or uint16. CT models take an axial slice [H,W] in Hounsfield units, row 0 the patient's
-            front and column 0 the right side, or a volume [i,j,k] with its `affine`.
-        affine: of a volume given as an array: [4,4], voxel to millimetres in RAS+, as nibabel has it.
+            grey [H,W], uint8 or uint16. CT models take Hounsfield units: a volume [i,j,k] with its `affine`, an axial
+            slice [i,j] of one with the same `affine`, or an axial slice [H,W] without, as radiologists see it: row 0
+            the patient's front, column 0 the right side. Without affine a note says that it was taken so.
+        affine: of an array: [4,4], voxel to millimetres in RAS+, as nibabel has it. Images have none, files their own.
 
         Raises sdseg.errors.UserError for what the model was not made for, and for damaged files.
         """
         served = self._served
         if isinstance(image, str | Path):
+            if affine is not None:
+                raise UserError(
+                    "an affine beside a file, which has its own",
+                    where=image,
+                    remedy="leave it out, or give the voxels as an array: predict(array, affine=affine)",
+                )
             found = find_inputs([Path(image)], NOWHERE)
             if found.problems:
                 raise found.problems[0]
@@ -118,6 +150,7 @@ class Predictor:
             probability=np.stack([native.as_file(native.probability[:, number]) for number in count]),
             geometry=native.geometry,
             notes=tuple(native.notes),
+            exclusive=self.exclusive,
         )
 
 
@@ -131,4 +164,5 @@ def load_predictor(path: str | Path, device: str = "auto", batch: int = 8) -> Pr
     if batch < 1:
         raise UserError(f"a batch of {batch} slices", where="batch", remedy="give 1 or more")
     chosen = choose_model(Path(path), device)
+    warn_of_origin(chosen.served)
     return Predictor(chosen.served, batch, chosen.reason)

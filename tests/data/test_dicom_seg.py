@@ -176,3 +176,22 @@ def test_slices_without_an_identity_are_refused(tmp_path: Path) -> None:
         pydicom.dcmwrite(path, header, enforce_file_format=False)
     with pytest.raises(UserError, match="a slice without SOPInstanceUID"):
         write_segmentation(tmp_path / "seg.dcm", opened(folder), MAKER)
+
+
+def test_names_of_any_script_are_kept(tmp_path: Path) -> None:
+    """Of the structures, and of a patient whose series has another character set."""
+    structures = (Structure(name="肝", values=(1,)), Structure(name="Größe é", values=(2,)))
+    for path in series(tmp_path / "s", **STUDY).iterdir():
+        header = pydicom.dcmread(path)
+        header.SpecificCharacterSet, header.PatientName = "ISO_IR 100", "Müller^Jörg"
+        header.save_as(path)
+    native = opened(tmp_path / "s", structures)
+    fill(native)
+    write_segmentation(tmp_path / "o.dcm", native, MAKER)
+    found = pydicom.dcmread(tmp_path / "o.dcm")
+    assert [segment.SegmentLabel for segment in found.SegmentSequence] == ["肝", "Größe é"]
+    assert str(found.PatientName) == "Müller^Jörg"
+    assert found.SegmentsOverlap == "YES"
+    native.bits[...] = np.random.default_rng(0).integers(0, 3, native.bits.shape)  # 3 would be both at once
+    write_segmentation(tmp_path / "apart.dcm", native, MAKER)
+    assert pydicom.dcmread(tmp_path / "apart.dcm").SegmentsOverlap == "NO"

@@ -12,6 +12,7 @@ import pytest
 
 from sdseg.data.inputs import InputFile
 from sdseg.errors import ListedError, UserError
+from sdseg.mask_rule import MaskRule
 from sdseg.predicting.account import PARTIAL, Account, fingerprint
 
 
@@ -42,7 +43,7 @@ def test_a_finished_run_is_believed(file: InputFile, output: Path) -> None:
     again = Account(output)
     assert again.former.names == {"../a é.png": "a é"}
     assert again.former.results == {output.resolve() / "a é_mask.png"}
-    assert again.kept(file, ["mask"], "m")
+    assert again.kept(file, ["mask"], "m", MaskRule())
     again.close({}, [file.key])
     report = json.loads((output / "predict.json").read_text("utf-8"))
     assert (report["n_done"], report["n_kept"], report["earlier"]) == (1, 1, [])
@@ -52,21 +53,22 @@ def test_a_run_that_was_cut_off_is_believed(file: InputFile, output: Path) -> No
     note(Account(output), file)
     with (output / PARTIAL).open("a", encoding="utf-8") as stream:
         stream.write('{"input": "b.p')
-    assert Account(output).kept(file, ["mask"], "m")
+    assert Account(output).kept(file, ["mask"], "m", MaskRule())
     other = replace(file, name="c", key="c")
     note(Account(output), other)
     for each in (file, other):
-        assert Account(output).kept(each, ["mask"], "m")
+        assert Account(output).kept(each, ["mask"], "m", MaskRule())
 
 
 def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
     note(Account(output), file)
 
-    def kept(kind: str = "mask", model: str = "m") -> bool:
-        return Account(output).kept(file, [kind], model)
+    def kept(kind: str = "mask", model: str = "m", *, exclusive: bool = False) -> bool:
+        return Account(output).kept(file, [kind], model, MaskRule(exclusive=exclusive))
 
     assert kept()
     assert not kept(model="other")
+    assert not kept(exclusive=True)  # the record does not tell: structures overlapped
     assert not kept(kind="overlay")
     mask = output / "a é_mask.png"
     mask.write_bytes(b"cut")
@@ -83,7 +85,7 @@ def test_what_cannot_be_looked_at_is_never_the_same(output: Path) -> None:
     gone = InputFile(output / "gone.png", "a", "image")
     note(Account(output), gone)
     assert fingerprint(gone) == ""
-    assert not Account(output).kept(gone, ["mask"], "m")
+    assert not Account(output).kept(gone, ["mask"], "m", MaskRule())
 
 
 @pytest.mark.parametrize("suffix", [".raw", ".raw.gz"])

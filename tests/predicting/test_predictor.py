@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import PIL.Image
 import pytest
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import sdseg
 from sdseg.data.images import read_image
@@ -114,8 +116,12 @@ def test_a_volume_from_a_file_and_as_an_array(bright_ct: Path, tmp_path: Path) -
     ("array", "affine", "message"),
     [
         (np.zeros((4, 4, 4), np.int16), None, "without an affine"),
-        (np.zeros((4, 4), np.int16), np.eye(4), "with an affine"),
-        (np.zeros((4, 4, 4, 2), np.int16), np.eye(4), "wants an axial slice"),
+        (
+            np.zeros((4, 4), np.int16),
+            np.eye(4)[:, [2, 0, 1, 3]],
+            "a slice .* that is not axial: by its affine the axes run SR",
+        ),
+        (np.zeros((4, 4, 4, 2), np.int16), np.eye(4), "an axial slice .* row 0 is the patient's front"),
         (np.zeros((4, 4, 4), np.int16), np.zeros((4, 4)), "no invertible"),
         (np.full((4, 4), np.nan, np.float32), None, "NaN"),
         (np.full((4, 4), "a"), None, "numbers are expected"),
@@ -124,6 +130,54 @@ def test_a_volume_from_a_file_and_as_an_array(bright_ct: Path, tmp_path: Path) -
 def test_arrays_that_are_no_scan(bright_ct: Path, array: np.ndarray, affine: np.ndarray | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         sdseg.load(bright_ct).predict(array, affine=affine)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PRI"])
+def test_a_slice_with_its_affine_lies_as_its_volume(codes: str, bright_ct: Path, tmp_path: Path) -> None:
+    model, image = sdseg.load(bright_ct), nib.load(write_volume(tmp_path / "v.nii.gz"))
+    turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(tuple(codes)))
+    turned = image.as_reoriented(turn)
+    whole = model.predict(turned.get_fdata(), affine=turned.affine)
+    single = turned.slicer[:, :, 2:3]
+    found = model.predict(single.get_fdata()[:, :, 0], affine=single.affine)
+    np.testing.assert_array_equal(found.mask, whole.mask[:, :, 2])
+    np.testing.assert_array_equal(found.masks, whole.masks[..., 2])
+    np.testing.assert_array_equal(found.probability, whole.probability[..., 2])
+    assert found.mask.any()
+    assert found.notes == ()
+    found.save(tmp_path / "one.nii.gz")
+    written = nib.load(tmp_path / "one.nii.gz")
+    np.testing.assert_array_equal(np.asarray(written.dataobj)[..., 0], found.mask)
+    np.testing.assert_allclose(written.affine, single.affine, atol=1e-5)
+
+
+def test_a_slice_without_an_affine_is_said_to_be_taken_upright(bright_ct: Path) -> None:
+    (note,) = sdseg.load(bright_ct).predict(np.zeros((8, 9), np.int16)).notes
+    assert "row 0 was taken for the patient's front and column 0 for the right side" in note
+
+
+def test_an_affine_that_would_be_ignored_is_refused(bright_rgb: Path, bright_ct: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="an affine beside a file, which has its own"):
+        sdseg.load(bright_ct).predict(write_volume(tmp_path / "v.nii.gz"), affine=np.eye(4))
+    with pytest.raises(UserError, match="an affine, but this model was made for images"):
+        sdseg.load(bright_rgb).predict(np.zeros((8, 8, 3), np.uint8), affine=np.eye(4))
+
+
+def test_a_model_that_saw_phantoms_alone_says_so(bright_rgb: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        sdseg.load(bright_rgb)
+    assert "trained on phantoms, drawn images: its masks of real ones mean nothing" in caplog.text
+
+
+def test_objects_say_what_they_are(bright_ct: Path, tmp_path: Path) -> None:
+    model = sdseg.load(bright_ct)
+    assert repr(model) == (
+        f"<Predictor {bright_ct}: disc, cup in ct images, bright trained on phantom tiny, onnxruntime-cpu>"
+    )
+    found = model.predict(write_volume(tmp_path / "v.nii.gz"))
+    disc, cup = (int(mask.sum()) for mask in found.masks)
+    assert repr(found) == f"<Prediction 30 × 26 × 5: disc {disc} voxels, cup {cup} voxels>"
+    assert repr(model.predict(np.zeros((8, 9), np.int16))) == "<Prediction 8 × 9: disc 0 pixels, cup 0 pixels, 1 note>"
 
 
 def test_paths_that_lead_to_none_or_many(bright_rgb: Path, tmp_path: Path) -> None:
