@@ -15,7 +15,7 @@ import pytest
 
 from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest, read_json
 from sdseg.config import Dataset
-from sdseg.data.opening import known_source
+from sdseg.data.declared import known_source
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
 from sdseg.evaluate import Options, evaluate, evaluate_masks

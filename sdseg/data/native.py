@@ -103,6 +103,6 @@ class Native:
     def as_file(self, slices: AnyArray) -> AnyArray:
         """Values by slice [N,H,W] as the file has them: [H,W] of an image, [i,j,k] of a volume; a view."""
         if self.geometry is None:
-            return slices[0]
+            return np.asarray(slices[0])
         values = self.geometry.to_native(from_axial(slices))
         return values[..., 0] if self.flat else values

@@ -11,6 +11,7 @@ from sdseg.artifacts import Structure
 from sdseg.data.inputs import InputFile
 from sdseg.data.native_files import targets_of
 from sdseg.errors import UserError
+from sdseg.mask_rule import MaskRule
 from sdseg.predicting.account import Account
 from sdseg.predicting.results import Results
 
@@ -60,7 +61,7 @@ def test_a_file_that_comes_to_lie_there_at_the_last_moment_stays(
         with pytest.raises(UserError, match="was put into the output folder during the run"):
             run.place(file, made(mask=mask.name), folder)
     assert mask.read_bytes() == b"mine"
-    assert not Account(tmp_path).kept(file, ["mask"], "m")
+    assert not Account(tmp_path).kept(file, ["mask"], "m", MaskRule())
 
 
 def test_results_that_cannot_all_be_placed_leave_none(tmp_path: Path) -> None:
