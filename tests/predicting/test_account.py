@@ -104,7 +104,7 @@ def test_what_was_noted_and_not_placed_does_not_count(file: InputFile, output: P
     made = {"outputs": {"mask": "a é_mask.png"}, "empty": False, "model": "second", "notes": []}
     account.withdraw(account.note(file, made, output))
     again = Account(output)
-    assert again.kept(file, ["mask"], "first")
+    assert again.kept(file, ["mask"], "first", MaskRule())
     assert again.ours("a é_mask.png")
 
 
