@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
+from sdseg.argument_types import SEEDS, number, path, several, whole
 
 __all__ = ["Handler", "build_parser"]
 
@@ -40,8 +41,10 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
 def _verbs_of_data(verb: NewVerb) -> None:
     made = verb("phantoms", "write a synthetic dataset in the layout of a real one")
     made.add_argument("--source", required=True, help="whose layout: cvc, kseg, refuge2, btcv, sts")
-    made.add_argument("--seed", type=int, default=0, help="same seed, same files (default: 0)")
-    made.add_argument("--scale", type=float, default=1.0, help="multiplies the number of cases (default: 1)")
+    made.add_argument("--seed", type=whole(0, SEEDS), default=0, help="same seed, same files (default: 0)")
+    made.add_argument(
+        "--scale", type=number(0, 1000, above=True), default=1.0, help="multiplies the number of cases (default: 1)"
+    )
     _path(made, "--output", "folder to write")
 
     made = verb("download", "find the raw files of a dataset, or weights, or get them, and record what is there")
@@ -69,8 +72,15 @@ def _verbs_of_data(verb: NewVerb) -> None:
     _path(made, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
     _path(made, "--raw", "folder with the files as their owner ships them")
     _path(made, "--output", "CSV file to write: id, group, split; kept where it is there")
-    made.add_argument("--seed", type=int, help="same seed and cases, same split (default: the settings', or 0)")
-    made.add_argument("--fractions", type=_numbers, metavar="A,B,C", help="shares of train, val, test (0.8,0.1,0.1)")
+    made.add_argument(
+        "--seed", type=whole(0, SEEDS), help="same seed and cases, same split (default: the settings', or 0)"
+    )
+    made.add_argument(
+        "--fractions",
+        type=several(number(0, 1), "0.8,0.1,0.1", 3),
+        metavar="A,B,C",
+        help="shares of train, val, test (0.8,0.1,0.1)",
+    )
 
     made = verb("prepare", "check raw files and cut them into a memory-mapped slice store")
     made.add_argument("--name", required=True, help="the dataset's name in your results")
@@ -79,7 +89,7 @@ def _verbs_of_data(verb: NewVerb) -> None:
     _path(made, "--split", "CSV file with the columns id, group, split")
     _path(made, "--output", "folder to write; with --check the JSON file to write, if any", required=False)
     made.add_argument("--check", action="store_true", help="only check: print what is there and all that is wrong")
-    made.add_argument("--jobs", type=int, default=2, help="parallel readers (default: 2)")
+    made.add_argument("--jobs", type=whole(1, 4096), default=2, help="parallel readers (default: 2)")
 
 
 def _verbs_of_models(verb: NewVerb) -> None:
@@ -106,12 +116,12 @@ def _verbs_of_models(verb: NewVerb) -> None:
         "--source", help="official: the dataset it was trained on, e.g. cvc; else the one it is meant for"
     )
     made.add_argument("--target", help="what to segment, a preset of the source (default: its first)")
-    made.add_argument("--size", type=int, default=256, help="working size in pixels (default: 256)")
+    made.add_argument("--size", type=whole(16, 8192), default=256, help="working size in pixels (default: 256)")
     which = "averaged or last UNet (default: ema for official, raw for ldm as the paper)"
     made.add_argument("--unet", choices=("ema", "raw"), help=which)
     reads = "stable-diffusion with a constant context: zeros, random, or a .safetensors file with one tensor [L,C]"
     made.add_argument("--context", metavar="zeros|random|FILE", help=reads)
-    made.add_argument("--seed", type=int, default=0, help="of what is new and random (default: 0)")
+    made.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of what is new and random (default: 0)")
     _path(made, "--output", "model folder to write (kl-f8: codec folder)")
     _path(made, "--codec-output", "also write the autoencoder as a codec folder, as 'codec' does", required=False)
 
@@ -136,17 +146,19 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made = verb("evaluate", "score a model, or masks of any other method, on one split of a slice store")
     _path(made, "--prepared", "folder made by 'prepare'")
     scored = made.add_mutually_exclusive_group(required=True)
-    scored.add_argument("--model", type=Path, help="model folder, .onnx or .engine file")
+    scored.add_argument("--model", type=path, help="model folder, .onnx or .engine file")
     masks = "folder of masks made elsewhere: a file per case, PNG or NIfTI at native size (docs/results.md)"
-    scored.add_argument("--predictions", type=Path, metavar="FOLDER", help=masks)
+    scored.add_argument("--predictions", type=path, metavar="FOLDER", help=masks)
     made.add_argument("--name", help="of the method that made the masks; --device and --batch mean nothing then")
     _path(made, "--output", "folder to write: cases.csv, summary.json, overlays")
     made.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
-    made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")
+    made.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
     _path(made, "--raw", "raw files the store was made from, for scores at native size", required=False)
     _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
     made.add_argument("--choose-threshold", action="store_true", help="take the best threshold of the validation split")
-    made.add_argument("--nsd-tolerance", type=float, default=2.0, help="of the surface Dice, in mm (default: 2)")
+    made.add_argument(
+        "--nsd-tolerance", type=number(0, 1000, above=True), default=2.0, help="of the surface Dice, in mm (default: 2)"
+    )
     _device(made, *OPENVINO)
     _studies(made)
 
@@ -155,21 +167,29 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(made, "--prepared", "folder made by 'prepare', for the parity check (not for triton)", required=False)
     _path(made, "--output", "folder to write: model.onnx, io.json, parity.json; or the engine; or the repository")
     made.add_argument("--to", choices=("onnx", "tensorrt", "triton"), default="onnx", help="what to make (onnx)")
-    made.add_argument("--opset", type=int, help="ONNX operator set (default: 21)")
-    made.add_argument("--parity-cases", type=int, help="check at most this many test cases (default: all)")
-    made.add_argument("--max-abs-difference", type=float, help="fp32: tolerance of the probability (default: 0.001)")
-    made.add_argument("--max-dice-difference", type=float, help="fp32: tolerance of the Dice (default: 0.002)")
-    made.add_argument("--min-mask-dice", type=float, help="fp32: Dice between the masks, at least (default: 0.99)")
+    made.add_argument("--opset", type=whole(18, 25), help="ONNX operator set (default: 21)")
+    made.add_argument("--parity-cases", type=whole(), help="check at most this many test cases (default: all)")
+    made.add_argument(
+        "--max-abs-difference",
+        type=number(0, 1, above=True),
+        help="fp32: tolerance of the probability (default: 0.001)",
+    )
+    made.add_argument(
+        "--max-dice-difference", type=number(0, 1, above=True), help="fp32: tolerance of the Dice (default: 0.002)"
+    )
+    made.add_argument(
+        "--min-mask-dice", type=number(0, 1), help="fp32: Dice between the masks, at least (default: 0.99)"
+    )
     _graph_options(made)
     _engine_options(made)
 
     made = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
     inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders"
-    made.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=inputs)
+    made.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help=inputs)
     model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
     _path(made, "--model", model)
     _path(made, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
-    made.add_argument("--batch", type=int, default=8, help="slices at a time (default: 8)")
+    made.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
     made.add_argument("--probability", action="store_true", help="also write the probability of each structure")
     made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
     made.add_argument("--overwrite", action="store_true", help="compute again what is done; replace files no run wrote")
@@ -183,7 +203,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(made, "--output", "page to write (default: report.html in the results folder)", required=False)
     made.add_argument("--table", action="store_true", help="only print the table; the page is left as it is")
     two = "two results folders side by side instead (page: comparison.html in the first)"
-    made.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help=two)
+    made.add_argument("--compare", nargs=2, type=path, metavar=("A", "B"), help=two)
     _path(made, "--published", "folder of published figures (default: resources/paper, if it is there)", required=False)
 
     made = verb("doctor", "what this machine can and cannot do, each with its fix")
@@ -195,17 +215,21 @@ def _studies(evaluate: argparse.ArgumentParser) -> None:
     made = evaluate.add_argument_group("studies", about)
     made.add_argument("--efficiency", action="store_true", help="parameters, FLOPs, latency, memory: efficiency.json")
     made.add_argument("--sweep", action="store_true", help="Dice and time by reverse steps and samples: sweep.json")
-    made.add_argument("--stability", type=int, metavar="M", help="M runs that differ in their noise: stability.json")
+    made.add_argument(
+        "--stability", type=whole(2, 1000), metavar="M", help="M runs that differ in their noise: stability.json"
+    )
     made.add_argument("--robustness", action="store_true", help="Dice when images get worse: robustness.json")
     made.add_argument("--latents", action="store_true", help="pictures of latents, before and after training")
-    made.add_argument("--limit", type=int, metavar="N", help="at most N cases, evenly spread (default: all)")
-    made.add_argument("--steps", type=_whole_numbers, metavar="A,B", help="of --sweep (default: 1,2,5,10,20,50)")
-    made.add_argument("--samples", type=_whole_numbers, metavar="A,B", help="of --sweep (default: 1,5)")
+    made.add_argument("--limit", type=whole(), metavar="N", help="at most N cases, evenly spread (default: all)")
+    made.add_argument(
+        "--steps", type=several(whole(1, 50), "1,2,5"), metavar="A,B", help="of --sweep (default: 1,2,5,10,20,50)"
+    )
+    made.add_argument("--samples", type=several(whole(1, 1000), "1,5"), metavar="A,B", help="of --sweep (default: 1,5)")
     made.add_argument(
         "--lpips", metavar="FILE", help="of --stability: AlexNet's weights, or 'fetch' (default: no LPIPS)"
     )
-    made.add_argument("--codec", type=Path, help="of --latents: folder made by 'codec'")
-    made.add_argument("--start-from", type=Path, help="of --latents: model folder that training started from")
+    made.add_argument("--codec", type=path, help="of --latents: folder made by 'codec'")
+    made.add_argument("--start-from", type=path, help="of --latents: model folder that training started from")
 
 
 def _graph_options(to: argparse.ArgumentParser) -> None:
@@ -214,7 +238,7 @@ def _graph_options(to: argparse.ArgumentParser) -> None:
     graph.add_argument("--providers", metavar="A,B", help="where to check graphs: cpu, cuda, openvino, openvino-bf16")
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"
     graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
-    graph.add_argument("--calibration-images", type=int, help="training images to calibrate int8 on (default: 64)")
+    graph.add_argument("--calibration-images", type=whole(), help="training images to calibrate int8 on (default: 64)")
     limits = "int8.max_abs_difference, .max_mean_difference, .max_dice_difference, .min_mask_dice"
     tolerance = f"of a precision below fp32: {limits}"
     graph.add_argument("--tolerance", action="append", default=[], metavar="NAME=VALUE", help=tolerance)
@@ -223,32 +247,30 @@ def _graph_options(to: argparse.ArgumentParser) -> None:
 def _engine_options(to: argparse.ArgumentParser) -> None:
     engine = to.add_argument_group("with --to tensorrt")
     graph = "the exported graph; its precision is the engine's (default: model.onnx in --output)"
-    engine.add_argument("--graph", type=Path, help=graph)
+    engine.add_argument("--graph", type=path, help=graph)
     engine.add_argument("--batches", metavar="MIN,OPT,MAX", help="sizes of a batch (default: 1,8,16)")
-    engine.add_argument("--workspace-gb", type=float, help="scratch memory while building (default: all there is)")
-    engine.add_argument("--level", type=int, help="the builder's effort, 0 to 5 (default: 3)")
+    engine.add_argument(
+        "--workspace-gb",
+        type=number(0, 10_000, above=True),
+        help="scratch memory while building (default: all there is)",
+    )
+    engine.add_argument("--level", type=whole(0, 5), help="the builder's effort, 0 to 5 (default: 3)")
     hardware = ("this-gpu", "same-compute-capability", "ampere-plus")
     engine.add_argument("--hardware", choices=hardware, help="where the engine will run (default: this-gpu)")
     engine.add_argument("--tf32", action="store_true", help="let fp32 layers round to 10 bits of mantissa")
-    engine.add_argument("--timing-cache", type=Path, help="file that later builds on the same GPU profit from")
+    engine.add_argument("--timing-cache", type=path, help="file that later builds on the same GPU profit from")
     server = to.add_argument_group("with --to triton")
-    server.add_argument("--max-batch", type=int, default=8, help="largest batch a graph is given (default: 8)")
+    server.add_argument(
+        "--max-batch", type=whole(1, 65536), default=8, help="largest batch a graph is given (default: 8)"
+    )
     server.add_argument("--cpu", action="store_true", help="serve graphs on the CPU")
 
 
 def _path(to: argparse.ArgumentParser, name: str, help: str, **extra: Any) -> None:
     extra.setdefault("required", True)
-    to.add_argument(name, type=Path, help=help, **extra)
+    to.add_argument(name, type=path, help=help, **extra)
 
 
 def _device(to: argparse.ArgumentParser, *more: str) -> None:
     about = "where to compute (default: cpu)" + ("; openvino and openvino-bf16 run .onnx files" if more else "")
     to.add_argument("--device", choices=("cpu", "cuda", *more), default="cpu", help=about)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-def _whole_numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))

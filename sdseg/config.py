@@ -135,7 +135,7 @@ class Studies(Strict):
     efficiency: bool = True  # parameters, FLOPs, latency, memory
     sweep: bool = True  # Dice and time by reverse steps and samples
     steps: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field((1, 2, 5, 10, 20, 50), min_length=1)  # of the sweep
-    samples: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field((1, 5), min_length=1)  # of the sweep
+    samples: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field((1, 5), min_length=1)  # of the sweep
     stability: int | None = Field(5, ge=2, le=1000)  # number of runs that differ in their noise; null for no such study
     lpips: Place | None = None  # AlexNet's weights for the stability study, a file or 'fetch'; null for no LPIPS
     robustness: bool = True  # Dice when images get worse

@@ -189,8 +189,6 @@ def test_raw_files_that_have_changed(scans: tuple[Path, Path, Path], tmp_path: P
         (["--raw", "nowhere"], "no raw files here"),
         (["--split", "val", "--choose-threshold"], "chosen on the very cases that are scored"),
         (["--choose-threshold"], "no case in the split 'val'"),
-        (["--nsd-tolerance", "0"], "a tolerance of 0 mm"),
-        (["--nsd-tolerance", "nan"], "a tolerance of nan mm"),
     ],
 )
 def test_refused(
@@ -202,6 +200,12 @@ def test_refused(
     assert main(["evaluate", *paths, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("tolerance", [0.0, float("nan")])
+def test_a_tolerance_that_is_none(tolerance: float) -> None:
+    with pytest.raises(UserError, match=f"a tolerance of {tolerance:g} mm"):
+        Options(nsd_tolerance=tolerance)
 
 
 def test_a_dataset_of_ones_own_needs_its_settings(tmp_path: Path, bright_rgb: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,14 @@ def test_what_ships_is_found_after_what_is_there(tmp_path: Path, monkeypatch: py
     os.makedirs("config/recipes")
     Path(recipe).write_text("mine", encoding="utf-8")
     assert shipped(recipe) == Path(recipe)
+
+
+def test_the_catalog_and_the_readme_know_the_configurations() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
+    assert usage["software-stack-deployment"]["conda"] is True
+    assert (ROOT / "workflow/envs/cpu.yaml").is_file()
+    assert usage["report"] is True
+    readme = (ROOT / "config/README.md").read_text("utf-8")
+    assert {path.name for path in (ROOT / "config").glob("*.yaml")} == set(
+        re.findall(r"^\| `(\w+\.yaml)` ", readme, re.M)
+    )

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "sdseg"
 
 # From the ground up: a part may import the parts above its own line, never those below.
 GROUND = {
+    "argument_types",
     "arguments",
     "errors",
     "documents",

@@ -52,7 +52,10 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         (["prepare"], "the following arguments are required: --name"),
         (["evaluate", "--prepared", "p", "--model", "m", "--output", "o", "--device", "gpu"], "invalid choice: 'gpu'"),
         (["train", "--prepared", "p", "--recipe", "r", "--output", "o", "--device", "openvino"], "invalid choice"),
-        (["phantoms", "--source", "kseg", "--output", "o", "--seed", "one"], "invalid int value: 'one'"),
+        (
+            ["phantoms", "--source", "kseg", "--output", "o", "--seed", "one"],
+            "'one' is no whole number from 0 to 4294967295",
+        ),
     ],
 )
 def test_wrong_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
