@@ -74,7 +74,7 @@ CONFIG: dict[str, Any] = {
 CANCELLED = "kseg/sdseg-onestep"
 COMPARED = ("*.safetensors", "*.npy", "model.onnx", "cases.csv", "slices.csv")
 DAEMONS = ("munged", "slurmctld", "slurmd")
-PATIENCE = 900  # seconds for one run of the workflow
+PATIENCE = 3600  # seconds for one run of the workflow
 
 
 def main() -> int:
@@ -178,9 +178,19 @@ def _cancel_training(folder: Path, running: subprocess.Popen[bytes], environment
 
 
 def _checksums(results: Path) -> dict[str, str]:
-    """Of what must not depend on how it was run."""
+    """Of what must not depend on how it was run; of a graph without its metadata, which say when it was made."""
+    import onnx
+
     files = {path for pattern in COMPARED for path in results.rglob(pattern) if "state" not in path.parts}
-    return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+    found = {}
+    for path in sorted(files):
+        content = path.read_bytes()
+        if path.suffix == ".onnx":
+            graph = onnx.load_from_string(content)
+            del graph.metadata_props[:]
+            content = graph.SerializeToString(deterministic=True)
+        found[str(path.relative_to(results))] = hashlib.sha256(content).hexdigest()
+    return found
 
 
 @contextmanager
@@ -193,7 +203,14 @@ def _cluster(folder: Path) -> Iterator[dict[str, str]]:
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     (folder / "slurm.conf").write_text(_settings(folder, munge), encoding="utf-8")
-    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+    # Snakemake's jobs forget every SLURM_… variable, this one too: the `srun` they find says it again.
+    shim = folder / "bin" / "srun"
+    shim.parent.mkdir()
+    text = f'#!/bin/sh\nSLURM_CONF="{folder / "slurm.conf"}" exec {_program("srun")} "$@"\n'
+    shim.write_text(text, encoding="utf-8")
+    shim.chmod(0o755)
+    path = f"{shim.parent}:{os.environ.get('PATH', os.defpath)}"
+    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
     files = {"key-file": key, "socket": munge}
     files |= {f"{kind}-file": folder / f"munged.{kind}" for kind in ("log", "pid", "seed")}
     try:

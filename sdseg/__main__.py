@@ -348,6 +348,12 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _estimate(arguments: argparse.Namespace) -> int:
+    from sdseg.estimate import estimate
+
+    return estimate(arguments.config, probed=not arguments.no_probe, as_json=arguments.json, device=arguments.device)
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from sdseg.doctor import doctor
 
@@ -394,6 +400,7 @@ HANDLERS: dict[str, Handler] = {
     "export": _export,
     "predict": _predict,
     "report": _report,
+    "estimate": _estimate,
     "doctor": _doctor,
 }
 

@@ -206,6 +206,13 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--compare", nargs=2, type=path, metavar=("A", "B"), help=two)
     _path(made, "--published", "folder of published figures (default: resources/paper, if it is there)", required=False)
 
+    made = verb("estimate", "what a configuration needs: cases, memory, disk, hours, and all that is missing")
+    made.add_argument("config", type=Path, metavar="CONFIG", help="a workflow configuration, e.g. config/config.yaml")
+    made.add_argument("--no-probe", action="store_true", help="make no training steps to time them here")
+    probed = "where those steps are made (default: the configuration's)"
+    made.add_argument("--device", choices=("cpu", "cuda"), help=probed)
+    made.add_argument("--json", action="store_true", help="print JSON, with every figure")
+
     made = verb("doctor", "what this machine can and cannot do, each with its fix")
     _path(made, "--config", "also check that this configuration can run here", required=False)
 

@@ -17,9 +17,10 @@ from sdseg.errors import UserError, nearest
 from sdseg.folders import check_folders, check_places
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
-from sdseg.settings import parse
+from sdseg.settings import merge, parse, read_yaml
+from sdseg.shipped import shipped
 
-__all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "Run", "check_machine", "configure"]
+__all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "Run", "check_machine", "configure", "configure_file"]
 
 FOLDERS = ("codecs", "logs")  # in the results, beside those of datasets
 FOLDERS_OF_DATASETS = ("prepared",)  # in the results of a dataset, beside those of recipes
@@ -57,6 +58,14 @@ def configure(data: Mapping[str, Any], *, where: str) -> Run:
         _check_dataset(settings, dataset)
         _check_starts(run, dataset)
     return run
+
+
+def configure_file(path: Path) -> Run:
+    """The run of one file; one without datasets is laid over the default configuration, as Snakemake does it."""
+    values, default = read_yaml(path), shipped("config/config.yaml")
+    if "datasets" not in values and default.is_file():
+        values = merge(read_yaml(default), values)
+    return configure(values, where=str(path))
 
 
 def check_machine(run: Run) -> None:

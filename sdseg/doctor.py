@@ -12,23 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from sdseg.config import Config
-from sdseg.configured import check_machine, configure
+from sdseg.configured import check_machine, configure_file
 from sdseg.data.declared import makes_split
-from sdseg.documents import read_yaml
 from sdseg.errors import UserError
 from sdseg.provenance import version_of
 from sdseg.runtime.onnx_session import PACKAGES
 from sdseg.runtime.openvino_support import INSTALL as INSTALL_OPENVINO
 from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
 from sdseg.runtime.tensorrt_support import SUPPORTED, installed_version, why_not_here
-from sdseg.settings import merge
-from sdseg.shipped import shipped
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -221,7 +218,7 @@ def _disk(free: float) -> Finding:
 def _configuration(path: Path, gpus: int) -> Iterator[Finding]:
     """Whether a run with this configuration would find what it needs."""
     try:
-        run = configure(_with_default(read_yaml(path)), where=str(path))
+        run = configure_file(path)
         check_machine(run)
     except UserError as error:
         yield Finding("problem", "configuration", str(error).partition("\n  remedy")[0], error.remedy)
@@ -235,12 +232,6 @@ def _configuration(path: Path, gpus: int) -> Iterator[Finding]:
         fix = "set engines.missing to leave-out or elsewhere (docs/tensorrt.md)"
         yield Finding("problem", "engines", f"they cannot be built here: {reason}", fix)
     yield from _inputs(config)
-
-
-def _with_default(values: dict[str, Any]) -> dict[str, Any]:
-    """A file without datasets is laid over the default configuration, as Snakemake does it."""
-    default = shipped("config/config.yaml")
-    return merge(read_yaml(default), values) if "datasets" not in values and default.is_file() else values
 
 
 def _inputs(config: Config) -> Iterator[Finding]:

@@ -52,7 +52,7 @@ JOINTS = {  # several nouns at once, for more than one verb or for a long one
 }
 VERBS = {
     *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),
-    *("evaluate", "export", "predict", "report", "doctor"),
+    *("evaluate", "export", "predict", "report", "estimate", "doctor"),
 }  # never each other
 FREE_OF_TORCH = ("phantoms", "download", "split", "prepare", "report")
 

@@ -1,0 +1,230 @@
+"""Verb: what a configuration is going to need, before anything is run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdseg.config import Config
+from sdseg.configured import configure_file
+from sdseg.data.declared import known_source
+from sdseg.errors import UserError
+from sdseg.networks import LatentNetwork
+from sdseg.recipes import Recipe
+from sdseg.sizing.gpus import GPUS
+from sdseg.sizing.missing import Missing, downloads_of, missing_inputs, room
+from sdseg.sizing.overview import (
+    RunNeeds,
+    TrainingEstimate,
+    millions,
+    needs_of,
+    one_line,
+    shape_of,
+    size_in_words,
+)
+
+if TYPE_CHECKING:
+    from sdseg.sizing.probe import Probe
+
+__all__ = ["estimate", "estimated"]
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[str, str]  # dataset and recipe
+NOTES = (
+    "Parameters and operations are counted from the layouts; memory and disk are estimates (docs/cluster.md).",
+    "Time here is that of a few steps that were made, times their number, and of validation by its operations.",
+    "Time on a named GPU is operations by a share of its peak: right within a factor of two at best, not measured.",
+)
+
+
+def estimate(config: Path, *, probed: bool = True, as_json: bool = False, device: str | None = None) -> int:
+    """Print what `config` needs and what is missing; 0. Raises UserError for a configuration that is none."""
+    found = estimated(config, probed=probed, device=device)
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(_shown(found)))
+    return 0
+
+
+def estimated(path: Path, *, probed: bool = True, device: str | None = None) -> dict[str, Any]:
+    """Everything that is known, as `--json` prints it. Bytes are bytes, hours are hours, null is not known.
+
+    `probed` makes a few training steps of each kind of training on this machine, on `device` (default: that of the
+    configuration); what was measured is kept in the cache folder and not measured again.
+    """
+    run = configure_file(path)
+    config, recipes = run.settings, run.recipes
+    needs = needs_of(config, recipes)
+    absent = missing_inputs(config, recipes)
+    timed, reasons = _probes(config, needs, recipes, device or config.device) if probed else ({}, {})
+    absent += [each for each in (_no_gpu(config), room(Path(config.results), needs.disk_bytes)) if each is not None]
+    return {
+        "config": str(path),
+        "device": config.device,
+        "summary": one_line(needs),
+        "datasets": {name: _dataset(config, needs, name) for name in needs.datasets},
+        "trainings": [
+            _training(each, timed.get((each.dataset, each.recipe)), reasons.get((each.dataset, each.recipe)))
+            for each in needs.trainings
+        ],
+        "disk_bytes": needs.disk_bytes,
+        "missing": [asdict(each) for each in absent],
+        "notes": list(NOTES),
+    }
+
+
+def _dataset(config: Config, needs: RunNeeds, name: str) -> dict[str, Any]:
+    each, download = needs.datasets[name], downloads_of(config, name)
+    return {
+        "source": each.source,
+        "origin": each.origin,
+        "size": each.size,
+        "structures": each.structures,
+        "cases": each.count.cases,
+        "slices": each.count.slices,
+        "counted_by": each.count.by,
+        "store_bytes": each.store_bytes,
+        "download": None if download is None else {**asdict(download), "files": list(download.files)},
+    }
+
+
+def _training(each: TrainingEstimate, timed: Probe | None, reason: str | None) -> dict[str, Any]:
+    needs = each.needs
+    here = None
+    if timed is not None:
+        rate = needs.step_flops / timed.seconds_per_step
+        here = (each.steps * timed.seconds_per_step + each.validation_flops / rate) / 3600
+    return {
+        "dataset": each.dataset,
+        "recipe": each.recipe,
+        "parameters": needs.parameters,
+        "trained_parameters": needs.trainable,
+        "steps": each.steps,
+        "batch": each.batch,
+        "precision": each.precision,
+        "memory_bytes": needs.process_bytes,
+        "gpu_memory_bytes": needs.gpu_bytes or None,
+        "disk_bytes": each.disk_bytes,
+        "flops_per_step": needs.step_flops,
+        "flops_per_image": needs.image_flops,
+        "hours_here": here,
+        "probe": asdict(timed) if timed is not None else None,
+        "no_probe": reason,
+        "hours_on": {gpu.name: each.flops / gpu.rate(each.precision) / 3600 for gpu in GPUS},
+        "fits_on": [gpu.name for gpu in GPUS if needs.gpu_bytes <= gpu.memory * 1e9],
+    }
+
+
+def _probes(
+    config: Config, needs: RunNeeds, recipes: Mapping[Pair, Recipe], device: str
+) -> tuple[dict[Pair, Probe], dict[Pair, str]]:
+    """What was measured, and why something was not. Equal trainings are measured once."""
+    from sdseg.sizing.probe import probe
+
+    timed: dict[Pair, Probe] = {}
+    reasons: dict[Pair, str] = {}
+    for each in needs.trainings:
+        pair = (each.dataset, each.recipe)
+        network, source = recipes[pair].network, known_source(config.datasets[each.dataset])
+        codec = config.codecs[network.codec] if isinstance(network, LatentNetwork) else None
+        free, wanted = _free_memory(), each.needs.process_bytes
+        if device == "cpu" and free is not None and wanted > free:
+            reasons[pair] = f"{wanted / 1e9:.1f} GB of memory are needed, {free / 1e9:.1f} are free"
+            continue
+        log.info("%s, %s: a few steps", *pair)
+        channels = 1 if source is not None and source.modality == "ct" else 3
+        try:
+            timed[pair] = probe(recipes[pair], codec, shape_of(config, each.dataset), channels, device)
+        except UserError as error:
+            reasons[pair] = error.what
+        except RuntimeError as error:  # PyTorch: out of memory, in the words of the device
+            reasons[pair] = str(error).splitlines()[0]
+    return timed, reasons
+
+
+def _no_gpu(config: Config) -> Missing | None:
+    if config.device != "cuda":
+        return None
+    from sdseg.runtime.device import torch_device
+
+    try:
+        torch_device("cuda")
+    except UserError as error:
+        return Missing("device", error.what, "run where there is a GPU (docs/cluster.md), or set 'device: cpu'")
+    return None
+
+
+def _free_memory() -> int | None:
+    """Bytes that can be taken without swapping; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _shown(found: dict[str, Any]) -> Iterator[str]:
+    yield found["summary"]
+    yield ""
+    rows: list[tuple[str, ...]] = [("dataset", "size", "train", "val", "test", "slices", "store", "to fetch")]
+    for name, each in found["datasets"].items():
+        cases, slices = each["cases"] or {}, each["slices"]
+        counts = [str(cases.get(part, "?")) for part in ("train", "val", "test")]
+        total = str(sum(slices.values())) if slices else "?"
+        rows.append((name, str(each["size"]), *counts, total, _size(each["store_bytes"]), _to_fetch(each["download"])))
+    yield from _table(rows)
+    yield ""
+    gpus = tuple(gpu.name for gpu in GPUS)
+    rows = [("training", "parameters", "steps", "memory", "GPU memory", "disk", "here", *gpus)]
+    for each in found["trainings"]:
+        named = [_time(each["hours_on"][gpu]) if gpu in each["fits_on"] else "too small" for gpu in gpus]
+        sizes = (_size(each["memory_bytes"]), _size(each["gpu_memory_bytes"], "none"), _size(each["disk_bytes"]))
+        name, parameters = f"{each['dataset']}/{each['recipe']}", millions(each["parameters"])
+        rows.append((name, parameters, str(each["steps"]), *sizes, _time(each["hours_here"]), *named))
+    yield from _table(rows)
+    yield from _account_of_probes(found)
+    yield ""
+    yield from (f"- {note}" for note in found["notes"])
+    yield ""
+    yield "missing:" if found["missing"] else "nothing is missing"
+    for each in found["missing"]:
+        yield f"  {each['subject']}: {each['what']}"
+        yield f"  {'':{len(each['subject'])}}  fix: {each['remedy']}"
+
+
+def _account_of_probes(found: dict[str, Any]) -> Iterator[str]:
+    """On what the hours of this machine were measured, and why some were not."""
+    probes = [each["probe"] for each in found["trainings"] if each["probe"] is not None]
+    for told in dict.fromkeys(f"{each['device']}, {each['threads']} threads" for each in probes):
+        yield f"here: {told}"
+    for told in dict.fromkeys(each["no_probe"] for each in found["trainings"] if each["no_probe"]):
+        yield f"not measured here: {told}"
+
+
+def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join((row[0].ljust(len(first)), *others)).rstrip()
+
+
+def _size(size: int | None, absent: str = "?") -> str:
+    return absent if size is None else size_in_words(size)
+
+
+def _time(hours: float | None) -> str:
+    if hours is None:
+        return "?"
+    if hours >= 48:
+        return f"{hours / 24:.0f} days"
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min" if hours >= 1 / 60 else "< 1 min"
+
+
+def _to_fetch(download: dict[str, Any] | None) -> str:
+    if download is None or not download["files"]:
+        return "nothing"
+    size = "size not known" if download["bytes"] is None else _size(download["bytes"])
+    return f"{len(download['files'])} file(s), {size}, {download['access']}"

@@ -1,0 +1,171 @@
+"""What a configuration is going to need: per dataset, per training, and in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sdseg.config import Config
+from sdseg.data.declared import known_source
+from sdseg.networks import LatentNetwork
+from sdseg.recipes import Recipe
+from sdseg.sizing.counts import Count, count
+from sdseg.sizing.training import Shape, TrainingNeeds, training_needs
+
+__all__ = [
+    "DatasetNeeds",
+    "RunNeeds",
+    "TrainingEstimate",
+    "millions",
+    "needs_of",
+    "one_line",
+    "shape_of",
+    "size_in_words",
+]
+
+ORIENTATIONS = {"none": 1, "flips": 4, "dihedral": 8, "strong": 0}  # latents that are kept of each mask
+STATES = 2  # training states that are kept
+PACKED = 0.02  # bytes a label map takes per pixel, deflated
+
+
+@dataclass(frozen=True)
+class DatasetNeeds:
+    """One dataset: its cases and slices, and the bytes of its slice store (None where not known)."""
+
+    name: str
+    source: str
+    origin: str
+    size: int
+    structures: int
+    count: Count
+    store_bytes: int | None
+
+
+@dataclass(frozen=True)
+class TrainingEstimate:
+    """One dataset × recipe. `disk_bytes`: models, states and cached latents; None where the slices are not known."""
+
+    dataset: str
+    recipe: str
+    steps: int
+    batch: int
+    precision: str
+    needs: TrainingNeeds
+    validation_flops: int
+    disk_bytes: int | None
+
+    @property
+    def flops(self) -> int:
+        """Of the whole training, validation included."""
+        return self.needs.step_flops * self.steps + self.validation_flops
+
+
+@dataclass(frozen=True)
+class RunNeeds:
+    """A whole configuration."""
+
+    datasets: dict[str, DatasetNeeds]
+    trainings: tuple[TrainingEstimate, ...]
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of the results, as far as it is known."""
+        stores = sum(each.store_bytes or 0 for each in self.datasets.values())
+        return stores + sum(each.disk_bytes or 0 for each in self.trainings)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part of the disk's figure is known."""
+        return all(each.store_bytes is not None for each in self.datasets.values())
+
+
+def needs_of(config: Config, recipes: Mapping[tuple[str, str], Recipe] | None = None) -> RunNeeds:
+    """Of every dataset and training of a configuration; `recipes`: those already resolved, by dataset and name."""
+    datasets = {name: _dataset(config, name) for name in config.datasets}
+    known = recipes or {}
+    trainings = tuple(
+        _training(config, datasets[name], recipe, known.get((name, recipe)) or config.resolve_recipe(name, recipe))
+        for name in config.datasets
+        for recipe in config.recipes_of(name)
+    )
+    return RunNeeds(datasets, trainings)
+
+
+def one_line(needs: RunNeeds) -> str:
+    """For the start of a run: sizes alone, no time."""
+    cases = [each.count.n_cases for each in needs.datasets.values()]
+    slices = [each.count.n_slices for each in needs.datasets.values()]
+    largest = max(needs.trainings, key=lambda each: each.needs.parameters)
+    gpu = max(each.needs.gpu_bytes for each in needs.trainings)
+    memory = f"{size_in_words(gpu)} of GPU memory" if gpu else f"{size_in_words(_memory(needs))} of memory"
+    return (
+        f"{_number(len(cases), 'dataset')} ({_sum(cases)} cases, {_sum(slices)} slices), "
+        f"{_number(len(needs.trainings), 'training')} of up to {millions(largest.needs.parameters)} parameters and "
+        f"{memory}, {'' if needs.complete else 'at least '}{size_in_words(needs.disk_bytes)} of results"
+    )
+
+
+def size_in_words(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def millions(count: int) -> str:
+    """A number of parameters: 378.6 M, or 4.2 k."""
+    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
+
+
+def shape_of(config: Config, name: str) -> Shape:
+    """Size and structures of a dataset; one structure where only the raw files tell."""
+    chosen = config.datasets[name]
+    source = known_source(chosen)
+    return Shape(chosen.size, len(source.target(chosen.target)[1]) if source is not None else 1)
+
+
+def _dataset(config: Config, name: str) -> DatasetNeeds:
+    chosen, shape, counted = config.datasets[name], shape_of(config, name), count(config, name)
+    source = known_source(chosen)
+    images = source is not None and source.modality == "rgb"
+    pixel = (3 if images else 2) + PACKED  # three channels of uint8, or one of int16; and the labels
+    store = None if counted.n_slices is None else int(counted.n_slices * chosen.size**2 * pixel)
+    return DatasetNeeds(name, chosen.source, chosen.origin, chosen.size, shape.structures, counted, store)
+
+
+def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) -> TrainingEstimate:
+    codec = config.codecs[recipe.network.codec] if isinstance(recipe.network, LatentNetwork) else None
+    shape = Shape(dataset.size, dataset.structures)
+    needs = training_needs(recipe, codec, shape, cuda=config.device == "cuda", processes=config.processes)
+    training, slices = recipe.training, dataset.count.slices
+    validated = min(slices["val"], training.validate_slices or slices["val"]) if slices else 0
+    times = -(-training.steps // training.validate_every)
+    latents = 0
+    if slices and codec is not None:
+        side, moments = dataset.size // codec.factor, 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
+        views = ORIENTATIONS[training.augmentation] * dataset.structures
+        latents = 4 * slices["train"] * views * moments * codec.latent_channels * side**2
+    halved = 2 if training.weights == "fp16" else 1
+    models = 2 * needs.model_bytes // halved + 2 * needs.model_bytes  # best and last; the best weights, the graph
+    return TrainingEstimate(
+        dataset=dataset.name,
+        recipe=name,
+        steps=training.steps,
+        batch=training.batch,
+        precision=training.precision,
+        needs=needs,
+        validation_flops=times * validated * needs.image_flops,
+        disk_bytes=models + STATES * needs.state_bytes + latents if slices else None,
+    )
+
+
+def _memory(needs: RunNeeds) -> int:
+    return max(each.needs.process_bytes for each in needs.trainings)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _sum(numbers: list[Any]) -> str:
+    """Of what is known; says so where something is not."""
+    known = [number for number in numbers if number is not None]
+    return f"{'' if len(known) == len(numbers) else 'at least '}{sum(known):,}"

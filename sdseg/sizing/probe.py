@@ -1,0 +1,155 @@
+"""A few training steps of a recipe on made-up data: seconds per step on this machine, measured once and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from sdseg.artifacts import ImageContract, sha256_text, write_json
+from sdseg.assembly import check_possible, new_accelerator
+from sdseg.loop import LossModule
+from sdseg.model.codecs import MaskCodec
+from sdseg.model.optimisation import average_of, build_optimiser, update_average
+from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
+from sdseg.networks import Codec
+from sdseg.provenance import version_of
+from sdseg.recipes import Recipe
+from sdseg.runtime.cache import cache_folder
+from sdseg.runtime.device import peak_memory, torch_device
+from sdseg.sizing.training import Shape
+
+__all__ = ["Probe", "probe"]
+
+FORMAT = 1
+STEPS = 4  # the first one is not counted: memory is taken then, and kernels are chosen
+PATIENCE = 30.0  # seconds after which no further step is begun
+# Values that change nothing about a step.
+IRRELEVANT = {"description", "start_from", "inference"}
+STEP = ("batch", "accumulate", "precision", "augmentation")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured. `peak_bytes`: of the GPU, or None on the CPU, where other probes may have held more."""
+
+    seconds_per_step: float
+    steps: int  # that were counted
+    device: str  # name of the processor or GPU
+    threads: int
+    peak_bytes: int | None
+    kept: bool = False  # told from the cache
+
+
+def probe(recipe: Recipe, codec: Codec | None, shape: Shape, channels: int, device: str) -> Probe:
+    """Seconds of one optimiser step; reading the data and validation are not in them.
+
+    What was measured on this machine, with these threads and this version of PyTorch, is kept in the cache folder and
+    told again. Raises UserError where the device is not there, or cannot do what the recipe says.
+    """
+    torch_device(device)
+    check_possible(recipe, device)
+    name, threads = _name_of(device), torch.get_num_threads()
+    path = cache_folder() / "probes" / f"{_key(recipe, codec, shape, channels, name, threads)}.json"
+    known = _read(path)
+    if known is not None:
+        return known
+    found = _measure(recipe, codec, shape, channels, device, name, threads)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"format": FORMAT, **asdict(found)})
+    except OSError:  # measured again next time
+        pass
+    return found
+
+
+def _measure(
+    recipe: Recipe, codec: Codec | None, shape: Shape, channels: int, device: str, name: str, threads: int
+) -> Probe:
+    accelerator = new_accelerator(recipe, device)
+    window = (0.0, 255.0) if channels == 3 else (-175.0, 250.0)
+    image = ImageContract(modality="rgb" if channels == 3 else "ct", size=shape.size, channels=channels, window=window)
+    segmenter = build_segmenter(recipe, image, shape.structures, codec, 1.0).to(accelerator.device)
+    average = average_of(segmenter, recipe.training)
+    module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
+    encoder = None
+    if codec is not None and recipe.training.augmentation == "strong":  # encoded at every step
+        encoder = MaskCodec(codec).eval().requires_grad_(False).to(accelerator.device)
+    part = recipe.training.batch // recipe.training.accumulate
+    batch = _batch(segmenter, image, shape, codec, part, accelerator.device)
+    module.train()
+    seconds: list[float] = []
+    begun = time.perf_counter()
+    while len(seconds) < STEPS and (not seconds or time.perf_counter() - begun < PATIENCE):
+        started = time.perf_counter()
+        for _ in range(recipe.training.accumulate):
+            if encoder is not None:
+                with torch.no_grad():
+                    encoder.moments(batch.mask[:, :1])
+            with accelerator.accumulate(module):
+                accelerator.backward(torch.stack(list(module(batch).values())).sum())
+                if recipe.optimiser.clip_norm is not None and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm)
+                optimiser.step()
+                optimiser.zero_grad()
+        update_average(average, segmenter, recipe.training)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    counted = seconds[1:] or seconds
+    peak = peak_memory(device)["bytes"] if device == "cuda" else None
+    return Probe(sorted(counted)[len(counted) // 2], len(counted), name, threads, peak)
+
+
+def _batch(
+    segmenter: Segmenter, image: ImageContract, shape: Shape, codec: Codec | None, count: int, device: torch.device
+) -> Batch:
+    """Random pixels, masks, latents and noise, as training gets them."""
+    size, latent, noise, uniform = shape.size, None, None, None
+    if codec is not None:
+        side = size // codec.factor
+        latent, noise = (torch.randn(count, codec.latent_channels, side, side, device=device) for _ in range(2))
+        uniform = torch.rand(count, device=device)
+    pixels = torch.randint(0, 200, (count, size, size, image.channels), device=device)
+    return Batch(
+        image=pixels.to(getattr(torch, image.dtype)),
+        mask=(torch.rand(count, shape.structures, size, size, device=device) > 0.5).float(),
+        structure=torch.zeros(count, dtype=torch.int64, device=device),
+        latent=latent,
+        noise=noise,
+        uniform=uniform,
+    )
+
+
+def _key(recipe: Recipe, codec: Codec | None, shape: Shape, channels: int, name: str, threads: int) -> str:
+    settings = recipe.model_dump(mode="json", exclude=IRRELEVANT)
+    settings["training"] = {key: settings["training"][key] for key in STEP}
+    layout = codec.model_dump(mode="json", exclude={"weights", "training"}) if codec else None
+    parts = [FORMAT, settings, layout, asdict(shape), channels, name, threads, version_of("torch")]
+    return sha256_text(json.dumps(parts, sort_keys=True))[:32]
+
+
+def _name_of(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def _read(path: Path) -> Probe | None:
+    """What is kept; None where there is nothing, or nothing of use."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        found = Probe(**{key: read[key] for key in Probe.__dataclass_fields__} | {"kept": True})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if read.get("format") == FORMAT and found.seconds_per_step > 0 else None

@@ -1,0 +1,75 @@
+"""Numbers of cases and slices, against phantoms as they are written and the splits as they are committed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sdseg.artifacts import write_json
+from sdseg.config import Config
+from sdseg.data.phantoms import PHANTOM_SOURCES, write_phantoms
+from sdseg.sizing.counts import Count, count
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = {"unet": {"file": str(ROOT / "config/recipes/unet.yaml")}}
+OWN = {"layout": "folders", "modality": "rgb", "images": "i", "masks": "m", "labels": {1: "polyp"}}
+
+
+def counted(results: Path, scale: float = 1.0, **dataset: Any) -> Count:
+    made = {
+        "results": str(results),
+        "splits": str(ROOT / "resources/splits"),
+        "recipes": RECIPES,
+        "datasets": {"d": dataset},
+        "phantoms": {"scale": scale},
+    }
+    return count(Config.model_validate(made), "d")
+
+
+@pytest.mark.parametrize("source", PHANTOM_SOURCES)
+def test_phantoms_are_counted_before_they_are_written(tmp_path: Path, source: str) -> None:
+    for scale in (0.05, 0.15):
+        (tmp_path / str(scale)).mkdir()
+        written = write_phantoms(source, tmp_path / str(scale), seed=0, scale=scale)
+        assert counted(tmp_path, scale, source=source, origin="phantom").cases == written
+
+
+def test_slices_of_phantom_volumes_are_about_right(tmp_path: Path) -> None:
+    import nibabel
+
+    write_phantoms("btcv", tmp_path, seed=0, scale=0.2)
+    slices = [nibabel.load(path).shape for path in tmp_path.rglob("img*.nii.gz")]
+    total = counted(tmp_path / "results", 0.2, source="btcv", origin="phantom").n_slices
+    # The scanner's axis is the short one, whatever the orientation of the file.
+    assert total == pytest.approx(np.sum([min(shape) for shape in slices]), rel=0.15)
+
+
+def test_committed_splits(tmp_path: Path) -> None:
+    """As resources/splits/README.md lists them, and the slices that the paper counts."""
+    assert counted(tmp_path, source="cvc").cases == {"train": 490, "val": 61, "test": 61}
+    paper = counted(tmp_path, source="btcv", protocol="paper")
+    assert (paper.cases, paper.slices) == (
+        {"train": 18, "val": 0, "test": 12},
+        {"train": 2211, "val": 0, "test": 1568},
+    )
+    assert counted(tmp_path, source="sts", protocol="paper").n_slices == 2505 + 600
+    assert counted(tmp_path, source="isic2018", protocol="official").n_cases == 3694
+
+
+def test_prepared_data_know_best(tmp_path: Path) -> None:
+    parts = {"train": 5, "val": 1, "test": 2}
+    write_json(tmp_path / "d/prepared/manifest.json", {"n_cases": parts, "n_slices": {**parts, "train": 50}})
+    found = counted(tmp_path, source="cvc")
+    assert (found.n_cases, found.n_slices, found.by) == (8, 53, "prepared data")
+    (tmp_path / "d/prepared/manifest.json").write_text("{", encoding="utf-8")
+    assert counted(tmp_path, source="cvc").by == "split file"
+
+
+def test_what_nothing_tells_is_not_made_up(tmp_path: Path) -> None:
+    found = counted(tmp_path, source="own", own=OWN)
+    assert (found.cases, found.n_slices) == (None, None)
+    assert "before its files are read" in found.by
+    assert counted(tmp_path, source="cvc", protocol="mine").by == "no split file"
