@@ -14,7 +14,14 @@ __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
 
-def load(path: str | Path, device: str = "auto", batch: int = 8) -> Predictor:
+def load(
+    path: str | Path,
+    device: str = "auto",
+    batch: int = 8,
+    *,
+    max_pixels: int | None = None,
+    max_voxels: int | None = None,
+) -> Predictor:
     """Open a model: `sdseg.load("model.onnx").predict("image.png").mask`. See docs/predict.md.
 
     Parameters
@@ -23,9 +30,10 @@ def load(path: str | Path, device: str = "auto", batch: int = 8) -> Predictor:
     device: 'cpu', 'cuda', 'openvino' or 'openvino-bf16' (.onnx files), or 'auto' for the GPU where the model's runtime
         can use one.
     batch: slices of a volume computed at a time.
+    max_pixels, max_voxels: the largest image and volume that is read from a file; None for 16384² and 1024³.
 
     Raises sdseg.errors.UserError where the model cannot be opened.
     """
     from sdseg.predicting.predictor import load_predictor  # libraries load with the first model, not with the package
 
-    return load_predictor(path, device, batch)
+    return load_predictor(path, device, batch, max_pixels, max_voxels)

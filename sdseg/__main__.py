@@ -317,8 +317,10 @@ def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    from sdseg.data.limits import asked_limits
     from sdseg.predict import Wanted, predict
 
+    limits = asked_limits(arguments.max_pixels, arguments.max_voxels)
     return predict(
         model=arguments.model,
         inputs=arguments.inputs,
@@ -329,6 +331,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             overlay=arguments.overlay,
             batch=arguments.batch,
             overwrite=arguments.overwrite,
+            limits=limits,
         ),
     )
 

@@ -193,6 +193,8 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--probability", action="store_true", help="also write the probability of each structure")
     made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
     made.add_argument("--overwrite", action="store_true", help="compute again what is done; replace files no run wrote")
+    made.add_argument("--max-pixels", type=int, metavar="N", help="refuse larger images (default: 268435456, 16384²)")
+    made.add_argument("--max-voxels", type=int, metavar="N", help="refuse larger volumes (default: 1073741824, 1024³)")
     devices = ("auto", "cpu", "cuda", *OPENVINO)
     auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
     made.add_argument("--device", choices=devices, default="auto", help=auto)

@@ -63,6 +63,8 @@ class Dataset(Strict):
     exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
     size: int = Field(256, ge=16, le=8192)
+    max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
+    max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³
     recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration
     overrides: dict[str, Any] = Field(default_factory=dict)  # laid over every recipe of this dataset
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts import sha256_file, sha256_text, write_json
+from sdseg.data.contents import file_size
 from sdseg.data.layouts import RawCase, find_cases
 from sdseg.data.own import own_dataset
 from sdseg.data.parallel import each
@@ -164,7 +165,7 @@ def _holds_nothing(raw: Path) -> bool:
 
 def _recorded(path: Path, raw: Path) -> _File:
     try:
-        return _File(path.relative_to(raw).as_posix(), path.stat().st_size, sha256_file(path))
+        return _File(path.relative_to(raw).as_posix(), file_size(path), sha256_file(path))
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", where=path, remedy="check its permissions and the disk"

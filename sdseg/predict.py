@@ -78,7 +78,7 @@ def predict(
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
         account = Account(output)
-        found = find_inputs(inputs, output, account.former)
+        found = find_inputs(inputs, output, account.former, chosen.served.words)
         for problem in found.problems:
             account.fail(problem)
         for line in grouped((shown(path), reason) for path, reason in found.skipped):

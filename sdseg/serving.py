@@ -36,6 +36,12 @@ class Served:
     checksum: str  # names this very model
     path: Path
 
+    @property
+    def words(self) -> str:
+        """What the model is and what it was made for."""
+        made_for = "images" if self.image.modality == "rgb" else f"volumes of 'modality: {self.image.modality}'"
+        return f"the model is {self.recipe} of dataset '{self.dataset}', made for {made_for}"
+
 
 def open_model(
     path: Path, device: str = "cpu", seed: int = 0, *, steps: int | None = None, samples: int | None = None

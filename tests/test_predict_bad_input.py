@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import PIL.Image
+import pydicom
 import pytest
 
 from sdseg.data.inputs import InputFile
+from sdseg.data.limits import Limits
 from sdseg.errors import UserError
 from sdseg.predict import Wanted, predict
 from sdseg.predicting.account import Account
 from sdseg.predicting.choosing import choose_model
 from sdseg.predicting.stages import Stages, groups
 from tests.own_files import photos, read, report, scan
-from tests.raw_files import encode, save
+from tests.raw_files import encode, save, write_series
 from tests.tiny import write_model
 
 
@@ -38,7 +41,8 @@ def test_bad_images_one_message_each(bright_rgb: Path, tmp_path: Path, caplog: p
         "empty.png": "the file is empty",
         "text.png": "not a readable image",
         "cut.bmp": "not a readable image",
-        "float.tif": "not a readable image",
+        "float.tif": "pixels of 32-bit floating-point numbers; 8 or 16 bits are expected, of which 255 or 65535 is "
+        "white",
     }
     notes = {record["name"]: record["notes"] for record in found["inputs"]}
     assert notes["000"] == []
@@ -68,6 +72,90 @@ def test_bad_scans_one_message_each(bright_ct: Path, tmp_path: Path) -> None:
     notes = {record["name"]: record["notes"] for record in found["inputs"]}
     assert notes["good"] == []
     assert "stored with an offset of 1024" in notes["offset"][0]
+
+
+def test_strange_files_fail_by_themselves(bright_rgb: Path, tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 1)
+    os.mkfifo(folder / "pipe.png")
+    (folder / "zero.png").symlink_to("/dev/zero")
+    (folder / "circle.png").symlink_to(folder / "circle.png")
+    (folder / "round").symlink_to(folder / "round")
+    PIL.Image.new("1", (30000, 30000)).save(folder / "large.png")
+    named = [folder / name for name in ("pipe.png", "zero.png", "circle.png", "round")]
+    for inputs in ([folder], [*named, folder]):
+        assert predict(bright_rgb, inputs, tmp_path / "out") == 1
+        found = report(tmp_path / "out")
+        assert [record["name"] for record in found["inputs"]] == ["000"]
+        problems = {Path(one["input"]).name: one["problem"].split(";")[0] for one in found["failures"]}
+        assert problems | {"round": ""} == {
+            "pipe.png": "a named pipe",
+            "zero.png": "a device",
+            "circle.png": "cannot be read: Too many levels of symbolic links",
+            "large.png": "30000×30000 pixels by its header, 900,000,000 in all",
+            "round": "",
+        }
+    limits = Limits(pixels=1599)
+    assert (
+        predict(bright_rgb, [folder / "000.bmp"], tmp_path / "out", wanted=Wanted(overwrite=True, limits=limits)) == 1
+    )
+    (failure,) = report(tmp_path / "out")["failures"]
+    assert failure["problem"].startswith("40×40 pixels by its header, 1,600 in all; at most 1,599 are read")
+    assert "--max-pixels" in failure["remedy"]
+
+
+def test_headers_that_promise_too_much_fail_by_themselves(bright_ct: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    uid = "1.2.826.0.1.3680043.2.1125."
+    for number, name in enumerate(("good", "huge", "flat", "none", "empty")):
+        place = {"t0020_000e": f"{uid}{number}", "t0020_000d": f"{uid}9", "t0020_0052": f"{uid}8"}
+        write_series(folder / name, scan(), **place)
+    for name, tags in {
+        "huge": {"Rows": 65535, "Columns": 65535},
+        "flat": {"PixelSpacing": [0, 0]},
+        "none": {"ImageOrientationPatient": [0] * 6},
+        "empty": {"Rows": 0},
+    }.items():
+        for path in (folder / name).iterdir():
+            header = pydicom.dcmread(path)
+            header.update(tags)
+            header.save_as(path)
+    (folder / "out.mhd").write_text(
+        "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\nElementDataFile = /etc/passwd\n"
+    )
+    assert predict(bright_ct, [folder], tmp_path / "out") == 1
+    found = report(tmp_path / "out")
+    assert [record["name"] for record in found["inputs"]] == ["good"]
+    problems = {Path(one["input"]).name: one["problem"] for one in found["failures"]}
+    assert set(problems) == {"huge", "flat", "none", "empty", "out.mhd"}
+    assert "it promises 65535 rows" in problems["huge"]
+    assert "a pixel spacing of 0 and 0 mm" in problems["flat"]
+    assert "directions of rows and columns" in problems["none"]
+    assert "an image of 0 rows" in problems["empty"]
+    assert "the voxels lie in '/etc/passwd'" in problems["out.mhd"]
+    assert not any("please report" in one["remedy"] for one in found["failures"])
+
+
+def test_unlikely_values_and_grids_are_noted(bright_ct: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    save(folder / "bytes.nii", (scan() + 120).clip(0, 255).astype(np.uint8))
+    save(folder / "large.nii", np.where(scan() > 0, 1e30, -1000).astype(np.float32))
+    save(folder / "far.nii", scan(), np.diag([1e6, 1, 1, 1]))
+    save(folder / "usual.nii", scan())
+    assert predict(bright_ct, [folder], tmp_path / "out") == 0
+    notes = {record["name"]: record["notes"] for record in report(tmp_path / "out")["inputs"]}
+    assert notes["usual"] == []
+    assert ["8 bits a voxel, values from 0 to 255" in note for note in notes["bytes"]] == [True]
+    assert ["values from -1000 to 1e+30: beyond the 16 bits" in note for note in notes["large"]] == [True]
+    assert ["voxels of 1e+06 × 1 × 1 mm, an unlikely spacing" in note for note in notes["far"]] == [True]
+
+
+def test_a_series_of_another_modality_is_told_with_what_the_model_is(bright_ct: Path, tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "mr", scan(), t0008_0060="MR", t0008_103e="t1 tse")
+    assert predict(bright_ct, [tmp_path / "in"], tmp_path / "out") == 1
+    (failure,) = report(tmp_path / "out")["failures"]
+    assert failure["problem"].startswith("series 't1 tse', 5 file(s): modality 'MR'; the model is ")
+    assert "made for volumes of 'modality: ct'; of DICOM, CT series alone are read" in failure["problem"]
+    assert "read as NIfTI" in failure["remedy"]
 
 
 def test_files_for_another_kind_of_model_are_one_line(

@@ -103,7 +103,7 @@ def test_a_patient_folder_of_dicom(bright_ct: Path, tmp_path: Path) -> None:
     problems = sorted(failure["problem"] for failure in found["failures"])
     assert len(problems) == 3
     assert problems[0].startswith("cannot be read: not a DICOM file")
-    assert problems[1].startswith("series 'abdomen', 5 file(s): modality 'MR'; CT is expected")
+    assert problems[1].startswith("series 'abdomen', 5 file(s): modality 'MR'; the model is ")
     assert "slices are missing between" in problems[2]
     # The series' masks are those of the same voxels as NIfTI.
     whole = next(record for record in found["inputs"] if record["name"].endswith("series2"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import resource
 import shutil
@@ -322,6 +323,40 @@ def test_prepare_names_all_that_is_wrong_at_once(volumes: Bench) -> None:
     for pattern in WRONG:
         assert sum(bool(re.search(pattern, problem)) for problem in caught.value.problems) == 1, pattern
     assert volumes.left() == []
+
+
+def test_strange_and_large_files_are_told_and_nothing_waits(bench: Bench) -> None:
+    images = bench.raw / "Kvasir-SEG" / "images"
+    for name in "abc":
+        (images / f"{name}.jpg").unlink()
+    os.mkfifo(images / "a.jpg")
+    (images / "b.jpg").symlink_to("/dev/zero")
+    (images / "c.jpg").symlink_to(images / "c.jpg")
+    with pytest.raises(ListedError, match=r"Kvasir-SEG: 3 problem\(s\)") as caught:
+        bench.prepare()
+    assert [problem.split(";")[0].split(" (")[0] for problem in caught.value.problems] == [
+        "Kvasir-SEG/images/a.jpg: a named pipe",
+        "Kvasir-SEG/images/b.jpg: a device",
+        "Kvasir-SEG/images/c.jpg: cannot be read: Too many levels of symbolic links",
+    ]
+    assert bench.left() == []
+
+
+def test_the_largest_size_is_set_by_the_configuration(bench: Bench, volumes: Bench) -> None:
+    for made, settings in ((bench, {"max_pixels": 2400}), (volumes, {"source": "btcv", "max_voxels": 20 * 16 * 2})):
+        with pytest.raises(ListedError, match=r"at most (2,400|640) are read.*'max_(pix|vox)els' of a dataset"):
+            Bench.prepare(made, **settings)
+    assert bench.prepare(max_pixels=52 * 52).n_cases["train"] == 3
+
+
+def test_what_is_odd_about_files_is_a_warning(volumes: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    folder = volumes.raw / "RawData" / "Training" / "img"
+    save(folder / "img0002.nii.gz", np.full((20, 16, 4), 7, np.uint8))
+    save(folder / "img0003.nii.gz", np.where(np.arange(640).reshape(20, 16, 2) > 9, 1e9, -1000).astype(np.float32))
+    volumes.prepare(source="btcv", origin="sample")
+    told = [record.getMessage() for record in caplog.records]
+    assert ["1 case(s): 8 bits a voxel, values from 7 to 7" in line for line in told].count(True) == 1
+    assert ["1 case(s): values from -1000 to 1e+09: beyond the 16 bits" in line for line in told].count(True) == 1
 
 
 def test_the_check_says_the_same_and_writes_nothing_but_its_json(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sdseg.config import Dataset
 from sdseg.data.duplicates import near_pairs
 from sdseg.data.intake import Seen
+from sdseg.data.oddities import unlikely_spacing
 from sdseg.data.sources import Source
 from sdseg.data.splits import SPLITS
 from sdseg.provenance import provenance
@@ -17,7 +18,6 @@ from sdseg.provenance import provenance
 __all__ = ["Examination", "examine", "summary"]
 
 FORMAT = 1
-SPACING = (0.05, 10.0)  # mm; what lies outside was hardly measured by a scanner
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def examine(source: Source, settings: Dataset, seen: Sequence[Seen], problems: S
         *([] if settings.origin == "real" else miscounted),
         *_empty(seen),
         *_implausible(source, seen),
+        *_noted(seen),
     ]
     if seen and settings.origin == "real":
         absent = sorted(set(source.labels) - {label for each in seen for label in each.content.labels})
@@ -173,10 +174,20 @@ def _implausible(source: Source, seen: Sequence[Seen]) -> Iterator[str]:
     odd = [
         f"{each.case.case} ({' × '.join(f'{length:g}' for length in each.case.spacing)})"
         for each in seen
-        if not all(SPACING[0] <= length <= SPACING[1] for length in each.case.spacing)
+        if unlikely_spacing(each.case.spacing)
     ]
     if odd:
         yield f"{len(odd)} volume(s) have an unlikely spacing in mm: {_some(odd)}"
+
+
+def _noted(seen: Sequence[Seen]) -> Iterator[str]:
+    """What the readers found odd about files; what many share is said once."""
+    cases: dict[str, list[str]] = defaultdict(list)
+    for each in seen:
+        for note in each.content.notes:
+            cases[note].append(each.case.case)
+    for note, names in cases.items():
+        yield f"{len(names)} case(s): {note}: {_some(names)}"
 
 
 def _some(names: Sequence[str], shown: int = 8) -> str:

@@ -7,87 +7,67 @@ and front: the affine given here is NIfTI's.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from SimpleITK import GetArrayFromImage, ImageFileReader
+from SimpleITK import GetArrayFromImage, ImageFileReader, ProcessObject
 
-from sdseg.data.dicom_header import Slice, damaged, read_header
+from sdseg.data.dicom_header import Slice, check_slice, damaged, read_header
 from sdseg.data.geometry import Geometry
+from sdseg.data.limits import LIMITS, Limits
+from sdseg.data.series import one_series
 from sdseg.errors import ListedError, UserError
 from sdseg.tensors import AnyArray
 
-__all__ = ["read_series", "read_series_geometry", "read_slices", "series_files"]
+__all__ = ["read_series", "read_series_geometry", "read_slices"]
 
 GAP = 0.02  # positions are rounded in files: distances may differ by this part of the usual one
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 Vector = npt.NDArray[np.float64]
 
 
-def series_files(folder: Path) -> tuple[Path, ...]:
-    """Every file of the folder, sorted by name; hidden ones are left out."""
-    return tuple(sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
-
-
 def read_series_geometry(folder: Path) -> Geometry:
     """The grid of the series in `folder`, from the headers alone.
 
     Raises UserError or ListedError unless the folder holds exactly one CT series of single, parallel, evenly spaced
-    slices.
+    slices. Localisers, reports and segmentations beside them are passed over.
     """
-    return _geometry(_sorted_slices(series_files(folder), folder))
+    return _geometry(_sorted_slices(one_series(folder).files, folder))
 
 
-def read_series(folder: Path) -> tuple[AnyArray, Geometry]:
-    """Voxels [column,row,slice] in Hounsfield units, in the order of the affine, and their geometry.
+def read_series(folder: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry, tuple[str, ...]]:
+    """Voxels [column,row,slice] in Hounsfield units, in the order of the affine, their geometry, what was left out.
 
-    Raises what `read_series_geometry` does, and UserError for a slice whose pixels are damaged.
+    Raises what `read_series_geometry` does, and UserError for a slice whose pixels are damaged and a series larger than
+    `limits`.
     """
-    voxels, geometry, _ = read_slices(series_files(folder), folder)
-    return voxels, geometry
+    series = one_series(folder)
+    voxels, geometry, _ = read_slices(series.files, folder, limits)
+    return voxels, geometry, series.notes
 
 
-def read_slices(paths: Sequence[Path], folder: Path) -> tuple[AnyArray, Geometry, tuple[Path, ...]]:
-    """What `read_series` gives for some files of `folder` that make up one series, and the files slice by slice."""
+def read_slices(
+    paths: Sequence[Path], folder: Path, limits: Limits = LIMITS
+) -> tuple[AnyArray, Geometry, tuple[Path, ...]]:
+    """Voxels and geometry of the files of `folder` that make up one series, and the files slice by slice."""
     slices = _sorted_slices(paths, folder)
+    limits.check_volume((*slices[0].size, len(slices)), folder)
     pixels = [_pixels(each.path) for each in slices]  # [rows,columns] each
     return np.stack(pixels).transpose(2, 1, 0), _geometry(slices), tuple(each.path for each in slices)
 
 
 def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[Slice]:
-    found = [header for path in paths if (header := read_header(path)) is not None]
-    if not found:
-        raise UserError("no DICOM files in the folder", where=folder, remedy="give a folder with one CT series")
-    _check_one_series(found, folder)
+    found = [read_header(path) for path in paths]
+    for one in found:
+        check_slice(one)
     _check_alike(found, folder)
     _, across = _directions(found[0])
     ordered = sorted(found, key=lambda each: float(np.dot(each.position, across)))
     _check_distances(ordered, folder)
     return ordered
-
-
-def _check_one_series(found: Sequence[Slice], folder: Path) -> None:
-    series = defaultdict(list)
-    for each in found:
-        series[each.series].append(each)
-    if len(series) > 1:
-        raise ListedError(
-            f"{len(series)} series in one folder:",
-            (f"'{members[0].description}', {len(members)} file(s), e.g. {members[0].path.name}"
-             for members in series.values()),
-            where=folder,
-            remedy="give each series a folder of its own",
-        )  # fmt: skip
-    strange = next((each for each in found if each.modality != "CT"), None)
-    if strange is not None:
-        raise UserError(
-            f"modality '{strange.modality}'; CT is expected, whose values are Hounsfield units",
-            where=strange.path,
-            remedy="give a CT series",
-        )
 
 
 def _check_alike(found: Sequence[Slice], folder: Path) -> None:
@@ -155,6 +135,7 @@ def _pixels(path: Path) -> AnyArray:
     reader = ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))
+    ProcessObject.SetGlobalWarningDisplay(False)  # GDCM's own messages name no file
     try:
         return np.asarray(GetArrayFromImage(reader.Execute())[0])  # [1,rows,columns], rescaled
     except RuntimeError:

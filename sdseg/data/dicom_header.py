@@ -1,35 +1,56 @@
-"""What the header of one DICOM file says of its slice: whose series it is, and where it lies in the patient."""
+"""What the header of one DICOM file says of its slice: whose series it is, and where it lies in the patient.
+
+The one reader of headers: training and prediction see the same series.
+"""
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from SimpleITK import ImageFileReader, ProcessObject
 
+from sdseg.data.contents import file_size
 from sdseg.errors import UserError
 
-__all__ = ["Slice", "damaged", "read_header"]
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
-# Tags of a slice.
-MODALITY, SERIES, DESCRIPTION, FRAMES = "0008|0060", "0020|000e", "0008|103e", "0028|0008"
-POSITION, ORIENTATION, SPACING, SAMPLES = "0020|0032", "0020|0037", "0028|0030", "0028|0002"
-LENGTHS = {POSITION: 3, ORIENTATION: 6, SPACING: 2}  # how many numbers each place tag holds
+__all__ = ["NO_IMAGES", "Slice", "check_slice", "damaged", "is_dicom", "read_header"]
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
+POSITION, ORIENTATION, SPACING = "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"
+PLACE = {POSITION: (3, "(0020,0032)"), ORIENTATION: (6, "(0020,0037)"), SPACING: (2, "(0028,0030)")}
+TEXTS = ("Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType")
+COUNTS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated")
+TAGS = [*PLACE, *TEXTS, *COUNTS, "RescaleSlope", "RescaleIntercept"]
+DAMAGED = (OSError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError, TypeError)  # of pydicom
+NO_IMAGES = ("SEG", "SR", "RTSTRUCT", "RTDOSE", "RTPLAN", "PR", "KO", "DOC", "REG")
+UNPACKED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # transfer syntaxes: pixels as they are
+SQUARE = 0.01  # how far directions may be from length 1 and from right angles: files hold six digits
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header of one file says."""
+    """What the header of one file says. Numbers that are missing or none are left out of their tuples."""
 
     path: Path
     series: str
+    number: str  # of the series, as the scanner counts, or empty
     description: str
     modality: str
+    localiser: bool
     position: tuple[float, ...]  # x, y, z of the first pixel's centre, mm, LPS
     orientation: tuple[float, ...]  # directions of a row and of a column, LPS
     spacing: tuple[float, ...]  # mm between rows, mm between columns
-    size: tuple[int, int]  # columns, rows
+    size: tuple[int, int]  # columns, rows; 0 where the header does not tell
+    frames: int
+    colours: int
+    rescaling: tuple[float, ...]  # slope and intercept
+    lacking: int  # bytes of pixels that are promised and not there; 0 also where they are compressed
 
     @property
     def grid(self) -> tuple[object, ...]:
@@ -37,52 +58,74 @@ class Slice:
         return self.size, tuple(np.round(self.spacing, 4)), tuple(np.round(self.orientation, 3) + 0.0)
 
 
-def read_header(path: Path) -> Slice | None:
-    """What a file says of its slice, None for a file that is no DICOM (a note, an index)."""
-    reader = ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    ProcessObject.SetGlobalWarningDisplay(False)  # GDCM's own messages name no file
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its suffix or by the mark in its beginning; an index (DICOMDIR) is not meant."""
+    if path.name.upper() == "DICOMDIR":
+        return False
+    if path.suffix.lower() in SUFFIXES:
+        return True
     try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        if path.suffix.lower() in (".dcm", ".ima") or _has_mark(path):
-            raise damaged(path) from None
-        return None
-    present = set(reader.GetMetaDataKeys())
+        file_size(path)  # a named pipe would wait for ever
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except (OSError, UserError):
+        return False
 
-    def text(tag: str) -> str:
-        return reader.GetMetaData(tag).strip(" \0") if tag in present else ""
 
-    columns, rows, *more = reader.GetSize()
-    if text(SAMPLES) not in ("", "1") or max([1, *more]) > 1 or int(text(FRAMES) or 1) > 1:
+def read_header(path: Path) -> Slice:
+    """What a DICOM file says of its slice, pixels unread. Raises UserError for a file that is none, or damaged."""
+    import pydicom
+    from pydicom.errors import BytesLengthException
+
+    size = file_size(path)
+    header, marked, reason = None, True, ""
+    try:
+        with warnings.catch_warnings(), path.open("rb") as stream:
+            warnings.simplefilter("ignore")  # odd values elsewhere in a header are none of our business
+            marked = stream.read(132)[128:] == b"DICM"  # old files lack the mark, and are read all the same
+            stream.seek(0)
+            found = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
+            header = _slice(path, found, size - stream.tell())
+    except (BytesLengthException, *DAMAGED) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+    if header is None or not (marked or header.modality):
+        raise UserError(
+            f"cannot be read: {reason if marked else 'not a DICOM file'}",
+            where=path,
+            remedy="replace the file by a whole copy, or take it away",
+        )
+    if not header.modality and 0 in header.size:
+        raise UserError(
+            "cannot be read: its header ends before it says what it shows (no modality, no rows)",
+            where=path,
+            remedy="replace the file by a whole copy, or take it away",
+        )
+    return header
+
+
+def check_slice(one: Slice) -> None:
+    """Raise UserError unless a header promises one grey slice with a place in the patient, and the file can hold it."""
+    if one.frames > 1 or one.colours != 1:
         raise UserError(
             "several frames or colours in one file; one grey slice per file is expected",
-            where=path,
+            where=one.path,
             remedy="convert the series to NIfTI",
         )
-    numbers = {tag: _numbers(text(tag)) for tag in LENGTHS}
-    missing = [f"({tag.replace('|', ',')})" for tag, length in LENGTHS.items() if len(numbers[tag]) != length]
+    given = {POSITION: one.position, ORIENTATION: one.orientation, SPACING: one.spacing}
+    missing = [tag for name, (count, tag) in PLACE.items() if len(given[name]) != count]
     if missing:
         raise UserError(
             f"no place in the patient: {' and '.join(missing)} missing",
-            where=path,
+            where=one.path,
             remedy="take files away that are no slices (reports, scouts), or convert the series to NIfTI",
         )
-    return Slice(
-        path=path,
-        series=text(SERIES),
-        description=text(DESCRIPTION),
-        modality=text(MODALITY),
-        position=numbers[POSITION],
-        orientation=numbers[ORIENTATION],
-        spacing=numbers[SPACING],
-        size=(int(columns), int(rows)),
-    )
+    fault = _fault(one)
+    if fault is not None:
+        raise UserError(fault, where=one.path, remedy="replace the file by a whole copy, or export the series again")
 
 
 def damaged(path: Path) -> UserError:
-    """The error of a file whose header or pixels cannot be read."""
+    """The error of a file whose pixels cannot be read."""
     return UserError(
         "a DICOM file that cannot be read: truncated, damaged or compressed in an unknown way",
         where=path,
@@ -90,13 +133,63 @@ def damaged(path: Path) -> UserError:
     )
 
 
-def _has_mark(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
+def _fault(one: Slice) -> str | None:
+    """What is impossible in a header, in words."""
+    columns, rows = one.size
+    if columns < 1 or rows < 1:
+        return f"an image of {rows} rows and {columns} columns"
+    if one.lacking > 0:
+        return (
+            f"truncated, or with a wrong header: it promises {rows} rows and {columns} columns, "
+            f"and {one.lacking:,} bytes of their pixels are missing"
+        )
+    if not all(length > 0 and math.isfinite(length) for length in one.spacing):
+        return f"a pixel spacing of {' and '.join(f'{length:g}' for length in one.spacing)} mm"
+    row, column = np.array(one.orientation[:3]), np.array(one.orientation[3:])
+    lengths = (float(np.linalg.norm(row)), float(np.linalg.norm(column)))
+    crooked = max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(row @ column)))
+    if not crooked <= SQUARE:  # NaN included
+        return (
+            f"directions of rows and columns ({', '.join(f'{value:g}' for value in one.orientation)}) that are no two "
+            "of length 1 at right angles"
+        )
+    if not all(map(math.isfinite, one.position)):
+        return "a position that is NaN or infinite"
+    if not all(map(math.isfinite, one.rescaling)) or (one.rescaling and one.rescaling[0] == 0):
+        return f"a rescale slope of {one.rescaling[0]:g}: every voxel would have one value"
+    return None
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _slice(path: Path, found: Dataset, remaining: int) -> Slice:
+    """`remaining` bytes follow the header."""
+    texts = {tag: str(found.get(tag, "") or "").strip(" \0") for tag in TEXTS}
+    counts = {tag: int(found.get(tag) or 0) for tag in COUNTS}
+    frames, colours = max(1, counts["NumberOfFrames"]), counts["SamplesPerPixel"] or 1
+    promised = counts["Rows"] * counts["Columns"] * frames * colours * (counts["BitsAllocated"] or 16) // 8
+    syntax = str(found.file_meta.get("TransferSyntaxUID", UNPACKED[0]))
+    return Slice(
+        path=path,
+        series=texts["SeriesInstanceUID"],
+        number=texts["SeriesNumber"],
+        description=texts["SeriesDescription"],
+        modality=texts["Modality"],
+        localiser="LOCALIZER" in texts["ImageType"].upper(),
+        position=_numbers(found, POSITION),
+        orientation=_numbers(found, ORIENTATION),
+        spacing=_numbers(found, SPACING),
+        size=(counts["Columns"], counts["Rows"]),
+        frames=frames,
+        colours=colours,
+        rescaling=(*_numbers(found, "RescaleSlope"), *_numbers(found, "RescaleIntercept")),
+        lacking=max(0, promised - remaining) if syntax in UNPACKED else 0,
+    )
+
+
+def _numbers(found: Dataset, tag: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split("\\"))
-    except ValueError:
+        value = found.get(tag)
+        if value is None or value == "":
+            return ()
+        return tuple(float(part) for part in (value if hasattr(value, "__iter__") else [value]))
+    except (ValueError, TypeError):
         return ()

@@ -124,7 +124,7 @@ def _header(path: Path, thickness: str) -> Dataset:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = pydicom.dcmread(path, stop_before_pixels=True)
+        found = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         for uid, other in (
             ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
             ("SOPClassUID", "MediaStorageSOPClassUID"),

@@ -18,13 +18,14 @@ from nibabel.orientations import (
 
 from sdseg.tensors import AnyArray
 
-__all__ = ["Geometry", "Matrix", "check_same_grid"]
+__all__ = ["Geometry", "Matrix", "check_same_grid", "fault_of_affine"]
 
 Matrix = tuple[tuple[float, ...], ...]
 Value = TypeVar("Value", int, float)
 
 # Affines are stored as float32 and rounded by some writers: corners of two grids may lie this part of a voxel apart.
 GRID_TOLERANCE = 0.05
+FLAT = 1e-4  # volume of the cell that three directions of length 1 span: 1 where they are at right angles
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,18 @@ class Geometry:
         axes = [int(axis) for axis in self.orientation[:, 0]]
         x, y, z = (native[axes.index(patient)] for patient in range(3))
         return x, y, z
+
+
+def fault_of_affine(affine: npt.NDArray[np.float64]) -> str | None:
+    """Why an affine [4,4] gives voxels no place of their own, in words, or None where it does."""
+    if not np.isfinite(affine).all():
+        return "the place, spacing or direction of its voxels is NaN or infinite"
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if lengths.min() == 0:
+        return "voxels lie 0 mm apart: a spacing or a direction is zero"
+    if abs(float(np.linalg.det(affine[:3, :3] / lengths))) < FLAT:
+        return "the affine places all voxels in one plane"
+    return None
 
 
 def check_same_grid(image: Geometry, label: Geometry, names: tuple[str, str] = ("image", "label")) -> str | None:

@@ -9,13 +9,15 @@ import numpy.typing as npt
 
 from sdseg.artifacts import ImageContract, Structure
 from sdseg.data.dicom import read_slices
-from sdseg.data.geometry import Geometry
+from sdseg.data.geometry import Geometry, fault_of_affine
 from sdseg.data.images import IMAGE_SUFFIXES, read_image_noted
 from sdseg.data.inputs import InputFile
 from sdseg.data.itk_files import ITK_SUFFIXES
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.native import Native
+from sdseg.data.oddities import odd_spacing, odd_values
 from sdseg.data.slices import resize_images, stretch, to_axial
-from sdseg.data.volumes import VOLUME_SUFFIXES, read_volume, to_hounsfield
+from sdseg.data.volumes import VOLUME_SUFFIXES, read_volume_noted, to_hounsfield
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray, RawImages
 
@@ -38,8 +40,12 @@ def open_file(
     *,
     with_probability: bool = False,
     with_pixels: bool = False,
+    limits: Limits = LIMITS,
 ) -> Native:
-    """Read an image for an 'rgb' model, a volume or DICOM series for a 'ct' model. Raises UserError for others."""
+    """Read an image for an 'rgb' model, a volume or DICOM series for a 'ct' model.
+
+    Raises UserError for others, and for what is larger than `limits`.
+    """
     if (file.kind == "image") != (image.modality == "rgb"):
         wanted = f"images ({', '.join(IMAGE_SUFFIXES)})"
         if image.modality != "rgb":
@@ -52,16 +58,18 @@ def open_file(
     notes, sources = list(file.notes), tuple[Path, ...]()
     geometry = None
     if file.kind == "image":
-        pixels, odd = read_image_noted(file.path)
+        pixels, odd = read_image_noted(file.path, limits)
         slices: RawImages = pixels[None]  # [1,H,W,3]
         notes += odd
     else:
         if file.kind == "series":
-            raw, geometry, sources = read_slices(file.files, file.path)
+            raw, geometry, sources = read_slices(file.files, file.path, limits)
             voxels = geometry.to_canonical(to_hounsfield(raw, file.path))
+            notes += odd_values(raw, image.window)
         else:
-            voxels, geometry = read_volume(file.path)  # [X,Y,Z] int16 HU
-        notes += _offset(voxels)
+            voxels, geometry, odd = read_volume_noted(file.path, limits, image.window)  # [X,Y,Z] int16 HU
+            notes += odd
+        notes += (*_offset(voxels), *odd_spacing(geometry))
         slices = to_axial(voxels)[..., None]  # [Z,H,W,1]
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
@@ -154,7 +162,7 @@ def _colours(array: AnyArray) -> npt.NDArray[np.uint8]:
 
 def _geometry(array: AnyArray, affine: npt.ArrayLike) -> Geometry:
     matrix = np.asarray(affine, dtype=np.float64)
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix[:3, :3]) < 3:
+    if matrix.shape != (4, 4) or fault_of_affine(matrix) is not None:
         raise UserError("an affine that is no invertible [4,4] matrix", remedy="give nibabel's image.affine")
     rows = tuple(tuple(float(value) for value in row) for row in matrix)
     x, y, z = array.shape

@@ -5,16 +5,17 @@ Images come back with the orientation tag of the camera applied; transparency is
 
 from __future__ import annotations
 
-import warnings
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from sdseg.artifacts import atomic_file
-from sdseg.data.contents import content_of, unreadable
+from sdseg.data.contents import content_of, file_size, unreadable
+from sdseg.data.image_header import ImageHeader, read_image_header
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 
@@ -32,31 +33,31 @@ def is_image(path: Path) -> bool:
 def pixels_of(path: Path) -> int:
     """How many pixels an image has, by its header alone; 0 where that cannot be told."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large images are welcome
-            with Image.open(path) as image:
-                return image.width * image.height
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        file_size(path)  # a named pipe would wait for ever
+        with path.open("rb") as stream:
+            header = read_image_header(stream)
+    except (OSError, UserError):
         return 0
+    return header.width * header.height if header else 0
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, limits: Limits = LIMITS) -> Pixels:
     """An image as RGB, [H,W,3] uint8.
 
     Grey becomes three equal channels, transparency is dropped, 16-bit values are divided by 257, and the camera's
-    orientation tag is applied. Raises UserError for a file that is missing, truncated, of several pages or not 8 or
-    16 bits deep.
+    orientation tag is applied. Raises UserError for a file that is missing, truncated, larger than `limits`, of several
+    pages or not 8 or 16 bits deep.
     """
-    return read_image_noted(path)[0]
+    return read_image_noted(path, limits)[0]
 
 
-def read_image_noted(path: Path) -> tuple[Pixels, tuple[str, ...]]:
+def read_image_noted(path: Path, limits: Limits = LIMITS) -> tuple[Pixels, tuple[str, ...]]:
     """What `read_image` gives, and what is odd about its values, in words.
 
     Cameras of 10 or 12 bits are often saved within 16 bits, with or without an offset: such an image turns out all but
     black, or in one flat tone.
     """
-    pixels = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    pixels = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, limits)
     notes: tuple[str, ...] = ()
     if pixels.dtype == np.uint16:
         notes = _narrow_range(pixels)
@@ -64,9 +65,9 @@ def read_image_noted(path: Path) -> tuple[Pixels, tuple[str, ...]]:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8), notes
 
 
-def read_mask(path: Path) -> Pixels:
+def read_mask(path: Path, limits: Limits = LIMITS) -> Pixels:
     """A mask image as grey levels, [H,W] uint8, as they are in the file (16-bit levels above 255 divided by 257)."""
-    pixels = _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    pixels = _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, limits)
     if pixels.dtype == np.uint16 and pixels.max(initial=0) > 255:
         pixels = np.rint(pixels / 257.0)
     return pixels.astype(np.uint8)
@@ -86,8 +87,11 @@ def write_image(path: Path, pixels: Pixels | npt.NDArray[np.uint16]) -> None:
         temporary.write_bytes(data.tobytes())
 
 
-def _decode(path: Path, flags: int) -> AnyArray:
+def _decode(path: Path, flags: int, limits: Limits) -> AnyArray:
     data = content_of(path)
+    header = read_image_header(BytesIO(data))
+    if header is not None:
+        _check_header(header, path, limits)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV's own messages name no file
     try:
         pages = _decode_pages(data, flags) if data[:2] in (b"II", b"MM") else [cv2.imdecode(_view(data), flags)]
@@ -104,14 +108,31 @@ def _decode(path: Path, flags: int) -> AnyArray:
             remedy="replace the file by a whole copy (PNG, JPEG, TIFF or BMP of 8 or 16 bits)",
         )
     if len(pages) > 1:
-        raise UserError(
-            f"a TIFF of {len(pages)} pages; one image is expected", where=path, remedy="save each page as its own file"
-        )
+        raise _several_pages(len(pages), path)
     if pages[0].dtype not in (np.uint8, np.uint16):
         raise UserError(
             f"pixels of type {pages[0].dtype}; 8 or 16 bits are expected", where=path, remedy="save it with 8 bits"
         )
     return np.asarray(pages[0])
+
+
+def _check_header(header: ImageHeader, path: Path, limits: Limits) -> None:
+    """Refuse what the header tells to be of no use, before a decoder makes room for it."""
+    if header.pages > 1:
+        raise _several_pages(header.pages, path)
+    if header.floating or header.bits > 16:
+        raise UserError(
+            f"pixels of {header.depth}; 8 or 16 bits are expected, of which 255 or 65535 is white",
+            where=path,
+            remedy="save it with 8 bits, its values brought to 0 to 255 as for the images the model was trained on",
+        )
+    limits.check_image(header.width, header.height, path, 6 if header.bits > 8 else 3)
+
+
+def _several_pages(count: int, path: Path) -> UserError:
+    return UserError(
+        f"a TIFF of {count} pages; one image is expected", where=path, remedy="save each page as its own file"
+    )
 
 
 def _narrow_range(pixels: AnyArray) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from sdseg.data.contents import missing
+from sdseg.data.dicom_header import is_dicom
 from sdseg.data.images import IMAGE_SUFFIXES, is_image
 from sdseg.data.itk_files import ITK_SUFFIXES, is_itk
 from sdseg.data.naming import result_names
-from sdseg.data.series import find_series, is_dicom
+from sdseg.data.series import find_series
 from sdseg.data.volumes import VOLUME_SUFFIXES, is_volume
 from sdseg.errors import UserError
 
@@ -56,14 +57,14 @@ class Found:
     skipped: list[tuple[Path, str]] = field(default_factory=list)  # left out on purpose, with the reason
 
 
-def find_inputs(named: Sequence[Path], output: Path, former: Former | None = None) -> Found:
+def find_inputs(named: Sequence[Path], output: Path, former: Former | None = None, model: str = "this model") -> Found:
     """What to segment, in the order it was named.
 
     A name may be a file, a pattern (`scans/**/*.png`) or a folder, which stands for every image, volume and DICOM
     series below it, sorted; its results keep its subfolders. What lies in `output` below such a folder, in a folder
     with a predict.json, or was written by a `former` run is left out. An input that was named twice counts once. Where
     two results would get one name, the later one gets a number: x.png and x.jpg become x and x-2; those of former
-    runs keep theirs.
+    runs keep theirs. `model` says in messages what the inputs are for.
     """
     if any(path.is_dir() and path.resolve() == output.resolve() for path in named):
         raise UserError(
@@ -76,8 +77,8 @@ def find_inputs(named: Sequence[Path], output: Path, former: Former | None = Non
     loose: dict[Path, list[Path]] = defaultdict(list)  # DICOM files named one by one, by folder
     for path in _expanded(named, found):
         if path.is_dir():
-            candidates += _in_folder(path, output, found)
-        elif not path.exists():
+            candidates += _in_folder(path, output, found, model)
+        elif not os.path.lexists(path):  # a link that leads nowhere is told when it is read
             found.problems.append(missing(path))
         elif kind := _kind(path):
             candidates.append(InputFile(path, _stem(path.name), kind))
@@ -88,10 +89,10 @@ def find_inputs(named: Sequence[Path], output: Path, former: Former | None = Non
                 UserError("no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}")
             )
     for folder, files in loose.items():
-        candidates += _series(sorted(set(files)), folder.resolve().name, found)
+        candidates += _series(sorted(set(files)), folder.resolve().name, found, model)
     unique: dict[tuple[Path, str], InputFile] = {}
     for one in candidates:
-        unique.setdefault((one.path.resolve(), one.uid), one)
+        unique.setdefault((_real(one.path), one.uid), one)
     if results := [unique.pop(place) for place in list(unique) if place[0] in former.results]:
         found.skipped.append((output, f"{len(results)} of its results, named as inputs"))
     found.problems += [
@@ -116,10 +117,15 @@ def _key(one: InputFile, output: Path) -> str:
     return f"{place} {one.uid}" if one.uid else place
 
 
+def _real(path: Path) -> Path:
+    """A path without links; one that leads in a circle, over which `Path.resolve` stumbles, as it is."""
+    return Path(os.path.realpath(path))
+
+
 def _expanded(named: Sequence[Path], found: Found) -> Iterator[Path]:
     """Patterns replaced by what they match: for shells that do not, and for quoted ones."""
     for path in named:
-        if path.exists() or not glob.has_magic(str(path)):
+        if os.path.lexists(path) or not glob.has_magic(str(path)):
             yield path
             continue
         matches = sorted(glob.glob(str(path), recursive=True))
@@ -130,7 +136,7 @@ def _expanded(named: Sequence[Path], found: Found) -> Iterator[Path]:
         yield from map(Path, matches)
 
 
-def _in_folder(root: Path, output: Path, found: Found) -> list[InputFile]:
+def _in_folder(root: Path, output: Path, found: Found, model: str) -> list[InputFile]:
     """Everything below a folder, sorted, each with its path below it."""
     own, listed, others = output.resolve(), list[InputFile](), Counter[str]()
     before = len(found.problems), len(found.skipped)
@@ -153,8 +159,9 @@ def _in_folder(root: Path, output: Path, found: Found) -> list[InputFile]:
         slices, relative = list[Path](), folder.relative_to(root)
         for name in sorted(files):
             path = folder / name
-            # Copies from a Mac bring a '._x.png' for every x.png; a link that leads nowhere is a missing input.
-            if name.startswith(".") or not (path.is_file() or path.is_symlink()):
+            # Copies from a Mac bring a '._x.png' for every x.png. A link that leads nowhere or in a circle, a pipe, a
+            # device are inputs that fail: what has an image's name is not passed over.
+            if name.startswith("."):
                 continue
             if kind := _kind(path):
                 listed.append(InputFile(path, (relative / _stem(name)).as_posix(), kind))
@@ -164,7 +171,7 @@ def _in_folder(root: Path, output: Path, found: Found) -> list[InputFile]:
                 others[path.suffix.lower() or "without suffix"] += 1
         if slices:
             below = root.resolve().name if folder == root else relative.as_posix()
-            listed += _series(slices, below or "series", found)
+            listed += _series(slices, below or "series", found, model)
     if not listed and before == (len(found.problems), len(found.skipped)):
         found.problems.append(
             UserError("a folder without images or volumes", where=root, remedy=f"known suffixes: {KNOWN}")
@@ -175,9 +182,9 @@ def _in_folder(root: Path, output: Path, found: Found) -> list[InputFile]:
     return sorted(listed, key=lambda one: one.path)
 
 
-def _series(files: Sequence[Path], below: str, found: Found) -> list[InputFile]:
+def _series(files: Sequence[Path], below: str, found: Found, model: str) -> list[InputFile]:
     """The series among the DICOM files of one folder, named like the folder; several by their number as well."""
-    seen = find_series(files)
+    seen = find_series(files, f"{model}; of DICOM, CT series alone are read, whose values are Hounsfield units")
     found.problems += seen.problems
     found.skipped += seen.skipped
     several = len(seen.series) > 1

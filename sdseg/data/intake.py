@@ -14,6 +14,7 @@ import numpy as np
 from sdseg.artifacts import ImageContract
 from sdseg.config import Dataset
 from sdseg.data.layouts import RawCase, UnpairedError
+from sdseg.data.limits import LIMITS, Limits, asked_limits
 from sdseg.data.opening import open_raw
 from sdseg.data.parallel import attempt
 from sdseg.data.reading import Content, Reading, count_slices, read_case
@@ -53,6 +54,7 @@ class Intake:
     jobs: int
     tasks: tuple[Task, ...]
     problems: tuple[str, ...]  # of pairs, split and headers
+    limits: Limits = LIMITS
 
     @property
     def rows(self) -> int:
@@ -64,7 +66,7 @@ class Intake:
 
         def work(task: Task) -> Seen:
             spread = self.image.window if self.image.stretch and task.row.split != "train" else None
-            reading = read_case(self.source, task.files, self.image.size, spread)
+            reading = read_case(self.source, task.files, self.image.size, spread, self.limits)
             keep(task, reading)
             return Seen(_case(task, reading, self.raw), reading.content)
 
@@ -103,7 +105,8 @@ def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Int
     tasks = tuple(
         Task(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
     )
-    return Intake(source, raw, image, jobs, tasks, tuple(problems))
+    limits = asked_limits(settings.max_pixels, settings.max_voxels)
+    return Intake(source, raw, image, jobs, tasks, tuple(problems), limits)
 
 
 def _contract(source: Source, settings: Dataset) -> ImageContract:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from SimpleITK import GetArrayFromImage, GetImageFromArray, ImageFileReader, ImageFileWriter, ProcessObject
+from SimpleITK import (
+    GetArrayFromImage,
+    GetImageFromArray,
+    GetPixelIDValueAsString,
+    ImageFileReader,
+    ImageFileWriter,
+    ProcessObject,
+)
 
 from sdseg.artifacts import atomic_file
-from sdseg.data.geometry import Geometry
+from sdseg.data.contents import file_size
+from sdseg.data.geometry import Geometry, fault_of_affine
+from sdseg.data.itk_header import check_header
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 
@@ -19,9 +28,6 @@ __all__ = ["ITK_SUFFIXES", "is_itk", "read_itk", "write_itk"]
 
 IO = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
 ITK_SUFFIXES = tuple(IO)
-META_DATA = re.compile(rb"^ElementDataFile\s*=\s*(\S[^\r\n]*)", re.MULTILINE)
-NRRD_DATA = re.compile(rb"^data ?file:\s*(\S[^\r\n]*)", re.MULTILINE)
-HEADER = 1 << 14  # bytes that hold any header
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -30,11 +36,14 @@ def is_itk(path: Path) -> bool:
     return path.suffix.lower() in IO
 
 
-def read_itk(path: Path) -> tuple[AnyArray, Geometry]:
-    """The file's array [i,j,k] and its geometry. Raises UserError for a damaged file and for anything but 3-D."""
-    if not path.is_file():
-        raise UserError("the file is missing", where=path, remedy="check the path and its spelling")
-    _check_header(path)
+def read_itk(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
+    """The file's array [i,j,k] and its geometry.
+
+    Raises UserError for a damaged file, for anything but a 3-D volume within `limits`, and where the voxels lie
+    elsewhere than in the file or beside it.
+    """
+    file_size(path)
+    check_header(path, nrrd=IO[path.suffix.lower()] == "NrrdImageIO")
     reader = ImageFileReader()
     reader.SetImageIO(IO[path.suffix.lower()])
     reader.SetFileName(str(path))
@@ -49,6 +58,7 @@ def read_itk(path: Path) -> tuple[AnyArray, Geometry]:
                 where=path,
                 remedy="save each channel or time point as its own 3-D file",
             )
+        limits.check_volume(shape, path, _bytes_each(reader))
         image = reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ")
@@ -62,6 +72,9 @@ def read_itk(path: Path) -> tuple[AnyArray, Geometry]:
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
+    fault = fault_of_affine(affine)
+    if fault is not None:
+        raise UserError(fault, where=path, remedy="repair the file's header")
     rows = tuple(tuple(float(value) for value in row) for row in LPS_TO_RAS @ affine)
     x, y, z = (int(length) for length in shape)
     geometry = Geometry(shape=(x, y, z), affine=rows, qform=rows, qform_code=1, sform_code=1)
@@ -93,26 +106,7 @@ def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
         shutil.move(named, temporary)
 
 
-def _check_header(path: Path) -> None:
-    """Find what is wrong most often: MetaIO would print it to the terminal, name no file, and give a wrong reason."""
-    with path.open("rb") as stream:
-        head = stream.read(HEADER)
-    nrrd = IO[path.suffix.lower()] == "NrrdImageIO"
-    marks, field = ((b"NRRD",), NRRD_DATA) if nrrd else ((b"NDims", b"ElementDataFile"), META_DATA)
-    if not head:
-        raise UserError("the file is empty", where=path, remedy="replace the file by a whole copy")
-    if any(mark not in head for mark in marks):
-        raise UserError(
-            f"no header of {'an NRRD' if nrrd else 'a MetaImage'} file in it",
-            where=path,
-            remedy="replace the file by a whole, valid copy",
-        )
-    found = field.search(head)
-    data = found.group(1).strip().decode("utf-8", "replace") if found else "LOCAL"
-    if data.upper().startswith(("LOCAL", "LIST")) or "%" in data or (path.parent / data).exists():
-        return
-    raise UserError(
-        f"its data file '{data}' is missing",
-        where=path,
-        remedy="put it beside the header, under the name in there",
-    )
+def _bytes_each(reader: ImageFileReader) -> int:
+    """Of a voxel, as in '16-bit signed integer'."""
+    words = GetPixelIDValueAsString(reader.GetPixelIDValue()).split("-")
+    return int(words[0]) // 8 if words[0].isdigit() else 8

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.data.images import read_mask
+from sdseg.data.limits import LIMITS
 from sdseg.data.masks import ExactValues, MaskCoding
 from sdseg.data.slices import resize_labels, to_axial
 from sdseg.data.store import Case, SliceStore
@@ -33,10 +34,11 @@ class NativeLabels:
         store: the raw files have changed since.
         """
         path = self.raw / case.label
+        limits = LIMITS.at_least(case.height * case.width * case.depth)  # prepare may have been allowed more
         if self.store.manifest.image.modality == "rgb":
-            labels = read_mask(path)[None]  # [1,H,W]
+            labels = read_mask(path, limits)[None]  # [1,H,W]
         else:
-            volume, _ = read_labels(path)
+            volume, _ = read_labels(path, limits)
             labels = to_axial(volume)  # [Z,H,W]
         if self.coding is not None:
             labels = self.coding.decode(labels, path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sdseg.artifacts import sha256_file, sha256_text
-from sdseg.data.dicom import series_files
+from sdseg.data.series import series_files
 from sdseg.data.sources import Source
 from sdseg.errors import ListedError, UserError
 
@@ -168,7 +168,7 @@ def _stem(path: Path, suffixes: tuple[str, ...], series: bool) -> str | None:
     if path.is_dir():
         return path.name if series else None
     suffix = next((ending for ending in suffixes if path.name.lower().endswith(ending)), None)
-    return path.name[: -len(suffix)] if suffix and path.is_file() else None
+    return path.name[: -len(suffix)] if suffix else None  # a pipe, or a link to nowhere, is told when it is read
 
 
 def _short(path: Path, raw: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +18,9 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from sdseg.artifacts import atomic_file
-from sdseg.data.contents import content_of, missing, unreadable
-from sdseg.data.geometry import Geometry, Matrix
+from sdseg.data.contents import content_of, file_size, unreadable
+from sdseg.data.geometry import Geometry, Matrix, fault_of_affine
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 
@@ -26,28 +29,33 @@ __all__ = ["nifti_geometry", "read_nifti", "write_nifti"]
 INFLATE_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # isal's own annotations take the class for an instance
 DAMAGED = (OSError, EOFError, INFLATE_ERROR, ValueError, ImageFileError, HeaderDataError, WrapStructError)
 MAGIC = (b"n+1", b"n+2")  # at byte 344 of NIfTI-1, at byte 4 of NIfTI-2
+HEADER = 540  # bytes of the longer one of the two
+BEHIND = 1 << 16  # bytes that may follow the voxels, as some writers pad files; more are not read
 NIFTI2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))  # a file begins with the size of its header
 
 
 def nifti_geometry(path: Path) -> Geometry:
     """The grid of a volume, from its header alone. Raises UserError for anything but a 3-D volume."""
+    file_size(path)
     try:
         return _geometry(_nifti(nib.load(path), path), path)
-    except FileNotFoundError:
-        raise missing(path) from None
     except DAMAGED as error:
         raise unreadable(path, error) from None
 
 
-def read_nifti(path: Path) -> tuple[AnyArray, Geometry]:
-    """The file's array [i,j,k] with its scaling applied (float32 where it has one), and its geometry."""
+def read_nifti(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
+    """The file's array [i,j,k] with its scaling applied (float32 where it has one), and its geometry.
+
+    Raises UserError for anything but a whole 3-D volume within `limits`, which its header is asked about before the
+    voxels are unpacked.
+    """
     data = content_of(path)
     imageglobals.logger.setLevel(logging.CRITICAL)  # nibabel's own messages name no file; what it raises is told
     try:
-        if data[:2] == b"\x1f\x8b":
-            data = _gunzip(data)
-        if data[344:347] not in MAGIC and data[4:7] not in MAGIC:
-            raise UserError("not a NIfTI file", where=path, remedy="replace the file by a whole, valid copy")
+        packed = data[:2] == b"\x1f\x8b"
+        length = _promised(_gunzip(data, HEADER) if packed else data[:HEADER], path, limits)
+        if packed:
+            data = _gunzip(data, length + BEHIND)
         kind = nib.Nifti2Image if data[:4] in NIFTI2 else nib.Nifti1Image
         image = _nifti(kind.from_bytes(data), path)
         geometry = _geometry(image, path)
@@ -81,16 +89,28 @@ def _in_place(proxy: Any, data: bytes) -> AnyArray:
     return np.ndarray(proxy.shape, proxy.dtype, data, int(proxy.offset), order="F")
 
 
-def _gunzip(data: bytes) -> bytes:
-    """All members of a gzip file, in few long calls without Python's lock, so that threads add up.
+def _promised(head: bytes, path: Path, limits: Limits) -> int:
+    """Bytes of the whole file by its header; raises UserError where that is no header of a volume within `limits`."""
+    if head[344:347] not in MAGIC and head[4:7] not in MAGIC:
+        raise UserError("not a NIfTI file", where=path, remedy="replace the file by a whole, valid copy")
+    kind: Any = nib.Nifti2Header if head[:4] in NIFTI2 else nib.Nifti1Header
+    header = kind(head[: kind.template_dtype.itemsize], check=False)
+    shape, itemsize = _checked(header.get_data_shape(), path), int(header.get_data_dtype().itemsize)
+    limits.check_volume(shape, path, itemsize)
+    return int(header["vox_offset"]) + math.prod(shape) * itemsize
+
+
+def _gunzip(data: bytes, most: int) -> bytes:
+    """All members of a gzip file up to `most` bytes, in few long calls without Python's lock, so that threads add up.
 
     ISA-L takes half the time of zlib, and decompression is most of the time of preparing volumes.
     """
     parts: list[bytes] = []
-    while data:
+    while data and most > 0:
         member = isal_zlib.decompressobj(wbits=31)
-        parts.append(member.decompress(data))
-        if not member.eof:
+        parts.append(member.decompress(data, most))
+        most -= len(parts[-1])
+        if not member.eof and most > 0:
             raise EOFError("the compressed data ends too early")
         data = member.unused_data.lstrip(b"\0")
     return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -103,7 +123,24 @@ def _nifti(image: Any, path: Path) -> nib.Nifti1Image:
 
 
 def _geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
-    shape = tuple(int(length) for length in image.shape)
+    shape = _checked(image.shape, path)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    fault = fault_of_affine(affine)
+    if fault is not None:
+        raise UserError(fault, where=path, remedy="repair the file's header")
+    header: Any = image.header
+    return Geometry(
+        shape=shape,
+        affine=_rows(affine),
+        qform=_rows(header.get_qform()),
+        qform_code=int(header["qform_code"]),
+        sform_code=int(header["sform_code"]),
+        units=_units(header),
+    )
+
+
+def _checked(lengths: Sequence[int], path: Path) -> tuple[int, int, int]:
+    shape = tuple(int(length) for length in lengths)
     if len(shape) != 3:
         raise UserError(
             f"a {len(shape)}-D volume of shape {shape}; 3-D is expected",
@@ -112,19 +149,8 @@ def _geometry(image: nib.Nifti1Image, path: Path) -> Geometry:
         )
     if min(shape) < 1:
         raise UserError(f"an empty volume of shape {shape}", where=path, remedy="export it again")
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
-        raise UserError("the affine places all voxels in one plane", where=path, remedy="repair the file's header")
-    header: Any = image.header
     x, y, z = shape
-    return Geometry(
-        shape=(x, y, z),
-        affine=_rows(affine),
-        qform=_rows(header.get_qform()),
-        qform_code=int(header["qform_code"]),
-        sform_code=int(header["sform_code"]),
-        units=_units(header),
-    )
+    return x, y, z
 
 
 def _units(header: Any) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 from sdseg.artifacts import Structure, sha256_file, sha256_text
 from sdseg.data.geometry import check_same_grid
 from sdseg.data.images import read_mask
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.slices import resize_labels, to_axial
 from sdseg.data.store import Case, SliceStore
 from sdseg.data.volumes import VOLUME_SUFFIXES, read_geometry, read_labels
@@ -93,7 +94,7 @@ class Predictions:
         return ids
 
     def _image(self, case: Case, path: Path) -> LabelArray:
-        ids = read_mask(path)[None]
+        ids = read_mask(path, _limits(case))[None]
         if ids.shape[1:] != (case.height, case.width):
             found, wanted = (
                 f"{width} × {height} pixels" for height, width in (ids.shape[1:], (case.height, case.width))
@@ -102,7 +103,7 @@ class Predictions:
         return ids
 
     def _volume(self, case: Case, path: Path) -> LabelArray:
-        volume, geometry = read_labels(path)
+        volume, geometry = read_labels(path, _limits(case))
         difference = check_same_grid(read_geometry(self.raw / case.label), geometry, ("label", "prediction"))
         if difference is not None:
             raise UserError(difference, where=path, remedy=REMEDY)
@@ -116,6 +117,10 @@ class Predictions:
             for number, inner in enumerate(structures, start=1):
                 table[number] = set(inner.values) <= set(outer.values)
             yield table
+
+
+def _limits(case: Case) -> Limits:
+    return LIMITS.at_least(case.height * case.width * case.depth)  # prepare may have been allowed more
 
 
 def find_predictions(folder: Path, store: SliceStore, split: str, raw: Path) -> Predictions:

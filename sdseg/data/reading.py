@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from sdseg.data.duplicates import fingerprint
 from sdseg.data.geometry import Geometry, check_same_grid
-from sdseg.data.images import read_image, read_mask
+from sdseg.data.images import read_image_noted, read_mask
 from sdseg.data.layouts import RawCase
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.slices import resize_images, resize_labels, stretch, to_axial
 from sdseg.data.sources import Source
-from sdseg.data.volumes import read_geometry, read_labels, read_volume
+from sdseg.data.volumes import read_geometry, read_labels, read_volume_noted
 from sdseg.errors import UserError
 from sdseg.tensors import LabelArray, RawImages
 
@@ -30,6 +31,7 @@ class Content:
     labels: tuple[int, ...]  # ids that occur, 0 left out
     lost: tuple[int, ...]  # those of them that no pixel of the working size has
     fingerprint: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: a picture of one colour
+    notes: tuple[str, ...] = ()  # what is odd about the image's file
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,20 @@ def count_slices(case: RawCase) -> int:
     return _grid(case).canonical_shape[2]
 
 
-def read_case(source: Source, case: RawCase, size: int, spread: tuple[float, float] | None = None) -> Reading:
+def read_case(
+    source: Source,
+    case: RawCase,
+    size: int,
+    spread: tuple[float, float] | None = None,
+    limits: Limits = LIMITS,
+) -> Reading:
     """Read one case; a volume is stretched to the window `spread` where one is given (data/slices.py `stretch`).
 
-    Raises UserError naming the file where image and label do not fit each other or the dataset.
+    Raises UserError naming the file where image and label do not fit each other or the dataset, or exceed `limits`.
     """
-    return _read_image(source, case, size) if source.modality == "rgb" else _read_volume(source, case, size, spread)
+    if source.modality == "rgb":
+        return _read_image(source, case, size, limits)
+    return _read_volume(source, case, size, spread, limits)
 
 
 def present_labels(labels: LabelArray) -> tuple[int, ...]:
@@ -67,10 +77,10 @@ def present_labels(labels: LabelArray) -> tuple[int, ...]:
     return tuple((np.flatnonzero(counted[1:]) + 1).tolist())
 
 
-def _read_image(source: Source, case: RawCase, size: int) -> Reading:
+def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Reading:
     if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
-    pixels, grey = read_image(case.image), read_mask(case.label)
+    (pixels, notes), grey = read_image_noted(case.image, limits), read_mask(case.label, limits)
     height, width = grey.shape
     if pixels.shape[:2] != grey.shape:
         raise UserError(
@@ -81,22 +91,25 @@ def _read_image(source: Source, case: RawCase, size: int) -> Reading:
     labels = source.coding.decode(grey, case.label)[None]
     square = (size, size)
     masks = resize_labels(labels, square)
-    content = _content(source, pixels[None], present_labels(labels), masks)
+    content = _content(source, pixels[None], present_labels(labels), masks, notes)
     return Reading(resize_images(pixels[None], square), masks, height, width, None, content)
 
 
-def _read_volume(source: Source, case: RawCase, size: int, spread: tuple[float, float] | None) -> Reading:
+def _read_volume(
+    source: Source, case: RawCase, size: int, spread: tuple[float, float] | None, limits: Limits
+) -> Reading:
     _grid(case)
     square = (size, size)
-    labels, _ = read_labels(case.label)
+    labels, _ = read_labels(case.label, limits)
     if source.coding is not None:
         labels = source.coding.decode(labels, case.label)
     present = present_labels(labels)
     _check_declared(source, present, case)
     masks = resize_labels(to_axial(labels), square)
     del labels  # one full-size volume at a time
-    voxels, geometry = read_volume(case.image)
-    content = _content(source, to_axial(voxels)[..., None], present, masks)
+    window = next(iter(source.windows.values()))
+    voxels, geometry, notes = read_volume_noted(case.image, limits, window)
+    content = _content(source, to_axial(voxels)[..., None], present, masks, notes)
     if spread is not None:
         voxels = stretch(voxels, spread)
     images = resize_images(to_axial(voxels)[..., None], square)
@@ -104,13 +117,16 @@ def _read_volume(source: Source, case: RawCase, size: int, spread: tuple[float, 
     return Reading(images, masks, height, width, geometry, content)
 
 
-def _content(source: Source, images: RawImages, labels: tuple[int, ...], masks: LabelArray) -> Content:
+def _content(
+    source: Source, images: RawImages, labels: tuple[int, ...], masks: LabelArray, notes: tuple[str, ...]
+) -> Content:
     return Content(
         low=int(images.min()),
         high=int(images.max()),
         labels=labels,
         lost=tuple(sorted(set(labels) - set(present_labels(masks)))),
         fingerprint=fingerprint(images, next(iter(source.windows.values()))),
+        notes=notes,
     )
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.errors import UserError
+from sdseg.data.contents import file_size
+from sdseg.data.dicom_header import NO_IMAGES, Slice, is_dicom, read_header
+from sdseg.errors import ListedError, UserError
 
-__all__ = ["Series", "SeriesFound", "find_series", "is_dicom"]
+__all__ = ["Series", "SeriesFound", "find_series", "one_series", "series_files"]
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
-TAGS = ["Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType", "Rows"]
-DAMAGED = (OSError, EOFError, ValueError, KeyError, AttributeError, NotImplementedError)  # what pydicom raises
-NO_IMAGES = ("SEG", "SR", "RTSTRUCT", "RTDOSE", "RTPLAN", "PR", "KO", "DOC", "REG")
+PREPARING = "a dataset of 'modality: ct' is expected to have CT series, whose values are Hounsfield units"
+REMEDY = "give a CT series; volumes of another modality are read as NIfTI, by what was trained on such volumes"
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,7 @@ class Series:
 
     uid: str
     number: str  # as the scanner counts, or empty
+    description: str
     files: tuple[Path, ...]
     notes: tuple[str, ...]  # what was left out of it
 
@@ -41,93 +41,82 @@ class SeriesFound:
     problems: tuple[UserError, ...]  # files that cannot be read, series that are no CT
 
 
-@dataclass(frozen=True)
-class _Header:
-    path: Path
-    uid: str
-    number: str
-    description: str
-    modality: str
-    localiser: bool
-    pixels: bool
+def series_files(folder: Path) -> tuple[Path, ...]:
+    """Every file of the folder, sorted by name; hidden ones are left out."""
+    return tuple(sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its suffix or by the mark in its beginning; an index (DICOMDIR) is not meant."""
-    if path.name.upper() == "DICOMDIR":
-        return False
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def one_series(folder: Path) -> Series:
+    """The one CT series in a folder; what else lies there and is left out is in its notes.
+
+    Raises UserError or ListedError where there are none or several, a file that cannot be read, or another modality.
+    """
+    for path in sorted(folder.iterdir()):
+        if not (path.is_dir() or path.name.startswith(".")):
+            file_size(path)  # neither a pipe nor a link that leads nowhere goes unseen
+    files = [path for path in series_files(folder) if is_dicom(path)]
+    if not files:
+        raise UserError("no DICOM files in the folder", where=folder, remedy="give a folder with one CT series")
+    found = find_series(files)
+    if len(found.problems) == 1:
+        raise found.problems[0]
+    if found.problems:
+        listed = (f"{Path(one.where or '').name}: {one.what}" for one in found.problems)
+        what = f"{len(found.problems)} problems in a DICOM folder:"
+        raise ListedError(what, listed, where=folder, remedy="replace these files by whole copies, or take them away")
+    if not found.series:
+        raise ListedError(
+            "no series of slices in the folder:",
+            (reason for _, reason in found.skipped),
+            where=folder,
+            remedy="give a folder with one CT series",
+        )
+    if len(found.series) > 1:
+        raise ListedError(
+            f"{len(found.series)} series in one folder:",
+            (
+                f"'{one.description}', {len(one.files)} file(s), e.g. {one.files[0].name}"
+                for one in sorted(found.series, key=lambda each: each.files[0])
+            ),
+            where=folder,
+            remedy="give each series a folder of its own",
+        )
+    (one,) = found.series
+    left_out = tuple(f"left out: {reason}" for _, reason in found.skipped)
+    return Series(one.uid, one.number, one.description, one.files, one.notes + left_out)
 
 
-def find_series(files: Sequence[Path]) -> SeriesFound:
+def find_series(files: Sequence[Path], wanted: str = PREPARING) -> SeriesFound:
     """Series among the files of one folder, sorted by number and UID.
 
     Left out and said so: localisers (ImageType), reports, plans and segmentations, which no model reads. A series of
-    another modality than CT is a problem, as is a file that cannot be read.
+    another modality than CT is a problem, told with what is `wanted`, as is a file that cannot be read.
     """
-    grouped: dict[str, list[_Header]] = defaultdict(list)
+    grouped: dict[str, list[Slice]] = defaultdict(list)
     problems = []
     for path in files:
         try:
-            header = _header(path)
+            header = read_header(path)
         except UserError as error:
             problems.append(error)
             continue
-        grouped[header.uid].append(header)
-    damaged = tuple(
-        f"a file beside it cannot be read and may be one of its slices: {error.where}" for error in problems
-    )
+        grouped[header.series].append(header)
+    unread = tuple(f"a file beside it cannot be read and may be one of its slices: {error.where}" for error in problems)
     series, skipped, foreign = [], [], list[UserError]()
     for uid, members in grouped.items():
-        first, slices = members[0], [one.path for one in members if not one.localiser]
+        first, slices = members[0], [one for one in members if not one.localiser]
         named = f"series '{first.description or first.number or uid}', {len(members)} file(s)"
-        if first.modality in NO_IMAGES or not any(one.pixels for one in members):
-            skipped.append((first.path, f"{named}: {first.modality or 'no modality'}, not images of a patient"))
+        other = next((one for one in slices if one.modality != "CT"), None)
+        if first.modality in NO_IMAGES:
+            skipped.append((first.path, f"{named}: {first.modality}, not images of a patient"))
         elif not slices:
             skipped.append((first.path, f"{named}: a localiser"))
-        elif first.modality != "CT":
-            foreign.append(
-                UserError(
-                    f"{named}: modality '{first.modality}'; CT is expected, whose values are Hounsfield units",
-                    where=first.path,
-                    remedy="give a CT series",
-                )
-            )
+        elif other is not None:
+            what = f"{named}: modality '{other.modality}'; {wanted}"
+            foreign.append(UserError(what, where=other.path, remedy=REMEDY))
         else:
             left_out = tuple(f"left out, a localiser: {one.path.name}" for one in members if one.localiser)
-            series.append(Series(uid, first.number, tuple(slices), left_out + damaged))
+            paths = tuple(one.path for one in slices)
+            series.append(Series(uid, first.number, first.description, paths, left_out + unread))
     ordered = sorted(series, key=lambda one: (not one.number.isdigit(), one.number.zfill(12), one.uid))
     return SeriesFound(tuple(ordered), tuple(skipped), (*problems, *foreign))
-
-
-def _header(path: Path) -> _Header:
-    import pydicom
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd values elsewhere in a header are none of our business
-            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-            texts = {tag: str(found.get(tag, "") or "").strip() for tag in TAGS}
-    except (InvalidDicomError, BytesLengthException, *DAMAGED) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, InvalidDicomError):
-            reason = "not a DICOM file"
-        raise UserError(
-            f"cannot be read: {reason}", where=path, remedy="replace the file by a whole copy, or take it away"
-        ) from None
-    return _Header(
-        path=path,
-        uid=texts["SeriesInstanceUID"],
-        number=texts["SeriesNumber"],
-        description=texts["SeriesDescription"],
-        modality=texts["Modality"],
-        localiser="LOCALIZER" in texts["ImageType"].upper(),
-        pixels=bool(texts["Rows"]),
-    )

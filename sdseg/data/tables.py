@@ -99,7 +99,7 @@ def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: l
         elif ".." in path.relative_to(raw).parts:
             problems.append(f"{named} does not lie below the raw folder")
         elif not (series or path.is_file()):
-            problems.append(f"{named} is missing")
+            problems.append(f"{named} is {'no ordinary file' if path.exists() else 'missing'}")
         elif not series and not path.name.lower().endswith(suffixes):
             problems.append(f"{named} does not end in {', '.join(suffixes)}")
     split = line.get("split") or None

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from sdseg.data.dicom import read_series, read_series_geometry
 from sdseg.data.geometry import Geometry
 from sdseg.data.itk_files import is_itk, read_itk, write_itk
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.nifti import nifti_geometry, read_nifti, write_nifti
+from sdseg.data.oddities import odd_values
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray, FloatArray
 
@@ -21,6 +23,7 @@ __all__ = [
     "read_geometry",
     "read_labels",
     "read_volume",
+    "read_volume_noted",
     "to_hounsfield",
     "write_volume",
 ]
@@ -42,15 +45,26 @@ def read_geometry(path: Path) -> Geometry:
     return read_series_geometry(path) if path.is_dir() else nifti_geometry(path)
 
 
-def read_volume(path: Path) -> tuple[npt.NDArray[np.int16], Geometry]:
+def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[npt.NDArray[np.int16], Geometry]:
     """A CT volume in RAS+ order, [X,Y,Z] int16 Hounsfield units (rounded, and clipped to int16), and its geometry.
 
     `path` is a file (NIfTI, MetaImage or NRRD) or a folder with one DICOM series. Raises UserError for a file that is
-    missing, truncated, not 3-D, or holds NaN, infinite or normalised values.
+    missing, truncated, larger than `limits`, not 3-D, or holds NaN, infinite or normalised values.
     """
-    read = read_series if path.is_dir() else read_itk if is_itk(path) else read_nifti
-    raw, geometry = read(path)
-    return geometry.to_canonical(to_hounsfield(raw, path)), geometry
+    voxels, geometry, _ = read_volume_noted(path, limits)
+    return voxels, geometry
+
+
+def read_volume_noted(
+    path: Path, limits: Limits = LIMITS, window: tuple[float, float] | None = None
+) -> tuple[npt.NDArray[np.int16], Geometry, tuple[str, ...]]:
+    """What `read_volume` gives, and what is odd about it, in words; `window` is that of the values to expect."""
+    notes: tuple[str, ...] = ()
+    if path.is_dir():
+        raw, geometry, notes = read_series(path, limits)
+    else:
+        raw, geometry = (read_itk if is_itk(path) else read_nifti)(path, limits)
+    return geometry.to_canonical(to_hounsfield(raw, path)), geometry, notes + odd_values(raw, window)
 
 
 def to_hounsfield(raw: AnyArray, path: Path | None) -> npt.NDArray[np.int16]:
@@ -75,12 +89,12 @@ def to_hounsfield(raw: AnyArray, path: Path | None) -> npt.NDArray[np.int16]:
     return raw
 
 
-def read_labels(path: Path) -> tuple[npt.NDArray[np.uint8], Geometry]:
+def read_labels(path: Path, limits: Limits = LIMITS) -> tuple[npt.NDArray[np.uint8], Geometry]:
     """A label volume in RAS+ order, [X,Y,Z] uint8 ids, and its geometry.
 
     Raises UserError for values that are no whole numbers between 0 and 255, and for all that `read_volume` refuses.
     """
-    raw, geometry = read_nifti(path)
+    raw, geometry = read_nifti(path, limits)
     if raw.dtype.kind not in "iufb":
         raise UserError(f"labels of type {raw.dtype}; numbers are expected", where=path, remedy="export it as 8-bit")
     if raw.dtype.kind == "f":

@@ -14,6 +14,7 @@ from sdseg.data.geometry import Geometry
 from sdseg.data.given import open_array, open_file
 from sdseg.data.images import write_image
 from sdseg.data.inputs import find_inputs
+from sdseg.data.limits import LIMITS, Limits, asked_limits
 from sdseg.data.volumes import write_volume
 from sdseg.errors import ListedError, UserError
 from sdseg.predicting.choosing import choose_model, warn_of_origin
@@ -71,8 +72,8 @@ class Prediction:
 class Predictor:
     """An open model. One may be used by several threads at once; they take turns in computing."""
 
-    def __init__(self, served: Served, batch: int = 8, reason: str = "") -> None:
-        self._served, self._batch, self._lock = served, batch, threading.Lock()
+    def __init__(self, served: Served, batch: int = 8, reason: str = "", limits: Limits = LIMITS) -> None:
+        self._served, self._batch, self._limits, self._lock = served, batch, limits, threading.Lock()
         self.reason = reason  # why this model was taken, of those in a results folder
 
     def __repr__(self) -> str:
@@ -125,7 +126,7 @@ class Predictor:
                     where=image,
                     remedy="leave it out, or give the voxels as an array: predict(array, affine=affine)",
                 )
-            found = find_inputs([Path(image)], NOWHERE)
+            found = find_inputs([Path(image)], NOWHERE, model=served.words)
             if found.problems:
                 raise found.problems[0]
             if len(found.inputs) != 1:
@@ -135,7 +136,9 @@ class Predictor:
                     where=image,
                     remedy="give one file or series, or use 'sdseg predict' for a folder",
                 )
-            native = open_file(found.inputs[0], served.image, served.structures, with_probability=True)
+            native = open_file(
+                found.inputs[0], served.image, served.structures, with_probability=True, limits=self._limits
+            )
         else:
             native = open_array(image, affine, served.image, served.structures)
         with self._lock:
@@ -154,15 +157,22 @@ class Predictor:
         )
 
 
-def load_predictor(path: str | Path, device: str = "auto", batch: int = 8) -> Predictor:
+def load_predictor(
+    path: str | Path,
+    device: str = "auto",
+    batch: int = 8,
+    max_pixels: int | None = None,
+    max_voxels: int | None = None,
+) -> Predictor:
     """Open a model for `Predictor.predict`; what `sdseg.load` does.
 
     `path` is a model folder, an .onnx or .engine file, or a results folder, whose best model for this machine is taken;
     `device` is 'cpu', 'cuda', 'auto', or for graphs 'openvino' or 'openvino-bf16'; `batch` is how many slices of a
-    volume are computed at a time. Raises UserError where it cannot be opened.
+    volume are computed at a time; `max_pixels` of an image and `max_voxels` of a volume are read from files, None for
+    16384² and 1024³. Raises UserError where it cannot be opened.
     """
     if batch < 1:
         raise UserError(f"a batch of {batch} slices", where="batch", remedy="give 1 or more")
     chosen = choose_model(Path(path), device)
     warn_of_origin(chosen.served)
-    return Predictor(chosen.served, batch, chosen.reason)
+    return Predictor(chosen.served, batch, chosen.reason, asked_limits(max_pixels, max_voxels))

@@ -17,6 +17,7 @@ from sdseg.data.dicom_seg import Maker
 from sdseg.data.given import open_file
 from sdseg.data.images import pixels_of
 from sdseg.data.inputs import InputFile
+from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.native import Native
 from sdseg.data.native_files import kinds_of, targets_of, write_masks, write_overlay
 from sdseg.errors import UserError
@@ -40,6 +41,7 @@ class Wanted:
     overlay: bool = False  # `<name>_overlay.png`: the mask's outline, of a volume the slice with the largest mask
     batch: int = 8  # slices computed at a time; images are read in groups of this many
     overwrite: bool = False  # compute again what a former run has done; replace files that no run wrote
+    limits: Limits = LIMITS  # the largest image and volume that is read
 
 
 @dataclass
@@ -164,6 +166,7 @@ class Stages:
             served.structures,
             with_probability=self.wanted.probability,
             with_pixels=self.wanted.overlay,
+            limits=self.wanted.limits,
         )
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 
 from sdseg.data.geometry import check_same_grid
-from sdseg.data.volumes import read_geometry, read_labels, read_volume, write_volume
+from sdseg.data.series import find_series, one_series
+from sdseg.data.volumes import read_geometry, read_labels, read_volume, read_volume_noted, write_volume
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 from tests.raw_files import save, write_series
@@ -171,9 +174,9 @@ ABOVE = (10.0, -20.0, -5.0)
         ),
         (add(origin=ABOVE, spacing=(1.0, 1.0, 5.0)), r"1 of 6 slices differ from the others in size.*\n.*extra\.dcm"),
         (add(origin=ABOVE, directions=np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])), "1 of 6 slices differ"),
-        (add(origin=ABOVE, t0008_0060="MR"), r"modality 'MR'; CT is expected"),
-        (cut_header, r"(?s)a DICOM file that cannot be read.*001\.dcm"),
-        (no_dicom, r"(?s)a DICOM file that cannot be read.*001\.dcm"),
+        (add(origin=ABOVE, t0008_0060="MR"), r"modality 'MR'; a dataset of 'modality: ct' is expected"),
+        (cut_header, r"(?s)cannot be read: .*001\.dcm"),
+        (no_dicom, r"(?s)cannot be read: not a DICOM file.*001\.dcm"),
         (all_but_one, "one slice; a volume has at least two"),
         (empty, "no DICOM files in the folder"),
     ],
@@ -188,8 +191,70 @@ def test_a_folder_that_is_no_whole_series_is_refused(series: Path, spoil: Callab
 def test_damaged_pixels_are_named(series: Path) -> None:
     path = series / "003.dcm"
     path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"(?s)truncated, or with a wrong header.* 32 bytes .*003\.dcm"):
+        read_volume(series)
+
+
+def test_damaged_compressed_pixels_are_named(series: Path) -> None:
+    path = series / "003.dcm"
+    found = pydicom.dcmread(path)
+    found.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLSLossless
+    found.PixelData = pydicom.encaps.encapsulate([b"no such stream" * 9])
+    found.save_as(path)
     with pytest.raises(UserError, match=r"(?s)a DICOM file that cannot be read.*003\.dcm"):
         read_volume(series)
+
+
+def edit(path: Path, **tags: object) -> None:
+    found = pydicom.dcmread(path)
+    for name, value in tags.items():
+        setattr(found, name, value)
+    found.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"PixelSpacing": [0, 2]}, "a pixel spacing of 0 and 2 mm"),
+        ({"PixelSpacing": [3, -2]}, "a pixel spacing of 3 and -2 mm"),
+        ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, r"directions of rows and columns \(0, 0, 0, 0, 0, 0\)"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "no two of length 1 at right angles"),
+        ({"RescaleSlope": 0}, "a rescale slope of 0: every voxel would have one value"),
+        ({"Rows": 0}, "an image of 0 rows and 7 columns"),
+        ({"Rows": 65535, "Columns": 65535}, "it promises 65535 rows and 65535 columns"),
+    ],
+)
+def test_headers_that_cannot_be_true(series: Path, tags: dict[str, object], message: str) -> None:
+    for path in series.iterdir():
+        edit(path, **tags)
+    for read in (read_geometry, read_volume):
+        with pytest.raises(UserError, match=rf"(?s){message}.*00.\.dcm.*replace the file by a whole copy"):
+            read(series)
+
+
+def test_what_prediction_leaves_out_preparation_leaves_out(series: Path, voxels: AnyArray, tmp_path: Path) -> None:
+    own = {"t0020_000e": "1.2.826.0.1.3680043.2.1125.1", "t0008_0008": "ORIGINAL\\PRIMARY\\LOCALIZER"}
+    write_series(series, np.zeros((9, 9, 1), np.int16), names=["scout.dcm"], **own)
+    write_series(series, np.zeros((9, 9, 1), np.int16), names=["seg.dcm"], t0008_0060="SEG", t0020_000e="1.2.3")
+    native, geometry, notes = read_volume_noted(series)
+    np.testing.assert_array_equal(geometry.to_native(native), voxels)
+    assert notes[0] == "left out, a localiser: scout.dcm"
+    assert notes[1].endswith("SEG, not images of a patient")
+    (one,) = find_series(sorted(series.iterdir())).series
+    assert (one.files, one.notes) == (one_series(series).files, notes[:1])
+
+
+def test_a_pipe_among_the_slices_is_told(series: Path) -> None:
+    os.mkfifo(series / "zzz")
+    with pytest.raises(UserError, match=r"(?s)a named pipe.*zzz"):
+        read_volume(series)
+
+
+def test_files_without_the_mark_of_dicom_are_read(series: Path, voxels: AnyArray) -> None:
+    for path in series.iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    native, geometry = read_volume(series)
+    np.testing.assert_array_equal(geometry.to_native(native), voxels)
 
 
 def test_a_file_without_a_place_is_named(series: Path) -> None:
@@ -206,6 +271,11 @@ def test_several_frames_or_colours_in_one_file_are_refused(
     series: Path, shape: tuple[int, int, int], colour: bool
 ) -> None:
     image = SimpleITK.GetImageFromArray(np.zeros(shape, np.uint8), isVector=colour)
-    SimpleITK.WriteImage(image, str(series / "all.dcm"))
+    for tag, value in {"0008|0060": "CT", "0020|000e": "1.2.826.0.1.3680043.2.1125.1"}.items():
+        image.SetMetaData(tag, value)
+    writer = SimpleITK.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(series / "all.dcm"))
+    writer.Execute(image)
     with pytest.raises(UserError, match=r"(?s)several frames or colours.*all\.dcm.*convert the series to NIfTI"):
         read_geometry(series)

@@ -116,7 +116,7 @@ def test_tiffs_of_several_pages_or_of_floats_are_refused(tmp_path: Path) -> None
     (tmp_path / "pages.tiff").write_bytes(data.tobytes())
     with pytest.raises(UserError, match="TIFF of 2 pages"):
         read_image(tmp_path / "pages.tiff")
-    with pytest.raises(UserError, match="pixels of type float32"):
+    with pytest.raises(UserError, match="pixels of 32-bit floating-point numbers; 8 or 16 bits are expected"):
         read_image(encode(tmp_path / "float.tiff", RGB.astype(np.float32)))
 
 
@@ -138,7 +138,7 @@ def bomb(path: Path, side: int) -> Path:
 
 
 def test_an_image_beyond_all_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"more than 2\^30 pixels"):
+    with pytest.raises(UserError, match="60000×60000 pixels by its header, 3,600,000,000 in all; at most 268,435,456"):
         read_image(bomb(tmp_path / "a.png", 60000))
 
 
@@ -149,7 +149,7 @@ def test_pixels_by_the_header(tmp_path: Path) -> None:
     for name in ("b.png", "none.png"):
         assert pixels_of(tmp_path / name) == 0
     assert pixels_of(bomb(tmp_path / "c.png", 10000)) == 10**8
-    assert pixels_of(bomb(tmp_path / "d.png", 60000)) == 0
+    assert pixels_of(bomb(tmp_path / "d.png", 60000)) == 3600000000
 
 
 def test_cmyk_and_one_bit_are_read_as_pillow_has_them(tmp_path: Path) -> None:

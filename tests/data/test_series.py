@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sdseg.data.dicom_header import is_dicom
 from sdseg.data.inputs import find_inputs
-from sdseg.data.series import find_series, is_dicom
+from sdseg.data.series import find_series
 from sdseg.tensors import AnyArray
 from tests.raw_files import write_series
 

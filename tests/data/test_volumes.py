@@ -137,12 +137,19 @@ def test_colour_voxels_and_flat_affines_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="numbers are expected"):
         read_volume(save(tmp_path / "colour.nii", colour))
     image = nib.Nifti1Image(CT, None)
-    image.header["srow_x"], image.header["srow_y"], image.header["srow_z"] = [1, 0, 0, 0], [2, 0, 0, 0], [0, 0, 1, 0]
     image.header["sform_code"] = 1
     path = tmp_path / "flat.nii"
-    path.write_bytes(image.header.binaryblock + b"\0" * 4 + CT.tobytes(order="F"))
-    with pytest.raises(UserError, match="affine places all voxels in one plane"):
-        read_geometry(path)
+    for rows, message in (
+        (([1, 1, 0, 0], [2, 2, 0, 0], [0, 0, 1, 0]), "affine places all voxels in one plane"),
+        (([1, 0, 0, 0], [2, 0, 0, 0], [0, 0, 1, 0]), "voxels lie 0 mm apart: a spacing or a direction is zero"),
+        (([np.nan, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]), "of its voxels is NaN or infinite"),
+    ):
+        for name, row in zip(("srow_x", "srow_y", "srow_z"), rows, strict=True):
+            image.header[name] = row
+        path.write_bytes(image.header.binaryblock + b"\0" * 4 + CT.tobytes(order="F"))
+        for read in (read_geometry, read_volume):
+            with pytest.raises(UserError, match=message):
+                read(path)
 
 
 # Writing back

@@ -1,0 +1,47 @@
+"""What is unlikely about a volume's values and grid, in words: it is used as it is, and the user hears of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sdseg.data.geometry import Geometry
+from sdseg.tensors import AnyArray
+
+__all__ = ["odd_spacing", "odd_values", "unlikely_spacing"]
+
+SPACING = (0.05, 10.0)  # mm; what lies outside was hardly measured by a scanner
+SCANNER = (-32768.0, 32767.0)  # what the 16 bits of a CT scanner hold
+EIGHT_BITS = (0.0, 255.0)
+
+
+def odd_values(raw: AnyArray, window: tuple[float, float] | None = None) -> tuple[str, ...]:
+    """Notes on the values of a file, of any shape; `window` is what becomes black and white, where it is known."""
+    if raw.dtype.kind not in "iuf" or not raw.size:
+        return ()
+    if raw.dtype.itemsize == 1:
+        meant = window is not None and EIGHT_BITS[0] <= window[0] and window[1] <= EIGHT_BITS[1]
+        if meant:
+            return ()
+        return (
+            f"8 bits a voxel, values from {raw.min()} to {raw.max()}: Hounsfield units of air are -1000 and of bone "
+            "above 300; it was windowed for display, it seems, and should be exported with its own values",
+        )
+    if raw.dtype.itemsize == 2 and raw.dtype.kind == "i":
+        return ()
+    low, high = float(raw.min()), float(raw.max())
+    if low < SCANNER[0] or high > SCANNER[1]:
+        return (f"values from {low:.4g} to {high:.4g}: beyond the 16 bits of any CT scanner",)
+    return ()
+
+
+def odd_spacing(geometry: Geometry) -> tuple[str, ...]:
+    """A note on distances that no scanner measures."""
+    if not unlikely_spacing(geometry.spacing):
+        return ()
+    shown = " × ".join(f"{length:g}" for length in geometry.spacing)
+    return (f"voxels of {shown} mm, an unlikely spacing: millilitres and distances follow from it",)
+
+
+def unlikely_spacing(spacing: tuple[float, ...]) -> bool:
+    """Whether a distance between voxels, in mm, was hardly measured by a scanner."""
+    return not bool(np.all([SPACING[0] <= length <= SPACING[1] for length in spacing]))
