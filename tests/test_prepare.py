@@ -346,7 +346,7 @@ def test_the_largest_size_is_set_by_the_configuration(bench: Bench, volumes: Ben
     for made, settings in ((bench, {"max_pixels": 2400}), (volumes, {"source": "btcv", "max_voxels": 20 * 16 * 2})):
         with pytest.raises(ListedError, match=r"at most (2,400|640) are read.*'max_(pix|vox)els' of a dataset"):
             Bench.prepare(made, **settings)
-    assert bench.prepare(max_pixels=52 * 52).n_cases["train"] == 3
+    assert bench.prepare(max_pixels=46 * 60).n_cases["train"] == 3
 
 
 def test_what_is_odd_about_files_is_a_warning(volumes: Bench, caplog: pytest.LogCaptureFixture) -> None:
