@@ -17,7 +17,7 @@ from sdseg.data.opening import open_raw
 from sdseg.data.sources import SOURCES
 from sdseg.data.store import Case, SliceStore
 from sdseg.errors import UserError
-from sdseg.exhibits import Found, write_exhibits
+from sdseg.exhibits import Found, ranked, write_exhibits
 from sdseg.provenance import provenance
 from sdseg.scoresheet import figures, table
 from sdseg.statistics import INTERVAL
@@ -118,6 +118,7 @@ def write_evaluation(
     folder: Path, scores: Sequence[Assessed], summary: dict[str, Any], store: SliceStore, found: Found
 ) -> None:
     """Write cases.csv, summary.json, and pictures of the best, median and worst case."""
+    exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     write_text(folder / "cases.csv", table(scores))
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", {**summary, "exhibits": exhibits})
     write_exhibits(folder, scores, store, found)

@@ -20,6 +20,7 @@ from sdseg.tensors import MaskArray, RawImages
 
 __all__ = ["Found", "overlay", "ranked", "write_exhibits", "write_volumes"]
 
+LONGEST = 180  # bytes
 Found = Callable[[Case], Callable[[int], MaskArray]]  # of a case: number of a slice -> its masks [K,S,S]
 
 
@@ -27,8 +28,7 @@ def write_exhibits(folder: Path, scores: Sequence[Assessed], store: SliceStore, 
     """Write `folder`/overlays/{best,median,worst}_<case>.png; of volumes also volumes/…{.webp,.json}."""
     shown = ranked(scores)
     for rank, score in shown.items():
-        name = re.sub(r'[\\/:*?"<>|]+', "_", score.case.case)  # a case's name may hold a slash
-        write_image(folder / "overlays" / f"{rank}_{name}.png", overlay(score, store, found))
+        write_image(folder / "overlays" / f"{rank}_{_in_a_file(score.case.case)}.png", overlay(score, store, found))
     write_volumes(folder / "volumes", shown, store, found)
 
 
@@ -66,6 +66,12 @@ def write_volumes(folder: Path, shown: Mapping[str, Assessed], store: SliceStore
         if score.case.slices > 1 and score.case.case not in written:
             written.add(score.case.case)
             _write_volume(folder, rank, score, store, found)
+
+
+def _in_a_file(case: str) -> str:
+    """A case's name as part of a file's: it may hold a slash, or be longer than a file's may be (255 bytes)."""
+    plain = re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "_", case)
+    return plain.encode(errors="replace")[:LONGEST].decode(errors="ignore")
 
 
 def _write_volume(folder: Path, rank: str, score: Assessed, store: SliceStore, found: Found) -> None:

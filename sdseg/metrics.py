@@ -1,21 +1,4 @@
-"""Scores of masks, and the rules for empty masks and for averaging, stated here once.
-
-Rules
------
-* A *case* is one image (cvc, kseg, refuge2) or one whole volume (btcv, sts): a volume's slices are counted together.
-* Native size: the probability is resized back to the size of the file, then compared with the label of the file. These
-  are the headline scores. Working size: compared before resizing, as the paper does.
-* Both masks empty: Dice = IoU = 1. One of them empty: Dice = IoU = 0.
-* Precision is undefined where nothing was predicted, recall where nothing is labelled.
-* HD95 and NSD are in millimetres: undefined without spacing (images) and where both masks are empty. One mask empty:
-  HD95 is undefined, NSD = 0.
-* An undefined score is never a number: it is left out of every mean, and how many and why is listed beside it.
-* Several structures: a case's score is the mean over those of its structures for which it is defined.
-* A dataset's score is the mean over its cases, each counting the same, with the sample standard deviation and a 95 %
-  bootstrap interval over cases.
-* The official code's Dice (`dice_official`) differs where the label is empty: 1 for a prediction, 0 for none. It is
-  there to be compared with published figures alone.
-"""
+"""Scores of masks; the rules for empty masks and for averaging are stated once, as `RULES`."""
 
 from __future__ import annotations
 
@@ -28,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "RULES",
     "Counts",
     "Score",
     "Summary",
@@ -43,6 +27,23 @@ __all__ = [
     "summarise",
 ]
 
+# A value, not a docstring: the page shows them, and `python -OO` leaves docstrings out.
+RULES = (
+    "A case is one image (cvc, kseg, refuge2) or one whole volume (btcv, sts): a volume's slices are counted together.",
+    "Native size: the probability is resized back to the size of the file, then compared with the label of "
+    "the file. These are the headline scores. Working size: compared before resizing, as the paper does.",
+    "Both masks empty: Dice = IoU = 1. One of them empty: Dice = IoU = 0.",
+    "Precision is undefined where nothing was predicted, recall where nothing is labelled.",
+    "HD95 and NSD are in millimetres: undefined without spacing (images) and where both masks are empty. One "
+    "mask empty: HD95 is undefined, NSD = 0.",
+    "An undefined score is never a number: it is left out of every mean, and how many and why is listed beside it.",
+    "Several structures: a case's score is the mean over those of its structures for which it is defined. Where they "
+    "exclude each other no pixel belongs to two: of those above the threshold the likeliest has it.",
+    "A dataset's score is the mean over its cases, each counting the same, with the sample standard deviation "
+    "and a 95 % bootstrap interval over cases.",
+    "The official code's Dice (`dice_official`) differs where the label is empty: 1 for a prediction, 0 for "
+    "none. It is there to be compared with published figures alone.",
+)
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 

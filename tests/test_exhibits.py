@@ -13,8 +13,11 @@ from sdseg.assessment import Assessed, Assessment, Rules
 from sdseg.data.slices import to_display
 from sdseg.data.sprites import outline_paths
 from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.evaluate import evaluate
 from sdseg.exhibits import Found, overlay, ranked, write_volumes
 from sdseg.mask_rule import MaskRule
+from sdseg.page.exhibits import overlay_pictures
+from sdseg.page.gather import gather
 from sdseg.page.study_files import read_volumes
 from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, write_store
@@ -92,3 +95,22 @@ def test_an_overlay_shows_the_slice_with_the_largest_label(scored: Scored) -> No
 
     overlay(scores[1], store, nothing)  # type: ignore[arg-type]
     assert asked == [structure_masks(store.masks[scores[1].case.rows], DISC_CUP).sum(axis=(1, 2, 3)).argmax()]
+
+
+@pytest.mark.parametrize("name", ["image (1)", "a/b [2] é", "line\nbreak", "x" * 250])
+def test_the_page_finds_the_case_of_every_picture(name: str, bright_rgb: Path, tmp_path: Path) -> None:
+    """Whatever letters its name has; and where the summary is of an earlier version by the name of the file."""
+    store = write_store(tmp_path / "results/tiny/prepared", cases={"test": (1,)}, called=name)
+    run = tmp_path / "results/tiny/bright"
+    evaluate(store, bright_rgb, run / "evaluation")
+    summary = json.loads((run / "evaluation/summary.json").read_text("utf-8"))
+    assert summary["exhibits"] == dict.fromkeys(("best", "median", "worst"), name)
+    for silent in (False, True):
+        if silent:
+            del summary["exhibits"]
+            (run / "evaluation/summary.json").write_text(json.dumps(summary), encoding="utf-8")
+            if len(name) > 180 or "\n" in name:
+                return  # an earlier version could not have written this file
+        shown = overlay_pictures(gather(tmp_path / "results").datasets[0].runs[0])
+        assert [picture.title for picture in shown] == [name] * 3
+        assert all(picture.dice is not None for picture in shown)

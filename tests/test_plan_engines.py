@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,6 +85,52 @@ def test_what_becomes_of_engines_that_cannot_be_built(capfd: pytest.CaptureFixtu
 @pytest.mark.usefixtures("no_gpu")
 def test_a_run_on_the_cpu_asks_for_none() -> None:
     assert plan("cpu", missing="error").engines_of_all() == []
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_page_is_made_anew_for_engines_that_came_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU no job makes them: what they say about themselves is what counts, and not the time of a copy."""
+    monkeypatch.chdir(tmp_path)
+    made, folder = plan("cpu"), Path("out é/kseg/unet/export")
+    assert made.engines_there() == []
+    folder.mkdir(parents=True)
+    (folder / "model.fp32.engine.json").write_text("{}", encoding="utf-8")
+    (first,) = made.engines_there()
+    assert first.startswith("<results>/kseg/unet/export/model.fp32.engine ")
+    (folder / "model.fp32.engine.json").touch()
+    assert made.engines_there() == [first]
+    (folder / "model.fp32.engine.json").write_text('{"level": 5}', encoding="utf-8")
+    assert made.engines_there() != [first]
+    # On a GPU they are inputs of the page, if the configuration asks for them.
+    (folder / "model.fp16.engine.json").write_text("{}", encoding="utf-8")
+    (other,) = plan(missing="elsewhere").engines_there()
+    assert other.startswith("<results>/kseg/unet/export/model.fp16.engine ")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_the_page_waits_for_the_engines_of_the_configuration(tmp_path: Path) -> None:
+    """As Snakemake sees it: an edge from every engine that is asked for to the page, and none on a CPU."""
+    for device, edges in (("cuda", 1), ("cpu", 0)):
+        config = plan(device, missing="elsewhere").settings.model_dump(mode="json")
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump({**config, "results": str(tmp_path / "out")}), "utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            str(tmp_path / "out" / "report.html"),
+            "--rulegraph",
+            "--cores",
+            "1",
+        ]
+        shown = subprocess.run(
+            [*command, "--configfile", str(tmp_path / "run.yaml")],
+            cwd=ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+        ).stdout
+        numbers = {name: number for number, name in re.findall(r'(\d+)\[label = "(\w+)"', shown)}
+        assert shown.count(f"{numbers.get('engine')} -> {numbers['report']}") == edges
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])

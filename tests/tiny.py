@@ -95,6 +95,7 @@ def write_store(
     structures: tuple[Structure, ...] = POLYP,
     cases: dict[str, tuple[int, ...]] | None = None,
     empty: tuple[int, ...] = (),
+    called: str = "{split}/{number} é",
 ) -> Path:
     """A slice store. `cases` gives the slices of each case per split; rows in `empty` have no label and no disc."""
     cases = cases or {"train": (1, 1), "val": (1,), "test": (1, 1, 1)}
@@ -102,7 +103,7 @@ def write_store(
     index, images, masks = [], [], []
     for split, counts in cases.items():
         for number, slices in enumerate(counts):
-            name = f"{split}/{number} é"
+            name = called.format(split=split, number=number)
             index.append(
                 Case(
                     name,

@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--lock", action="store_true")
     chosen = parser.parse_args(arguments)
+    if sys.flags.optimize > 1:
+        raise SystemExit("the schema's descriptions are docstrings, which python -OO leaves out: run it without -OO")
     if chosen.lock:
         _resolve()
     stale = [path for path, text in generated().items() if not path.exists() or path.read_text("utf-8") != text]

@@ -13,6 +13,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from sdseg.artifacts import sha256_file
 from sdseg.configured import check_machine, configure
 from sdseg.data.declared import makes_split
 from sdseg.errors import UserError
@@ -60,6 +61,7 @@ def shell_prefix(*, own_environments: bool) -> str:
 class Plan:
     """A validated configuration with every recipe resolved. Methods with `wildcards` are input functions of rules."""
 
+    _said = False  # that engines are left out
     own_environments = False  # True: jobs run in conda environments, so that only their GPU can be looked at here
 
     def __init__(self, config: Mapping[str, Any], where: str) -> None:
@@ -255,12 +257,28 @@ class Plan:
                 "  remedy: install what is missing (docs/tensorrt.md); or set 'missing: leave-out' to run without "
                 "engines, or 'missing: elsewhere' if the jobs run on another machine"
             )
-        logger.warning(f"TensorRT engines are left out: {reason} (engines.missing: leave-out)")
+        if not self._said:  # once, whoever asks
+            logger.warning(f"TensorRT engines are left out: {reason} (engines.missing: leave-out)")
+            self._said = True
         return []
 
     def engines_of_all(self, wildcards: Any = None) -> list[str]:
         """What `all` makes of them: every engine on a GPU, none otherwise."""
         return self.engines() if self.settings.device == "cuda" else []
+
+    def engines_there(self, wildcards: Any = None) -> list[str]:
+        """Engines that the page shows and `all` does not make, each with a checksum of what it says about itself.
+
+        They were made by the target `engines`, or on another machine: a new one makes the page anew, and the page makes
+        none of them.
+        """
+        made_by_all, found = set(self.engines_of_all()), []
+        for dataset, recipe in self.pairs:
+            for path in sorted((Path(self.settings.results) / dataset / recipe / "export").glob("model.*.engine.json")):
+                engine = f"<results>/{dataset}/{recipe}/export/{path.stem}"
+                if engine not in made_by_all:
+                    found.append(f"{engine} {sha256_file(path)}")
+        return found
 
     @property
     def export_options(self) -> list[str]:

@@ -50,12 +50,14 @@ class Drawn:
 
 def overlay_pictures(run: Run) -> list[Shown]:
     """Best, median and worst case."""
-    cases = {re.sub(r"[^\w.-]+", "_", case.case): case for case in run.cases or ()}  # as in the name of a file
+    cases = {case.case: case for case in run.cases or ()}
+    named = {re.sub(r'[\\/:*?"<>|]+', "_", name): name for name in cases}  # as files are, where the summary is silent
 
     def picture(overlay: Overlay) -> Shown:
-        case = cases.get(overlay.case)
+        name = run.summary.exhibits.get(overlay.rank, named.get(overlay.case, overlay.case))
+        case = cases.get(name)
         return Shown(
-            title=case.case if case else overlay.case,
+            title=name,
             source=_url("png", overlay.png),
             width=overlay.width,
             height=overlay.height,

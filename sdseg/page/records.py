@@ -151,6 +151,7 @@ class Summary(Lenient):
     codec_ceiling: Ceiling | None = None
     threshold: FiniteFloat | None
     exclusive: bool | None = None  # whether the likelier structure took the pixel; None: nothing tells
+    exhibits: dict[str, str] = Field(default_factory=dict)  # best, median, worst -> case; empty: nothing tells
     predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
     size: int
     scored_at: str

@@ -113,9 +113,7 @@ def compose(template: str, **values: Any) -> str:
 
 def scoring_rules() -> list[str]:
     """The rules for averaging and for empty masks, as `sdseg.metrics` states them."""
-    _, _, text = (metrics.__doc__ or "").partition("-----\n")
-    rules = (re.sub(r"\*(\w+)\*", r"\1", rule) for rule in re.split(r"^\* ", text, flags=re.MULTILINE))
-    return [" ".join(rule.replace("`", "").split()) for rule in rules if rule.strip()]
+    return [rule.replace("`", "") for rule in metrics.RULES]
 
 
 def _drawings(dataset: DatasetResults, run: Run) -> dict[str, Markup | None]:

@@ -6,6 +6,7 @@ rule report:
         summaries=plan.every(EVALUATED),
         parities=plan.every(EXPORTED),
         studies=plan.studies_of_all,
+        engines=plan.engines_of_all,
     output:
         page=report(
             "<results>/report.html", caption="../report/page.rst", category="Page", labels={"shows": "all results"}
@@ -26,6 +27,7 @@ rule report:
         runtime="1h",
     params:
         code=fingerprint("report"),
+        engines=plan.engines_there,
         results=subpath(output.page, parent=True),
     message:
         "page of all results"
