@@ -29,6 +29,7 @@ __all__ = [
     "atomic_file",
     "atomic_folder",
     "make_folder",
+    "not_writable",
     "parse_json",
     "read_json",
     "sha256_file",
@@ -219,7 +220,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:TEMPORARY]}.", suffix=".part", dir=parent)
         os.close(handle)
     except OSError as error:
-        raise _not_writable(parent, error) from None
+        raise not_writable(parent, error) from None
     temporary = Path(name)
     try:
         yield temporary
@@ -227,7 +228,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in _WRITE_ERRORS:
-            raise _not_writable(path, error) from error
+            raise not_writable(path, error) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -248,7 +249,7 @@ def atomic_folder(path: Path, owned: Collection[str]) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
         temporary.chmod(0o755)
     except OSError as error:
-        raise _not_writable(path.parent, error) from None
+        raise not_writable(path.parent, error) from None
     previous = temporary.with_suffix(".old")
     try:
         yield temporary
@@ -258,10 +259,10 @@ def atomic_folder(path: Path, owned: Collection[str]) -> Iterator[Path]:
                 os.replace(path, previous)
             os.replace(temporary, path)
         except OSError as error:
-            raise _not_writable(path, error) from error
+            raise not_writable(path, error) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # from the block itself: the disk is full
-            raise _not_writable(path, error) from error
+            raise not_writable(path, error) from error
         raise
     finally:
         if previous.exists() and not path.exists():  # failed or interrupted between the two replacements
@@ -275,22 +276,13 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_writable(path, error) from None
+        raise not_writable(path, error) from None
     if not os.access(path, os.W_OK):
-        raise _not_writable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        raise not_writable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file, read in blocks."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sha256_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _not_writable(path: Path, error: OSError) -> UserError:
+def not_writable(path: Path, error: OSError) -> UserError:
+    """The error that says why nothing can be written there."""
     if error.errno == errno.ENAMETOOLONG:
         return UserError(
             f"the name is too long for the disk: '{path.name[:40]}…' has {len(os.fsencode(path.name))} bytes",
@@ -302,6 +294,16 @@ def _not_writable(path: Path, error: OSError) -> UserError:
         where=path,
         remedy="choose an output folder you may write to, on a disk with space left",
     )
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _umask_mode(path: Path) -> None:

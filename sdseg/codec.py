@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from sdseg.artifacts import atomic_folder, make_folder
 from sdseg.fidelity import draw_masks, measure
+from sdseg.locks import writes
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.networks import Codec, CodecTraining
@@ -26,6 +27,7 @@ __all__ = ["build_codec"]
 log = logging.getLogger("sdseg.codec")
 
 
+@writes("output")
 def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     """Write a codec folder: codec.safetensors and config.json with the measured latent scale and ceiling."""
     target = torch_device(device)

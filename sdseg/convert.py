@@ -20,6 +20,7 @@ from sdseg.artifacts import (
 from sdseg.data.sources import source_named
 from sdseg.errors import UserError
 from sdseg.fidelity import measure
+from sdseg.locks import writes
 from sdseg.model.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
 from sdseg.model.codecs import MaskCodec, MaskDecoder, load_strictly
 from sdseg.model.initial import (
@@ -85,6 +86,7 @@ class Layout:
         return made
 
 
+@writes("output", "codec_output")
 def convert_official(
     *,
     weights: Path,
@@ -119,6 +121,7 @@ def convert_official(
     log.info("%s (%s) -> %s", weights.name, "averaged UNet" if ema else "raw UNet", output)
 
 
+@writes("output", "codec_output")
 def convert_ldm(
     layout: Layout,
     *,
@@ -150,6 +153,7 @@ def convert_ldm(
     _begin(layout, whole, found, files, output, codec_output, {"unet": "ema" if ema else "raw", "seed": seed})
 
 
+@writes("output", "codec_output")
 def convert_stable_diffusion(
     layout: Layout,
     *,
@@ -176,6 +180,7 @@ def convert_stable_diffusion(
     _begin(layout, whole, found, [found.path, vae], output, codec_output, more, constant)
 
 
+@writes("output")
 def convert_codec(*, weights: Path, codec: Codec, output: Path, size: int = 256) -> None:
     """Write a codec folder from kl-f8's checkpoint, or from a `vae` folder in diffusers' layout.
 

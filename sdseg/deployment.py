@@ -15,6 +15,8 @@ from sdseg.config import Export
 from sdseg.engines import EngineOptions, Precision
 from sdseg.errors import ListedError, UserError
 from sdseg.gate import Gate, open_gate, refusal
+from sdseg.leftovers import remove_leftovers
+from sdseg.locks import locked
 from sdseg.provenance import provenance
 from sdseg.runtime.tensorrt_graph import graph_checksum, precision_problem, read_graph
 from sdseg.runtime.tensorrt_manifest import EngineManifest, engine_file, read_engine_manifest, side_file
@@ -60,10 +62,11 @@ def export_engine(
     make_folder(output)
 
     # 2. Build, in a folder beside the final place: a broken-off build leaves nothing there.
-    log.info("TensorRT %s builds a %s engine on %s; this takes minutes", version, precision, here.gpu)
-    built = build(source.graph, described.inputs, options, timing_cache)
-    with tempfile.TemporaryDirectory(prefix=".engine.", dir=output) as place:
-        engine = Path(place) / engine_file(precision)
+    final = output / engine_file(precision)
+    with locked(final), tempfile.TemporaryDirectory(prefix=f".{final.name}.", suffix=".part", dir=output) as place:
+        log.info("TensorRT %s builds a %s engine on %s; this takes minutes", version, precision, here.gpu)
+        built = build(source.graph, described.inputs, options, timing_cache)
+        engine = Path(place) / final.name
         engine.write_bytes(built.plan)
         manifest = EngineManifest(
             engine_checksum=sha256_file(engine),
@@ -89,7 +92,6 @@ def export_engine(
         parity = gate.judge(backend, precision, device="cuda")
 
         # 4. Keep it, or refuse it.
-        final = output / engine.name
         problem = precision_problem(precision, layers)
         if problem is not None or not parity.passed:
             for path in (final, side_file(final)):
@@ -131,9 +133,10 @@ def export_triton(exported: Path, output: Path, max_batch: int = 8, *, gpu: bool
         raise UserError("no graph and no engine in this folder", where=exported, remedy="run 'sdseg export' first")
     make_folder(output)
     versions = []
-    for variant, file in variants:
-        versions.append(_add_version(output / variant.name, variant, file))
-        log.info("%s: %s, up to %d images at a time, in %s", variant.name, file, variant.max_batch, versions[-1])
+    with locked(output, inside=True):
+        for variant, file in variants:
+            versions.append(_add_version(output / variant.name, variant, file))
+            log.info("%s: %s, up to %d images at a time, in %s", variant.name, file, variant.max_batch, versions[-1])
     return versions
 
 
@@ -167,7 +170,8 @@ def _add_version(folder: Path, variant: Variant, file: Path) -> Path:
         )
     make_folder(folder)
     version = folder / str(max(versions, default=0) + 1)
-    with tempfile.TemporaryDirectory(prefix=".version.", dir=folder) as place:
+    remove_leftovers(version)
+    with tempfile.TemporaryDirectory(prefix=f".{version.name}.", suffix=".part", dir=folder) as place:
         ready = Path(place) / version.name
         ready.mkdir()
         shutil.copyfile(file, ready / variant.file)

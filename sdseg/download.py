@@ -11,6 +11,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sdseg.artifacts import sha256_file, sha256_text, write_json
 from sdseg.data.contents import file_size
@@ -19,6 +20,7 @@ from sdseg.data.own import own_dataset
 from sdseg.data.parallel import each
 from sdseg.data.sources import Source, source_named
 from sdseg.errors import ListedError, UserError, nearest
+from sdseg.locks import locked, writes
 from sdseg.own import Own
 from sdseg.ownership import check_record
 from sdseg.transfer.notes import origin_of
@@ -39,6 +41,7 @@ class _File:
     sha256: str
 
 
+@writes("output")
 def download(
     *,
     source: str,
@@ -105,7 +108,7 @@ def download_weights(name: str, *, folder: Path, registry: Path, means: Means) -
         raise UserError(what, where=registry, remedy="choose one of the registry, or describe yours there")
     if _holds_nothing(folder):
         layout = ", ".join(entry.holds)
-        obtain(name, entry, means, folder, title=entry.title, layout=layout, confirm=lambda at: _whole(entry, at))
+        _fill(name, entry, means, folder, title=entry.title, layout=layout, confirm=lambda at: _whole(entry, at))
     else:
         log.info("%s: taking what is in %s", entry.title, folder)
     found = _whole(entry, folder)
@@ -148,13 +151,20 @@ def _here(
     if registry is not None and means is not None and _holds_nothing(raw):
         entry = read_registry(registry).get(source)  # without one the folder's own error says what is missing
         if entry is not None:
-            obtain(
+            _fill(
                 *(source, entry, means, raw),
                 title=record.title,
                 layout=record.layout,
                 confirm=lambda folder: find_cases(record, folder),
             )
     return record, find_cases(record, raw)
+
+
+def _fill(source: str, entry: Entry, means: Means, raw: Path, **more: Any) -> None:
+    """Get the files into `raw`, once: a job beside this one, for a dataset of the same folder, waits for it."""
+    with locked(raw.resolve(), wait=True):  # a link stays, and what it leads to is filled
+        if _holds_nothing(raw):
+            obtain(source, entry, means, raw, **more)
 
 
 def _holds_nothing(raw: Path) -> bool:

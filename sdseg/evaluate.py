@@ -18,6 +18,7 @@ from sdseg.data.predictions import find_predictions
 from sdseg.data.store import Case, SliceStore
 from sdseg.errors import UserError
 from sdseg.evaluation import DEFAULTS, OWNED, Options, collect, native_labels, summary_of, write_evaluation
+from sdseg.locks import writes
 from sdseg.serving import Served, check_store, open_model
 from sdseg.tensors import FloatArray, MaskArray, RawImages
 
@@ -29,6 +30,7 @@ NO_WORKING = "masks were given at the native size of the files, and none at the 
 NO_PROBABILITY = "masks were given, not probabilities"
 
 
+@writes("output")
 def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAULTS) -> None:
     """Write `output`/cases.csv, summary.json and overlays/{best,median,worst}_<case>.png; all of them, or none.
 
@@ -83,6 +85,7 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
     _tell(summary)
 
 
+@writes("output")
 def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, options: Options = DEFAULTS) -> None:
     """Write what `evaluate` writes, of masks in files at their native size, made by whatever method `name` is.
 

@@ -17,6 +17,7 @@ from sdseg.config import Export
 from sdseg.engines import Precision
 from sdseg.errors import UserError
 from sdseg.gate import Gate, open_gate, refusal
+from sdseg.locks import writes
 from sdseg.provenance import provenance
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.inputs import as_input, draw_noise
@@ -40,6 +41,7 @@ BATCH = 8  # of calibration
 BF16_OPSET = 22  # ONNX has no bf16 convolution before
 
 
+@writes("output")
 def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
     """Write `output`/model.onnx, model.<precision>.onnx, io.json and parity.json; all of them, or none.
 

@@ -11,6 +11,7 @@ from sdseg.artifacts import atomic_folder, write_text
 from sdseg.data.phantoms import write_phantoms
 from sdseg.data.sources import source_named
 from sdseg.errors import UserError
+from sdseg.locks import writes
 from sdseg.ownership import check_owned
 
 __all__ = ["phantoms"]
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 MARKS = (".phantom", "phantom.json")
 
 
+@writes("output")
 def phantoms(source: str, output: Path, seed: int, scale: float) -> None:
     """Write the phantom of `source` to the folder `output`, which it replaces as a whole.
 

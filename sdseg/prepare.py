@@ -22,6 +22,7 @@ from sdseg.data.reading import Reading
 from sdseg.data.splits import SPLITS
 from sdseg.data.store import FILES, Case, combined_checksum, write_index
 from sdseg.errors import ListedError, UserError
+from sdseg.locks import locked
 from sdseg.ownership import check_apart, check_owned, check_record
 from sdseg.provenance import provenance
 
@@ -56,7 +57,7 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
     intake = _open(settings, raw, split, jobs)
     if intake.problems:  # the files are still read, so that one run names all
         raise _refusal(intake, _examine(intake, settings, *intake.read(_let_go)))
-    with atomic_folder(output, OWNED) as folder:
+    with locked(output), atomic_folder(output, OWNED) as folder:
         keeper = _Keeper(folder, intake)
         seen, unusable = intake.read(keeper.keep)
         examination = _examine(intake, settings, seen, unusable)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sdseg.artifacts import write_text
 from sdseg.data.sources import SOURCES
+from sdseg.locks import writes
 from sdseg.page.gather import Gathered, Run, gather
 from sdseg.page.plain import records_of, records_over_seeds, table_of
 from sdseg.page.render import ORIGINS, render, render_comparison
@@ -23,6 +24,7 @@ HEADINGS = ("dataset", "recipe", "Dice", "ONNX differs", "IoU", "s/image")
 LONGEST_NAME = 18  # so that a line fits 80 columns
 
 
+@writes("output")
 def report(results: Path, output: Path, published: Path | None = None) -> None:
     """Write the page of every `<results>/<dataset>/<recipe>/evaluation/summary.json` to `output`, in one step.
 

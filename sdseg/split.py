@@ -16,6 +16,7 @@ from sdseg.data.layouts import RawCase
 from sdseg.data.opening import open_raw
 from sdseg.data.splits import HEADER, SPLITS, SplitRow, impure_groups, read_split
 from sdseg.errors import ListedError, UserError
+from sdseg.locks import writes
 from sdseg.own import Draw
 
 __all__ = ["split"]
@@ -23,6 +24,7 @@ __all__ = ["split"]
 log = logging.getLogger(__name__)
 
 
+@writes("output")
 def split(*, settings: Dataset, raw: Path, output: Path, draw: Draw | None = None) -> tuple[SplitRow, ...]:
     """Write the split of the dataset under `raw` to `output` (id, group, split), or check the one that is there.
 

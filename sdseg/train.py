@@ -20,6 +20,7 @@ from sdseg.errors import UserError
 from sdseg.guard import Watch
 from sdseg.identity import made_by, mark_finished, settle
 from sdseg.journal import Journal
+from sdseg.locks import writes
 from sdseg.loop import Progress, Run, Step, averaged_segmenter, best_weights, keep, steps, validate
 from sdseg.mask_rule import MaskRule
 from sdseg.material import codec_ceiling
@@ -36,6 +37,7 @@ __all__ = ["train"]
 log = logging.getLogger("sdseg.train")
 
 
+@writes("output", "last", "state")
 def train(
     *,
     prepared: Path,

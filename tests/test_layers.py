@@ -32,6 +32,8 @@ GROUND = {
     "tensors",
     "artifacts",
     "ownership",
+    "leftovers",
+    "locks",
     "metrics",
     "surfaces",
     "statistics",

@@ -17,6 +17,7 @@ from sdseg.artifacts import sha256_file
 from sdseg.configured import check_machine, configure
 from sdseg.data.declared import makes_split
 from sdseg.errors import UserError
+from sdseg.locks import WHEN_BUSY
 from sdseg.networks import LatentNetwork
 from sdseg.runtime.tensorrt_support import why_not_here
 from sdseg.settings import Strict
@@ -50,9 +51,10 @@ def shell_prefix(*, own_environments: bool) -> str:
     """What every job's command starts with.
 
     PYTHONPATH is set in the command: Snakemake takes an exported one away from jobs in conda environments. Without
-    those a stage runs on the Python that runs Snakemake, whether its environment is activated or not.
+    those a stage runs on the Python that runs Snakemake, whether its environment is activated or not. A job waits for a
+    process that still writes its output, left by a run that was killed.
     """
-    prefix = f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))}; "
+    prefix = f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} {WHEN_BUSY}=wait; "
     if not own_environments:
         prefix += f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
     return prefix.replace("{", "{{").replace("}", "}}")

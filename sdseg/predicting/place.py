@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -14,10 +11,9 @@ from pathlib import Path
 
 from sdseg.data.inputs import REPORT
 from sdseg.errors import UserError
+from sdseg.locks import locked
 
 __all__ = ["check_room", "held", "sweep"]
-
-log = logging.getLogger(__name__)
 
 PROBE = 1 << 16  # bytes
 HALF_WRITTEN = tuple(f".*{kind}*.part" for kind in ("_mask", "_probability", "_overlay", REPORT))
@@ -30,21 +26,8 @@ def held(output: Path) -> Iterator[None]:
     Raises UserError where it cannot be written to, or while another run holds it: both would write one predict.json.
     """
     check_room(output)
-    handle = os.open(output, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                "another run is writing into this folder",
-                where=output,
-                remedy="wait until it is done, or name another --output: runs at the same time need a folder each",
-            ) from None
-        except OSError as error:  # some network disks know no locks
-            log.warning("%s cannot be locked (%s): see to it that no other run writes there", output, error.strerror)
+    with locked(output, inside=True):
         yield
-    finally:
-        os.close(handle)
 
 
 def check_room(output: Path, room: int = PROBE) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import make_folder, write_json
+from sdseg.locks import writes
 from sdseg.studies.charts import draw_robustness, draw_sweep
 from sdseg.studies.efficiency import efficiency
 from sdseg.studies.latents import Origins, latents
@@ -38,6 +39,7 @@ class Asked:
         return any(bool(each) for each in wanted)
 
 
+@writes("output")
 def study(prepared: Path, model: Path, output: Path, asked: Asked, scope: Scope) -> None:
     """Write `output`/<study>.json for every study asked for, and its pictures; other files there are left alone.
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import Field
@@ -13,10 +10,10 @@ from pydantic import Field
 from sdseg.artifacts import read_json, write_json
 from sdseg.errors import UserError
 from sdseg.settings import Strict
-from sdseg.transfer.part import cannot_write, checksum_of
+from sdseg.transfer.part import checksum_of
 from sdseg.transfer.registry import RemoteFile
 
-__all__ = ["Archive", "Notes", "Origin", "lock", "origin_of", "write_origin"]
+__all__ = ["Archive", "Notes", "Origin", "origin_of", "write_origin"]
 
 MARK = ".sdseg-origin.json"  # hidden: no part of the dataset
 log = logging.getLogger(__name__)
@@ -92,23 +89,6 @@ class Notes:
         if not sums & wanted:
             raise _other(file, path, by_hand, f"{', '.join(sorted(sums))} instead of {file.expected}")
         return Archive(file=file.name, size=size, checksum=min(sums & wanted), came_from=came_from)
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Only one process at a time works on the downloads of one dataset; others wait."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / ".lock").open("w")
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another job that fetches into %s", folder)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def origin_of(raw: Path) -> Origin | None:

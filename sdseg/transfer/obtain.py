@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from sdseg.artifacts import atomic_folder
 from sdseg.errors import ListedError, UserError
+from sdseg.locks import locked
 from sdseg.transfer.accounts import Address, RefusedError, kaggle_address, synapse_address
 from sdseg.transfer.archives import unpack
-from sdseg.transfer.notes import Notes, Origin, lock, write_origin
+from sdseg.transfer.notes import Notes, Origin, write_origin
 from sdseg.transfer.part import checksum_of
 from sdseg.transfer.registry import Entry, RemoteFile
 from sdseg.transfer.secrets import KAGGLE, SYNAPSE, Credential, credential, hidden
@@ -77,7 +78,10 @@ def obtain(
     missing = tuple(file for file in job.entry.files if here[file.name] is None)
     if missing:
         who = _permitted(job, missing)
-        with lock(job.cache), hidden(tuple(secret for each in who.values() for secret in each.secrets)):
+        with (
+            locked(job.cache, inside=True, wait=True),
+            hidden(tuple(secret for each in who.values() for secret in each.secrets)),
+        ):
             for file in missing:  # another job may have fetched it by now
                 here[file.name] = _local(job, file) or _fetched(job, file, who, patience)
     notes = Notes(job.cache)

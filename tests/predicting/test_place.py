@@ -27,11 +27,12 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, output], stdout=subprocess.PIPE, encoding="utf-8") as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another run is writing into this folder"), held(output):
+        with pytest.raises(UserError, match=r"another run is writing here: process \d+ on .*, since 20"), held(output):
             pass
         other.send_signal(signal.SIGKILL)
     with held(output):
-        assert list(output.iterdir()) == []
+        assert [path.name for path in output.iterdir()] == [".sdseg.lock"]
+    assert list(output.iterdir()) == []
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
