@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdseg.arguments import Handler, build_parser
 from sdseg.errors import UserError
 from sdseg.shipped import shipped
+from sdseg.signals import Stopped, heeded
 
 if TYPE_CHECKING:
     from sdseg.config import Export
@@ -20,17 +21,24 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit status (0 done, 1 some inputs failed, 2 bad input, 130 interrupted)."""
+    """Run one verb; return the exit status.
+
+    0 done, 1 some inputs failed, 2 bad input, 130 interrupted, 143 ended by SIGTERM (129 by SIGHUP).
+    """
     parsed = build_parser(HANDLERS).parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if parsed.verbose else logging.INFO, format="%(levelname).1s %(name)s: %(message)s"
     )
     try:
         handler: Handler = parsed.handler
-        return handler(parsed)
+        with heeded():
+            return handler(parsed)
     except UserError as error:
         print(f"sdseg {parsed.verb}: error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(f"sdseg {parsed.verb}: {stopped}", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print(f"sdseg {parsed.verb}: interrupted", file=sys.stderr)
         return 130

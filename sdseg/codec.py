@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import l1_loss
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from sdseg.artifacts import atomic_folder, make_folder
+from sdseg.errors import UserError
 from sdseg.fidelity import draw_masks, measure
+from sdseg.fingerprint import code_of
+from sdseg.identity import settle
 from sdseg.locks import writes
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
+from sdseg.model.state import Parts, latest_state, restore, save_state
 from sdseg.networks import Codec, CodecTraining
 from sdseg.ownership import check_owned
 from sdseg.provenance import provenance, source_of
 from sdseg.runtime.device import torch_device
+from sdseg.signals import Stopped, deferred, ended
 
 __all__ = ["build_codec"]
 
 log = logging.getLogger("sdseg.codec")
+SAVE_EVERY = 120.0  # seconds
 
 
 @writes("output")
 def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
-    """Write a codec folder: codec.safetensors and config.json with the measured latent scale and ceiling."""
+    """Write a codec folder: codec.safetensors and config.json with the measured latent scale and ceiling.
+
+    Training goes on where it was stopped: `<output>.state` beside it keeps what that needs until the folder is written.
+    """
     target = torch_device(device)
     source_of("codec")
     check_owned(output, OWNED)
@@ -37,14 +50,20 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     started = time.perf_counter()
     torch.manual_seed(settings.training.seed if settings.training else 0)
     codec = MaskCodec(settings).to(target)
+    state = output.with_name(f"{output.name}.state")
     if settings.training is not None:
-        _train(codec, settings.training, target)
+        settle(state, {"codec": settings.model_dump(mode="json"), "code": dict(code_of("codec"))}, "restart")
+        _train(codec, settings.training, target, state)
     elif settings.weights is not None:
         load_pretrained(codec, Path(settings.weights))
     codec.eval().requires_grad_(False)
 
     size = settings.training.size if settings.training else 256
-    scale, ceiling = measure(codec, size, target)
+    try:
+        scale, ceiling = measure(codec, size, target)
+    except UserError:  # of a training that went astray nothing is kept
+        shutil.rmtree(state, ignore_errors=True)
+        raise
     if settings.latent_scale != "measured":
         scale = float(settings.latent_scale)
     codec.scale = scale
@@ -53,30 +72,70 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     )
     with atomic_folder(output, OWNED) as folder:
         save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers"), stage="codec"))
+    shutil.rmtree(state, ignore_errors=True)
 
 
-def _train(codec: MaskCodec, training: CodecTraining, device: torch.device) -> None:
-    """Minimise |decode(z) − mask| plus a little KL on shapes drawn anew at every step."""
+def _train(codec: MaskCodec, training: CodecTraining, device: torch.device, state: Path) -> None:
+    """Minimise |decode(z) − mask| plus a little KL on shapes drawn anew at every step; go on where `state` says."""
     optimiser = torch.optim.AdamW(codec.parameters(), lr=training.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1
-    )
+    schedule = OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1)
+    parts = Parts(codec, None, optimiser, random=True)
+    start = _continued(state, parts, schedule)
     codec.train()
-    with tqdm(range(training.steps), desc="codec", unit="step", mininterval=1 if sys.stderr.isatty() else 15) as bar:
+    bar = tqdm(
+        range(start, training.steps),
+        desc="codec",
+        unit="step",
+        total=training.steps,
+        initial=start,
+        mininterval=1 if sys.stderr.isatty() else 15,
+    )
+    saved = time.monotonic()
+    with bar, deferred() as request:
         for step in bar:
-            rng = np.random.default_rng([0, training.seed, step])
-            masks = draw_masks(rng, training.batch, training.size, device)
-            if training.crop is not None and step < 0.8 * training.steps:
-                top, left = rng.integers(0, training.size - training.crop + 1, 2)
-                masks = masks[..., top : top + training.crop, left : left + training.crop]
-            images = masks * 2.0 - 1.0
-            posterior = codec.autoencoder.encode(images.expand(-1, 3, -1, -1)).latent_dist
-            decoded = codec.autoencoder.decode(posterior.sample()).sample
-            loss = l1_loss(decoded, images.expand_as(decoded)) + training.kl_weight * posterior.kl().mean()
+            loss = _loss(codec, training, step, device)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             if step % 20 == 0:
                 bar.set_postfix(loss=f"{loss.item():.4f}")
+            made, asked = step + 1, request.number
+            if made == training.steps or asked is not None or time.monotonic() - saved > SAVE_EVERY:
+                save_state(state, made, _position(optimiser, schedule), parts)
+                saved = time.monotonic()
+            if asked is not None:
+                raise Stopped(asked, ended(made, training.steps))
+
+
+def _loss(codec: MaskCodec, training: CodecTraining, step: int, device: torch.device) -> Tensor:
+    rng = np.random.default_rng([0, training.seed, step])
+    masks = draw_masks(rng, training.batch, training.size, device)
+    if training.crop is not None and step < 0.8 * training.steps:
+        top, left = rng.integers(0, training.size - training.crop + 1, 2)
+        masks = masks[..., top : top + training.crop, left : left + training.crop]
+    images = masks * 2.0 - 1.0
+    posterior = codec.autoencoder.encode(images.expand(-1, 3, -1, -1)).latent_dist
+    decoded = codec.autoencoder.decode(posterior.sample()).sample
+    loss: Tensor = l1_loss(decoded, images.expand_as(decoded)) + training.kl_weight * posterior.kl().mean()
+    return loss
+
+
+def _position(optimiser: torch.optim.Optimizer, schedule: OneCycleLR) -> dict[str, Any]:
+    """Where the schedule stands, and what it has set in the optimiser."""
+    group, kept = optimiser.param_groups[0], schedule.state_dict()
+    place = {name: kept[name] for name in ("last_epoch", "_step_count", "_last_lr")}
+    return {"schedule": place, "lr": float(group["lr"]), "betas": list(group["betas"])}
+
+
+def _continued(state: Path, parts: Parts, schedule: OneCycleLR) -> int:
+    """The step to go on from, with everything as it was then; 0 for a new training."""
+    kept = latest_state(state)
+    if kept is None:
+        return 0
+    restore(kept, parts)
+    schedule.load_state_dict(kept.progress["schedule"])
+    parts.optimiser.param_groups[0].update(lr=kept.progress["lr"], betas=tuple(kept.progress["betas"]))
+    log.info("continuing after step %d", kept.step)
+    return kept.step

@@ -14,13 +14,13 @@ from pathlib import Path
 __all__ = ["code_of", "fingerprint"]
 
 PACKAGE = Path(__file__).resolve().parent
-# Messages and records change no result, and what is chosen reaches a stage through its settings file alone. Imports are
-# not followed through them: the whole configuration is no part of a training.
+# Messages, locks and records change no result, and what is chosen reaches a stage through its settings file alone.
+# Imports are not followed through them: the whole configuration is no part of a training.
 NO_CAUSE = frozenset(
     {
         "sdseg",
         *(f"sdseg.{name}" for name in ("choices", "config", "documents", "engines", "own", "settings")),
-        *(f"sdseg.{name}" for name in ("errors", "fingerprint", "provenance")),
+        *(f"sdseg.{name}" for name in ("errors", "fingerprint", "leftovers", "locks", "provenance", "signals")),
     }
 )
 # Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.

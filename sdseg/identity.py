@@ -16,7 +16,16 @@ from sdseg.errors import ListedError, UserError
 from sdseg.fingerprint import code_of
 from sdseg.recipes import Recipe
 
-__all__ = ["NEUTRAL", "describe_run", "differences", "made_by", "mark_finished", "settle"]
+__all__ = [
+    "NEUTRAL",
+    "describe_run",
+    "differences",
+    "is_finished",
+    "made_by",
+    "mark_finished",
+    "settle",
+    "start_anew",
+]
 
 log = logging.getLogger("sdseg.train")
 
@@ -34,7 +43,7 @@ NEUTRAL = frozenset(
         "recipe.training.workers",
     }
 )
-OURS = ("step-*", ".step-*", "best-*.safetensors", "training.jsonl", "tensorboard", SETTINGS)
+OURS = ("step-*", "finished", ".step-*", "best-*.safetensors", "training.jsonl", "tensorboard", SETTINGS)
 
 
 def describe_run(
@@ -56,7 +65,7 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
     ListedError where it says `refuse`: hours of training are not dropped for an edit that may be a mistake.
     """
     _check_ours(folder)
-    known, started = _read(folder / SETTINGS), any(folder.glob("step-*"))
+    known, started = _read(folder / SETTINGS), _started(folder)
     found = differences(known.get("settings"), settings) if started else ()
     finished = bool(known.get("finished"))
     if found and not finished and on_edit == "refuse":
@@ -95,6 +104,11 @@ def _check_ours(folder: Path) -> None:
     )
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether both models of the run in this folder are written, and it was shrunk to what a rerun needs."""
+    return bool(_read(folder / SETTINGS).get("finished")) and (folder / "finished").is_dir()
+
+
 def mark_finished(folder: Path, provenance: dict[str, Any]) -> None:
     """Say that both models of this run are written: an edit from now on is a new run, and starts one."""
     write_json(folder / SETTINGS, _read(folder / SETTINGS) | {"finished": True, "made_by": provenance})
@@ -104,6 +118,17 @@ def made_by(folder: Path) -> dict[str, Any] | None:
     """Provenance of the finished run in `folder`, which stays that of its weights; None where there is none."""
     found = _read(folder / SETTINGS)
     return found.get("made_by") if found.get("finished") else None
+
+
+def start_anew(folder: Path) -> None:
+    """Drop what is kept of a run, under the same settings."""
+    settings = _read(folder / SETTINGS) | {"finished": False}
+    clear(folder)
+    write_json(folder / SETTINGS, settings)
+
+
+def _started(folder: Path) -> bool:
+    return any(folder.glob("step-*")) or is_finished(folder)
 
 
 def clear(folder: Path) -> None:

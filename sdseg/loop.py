@@ -79,6 +79,7 @@ class Progress:
     seconds: float = 0.0
     worse: int = 0  # validations in a row without a better Dice
     stopped: str = ""  # why training ended, once it did: steps or plateau
+    unjudged: bool = False  # the process was asked to end before the validation that is due after this step
 
 
 class LossModule(nn.Module):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["Request", "Stopped", "deferred", "heeded"]
+__all__ = ["Request", "Stopped", "deferred", "ended", "heeded"]
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -48,6 +48,11 @@ class Request:
         self.number = number
         if again or not self._waits:
             raise Stopped(number)
+
+
+def ended(step: int, of: int) -> str:
+    """What a training says that was asked to end, once its state is saved."""
+    return f"stopped after step {step} of {of}; the state is saved, and the same command continues from there"
 
 
 @contextmanager

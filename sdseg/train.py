@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import shutil
-import sys
-import time
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar, cast
 
 from accelerate.utils import broadcast_object_list
-from tqdm import tqdm
 
-from sdseg.artifacts import ModelManifest, atomic_folder, make_folder
+from sdseg.artifacts import ModelManifest, make_folder
 from sdseg.assembly import Inputs, build_run, check_possible, new_accelerator, open_inputs
 from sdseg.config import OnEdit
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
-from sdseg.guard import Watch
-from sdseg.identity import made_by, mark_finished, settle
+from sdseg.finished import keep_finished, rewrite, write_model
+from sdseg.following import follow
+from sdseg.identity import is_finished, made_by, settle, start_anew
 from sdseg.journal import Journal
+from sdseg.leftovers import remove_leftovers
 from sdseg.locks import writes
-from sdseg.loop import Progress, Run, Step, averaged_segmenter, best_weights, keep, steps, validate
+from sdseg.loop import Progress, Run, averaged_segmenter, best_weights
 from sdseg.mask_rule import MaskRule
 from sdseg.material import codec_ceiling
-from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors, save_model
-from sdseg.model.segmenter import Segmenter
+from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.model.state import latest_state, restore
 from sdseg.ownership import check_owned
 from sdseg.provenance import provenance, source_of
@@ -35,6 +36,7 @@ from sdseg.runtime.device import peak_memory, torch_device
 __all__ = ["train"]
 
 log = logging.getLogger("sdseg.train")
+T = TypeVar("T")
 
 
 @writes("output", "last", "state")
@@ -67,35 +69,64 @@ def train(
         check_owned(place, OWNED)
         make_folder(place.parent)
     check_possible(recipe, device)
-    make_folder(state)
     accelerator = new_accelerator(recipe, device)
     main = accelerator.is_main_process
     inputs = open_inputs(prepared, recipe, codec, start_from, accelerator.device)
 
-    # 2. Build the run, as new or as it was.
-    changed = broadcast_object_list([settle(state, inputs.described(recipe), on_edit) if main else ()])[0]
-    run = build_run(recipe, inputs, accelerator, state)
+    # 2. Build the run, as new or as it was; one that is finished is written again.
+    with _refused_without_trace(state):
+        changed = _shared(lambda: settle(state, inputs.described(recipe), on_edit), main=main)
+        if _shared(lambda: _finished(state, recipe_name, recipe, (output, last)), main=main):
+            return
+        run = build_run(recipe, inputs, accelerator, state)
     start, progress = _continued(run, edited=bool(changed))
 
     # 3. Train.
     with Journal(state / "training.jsonl", state / "tensorboard", start) if main else nullcontext() as journal:
         if journal and start:
             journal.write("resumed", start, changed=list(changed))
-        made = _follow(run, start, progress, journal, quiet or not main)
+        made = follow(run, start, progress, journal, quiet=quiet or not main)
         if journal:
             journal.write("done", made, reason=progress.stopped, seconds=round(progress.seconds, 1))
 
     # 4. Write the last and the best model.
     if main:
-        manifest = _manifest(run, recipe_name, inputs, made, progress)
-        _write_both(run, inputs, manifest, progress, (output, last))
-        mark_finished(state, manifest.provenance)
+        _write_both(run, _manifest(run, recipe_name, inputs, made, progress), progress, (output, last))
         log.info("stopped at step %d of %d: %s", made, recipe.training.steps, progress.stopped)
         log.info(
             "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
         )
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+@contextmanager
+def _refused_without_trace(state: Path) -> Iterator[None]:
+    """Make the state folder; one that is new goes again when the training is refused before anything is in it."""
+    new = not state.exists()
+    make_folder(state)
+    remove_leftovers(state, within=True)
+    try:
+        yield
+    except UserError:
+        if new and not any(state.glob("latents-*.npy")):
+            shutil.rmtree(state, ignore_errors=True)
+        raise
+
+
+def _shared(work: Callable[[], T], *, main: bool) -> T:
+    """What the main process finds out, known to all."""
+    return cast("T", broadcast_object_list([work() if main else None])[0])
+
+
+def _finished(state: Path, recipe_name: str, recipe: Recipe, places: tuple[Path, Path]) -> bool:
+    """Write a finished run again; False where there is none, or none that can be used: then the state is as new."""
+    if not is_finished(state):
+        return False
+    done = rewrite(state, recipe_name, recipe, places)
+    if not done:
+        start_anew(state)
+    return done
 
 
 def _continued(run: Run, *, edited: bool) -> tuple[int, Progress]:
@@ -109,56 +140,6 @@ def _continued(run: Run, *, edited: bool) -> tuple[int, Progress]:
         progress.stopped = ""  # the new settings may say otherwise
     log.info("continuing after step %d of %d", found.step, run.recipe.training.steps)
     return found.step, progress
-
-
-def _follow(run: Run, start: int, progress: Progress, journal: Journal | None, quiet: bool) -> int:
-    """Go through the steps; log, validate and save states on the way. Returns the number of the last step made."""
-    training, watch, made = run.recipe.training, Watch(run), start
-    if start >= training.steps and not progress.stopped:
-        progress.stopped = "steps"
-    if progress.stopped:
-        return made
-    began = time.perf_counter() - progress.seconds
-    every = 1.0 if sys.stderr.isatty() else 15.0  # a log file wants a line now and then, not ten a second
-    shown = tqdm(
-        steps(run, start, watch.see),
-        desc="train",
-        unit="step",
-        total=training.steps,
-        initial=start,
-        disable=quiet,
-        mininterval=every,
-        maxinterval=every,
-    )
-    for step in shown:
-        made = step.number
-        progress.seconds = time.perf_counter() - began
-        if made == training.steps:
-            progress.stopped = "steps"
-        if made % training.log_every == 0 or progress.stopped or made == 1:
-            watch.catch_up()  # in every process: all stop at the same step
-            if journal:
-                loss = _log(step, journal, progress)
-                shown.set_postfix(loss=f"{loss:.4f}", lr=f"{step.learning_rate:.1e}", refresh=False)
-        if made % training.validate_every == 0 or progress.stopped:
-            watch.settle(made)
-            dice = validate(run, made, progress)
-            if journal and dice is not None:
-                journal.write("validation", made, dice=dice, best=progress.best_step == made)
-        if made % training.checkpoint_every == 0 or progress.stopped:
-            watch.settle(made)
-            keep(run, made, progress)
-        if progress.stopped:
-            break
-    return made
-
-
-def _log(step: Step, journal: Journal, progress: Progress) -> float:
-    losses = {name: float(term) for name, term in step.losses.items()}
-    loss = sum(losses.values())
-    values = {"learning_rate": step.learning_rate, "seconds": round(progress.seconds, 2)}
-    journal.write("step", step.number, loss=loss, losses=losses, **values)
-    return loss
 
 
 def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: Progress) -> ModelManifest:
@@ -199,29 +180,23 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
     )
 
 
-def _write_both(
-    run: Run, inputs: Inputs, manifest: ModelManifest, progress: Progress, places: tuple[Path, Path]
-) -> None:
-    """The best and the last model, into `places`. Without a validation split the last is the best."""
-    averaged, journal = averaged_segmenter(run), run.state / "training.jsonl"
-    output, last = places
-    _write(last, averaged, manifest, journal)
-    if inputs.store.cases_of("val"):
-        best = best_weights(run.state, progress)
-        if not best.exists():
+def _write_both(run: Run, manifest: ModelManifest, progress: Progress, places: tuple[Path, Path]) -> None:
+    """The best and the last model, into `places`; the state shrinks. Without validation cases the last is the best."""
+    last, journal = averaged_segmenter(run), run.state / "training.jsonl"
+    chosen = last
+    if run.store.cases_of("val"):
+        weights = best_weights(run.state, progress)
+        if not weights.exists():
             raise UserError(
                 f"the best weights, of step {progress.best_step}, are gone",
-                where=best,
+                where=weights,
                 remedy="remove the state folder",
             )
-        averaged.load_state_dict(read_tensors(best))
-    _write(output, averaged, manifest, journal)
-
-
-def _write(output: Path, segmenter: Segmenter, manifest: ModelManifest, journal: Path) -> None:
-    with atomic_folder(output, OWNED) as folder:
-        save_model(folder, segmenter, manifest)
-        shutil.copyfile(journal, folder / "training.jsonl")
+        chosen = copy.deepcopy(last)
+        chosen.load_state_dict(read_tensors(weights))
+    write_model(places[1], last, manifest, journal)
+    write_model(places[0], chosen, manifest, journal)
+    keep_finished(run.state, places, (chosen, last))
 
 
 def _split_to_judge(store: SliceStore) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +12,13 @@ import torch
 from sdseg.codec import build_codec
 from sdseg.data.shapes import random_shapes
 from sdseg.errors import UserError
+from sdseg.fidelity import draw_masks
 from sdseg.model.checkpoint import load_codec_folder
 from sdseg.networks import Codec
 from sdseg.settings import merge
+from sdseg.signals import Stopped
 from tests.model.networks import CODEC, codec
+from tests.training import heed
 
 
 def settings(**overrides: object) -> Codec:
@@ -73,3 +78,31 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no CUDA GPU is available"):
         build_codec(settings=settings(), output=tmp_path / "codec", device="cuda")
     assert not (tmp_path / "codec").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_was_ended_repeats_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A signal in the midst of step 4: the step is finished, the state saved, and the rest goes on from there."""
+    chosen = settings(training={"steps": 7, "crop": 16})
+    build_codec(settings=chosen, output=tmp_path / "whole")
+    drawn: list[int] = []
+
+    def draw(*given: Any) -> torch.Tensor:
+        drawn.append(len(drawn))
+        if len(drawn) == 4:
+            signal.raise_signal(number)
+        return draw_masks(*given)
+
+    monkeypatch.setattr("sdseg.codec.draw_masks", draw)
+    heed(number)
+    with pytest.raises(Stopped, match="stopped after step 4 of 7; the state is saved"):
+        build_codec(settings=chosen, output=tmp_path / "ended")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ended.state", "whole"]
+    torch.manual_seed(99)
+    build_codec(settings=chosen, output=tmp_path / "ended")
+    assert len(drawn) == 7
+    one, other = ((tmp_path / name / "codec.safetensors").read_bytes() for name in ("whole", "ended"))
+    assert one == other
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ended", "whole"]

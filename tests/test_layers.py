@@ -34,6 +34,7 @@ GROUND = {
     "ownership",
     "leftovers",
     "locks",
+    "signals",
     "metrics",
     "surfaces",
     "statistics",
@@ -46,7 +47,7 @@ GROUND = {
 NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
 JOINTS = {  # several nouns at once, for more than one verb or for a long one
     "configured",
-    *("assembly", "guard", "identity", "loop", "material"),  # of training
+    *("assembly", "finished", "following", "guard", "identity", "loop", "material"),  # of training
     *("assessment", "evaluation", "exhibits", "scoresheet", "sized"),  # of evaluation
     *("fidelity", "predicting", "deployment", "gate", "scoring", "serving"),
     "sizing",

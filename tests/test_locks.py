@@ -196,7 +196,7 @@ def replace(source, target, replace=os.replace, calls=[]):
     replace(source, target)
 
 os.replace = replace
-with artifacts.atomic_folder(Path(sys.argv[1])) as folder:
+with artifacts.atomic_folder(Path(sys.argv[1]), ("old",)) as folder:
     (folder / "new").touch()
 """
 
@@ -204,7 +204,7 @@ with artifacts.atomic_folder(Path(sys.argv[1])) as folder:
 @pytest.mark.parametrize("replacements", [0, 1], ids=["before the first", "between the two"])
 def test_a_folder_whose_replacement_was_killed_is_whole_again(tmp_path: Path, replacements: int) -> None:
     path = tmp_path / "model é [1]"
-    with atomic_folder(path) as folder:
+    with atomic_folder(path, ()) as folder:
         (folder / "old").touch()
     subprocess.run([sys.executable, "-c", KILLED, path, str(replacements)], check=False)
     assert path.exists() == (replacements == 0)

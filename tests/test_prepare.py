@@ -38,6 +38,7 @@ from tests.raw_files import (
     write_refuge2,
     write_split,
 )
+from tests.test_locks import another
 
 VOLUMES = {"0001": 3, "0002": 4, "0003": 2}
 VOLUME_SPLIT = {"0001": "test", "0002": "train", "0003": "val"}
@@ -174,6 +175,16 @@ def test_a_good_output_is_replaced_and_survives_a_failure(bench: Bench) -> None:
     with pytest.raises(ListedError, match=r"a\.jpg: not a readable image"):
         bench.prepare()
     assert SliceStore.open(bench.output, verify=True).manifest.image.size == 32
+    assert bench.left() == ["prepared"]
+
+
+def test_a_store_that_another_process_writes_is_refused_and_its_leftovers_go(bench: Bench) -> None:
+    with another(bench.output), pytest.raises(UserError, match="another run is writing here"):
+        bench.prepare()
+    half = bench.output.with_name(".prepared.0123abcd.part")  # as a killed run leaves it: at full scale a whole store
+    half.mkdir(parents=True)
+    (half / "images.npy").touch()
+    bench.prepare()
     assert bench.left() == ["prepared"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -27,10 +28,11 @@ from sdseg.material import gather, open_codec
 from sdseg.model.checkpoint import load_model, read_tensors
 from sdseg.model.state import latest_state
 from sdseg.recipes import Recipe
+from sdseg.signals import Stopped
 from sdseg.train import train
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import write_store
-from tests.training import events, rewind, run, write_inputs
+from tests.training import events, heed, rewind, run, write_inputs
 
 SLOW = {"steps": 20, "checkpoint_every": 3, "validate_every": 8, "augmentation": "dihedral"}
 
@@ -84,7 +86,7 @@ def command(ready: Path, place: Path, chosen: Recipe) -> list[str]:
     return [sys.executable, "-m", "sdseg", "train", *map(str, words), "--quiet"]
 
 
-def wait_for_state(place: Path, process: subprocess.Popen[bytes]) -> None:
+def wait_for_state(place: Path, process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + 120
     while not list((place / "state").glob("step-*/state.json")):
         assert process.poll() is None, "training ended before it could be killed"
@@ -137,6 +139,105 @@ def test_an_interrupted_run_resumes_to_the_very_same_weights(
     assert [event["loss"] for event in events(model, "step")] == losses
 
 
+class Signal:
+    """Raises a signal in the midst of a step, or of a validation, as if it came from outside."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, place: str, call: int) -> None:
+        module, name = place.rsplit(".", 1)
+        real, calls = getattr(importlib.import_module(module), name), []
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            calls.append(name)
+            if len(calls) == call:
+                signal.raise_signal(number)
+            return real(*args, **kwargs)
+
+        heed(number)
+        monkeypatch.setattr(place, counted)
+
+
+ASKED = recipe(training={"steps": 8, "validate_every": 4, "checkpoint_every": 1000})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ASKED."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    run(ready, place, ASKED)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "call", "step", "validation"),
+    [
+        (signal.SIGTERM, "sdseg.loop._to_batch", 5, 5, False),  # in a step after which nothing is due
+        (signal.SIGINT, "sdseg.loop._to_batch", 4, 4, True),  # in one after which a validation is due
+        (signal.SIGTERM, "sdseg.loop.score_cases", 2, 8, True),  # in the last validation
+        (signal.SIGINT, "sdseg.loop.write_tensors", 1, 4, True),  # before the best weights are written
+    ],
+)
+def test_a_training_that_is_asked_to_end_saves_its_state_and_repeats_to_the_bit(
+    ready: Path,
+    tmp_path: Path,
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    place: str,
+    call: int,
+    step: int,
+    validation: bool,
+) -> None:
+    with monkeypatch.context() as patched:
+        Signal(patched, number, place, call)
+        with pytest.raises(Stopped, match=f"stopped after step {step} of 8; the state is saved, and the same command"):
+            run(ready, tmp_path, ASKED)
+    found = latest_state(tmp_path / "state")
+    assert found is not None
+    assert (found.step, found.progress["unjudged"], found.progress["stopped"]) == (step, validation, "")
+    assert not (tmp_path / "model").exists()
+    torch.manual_seed(99)
+    run(ready, tmp_path, ASKED)
+    for name in ("model", "last"):
+        one, two = ((each / name / "weights.safetensors").read_bytes() for each in (undisturbed, tmp_path))
+        assert one == two
+
+    def history(place: Path) -> list[tuple[object, ...]]:
+        both = [(kind, event) for kind in ("step", "validation") for event in events(place / "model", kind)]
+        return [(kind, event["step"], event.get("loss", event.get("dice"))) for kind, event in both]
+
+    assert history(undisturbed) == history(tmp_path)
+
+
+def test_a_second_signal_ends_it_at_once(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(*_: Any) -> None:
+        for _each in range(2):
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("sdseg.loop._to_batch", twice)
+    with pytest.raises(Stopped, match=r"^interrupted \(SIGTERM\)$"):
+        run(ready, tmp_path, recipe())
+    assert latest_state(tmp_path / "state") is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_command_ends_with_a_message_when_all_its_processes_are_asked_to(
+    ready: Path, tmp_path: Path, workers: int
+) -> None:
+    """As schedulers do: the signal goes to the workers that read the samples too."""
+    chosen = recipe(training={"steps": 100_000, "checkpoint_every": 3, "workers": workers})
+    words = command(ready, tmp_path, chosen)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True) as process:
+        wait_for_state(tmp_path, process)
+        os.killpg(process.pid, signal.SIGTERM)
+        told = process.communicate()[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    found = latest_state(tmp_path / "state")
+    assert found is not None
+    assert f"sdseg train: stopped after step {found.step} of 100000; the state is saved" in told
+    assert "(SIGTERM)" in told
+    assert "Traceback" not in told
+
+
 def test_a_finished_run_with_an_edited_recipe_starts_anew(ready: Path, tmp_path: Path) -> None:
     run(ready, tmp_path, recipe())
     first = read_tensors(tmp_path / "last" / "weights.safetensors")
@@ -144,8 +245,8 @@ def test_a_finished_run_with_an_edited_recipe_starts_anew(ready: Path, tmp_path:
     assert not events(tmp_path / "model", "resumed")
     second = read_tensors(tmp_path / "last" / "weights.safetensors")
     assert any(not first[name].equal(second[name]) for name in first)
-    assert len(list((tmp_path / "state").glob("latents-*.npy"))) == 1  # those of the new orientations alone
-    assert len(list((tmp_path / "state").glob("best-*"))) <= 3
+    assert len(list((tmp_path / "unshrunk").glob("latents-*.npy"))) == 1  # those of the new orientations alone
+    assert len(list((tmp_path / "unshrunk").glob("best-*"))) <= 3
 
 
 def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Path) -> None:
@@ -170,7 +271,7 @@ def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Pa
 
     source = (copy / "model/diffusion.py").read_text("utf-8")
     shown, same, provenance = again_with(source + "\n# another word\n")
-    assert "continuing after step 8 of 8" in shown
+    assert "finished before, after step 8" in shown
     assert (same, provenance) == (weights, made)
     assert loss in source
     shown, other, provenance = again_with(source.replace(loss, "functional.smooth_l1_loss if settings.distance"))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from sdseg.codec import build_codec
+from sdseg.finished import keep_finished
+from sdseg.model.segmenter import Segmenter
 from sdseg.recipes import Recipe
 from sdseg.train import train
 from tests.model.networks import CODEC
@@ -22,7 +27,19 @@ def write_inputs(folder: Path) -> Path:
 
 
 def run(ready: Path, place: Path, chosen: Recipe, **more: Any) -> Path:
-    """Train into `place`; the model folder."""
+    """Train into `place`; the model folder. Its states are kept beside it as they were before they shrank."""
+
+    def copied(state: Path, places: Sequence[Path], segmenters: Sequence[Segmenter]) -> None:
+        shutil.rmtree(place / "unshrunk", ignore_errors=True)
+        shutil.copytree(state, place / "unshrunk")
+        keep_finished(state, places, segmenters)
+
+    with patch("sdseg.train.keep_finished", copied):
+        _run(ready, place, chosen, more)
+    return place / "model"
+
+
+def _run(ready: Path, place: Path, chosen: Recipe, more: dict[str, Any]) -> None:
     train(
         prepared=more.pop("prepared", ready / "prepared"),
         recipe_name="tiny",
@@ -34,15 +51,19 @@ def run(ready: Path, place: Path, chosen: Recipe, **more: Any) -> Path:
         quiet=True,
         **more,
     )
-    return place / "model"
+
+
+def heed(number: int) -> None:
+    """Let a signal have its effect, also where the shell that started the tests ignores it."""
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def rewind(place: Path) -> None:
     """Take a finished run back to its last state but one, as if it had been killed on the way to the last."""
     state = place / "state"
+    shutil.rmtree(state)
+    shutil.copytree(place / "unshrunk", state)
     shutil.rmtree(max(state.glob("step-*")))
-    settings = json.loads((state / "settings.json").read_text("utf-8"))
-    (state / "settings.json").write_text(json.dumps(settings | {"finished": False}), "utf-8")
     for folder in ("model", "last"):
         shutil.rmtree(place / folder)
 

@@ -1,4 +1,7 @@
-"""The training state: weights, averaged weights, optimiser, loss scale, step. Atomic, the last two kept, no pickles."""
+"""The training state: weights, averaged weights, optimiser, loss scale, step, and random generators where wanted.
+
+Atomic, the last two kept, no pickles.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ __all__ = ["Parts", "TrainingState", "kept_progress", "latest_state", "restore",
 
 log = logging.getLogger("sdseg.train")
 KEPT = 2
-FILES = ("weights.safetensors", "average.safetensors", "optimiser.safetensors")
+WEIGHTS, AVERAGE, OPTIMISER, RANDOM = (
+    f"{name}.safetensors" for name in ("weights", "average", "optimiser", "generators")
+)
+FILES = (WEIGHTS, AVERAGE, OPTIMISER, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,10 @@ class Parts:
     """The objects of a run whose tensors a state holds."""
 
     model: nn.Module
-    average: nn.Module
+    average: nn.Module | None
     optimiser: Optimizer
     scaler: GradScaler | None = None  # of fp16 alone
+    random: bool = False  # torch's random generators too, where steps draw from them and do not seed them
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,16 @@ class TrainingState:
 
 def save_state(root: Path, step: int, progress: dict[str, Any], parts: Parts) -> None:
     """Write `root/step-NNNNNNNN`, then remove all but the last two. The earlier survive a crash or a full disk."""
-    contents = (parts.model.state_dict(), parts.average.state_dict(), _flatten(parts.optimiser))
+    contents = {WEIGHTS: parts.model.state_dict(), OPTIMISER: _flatten(parts.optimiser)}
+    if parts.average is not None:
+        contents[AVERAGE] = parts.average.state_dict()
+    if parts.random:
+        contents[RANDOM] = _generators(parts.model)
     scaler = parts.scaler.state_dict() if parts.scaler is not None else None
     with atomic_folder(root / f"step-{step:08d}", (*FILES, "state.json")) as folder:
-        for name, tensors in zip(FILES, contents, strict=True):
+        for name, tensors in contents.items():
             write_tensors(folder / name, tensors)
-        checksums = {name: sha256_file(folder / name) for name in FILES}
+        checksums = {name: sha256_file(folder / name) for name in contents}
         described = {"step": step, "progress": progress, "scaler": scaler, "files": checksums}
         write_json(folder / "state.json", described)
     for old in sorted(root.glob("step-*"))[:-KEPT]:
@@ -65,7 +76,8 @@ def latest_state(root: Path) -> TrainingState | None:
     for folder in sorted(root.glob("step-*"), reverse=True):
         try:
             described = _described(folder)
-            damaged = [name for name in FILES if sha256_file(folder / name) != described["files"][name]]
+            checksums = {WEIGHTS: "", OPTIMISER: "", **described["files"]}
+            damaged = [name for name in checksums if sha256_file(folder / name) != checksums[name]]
             if damaged:
                 raise ValueError(f"{damaged[0]} does not have its checksum")
             progress, scaler = dict(described["progress"]), described.get("scaler")
@@ -89,15 +101,31 @@ def kept_progress(root: Path) -> list[dict[str, Any]]:
 def restore(state: TrainingState, parts: Parts) -> None:
     """Load a state into the objects of a run, strictly."""
     device = next(parts.model.parameters()).device
-    for module, name in ((parts.model, FILES[0]), (parts.average, FILES[1])):
-        load_strictly(module, read_tensors(state.folder / name), state.folder / name)
-    _unflatten(parts.optimiser, read_tensors(state.folder / FILES[2]), device, state.folder / FILES[2])
+    for module, name in ((parts.model, WEIGHTS), (parts.average, AVERAGE)):
+        if module is not None:
+            load_strictly(module, read_tensors(state.folder / name), state.folder / name)
+    _unflatten(parts.optimiser, read_tensors(state.folder / OPTIMISER), device, state.folder / OPTIMISER)
+    if parts.random:
+        _set_generators(read_tensors(state.folder / RANDOM), device)
     if parts.scaler is not None and state.scaler is not None:
         parts.scaler.load_state_dict(state.scaler)
 
 
 def _described(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "state.json").read_text(encoding="utf-8")))
+
+
+def _generators(model: nn.Module) -> dict[str, Tensor]:
+    """The state of torch's generator on the CPU, and of that on the model's GPU."""
+    device = next(model.parameters()).device
+    found = {"cpu": torch.get_rng_state()}
+    return found | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def _set_generators(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _flatten(optimiser: Optimizer) -> dict[str, Tensor]:
