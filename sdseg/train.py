@@ -77,6 +77,7 @@ def train(
     with _refused_without_trace(state):
         changed = _shared(lambda: settle(state, inputs.described(recipe), on_edit), main=main)
         if _shared(lambda: _finished(state, recipe_name, recipe, (output, last)), main=main):
+            accelerator.end_training()
             return
         run = build_run(recipe, inputs, accelerator, state)
     start, progress = _continued(run, edited=bool(changed))

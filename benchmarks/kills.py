@@ -1,0 +1,298 @@
+"""Kills runs of the workflow at random times, in six ways, and compares their results with those of an undisturbed run.
+
+    OMP_NUM_THREADS=1 python benchmarks/kills.py --kills 100
+
+The pipeline is that of the tests (phantoms of two datasets, a codec, two trainings, scores, exports, the page), with
+longer trainings. One pipeline after the other is started, ended, started again with the same command, and so on until
+it is done; then everything that it has written is compared. A disk is filled up where a small file system can be
+mounted (as root); elsewhere the size of files is limited, which stops a write half-way in the same call.
+
+Figures: --output (default benchmarks/figures/kills.json).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.test_workflow import MINI, checkout  # noqa: E402
+
+STEPS = 60
+TRAINING = {"steps": STEPS, "checkpoint_every": 10, "validate_every": 20, "log_every": 1}
+WAYS = {
+    "SIGKILL, all processes": 3,
+    "SIGKILL, the main process alone": 2,
+    "SIGTERM, all processes": 2,
+    "SIGTERM, the main process alone": 1,
+    "SIGINT, all processes": 2,
+    "disk full": 2,
+}
+ENDS = ("model/config.json", "codec/config.json", "prepared/manifest.json", "raw.json", "summary.json", "parity.json")
+DATED = {"provenance", "seconds", "seconds_per_image", "created", "made_by", "memory", "timings", "speed"}
+
+
+class Pipeline:
+    """A copy of the checkout with the mini configuration, whose runs are started and ended."""
+
+    def __init__(self, place: Path) -> None:
+        self.project = checkout(place)
+        recipes = json.loads(json.dumps(MINI["recipes"]))
+        for recipe in recipes.values():
+            recipe["overrides"]["training"] |= TRAINING
+        codecs = {"tiny": {**MINI["codecs"]["tiny"], "training": {"steps": 80, "batch": 2, "size": 32}}}
+        self.project.configure(recipes=recipes, codecs=codecs)
+        self.results = self.project.results
+        self.results.mkdir()
+        self.log = place.with_suffix(".log")
+
+    def start(self, limit: int | None = None) -> subprocess.Popen[bytes]:
+        """Run the workflow in a process group of its own; `limit` is the largest size of a file, in bytes."""
+
+        def prepare() -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background ignore it
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "mini.yaml"]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=self.project.root, stdout=log, stderr=log, start_new_session=True, preexec_fn=prepare
+            )
+
+    def progress(self) -> tuple[int, int]:
+        """Outputs that are there, and training steps whose state is saved."""
+        done = sum(1 for path in self.results.rglob("*.json") if str(path).endswith(ENDS))
+        return done, sum(self.saved(state) for state in self.results.glob("*/*/state"))
+
+    def saved(self, state: Path) -> int:
+        if (state / "finished").is_dir():
+            return STEPS
+        return max((int(path.parent.name[5:]) for path in state.glob("step-*/state.json")), default=0)
+
+    def lost_steps(self) -> int:
+        """The most training steps that were logged and of which no state was saved."""
+        lost = [0]
+        for state in self.results.glob("*/*/state"):
+            try:
+                lines = (state / "training.jsonl").read_text("utf-8").splitlines()
+            except OSError:
+                continue
+            made = [json.loads(line)["step"] for line in lines if line.endswith("}")]
+            lost.append(max(made, default=0) - self.saved(state))
+        return max(lost)
+
+    def contents(self) -> dict[str, str]:
+        """SHA-256 of every result by name, without what tells of the time and the place of a run."""
+        root = self.project.root
+        files = [path for place in (self.results, root / "raw data") for path in sorted(place.rglob("*"))]
+        found = {}
+        for path in files:
+            name = path.relative_to(root).as_posix()
+            ours = not any(part in ("logs", "state") or part.startswith(".snakemake") for part in path.parts)
+            if ours and path.is_file() and (value := essence(path)) is not None:
+                found[name] = hashlib.sha256(value).hexdigest()
+        return found
+
+
+def essence(path: Path) -> bytes | None:
+    """What of a file must repeat to the bit; None for pages, which show durations and dates."""
+    if path.suffix == ".html" or path.name in ("training.jsonl", "summary.csv", "io.json"):
+        return None
+    if path.suffix == ".json":
+        return json.dumps(undated(json.loads(path.read_text("utf-8"))), sort_keys=True).encode()
+    if path.suffix == ".onnx":
+        import onnx
+
+        graph = onnx.load(path)
+        del graph.metadata_props[:]
+        return bytes(graph.SerializeToString(deterministic=True))
+    return path.read_bytes()
+
+
+def undated(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: undated(each) for key, each in value.items() if key not in DATED}
+    return [undated(each) for each in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Callable[[], None] | None]:
+    """Mount a small file system at `folder`; gives what fills it up, or None where that is not allowed."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128m", "sdseg-kills", folder]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, stderr=-3).returncode != 0:
+        yield None
+        return
+
+    def fill() -> None:
+        with (folder / ".ballast").open("wb") as ballast:
+            try:
+                while True:
+                    ballast.write(bytes(1 << 16))
+                    ballast.flush()
+            except OSError:
+                pass
+
+    try:
+        yield fill
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=False)
+
+
+class Campaign:
+    """Kills, one after the other, until there were enough; what became of them."""
+
+    def __init__(self, kills: int, seed: int, place: Path) -> None:
+        self.random, self.wanted, self.place = random.Random(seed), kills, place
+        self.kills = self.identical = self.pipelines = 0
+        self.by_way: dict[str, Counter[str]] = {way: Counter() for way in WAYS}
+        self.failures: list[str] = []
+        self.scale = 8.0  # seconds between two kills, on average
+
+    def run(self) -> None:
+        reference = self._undisturbed()
+        while self.kills < self.wanted:
+            self.pipelines += 1
+            pipeline = Pipeline(self.place / f"pipeline {self.pipelines}")
+            with small_disk(pipeline.results) as fill:
+                ways = self._until_done(pipeline, fill)
+                found = pipeline.contents()
+                different = sorted(name for name in {*reference, *found} if reference.get(name) != found.get(name))
+                left = [
+                    path.name for path in pipeline.results.rglob(".*") if path.name.endswith((".part", ".old", ".lock"))
+                ]
+            if different or left:
+                self.failures.append(f"pipeline {self.pipelines}: other than undisturbed: {different}; left: {left}")
+            for way, count in ways.items():
+                self.by_way[way]["identical"] += count * (not different and not left)
+            self.identical += ways.total() * (not different and not left)
+            print(
+                f"pipeline {self.pipelines}: {ways.total()} kills, {len(found)} files, different: {different}",
+                flush=True,
+            )
+            if not different:
+                shutil.rmtree(pipeline.project.root)
+
+    def _undisturbed(self) -> dict[str, str]:
+        pipeline = Pipeline(self.place / "undisturbed")
+        started = time.monotonic()
+        if pipeline.start().wait() != 0:
+            sys.exit(pipeline.log.read_text("utf-8"))
+        print(f"undisturbed: {time.monotonic() - started:.0f} s", flush=True)
+        return pipeline.contents()
+
+    def _until_done(self, pipeline: Pipeline, fill: Callable[[], None] | None) -> Counter[str]:
+        """Run and kill one pipeline until it is done; the ways it was killed in."""
+        ways: Counter[str] = Counter()
+        while True:
+            enough = self.kills >= self.wanted
+            way = self.random.choices([*WAYS], [*WAYS.values()])[0]
+            limit = self.random.randrange(1, 40) << 10 if way == "disk full" and fill is None and not enough else None
+            before, run = pipeline.progress(), pipeline.start(limit)
+            try:
+                code = run.wait(None if enough else self.scale * self.random.uniform(0.4, 1.6))
+            except subprocess.TimeoutExpired:
+                self._end(run, way, pipeline, fill)
+                ways[way] += 1
+                self.kills += 1
+                lost = 0 if way.endswith("main process alone") else pipeline.lost_steps()
+                self.by_way[way]["kills"] += 1
+                self.by_way[way]["lost_steps_max"] = max(self.by_way[way]["lost_steps_max"], lost)
+                moved = pipeline.progress() != before
+                self.scale = max(6.0, self.scale * 0.9) if moved else min(60.0, self.scale * 1.3)
+                print(f"{self.kills}: {way}, {pipeline.progress()} done, {lost} steps lost", flush=True)
+                continue
+            if code == 0:
+                return ways
+            if limit is None:
+                self.failures.append(f"pipeline {self.pipelines}: a run failed by itself after {dict(ways)}")
+                print(self.failures[-1], pipeline.log.read_text("utf-8")[-3000:], flush=True)
+                if len(self.failures) > 5:
+                    sys.exit("too many failures")
+            else:
+                ways[way] += 1
+                self.kills += 1
+                self.by_way[way]["kills"] += 1
+
+    def _end(self, run: subprocess.Popen[bytes], way: str, pipeline: Pipeline, fill: Callable[[], None] | None) -> None:
+        name, _, whom = way.partition(", ")
+        if name == "disk full":
+            if fill is not None:
+                fill()
+                wait(run, 15.0)
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            (pipeline.results / ".ballast").unlink(missing_ok=True)
+            return
+        send = os.killpg if whom == "all processes" else os.kill
+        send(run.pid, getattr(signal, name))
+        if not wait(run, 120.0):
+            self.failures.append(f"pipeline {self.pipelines}: {way}: still alive after two minutes")
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+        if name in ("SIGTERM", "SIGINT"):  # shells end before their jobs, which are saving
+            time.sleep(1.0)
+
+
+def wait(run: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        run.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0, help="of the times and the ways (default: 0)")
+    parser.add_argument("--place", type=Path, help="folder to work in (default: a temporary one)")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/kills.json")
+    chosen = parser.parse_args()
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="sdseg-kills-") as temporary:
+        campaign = Campaign(chosen.kills, chosen.seed, chosen.place or Path(temporary))
+        campaign.run()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures = {
+        "kills": campaign.kills,
+        "identical": campaign.identical,
+        "pipelines": campaign.pipelines,
+        "lost_steps_max": max(each["lost_steps_max"] for each in campaign.by_way.values()),
+        "checkpoint_every": TRAINING["checkpoint_every"],
+        "by_signal": {way: dict(each) for way, each in campaign.by_way.items()},
+        "failures": campaign.failures,
+        "seconds": round(time.monotonic() - started),
+        "cpu_minutes": round((used.ru_utime + used.ru_stime) / 60, 1),
+        "command": f"python benchmarks/kills.py --kills {chosen.kills} --seed {chosen.seed}",
+        "commit": commit.stdout.strip() or "unknown",
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+    }
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
+    chosen.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2))
+    return 0 if campaign.identical == campaign.kills and not campaign.failures else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
