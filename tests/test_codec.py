@@ -14,7 +14,7 @@ from sdseg.data.shapes import random_shapes
 from sdseg.errors import UserError
 from sdseg.fidelity import draw_masks
 from sdseg.model.checkpoint import load_codec_folder
-from sdseg.networks import Codec
+from sdseg.networks import Codec, CodecTraining
 from sdseg.settings import merge
 from sdseg.signals import Stopped
 from tests.model.networks import CODEC, codec
@@ -61,8 +61,10 @@ def test_pretrained_weights_and_a_given_scale_are_taken_over(tmp_path: Path) -> 
 
 
 def test_a_training_that_goes_astray_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    training = CodecTraining(steps=2, batch=2, size=32).model_copy(update={"learning_rate": 1e30})  # beyond its bounds
+    astray = settings().model_copy(update={"training": training})
     with pytest.raises(UserError, match="the codec's latents have no scale: their standard deviation is nan"):
-        build_codec(settings=settings(training={"learning_rate": 1e30}), output=tmp_path / "codec")
+        build_codec(settings=astray, output=tmp_path / "codec")
     assert not list(tmp_path.iterdir())
 
 
