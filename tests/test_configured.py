@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 
 from sdseg import doctor
 from sdseg.configured import FOLDERS, FOLDERS_OF_DATASETS, TARGETS, check_machine, configure
+from sdseg.documents import read_yaml
 from sdseg.errors import UserError
 from workflow.plan import plan_run
 
@@ -174,3 +178,56 @@ def test_the_doctor_refuses_what_snakemake_refuses(
         assert findings[0].state == "problem"
         assert refused == f"{findings[0].found}\n  remedy: {findings[0].fix}"
         assert re.search(r"\n  where:  ", refused)
+
+
+JUNK: list[Any] = [
+    *(None, [], {}, "", " ", "x", "x" * 3000, -1, 0, 2**70, float("nan"), float("inf"), True, [None], {"a": 1}),
+    *(
+        {1: 2},
+        [[]],
+        "{x}",
+        "~/a",
+        "null",
+        b"ab",
+        1e-320,
+        "\x00",
+        "../..",
+        [1, "a", None],
+        {None: None},
+        date(2020, 1, 1),
+    ),
+]
+
+
+def places(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every key and index of a tree."""
+    for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+        yield (*above, key)
+        yield from places(node[key], (*above, key))
+
+
+def test_whatever_stands_in_a_configuration_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kind of wrong value in every place of the demo's configuration and of one with data of one's own."""
+    monkeypatch.chdir(ROOT)
+    demo = read_yaml(Path("config/demo.yaml"))
+    own = {"layout": "folders", "modality": "ct", "images": "i", "masks": "m", "labels": {1: "a", 2: "b"}}
+    own |= {"mask_values": {5: 1, 6: 2}, "targets": {"x": {"y": [1, "b"]}}, "windows": {"w": [0, 1]}}
+    mine = {"source": "own", "size": 64, "split": {"seed": 0, "fractions": [0.8, 0.1, 0.1]}, "own": own}
+    export = {"precisions": ["fp32", "fp16"], "providers": ["cpu"], "max_abs_difference": 0.1}
+    config = {key: demo[key] for key in ("raw", "phantoms", "codecs", "studies")} | {"export": export}
+    config["recipes"] = {"sdseg": demo["recipes"]["sdseg"]}
+    config["datasets"] = {"cvc": {"source": "cvc", "origin": "phantom", "size": 64}, "mine": mine}
+    configure(config, where="my.yaml")
+    refused = 0
+    for number, place in enumerate(places(config)):
+        for junk in JUNK[number % 9 :: 9]:
+            changed = copy.deepcopy(config)
+            section: Any = changed
+            for key in place[:-1]:
+                section = section[key]
+            section[place[-1]] = junk
+            try:
+                configure(changed, where="my.yaml")
+            except UserError:  # and nothing else
+                refused += 1
+    assert refused > 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,9 @@ def test_json_with_tabs_is_read(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(json.dumps({"a": [1, {"b": "x\ty"}]}, indent="\t"), encoding="utf-8")
     assert read_yaml(file) == read_json(file) == {"a": [1, {"b": "x\ty"}]}
+
+
+@given(st.text(st.sampled_from("{}[]:,-?&*!<>|#%@`'\"\n\t a0~=.\\x"), max_size=30) | st.text(max_size=20))
+def test_whatever_is_written_is_read_or_refused(text: str) -> None:
+    with suppress(UserError):  # and nothing else
+        yaml_value(text, where="x")
