@@ -193,8 +193,12 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--probability", action="store_true", help="also write the probability of each structure")
     made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
     made.add_argument("--overwrite", action="store_true", help="compute again what is done; replace files no run wrote")
-    made.add_argument("--max-pixels", type=int, metavar="N", help="refuse larger images (default: 268435456, 16384²)")
-    made.add_argument("--max-voxels", type=int, metavar="N", help="refuse larger volumes (default: 1073741824, 1024³)")
+    made.add_argument(
+        "--max-pixels", type=whole(1, 10**15), metavar="N", help="refuse larger images (default: 268435456, 16384²)"
+    )
+    made.add_argument(
+        "--max-voxels", type=whole(1, 10**15), metavar="N", help="refuse larger volumes (default: 1073741824, 1024³)"
+    )
     devices = ("auto", "cpu", "cuda", *OPENVINO)
     auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
     made.add_argument("--device", choices=devices, default="auto", help=auto)
@@ -209,7 +213,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(made, "--published", "folder of published figures (default: resources/paper, if it is there)", required=False)
 
     made = verb("estimate", "what a configuration needs: cases, memory, disk, hours, and all that is missing")
-    made.add_argument("config", type=Path, metavar="CONFIG", help="a workflow configuration, e.g. config/config.yaml")
+    made.add_argument("config", type=path, metavar="CONFIG", help="a workflow configuration, e.g. config/config.yaml")
     made.add_argument("--no-probe", action="store_true", help="make no training steps to time them here")
     probed = "where those steps are made (default: the configuration's)"
     made.add_argument("--device", choices=("cpu", "cuda"), help=probed)
