@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sdseg import __version__
 from sdseg.errors import UserError
@@ -23,8 +23,10 @@ __all__ = [
     "GraphManifest",
     "GraphPort",
     "ImageContract",
+    "Intensities",
     "ModelManifest",
     "PreparedManifest",
+    "StoredType",
     "Structure",
     "atomic_file",
     "atomic_folder",
@@ -38,6 +40,7 @@ __all__ = [
     "write_text",
 ]
 
+StoredType = Literal["uint8", "int16", "uint16", "int32", "float16", "float32"]
 Manifest = TypeVar("Manifest", bound=BaseModel)
 FORMAT = 1
 TEMPORARY = 40  # letters of its name that a temporary file has as well: names may be as long as the disk takes
@@ -65,6 +68,21 @@ class Structure(_Strict):
     values: tuple[int, ...]
 
 
+class Intensities(_Strict):
+    """How the raw values of the training images lay, at their native size: what an input is held against.
+
+    Triples are the smallest, the median and the largest of all training cases.
+    """
+
+    cases: int
+    low: float  # smallest value in any of them
+    high: float  # largest
+    p1: tuple[float, float, float]  # 1st percentile
+    p50: tuple[float, float, float]
+    p99: tuple[float, float, float]
+    width: tuple[float, float, float]  # from the 1st to the 99th percentile
+
+
 class ImageContract(_Strict):
     """What a model wants as input: enough to feed it a file of the user's own."""
 
@@ -74,10 +92,16 @@ class ImageContract(_Strict):
     window: tuple[float, float]  # these two raw values become -1 and 1; values outside are clipped
     train_clip: tuple[float, float] | None = None  # in training raw values are clipped here instead (published quirk)
     stretch: bool = False  # evaluated volumes span the window by themselves: data/slices.py `stretch` (published quirk)
+    dtype: StoredType = "int16"  # in which raw values are kept; where it is left out uint8 for rgb, int16 for ct
+    intensities: Intensities | None = None  # of the training images; None where they were not recorded
 
-    @property
-    def dtype(self) -> str:
-        return "uint8" if self.modality == "rgb" else "int16"
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_type(cls, data: Any) -> Any:
+        """The type of contracts that were written before there were others."""
+        if isinstance(data, dict) and data.get("dtype") is None:
+            return data | {"dtype": "uint8" if data.get("modality") == "rgb" else "int16"}
+        return data
 
 
 class PreparedManifest(_Strict):
@@ -97,6 +121,7 @@ class PreparedManifest(_Strict):
     n_slices: dict[str, int]  # per split
     checksums: dict[str, str]  # file name -> SHA-256
     data_checksum: str  # SHA-256 over all of the above checksums: names this very preparation
+    fast_checksums: dict[str, str] = Field(default_factory=dict)  # array file -> CRC-32; none in earlier versions
     provenance: dict[str, Any]
 
 

@@ -86,7 +86,7 @@ def open_inputs(
     prepared: Path, recipe: Recipe, codec: Path | None, start_from: Path | None, device: torch.device
 ) -> Inputs:
     """Raises UserError for a store, codec or model that does not fit the recipe."""
-    store = SliceStore.open(prepared)
+    store = SliceStore.open(prepared, verify=True)
     if recipe.training.patience is not None and not store.cases_of("val"):
         raise UserError(
             "'patience' waits for a better Dice on the validation split, and this split has no cases",

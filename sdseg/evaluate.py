@@ -45,7 +45,7 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
     Raises UserError when store, model and raw files do not fit each other, or the model gives NaN.
     """
     # 1. Open everything, and make sure that it belongs together.
-    store = SliceStore.open(prepared)
+    store = SliceStore.open(prepared, verify=True)
     served = open_model(model, options.device)
     cases = check_store(store, model, served.image, served.structures, options.split)
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
@@ -101,7 +101,7 @@ def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, o
     Raises ListedError for files that are of no case of the split, for cases without a file, and for masks of another
     size, grid or with other values than the labels; UserError without raw files.
     """
-    store = SliceStore.open(prepared)
+    store = SliceStore.open(prepared, verify=True)
     cases = store.cases_of(options.split)
     if not cases:
         raise UserError(f"no case in the split '{options.split}'", where=prepared, remedy="choose another --split")

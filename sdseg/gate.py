@@ -57,7 +57,7 @@ class Gate:
 def open_gate(model: Path, prepared: Path, settings: Export) -> Gate:
     """Load a model folder and the test cases of a slice store; raises ListedError where they do not fit together."""
     segmenter, manifest = load_model(model)
-    store = SliceStore.open(prepared)
+    store = SliceStore.open(prepared, verify=True)
     cases = check_store(store, model, manifest.image, manifest.structures, "test")
     return Gate(segmenter, manifest, store, _spread(cases, settings.parity_cases), settings)
 

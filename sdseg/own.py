@@ -18,6 +18,8 @@ __all__ = ["Draw", "Own"]
 
 Word = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 Level = Annotated[int, Field(ge=0, le=255)]
+NONZERO = "nonzero"
+Values = Annotated[int, Field(ge=0, le=65_535)] | Annotated[str, Field(pattern=r"^(nonzero|\d{1,5}-\d{1,5})$")]
 Label = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Value = Annotated[float, Field(ge=-1e9, le=1e9)]  # of a voxel
@@ -56,7 +58,8 @@ class Own(Strict):
     mask_name: str | None = None
     table: str | None = None  # table: CSV file below the raw folder with image, mask and, if known, id, group, split
     labels: dict[Annotated[int, Field(ge=1, le=255)], Word] = Field(default_factory=dict)  # nnunet: in dataset.json
-    mask_values: dict[Level, Level] = Field(default_factory=dict)  # value in the file: label; default: they are labels
+    # Value in the file, range as "1-40", or nonzero for every other value above 0: label. Default: they are the labels.
+    mask_values: dict[Values, Level] = Field(default_factory=dict)
     lossy_masks: bool = False  # true: masks are JPEG or were resized; values between two levels go to the nearer
     targets: dict[Name, dict[Word, tuple[Label | str, ...]]] = Field(default_factory=dict)  # default: every label
     windows: dict[Name, tuple[Value, Value]] = Field(default_factory=dict)  # ct: these values become -1 and 1
@@ -68,6 +71,22 @@ class Own(Strict):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def exact_values(self) -> dict[int, int]:
+        """Single values of a mask that `mask_values` declares, with their labels."""
+        return {value: label for value, label in self.mask_values.items() if isinstance(value, int)}
+
+    @property
+    def value_ranges(self) -> tuple[tuple[int, int, int], ...]:
+        """First value, last value and label of each range that `mask_values` declares; the widest, nonzero, first."""
+        words = {value: label for value, label in self.mask_values.items() if isinstance(value, str)}
+        spans = [(1, 65_535, label) for value, label in words.items() if value == NONZERO]
+        for value, label in words.items():
+            if value != NONZERO:
+                first, last = (int(end) for end in value.split("-"))
+                spans.append((first, last, label))
+        return tuple(spans)
 
     def _layout(self) -> Iterator[str]:
         wanted = GIVEN_BY[self.layout]
@@ -114,10 +133,18 @@ class Own(Strict):
         unreached = sorted(set(self.labels) - set(self.mask_values.values())) if self.mask_values else []
         if unreached:
             yield f"no value of 'mask_values' leads to label {unreached}"
+        named = [span for span in self.value_ranges if span[:2] != (1, 65_535)]
+        named += [(value, value, label) for value, label in self.exact_values.items()]
+        for (first, last, _), (then, until, _) in pairwise(sorted(named)):
+            if then <= last:
+                yield f"'mask_values' declares {then} twice: in {first}-{last} and in {then}-{until}"
+        wrong = [f"{first}-{last}" for first, last, _ in named if first > last or last > 65_535]
+        if wrong:
+            yield f"'mask_values' has ranges that are none: {', '.join(wrong)} (the smaller number first, up to 65535)"
         if self.lossy_masks:
-            levels = sorted({*self.mask_values, 0})
+            levels = sorted({*self.exact_values, 0})
             near = any(high - low < LEAST_DISTANCE for low, high in pairwise(levels))
-            if self.modality == "ct" or not self.mask_values or near:
+            if self.modality == "ct" or not self.mask_values or near or self.value_ranges or levels[-1] > 255:
                 yield f"'lossy_masks' needs images with 'mask_values' at least {LEAST_DISTANCE} apart"
 
     def _targets(self) -> Iterator[str]:

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts import PreparedManifest, atomic_folder, sha256_file, write_json
+from sdseg.artifacts import ImageContract, PreparedManifest, atomic_folder, sha256_file, write_json
 from sdseg.config import Dataset
 from sdseg.data.checks import Examination, examine, summary
+from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.intake import Intake, Seen, Task, open_intake
+from sdseg.data.intensities import intensities_of
 from sdseg.data.packed import pack, write_packed
 from sdseg.data.reading import Reading
 from sdseg.data.splits import SPLITS
-from sdseg.data.store import FILES, Case, combined_checksum, write_index
+from sdseg.data.store import Case, write_index
 from sdseg.errors import ListedError, UserError
 from sdseg.locks import locked
 from sdseg.ownership import check_apart, check_owned, check_record
@@ -67,7 +69,9 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
         cases = [each.case for each in seen]
         write_index(folder, cases)
         write_json(folder / "check.json", examination.record(name, settings))
-        manifest = _manifest(name, settings, intake, cases, {file: sha256_file(folder / file) for file in FILES})
+        trained = intensities_of([each.content.spread for each in seen if each.case.split == "train"])
+        image = intake.image.model_copy(update={"intensities": trained})
+        manifest = _manifest(name, settings, intake, image, cases, folder)
         write_json(folder / "manifest.json", manifest)
     for warning in examination.warnings:
         log.warning("%s: %s", name, warning)
@@ -138,11 +142,17 @@ def _refusal(intake: Intake, examination: Examination) -> ListedError:
 
 
 def _manifest(
-    name: str, settings: Dataset, intake: Intake, cases: Sequence[Case], checksums: dict[str, str]
+    name: str,
+    settings: Dataset,
+    intake: Intake,
+    image: ImageContract,
+    cases: Sequence[Case],
+    folder: Path,
 ) -> PreparedManifest:
     source = intake.source
     target, structures = source.target(settings.target)
     exclusive = source.excludes(structures, settings.exclusive)
+    checksums = {file: sha256_file(folder / file) for file in FILES}
     cases_per_split = Counter(case.split for case in cases)
     return PreparedManifest(
         dataset=name,
@@ -150,7 +160,7 @@ def _manifest(
         origin=settings.origin,
         protocol=settings.protocol,
         target=target,
-        image=intake.image,
+        image=image,
         structures=structures,
         exclusive=exclusive,
         labels=dict(source.labels),
@@ -158,6 +168,7 @@ def _manifest(
         n_slices={part: sum(case.slices for case in cases if case.split == part) for part in SPLITS},
         checksums=checksums,
         data_checksum=combined_checksum(checksums),
+        fast_checksums={file: fast_checksum(folder / file) for file in ARRAYS},
         provenance=provenance(("nibabel", "opencv-python-headless"), stage="prepare"),
     )
 

@@ -83,6 +83,10 @@ def open_model(
     )
 
 
+# Data of another number type or with other values are still what the model wants.
+FREE = ("dtype", "intensities")
+
+
 def model_checksum(manifest: ModelManifest) -> str:
     """SHA-256 over the checksums of a model folder's weights: names this very model."""
     return sha256_text("\n".join(f"{name} {value}" for name, value in sorted(manifest.files.items())))
@@ -120,7 +124,7 @@ def check_store(
     problems = [
         f"{field}: the data have {_shown(getattr(held.image, field))}, the model wants {_shown(getattr(image, field))}"
         for field in ImageContract.model_fields
-        if getattr(held.image, field) != getattr(image, field)
+        if field not in FREE and getattr(held.image, field) != getattr(image, field)
     ]
     if held.structures != structures:
         problems.append(f"structures: the data have {_named(held.structures)}, the model finds {_named(structures)}")

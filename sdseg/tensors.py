@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 __all__ = ["AnyArray", "FloatArray", "LabelArray", "MaskArray", "RawImages"]
 
-# Raw images as stored and as fed to a model: [N,H,W,C], uint8 0…255 (RGB, C = 3) or int16 HU (CT, C = 1).
+# Raw images as stored and as fed to a model: [N,H,W,C], uint8 0…255 (RGB, C = 3), or values of a volume (C = 1): int16
+# HU of CT, or the type that keeps them.
 RawImages: TypeAlias = npt.NDArray[Any]
 # Label ids as stored: [N,H,W] uint8; 0 is background.
 LabelArray: TypeAlias = npt.NDArray[np.uint8]

@@ -11,10 +11,18 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
+from sdseg.artifacts import ImageContract
+from sdseg.data.sources import Source
 from sdseg.tensors import AnyArray
 
 LPS = np.array([[-2.0, 0, 0, 10], [0, -3.0, 0, 20], [0, 0, 5.0, -30], [0, 0, 0, 1]])
 SIX = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test"}
+
+
+def contract(source: Source, size: int) -> ImageContract:
+    """What `prepare` would read the files of a dataset for."""
+    channels = 1 if source.modality == "ct" else 3
+    return ImageContract(modality=source.modality, size=size, channels=channels, window=source.window(None))
 
 
 def encode(path: Path, pixels: AnyArray) -> Path:

@@ -338,3 +338,10 @@ def test_provenance_names_versions_and_commit(root: Path) -> None:
         assert told.stdout.startswith(found["commit"].removesuffix("+"))
     else:
         assert found["commit"] == "unknown"
+
+
+def test_contracts_of_earlier_versions_are_read() -> None:
+    for modality, expected in (("rgb", "uint8"), ("ct", "int16")):
+        old = {"modality": modality, "size": 64, "channels": 1, "window": [0.0, 255.0]}
+        found = ImageContract.model_validate(old)
+        assert (found.dtype, found.intensities, found.stretch) == (expected, None, False)

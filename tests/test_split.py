@@ -164,7 +164,7 @@ def test_folders_of_the_owner_define_the_split(tmp_path: Path, output: Path) -> 
     dataset = Dataset(source="isic2018", protocol="official", size=16)
     rows = split(settings=dataset, raw=tmp_path, output=output)
     assert [row.split for row in rows] == ["train", "train", "val", "test"]
-    made = prepare(name="isic", settings=dataset, raw=tmp_path, split=output, output=tmp_path / "store")
+    made = prepare(name="isic", settings=dataset, raw=tmp_path, split=output, output=tmp_path.with_name("store"))
     assert (made.protocol, made.n_cases) == ("official", {"train": 2, "val": 1, "test": 1})
 
 

@@ -31,7 +31,7 @@ from sdseg.recipes import Recipe
 from sdseg.signals import Stopped
 from sdseg.train import train
 from tests.model.networks import direct_recipe, recipe
-from tests.tiny import write_store
+from tests.tiny import seal, write_store
 from tests.training import events, heed, rewind, run, write_inputs
 
 SLOW = {"steps": 20, "checkpoint_every": 3, "validate_every": 8, "augmentation": "dihedral"}
@@ -363,12 +363,22 @@ def test_test_cases_are_never_opened(ready: Path, tmp_path: Path) -> None:
     masks = np.load(other / "masks.npy", mmap_mode="r+")
     masks[start:] = 255
     masks.flush()
+    seal(other)
     with pytest.raises(UserError, match="row 8 is damaged"):
         _ = SliceStore.open(other).masks[-2:]
     run(ready, tmp_path / "a", recipe())
     run(ready, tmp_path / "b", recipe(), prepared=other)
     one, two = ((tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("a", "b"))
     assert one == two
+
+
+def test_a_store_that_was_changed_is_not_trained_on(ready: Path, tmp_path: Path) -> None:
+    other = write_store(tmp_path / "prepared", cases={"train": (1,) * 6, "val": (1, 1), "test": (1, 1)})
+    images = np.load(other / "images.npy", mmap_mode="r+")
+    images[:] = 255 - images[:]
+    images.flush()
+    with pytest.raises(UserError, match=r"(?s)files changed since they were prepared.*images\.npy"):
+        run(ready, tmp_path / "a", direct_recipe(), prepared=other)
 
 
 def test_without_validation_cases_the_last_is_kept(ready: Path, tmp_path: Path) -> None:

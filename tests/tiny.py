@@ -14,11 +14,13 @@ from sdseg.artifacts import (
     ModelManifest,
     PreparedManifest,
     Structure,
+    read_json,
     sha256_file,
     write_json,
 )
+from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.packed import pack, write_packed
-from sdseg.data.store import FILES, Case, combined_checksum, write_index
+from sdseg.data.store import Case, write_index
 from sdseg.model.checkpoint import save_model
 from sdseg.model.segmenter import build_segmenter
 from sdseg.recipes import Recipe
@@ -131,7 +133,6 @@ def write_store(
     np.save(folder / "images.npy", np.stack(images))
     write_packed(folder, pack(np.stack(masks)))
     write_index(folder, index)
-    checksums = {name: sha256_file(folder / name) for name in FILES}
     manifest = PreparedManifest(
         dataset="tiny",
         source="cvc" if image.modality == "rgb" else "btcv",
@@ -143,11 +144,24 @@ def write_store(
         labels={1: "one", 2: "two"},
         n_cases={split: len(counts) for split, counts in cases.items()},
         n_slices={split: sum(counts) for split, counts in cases.items()},
-        checksums=checksums,
-        data_checksum=combined_checksum(checksums),
+        checksums={},
+        data_checksum="",
         provenance={},
     )
     write_json(folder / "manifest.json", manifest)
+    return seal(folder)
+
+
+def seal(folder: Path) -> Path:
+    """Let the manifest of a store say that its files are as they should be."""
+    checksums = {name: sha256_file(folder / name) for name in FILES}
+    updated = {
+        "checksums": checksums,
+        "data_checksum": combined_checksum(checksums),
+        "fast_checksums": {name: fast_checksum(folder / name) for name in ARRAYS},
+    }
+    manifest = read_json(folder / "manifest.json", PreparedManifest)
+    write_json(folder / "manifest.json", manifest.model_copy(update=updated))
     return folder
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
+from sdseg.artifacts import Structure
 from sdseg.config import Dataset
 from sdseg.data.duplicates import near_pairs
 from sdseg.data.intake import Seen
-from sdseg.data.oddities import unlikely_spacing
+from sdseg.data.plausible import areas_of, implausible
 from sdseg.data.sources import Source
 from sdseg.data.splits import SPLITS
 from sdseg.provenance import provenance
@@ -51,6 +53,8 @@ def examine(source: Source, settings: Dataset, seen: Sequence[Seen], problems: S
     is a warning for phantoms and samples, and the first also under the protocol 'paper', which repeats what was
     published.
     """
+    _, structures = source.target(settings.target)
+    window = source.window(settings.window)
     clean = settings.origin != "phantom" and settings.protocol not in ("paper", "sample")
     duplicates = list(_duplicates(seen))
     leaks = [_told(pair) for pair in duplicates if pair["splits"][0] != pair["splits"][1]]
@@ -64,14 +68,12 @@ def examine(source: Source, settings: Dataset, seen: Sequence[Seen], problems: S
     warnings = [
         *([] if clean else leaks),
         *([] if settings.origin == "real" else miscounted),
-        *_empty(seen),
-        *_implausible(source, seen),
-        *_noted(seen),
+        *implausible(source, window, structures, seen),
     ]
     if seen and settings.origin == "real":
         absent = sorted(set(source.labels) - {label for each in seen for label in each.content.labels})
         warnings += [f"label {label} ({source.labels[label]}) occurs in no case" for label in absent]
-    facts = _facts(source, seen) | {"duplicates": duplicates, "published_slices": published}
+    facts = _facts(source, structures, seen) | {"duplicates": duplicates, "published_slices": published}
     return Examination(tuple(forbidding), tuple(warnings), facts)
 
 
@@ -95,9 +97,12 @@ def summary(record: dict[str, Any]) -> str:
         line("spacing", span(record["spacing"], "mm (left-right, back-front, foot-head)"))
         line("axes", ", ".join(f"{number} {axes}" for axes, number in record["orientations"].items()))
     if record["intensities"]:
-        line("intensities", "{} to {}".format(*record["intensities"]))
+        line("intensities", "{:g} to {:g}".format(*record["intensities"]))
     for label, found in record["labels"].items():
         line(f"label {label}", f"{found['name']}: in {found['cases']} case(s)")
+    for name, area in record["areas"].items():
+        shares = " to ".join(f"{100 * area[end]:.3g}" for end in ("smallest", "largest"))
+        line("area", f"{name}: {100 * area['median']:.3g} % of the image, {shares} % ({area['cases']} case(s))")
     line("empty masks", len(record["empty_masks"]))
     line("duplicates", f"{len(record['duplicates'])} pairs of the same picture")
     for count in record["published_slices"]:
@@ -108,7 +113,7 @@ def summary(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _facts(source: Source, seen: Sequence[Seen]) -> dict[str, Any]:
+def _facts(source: Source, structures: Sequence[Structure], seen: Sequence[Seen]) -> dict[str, Any]:
     cases = [each.case for each in seen]
     volumes = source.modality == "ct"
     occurring = Counter(label for each in seen for label in each.content.labels)
@@ -118,12 +123,23 @@ def _facts(source: Source, seen: Sequence[Seen]) -> dict[str, Any]:
         "sizes": _span([(case.height, case.width, *((case.depth,) if volumes else ())) for case in cases]),
         "spacing": _span([case.spacing for case in cases if case.spacing]),
         "orientations": dict(Counter(case.axcodes for case in cases if case.axcodes).most_common()),
-        "intensities": [min(each.content.low for each in seen), max(each.content.high for each in seen)]
+        "intensities": [min(each.content.spread.low for each in seen), max(each.content.spread.high for each in seen)]
         if seen
         else None,
         "labels": {str(label): {"name": name, "cases": occurring[label]} for label, name in source.labels.items()},
+        "areas": dict(_areas(structures, seen)),
         "empty_masks": [each.case.case for each in seen if not each.content.labels],
     }
+
+
+def _areas(structures: Sequence[Structure], seen: Sequence[Seen]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of each structure the shares of an image that it takes where it is."""
+    found = [areas_of(each.content, structures) for each in seen]
+    for one in structures:
+        shares = [areas[one.name] for areas in found if one.name in areas]
+        if shares:
+            spread = {"smallest": min(shares), "median": median(shares), "largest": max(shares)}
+            yield one.name, {"cases": len(shares), **{what: round(share, 6) for what, share in spread.items()}}
 
 
 def _span(lengths: Sequence[tuple[float, ...]]) -> dict[str, list[float]] | None:
@@ -154,42 +170,3 @@ def _published(source: Source, seen: Sequence[Seen]) -> Iterator[dict[str, Any]]
         whole = count.ids <= slices.keys()
         found = sum(slices[case] for case in count.ids) if whole else None
         yield {"what": count.what, "expected": count.slices, "found": found}
-
-
-def _empty(seen: Sequence[Seen]) -> Iterator[str]:
-    empty = [each.case.case for each in seen if not each.content.labels]
-    lost = [f"{each.case.case} ({', '.join(map(str, each.content.lost))})" for each in seen if each.content.lost]
-    if empty:
-        yield f"{len(empty)} case(s) have an empty mask: {_some(empty)}"
-    if lost:
-        yield f"{len(lost)} case(s) lose a label at the working size, it is too small: {_some(lost)}"
-
-
-def _implausible(source: Source, seen: Sequence[Seen]) -> Iterator[str]:
-    if source.modality != "ct":
-        return
-    unsigned = [each.case.case for each in seen if each.content.low >= 0]
-    if unsigned:
-        yield f"{len(unsigned)} volume(s) hold no value below 0; Hounsfield units of air are -1000: {_some(unsigned)}"
-    odd = [
-        f"{each.case.case} ({' × '.join(f'{length:g}' for length in each.case.spacing)})"
-        for each in seen
-        if unlikely_spacing(each.case.spacing)
-    ]
-    if odd:
-        yield f"{len(odd)} volume(s) have an unlikely spacing in mm: {_some(odd)}"
-
-
-def _noted(seen: Sequence[Seen]) -> Iterator[str]:
-    """What the readers found odd about files; what many share is said once."""
-    cases: dict[str, list[str]] = defaultdict(list)
-    for each in seen:
-        for note in each.content.notes:
-            cases[note].append(each.case.case)
-    for note, names in cases.items():
-        yield f"{len(names)} case(s): {note}: {_some(names)}"
-
-
-def _some(names: Sequence[str], shown: int = 8) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more

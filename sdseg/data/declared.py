@@ -80,11 +80,11 @@ def _values(
 
 
 def _coding(own: Own, labels: Mapping[int, str]) -> MaskCoding | ExactValues | None:
-    values = {0: 0, **own.mask_values} if own.mask_values else {0: 0, **{label: label for label in labels}}
+    values = {0: 0, **own.exact_values} if own.mask_values else {0: 0, **{label: label for label in labels}}
     levels = sorted(values)
     if own.lossy_masks:
         limits = tuple((low + high) // 2 for low, high in pairwise(levels))
         return MaskCoding(tuple(levels), tuple(values[level] for level in levels), limits)
     if own.modality == "ct" and not own.mask_values:
         return None
-    return ExactValues(tuple((level, values[level]) for level in levels))
+    return ExactValues(tuple((level, values[level]) for level in levels), own.value_ranges)

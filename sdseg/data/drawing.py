@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from sdseg.data.splits import SPLITS
+from sdseg.data.splits import SPLITS, same_group
 from sdseg.errors import UserError
 from sdseg.own import Draw
 
@@ -20,12 +20,13 @@ def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[
     Groups are taken in the order of SHA-256("<seed> <group>"), whatever their size, so that no split gets all the
     small ones (but those too large for the smallest share come first); each goes to the split that lacks the largest
     part of its share, of those that lack half the group or more. No share is missed by more than twice the largest
-    group, and every split has a group. `where` is for the message. Raises UserError where there are fewer groups than
-    splits.
+    group, and every split has a group. Names that differ in case or spaces alone are one group. `where` is for the
+    message. Raises UserError where there are fewer groups than splits.
     """
     cases_of: dict[str, list[str]] = defaultdict(list)
+    written: dict[str, str] = {}  # the first of all names of a group
     for case, group in group_of.items():
-        cases_of[group].append(case)
+        cases_of[written.setdefault(same_group(group), group)].append(case)
     if len(cases_of) < len(SPLITS):
         raise UserError(
             f"{len(cases_of)} group(s) of cases cannot be shared among {', '.join(SPLITS)}",

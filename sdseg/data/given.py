@@ -12,12 +12,13 @@ from sdseg.data.dicom import read_slices
 from sdseg.data.geometry import Geometry, fault_of_affine
 from sdseg.data.images import IMAGE_SUFFIXES, read_image_noted
 from sdseg.data.inputs import InputFile
+from sdseg.data.intensities import spread_of, unlike
 from sdseg.data.itk_files import ITK_SUFFIXES
 from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.native import Native
 from sdseg.data.oddities import odd_spacing, odd_values
 from sdseg.data.slices import resize_images, stretch, to_axial
-from sdseg.data.volumes import VOLUME_SUFFIXES, read_volume_noted, to_hounsfield
+from sdseg.data.volumes import VOLUME_SUFFIXES, check_numbers, read_volume_noted, to_stored
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray, RawImages
 
@@ -64,13 +65,16 @@ def open_file(
     else:
         if file.kind == "series":
             raw, geometry, sources = read_slices(file.files, file.path, limits)
-            voxels = geometry.to_canonical(to_hounsfield(raw, file.path))
+            check_numbers(raw, file.path)
             notes += odd_values(raw, image.window)
+            raw = geometry.to_canonical(raw)
         else:
-            voxels, geometry, odd = read_volume_noted(file.path, limits, image.window)  # [X,Y,Z] int16 HU
+            raw, geometry, odd = read_volume_noted(file.path, limits, image.window)  # [X,Y,Z]
             notes += odd
-        notes += (*_offset(voxels), *odd_spacing(geometry))
+        voxels, altered = to_stored(raw, image, file.path)
+        notes += (*altered, *_offset(voxels, image), *odd_spacing(geometry))
         slices = to_axial(voxels)[..., None]  # [Z,H,W,1]
+    notes += unlike(spread_of(slices), image.intensities)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
     native.notes = notes + _sides(native.size, image.size)
@@ -110,9 +114,13 @@ def open_array(
                 "and this model has seen slices across the body",
                 remedy="give the volume [i,j,k] with its affine, or one axial slice of it",
             )
-        slices = to_axial(geometry.to_canonical(to_hounsfield(volume, None)))[..., None]
+        check_numbers(volume, None)
+        voxels, notes = to_stored(volume, image, None)
+        slices = to_axial(geometry.to_canonical(voxels))[..., None]
     elif flat:
-        slices = to_hounsfield(array, None)[None, ..., None]
+        check_numbers(array, None)
+        voxels, notes = to_stored(array, image, None)
+        slices = voxels[None, ..., None]
         notes.append(UPRIGHT)
     else:
         raise UserError(
@@ -122,7 +130,8 @@ def open_array(
             remedy="predict(volume, affine=image.affine), or give the path of the file",
         )
     native = _native(ARRAY, slices, geometry, image, structures, with_probability=True)
-    native.notes, native.flat = notes, flat and geometry is not None
+    native.notes = notes + unlike(spread_of(slices), image.intensities)
+    native.flat = flat and geometry is not None
     return native
 
 
@@ -139,7 +148,7 @@ def _native(
     return Native(
         file=file,
         structures=structures,
-        images=resize_images(fed, (image.size, image.size)),
+        images=resize_images(fed, (image.size, image.size)).astype(image.dtype, copy=False),
         size=(height, width),
         geometry=geometry,
         with_probability=with_probability,
@@ -169,9 +178,9 @@ def _geometry(array: AnyArray, affine: npt.ArrayLike) -> Geometry:
     return Geometry(shape=(x, y, z), affine=rows, qform=rows, qform_code=1, sform_code=1)
 
 
-def _offset(voxels: npt.NDArray[np.int16]) -> list[str]:
+def _offset(voxels: AnyArray, image: ImageContract) -> list[str]:
     """Unsigned scans without their rescale intercept: air is 0 and soft tissue about 1024."""
-    if voxels.min() < 0:
+    if image.window[0] >= 0 or voxels.min() < 0:
         return []
     soft = float(np.mean((voxels > 874) & (voxels < 1174)))
     if soft < 0.1:

@@ -65,9 +65,14 @@ def read_image_noted(path: Path, limits: Limits = LIMITS) -> tuple[Pixels, tuple
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8), notes
 
 
-def read_mask(path: Path, limits: Limits = LIMITS) -> Pixels:
-    """A mask image as grey levels, [H,W] uint8, as they are in the file (16-bit levels above 255 divided by 257)."""
+def read_mask(path: Path, limits: Limits = LIMITS, *, deep: bool = False) -> AnyArray:
+    """A mask image as grey levels, [H,W] uint8, as they are in the file (16-bit levels above 255 divided by 257).
+
+    With `deep` the levels of 16 bits are left alone, [H,W] uint16: numbers of objects, not shades.
+    """
     pixels = _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, limits)
+    if deep:
+        return pixels
     if pixels.dtype == np.uint16 and pixels.max(initial=0) > 255:
         pixels = np.rint(pixels / 257.0)
     return pixels.astype(np.uint8)

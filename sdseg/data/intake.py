@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,12 @@ import numpy as np
 
 from sdseg.artifacts import ImageContract
 from sdseg.config import Dataset
+from sdseg.data.intensities import kept_type
 from sdseg.data.layouts import RawCase, UnpairedError
 from sdseg.data.limits import LIMITS, Limits, asked_limits
 from sdseg.data.opening import open_raw
 from sdseg.data.parallel import attempt
-from sdseg.data.reading import Content, Reading, count_slices, read_case
+from sdseg.data.reading import Content, Reading, count_slices, read_case, voxel_values
 from sdseg.data.sources import Source
 from sdseg.data.splits import SplitRow, check_split, read_split
 from sdseg.data.store import Case
@@ -65,8 +66,8 @@ class Intake:
         """Every case in turn, `jobs` at a time, given to `keep`; what was seen, and what cannot be used."""
 
         def work(task: Task) -> Seen:
-            spread = self.image.window if self.image.stretch and task.row.split != "train" else None
-            reading = read_case(self.source, task.files, self.image.size, spread, self.limits)
+            stretched = self.image.stretch and task.row.split != "train"
+            reading = read_case(self.source, task.files, self.image, stretched=stretched, limits=self.limits)
             keep(task, reading)
             return Seen(_case(task, reading, self.raw), reading.content)
 
@@ -89,6 +90,7 @@ def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Int
     _, structures = source.target(settings.target)  # refused now rather than after the work
     source.excludes(structures, settings.exclusive)
     image = _contract(source, settings)
+    limits = asked_limits(settings.max_pixels, settings.max_voxels)
     rows = read_split(split)
     by_id = {case.id: case for case in cases}
     try:
@@ -101,12 +103,26 @@ def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Int
         title = f"{source.title}, headers"
         depths, unreadable = attempt(lambda pair: count_slices(pair[0]), pairs, jobs=jobs, title=title, where=raw)
         problems += unreadable
+        if settings.own is not None:  # of the known datasets the type is known
+            whole = [pairs[place][0] for place in sorted(depths)]
+            image = _fitting(image, source, whole, jobs, raw, limits)
     starts = np.cumsum([0, *(depths[place] for place in sorted(depths))]).tolist()
     tasks = tuple(
         Task(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
     )
-    limits = asked_limits(settings.max_pixels, settings.max_voxels)
     return Intake(source, raw, image, jobs, tasks, tuple(problems), limits)
+
+
+def _fitting(
+    image: ImageContract, source: Source, cases: Sequence[RawCase], jobs: int, raw: Path, limits: Limits
+) -> ImageContract:
+    """The contract with the number type that keeps the values of all volumes; files that no header tells it are read.
+
+    What cannot be read is left to the reading that follows, which names it.
+    """
+    title = f"{source.title}, range of values"
+    found, _ = attempt(lambda case: voxel_values(case, image.window, limits), cases, jobs=jobs, title=title, where=raw)
+    return image.model_copy(update={"dtype": kept_type(found.values(), image.window)}) if found else image
 
 
 def _contract(source: Source, settings: Dataset) -> ImageContract:

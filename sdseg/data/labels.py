@@ -33,12 +33,12 @@ class NativeLabels:
         Raises UserError for a file that is missing or damaged, and where the label, resized, is not the one in the
         store: the raw files have changed since.
         """
-        path = self.raw / case.label
+        path, deep = self.raw / case.label, self.coding is not None and self.coding.deep
         limits = LIMITS.at_least(case.height * case.width * case.depth)  # prepare may have been allowed more
         if self.store.manifest.image.modality == "rgb":
-            labels = read_mask(path, limits)[None]  # [1,H,W]
+            labels = read_mask(path, limits, deep=deep)[None]  # [1,H,W]
         else:
-            volume, _ = read_labels(path, limits)
+            volume, _ = read_labels(path, limits, deep=deep)
             labels = to_axial(volume)  # [Z,H,W]
         if self.coding is not None:
             labels = self.coding.decode(labels, path)

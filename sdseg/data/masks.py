@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdseg.errors import UserError
 
@@ -15,35 +15,52 @@ if TYPE_CHECKING:  # a plan reads what the values mean, and must do without the 
 
 __all__ = ["WHITE_ON_BLACK", "ExactValues", "MaskCoding"]
 
+MANY = 4  # so many values in a row are numbers of objects rather than labels that were forgotten
+
 
 @dataclass(frozen=True)
 class ExactValues:
     """A mask or label volume in which each value means one label, and no other value may occur."""
 
     values: tuple[tuple[int, int], ...]  # value in the file, label id
+    ranges: tuple[tuple[int, int, int], ...] = ()  # first and last value, label id; `values` come before these
 
-    def decode(self, grey: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
+    @property
+    def deep(self) -> bool:
+        """Whether values are numbers of up to 16 bits, and not shades of grey."""
+        return bool(self.ranges) or any(value > 255 for value, _ in self.values)
+
+    def decode(self, grey: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint8]:
         """Label ids of an array of any shape, same shape. Raises UserError for a value that was not declared."""
         import numpy as np
 
-        table, known = np.zeros(256, dtype=np.uint8), np.zeros(256, dtype=np.bool_)
-        for value, label in self.values:
-            table[value], known[value] = label, True
-        labels = np.empty_like(grey)
-        counted = np.zeros(256, dtype=np.int64)
+        length = 65_536 if grey.dtype == np.uint16 else 256
+        table, known = np.zeros(length, dtype=np.uint8), np.zeros(length, dtype=np.bool_)
+        for first, last, label in (*self.ranges, *((value, value, label) for value, label in self.values)):
+            table[first : last + 1], known[first : last + 1] = label, True
+        labels = np.empty_like(grey, dtype=np.uint8)
+        counted = np.zeros(length, dtype=np.int64)
         for plane, target in zip(grey, labels, strict=True):  # a whole volume at once would take eight times its size
-            counted += np.bincount(plane.ravel(), minlength=256)
+            counted += np.bincount(plane.ravel(), minlength=length)
             target[...] = table[plane]
         foreign = np.flatnonzero((counted > 0) & ~known).tolist()
         if foreign:
-            shown = ", ".join(map(str, foreign[:8])) + (", …" if len(foreign) > 8 else "")
-            declared = ", ".join(str(value) for value, _ in self.values)
-            raise UserError(
-                f"mask values {shown} are not declared; declared are {declared}",
-                where=path,
-                remedy="declare them in 'mask_values'; or set 'lossy_masks: true' where masks are JPEG or were resized",
-            )
+            raise self._undeclared(foreign, path)
         return labels
+
+    def _undeclared(self, foreign: list[int], path: Path) -> UserError:
+        shown = ", ".join(map(str, foreign[:8])) + (", …" if len(foreign) > 8 else "")
+        told = [*(str(value) for value, _ in self.values), *(f"{first}-{last}" for first, last, _ in self.ranges)]
+        objects = len(foreign) >= MANY and foreign == list(range(foreign[0], foreign[0] + len(foreign)))
+        return UserError(
+            f"mask values {shown} are not declared; declared are {', '.join(told)}",
+            where=path,
+            remedy="these are numbers of objects, it seems: 'mask_values: {nonzero: 1}' takes every value above 0 for "
+            "label 1, and '1-40' in its place those of a range"
+            if objects
+            else "declare them in 'mask_values' (single values, ranges as '1-40', or nonzero for every other one above "
+            "0); or set 'lossy_masks: true' where masks are JPEG or were resized",
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +76,9 @@ class MaskCoding:
     ids: tuple[int, ...]  # label id of each level
     limits: tuple[int, ...]  # the largest grey value of each level but the last
     soft: float = 0.05
+    deep = False  # levels are shades of 8 bits
 
-    def decode(self, grey: npt.NDArray[np.uint8], path: Path) -> npt.NDArray[np.uint8]:
+    def decode(self, grey: npt.NDArray[Any], path: Path) -> npt.NDArray[np.uint8]:
         """Label ids of a mask's grey levels, same shape. Raises UserError where the file is no such mask."""
         import numpy as np
 
@@ -83,7 +101,7 @@ class MaskCoding:
                 remedy="check that this is the mask and not an image",
             )
         table = np.array(self.ids, dtype=np.uint8)[np.searchsorted(self.limits, np.arange(256))]
-        return table[grey]
+        return np.asarray(table[grey], dtype=np.uint8)
 
     @property
     def _tolerance(self) -> int:

@@ -24,7 +24,7 @@ from sdseg.data.limits import LIMITS, Limits
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 
-__all__ = ["nifti_geometry", "read_nifti", "write_nifti"]
+__all__ = ["nifti_geometry", "nifti_type", "read_nifti", "write_nifti"]
 
 INFLATE_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # isal's own annotations take the class for an instance
 DAMAGED = (OSError, EOFError, INFLATE_ERROR, ValueError, ImageFileError, HeaderDataError, WrapStructError)
@@ -39,6 +39,16 @@ def nifti_geometry(path: Path) -> Geometry:
     file_size(path)
     try:
         return _geometry(_nifti(nib.load(path), path), path)
+    except DAMAGED as error:
+        raise unreadable(path, error) from None
+
+
+def nifti_type(path: Path) -> np.dtype[Any] | None:
+    """The number type of the voxels, from the header alone; None where they are scaled to other values."""
+    file_size(path)
+    try:
+        proxy: Any = _nifti(nib.load(path), path).dataobj
+        return proxy.dtype if (proxy.slope, proxy.inter) == (1.0, 0.0) else None
     except DAMAGED as error:
         raise unreadable(path, error) from None
 

@@ -29,7 +29,8 @@ def odd_values(raw: AnyArray, window: tuple[float, float] | None = None) -> tupl
     if raw.dtype.itemsize == 2 and raw.dtype.kind == "i":
         return ()
     low, high = float(raw.min()), float(raw.max())
-    if low < SCANNER[0] or high > SCANNER[1]:
+    within = window is None or (SCANNER[0] <= window[0] and window[1] <= SCANNER[1])
+    if within and (low < SCANNER[0] or high > SCANNER[1]):
         return (f"values from {low:.4g} to {high:.4g}: beyond the 16 bits of any CT scanner",)
     return ()
 

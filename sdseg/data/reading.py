@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sdseg.artifacts import ImageContract
 from sdseg.data.duplicates import fingerprint
 from sdseg.data.geometry import Geometry, check_same_grid
 from sdseg.data.images import read_image_noted, read_mask
+from sdseg.data.intensities import Spread, Values, spread_of, values_of
 from sdseg.data.layouts import RawCase
 from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.slices import resize_images, resize_labels, stretch, to_axial
 from sdseg.data.sources import Source
-from sdseg.data.volumes import read_geometry, read_labels, read_volume_noted
+from sdseg.data.volumes import (
+    check_scale,
+    range_in_header,
+    read_geometry,
+    read_labels,
+    read_volume,
+    read_volume_noted,
+    to_stored,
+)
 from sdseg.errors import UserError
 from sdseg.tensors import LabelArray, RawImages
 
-__all__ = ["Content", "Reading", "count_slices", "present_labels", "read_case"]
+__all__ = ["Content", "Reading", "count_slices", "counted_labels", "read_case", "voxel_values"]
 
 
 @dataclass(frozen=True)
 class Content:
     """What the check wants to know of a case, taken at its native size while it is read."""
 
-    low: int  # smallest raw value
-    high: int  # largest
+    spread: Spread  # of the raw values
     labels: tuple[int, ...]  # ids that occur, 0 left out
     lost: tuple[int, ...]  # those of them that no pixel of the working size has
     fingerprint: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: a picture of one colour
-    notes: tuple[str, ...] = ()  # what is odd about the image's file
+    areas: tuple[tuple[int, float], ...] = ()  # label id and its share of the image, at its native size
+    notes: tuple[str, ...] = ()  # what is odd about the image's file, and what the store's number type takes from it
 
 
 @dataclass(frozen=True)
@@ -51,36 +62,46 @@ def count_slices(case: RawCase) -> int:
     return _grid(case).canonical_shape[2]
 
 
+def voxel_values(case: RawCase, window: tuple[float, float], limits: Limits = LIMITS) -> Values:
+    """What a number type must hold to keep the volume: by its header where that tells, else by its voxels.
+
+    Raises UserError where the volume cannot be read, and for normalised values where the window wants others.
+    """
+    told = range_in_header(case.image)
+    if told is None:
+        told = values_of(read_volume(case.image, limits)[0])
+        check_scale(told, window, case.image)
+    return told
+
+
 def read_case(
-    source: Source,
-    case: RawCase,
-    size: int,
-    spread: tuple[float, float] | None = None,
-    limits: Limits = LIMITS,
+    source: Source, case: RawCase, image: ImageContract, *, stretched: bool = False, limits: Limits = LIMITS
 ) -> Reading:
-    """Read one case; a volume is stretched to the window `spread` where one is given (data/slices.py `stretch`).
+    """Read one case as `image` wants it; with `stretched` a volume spans the window (data/slices.py `stretch`).
 
     Raises UserError naming the file where image and label do not fit each other or the dataset, or exceed `limits`.
     """
-    if source.modality == "rgb":
-        return _read_image(source, case, size, limits)
-    return _read_volume(source, case, size, spread, limits)
+    if image.modality == "rgb":
+        return _read_image(source, case, image.size, limits)
+    return _read_volume(source, case, image, stretched, limits)
 
 
-def present_labels(labels: LabelArray) -> tuple[int, ...]:
-    """Ids that occur in label maps, 0 left out. Most voxels are background: only eights with a label are counted."""
+def counted_labels(labels: LabelArray) -> dict[int, int]:
+    """Pixels of each id that occurs in label maps, 0 left out. Only eights of pixels that hold a label are counted."""
     unflipped = labels[tuple(slice(None, None, 1 if stride > 0 else -1) for stride in labels.strides)]
     flat = unflipped.transpose(np.argsort(unflipped.strides)[::-1]).reshape(-1)  # as it lies in memory: no copy
     eights = flat[: flat.size // 8 * 8].view(np.uint64)
     rest = np.concatenate([eights[eights != 0].view(np.uint8), flat[eights.size * 8 :]])
     counted = cv2.calcHist([rest[None]], [0], None, [256], [0, 256]).ravel()
-    return tuple((np.flatnonzero(counted[1:]) + 1).tolist())
+    # OpenCV counts in single precision: beyond 2^24 pixels the last digits go, never a label.
+    return {int(label): int(counted[label]) for label in np.flatnonzero(counted[1:]) + 1}
 
 
 def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Reading:
     if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
-    (pixels, notes), grey = read_image_noted(case.image, limits), read_mask(case.label, limits)
+    pixels, notes = read_image_noted(case.image, limits)
+    grey = read_mask(case.label, limits, deep=source.coding.deep)
     height, width = grey.shape
     if pixels.shape[:2] != grey.shape:
         raise UserError(
@@ -91,40 +112,44 @@ def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Rea
     labels = source.coding.decode(grey, case.label)[None]
     square = (size, size)
     masks = resize_labels(labels, square)
-    content = _content(source, pixels[None], present_labels(labels), masks, notes)
+    content = _content(source, pixels[None], counted_labels(labels), labels.size, masks, notes)
     return Reading(resize_images(pixels[None], square), masks, height, width, None, content)
 
 
-def _read_volume(
-    source: Source, case: RawCase, size: int, spread: tuple[float, float] | None, limits: Limits
-) -> Reading:
+def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> Reading:
     _grid(case)
-    square = (size, size)
-    labels, _ = read_labels(case.label, limits)
+    square = (image.size, image.size)
+    labels, _ = read_labels(case.label, limits, deep=source.coding is not None and source.coding.deep)
     if source.coding is not None:
         labels = source.coding.decode(labels, case.label)
-    present = present_labels(labels)
-    _check_declared(source, present, case)
+    counted = counted_labels(labels)
+    _check_declared(source, tuple(counted), case)
     masks = resize_labels(to_axial(labels), square)
     del labels  # one full-size volume at a time
-    window = next(iter(source.windows.values()))
-    voxels, geometry, notes = read_volume_noted(case.image, limits, window)
-    content = _content(source, to_axial(voxels)[..., None], present, masks, notes)
-    if spread is not None:
-        voxels = stretch(voxels, spread)
+    raw, geometry, notes = read_volume_noted(case.image, limits, image.window)
+    voxels, altered = to_stored(raw, image, case.image)
+    del raw
+    content = _content(source, to_axial(voxels)[..., None], counted, voxels.size, masks, (*notes, *altered))
+    if stretched:
+        voxels = stretch(voxels, image.window)
     images = resize_images(to_axial(voxels)[..., None], square)
     width, height, _ = geometry.canonical_shape
     return Reading(images, masks, height, width, geometry, content)
 
 
 def _content(
-    source: Source, images: RawImages, labels: tuple[int, ...], masks: LabelArray, notes: tuple[str, ...]
+    source: Source,
+    images: RawImages,
+    counted: Mapping[int, int],
+    pixels: int,
+    masks: LabelArray,
+    notes: tuple[str, ...],
 ) -> Content:
     return Content(
-        low=int(images.min()),
-        high=int(images.max()),
-        labels=labels,
-        lost=tuple(sorted(set(labels) - set(present_labels(masks)))),
+        spread=spread_of(images),
+        labels=tuple(counted),
+        lost=tuple(sorted(counted.keys() - counted_labels(masks).keys())),
+        areas=tuple((label, number / pixels) for label, number in counted.items()),
         fingerprint=fingerprint(images, next(iter(source.windows.values()))),
         notes=notes,
     )
@@ -144,5 +169,8 @@ def _check_declared(source: Source, present: tuple[int, ...], case: RawCase) -> 
         raise UserError(
             f"label values {foreign}; {source.title} has 0 to {max(source.labels)}",
             where=case.label,
-            remedy="give the labels as their owner ships them",
+            remedy="give the labels as their owner ships them"
+            if source.name != "own"
+            else "name them in 'labels', or say in 'mask_values' which label they mean: it takes values, ranges as "
+            "'1-40', and 'nonzero'",
         )

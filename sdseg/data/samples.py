@@ -107,7 +107,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             image, masks = self.augment(image, masks, drawn.seed)
         structure = self._structure(drawn, masks)
         sample = {
-            "image": _tensor(image),  # [H,W,C]
+            "image": _tensor(image.astype(np.int32) if image.dtype == np.uint16 else image),  # [H,W,C]
             "mask": _tensor(masks.astype(np.uint8)),  # [K,H,W]
             "structure": torch.tensor(structure),
         }

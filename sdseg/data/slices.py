@@ -34,7 +34,7 @@ def from_axial(slices: AnyArray) -> AnyArray:
 
 
 def stretch(voxels: AnyArray, window: tuple[float, float]) -> AnyArray:
-    """A whole volume clipped to `window`, then spread linearly so that it spans it; same shape, rounded to its type.
+    """A whole volume clipped to `window`, then spread linearly so that it spans it; same shape and type.
 
     What the official code does to test volumes. One that reaches both ends already, as any scan with air and bone
     does, comes back as it is: the window itself clips it. One of a single value within the window is left alone.
@@ -43,7 +43,7 @@ def stretch(voxels: AnyArray, window: tuple[float, float]) -> AnyArray:
     if (low, high) == window or low == high:
         return voxels
     spread = (np.clip(voxels, *window).astype(np.float32) - low) * ((window[1] - window[0]) / (high - low)) + window[0]
-    return np.asarray(np.rint(spread).astype(voxels.dtype))
+    return np.asarray((np.rint(spread) if voxels.dtype.kind in "iu" else spread).astype(voxels.dtype))
 
 
 def resize_images(images: RawImages, size: tuple[int, int]) -> RawImages:
@@ -92,7 +92,9 @@ def _resize(images: AnyArray, size: tuple[int, int], how: int) -> AnyArray:
     """Each image of [N,H,W] or [N,H,W,C] resized by OpenCV, which takes one at a time."""
     rows, columns = size
     resized = np.empty((len(images), rows, columns, *images.shape[3:]), dtype=images.dtype)
+    computed = np.float64 if images.dtype == np.int32 else images.dtype  # OpenCV resizes no 32-bit integers
     for image, target in zip(images, resized, strict=True):
-        done = cv2.resize(np.ascontiguousarray(image), (columns, rows), interpolation=how)
-        target[...] = done.reshape(target.shape)  # OpenCV drops a channel axis of length 1
+        done = cv2.resize(np.ascontiguousarray(image, dtype=computed), (columns, rows), interpolation=how)
+        target[...] = (done if done.dtype == resized.dtype else np.rint(done)).reshape(target.shape)
+        # (OpenCV drops a channel axis of length 1.)
     return resized

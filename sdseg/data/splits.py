@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ __all__ = [
     "grouped_protocol",
     "impure_groups",
     "read_split",
+    "same_group",
     "validated_protocol",
 ]
 
@@ -45,7 +47,10 @@ def validated_protocol(protocol: str) -> bool:
 
 
 def read_split(path: Path) -> tuple[SplitRow, ...]:
-    """The rows of a split file in its order. Raises UserError for anything that is not id,group,split."""
+    """The rows of a split file in its order, without spaces around groups.
+
+    Raises UserError for anything that is not id,group,split.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = list(csv.reader(stream, strict=True))
@@ -70,7 +75,7 @@ def read_split(path: Path) -> tuple[SplitRow, ...]:
             where=path,
             remedy="correct the lines named above",
         )
-    return tuple(SplitRow(*line) for line in lines[1:] if line)
+    return tuple(SplitRow(case, group.strip(), split.strip()) for case, group, split in filter(None, lines[1:]))
 
 
 def check_split(
@@ -123,7 +128,7 @@ def _malformed(lines: Iterable[Sequence[str]]) -> Iterable[str]:
         if len(line) != len(HEADER):
             yield f"line {number}: {len(line)} values where {len(HEADER)} are expected"
             continue
-        case, group, split = line
+        case, group, split = line[0], line[1].strip(), line[2].strip()
         if not case or not group:
             yield f"line {number}: empty id or group"
         if split not in SPLITS:
@@ -133,16 +138,32 @@ def _malformed(lines: Iterable[Sequence[str]]) -> Iterable[str]:
         seen.setdefault(case, number)
 
 
+def same_group(name: str) -> str:
+    """What all ways to write the name of a group have in common: 'P1 ', 'p1' and 'Ｐ１' are one patient."""
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
+
+
 def impure_groups(rows: Iterable[SplitRow]) -> list[str]:
-    """One problem for each group that lies in two splits."""
-    splits = defaultdict(set)
+    """One problem for each group that lies in two splits, under one name or under names that differ in case alone."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, dict[str, None]] = defaultdict(dict)  # in the order of the rows
     for row in rows:
-        splits[row.group].add(row.split)
+        key = same_group(row.group)
+        splits[key].add(row.split)
+        names[key][row.group] = None
     return [
-        f"group '{group}' lies in {' and '.join(sorted(found))}: its cases are alike, so scores would be too high"
-        for group, found in splits.items()
+        f"{_named(list(names[key]))} in {' and '.join(sorted(found))}: its cases are alike, so scores would be too high"
+        for key, found in splits.items()
         if len(found) > 1
     ]
+
+
+def _named(names: Sequence[str]) -> str:
+    """A group by its name, or by all of its names."""
+    if len(names) == 1:
+        return f"group '{names[0]}' lies"
+    shown = " and ".join(f"'{name}'" for name in names)
+    return f"groups {shown}, one by their names (if they are two, name them apart), lie"
 
 
 def _listing(what: str, ids: Collection[str], shown: int = 8) -> list[str]:

@@ -16,15 +16,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import PreparedManifest, Structure, read_json, sha256_file, sha256_text, write_text
+from sdseg.artifacts import PreparedManifest, Structure, read_json, write_text
+from sdseg.data.checksums import FILES, REMEDY, check_arrays, check_tables
 from sdseg.data.packed import MASK_FILES, PackedLabels
 from sdseg.errors import ListedError, UserError
 from sdseg.tensors import AnyArray, MaskArray, RawImages
 
-__all__ = ["FILES", "Case", "SliceStore", "combined_checksum", "read_cases", "structure_masks", "write_index"]
-
-FILES = ("images.npy", *MASK_FILES, "cases.csv", "slices.csv")
-REMEDY = "prepare the dataset again (sdseg prepare)"
+__all__ = ["Case", "SliceStore", "read_cases", "structure_masks", "write_index"]
 
 
 @dataclass(frozen=True)
@@ -58,15 +56,15 @@ class SliceStore:
 
     folder: Path
     manifest: PreparedManifest
-    images: RawImages  # [N,H,W,C] uint8 (rgb) or int16 HU (ct), read-only
+    images: RawImages  # [N,H,W,C] uint8 (rgb), or values of volumes in the manifest's type, read-only
     masks: PackedLabels  # [N,H,W] label ids, read-only
     cases: tuple[Case, ...]
 
     @classmethod
     def open(cls, folder: Path, *, verify: bool = False) -> SliceStore:
-        """Open the store in `folder`; `verify` also compares every checksum.
+        """Open the store in `folder`; `verify` also compares the checksums of its arrays, which reads them.
 
-        Raises UserError where a file is missing, truncated, or does not fit the manifest.
+        Raises UserError where a file is missing, truncated, does not fit the manifest, or was changed.
         """
         if not folder.is_dir():
             raise UserError("no prepared dataset here: the folder is missing", where=folder, remedy=REMEDY)
@@ -74,8 +72,6 @@ class SliceStore:
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise ListedError("the prepared dataset lacks files:", missing, where=folder, remedy=REMEDY)
-        if verify:
-            _verify(folder, manifest)
         images, streams, ends = (_map(folder / name) for name in ("images.npy", *MASK_FILES))
         cases = read_cases(folder / "cases.csv")
         problems = [
@@ -84,6 +80,9 @@ class SliceStore:
         ]
         if problems:
             raise ListedError("the prepared dataset contradicts its manifest:", problems, where=folder, remedy=REMEDY)
+        check_tables(folder, manifest)
+        if verify:
+            check_arrays(folder, manifest)
         masks = PackedLabels(streams, ends, manifest.image.size, folder / MASK_FILES[0])
         return cls(folder, manifest, images, masks, cases)
 
@@ -129,11 +128,6 @@ def read_cases(path: Path) -> tuple[Case, ...]:
             return tuple(_decode(line) for line in csv.DictReader(stream, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
         raise UserError(f"not a list of cases: {error!r}", where=path, remedy=REMEDY) from None
-
-
-def combined_checksum(checksums: dict[str, str]) -> str:
-    """One SHA-256 over named checksums: names a preparation."""
-    return sha256_text("".join(f"{value}  {name}\n" for name, value in sorted(checksums.items())))
 
 
 def _encode(case: Case) -> list[str]:
@@ -207,9 +201,3 @@ def _damaged(streams: AnyArray, ends: AnyArray, rows: int) -> Iterable[str]:
         yield f"mask_ends.npy is {ends.dtype} {ends.shape}, expected int64 {(rows,)}"
     elif rows and (np.diff(ends, prepend=0).min() < 1 or ends[-1] != len(streams)):
         yield "mask_ends.npy does not fit the length of masks.npy"
-
-
-def _verify(folder: Path, manifest: PreparedManifest) -> None:
-    changed = [name for name in FILES if sha256_file(folder / name) != manifest.checksums.get(name)]
-    if changed:
-        raise ListedError("files changed since they were prepared:", changed, where=folder, remedy=REMEDY)

@@ -102,13 +102,13 @@ def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: l
             problems.append(f"{named} is {'no ordinary file' if path.exists() else 'missing'}")
         elif not series and not path.name.lower().endswith(suffixes):
             problems.append(f"{named} does not end in {', '.join(suffixes)}")
-    split = line.get("split") or None
+    group, split = (line.get(column, "").strip() or None for column in ("group", "split"))
     if split not in (None, *SPLITS):
         problems.append(f"line {number}: unknown split '{split}', {nearest(str(split), SPLITS)}")
-    if "group" in line and not line["group"]:
+    if "group" in line and group is None:
         problems.append(f"line {number}: no group")
     name = line.get("id") or _without_suffix(paths["image"], suffixes)
-    return RawCase(name, paths["image"], paths["mask"], line.get("group") or None, split)
+    return RawCase(name, paths["image"], paths["mask"], group, split)
 
 
 def _without_suffix(path: Path, suffixes: Iterable[str]) -> str:

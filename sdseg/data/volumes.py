@@ -1,17 +1,18 @@
-"""Volumes of any format to Hounsfield units or label ids in canonical RAS+ order, and back to a file's own grid."""
+"""Volumes of any format to raw values or label ids in canonical RAS+ order, and back to a file's own grid."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from sdseg.artifacts import ImageContract
 from sdseg.data.dicom import read_series, read_series_geometry
 from sdseg.data.geometry import Geometry
+from sdseg.data.intensities import Values, alterations, as_type, values_of
 from sdseg.data.itk_files import is_itk, read_itk, write_itk
 from sdseg.data.limits import LIMITS, Limits
-from sdseg.data.nifti import nifti_geometry, read_nifti, write_nifti
+from sdseg.data.nifti import nifti_geometry, nifti_type, read_nifti, write_nifti
 from sdseg.data.oddities import odd_values
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray, FloatArray
@@ -19,17 +20,20 @@ from sdseg.tensors import AnyArray, FloatArray
 __all__ = [
     "VOLUME_SUFFIXES",
     "Geometry",
+    "check_numbers",
+    "check_scale",
     "is_volume",
+    "range_in_header",
     "read_geometry",
     "read_labels",
     "read_volume",
     "read_volume_noted",
-    "to_hounsfield",
+    "to_stored",
     "write_volume",
 ]
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
-INT16 = np.iinfo(np.int16)
+FAR_WIDER = 50.0  # a window of this width is not meant for values within 2 units
 
 
 def is_volume(path: Path) -> bool:
@@ -45,11 +49,11 @@ def read_geometry(path: Path) -> Geometry:
     return read_series_geometry(path) if path.is_dir() else nifti_geometry(path)
 
 
-def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[npt.NDArray[np.int16], Geometry]:
-    """A CT volume in RAS+ order, [X,Y,Z] int16 Hounsfield units (rounded, and clipped to int16), and its geometry.
+def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
+    """A volume in RAS+ order, [X,Y,Z] with the values and the number type of the file, and its geometry.
 
     `path` is a file (NIfTI, MetaImage or NRRD) or a folder with one DICOM series. Raises UserError for a file that is
-    missing, truncated, larger than `limits`, not 3-D, or holds NaN, infinite or normalised values.
+    missing, truncated, larger than `limits`, not 3-D, or holds what `check_numbers` refuses.
     """
     voxels, geometry, _ = read_volume_noted(path, limits)
     return voxels, geometry
@@ -57,42 +61,59 @@ def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[npt.NDArray[np.int
 
 def read_volume_noted(
     path: Path, limits: Limits = LIMITS, window: tuple[float, float] | None = None
-) -> tuple[npt.NDArray[np.int16], Geometry, tuple[str, ...]]:
+) -> tuple[AnyArray, Geometry, tuple[str, ...]]:
     """What `read_volume` gives, and what is odd about it, in words; `window` is that of the values to expect."""
     notes: tuple[str, ...] = ()
     if path.is_dir():
         raw, geometry, notes = read_series(path, limits)
     else:
         raw, geometry = (read_itk if is_itk(path) else read_nifti)(path, limits)
-    return geometry.to_canonical(to_hounsfield(raw, path)), geometry, notes + odd_values(raw, window)
+    check_numbers(raw, path)
+    return geometry.to_canonical(raw), geometry, notes + odd_values(raw, window)
 
 
-def to_hounsfield(raw: AnyArray, path: Path | None) -> npt.NDArray[np.int16]:
-    """Values of any number type, any shape, as int16 Hounsfield units: rounded, and clipped to int16.
-
-    Raises UserError for values that are no numbers, NaN, infinite, or normalised.
-    """
+def check_numbers(raw: AnyArray, path: Path | None) -> None:
+    """Raise UserError for voxels that are no real numbers, NaN, infinite, or beyond single precision."""
     if raw.dtype.kind not in "iufb":
         raise UserError(f"voxels of type {raw.dtype}; numbers are expected", where=path, remedy="export it as 16-bit")
     if raw.dtype.kind == "f":
         _check_finite(raw, path)
-        low, high = float(raw.min(initial=0)), float(raw.max(initial=0))
-        if high - low <= 2.0 and not np.array_equal(raw, np.rint(raw)):
-            raise UserError(
-                f"values between {low:.3g} and {high:.3g}: normalised, where Hounsfield units are expected",
-                where=path,
-                remedy="give the volume with its original intensities",
-            )
-        raw = np.rint(raw)
-    if raw.dtype != np.int16:
-        raw = np.clip(raw, INT16.min, INT16.max).astype(np.int16)
-    return raw
 
 
-def read_labels(path: Path, limits: Limits = LIMITS) -> tuple[npt.NDArray[np.uint8], Geometry]:
-    """A label volume in RAS+ order, [X,Y,Z] uint8 ids, and its geometry.
+def to_stored(raw: AnyArray, image: ImageContract, path: Path | None) -> tuple[AnyArray, list[str]]:
+    """Checked voxels of any shape as a store of `image` has them before they are resized, and what was lost, in words.
 
-    Raises UserError for values that are no whole numbers between 0 and 255, and for all that `read_volume` refuses.
+    Raises UserError for values between 0 and 1 or the like, where the window is one of Hounsfield units.
+    """
+    values = values_of(raw)
+    check_scale(values, image.window, path)
+    return as_type(raw, image.dtype), alterations(values, image.dtype)
+
+
+def check_scale(values: Values, window: tuple[float, float], path: Path | None) -> None:
+    """Raise UserError for values with fractions that all lie within 2 units, and a window that is far wider."""
+    if not values.whole and values.high - values.low <= 2.0 and window[1] - window[0] > FAR_WIDER:
+        raise UserError(
+            f"values between {values.low:.3g} and {values.high:.3g}: normalised, where values of a window from "
+            f"{window[0]:g} to {window[1]:g} are expected, as Hounsfield units are",
+            where=path,
+            remedy="give the volume with its original intensities",
+        )
+
+
+def range_in_header(path: Path) -> Values | None:
+    """The range of values that a file can hold, by its header alone, where int16 holds it; None where it may not."""
+    kind = None if path.is_dir() or is_itk(path) else nifti_type(path)
+    if kind is None or kind.kind not in "iu" or not np.can_cast(kind, np.int16):
+        return None
+    return Values(float(np.iinfo(kind).min), float(np.iinfo(kind).max), True)
+
+
+def read_labels(path: Path, limits: Limits = LIMITS, *, deep: bool = False) -> tuple[AnyArray, Geometry]:
+    """A label volume in RAS+ order, [X,Y,Z] uint8 ids, and its geometry; with `deep` uint16, numbers of objects.
+
+    Raises UserError for values that are no whole numbers between 0 and 255 (65535), and for all that
+    `read_volume` refuses.
     """
     raw, geometry = read_nifti(path, limits)
     if raw.dtype.kind not in "iufb":
@@ -106,13 +127,15 @@ def read_labels(path: Path, limits: Limits = LIMITS) -> tuple[npt.NDArray[np.uin
                 remedy="give label ids; a resampled label map must be made with nearest neighbour",
             )
     low, high = int(raw.min(initial=0)), int(raw.max(initial=0))
-    if low < 0 or high > 255:
+    top = 65_535 if deep else 255
+    if low < 0 or high > top:
         raise UserError(
-            f"label values from {low} to {high}; ids between 0 and 255 are expected",
+            f"label values from {low} to {high}; ids between 0 and {top} are expected",
             where=path,
-            remedy="check that this is the label file and not the image",
+            remedy="check that this is the label file and not the image; numbers of objects, 1 to n, are taken for one "
+            "label by 'mask_values: {nonzero: 1}'",
         )
-    return geometry.to_canonical(raw.astype(np.uint8, copy=False)), geometry
+    return geometry.to_canonical(raw.astype(np.uint16 if deep else np.uint8, copy=False)), geometry
 
 
 def write_volume(array: AnyArray, geometry: Geometry, path: Path) -> None:
@@ -125,4 +148,9 @@ def _check_finite(array: AnyArray | FloatArray, path: Path | None) -> None:
     if bad:
         raise UserError(
             f"{bad} voxels are NaN or infinite", where=path, remedy="export the volume again, or replace these voxels"
+        )
+    largest = max(-float(array.min(initial=0)), float(array.max(initial=0)))
+    if largest > float(np.finfo(np.float32).max):
+        raise UserError(
+            f"values up to {largest:.3g}, beyond single precision", where=path, remedy="export the volume again"
         )

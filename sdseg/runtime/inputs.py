@@ -10,11 +10,12 @@ from sdseg.tensors import AnyArray, FloatArray, RawImages
 
 __all__ = ["NoiseShape", "as_input", "check_images", "draw_noise"]
 
+VOLUME_TYPES = ("int16", "uint16", "int32", "float16", "float32")  # raw values of a volume may come as any of these
 NoiseShape = tuple[int, int, int]
 
 
 def as_input(images: RawImages, image: ImageContract) -> AnyArray:
-    """Images as every runtime is fed with them: uint8 for RGB, float32 HU for CT; contiguous, [N,H,W,C]."""
+    """Images as every runtime is fed with them: uint8 for RGB, float32 for volumes; contiguous, [N,H,W,C]."""
     check_images(images, image)
     return np.require(images, dtype=np.uint8 if image.modality == "rgb" else np.float32, requirements=["C", "W"])
 
@@ -34,12 +35,12 @@ def check_images(images: RawImages, image: ImageContract) -> None:
                 remedy="give RGB images of 8 bits, not normalised",
             )
         return
-    if images.dtype not in (np.int16, np.float32):
+    if images.dtype not in VOLUME_TYPES:
         raise UserError(
-            f"images of type {images.dtype}; the model wants Hounsfield units as int16 or float32",
-            remedy="give the raw values of the CT volume, no window applied",
+            f"images of type {images.dtype}; the model wants the values of the volume as {', '.join(VOLUME_TYPES)}",
+            remedy="give the raw values of the volume, no window applied",
         )
-    if images.dtype == np.float32 and not np.isfinite(images).all():
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
         raise UserError("images with NaN or infinite values", remedy="repair the volume: every voxel needs a number")
 
 

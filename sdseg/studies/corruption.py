@@ -42,7 +42,7 @@ def corrupt(image: RawImages, kind: Kind, strength: float, contract: ImageContra
     unit = np.clip((image.astype(np.float32) - low) / (high - low), 0.0, 1.0)
     harmed = kind.harm(unit, strength, np.random.default_rng(seed)).reshape(image.shape)
     raw = np.clip(harmed, 0.0, 1.0) * (high - low) + low
-    return np.asarray(np.rint(raw), dtype=image.dtype)
+    return np.asarray(np.rint(raw) if image.dtype.kind in "iu" else raw, dtype=image.dtype)
 
 
 class CorruptedImages:

@@ -96,7 +96,8 @@ def _counted(path: Path) -> dict[str, Any]:
 
 def _blank(manifest: ModelManifest) -> torch.Tensor:
     image = manifest.image
-    return torch.zeros(1, image.size, image.size, image.channels, dtype=getattr(torch, image.dtype))
+    fed = torch.uint8 if image.modality == "rgb" else torch.float32  # as every runtime is fed
+    return torch.zeros(1, image.size, image.size, image.channels, dtype=fed)
 
 
 def _latency(backend: Backend, images: RawImages) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject
     for name, number in (("--batch", scope.batch), ("--limit", scope.limit)):
         if number is not None and number < 1:
             raise UserError(f"{number} is too few", where=name, remedy="give 1 or more")
-    store = SliceStore.open(prepared)
+    store = SliceStore.open(prepared, verify=True)
     served = open_model(model, scope.device)
     cases = check_store(store, model, served.image, served.structures, scope.split)
     return Subject(store, evenly(cases, scope.limit), served, scope)

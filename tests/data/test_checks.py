@@ -8,6 +8,7 @@ import pytest
 from sdseg.config import Dataset
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.intake import Seen
+from sdseg.data.intensities import Spread
 from sdseg.data.reading import Content
 from sdseg.data.sources import SOURCES
 from sdseg.data.store import Case
@@ -22,7 +23,13 @@ def seen(name: str, split: str = "train", *, slices: int = 1, bits: int | None =
     number = np.random.default_rng(crc32(name.encode())).integers(0, 2**63, 4, np.uint64)
     if bits is not None:
         number = np.packbits(np.arange(256) < bits).view(np.uint64)
-    known = {"low": -1000, "high": 900, "labels": tuple(range(1, 14)), "lost": (), "fingerprint": number[None]}
+    low, high = (float(str(content.pop(name, usual))) for name, usual in (("low", -1000), ("high", 900)))
+    known = {
+        "spread": Spread(low, low, low, high, high),
+        "labels": tuple(range(1, 14)),
+        "lost": (),
+        "fingerprint": number[None],
+    }
     return Seen(case, Content(**(known | content)))  # type: ignore[arg-type]
 
 
@@ -132,3 +139,39 @@ def test_nothing_seen_is_no_fault_of_the_summary() -> None:
     record = examine(SOURCES["kseg"], settings, [], ["a.jpg: broken"]).record("mine", settings)
     assert "a.jpg: broken" in summary(record)
     assert record["sizes"] is None
+
+
+def test_areas_are_told_and_masks_that_cover_nearly_all(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [seen(f"c{number}", areas=((1, share),)) for number, share in enumerate((0.1, 0.3, 0.9, 0.85))]
+    told = judged(*cases, source="kseg", protocol="sample", origin="sample")
+    assert told.facts["areas"] == {"polyp": {"cases": 4, "smallest": 0.1, "median": 0.575, "largest": 0.9}}
+    (warning,) = (each for each in told.warnings if "covers" in each)
+    assert warning == "'polyp' covers 80% or more of the image in 2 case(s), as if the mask was inverted: c2, c3"
+    assert "area         polyp: 57.5 % of the image, 10 to 90 % (4 case(s))" in summary(
+        told.record("x", Dataset(source="kseg"))
+    )
+
+
+def scan(name: str, low: float, p1: float, p99: float, high: float, **content: object) -> Seen:
+    return seen(name, slices=4, spread=Spread(low, p1, (p1 + p99) / 2, p99, high), **content)
+
+
+def test_values_of_another_scale_are_told() -> None:
+    usual = [scan(f"c{number}", -1024, -1000, 300, 1500) for number in range(5)]
+    told = judged(
+        *usual,
+        scan("pictures", 0, 0, 240, 255),
+        scan("scores", -3, -2, 3, 6, notes=("values with fractions are rounded to whole numbers",)),
+        scan("large", -10_000, -9000, 30_000, 32_767),
+        origin="sample",
+    )
+    text = "\n".join(told.warnings)
+    assert (
+        "1 volume(s) hold values from 0 to 255 alone: grey levels, it seems, and no Hounsfield units: pictures" in text
+    )
+    assert (
+        "in 1 volume(s) nearly all values lie outside the window from -175 to 250, or within 5% of it: scores" in text
+    )
+    assert "1 volume(s) hold values of another scale than most: large" in text
+    assert "1 case(s): values with fractions are rounded to whole numbers: scores" in text
+    assert not any("volume(s)" in each for each in judged(*usual, origin="sample").warnings)

@@ -89,3 +89,10 @@ FIXED = ["20-0", "23-0", "25-0", "29-0"]
 def test_too_few_groups_are_refused() -> None:
     with pytest.raises(UserError, match=r"2 group\(s\) of cases cannot be shared among train, val, test"):
         draw_split(cases_of([10, 20]), Draw(), where=HERE)
+
+
+def test_names_of_one_group_are_drawn_together() -> None:
+    groups = {f"{number}": f"p{number}" for number in range(12)}
+    drawn = draw_split(groups | {"again": "P3 "}, Draw(), where=HERE)
+    assert drawn["again"] == drawn["3"]
+    assert draw_split(groups, Draw(), where=HERE) == draw_split(dict(groups), Draw(), where=HERE)

@@ -18,7 +18,7 @@ from sdseg.data.reading import read_case
 from sdseg.errors import ListedError, UserError
 from sdseg.settings import parse
 from sdseg.tensors import AnyArray
-from tests.raw_files import encode, picture, save, write_btcv, write_kseg, write_series
+from tests.raw_files import contract, encode, picture, save, write_btcv, write_kseg, write_series
 
 FOLDERS = {"layout": "folders", "modality": "rgb", "images": "bilder ä", "masks": "masken", "labels": {1: "polyp"}}
 NNUNET = {"layout": "nnunet", "modality": "rgb"}
@@ -39,7 +39,7 @@ def ids(dataset: Dataset, raw: Path) -> list[str]:
 def labels(dataset: Dataset, raw: Path, size: int = 30) -> AnyArray:
     """Label ids that occur in the first case."""
     source, cases = open_raw(dataset, raw)
-    return np.unique(read_case(source, cases[0], size).masks)
+    return np.unique(read_case(source, cases[0], contract(source, size)).masks)
 
 
 def write_folders(raw: Path, names: tuple[str, ...] = ("a", "b"), level: int = 255, grey: bool = False) -> Path:
@@ -106,7 +106,7 @@ def test_grey_images_and_mask_values(tmp_path: Path, level: int, changes: dict[s
     dataset = settings(FOLDERS, **changes)
     assert labels(dataset, raw).tolist() == [0, 1]
     source, cases = open_raw(dataset, raw)
-    image = read_case(source, cases[0], 30).images
+    image = read_case(source, cases[0], contract(source, 30)).images
     np.testing.assert_array_equal(image, picture(0, 30, 30)[0][None, ..., :1].repeat(3, -1))
 
 
@@ -122,7 +122,7 @@ def test_several_values_may_mean_one_label_or_background(tmp_path: Path) -> None
     encode(tmp_path / "bilder ä" / "a.png", np.zeros((5, 5, 3), np.uint8))
     dataset = settings(FOLDERS, labels={1: "a", 2: "b"}, mask_values={10: 1, 20: 2, 30: 2, 200: 0})
     source, cases = open_raw(dataset, tmp_path)
-    assert read_case(source, cases[0], 5).masks[0, 0].tolist() == [0, 1, 2, 2, 0]
+    assert read_case(source, cases[0], contract(source, 5)).masks[0, 0].tolist() == [0, 1, 2, 2, 0]
 
 
 def test_jpeg_masks_need_a_word(tmp_path: Path) -> None:
@@ -134,7 +134,8 @@ def test_jpeg_masks_need_a_word(tmp_path: Path) -> None:
     assert labels(dataset, raw).tolist() == [0, 1]
     known = parse(Dataset, {"source": "kseg"}, where="x")
     own, theirs = (
-        read_case(source, cases[0], 40) for source, cases in (open_raw(each, raw) for each in (dataset, known))
+        read_case(source, cases[0], contract(source, 40))
+        for source, cases in (open_raw(each, raw) for each in (dataset, known))
     )
     np.testing.assert_array_equal(own.masks, theirs.masks)
 
@@ -180,7 +181,7 @@ def test_a_folder_among_the_images_is_a_dicom_series(tmp_path: Path) -> None:
     assert [case.id for case in cases] == ["p2", "p3", "patient 1"]
     assert [len(case.image_files) for case in cases] == [4, 1, 4]
     assert len({case.checksum for case in cases}) == 2
-    first, second, _ = (read_case(source, case, 6) for case in cases)
+    first, second, _ = (read_case(source, case, contract(source, 6)) for case in cases)
     np.testing.assert_array_equal(first.images, second.images)
     np.testing.assert_array_equal(first.masks, second.masks)
     assert source.window(None) == (-100.0, 200.0)
@@ -198,7 +199,7 @@ def test_the_real_series_with_its_label(samples: Path, tmp_path: Path) -> None:
         (tmp_path / kind / target).symlink_to(origin)
     dataset = settings(CT, labels={number: str(number) for number in range(1, 14)})
     source, cases = open_raw(dataset, tmp_path)
-    series, twin = (read_case(source, case, 128) for case in cases)
+    series, twin = (read_case(source, case, contract(source, 128)) for case in cases)
     np.testing.assert_array_equal(series.images, twin.images)
     np.testing.assert_array_equal(series.masks, twin.masks)
 
@@ -321,7 +322,7 @@ def table(header: str, *extra: str) -> str:
 
 
 def test_a_table_names_everything(tmp_path: Path) -> None:
-    text = table("image,mask,id,group,split,age", ",x1,p1,train,50", ",x2,p1,train,", ",x3,p2,test,61")
+    text = table("image,mask,id,group,split,age", ",x1,p1,train,50", ",x2, p1 ,train,", ",x3,p2, test,61")
     source, cases = open_raw(settings(TABLE), write_table(tmp_path, text))
     assert [(case.id, case.group, case.split) for case in cases] == [
         ("x1", "p1", "train"),
@@ -329,7 +330,7 @@ def test_a_table_names_everything(tmp_path: Path) -> None:
         ("x3", "p2", "test"),
     ]
     assert cases[2].image == tmp_path / "bilder ä" / "p2_a.png"
-    assert read_case(source, cases[0], 16).masks.max() == 1
+    assert read_case(source, cases[0], contract(source, 16)).masks.max() == 1
 
 
 def test_ids_are_the_names_of_the_images(tmp_path: Path) -> None:
@@ -385,3 +386,73 @@ def test_which_splits_are_made() -> None:
     assert not makes_split(settings(TABLE).model_copy(update={"split_file": "s.csv"}))
     made = {name: makes_split(Dataset(source=name)) for name in ("kseg", "cvc", "isic2018", "sts-zenodo")}
     assert made == {"kseg": False, "cvc": False, "isic2018": True, "sts-zenodo": True}
+
+
+# Numbers of objects
+
+
+def write_objects(raw: Path, kind: str, count: int) -> None:
+    """Squares numbered from 1, in two cases: PNG of 16 bits, or NIfTI."""
+    side = 40
+    numbers = np.zeros((side, side), np.uint16)
+    for number in range(count):
+        numbers[number // side, number % side] = number + 1
+    for name in ("a", "b"):
+        if kind == "png":
+            encode(raw / "bilder ä" / f"{name}.png", picture(1, side, side)[0])
+            encode(raw / "masken" / f"{name}.png", numbers)
+        else:
+            save(raw / "bilder ä" / f"{name}.nii.gz", np.full((side, side, 2), 40, np.int16))
+            save(raw / "masken" / f"{name}.nii.gz", np.stack([numbers, numbers], axis=2))
+
+
+@pytest.mark.parametrize("kind", ["png", "nifti"])
+@pytest.mark.parametrize(
+    ("values", "labels", "expected"),
+    [
+        ({"nonzero": 1}, {1: "cell"}, [1] * 700),
+        ({"1-300": 1, "301-700": 2}, {1: "cell", 2: "nucleus"}, [1] * 300 + [2] * 400),
+        ({5: 0, "10-20": 2, "nonzero": 1}, {1: "cell", 2: "nucleus"}, [1] * 4 + [0] + [1] * 4 + [2] * 11 + [1] * 680),
+    ],
+)
+def test_numbers_of_objects_are_taken_for_labels(
+    tmp_path: Path, kind: str, values: dict[Any, int], labels: dict[int, str], expected: list[int]
+) -> None:
+    write_objects(tmp_path, kind, 700)
+    own = {"labels": labels, "mask_values": values}
+    if kind == "nifti":
+        own |= {"modality": "ct", "windows": {"soft": [-100, 200]}}
+    dataset = settings(FOLDERS, **own)
+    source, cases = open_raw(dataset, tmp_path)
+    reading = read_case(source, cases[0], contract(source, 40))
+    found = reading.masks[0] if kind == "png" else reading.masks[0][::-1, ::-1].T[::-1, ::-1]
+    assert found.ravel()[:700].tolist() == expected
+    areas = {label: expected.count(label) / 1600 for label in labels}
+    assert dict(reading.content.areas) == pytest.approx(areas)
+
+
+def test_undeclared_numbers_lead_to_advice_that_works(tmp_path: Path) -> None:
+    write_objects(tmp_path, "nifti", 30)
+    own = {"modality": "ct", "windows": {"soft": [-100, 200]}}
+    for values in ({}, {1: 1}):
+        source, cases = open_raw(settings(FOLDERS, **own, mask_values=values), tmp_path)
+        with pytest.raises(UserError, match="nonzero"):
+            read_case(source, cases[0], contract(source, 40))
+    source, cases = open_raw(settings(FOLDERS, **own, mask_values={"nonzero": 1}), tmp_path)
+    assert read_case(source, cases[0], contract(source, 40)).masks.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"1-40": 1, 7: 0}, "declares 7 twice: in 1-40 and in 7-7"),
+        ({"1-40": 1, "40-50": 1}, "declares 40 twice"),
+        ({"40-1": 1}, "ranges that are none: 40-1"),
+        ({"1-70000": 1}, "ranges that are none: 1-70000"),
+        ({"all": 1}, "mask_values"),
+        ({"nonzero": 2}, "lead to .2., which 'labels' do not name"),
+    ],
+)
+def test_ranges_that_mean_nothing_are_refused(values: dict[Any, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        settings(FOLDERS, mask_values=values)

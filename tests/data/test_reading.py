@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sdseg.data.layouts import find_cases
-from sdseg.data.reading import count_slices, present_labels, read_case
+from sdseg.data.reading import count_slices, counted_labels, read_case
 from sdseg.data.sources import SOURCES
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
-from tests.raw_files import LPS, encode, picture, save, write_btcv, write_kseg, write_refuge2
+from tests.raw_files import LPS, contract, encode, picture, save, write_btcv, write_kseg, write_refuge2
 
 BTCV = SOURCES["btcv"]
 
@@ -23,7 +23,7 @@ BTCV = SOURCES["btcv"]
 def test_an_image_is_resized_and_its_mask_coded(tmp_path: Path) -> None:
     source = SOURCES["kseg"]
     (found,) = find_cases(source, write_kseg(tmp_path, ["a"]))
-    reading = read_case(source, found, 16)
+    reading = read_case(source, found, contract(source, 16))
     assert (reading.height, reading.width, reading.geometry) == (40, 56, None)
     original = cv2.cvtColor(cv2.imread(str(found.image)), cv2.COLOR_BGR2RGB)
     np.testing.assert_array_equal(reading.images[0], cv2.resize(original, (16, 16), interpolation=cv2.INTER_AREA))
@@ -34,7 +34,7 @@ def test_an_image_is_resized_and_its_mask_coded(tmp_path: Path) -> None:
 
 def test_a_cup_lies_in_its_disc(tmp_path: Path) -> None:
     source = SOURCES["refuge2"]
-    reading = read_case(source, find_cases(source, write_refuge2(tmp_path))[0], 24)
+    reading = read_case(source, find_cases(source, write_refuge2(tmp_path))[0], contract(source, 24))
     assert [int(reading.masks[0, 12, column]) for column in (0, 8, 12)] == [0, 1, 2]
 
 
@@ -42,7 +42,7 @@ def test_a_volume_is_cut_as_radiologists_see_it(tmp_path: Path) -> None:
     write_btcv(tmp_path, {"0001": 5})
     (found,) = find_cases(BTCV, tmp_path)
     assert count_slices(found) == 5
-    reading = read_case(BTCV, found, 8)
+    reading = read_case(BTCV, found, contract(BTCV, 8))
     assert reading.images.shape == (5, 8, 8, 1)
     assert reading.images.dtype == np.int16
     assert (reading.height, reading.width) == (16, 20)
@@ -61,7 +61,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"(?s)the image is 56×40 pixels, its mask 50×40.*masks/a\.jpg.*drawn on a\.jpg"
     ):
-        read_case(source, find_cases(source, tmp_path)[0], 16)
+        read_case(source, find_cases(source, tmp_path)[0], contract(source, 16))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_label_on_another_grid_is_refused(
     with pytest.raises(UserError, match=rf"(?s){message}.*label0001\.nii\.gz"):
         count_slices(found)
     with pytest.raises(UserError, match=message):
-        read_case(BTCV, found, 8)
+        read_case(BTCV, found, contract(BTCV, 8))
 
 
 def test_undeclared_labels_are_refused(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_undeclared_labels_are_refused(tmp_path: Path) -> None:
     labels[0, 0, 0], labels[1, 1, 1] = 14, 99
     save(tmp_path / "RawData/Training/label/label0001.nii.gz", labels)
     with pytest.raises(UserError, match=r"(?s)label values \[14, 99\]; BTCV abdomen has 0 to 13.*label0001\.nii\.gz"):
-        read_case(BTCV, find_cases(BTCV, tmp_path)[0], 8)
+        read_case(BTCV, find_cases(BTCV, tmp_path)[0], contract(BTCV, 8))
 
 
 @given(
@@ -102,7 +102,9 @@ def test_labels_that_occur_are_found_however_the_voxels_lie(
     values: AnyArray, axes: list[int], steps: tuple[int, int, int]
 ) -> None:
     labels = values.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
-    assert present_labels(labels) == tuple(int(value) for value in np.unique(values) if value)
+    ids, numbers = np.unique(values, return_counts=True)
+    expected = {int(one): int(number) for one, number in zip(ids, numbers, strict=True) if one}
+    assert counted_labels(labels) == expected
 
 
 def test_what_a_check_wants_to_know_is_taken_at_the_native_size(tmp_path: Path) -> None:
@@ -112,6 +114,6 @@ def test_what_a_check_wants_to_know_is_taken_at_the_native_size(tmp_path: Path) 
     save(tmp_path / "RawData/Training/label/label0001.nii.gz", labels)
     (found,) = find_cases(BTCV, tmp_path)
     voxels = np.asanyarray(nib.load(found.image).dataobj)
-    content = read_case(BTCV, found, 16).content
+    content = read_case(BTCV, found, contract(BTCV, 16)).content
     assert (content.labels, content.lost) == ((6, 12), (12,))
-    assert (content.low, content.high) == (voxels.min(), voxels.max())
+    assert (content.spread.low, content.spread.high) == (voxels.min(), voxels.max())

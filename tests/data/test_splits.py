@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from sdseg.data.splits import SplitRow, check_split, read_split
+from sdseg.data.splits import SplitRow, check_split, impure_groups, read_split
 from sdseg.errors import ListedError, UserError
 
 ROWS = tuple(
@@ -201,4 +201,24 @@ def test_all_problems_come_at_once() -> None:
         "1 case(s) of the split file are not on disk",
         "group 'a' lies in test and train",
         "no case is left for 'val'",
+    ]
+
+
+@pytest.mark.parametrize("other", ["A", "a ", " a", "ａ", "P 1"])
+def test_names_that_meet_are_one_group(tmp_path: Path, other: str) -> None:
+    first = "p  1" if other == "P 1" else "a"
+    path = tmp_path / "split.csv"
+    path.write_text(f"id,group,split\nx,{first},train\ny,{other},test\nz,z,val\n", encoding="utf-8")
+    rows = read_split(path)
+    with pytest.raises(ListedError, match=r"lies? in test and train: its cases are alike"):
+        check_split(rows, ["x", "y", "z"], where=path, protocol="clean")
+    check_split(rows, ["x", "y", "z"], where=path, protocol="paper")
+
+
+def test_one_group_under_two_names_in_one_split_is_no_leak() -> None:
+    rows = (SplitRow("x", "P1", "train"), SplitRow("y", "p1", "train"), SplitRow("z", "p2", "test"))
+    assert impure_groups(rows) == []
+    assert impure_groups((*rows, SplitRow("w", "P1", "test"))) == [
+        "groups 'P1' and 'p1', one by their names (if they are two, name them apart), lie in test and train: its cases "
+        "are alike, so scores would be too high"
     ]

@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.lib.format import open_memmap
 
 from sdseg.artifacts import ImageContract, PreparedManifest, Structure, sha256_file, write_json
+from sdseg.data.checksums import ARRAYS, FILES, TABLES, combined_checksum, fast_checksum
 from sdseg.data.packed import pack, write_packed
-from sdseg.data.store import FILES, Case, SliceStore, combined_checksum, read_cases, structure_masks, write_index
+from sdseg.data.store import Case, SliceStore, read_cases, structure_masks, write_index
 from sdseg.errors import ListedError, UserError
 from sdseg.tensors import AnyArray
 
@@ -86,6 +87,7 @@ def test_a_large_store_opens_in_milliseconds_and_takes_no_memory(tmp_path: Path)
     open_memmap(tmp_path / "images.npy", mode="w+", dtype=np.int16, shape=(count, size, size, 1))  # 524 MB of holes
     write_packed(tmp_path, pack(np.zeros((1, size, size), np.uint8)) * count)
     write_index(tmp_path, [case(f"{number}", "train", 100 * number, 100) for number in range(count // 100)])
+    checksums = {name: sha256_file(tmp_path / name) for name in TABLES}
     manifest = PreparedManifest(
         dataset="btcv",
         source="btcv",
@@ -97,8 +99,8 @@ def test_a_large_store_opens_in_milliseconds_and_takes_no_memory(tmp_path: Path)
         labels={1: "spleen"},
         n_cases={"train": count // 100, "val": 0, "test": 0},
         n_slices={"train": count, "val": 0, "test": 0},
-        checksums={},
-        data_checksum="",
+        checksums=checksums,
+        data_checksum=combined_checksum(checksums),
         provenance={},
     )
     write_json(tmp_path / "manifest.json", manifest)
@@ -217,13 +219,48 @@ def test_the_list_of_cases_must_fit_the_manifest(folder: Path) -> None:
         SliceStore.open(folder)
 
 
-def test_changed_content_is_seen_when_asked(folder: Path) -> None:
-    store = np.load(folder / "masks.npy", mmap_mode="r+")
-    store[-1] += 1
-    store.flush()
+@pytest.mark.parametrize("fast", [True, False], ids=["as written now", "of an earlier version"])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_changed_arrays_are_seen_when_asked(folder: Path, name: str, fast: bool) -> None:
+    if fast:
+        data = json.loads((folder / "manifest.json").read_text())
+        data["fast_checksums"] = {name: fast_checksum(folder / name) for name in ARRAYS}
+        (folder / "manifest.json").write_text(json.dumps(data))
+    SliceStore.open(folder, verify=True)
+    array = np.load(folder / name, mmap_mode="r+")
+    array[-1] += 1
+    array.flush()
     SliceStore.open(folder)
-    with pytest.raises(ListedError, match=r"(?s)files changed since they were prepared.*masks\.npy"):
+    with pytest.raises(ListedError, match="files changed since they were prepared") as caught:
         SliceStore.open(folder, verify=True)
+    assert caught.value.problems == (name,)
+
+
+def test_the_fast_checksum_is_crc_32(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123456789")
+    assert fast_checksum(tmp_path / "a") == "cbf43926"  # the check value of the CRC catalogue
+
+
+def test_changed_tables_are_seen_at_every_opening(folder: Path) -> None:
+    whole = {name: (folder / name).read_bytes() for name in ("cases.csv", "slices.csv", "manifest.json")}
+    swapped = whole["cases.csv"].replace(b",train,", b",?,").replace(b",val,", b",train,").replace(b",?,", b",val,")
+    manifest = json.loads(whole["manifest.json"])
+    counts = {"n_cases": {"train": 1, "val": 2, "test": 1}, "n_slices": {"train": 4, "val": 4, "test": 2}}
+    for name, content in (
+        ("slices.csv", b""),
+        ("slices.csv", whole["slices.csv"].replace(b"train", b"test")),
+        ("cases.csv", whole["cases.csv"].replace(b"LPS", b"RAS")),
+        ("manifest.json", json.dumps(manifest | {"checksums": manifest["checksums"] | {"a": "b"}}).encode()),
+    ):
+        (folder / name).write_bytes(content)
+        with pytest.raises(ListedError, match="files changed since they were prepared") as caught:
+            SliceStore.open(folder)
+        assert caught.value.problems == (name,)
+        (folder / name).write_bytes(whole[name])
+    (folder / "cases.csv").write_bytes(swapped)
+    (folder / "manifest.json").write_text(json.dumps(manifest | counts))
+    with pytest.raises(ListedError, match=r"files changed.*\n  - cases\.csv"):
+        SliceStore.open(folder)
 
 
 def test_a_manifest_of_a_newer_format_is_refused(folder: Path) -> None:

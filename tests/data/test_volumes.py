@@ -12,12 +12,23 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.data.volumes import is_volume, read_geometry, read_labels, read_volume, write_volume
+from sdseg.artifacts import ImageContract
+from sdseg.data.volumes import (
+    is_volume,
+    range_in_header,
+    read_geometry,
+    read_labels,
+    read_volume,
+    to_stored,
+    write_volume,
+)
 from sdseg.errors import UserError
 from tests.data.test_geometry import AXCODES, affine_of
 from tests.raw_files import LPS, save
 
 CT = np.random.default_rng(2).integers(-1024, 3000, (5, 6, 7)).astype(np.int16)
+
+HOUNSFIELD = ImageContract(modality="ct", size=16, channels=1, window=(-175.0, 250.0))
 
 
 def test_names_of_volumes() -> None:
@@ -43,21 +54,27 @@ def test_stored_scaling_is_applied(tmp_path: Path) -> None:
     data[112:120] = struct.pack("<ff", 0.5, -100.0)  # scl_slope and scl_inter of the format
     path.write_bytes(data)
     voxels, geometry = read_volume(path)
-    np.testing.assert_array_equal(geometry.to_native(voxels), np.rint(CT * 0.5 - 100.0))
+    np.testing.assert_array_equal(geometry.to_native(voxels), CT * np.float32(0.5) - 100)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64, ">i2"])
 def test_every_number_type_becomes_hounsfield_units(tmp_path: Path, dtype: Any) -> None:
     values = np.arange(60).reshape(3, 4, 5).astype(dtype)
-    voxels, geometry = read_volume(save(tmp_path / "a.nii", values))
-    assert voxels.dtype == np.int16
+    raw, geometry = read_volume(save(tmp_path / "a.nii", values))
+    voxels, lost = to_stored(raw, HOUNSFIELD, None)
+    assert (voxels.dtype, lost) == (np.int16, [])
     np.testing.assert_array_equal(geometry.to_native(voxels), values)
 
 
 def test_values_beyond_16_bits_are_clipped_and_fractions_rounded(tmp_path: Path) -> None:
     values = np.array([-1e6, -1000.4, 0.6, 1e6], np.float32).reshape(1, 2, 2)
-    voxels, _ = read_volume(save(tmp_path / "a.nii", values, np.eye(4)))
+    raw, _ = read_volume(save(tmp_path / "a.nii", values, np.eye(4)))
+    voxels, lost = to_stored(raw, HOUNSFIELD, None)
     assert voxels.ravel().tolist() == [-32768, -1000, 1, 32767]
+    assert lost == [
+        "values with fractions are rounded to whole numbers",
+        "values from -1e+06 to 1e+06 are clipped to -32768 to 32767",
+    ]
 
 
 def test_nifti_2_and_several_gzip_members_are_read(tmp_path: Path) -> None:
@@ -97,8 +114,23 @@ def test_not_a_number_and_infinity_are_refused(tmp_path: Path, value: float, rea
 
 def test_normalised_volumes_are_refused(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((3, 3, 3)).astype(np.float32)
-    with pytest.raises(UserError, match="normalised, where Hounsfield units are expected"):
-        read_volume(save(tmp_path / "a.nii", values))
+    raw, _ = read_volume(save(tmp_path / "a.nii", values))
+    with pytest.raises(UserError, match=r"normalised, where values of a window from -175 to 250 are expected"):
+        to_stored(raw, HOUNSFIELD, None)
+    voxels, lost = to_stored(raw, HOUNSFIELD.model_copy(update={"window": (0.0, 1.0), "dtype": "float32"}), None)
+    np.testing.assert_array_equal(voxels, raw)
+    assert lost == []
+
+
+def test_headers_tell_what_16_bits_hold(tmp_path: Path) -> None:
+    for dtype, known in (("int16", True), ("uint8", True), ("uint16", False), ("float32", False)):
+        found = range_in_header(save(tmp_path / f"{dtype}.nii", np.zeros((2, 2, 2), dtype)))
+        assert (found is not None) == known
+    path = save(tmp_path / "scaled.nii.gz", np.array([0.25, 7.5], np.float32).reshape(2, 1, 1))
+    image = nib.load(path)
+    image.header.set_data_dtype(np.int16)  # nibabel writes a slope
+    nib.save(image, path)
+    assert range_in_header(path) is None
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_wrong_rgb_input(bright_rgb: Path, images: np.ndarray, message: str) -> 
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((1, 32, 32, 1), np.uint8), "type uint8; the model wants Hounsfield units"),
+        (np.zeros((1, 32, 32, 1), np.uint8), "type uint8; the model wants the values of the volume as int16"),
         (np.zeros((1, 32, 32, 3), np.int16), r"wants \(N, 32, 32, 1\)"),
         (np.full((1, 32, 32, 1), np.nan, np.float32), "NaN or infinite"),
         (np.full((1, 32, 32, 1), -np.inf, np.float32), "NaN or infinite"),

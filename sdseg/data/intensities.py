@@ -1,0 +1,159 @@
+"""Values of images and volumes: which number type keeps them, and how they lay in what a model was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.artifacts import Intensities, StoredType
+from sdseg.tensors import AnyArray
+
+__all__ = [
+    "Spread",
+    "Values",
+    "alterations",
+    "as_type",
+    "intensities_of",
+    "kept_type",
+    "spread_of",
+    "unlike",
+    "values_of",
+]
+
+SAMPLE = 250_000  # values of an image that its percentiles are taken from, evenly spread
+HALF = 65504.0  # largest float16
+FINE = 2048.0  # float16 is used where it splits the window into at least so many steps
+FAR = 4.0  # so many times wider or narrower than any training image is another scale
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a number type must hold of some volumes."""
+
+    low: float
+    high: float
+    whole: bool  # no fractions
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the values of one image or volume lie, at its native size."""
+
+    low: float
+    p1: float
+    p50: float
+    p99: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """From the 1st to the 99th percentile."""
+        return self.p99 - self.p1
+
+
+def values_of(raw: AnyArray) -> Values:
+    """Of an array of finite numbers."""
+    low, high = float(raw.min(initial=0)), float(raw.max(initial=0))
+    return Values(low, high, raw.dtype.kind != "f" or bool(np.array_equal(raw, np.rint(raw))))
+
+
+def kept_type(values: Iterable[Values], window: tuple[float, float]) -> StoredType:
+    """The smallest type that keeps the values of all volumes.
+
+    Whole numbers: int16, uint16 or int32. Others: float16 where all fit its range and its steps within the window are
+    fine enough, else float32; that is also for whole numbers beyond 32 bits.
+    """
+    told = list(values)
+    low, high = min(each.low for each in told), max(each.high for each in told)
+    if all(each.whole for each in told):
+        whole: tuple[StoredType, ...] = ("int16", "uint16", "int32")
+        return next((name for name in whole if np.iinfo(name).min <= low and high <= np.iinfo(name).max), "float32")
+    largest = max(abs(window[0]), abs(window[1]))
+    step = float(np.spacing(np.nextafter(np.float16(min(largest, HALF)), np.float16(0))))
+    return "float16" if max(-low, high) <= HALF and step * FINE <= 2 * (window[1] - window[0]) else "float32"
+
+
+def as_type(raw: AnyArray, dtype: StoredType) -> AnyArray:
+    """The values as a store of this type holds them before they are resized: rounded and clipped where it must be.
+
+    float16 is a type to keep, not to compute with: its values come as float32.
+    """
+    wanted = np.dtype("float32" if dtype == "float16" else dtype)
+    if raw.dtype == wanted:
+        return raw
+    if wanted.kind == "f":
+        return raw.astype(wanted)
+    limits = np.iinfo(wanted)
+    return np.clip(np.rint(raw) if raw.dtype.kind == "f" else raw, limits.min, limits.max).astype(wanted)
+
+
+def alterations(values: Values, dtype: StoredType) -> list[str]:
+    """What `as_type` does to such values, in words."""
+    if np.dtype(dtype).kind == "f":
+        return []
+    limits, told = np.iinfo(dtype), []
+    if not values.whole:
+        told.append("values with fractions are rounded to whole numbers")
+    if values.low < limits.min or values.high > limits.max:
+        shown = f"{limits.min} to {limits.max}"
+        told.append(f"values from {values.low:g} to {values.high:g} are clipped to {shown}")
+    return told
+
+
+def spread_of(images: AnyArray) -> Spread:
+    """Of an image or the slices of a volume, [N,H,W,C] or any other shape; percentiles of an even sample."""
+    low, p1, p50, p99, high = (
+        float(value) for value in (images.min(), *np.percentile(_sample(images), (1, 50, 99)), images.max())
+    )
+    return Spread(low, p1, p50, p99, high)
+
+
+def intensities_of(spreads: Sequence[Spread]) -> Intensities | None:
+    """The record of the training cases; None where there are none."""
+    if not spreads:
+        return None
+
+    def over_cases(values: list[float]) -> tuple[float, float, float]:
+        return min(values), float(np.median(values)), max(values)
+
+    return Intensities(
+        cases=len(spreads),
+        low=min(each.low for each in spreads),
+        high=max(each.high for each in spreads),
+        p1=over_cases([each.p1 for each in spreads]),
+        p50=over_cases([each.p50 for each in spreads]),
+        p99=over_cases([each.p99 for each in spreads]),
+        width=over_cases([each.width for each in spreads]),
+    )
+
+
+def unlike(found: Spread, trained: Intensities | None) -> list[str]:
+    """In words, how an input lies clearly outside what the model was trained on; nothing where it does not."""
+    if trained is None:
+        return []
+    narrow, _, wide = trained.width
+    here = f"most values lie between {found.p1:.4g} and {found.p99:.4g}"
+    there = f"those of the training images between {trained.p1[1]:.4g} and {trained.p99[1]:.4g}"
+    if found.width > FAR * wide or found.width * FAR < narrow:
+        return [f"{here}, {there}: another scale than the model was trained on; give the original values"]
+    if not trained.p1[0] <= found.p50 <= trained.p99[2]:
+        return [f"{here}, {there}: shifted against what the model was trained on; give the original values"]
+    return []
+
+
+def _sample(images: AnyArray) -> npt.NDArray[np.float64]:
+    """At most twice SAMPLE values, evenly spread over all axes but the last, in double precision."""
+    flat = images.reshape(-1) if images.flags.c_contiguous else None
+    if images.size <= SAMPLE:
+        return np.asarray(images, dtype=np.float64)
+    if flat is None:  # a view: thinned axis by axis, so that nothing is copied
+        step = max(1, math.ceil((images.size / SAMPLE) ** (1 / max(1, sum(length > 1 for length in images.shape)))))
+        return np.asarray(images[tuple(slice(None, None, step) for _ in images.shape)], dtype=np.float64)
+    step = images.size // SAMPLE
+    while math.gcd(step, images.size) > 1:  # else the same columns of every row
+        step += 1
+    return np.asarray(flat[::step], dtype=np.float64)

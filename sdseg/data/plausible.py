@@ -1,0 +1,116 @@
+"""What looks odd in files that can be read: empty and inverted masks, odd grids, values of another scale."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from sdseg.artifacts import Structure
+from sdseg.data.intake import Seen
+from sdseg.data.oddities import unlikely_spacing
+from sdseg.data.reading import Content
+from sdseg.data.sources import Source
+
+__all__ = ["areas_of", "implausible"]
+
+MOSTLY = 0.8  # a structure of this share of an image is background more often than not
+NARROW = 0.05  # values that use this share of the window leave a flat picture
+OTHER_SCALE = 8.0  # so many times wider or narrower than most: stored in other units
+
+
+def areas_of(content: Content, structures: Sequence[Structure]) -> dict[str, float]:
+    """The share of the image that each structure takes, at its native size; of those that are there."""
+    shares = dict(content.areas)
+    found = {one.name: sum(shares.get(value, 0.0) for value in one.values) for one in structures}
+    return {name: share for name, share in found.items() if share > 0}
+
+
+def implausible(
+    source: Source, window: tuple[float, float], structures: Sequence[Structure], seen: Sequence[Seen]
+) -> Iterator[str]:
+    """One warning for each kind of oddity, with the cases it was seen in."""
+    yield from _masks(source, structures, seen)
+    if source.modality == "ct":
+        yield from _grids(seen)
+        yield from _scales(window, seen)
+    yield from _noted(seen)
+
+
+def _masks(source: Source, structures: Sequence[Structure], seen: Sequence[Seen]) -> Iterator[str]:
+    empty = [each.case.case for each in seen if not each.content.labels]
+    lost = [f"{each.case.case} ({', '.join(map(str, each.content.lost))})" for each in seen if each.content.lost]
+    if empty:
+        yield f"{len(empty)} case(s) have an empty mask: {_some(empty)}"
+    if lost:
+        yield f"{len(lost)} case(s) lose a label at the working size, it is too small: {_some(lost)}"
+    for one in structures:
+        full = [each.case.case for each in seen if areas_of(each.content, (one,)).get(one.name, 0.0) >= MOSTLY]
+        if full:
+            remedy = "; where it is, turn 'mask_values' round, as {0: 1, 255: 0}" if source.name == "own" else ""
+            yield (
+                f"'{one.name}' covers {MOSTLY:.0%} or more of the image in {len(full)} case(s), as if the mask was "
+                f"inverted{remedy}: {_some(full)}"
+            )
+
+
+def _grids(seen: Sequence[Seen]) -> Iterator[str]:
+    odd = [
+        f"{each.case.case} ({' × '.join(f'{length:g}' for length in each.case.spacing)})"
+        for each in seen
+        if unlikely_spacing(each.case.spacing)
+    ]
+    if odd:
+        yield f"{len(odd)} volume(s) have an unlikely spacing in mm: {_some(odd)}"
+
+
+def _scales(window: tuple[float, float], seen: Sequence[Seen]) -> Iterator[str]:
+    """Hounsfield units that are none, values the window has no use for, and volumes unlike the others."""
+    low, high = window
+    if low < 0:  # where the window begins at 0 or above, such values are as expected
+        positive = [each for each in seen if each.content.spread.low >= 0]
+        unsigned = [each.case.case for each in positive if each.content.spread.high > 255]
+        eight = [each.case.case for each in positive if each.content.spread.high <= 255 and not each.content.notes]
+        if unsigned:
+            yield (
+                f"{len(unsigned)} volume(s) hold no value below 0; Hounsfield units of air are -1000: {_some(unsigned)}"
+            )
+        if eight:
+            yield (
+                f"{len(eight)} volume(s) hold values from 0 to 255 alone: grey levels, it seems, and no Hounsfield "
+                f"units: {_some(eight)}"
+            )
+    flat = [
+        each.case.case
+        for each in seen
+        if min(each.content.spread.p99, high) - max(each.content.spread.p1, low) < NARROW * (high - low)
+    ]
+    if flat:
+        yield (
+            f"in {len(flat)} volume(s) nearly all values lie outside the window from {low:g} to {high:g}, or within "
+            f"{NARROW:.0%} of it: {_some(flat)}"
+        )
+    widths = {each.case.case: each.content.spread.width for each in seen}
+    usual = median(widths.values()) if widths else 0.0
+    other = [
+        name
+        for name, width in widths.items()
+        if name not in flat and (width > OTHER_SCALE * usual or width * OTHER_SCALE < usual)
+    ]
+    if other:
+        yield f"{len(other)} volume(s) hold values of another scale than most: {_some(other)}"
+
+
+def _noted(seen: Sequence[Seen]) -> Iterator[str]:
+    """What the readers found odd about files; what many share is said once."""
+    cases: dict[str, list[str]] = defaultdict(list)
+    for each in seen:
+        for note in each.content.notes:
+            cases[note].append(each.case.case)
+    for note, names in cases.items():
+        yield f"{len(names)} case(s): {note}: {_some(names)}"
+
+
+def _some(names: Sequence[str], shown: int = 8) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
