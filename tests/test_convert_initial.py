@@ -287,3 +287,8 @@ def test_options_that_do_not_go_together(
     more = ["--weights", "x", "--codec", tmp_path / "codec.yaml", "--output", tmp_path / "m"]
     assert main(["convert", *given, *map(str, more)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_structures_of_foreign_weights_exclude_each_other_as_their_dataset_says() -> None:
+    chosen = [("btcv", "classes13"), ("btcv", "organs13"), ("refuge2", "disc-cup"), (None, None)]
+    assert [layout(source=source, target=target).exclusive for source, target in chosen] == [True, False, False, False]

@@ -143,6 +143,17 @@ def test_the_scoring_rules_are_the_words_of_metrics(tmp_path: Path) -> None:
     assert all(rule in page.text for rule in rules)
 
 
+def test_the_page_says_whether_structures_exclude_each_other(tmp_path: Path) -> None:
+    """Of several structures, and where the summary tells: those of earlier versions do not."""
+    write_results(tmp_path, ("refuge2", "cvc"), ("sdseg",))
+    words = {True: "structures exclude each other: the likelier one has the pixel", False: "structures may overlap"}
+    for told in (None, True, False):
+        for dataset in ("refuge2", "cvc"):
+            edit_json(tmp_path / dataset / "sdseg" / "evaluation" / "summary.json", exclusive=told)
+        shown = page_of(tmp_path).text
+        assert [shown.count(word) for word in words.values()] == [int(told is each) for each in words]
+
+
 def test_the_scoring_rules_need_no_docstrings(root: Path) -> None:
     code = "import sys; from sdseg.page.render import scoring_rules; sys.exit(len(scoring_rules()))"
     done = subprocess.run([sys.executable, "-OO", "-c", code], cwd=root, check=False)
