@@ -11,7 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.generate import GPU_LOCK, LOCK, generated, read_lock
+from tools.generate import CPU_INDEX, GPU_LOCK, LOCK, generated, read_lock
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -64,7 +64,9 @@ def test_conda_installs_what_the_lock_says(name: str, lock: Path) -> None:
     assert content["channels"] == ["conda-forge", "nodefaults"]
     python, pip, packages = content["dependencies"]
     assert (python, pip) == ("python=3.11", "pip")
-    assert dict(line.split("==") for line in packages["pip"]) == read_lock(lock)["runtime"]
+    indexes = [line for line in packages["pip"] if line.startswith("--")]
+    assert dict(line.split("==") for line in packages["pip"] if line not in indexes) == read_lock(lock)["runtime"]
+    assert indexes == ([f"--extra-index-url {CPU_INDEX[0]}"] if name == "cpu" else [])
     assert "snakemake" not in str(packages)
 
 

@@ -145,8 +145,9 @@ def test_the_environment_of_engines_is_that_of_the_gpu_and_tensorrt() -> None:
         yaml.safe_load((ROOT / "workflow/rules" / name).read_text("utf-8"))["dependencies"][2]["pip"]
         for name in (made.environment, made.engine_environment)
     )
-    assert own[: len(usual)] == usual
-    (more,) = map(Requirement, own[len(usual) :])
+    assert own[0] == "--extra-index-url https://pypi.nvidia.com"
+    assert own[1 : len(usual) + 1] == usual
+    (more,) = map(Requirement, own[len(usual) + 1 :])
     assert more.name == "tensorrt-cu13"
     assert more.specifier.contains("11.4.0.106")
     assert not more.specifier.contains("10.15")

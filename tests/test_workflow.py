@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -188,6 +189,57 @@ def test_allowing_downloads_changes_nothing_that_is_there(finished: Project) -> 
     accepted = {name: {**values, "accept_terms": True} for name, values in MINI["datasets"].items()}
     with edited(finished, fetch=True, datasets=accepted):
         assert finished.planned() == set()
+
+
+@group
+def test_settings_that_change_no_result_run_nothing(finished: Project) -> None:
+    recipes = copy.deepcopy(MINI["recipes"])
+    recipes["sdseg"]["overrides"] |= {"inference": {"batch": 3}}
+    recipes["unet"]["overrides"]["training"] |= {"workers": 1, "log_every": 7, "checkpoint_every": 3, "loss_limit": 1e9}
+    other = {"on_edit": "restart", "device": "cuda", "processes": 2, "threads": 2, "recipes": recipes}
+    other |= {"fetch": True, "manual": "by hand", "downloads": "elsewhere", "registry": "resources/datasets.yaml"}
+    with edited(finished, **other, raw="another folder", engines={"timing_cache": "cache"}):
+        assert finished.planned() == set()
+
+
+@group
+def test_phantoms_that_moved_run_nothing_and_are_made_again_where_needed(finished: Project) -> None:
+    (finished.root / "raw data").rename(finished.root / "moved")
+    try:
+        with edited(finished, raw="moved"):
+            assert finished.planned() == set()
+            assert {"kseg: phantoms", "kseg: prepare"} <= finished.planned("--forcerun", "slice_store")
+    finally:
+        (finished.root / "moved").rename(finished.root / "raw data")
+
+
+CONDA = """#!/bin/sh
+case "$*" in
+*info*) echo '{"conda_prefix": "/nowhere", "conda_version": "25.1.0", "platform": "linux-64", "channels": []}' ;;
+*config*) echo '{"get": {"channel_priority": "strict"}}' ;;
+*) echo "conda 25.1.0" ;;
+esac
+"""
+
+
+def write_conda(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a conda on the path that answers what planning asks."""
+    (folder / "conda").write_text(CONDA, encoding="utf-8")
+    (folder / "conda").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@group
+def test_conda_and_the_pins_of_its_environments_run_nothing(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning asks conda for its version and no more; without our choice of triggers every job would run."""
+    write_conda(tmp_path, monkeypatch)
+    assert finished.planned("--use-conda") == set()
+    assert finished.planned("--use-conda", "--rerun-triggers", "software-env") != set()
+    for profile in (ROOT / "workflow/profiles").iterdir():
+        triggers = yaml.safe_load((profile / "profile.yaml").read_text("utf-8"))["rerun-triggers"]
+        assert triggers == ["mtime", "params", "input", "code"]
 
 
 @group
@@ -391,6 +443,18 @@ def test_phantoms_are_not_written_over_files_of_the_users(fresh: Project) -> Non
     assert photo.exists()
 
 
+def test_what_is_missing_is_told_before_an_environment_is_made(
+    fresh: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_conda(tmp_path, monkeypatch)
+    codec = {**LAYOUT, "weights": "no such folder"}
+    fresh.configure(datasets={"kseg": {"source": "kseg", "size": 32}}, codecs={"tiny": codec}, device="cuda")
+    shown = fresh.snakemake("--use-conda", "--dry-run")
+    assert "an environment is made first (3.3 GB to fetch), and then jobs would stop at what is missing" in shown
+    assert "- kseg: no raw files in" in shown
+    assert "- codec tiny: no weights in no such folder" in shown
+
+
 def test_a_job_that_fails_says_why(fresh: Project) -> None:
     fresh.configure(datasets={"kseg": {"source": "kseg", "size": 32, "recipes": ["unet"]}})
     shown = fresh.snakemake("kseg", check=False)
@@ -398,6 +462,9 @@ def test_a_job_that_fails_says_why(fresh: Project) -> None:
     assert "remedy: " in shown
     assert "Traceback" not in shown
     assert not (fresh.results / "kseg/raw.json").exists()
+    assert shown.count("sdseg download: error: ") == 1
+    # Last, after everything that Snakemake says of the job itself.
+    assert shown.index("Exiting because a job execution failed") < shown.index("sdseg download: error: ")
 
 
 def test_a_dataset_that_cannot_be_had_leaves_the_others(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:

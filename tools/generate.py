@@ -31,6 +31,16 @@ from sdseg.config import json_schema  # noqa: E402
 __all__ = ["generated", "main", "read_lock"]
 
 LOCK, GPU_LOCK = ROOT / "requirements.lock", ROOT / "requirements-gpu.lock"
+# Where else than on PyPI packages lie, with the reason. Not in the locks: pip asks every index for every package, and
+# waits for each of them where one cannot be reached.
+CPU_INDEX = (
+    "https://download.pytorch.org/whl/cpu",
+    "PyPI's torch for Linux brings 3 GB of CUDA along; this index has builds for CPUs, which pip takes for newer.",
+)
+TENSORRT_INDEX = (
+    "https://pypi.nvidia.com",
+    "TensorRT's libraries are here alone; what is on PyPI fetches them from here.",
+)
 SECTIONS = ("runtime", "workflow", "dev")  # who needs a package: a stage, Snakemake, or a developer
 Pins = dict[str, dict[str, str]]  # section -> package -> version
 
@@ -59,9 +69,9 @@ def generated() -> dict[Path, str]:
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     return {
         ROOT / "workflow/schemas/config.schema.json": schema,
-        ROOT / "workflow/envs/cpu.yaml": _environment(LOCK),
+        ROOT / "workflow/envs/cpu.yaml": _environment(LOCK, index=CPU_INDEX),
         ROOT / "workflow/envs/gpu.yaml": _environment(GPU_LOCK),
-        ROOT / "workflow/envs/tensorrt.yaml": _environment(GPU_LOCK, tensorrt),
+        ROOT / "workflow/envs/tensorrt.yaml": _environment(GPU_LOCK, tensorrt, index=TENSORRT_INDEX),
     }
 
 
@@ -78,12 +88,14 @@ def read_lock(path: Path) -> Pins:
     return pins
 
 
-def _environment(lock: Path, unlocked: Iterable[str] = ()) -> str:
+def _environment(lock: Path, unlocked: Iterable[str] = (), *, index: tuple[str, str] | None = None) -> str:
     """A conda environment of one stage: python and pip from conda-forge, the lock's runtime section from PyPI.
 
     `unlocked`: requirements that no lock can hold, as they cannot be resolved on a machine without a GPU.
+    `index`: another one beside PyPI, and the reason.
     """
-    packages = [f"      - {name}=={version}" for name, version in read_lock(lock)["runtime"].items()]
+    packages = [f"      # {index[1]}", f"      - --extra-index-url {index[0]}"] if index is not None else []
+    packages += [f"      - {name}=={version}" for name, version in read_lock(lock)["runtime"].items()]
     packages += [f"      - {requirement}" for requirement in unlocked]
     head = [
         f"# Written by tools/generate.py from {lock.name}: change that and run `make generate`.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ from sdseg.runtime.tensorrt_support import why_not_here
 from sdseg.settings import Strict
 from sdseg.shipped import shipped
 
-__all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "plan_run", "shell_prefix"]
+__all__ = [
+    *("EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan"),
+    *("leave_out_user_site", "no_reason", "plan_run", "shell_prefix"),
+]
 
 RAW = "<results>/{dataset}/raw.json"
 PREPARED = "<results>/{dataset}/prepared/manifest.json"
@@ -34,6 +37,9 @@ EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
 ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 
 ROOT = Path(__file__).resolve().parent.parent
+# Values of a recipe that change neither the weights nor the scores (`NEUTRAL` of sdseg/identity.py, which also has two
+# that change the model's files).
+SPEED = {"inference": {"batch"}, "training": {"checkpoint_every", "log_every", "loss_limit", "workers"}}
 
 
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
@@ -51,13 +57,31 @@ def shell_prefix(*, own_environments: bool) -> str:
     """What every job's command starts with.
 
     PYTHONPATH is set in the command: Snakemake takes an exported one away from jobs in conda environments. Without
-    those a stage runs on the Python that runs Snakemake, whether its environment is activated or not. A job waits for a
-    process that still writes its output, left by a run that was killed.
+    those a stage runs on the Python that runs Snakemake, whether its environment is activated or not. Packages in the
+    user's ~/.local come before those of a conda environment, so there they are left out. `begin LOG` marks a new try in
+    a log: those of earlier ones are kept. A job waits for a process that still writes its output, left by a run that was
+    killed.
     """
-    prefix = f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} {WHEN_BUSY}=wait; "
-    if not own_environments:
+    prefix = """begin() { echo "== $(date '+%F %T')" >> "$1"; }; """
+    prefix += f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} {WHEN_BUSY}=wait; "
+    if own_environments:
+        prefix += "export PYTHONNOUSERSITE=1; "
+    else:
         prefix += f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
     return prefix.replace("{", "{{").replace("}", "}}")
+
+
+def leave_out_user_site() -> None:
+    """When conda makes an environment, its pip, too, would take what is in ~/.local for installed."""
+    os.environ["PYTHONNOUSERSITE"] = "1"
+
+
+def no_reason(value: Any) -> Callable[..., Any]:
+    """A parameter of a rule that changes no result; `value` may be a function of the wildcards.
+
+    What depends on the output, Snakemake counts for no reason to run a job again.
+    """
+    return lambda wildcards, output: value(wildcards) if callable(value) else value
 
 
 class Plan:
@@ -158,7 +182,7 @@ class Plan:
         """What must be made before the raw files are looked for: phantoms, or what says how own files lie."""
         if self.settings.datasets[wildcards.dataset].own is not None:
             return "<results>/{dataset}/dataset.yaml"
-        return "<raw>/{dataset}/phantom.json" if self.is_phantom(wildcards.dataset) else []
+        return "<results>/{dataset}/phantoms.json" if self.is_phantom(wildcards.dataset) else []
 
     def split_file(self, wildcards: Any) -> str:
         """The split file of a dataset: committed, the user's own, the phantoms', or made from the raw files."""
@@ -166,7 +190,7 @@ class Plan:
         if makes_split(self.settings.datasets[dataset]):
             return "<results>/{dataset}/split.csv"
         if self.is_phantom(dataset) and self.settings.datasets[dataset].split_file is None:
-            return "<raw>/{dataset}/split.csv"
+            return "<results>/{dataset}/phantoms.csv"
         return str(self.settings.split_path(dataset))
 
     def codec_needed(self, wildcards: Any) -> str | list[str]:
@@ -215,7 +239,16 @@ class Plan:
         return _text(self.settings.datasets[wildcards.dataset], exclude=elsewhere)
 
     def recipe_text(self, wildcards: Any) -> str:
-        return _text(self.recipes[wildcards.dataset, wildcards.recipe])
+        """Settings file of a recipe, without what changes its speed alone."""
+        return _text(self.recipes[wildcards.dataset, wildcards.recipe], exclude=SPEED)
+
+    def speed_options(self, wildcards: Any) -> list[str]:
+        """What the settings file of a recipe leaves out, as arguments of the verb: editing it trains nothing anew."""
+        recipe = self.recipes[wildcards.dataset, wildcards.recipe].model_dump(mode="json")
+        given = [
+            f"{section}.{key}={_yaml(recipe[section][key])}" for section in SPEED for key in sorted(SPEED[section])
+        ]
+        return [word for value in given for word in ("--set", value)]
 
     def codec_text(self, wildcards: Any) -> str:
         return _text(self.settings.codecs[wildcards.codec])
@@ -233,9 +266,13 @@ class Plan:
         words += ["--level", str(engines.level), "--hardware", engines.hardware]
         if engines.workspace_gb is not None:
             words += ["--workspace-gb", str(engines.workspace_gb)]
-        if engines.timing_cache is not None:
-            words += ["--timing-cache", engines.timing_cache]
         return words + ["--tf32"] * engines.tf32 + self.export_options
+
+    @property
+    def timing_cache(self) -> list[str]:
+        """The file that makes building faster, as an argument of the verb."""
+        cache = self.settings.engines.timing_cache
+        return [] if cache is None else ["--timing-cache", cache]
 
     def no_engines(self) -> str | None:
         """Why this machine builds no engines, None where it does or where others do: what `missing` decides on."""
@@ -296,5 +333,9 @@ class Plan:
         return words
 
 
-def _text(model: Strict, exclude: set[str] | None = None) -> str:
+def _text(model: Strict, exclude: set[str] | dict[str, set[str]] | None = None) -> str:
     return yaml.safe_dump(model.model_dump(mode="json", exclude=exclude), sort_keys=False, allow_unicode=True)
+
+
+def _yaml(value: float | None) -> str:
+    return yaml.safe_dump(value).partition("\n")[0]

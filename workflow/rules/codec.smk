@@ -19,9 +19,9 @@ rule codec_model:
     params:
         code=fingerprint("codec"),
         folder=subpath(output.config, parent=True),
-        device=plan.settings.device,
+        device=no_reason(plan.settings.device),
     message:
         "codec {wildcards.codec} (log: {log})"
     shell:
-        "python -m sdseg codec --settings {input.settings:q} --output {params.folder:q} --device {params.device}"
-        " > {log:q} 2>&1"
+        "begin {log:q}; python -m sdseg codec --settings {input.settings:q} --output {params.folder:q} --device {params.device}"
+        " >> {log:q} 2>&1"

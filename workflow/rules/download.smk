@@ -14,10 +14,10 @@ rule raw_record:
     params:
         code=fingerprint("download"),
         source=plan.source,
-        folder=plan.raw_folder,
-        options=plan.download_options,
+        folder=no_reason(plan.raw_folder),
+        options=no_reason(plan.download_options),
     message:
         "{wildcards.dataset}: raw files"
     shell:
-        "python -m sdseg download --source {params.source} --raw {params.folder:q} --output {output.record:q}"
-        " {params.options:q} > {log:q} 2>&1"
+        "begin {log:q}; python -m sdseg download --source {params.source} --raw {params.folder:q} --output {output.record:q}"
+        " {params.options:q} >> {log:q} 2>&1"

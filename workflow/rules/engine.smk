@@ -29,10 +29,11 @@ rule engine:
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.engine, parent=True),
-        graph=plan.graph_of_engine,
+        graph=no_reason(plan.graph_of_engine),
         options=plan.engine_options,
+        timing_cache=no_reason(plan.timing_cache),
     message:
         "{wildcards.dataset}: engine of {wildcards.recipe}, {wildcards.precision}"
     shell:
-        "python -m sdseg export --to tensorrt --model {params.model:q} --graph {params.graph:q}"
-        " --prepared {params.prepared:q} --output {params.folder:q} {params.options:q} > {log:q} 2>&1"
+        "begin {log:q}; python -m sdseg export --to tensorrt --model {params.model:q} --graph {params.graph:q}"
+        " --prepared {params.prepared:q} --output {params.folder:q} {params.options:q} {params.timing_cache:q} >> {log:q} 2>&1"

@@ -27,14 +27,14 @@ rule scores:
     params:
         code=fingerprint("evaluate"),
         prepared=subpath(input.manifest, parent=True),
-        raw=plan.raw_folder,
+        raw=no_reason(plan.raw_folder),
         model=subpath(input.config, parent=True),
         folder=subpath(output.summary, parent=True),
-        batch=plan.batch,
-        device=plan.settings.device,
+        batch=no_reason(plan.batch),
+        device=no_reason(plan.settings.device),
     message:
         "{wildcards.dataset}: evaluate {wildcards.recipe}"
     shell:
-        "python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
+        "begin {log:q}; python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
         " --raw {params.raw:q} --settings {input.settings:q}"
-        " --batch {params.batch} --device {params.device} > {log:q} 2>&1"
+        " --batch {params.batch} --device {params.device} >> {log:q} 2>&1"

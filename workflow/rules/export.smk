@@ -27,5 +27,5 @@ rule graph:
     message:
         "{wildcards.dataset}: export {wildcards.recipe}"
     shell:
-        "python -m sdseg export --model {params.model:q} --prepared {params.prepared:q} --output {params.folder:q}"
-        " {params.options:q} > {log:q} 2>&1"
+        "begin {log:q}; python -m sdseg export --model {params.model:q} --prepared {params.prepared:q} --output {params.folder:q}"
+        " {params.options:q} >> {log:q} 2>&1"

@@ -1,10 +1,14 @@
-"""Synthetic raw files, for datasets with `origin: phantom`."""
+"""Synthetic raw files, for datasets with `origin: phantom`.
+
+The results hold links to them, so that another raw folder is no other input: what is made already stays, and phantoms
+that are gone are made again where something needs them.
+"""
 
 
 rule raw_phantoms:
     output:
-        record="<raw>/{dataset}/phantom.json",
-        split="<raw>/{dataset}/split.csv",
+        record="<results>/{dataset}/phantoms.json",
+        split="<results>/{dataset}/phantoms.csv",
     log:
         "<logs>/{dataset}/phantoms.log",
     wildcard_constraints:
@@ -19,9 +23,11 @@ rule raw_phantoms:
         source=plan.source,
         seed=lambda wildcards: plan.settings.phantoms.seed,
         scale=lambda wildcards: plan.settings.phantoms.scale,
-        folder=subpath(output.record, parent=True),
+        folder=no_reason(plan.raw_folder),
     message:
         "{wildcards.dataset}: phantoms"
     shell:
-        "python -m sdseg phantoms --source {params.source} --seed {params.seed} --scale {params.scale}"
-        " --output {params.folder:q} > {log:q} 2>&1"
+        "begin {log:q}; python -m sdseg phantoms --source {params.source} --seed {params.seed} --scale {params.scale}"
+        " --output {params.folder:q} >> {log:q} 2>&1"
+        ' && ln -sf "$(realpath {params.folder:q})"/phantom.json {output.record:q}'
+        ' && ln -sf "$(realpath {params.folder:q})"/split.csv {output.split:q}'

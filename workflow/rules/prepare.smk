@@ -26,10 +26,10 @@ rule slice_store:
         runtime=asks.runtime("prepare"),
     params:
         code=fingerprint("prepare"),
-        raw=plan.raw_folder,
+        raw=no_reason(plan.raw_folder),
         folder=subpath(output.manifest, parent=True),
     message:
         "{wildcards.dataset}: prepare"
     shell:
-        "python -m sdseg prepare --name {wildcards.dataset} --settings {input.settings:q} --raw {params.raw:q}"
-        " --split {input.split:q} --output {params.folder:q} --jobs {threads} > {log:q} 2>&1"
+        "begin {log:q}; python -m sdseg prepare --name {wildcards.dataset} --settings {input.settings:q} --raw {params.raw:q}"
+        " --split {input.split:q} --output {params.folder:q} --jobs {threads} >> {log:q} 2>&1"

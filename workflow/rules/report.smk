@@ -32,4 +32,4 @@ rule report:
     message:
         "page of all results"
     shell:
-        "python -m sdseg report --results {params.results:q} --output {output.page:q} > {log:q} 2>&1"
+        "begin {log:q}; python -m sdseg report --results {params.results:q} --output {output.page:q} >> {log:q} 2>&1"

@@ -17,9 +17,9 @@ rule made_split:
         runtime="1h",
     params:
         code=fingerprint("split"),
-        raw=plan.raw_folder,
+        raw=no_reason(plan.raw_folder),
     message:
         "{wildcards.dataset}: split"
     shell:
-        "python -m sdseg split --settings {input.settings:q} --raw {params.raw:q} --output {output.split:q}"
-        " > {log:q} 2>&1 && touch {output.split:q}"
+        "begin {log:q}; python -m sdseg split --settings {input.settings:q} --raw {params.raw:q} --output {output.split:q}"
+        " >> {log:q} 2>&1 && touch {output.split:q}"

@@ -40,11 +40,11 @@ if plan.study_files:
             codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
             start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
             options=plan.study_options,
-            batch=plan.batch,
-            device=plan.settings.device,
+            batch=no_reason(plan.batch),
+            device=no_reason(plan.settings.device),
         message:
             "{wildcards.dataset}: studies of {wildcards.recipe} (log: {log})"
         shell:
-            "python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
+            "begin {log:q}; python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
             " {params.options:q} {params.codec:q} {params.start:q} --batch {params.batch} --device {params.device}"
-            " > {log:q} 2>&1"
+            " >> {log:q} 2>&1"

@@ -27,12 +27,13 @@ rule model:
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
         folder=subpath(output.config, parent=True),
-        device=plan.settings.device,
-        trainer=plan.trainer,
-        on_edit=plan.settings.on_edit,
+        speed=no_reason(plan.speed_options),
+        device=no_reason(plan.settings.device),
+        trainer=no_reason(plan.trainer),
+        on_edit=no_reason(plan.settings.on_edit),
     message:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
-        "{params.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} {params.start:q} --output {params.folder:q} --device {params.device} --on-edit {params.on_edit}"
-        " > {log:q} 2>&1"
+        "begin {log:q}; {params.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
+        " {params.codec:q} {params.start:q} {params.speed:q} --output {params.folder:q} --device {params.device}"
+        " --on-edit {params.on_edit} >> {log:q} 2>&1"
