@@ -59,8 +59,7 @@ def shell_prefix(*, own_environments: bool) -> str:
     PYTHONPATH is set in the command: Snakemake takes an exported one away from jobs in conda environments. Without
     those a stage runs on the Python that runs Snakemake, whether its environment is activated or not. Packages in the
     user's ~/.local come before those of a conda environment, so there they are left out. `begin LOG` marks a new try in
-    a log: those of earlier ones are kept. A job waits for a process that still writes its output, left by a run that was
-    killed.
+    a log: those of earlier ones are kept. A job waits for a process that still writes its output, left by a killed run.
     """
     prefix = """begin() { echo "== $(date '+%F %T')" >> "$1"; }; """
     prefix += f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} {WHEN_BUSY}=wait; "
