@@ -19,12 +19,12 @@ from SimpleITK import (
 from sdseg.artifacts import atomic_file
 from sdseg.data.contents import file_size
 from sdseg.data.geometry import Geometry, fault_of_affine
-from sdseg.data.itk_header import check_header
+from sdseg.data.itk_header import check_header, named_files
 from sdseg.data.limits import LIMITS, Limits
 from sdseg.errors import UserError
 from sdseg.tensors import AnyArray
 
-__all__ = ["ITK_SUFFIXES", "is_itk", "read_itk", "write_itk"]
+__all__ = ["ITK_SUFFIXES", "data_files", "is_itk", "read_itk", "write_itk"]
 
 IO = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
 ITK_SUFFIXES = tuple(IO)
@@ -43,7 +43,7 @@ def read_itk(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
     elsewhere than in the file or beside it.
     """
     file_size(path)
-    check_header(path, nrrd=IO[path.suffix.lower()] == "NrrdImageIO")
+    check_header(path, nrrd=_is_nrrd(path))
     reader = ImageFileReader()
     reader.SetImageIO(IO[path.suffix.lower()])
     reader.SetFileName(str(path))
@@ -81,6 +81,11 @@ def read_itk(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
     return np.asarray(GetArrayFromImage(image).transpose(2, 1, 0)), geometry
 
 
+def data_files(path: Path) -> tuple[Path, ...]:
+    """The files beside a header that hold its voxels; none where it holds them. Raises UserError for no such header."""
+    return named_files(path, nrrd=_is_nrrd(path))
+
+
 def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
     """Write a canonical array [X,Y,Z] on the grid that `geometry` describes, compressed; as .mha or .nrrd."""
     native = geometry.to_native(array)  # [i,j,k]
@@ -93,8 +98,10 @@ def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
     writer = ImageFileWriter()
     writer.SetImageIO(IO[path.suffix.lower()])
     writer.UseCompressionOn()
-    aside = tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    with atomic_file(path) as temporary, aside as folder:
+    with (
+        atomic_file(path) as temporary,
+        tempfile.TemporaryDirectory(prefix=".itk.", suffix=".part", dir=path.parent) as folder,
+    ):
         named = Path(folder) / f"volume{path.suffix.lower()}"  # ITK looks at the suffix whatever it is told
         writer.SetFileName(str(named))
         try:
@@ -104,6 +111,10 @@ def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
                 f"cannot write: {str(error).strip().splitlines()[-1]}", where=path, remedy="check the disk's space"
             ) from None
         shutil.move(named, temporary)
+
+
+def _is_nrrd(path: Path) -> bool:
+    return IO[path.suffix.lower()] == "NrrdImageIO"
 
 
 def _bytes_each(reader: ImageFileReader) -> int:

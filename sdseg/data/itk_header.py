@@ -8,7 +8,7 @@ from pathlib import Path
 from sdseg.data.contents import file_size
 from sdseg.errors import UserError
 
-__all__ = ["check_header", "data_files"]
+__all__ = ["check_header", "named_files"]
 
 HEADER = 1 << 14  # bytes that hold the marks of a header
 LONGEST = 1 << 20  # bytes that hold any header and its list of files
@@ -71,7 +71,7 @@ def _check_spacing(head: bytes, path: Path) -> None:
         )
 
 
-def data_files(path: Path, *, nrrd: bool) -> tuple[Path, ...]:
+def named_files(path: Path, *, nrrd: bool) -> tuple[Path, ...]:
     """The files beside a header that hold its voxels, those of a numbered name included; none where it holds them."""
     found = list[Path]()
     for name in _names(path, nrrd=nrrd):

@@ -12,6 +12,7 @@ from typing import Any
 
 from sdseg.artifacts import sha256_file, sha256_text, write_json
 from sdseg.data.inputs import REPORT, Former, InputFile, shown
+from sdseg.data.itk_files import data_files, is_itk
 from sdseg.errors import UserError
 from sdseg.mask_rule import MaskRule
 
@@ -155,10 +156,10 @@ def fingerprint(file: InputFile) -> str:
     """A checksum of the sizes and times of change of an input's files; empty where one cannot be looked at."""
     files: Iterable[Path] = file.files or (file.path,)
     try:
-        if file.path.suffix.lower() in (".mhd", ".nhdr"):  # the voxels lie in a file beside the header, as x.raw.gz
-            files = sorted(each for each in file.path.parent.iterdir() if each.name.startswith(f"{file.path.stem}."))
+        if is_itk(file.path):  # the voxels may lie in files beside the header
+            files = (file.path, *data_files(file.path))
         found = [(each.name, each.stat()) for each in files]
-    except OSError:
+    except (OSError, UserError):
         return ""
     return sha256_text("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in found))
 

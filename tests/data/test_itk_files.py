@@ -51,6 +51,15 @@ def test_written_on_the_same_grid(tmp_path: Path, suffix: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([f"v{suffix}", f"mask é{suffix}"])
 
 
+def test_a_name_as_long_as_the_disk_takes(tmp_path: Path) -> None:
+    write(tmp_path / "v.mha", np.zeros((4, 5, 6), np.int16))
+    canonical, geometry = read_volume(tmp_path / "v.mha")
+    write_itk(canonical, geometry, tmp_path / "new" / f"{'x' * 251}.mha")
+    assert [len(path.name) for path in (tmp_path / "new").iterdir()] == [255]
+    with pytest.raises(UserError, match=r"the name is too long for the disk: 'x{40}…' has 256 bytes"):
+        write_itk(canonical, geometry, tmp_path / f"{'x' * 252}.mha")
+
+
 def test_refusals(tmp_path: Path) -> None:
     write(tmp_path / "v.mhd", np.zeros((3, 4, 5), np.int16))
     next(tmp_path.glob("*raw")).unlink()

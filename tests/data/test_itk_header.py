@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from sdseg.data.itk_header import data_files
+from sdseg.data.itk_header import named_files
 from sdseg.data.volumes import read_volume
 from sdseg.errors import UserError
 
@@ -65,7 +65,7 @@ def test_a_header_that_is_never_done_is_refused(folder: Path) -> None:
 )
 def test_files_beside_the_header_are_read(folder: Path, name: str, header: str, files: list[str]) -> None:
     (folder / name).write_text(header)
-    found = data_files(folder / name, nrrd=name == "a.nhdr")
+    found = named_files(folder / name, nrrd=name == "a.nhdr")
     assert [path.name for path in found] == files
     canonical, geometry = read_volume(folder / name)
     raw = geometry.to_native(canonical)

@@ -88,10 +88,10 @@ def test_what_cannot_be_looked_at_is_never_the_same(output: Path) -> None:
     assert not Account(output).kept(gone, ["mask"], "m", MaskRule())
 
 
-@pytest.mark.parametrize("suffix", [".raw", ".raw.gz"])
-def test_a_header_with_its_data_beside_it(tmp_path: Path, suffix: str) -> None:
-    header, data = tmp_path / "v.mhd", tmp_path / f"v{suffix}"
-    header.write_text("header")
+@pytest.mark.parametrize("name", ["v.raw", "voxels.raw.gz"])
+def test_a_header_with_its_data_beside_it(tmp_path: Path, name: str) -> None:
+    header, data = tmp_path / "v.mhd", tmp_path / name
+    header.write_text(f"ObjectType = Image\nNDims = 3\nElementDataFile = {data.name}\n")
     data.write_bytes(b"1")
     before = fingerprint(InputFile(header, "v", "volume"))
     data.write_bytes(b"22")
