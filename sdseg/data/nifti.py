@@ -27,7 +27,10 @@ from sdseg.tensors import AnyArray
 __all__ = ["nifti_geometry", "nifti_type", "read_nifti", "write_nifti"]
 
 INFLATE_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # isal's own annotations take the class for an instance
-DAMAGED = (OSError, EOFError, INFLATE_ERROR, ValueError, ImageFileError, HeaderDataError, WrapStructError)
+DAMAGED = (
+    *(OSError, EOFError, INFLATE_ERROR, ImageFileError, HeaderDataError, WrapStructError),
+    *(ValueError, KeyError, TypeError, OverflowError),  # of bytes that nibabel did not think of
+)
 MAGIC = (b"n+1", b"n+2")  # at byte 344 of NIfTI-1, at byte 4 of NIfTI-2
 HEADER = 540  # bytes of the longer one of the two
 BEHIND = 1 << 16  # bytes that may follow the voxels, as some writers pad files; more are not read
@@ -38,7 +41,8 @@ def nifti_geometry(path: Path) -> Geometry:
     """The grid of a volume, from its header alone. Raises UserError for anything but a 3-D volume."""
     file_size(path)
     try:
-        return _geometry(_nifti(nib.load(path), path), path)
+        with np.errstate(all="ignore"):  # numbers that no float holds: the affine is looked at afterwards
+            return _geometry(_nifti(nib.load(path), path), path)
     except DAMAGED as error:
         raise unreadable(path, error) from None
 
@@ -67,8 +71,9 @@ def read_nifti(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]
         if packed:
             data = _gunzip(data, length + BEHIND)
         kind = nib.Nifti2Image if data[:4] in NIFTI2 else nib.Nifti1Image
-        image = _nifti(kind.from_bytes(data), path)
-        geometry = _geometry(image, path)
+        with np.errstate(all="ignore"):
+            image = _nifti(kind.from_bytes(data), path)
+            geometry = _geometry(image, path)
         proxy: Any = image.dataobj
         scaled = (proxy.slope, proxy.inter) != (1.0, 0.0)
         array = np.asarray(proxy, dtype=np.float32) if scaled else _in_place(proxy, data)

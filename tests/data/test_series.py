@@ -76,6 +76,20 @@ def test_a_damaged_file_is_named_and_noted(tmp_path: Path) -> None:
     assert "may be one of its slices" in found.series[0].notes[0]
 
 
+def test_any_damage_of_a_header_is_told(tmp_path: Path) -> None:
+    folder = tagged(tmp_path / "s", "ct", 2)
+    whole = (folder / "ct0.dcm").read_bytes()
+    ends, lengths = range(140, 700, 7), range(136, 700, 11)
+    damaged = [whole[:end] for end in ends] + [whole[:at] + b"\xff\xff\xff\x7f" + whole[at + 4 :] for at in lengths]
+    refused = 0
+    for content in damaged:
+        (folder / "ct0.dcm").write_bytes(content)
+        found = find_series(sorted(folder.iterdir()))
+        refused += bool(found.problems)
+        assert sum(len(one.files) for one in found.series) + len(found.problems) + len(found.skipped) >= 3
+    assert refused > len(damaged) / 4
+
+
 def test_files_named_one_by_one_are_one_series(tmp_path: Path) -> None:
     folder = tagged(tmp_path / "s", "ct", 2)
     for named in ([*sorted(folder.iterdir())], [folder / "*.dcm"]):

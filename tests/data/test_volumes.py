@@ -164,6 +164,19 @@ def test_other_files_are_no_volumes(tmp_path: Path) -> None:
         read_geometry(tmp_path / "old.hdr")
 
 
+@pytest.mark.parametrize("place", [70, 108, 252, 256, 280, 344])  # type, offset, codes, quaternion, affine, mark
+def test_headers_of_nonsense_are_refused_or_read(tmp_path: Path, place: int) -> None:
+    whole, told = save(tmp_path / "a.nii", CT).read_bytes(), list[str]()
+    for nonsense in (b"\x80\xbf\x80\xbf", b"\xff" * 4, bytes(4), struct.pack("<f", np.inf), struct.pack("<f", 1e38)):
+        (tmp_path / "a.nii").write_bytes(whole[:place] + nonsense + whole[place + 4 :])
+        for read in (read_geometry, read_volume, read_labels):
+            try:
+                read(tmp_path / "a.nii")
+            except UserError as error:
+                told.append(str(error))
+    assert all("a.nii" in message for message in told)
+
+
 def test_colour_voxels_and_flat_affines_are_refused(tmp_path: Path) -> None:
     colour = np.zeros((3, 3, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
     with pytest.raises(UserError, match="numbers are expected"):
