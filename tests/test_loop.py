@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 from sdseg.assembly import check_possible
 from sdseg.errors import UserError
 from sdseg.model.checkpoint import load_model, read_tensors
+from sdseg.model.state import latest_state
 from tests.model.networks import recipe
 from tests.training import events, run, write_inputs
 
@@ -30,17 +33,22 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def launched(ready: Path, place: Path, text: str, *program: str) -> subprocess.CompletedProcess[str]:
     """Train a recipe in two processes on the CPU."""
-    place.mkdir()
+    with started(ready, place, text, *program) as process:
+        out, told = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, told)
+
+
+def started(ready: Path, place: Path, text: str, *program: str) -> subprocess.Popen[str]:
+    place.mkdir(exist_ok=True)
     (place / "recipe.yaml").write_text(text, "utf-8")
     paths = {"prepared": ready / "prepared", "codec": ready / "codec", "recipe": place / "recipe.yaml"}
     words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
-    return subprocess.run(
+    return subprocess.Popen(
         [*LAUNCH, *program, "train", *words, "--output", str(place / "model"), "--name", "tiny", "--quiet"],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         encoding="utf-8",
-        check=False,
-        timeout=300,
     )
 
 
@@ -71,6 +79,24 @@ def test_two_processes_make_the_steps_of_one(ready: Path, tmp_path: Path) -> Non
         return [event["loss"] for event in events(tmp_path / place / "model", "step")]
 
     assert losses("two") == pytest.approx(losses("one"), rel=1e-5)  # of the whole batch, and written once
+
+
+def test_two_processes_that_are_asked_to_end_leave_after_the_same_step(ready: Path, tmp_path: Path) -> None:
+    """The launcher passes the signal on to each, at another moment of the step each."""
+    text = yaml.safe_dump(recipe(training={"steps": 400, "checkpoint_every": 1000}).model_dump(mode="json"))
+    journal, deadline = tmp_path / "two" / "state" / "training.jsonl", time.monotonic() + 200
+    with started(ready, tmp_path / "two", text, "-m", "sdseg") as process:
+        while not journal.exists() or len(journal.read_text("utf-8").splitlines()) < 3:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=100)[1]
+    assert process.returncode != 0
+    kept = latest_state(tmp_path / "two" / "state")
+    assert kept is not None
+    assert 3 <= kept.step < 400
+    assert told.count(f"sdseg train: stopped after step {kept.step} of 400; the state is saved") == 2
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ __all__ = ["cache_entry", "cache_folder", "checksum_of", "graph_bytes", "prune",
 CACHED_FROM = 20_000_000  # bytes of a graph with its weights: below, a session opens in less than the cache saves
 KEPT = 4  # entries of a runtime on disk, each as large as its model; the one not used for longest goes first
 REMEMBERED = 64  # checksums of large files
+ABANDONED = 86_400.0  # seconds: no process writes an entry for a day
 SETTLED = 2.0  # seconds since a file's last change, from which on its times tell every further one
 
 
@@ -66,8 +67,9 @@ def used_now(entry: Path) -> None:
 
 
 def prune(folder: Path) -> None:
-    """Remove the entries of a runtime that were not used for longest."""
-    for old in _unused(folder, KEPT):
+    """Remove the entries of a runtime that were not used for longest, and what killed processes left half written."""
+    left = [each for each in folder.glob(".*.part") if time.time() - _used(each) > ABANDONED]
+    for old in (*_unused(folder, KEPT), *left):
         shutil.rmtree(old, ignore_errors=True)
 
 

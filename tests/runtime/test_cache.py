@@ -20,6 +20,15 @@ def test_old_entries_go(tmp_path: Path) -> None:
     assert sorted(path.name for path in kept.iterdir()) == [str(n) for n in range(2, cache.KEPT + 2)]
 
 
+def test_what_killed_processes_left_goes_after_a_day(tmp_path: Path) -> None:
+    now, before = tmp_path / ".entry.0123abcd.part", tmp_path / ".entry.4567efgh.part"
+    for folder in (now, before):
+        folder.mkdir()
+    os.utime(before, (0, 0))
+    cache.prune(tmp_path)
+    assert list(tmp_path.iterdir()) == [now]
+
+
 def test_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SDSEG_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
