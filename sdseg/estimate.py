@@ -113,7 +113,7 @@ def _training(each: TrainingEstimate, timed: Probe | None, reason: str | None) -
         "hours_here": here,
         "probe": asdict(timed) if timed is not None else None,
         "no_probe": reason,
-        "hours_on": {gpu.name: each.flops / gpu.rate(each.precision) / 3600 for gpu in GPUS},
+        "hours_on": {gpu.name: gpu.hours(each.flops, each.steps, each.precision) for gpu in GPUS},
         "fits_on": [gpu.name for gpu in GPUS if needs.gpu_bytes <= gpu.memory * 1e9],
     }
 

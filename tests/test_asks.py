@@ -28,7 +28,7 @@ def asks_of(name: str, **changes: Any) -> Asks:
 
 
 def test_the_demo_asks_for_little() -> None:
-    """Its largest job was measured at 0.8 GB (training) and 1.1 GB (studies)."""
+    """Its largest job is the training, measured at 0.75 GB; the others of a small model take 0.6 each."""
     asks = asks_of("demo.yaml")
     for dataset, recipe in asks.plan.pairs:
         for stage in STAGES:

@@ -168,6 +168,12 @@ def test_memory_decides_which_gpu_is_large_enough() -> None:
     assert steps < one["hours_on"]["A100"] < 1.3 * steps
 
 
+def test_small_networks_do_not_fill_a_gpu() -> None:
+    """However few the operations: starting them takes its time."""
+    demo = {each["recipe"]: each for each in estimated(ROOT / "config/demo.yaml", probed=False)["trainings"]}["sdseg"]
+    assert demo["hours_on"]["H100"] == demo["hours_on"]["T4"] == pytest.approx(120 * 0.03 / 3600)
+
+
 def test_the_line_of_a_run_loads_nothing() -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom sdseg.config import load_config\n"

@@ -9,6 +9,7 @@ __all__ = ["GPUS", "Gpu"]
 # What trainings of convolutional networks reach of a peak. An assumption: nothing was measured on a GPU
 # (docs/benchmarks.md), and within a factor of two is what may be expected of it.
 SHARE_SINGLE, SHARE_HALF = 0.4, 0.2
+SHORTEST_STEP = 0.03  # seconds: a step starts some thousands of kernels, however small the network
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Gpu:
     single: float  # fp32, without TF32
     half: float  # fp16 on tensor cores
     bf16: bool = True  # computes in bf16 as fast
+
+    def hours(self, flops: float, steps: int, precision: str) -> float:
+        """Of a training with so many operations in all."""
+        return max(flops / self.rate(precision), SHORTEST_STEP * steps) / 3600
 
     def rate(self, precision: str) -> float:
         """Operations per second that are expected, with `precision` of the recipe: no, bf16 or fp16."""
