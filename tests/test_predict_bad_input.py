@@ -145,7 +145,9 @@ def test_unlikely_values_and_grids_are_noted(bright_ct: Path, tmp_path: Path) ->
     notes = {record["name"]: record["notes"] for record in report(tmp_path / "out")["inputs"]}
     assert notes["usual"] == []
     assert ["8 bits a voxel, values from 0 to 255" in note for note in notes["bytes"]] == [True]
-    assert ["values from -1000 to 1e+30: beyond the 16 bits" in note for note in notes["large"]] == [True]
+    beyond, clipped = notes["large"]
+    assert "values from -1000 to 1e+30: beyond the 16 bits" in beyond
+    assert clipped == "values from -1000 to 1e+30 are clipped to -32768 to 32767"
     assert ["voxels of 1e+06 × 1 × 1 mm, an unlikely spacing" in note for note in notes["far"]] == [True]
 
 
