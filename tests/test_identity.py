@@ -12,6 +12,7 @@ from sdseg.errors import UserError
 from sdseg.identity import NEUTRAL, describe_run, differences, made_by, mark_finished, settle
 from sdseg.recipes import Recipe
 from tests.model.networks import recipe
+from workflow.plan import SPEED
 
 
 def described(chosen: Recipe, data: str = "a" * 64) -> dict[str, Any]:
@@ -133,3 +134,8 @@ def test_a_folder_that_is_no_state_is_left_alone(tmp_path: Path) -> None:
             settle(tmp_path, described(recipe()), on_edit)
     assert (tmp_path / "settings.json").read_text("utf-8") == '{"editor.fontSize": 12}'
     assert (tmp_path / "tensorboard" / "events").exists()
+
+
+def test_what_planning_passes_as_options_shapes_no_weights() -> None:
+    """The workflow leaves these out of a recipe's settings file, so that an edit of them runs nothing again."""
+    assert {f"recipe.{section}.{key}" for section, keys in SPEED.items() for key in keys} <= NEUTRAL
