@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sdseg import __version__
+from sdseg.bounds import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.errors import UserError
 from sdseg.ownership import check_owned
 
@@ -58,14 +59,26 @@ _WRITE_ERRORS = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    """Frozen, without unknown keys, without numbers that are not finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+def _distinct(structures: tuple[Structure, ...]) -> tuple[Structure, ...]:
+    names = [each.name for each in structures]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"names '{twice[0]}' twice")
+    return structures
 
 
 class Structure(_Strict):
     """One thing to segment: the label ids that make it up. Structures may overlap (the disc contains the cup)."""
 
-    name: str
-    values: tuple[int, ...]
+    name: str = Field(min_length=1)
+    values: tuple[int, ...] = Field(min_length=1)
+
+
+Structures = Annotated[tuple[Structure, ...], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Intensities(_Strict):
@@ -86,11 +99,11 @@ class Intensities(_Strict):
 class ImageContract(_Strict):
     """What a model wants as input: enough to feed it a file of the user's own."""
 
-    modality: str  # "rgb" or "ct"
-    size: int  # working height and width in pixels
-    channels: int  # 3 for rgb, 1 for ct
-    window: tuple[float, float]  # these two raw values become -1 and 1; values outside are clipped
-    train_clip: tuple[float, float] | None = None  # in training raw values are clipped here instead (published quirk)
+    modality: str = Field(pattern="^(rgb|ct)$")
+    size: WorkingSize  # working height and width
+    channels: Channels  # 3 for rgb, 1 for ct
+    window: Range  # these two raw values become -1 and 1; values outside are clipped
+    train_clip: Range | None = None  # in training raw values are clipped here instead (published quirk)
     stretch: bool = False  # evaluated volumes span the window by themselves: data/slices.py `stretch` (published quirk)
     dtype: StoredType = "int16"  # in which raw values are kept; where it is left out uint8 for rgb, int16 for ct
     intensities: Intensities | None = None  # of the training images; None where they were not recorded
@@ -114,11 +127,11 @@ class PreparedManifest(_Strict):
     protocol: str
     target: str
     image: ImageContract
-    structures: tuple[Structure, ...]
+    structures: Structures
     exclusive: bool = False  # whether structures exclude each other in a pixel: sdseg/mask_rule.py
     labels: dict[int, str]  # every label id the dataset declares, with its name
-    n_cases: dict[str, int]  # per split
-    n_slices: dict[str, int]  # per split
+    n_cases: dict[str, Count]  # per split
+    n_slices: dict[str, Count]  # per split
     checksums: dict[str, str]  # file name -> SHA-256
     data_checksum: str  # SHA-256 over all of the above checksums: names this very preparation
     fast_checksums: dict[str, str] = Field(default_factory=dict)  # array file -> CRC-32; none in earlier versions
@@ -136,10 +149,10 @@ class ModelManifest(_Strict):
     recipe_name: str
     recipe: dict[str, Any]  # the resolved recipe, as in config.Recipe
     codec: dict[str, Any] | None  # the codec's architecture; None for direct methods
-    latent_scale: float | None
+    latent_scale: float | None = Field(gt=0)
     image: ImageContract
-    structures: tuple[Structure, ...]
-    threshold: float
+    structures: Structures
+    threshold: Probability
     exclusive: bool = False  # whether structures exclude each other: the likelier one has the pixel
     training: dict[str, Any]  # step, validation Dice, seconds, data checksum, codec ceiling
     files: dict[str, str]  # weight file -> SHA-256
@@ -151,8 +164,8 @@ class GraphPort(_Strict):
 
     name: str
     dtype: str
-    axes: tuple[str | int, ...]  # a word names a dynamic axis
-    range: tuple[float, float] | None  # smallest and largest meaningful value; None for noise
+    axes: tuple[str | Annotated[int, Field(ge=1)], ...]  # a word names a dynamic axis
+    range: Range | None  # smallest and largest meaningful value; None for noise
 
 
 class GraphManifest(_Strict):
@@ -171,15 +184,18 @@ class GraphManifest(_Strict):
     inputs: tuple[GraphPort, ...]
     outputs: tuple[GraphPort, ...]
     image: ImageContract
-    structures: tuple[Structure, ...]
-    threshold: float
+    structures: Structures
+    threshold: Probability
     exclusive: bool = False  # true: of structures above the threshold the likeliest has the pixel; false: they overlap
-    opset: int
+    opset: int = Field(ge=1)
     protocol: str | None = None
     labels: dict[int, str] | None = None  # every label id the dataset declares, with its name
     interpolation: str | None = None  # how images were brought to the working size: data/slices.py `resize_images`
     data_checksum: str | None = None  # of the prepared data it was trained on
     model_checksum: str | None = None  # of the weights it was made from
+    # Checked whenever the file is opened: runtime/onnx_sealed.py.
+    content_sha256: Checksum | None = None  # of the ONNX file without these 64 digits
+    weights_sha256: Checksum | None = None  # of the '.data' file beside it; None where the weights are in the graph
     provenance: dict[str, Any]
 
 
@@ -212,8 +228,8 @@ def read_json(path: Path, model: type[Manifest]) -> Manifest:
 def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
     """Validate a manifest's text, read from `where`. Raises UserError when it is truncated or of another format."""
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        data = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:  # JSONDecodeError; numbers of too many digits
         raise UserError(
             f"not valid JSON ({error}): the file is truncated or not ours", where=where, remedy="make it again"
         ) from None
@@ -227,13 +243,24 @@ def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"not a {model.__name__}: '{key}' {first['msg'].lower()}",
-            where=where,
-            remedy="make it again with this version",
+            f"not a {model.__name__}: {_told(error)}", where=where, remedy="make it again with this version"
         ) from None
+
+
+def _told(error: ValidationError) -> str:
+    """The first problem of a manifest: key, what is wrong, and the value where it is short."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    message = message if first["type"] == "value_error" else message[:1].lower() + message[1:]
+    value = first["input"]
+    shown = f" (it is {value!r})" if isinstance(value, int | float | str) and len(repr(value)) <= 40 else ""
+    return f"'{key}' {message}{shown}"
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 @contextmanager

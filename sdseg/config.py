@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from sdseg.choices import RecipeChoice, Trained, names_of, start_of, trainings
 from sdseg.engines import Engines, Precision
 from sdseg.errors import UserError, nearest
-from sdseg.networks import Codec, LatentNetwork
+from sdseg.networks import Codec, LatentNetwork, made_from
 from sdseg.own import Draw, Own
 from sdseg.recipes import Recipe, read_recipe
 from sdseg.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
@@ -170,7 +170,7 @@ class Config(Strict):
     results: Place = "results"
     device: Literal["cpu", "cuda"] = "cpu"  # 'cuda' without a GPU is an error, never a silent CPU run
     phantoms: Phantoms | None = None
-    codecs: dict[Name, Codec] = Field(default_factory=dict)
+    codecs: dict[Name, Annotated[Codec, AfterValidator(made_from)]] = Field(default_factory=dict)
     recipes: dict[Name, RecipeChoice] = Field(min_length=1)
     datasets: dict[Name, Dataset] = Field(min_length=1)
     export: Export = Export()

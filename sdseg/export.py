@@ -68,7 +68,9 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
             # 2. Trace it into one graph: raw image -> probability.
             graph = folder / graph_name(precision)
             opset = max(settings.opset, BF16_OPSET) if precision == "bf16" else settings.opset
-            _write(gate, described.model_copy(update={"precision": precision, "opset": opset}), graph)
+            written = _write(gate, described.model_copy(update={"precision": precision, "opset": opset}), graph)
+            if precision == "fp32":
+                described = written
             log.info("%s: %.1f MB, operator set %d", graph.name, graph.stat().st_size / 1e6, opset)
 
             # 3. Run model and graph on the same real images.
@@ -117,11 +119,10 @@ class _Check:
         )
 
 
-def _write(gate: Gate, described: GraphManifest, graph: Path) -> None:
+def _write(gate: Gate, described: GraphManifest, graph: Path) -> GraphManifest:
     if described.precision == "int8":
-        quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), described)
-    else:
-        export_graph(in_precision(gate.segmenter, _precision(described)), described, graph)
+        return quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), described)
+    return export_graph(in_precision(gate.segmenter, _precision(described)), described, graph)
 
 
 def _checks(gate: Gate, precision: Precision, graph: Path) -> list[_Check]:

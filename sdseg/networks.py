@@ -17,6 +17,7 @@ __all__ = [
     "Denoiser",
     "DirectNetwork",
     "LatentNetwork",
+    "made_from",
 ]
 
 
@@ -62,7 +63,7 @@ class CodecTraining(Strict):
 
 
 class Codec(Autoencoder):
-    """The frozen mask autoencoder (KL-f8 at the paper's scale)."""
+    """The frozen mask autoencoder (KL-f8 at the paper's scale); where one is to be made, `made_from` is checked too."""
 
     latent_channels: int = Field(4, ge=1, le=1024)
     weights: Place | None = None  # folder with config.json and *.safetensors of a diffusers AutoencoderKL
@@ -72,9 +73,16 @@ class Codec(Autoencoder):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.weights is None) == (self.training is None):
+        if self.weights is not None and self.training is not None:
             raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here), not both")
         return self
+
+
+def made_from(codec: Codec) -> Codec:
+    """The codec's settings themselves. Raises ValueError where they are a layout alone and say not how it is made."""
+    if codec.weights is None and codec.training is None:
+        raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here)")
+    return codec
 
 
 class ConditionEncoder(Autoencoder):

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "sdseg"
 GROUND = {
     "argument_types",
     "arguments",
+    "bounds",
     "errors",
     "documents",
     "settings",

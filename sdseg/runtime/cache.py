@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
+import stat
 import time
 from functools import lru_cache
 from pathlib import Path
 
-from sdseg.artifacts import sha256_file, sha256_text, write_text
+from sdseg.artifacts import sha256_text, write_text
 from sdseg.errors import UserError
 
-__all__ = ["cache_entry", "cache_folder", "checksum_of", "graph_bytes", "prune", "used_now", "worth_keeping"]
+__all__ = [
+    "cache_entry",
+    "cache_folder",
+    "checksum_of",
+    "graph_bytes",
+    "open_to_others",
+    "private_folder",
+    "prune",
+    "used_now",
+    "worth_keeping",
+]
 
 CACHED_FROM = 20_000_000  # bytes of a graph with its weights: below, a session opens in less than the cache saves
 KEPT = 4  # entries of a runtime on disk, each as large as its model; the one not used for longest goes first
 REMEMBERED = 64  # checksums of large files
 ABANDONED = 86_400.0  # seconds: no process writes an entry for a day
 SETTLED = 2.0  # seconds since a file's last change, from which on its times tell every further one
+BLOCK = 1 << 20  # bytes read at a time
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_folder() -> Path:
@@ -36,16 +50,45 @@ def cache_entry(runtime: str, path: Path, *settings: str) -> Path:
     return cache_folder() / runtime / sha256_text("\n".join(parts))[:32]
 
 
-def checksum_of(path: Path) -> str:
-    """SHA-256 of a file. That of a large one is kept in the cache, and told again while the file stays what it was.
+def checksum_of(path: Path, without: tuple[int, int] | None = None) -> str:
+    """SHA-256 of a file, `without` the bytes from one place up to another. That of a large one is kept in the cache.
 
-    It does where device, inode, size, time of change and time of change of the inode are the same (as git has it):
-    reading 1.4 GB takes longer than opening the graph.
+    It is told again while device, inode, size, time of change and time of change of the inode are the same (as git
+    has it): reading 1.4 GB takes longer than opening the graph.
     """
     told = path.stat()
     seen = (told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
-    settled = time.time() - max(told.st_mtime, told.st_ctime) > SETTLED
-    return _checksum(path.resolve(), seen, told.st_size >= CACHED_FROM and settled)
+    if time.time() - max(told.st_mtime, told.st_ctime) <= SETTLED:
+        return _sha256(path, without)
+    return _checksum(path.resolve(), seen, told.st_size >= CACHED_FROM, without)
+
+
+def open_to_others(path: Path) -> str | None:
+    """Why what lies at `path` may be another user's work; None where it can only be our own, or root's."""
+    try:
+        told = path.stat()
+    except OSError:
+        return None  # there is nothing
+    if told.st_uid not in (0, os.geteuid()):
+        return f"{path} belongs to another user"
+    if told.st_mode & OTHERS_WRITE:
+        return f"others can write to {path}"
+    return None
+
+
+def private_folder(name: str) -> str | None:
+    """Make the part `name` of the cache, for ourselves alone. Gives why it must not be used, None where it may.
+
+    One that cannot be made is found out about, and told of, by who wants to write to it.
+    """
+    for folder in (cache_folder(), cache_folder() / name):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            return None
+        if reason := open_to_others(folder):
+            return f"{reason}; 'chmod -R go-w' it, empty it, or let SDSEG_CACHE name another folder"
+    return None
 
 
 def worth_keeping(path: Path) -> bool:
@@ -73,27 +116,39 @@ def prune(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-@lru_cache(maxsize=16)
-def _checksum(path: Path, seen: tuple[int, ...], remember: bool) -> str:
-    if not remember:
-        return sha256_file(path)
-    note = cache_folder() / "checksums" / sha256_text(f"{path} {seen}")[:32]
+@lru_cache(maxsize=64)
+def _checksum(path: Path, seen: tuple[int, ...], remember: bool, without: tuple[int, int] | None) -> str:
+    if not remember or private_folder("checksums") is not None:
+        return _sha256(path, without)
+    note = cache_folder() / "checksums" / sha256_text(f"{path} {seen} {without or ''}".rstrip())[:32]
     try:
-        told = note.read_text("utf-8")
+        told = note.read_text("utf-8") if open_to_others(note) is None else ""
     except (OSError, UnicodeDecodeError):
         told = ""
     if len(told) == 64:
         used_now(note)
         return told
-    found = sha256_file(path)
+    found = _sha256(path, without)
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
         write_text(note, found)
+        note.chmod(0o600)
     except (OSError, UserError):  # a cache that cannot be written costs the time of reading, nothing else
         return found
     for old in _unused(note.parent, REMEMBERED):
         old.unlink(missing_ok=True)
     return found
+
+
+def _sha256(path: Path, without: tuple[int, int] | None) -> str:
+    first, last = without or (0, 0)
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while first > stream.tell() and (block := stream.read(min(BLOCK, first - stream.tell()))):
+            digest.update(block)
+        stream.seek(last)
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _unused(folder: Path, kept: int) -> list[Path]:

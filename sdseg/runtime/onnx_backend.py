@@ -9,7 +9,8 @@ import numpy as np
 
 from sdseg.runtime.graphs import answer_shape, check_answer, default_threads, feed_of, run_failed
 from sdseg.runtime.onnx_cuda import BoundSession
-from sdseg.runtime.onnx_session import check_graph, failure_of, open_session
+from sdseg.runtime.onnx_seal import open_manifest
+from sdseg.runtime.onnx_session import check_session, failure_of, open_session
 from sdseg.tensors import FloatArray, RawImages
 
 __all__ = ["OnnxBackend"]
@@ -41,8 +42,9 @@ class OnnxBackend:
         self.name = f"onnxruntime-{provider}"
         self.path = path
         self.threads = default_threads() if threads is None else threads  # 0: one per core
+        self.manifest = open_manifest(path)
         self._session = open_session(path, provider, self.threads, cuda_graph=cuda_graph)
-        self.manifest = check_graph(self._session, path)
+        check_session(self._session, self.manifest, path)
         self._bound = BoundSession(self._session, "probability", cuda_graph) if provider == "cuda" else None
         self._seed = seed
 

@@ -9,14 +9,15 @@ from typing import Any
 
 from sdseg.artifacts import atomic_folder
 from sdseg.errors import UserError
-from sdseg.runtime.cache import cache_entry, graph_bytes, prune, used_now, worth_keeping
+from sdseg.runtime.cache import cache_entry, graph_bytes, private_folder, prune, used_now, worth_keeping
+from sdseg.runtime.cache_seal import damage_of, seal
 
 __all__ = ["cached_session"]
 
 log = logging.getLogger(__name__)
 
 INLINE_BYTES = 100_000_000  # larger weights lie beside the optimised graph, where they are mapped and not parsed
-NAME = "model.onnx"
+FOLDER, NAME = "onnxruntime", "model.onnx"
 
 
 def cached_session(path: Path, provider: str, version: str, open_: Callable[[Path, Any], Any], options: Any) -> Any:
@@ -28,23 +29,18 @@ def cached_session(path: Path, provider: str, version: str, open_: Callable[[Pat
     open_: opens a file with the session options it is given.
     options: fresh session options; changed here.
 
-    A cache that cannot be written or read is a warning and costs the optimisation, nothing else.
+    An entry is used while its checksums hold. A cache that cannot be written or read, or that others can write to, is a
+    warning and costs the optimisation, nothing else.
     """
-    import onnxruntime
-
     if not worth_keeping(path):
         return open_(path, options)
-    entry = cache_entry("onnxruntime", path, provider, version)
-    level = options.graph_optimization_level
+    if reason := private_folder(FOLDER):
+        log.warning("optimised graphs are neither kept nor used: %s", reason)
+        return open_(path, options)
+    entry = cache_entry(FOLDER, path, provider, version)
     if (entry / NAME).is_file():
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            session = open_(entry / NAME, options)
-        except UserError as error:
-            log.warning("the optimised graph is made again: %s", error.what)
-            options.graph_optimization_level = level
-        else:
-            used_now(entry)
+        session = _kept(entry, open_, options)
+        if session is not None:
             return session
     try:
         with atomic_folder(entry, (NAME, f"{NAME}.data")) as folder:
@@ -57,6 +53,7 @@ def cached_session(path: Path, provider: str, version: str, open_: Callable[[Pat
                     "session.optimized_model_external_initializers_min_size_in_bytes", "1024"
                 )
             session = open_(path, options)
+            seal(folder)
     except UserError as error:
         # ONNX Runtime says of a full disk what it says of a bad graph: a bad one fails without the cache as well.
         options.optimized_model_filepath = ""
@@ -65,3 +62,23 @@ def cached_session(path: Path, provider: str, version: str, open_: Callable[[Pat
         return session
     prune(entry.parent)
     return session
+
+
+def _kept(entry: Path, open_: Callable[[Path, Any], Any], options: Any) -> Any:
+    """A session of an optimised graph that was kept; None, with a warning, where it cannot be used."""
+    import onnxruntime
+
+    reason = damage_of(entry)
+    if reason is None:
+        level = options.graph_optimization_level
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            session = open_(entry / NAME, options)
+        except UserError as error:
+            reason = error.what
+            options.graph_optimization_level = level
+        else:
+            used_now(entry)
+            return session
+    log.warning("the optimised graph is made again: %s", reason)
+    return None

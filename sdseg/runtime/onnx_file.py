@@ -14,14 +14,25 @@ from typing import BinaryIO
 
 from sdseg.runtime.graphs import missing_graph, unusable
 
-__all__ = ["read_metadata"]
+__all__ = ["METADATA_KEY", "find_metadata", "read_metadata"]
 
+METADATA_KEY = "sdseg"  # the metadata value that holds a graph's GraphManifest
 METADATA_PROPS, KEY, VALUE = 14, 1, 2  # numbers of fields
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata values of an ONNX file by key. Raises UserError for a file that is missing, cut off or no ONNX."""
+    return {key: value.decode("utf-8") for key, (_, value) in _metadata(path).items()}
+
+
+def find_metadata(path: Path, key: str) -> tuple[int, bytes]:
+    """Where in the file a metadata value begins, and its bytes. Raises UserError as above, KeyError for another key."""
+    return _metadata(path)[key]
+
+
+def _metadata(path: Path) -> dict[str, tuple[int, bytes]]:
+    """Place in the file and bytes (UTF-8) of every metadata value, by key."""
     if not path.is_file():
         raise missing_graph(path)
     found = {}
@@ -30,19 +41,17 @@ def read_metadata(path: Path) -> dict[str, str]:
             for number, place, length in _fields(stream, path.stat().st_size):
                 if number == METADATA_PROPS:
                     stream.seek(place)
-                    entry = _strings(stream.read(length))
-                    found[entry.get(KEY, "")] = entry.get(VALUE, "")
+                    message = stream.read(length)
+                    parts = {
+                        part: (place + start, message[start : start + size])
+                        for part, start, size in _fields(BytesIO(message), length)
+                    }
+                    value = parts.get(VALUE, (place, b""))
+                    value[1].decode("utf-8")
+                    found[parts.get(KEY, (place, b""))[1].decode("utf-8")] = value
         except ValueError as error:  # UnicodeDecodeError among them
             raise unusable(f"{error}", path) from None
     return found
-
-
-def _strings(message: bytes) -> dict[int, str]:
-    stream = BytesIO(message)
-    return {
-        number: message[place : place + length].decode("utf-8")
-        for number, place, length in _fields(stream, len(message))
-    }
 
 
 def _fields(stream: BinaryIO, end: int) -> Iterator[tuple[int, int, int]]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from sdseg.artifacts import GraphManifest, GraphPort, ImageContract
 from sdseg.errors import UserError
+from sdseg.runtime.onnx_file import METADATA_KEY
+from sdseg.runtime.onnx_seal import seal_graph, unsealed
 from sdseg.runtime.uint8_input import cast_first
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["METADATA_KEY", "export_graph", "graph_inputs", "graph_outputs"]
 
-METADATA_KEY = "sdseg"  # the metadata value of the ONNX file that holds its GraphManifest
 # A protobuf message ends at 2 GiB; larger weights lie in `<name>.data` beside the graph.
 INLINE_BYTES = 1_900_000_000
 
@@ -43,8 +44,10 @@ def graph_outputs(image: ImageContract, structures: int) -> tuple[GraphPort, ...
     return (GraphPort(name="probability", dtype="float32", axes=axes, range=(0.0, 1.0)),)
 
 
-def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None:
+def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> GraphManifest:
     """Write `module` to `path` as one ONNX graph with the ports and the operator set that `manifest` names.
+
+    Returns the manifest as the graph carries it: with the checksums of its content.
 
     `module` takes raw images [N,H,W,C] (and noise [N,c,h,w]) and gives the probability [N,K,H,W]; it must be in
     evaluation mode, on the CPU. The batch axis is dynamic. Weights above 2 GB go to `<path>.data`, a name that is
@@ -81,11 +84,12 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
             # Node metadata is longer than the graph and holds stack traces with the paths of this machine.
             ClearMetadataAndDocStringPass()(program.model)
             cast_first(program.model)
-            program.model.metadata_props.clear()
-            program.model.metadata_props[METADATA_KEY] = manifest.model_dump_json()
             weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
-            program.save(str(path), external_data=weights > INLINE_BYTES)
-        onnx.checker.check_model(str(path), full_check=weights <= INLINE_BYTES)
+            external = weights > INLINE_BYTES
+            program.model.metadata_props.clear()
+            program.model.metadata_props[METADATA_KEY] = unsealed(manifest, external=external).model_dump_json()
+            program.save(str(path), external_data=external)
+        onnx.checker.check_model(str(path), full_check=not external)
     except (
         *(torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError),
         *(onnx.checker.ValidationError, onnx.shape_inference.InferenceError),
@@ -96,6 +100,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> None
             remedy="choose another operator set (18 to 25; 21 is the one that is tested)",
         ) from error
     _check_ports(onnx.load(str(path), load_external_data=False), manifest, path)
+    return seal_graph(path)
 
 
 def _example(ports: tuple[GraphPort, ...]) -> tuple[Tensor, ...]:

@@ -8,11 +8,10 @@ from typing import Any
 from sdseg.artifacts import GraphManifest
 from sdseg.errors import UserError
 from sdseg.provenance import version_of
-from sdseg.runtime.graphs import FoundPort, check_ports, missing_graph, parse_manifest, unusable
+from sdseg.runtime.graphs import FoundPort, check_ports, missing_graph, unusable
 from sdseg.runtime.onnx_cache import cached_session
-from sdseg.runtime.onnx_graph import METADATA_KEY
 
-__all__ = ["PACKAGES", "check_graph", "failure_of", "open_session"]
+__all__ = ["PACKAGES", "check_session", "failure_of", "open_session"]
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # Builds of ONNX Runtime. They share a module folder: of two that are installed, one hides the other's providers.
@@ -55,11 +54,9 @@ def open_session(path: Path, provider: str, threads: int, *, cuda_graph: bool = 
     return session
 
 
-def check_graph(session: Any, path: Path) -> GraphManifest:
-    """What the graph says about itself. Raises UserError where it says nothing, or has other ports than it says."""
-    manifest = parse_manifest(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), path)
+def check_session(session: Any, manifest: GraphManifest, path: Path) -> None:
+    """Raise UserError where the graph has other inputs or outputs than it says."""
     check_ports(manifest, _ports(session.get_inputs()), _ports(session.get_outputs()), path)
-    return manifest
 
 
 def failure_of(error: Exception) -> str | None:

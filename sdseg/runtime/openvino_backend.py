@@ -12,19 +12,18 @@ import numpy as np
 
 from sdseg.artifacts import atomic_folder
 from sdseg.errors import UserError
-from sdseg.runtime.cache import cache_entry, prune, used_now, worth_keeping
+from sdseg.runtime.cache import cache_entry, private_folder, prune, used_now, worth_keeping
+from sdseg.runtime.cache_seal import damage_of, seal
 from sdseg.runtime.graphs import (
     FoundPort,
     check_answer,
     check_ports,
     default_threads,
     feed_of,
-    parse_manifest,
     run_failed,
     unusable,
 )
-from sdseg.runtime.onnx_file import read_metadata
-from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.runtime.onnx_seal import open_manifest
 from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
 from sdseg.tensors import FloatArray, RawImages
 
@@ -33,6 +32,7 @@ __all__ = ["Arithmetic", "OpenvinoBackend"]
 log = logging.getLogger(__name__)
 
 Arithmetic = Literal["f32", "bf16"]
+FOLDER = "openvino"  # in the cache
 TYPES = {"u8": "uint8", "f32": "float32"}
 
 
@@ -56,7 +56,7 @@ class OpenvinoBackend:
         self.name = "openvino" if arithmetic == "f32" else f"openvino-{arithmetic}"
         self.path = path
         self.threads = default_threads() if threads is None else threads  # 0: OpenVINO's choice
-        self.manifest = parse_manifest(read_metadata(path).get(METADATA_KEY), path)
+        self.manifest = open_manifest(path)
         self._seed = seed
         self._compiled = _compile(path, arithmetic, self.threads)
         declared = {port.name for port in (*self.manifest.inputs, *self.manifest.outputs)}
@@ -106,17 +106,23 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
 
     if not worth_keeping(path):
         return compiled()
-    entry = cache_entry("openvino", path, str(path.resolve()), openvino.__version__, arithmetic, str(threads))
+    if reason := private_folder(FOLDER):
+        log.warning("what OpenVINO compiles is neither kept nor used again: %s", reason)
+        return compiled()
+    entry = cache_entry(FOLDER, path, str(path.resolve()), openvino.__version__, arithmetic, str(threads))
     if entry.is_dir():
-        found = compiled(CACHE_DIR=str(entry))
-        if found.get_property("LOADED_FROM_CACHE"):
-            used_now(entry)
-            return found
-        log.warning("what OpenVINO compiled earlier cannot be used: it is made again")
-        return found
+        reason = damage_of(entry)
+        if reason is None:
+            found = compiled(CACHE_DIR=str(entry))
+            if found.get_property("LOADED_FROM_CACHE"):
+                used_now(entry)
+                return found
+            reason = "OpenVINO does not take it"
+        log.warning("what OpenVINO compiled earlier cannot be used, and is made again: %s", reason)
     try:
         with atomic_folder(entry, ("*.blob",)) as folder:
             found = compiled(CACHE_DIR=str(folder))
+            seal(folder)
     except UserError as error:  # of the folder or of the graph: a bad graph fails without the cache as well
         found = compiled()
         log.warning("what OpenVINO compiled is not kept: %s", error.what)

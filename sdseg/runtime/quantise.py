@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sdseg.artifacts import GraphManifest
 from sdseg.errors import UserError
-from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.runtime.onnx_file import METADATA_KEY
+from sdseg.runtime.onnx_seal import seal_graph, unsealed
 from sdseg.tensors import AnyArray
 
 __all__ = ["quantise"]
@@ -17,8 +18,12 @@ __all__ = ["quantise"]
 OPERATORS = ["Conv", "MatMul", "Gemm"]
 
 
-def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, AnyArray]], manifest: GraphManifest) -> None:
+def quantise(
+    source: Path, target: Path, feeds: Sequence[Mapping[str, AnyArray]], manifest: GraphManifest
+) -> GraphManifest:
     """Write `source` with its convolutions and products in int8 to `target`, described by `manifest`.
+
+    Returns the manifest as the graph carries it: with the checksums of its content.
 
     Weights have a range per output channel, activations one per tensor, from the smallest to the largest value they
     take on `feeds`: inputs of the graph by name, from images the model was trained on, never of those it is tested on.
@@ -34,6 +39,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, AnyArray]]
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
     logger = logging.getLogger()
     level = logger.level
+    external = source.with_name(f"{source.name}.data").exists()
     try:
         logger.setLevel(logging.ERROR)  # it recommends a pre-processing that the exporter has done, on the root logger
         quantize_static(
@@ -46,7 +52,7 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, AnyArray]]
             activation_type=QuantType.QUInt8,  # with signed weights: what x86's VNNI and AMX multiply
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+            use_external_data_format=external,
         )
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(
@@ -56,8 +62,9 @@ def quantise(source: Path, target: Path, feeds: Sequence[Mapping[str, AnyArray]]
         logger.setLevel(level)
     made = onnx.load(str(target), load_external_data=False)
     del made.metadata_props[:]
-    onnx.helper.set_model_props(made, {METADATA_KEY: manifest.model_dump_json()})
+    onnx.helper.set_model_props(made, {METADATA_KEY: unsealed(manifest, external=external).model_dump_json()})
     onnx.save(made, str(target))
+    return seal_graph(target)
 
 
 def _reader(feeds: Sequence[Mapping[str, AnyArray]]) -> object:

@@ -14,8 +14,8 @@ from sdseg.artifacts import GraphManifest, GraphPort, sha256_text
 from sdseg.engines import Batches, Precision
 from sdseg.errors import UserError
 from sdseg.runtime.cache import checksum_of
-from sdseg.runtime.graphs import FOREIGN, missing_graph, parse_manifest
-from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.runtime.graphs import FOREIGN, missing_graph
+from sdseg.runtime.onnx_seal import open_manifest
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -71,7 +71,7 @@ def precision_problem(precision: str, layers: dict[str, int]) -> str | None:
 def read_graph(path: Path) -> tuple[GraphManifest, Precision]:
     """What an exported graph says about itself, and the precision it is written in, told from the graph.
 
-    Raises UserError for a file that is no ONNX graph, or one of somebody else's.
+    Raises UserError for a file that is no ONNX graph, has changed since it was exported, or is somebody else's.
     """
     import onnx
 
@@ -82,8 +82,7 @@ def read_graph(path: Path) -> tuple[GraphManifest, Precision]:
     except Exception as error:  # of protobuf's, which share no base class
         what = f"not an ONNX graph ({type(error).__name__})"
         raise UserError(what, where=path, remedy=FOREIGN) from None
-    text = {each.key: each.value for each in model.metadata_props}.get(METADATA_KEY)
-    return parse_manifest(text, path), graph_precision(model.graph)
+    return open_manifest(path), graph_precision(model.graph)
 
 
 def graph_precision(graph: GraphProto) -> Precision:
