@@ -139,13 +139,13 @@ def _convert(arguments: argparse.Namespace) -> int:
     if origin == "official":
         if arguments.source is None:
             raise UserError("nothing says what it was trained on", where="--source", remedy="name it, e.g. cvc")
-        meant = {"source": arguments.source, "target": arguments.target, "size": size}
+        meant = {"source": arguments.source, "target": arguments.target, "window": arguments.window, "size": size}
         ema = arguments.unet != "raw"
         convert.convert_official(
             weights=weights, recipe_name=name, recipe=recipe, codec=codec, ema=ema, **meant, **outputs
         )
         return 0
-    layout = convert.Layout(name, recipe, codec, arguments.source, arguments.target, size)
+    layout = convert.Layout(name, recipe, codec, arguments.source, arguments.target, size, arguments.window)
     if origin == "ldm":
         ema, seed = arguments.unet == "ema", arguments.seed
         convert.convert_ldm(layout, unet=weights, autoencoder=arguments.autoencoder, ema=ema, seed=seed, **outputs)
@@ -165,6 +165,9 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
         "recipe": ("official", "ldm", "stable-diffusion"),
         "codec_output": ("official", "ldm", "stable-diffusion"),
         "source": ("official", "ldm", "stable-diffusion"),
+        "target": ("official", "ldm", "stable-diffusion"),
+        "window": ("official", "ldm", "stable-diffusion"),
+        "name": ("official", "ldm", "stable-diffusion"),
     }
     for name, kinds in used.items():
         if getattr(arguments, name) is not None and arguments.origin not in kinds:

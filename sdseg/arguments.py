@@ -116,6 +116,8 @@ def _verbs_of_models(verb: NewVerb) -> None:
         "--source", help="official: the dataset it was trained on, e.g. cvc; else the one it is meant for"
     )
     made.add_argument("--target", help="what to segment, a preset of the source (default: its first)")
+    window = "intensity window, a preset of the source (default: official, for --from official; else its first)"
+    made.add_argument("--window", help=window)
     made.add_argument("--size", type=whole(16, 8192), default=256, help="working size in pixels (default: 256)")
     which = "averaged or last UNet (default: ema for official, raw for ldm as the paper)"
     made.add_argument("--unet", choices=("ema", "raw"), help=which)

@@ -25,7 +25,7 @@ from sdseg.locks import writes
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.model.state import Parts, latest_state, restore, save_state
-from sdseg.networks import Codec, CodecTraining
+from sdseg.networks import Codec, CodecTraining, made_from
 from sdseg.ownership import check_owned
 from sdseg.provenance import provenance, source_of
 from sdseg.runtime.device import torch_device
@@ -45,6 +45,10 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     """
     target = torch_device(device)
     source_of("codec")
+    try:
+        made_from(settings)
+    except ValueError as error:
+        raise UserError(f"the codec is a layout alone: {error}", where="--settings", remedy="add one of them") from None
     check_owned(output, OWNED)
     make_folder(output.parent)
     started = time.perf_counter()

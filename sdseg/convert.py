@@ -56,6 +56,7 @@ class Layout:
     source: str | None = None  # a known dataset; None: colour images, one structure
     target: str | None = None  # what to segment, a preset of the source; None: its first
     size: int = 256  # pixels
+    window: str | None = None  # intensity window, a preset of the source; None: its first
 
     @property
     def network(self) -> LatentNetwork:
@@ -70,12 +71,17 @@ class Layout:
 
     def images(self) -> tuple[ImageContract, tuple[Structure, ...]]:
         if self.source is None:
+            if self.window is not None:
+                what = "a window is a preset of a source, and none is named"
+                raise UserError(what, where="--window", remedy="name the source, e.g. --source btcv, or leave it out")
             contract = ImageContract(modality="rgb", size=self.size, channels=3, window=(0.0, 255.0))
             return contract, (Structure(name="mask", values=(1,)),)
         known = source_named(self.source)
         _, structures = known.target(self.target)
-        channels, window = 3 if known.modality == "rgb" else 1, known.window(next(iter(known.windows)))
-        return ImageContract(modality=known.modality, size=self.size, channels=channels, window=window), structures
+        try:
+            return known.contract(self.window, self.size), structures
+        except UserError as error:
+            raise UserError(error.what, where="--window", remedy=error.remedy) from None
 
     def build(self, scale: float) -> LatentSegmenter:
         _ = self.network  # a direct recipe is refused before anything is built
@@ -98,14 +104,20 @@ def convert_official(
     ema: bool,
     output: Path,
     target: str | None = None,
+    window: str | None = None,
     codec_output: Path | None = None,
 ) -> None:
     """Write the model folder of an official SDSeg checkpoint, and its autoencoder as a codec folder where one is named.
 
     `recipe` and `codec` describe the network's layout (`config/recipes/sdseg-paper.yaml` and KL-f8 for the published
-    one), `source` the dataset it was trained on. Every key and shape must agree, else UserError and nothing is written.
+    one), `source` the dataset it was trained on, `window` how its intensities were taken: a preset of the source, by
+    default what the official code does (`official`) where that is another than ours. Every key and shape must agree,
+    else UserError and nothing is written.
     """
-    layout = Layout(recipe_name, recipe, codec, source, target, size)
+    if window is None and "official" in source_named(source).windows:
+        window = "official"
+        log.info("window 'official', with which the official code trains and tests; --window chooses another")
+    layout = Layout(recipe_name, recipe, codec, source, target, size, window)
     _check_outputs(output, codec_output)
     network = layout.network
     checkpoint = read_checkpoint(weights)

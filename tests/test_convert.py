@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sdseg.codec import build_codec
 from sdseg.convert import convert_official
+from sdseg.data.sources import SOURCES
 from sdseg.errors import UserError
-from sdseg.model.checkpoint import load_model
+from sdseg.model.checkpoint import load_model, read_manifest
+from sdseg.model.foreign import read_checkpoint_file
 from sdseg.model.official import read_checkpoint
 from sdseg.networks import Codec
 from sdseg.recipes import Recipe, load_recipe
@@ -37,7 +43,7 @@ def layout(golden: Path, root: Path) -> tuple[Recipe, Codec]:
 
 def convert(golden: Path, layout: tuple[Recipe, Codec], output: Path, **changed: Any) -> Path:
     recipe, codec = layout
-    settings = {
+    chosen = {
         "weights": golden / "official_mini.ckpt",
         "recipe_name": "sdseg-paper",
         "recipe": recipe,
@@ -47,7 +53,7 @@ def convert(golden: Path, layout: tuple[Recipe, Codec], output: Path, **changed:
         "ema": True,
         "output": output,
     }
-    convert_official(**(settings | changed))
+    convert_official(**(chosen | changed))
     return output
 
 
@@ -126,9 +132,61 @@ class Attack:
 
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({"state_dict": {"x": Attack(tmp_path / "was-run")}}, tmp_path / "evil.ckpt")
-    with pytest.raises(UserError, match="refused: the file asks for code to be run"):
+    with pytest.raises(UserError, match=r"refused: the file asks for code to be run, 'posix\.mkdir'") as caught:
         read_checkpoint(tmp_path / "evil.ckpt")
     assert not (tmp_path / "was-run").exists()
+    assert "weights_only" not in str(caught.value)  # PyTorch's own advice, which would run it
+
+
+@settings(max_examples=150)
+@given(share=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), legacy=st.booleans())
+def test_damaged_checkpoints_are_one_error(
+    tmp_path_factory: pytest.TempPathFactory, share: float, value: int, legacy: bool
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "cut.ckpt"
+    torch.save({"state_dict": {"x": torch.zeros(3)}}, path, _use_new_zipfile_serialization=not legacy)
+    data = bytearray(path.read_bytes())
+    data[int(share * len(data))] = value
+    path.write_bytes(data)
+    with contextlib.suppress(UserError):  # what is left may be a checkpoint still
+        read_checkpoint_file(path, "a checkpoint")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"<html>", b".", b"\x80\x02h\x05.", b"\x80\x02R.", b"\x80\x02" + b"(" * 9999 + b"t" * 9999]
+)
+def test_no_pickle_at_all(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.ckpt").write_bytes(data)
+    with pytest.raises(UserError, match=r"not a whole checkpoint: it is cut off|refused: the file is no checkpoint"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("source", ["btcv", "sts"])
+def test_a_window_is_that_of_prepared_data(
+    golden: Path, layout: tuple[Recipe, Codec], tmp_path: Path, source: str
+) -> None:
+    """By default the official one, quirk included; any preset by name. Volumes are grey, the golden UNet takes any."""
+    official, corrected = (
+        read_manifest(convert(golden, layout, tmp_path / str(window), source=source, window=window)).image
+        for window in (None, "corrected")
+    )
+    known = SOURCES[source]
+    assert official == known.contract("official", 128)
+    assert corrected == known.contract("corrected", 128)
+    if source == "btcv":
+        assert (official.window, official.train_clip, official.stretch) == ((-125, 275), (-175, 250), True)
+        assert (corrected.window, corrected.train_clip, corrected.stretch) == ((-175, 250), None, False)
+    with pytest.raises(UserError, match=r"(?s)btcv has no window 'abdomen'.*--window"):
+        convert(golden, layout, tmp_path / "other", source="btcv", window="abdomen")
+
+
+def test_a_codec_that_is_a_layout_alone_is_enough(golden: Path, layout: tuple[Recipe, Codec], tmp_path: Path) -> None:
+    bare = Codec.model_validate(layout[1].model_dump(mode="json") | {"weights": None})
+    _, manifest = load_model(convert(golden, (layout[0], bare), tmp_path / "model"))
+    assert manifest.codec is not None
+    assert (manifest.codec["weights"], manifest.codec["training"]) == (None, None)
+    with pytest.raises(UserError, match="the codec is a layout alone: give either 'weights'"):
+        build_codec(settings=bare, output=tmp_path / "codec")
 
 
 def test_missing_truncated_and_foreign_files(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Int
         problems += error.problems
     _, structures = source.target(settings.target)  # refused now rather than after the work
     source.excludes(structures, settings.exclusive)
-    image = _contract(source, settings)
+    image = source.contract(settings.window, settings.size)
     limits = asked_limits(settings.max_pixels, settings.max_voxels)
     rows = read_split(split)
     by_id = {case.id: case for case in cases}
@@ -123,18 +123,6 @@ def _fitting(
     title = f"{source.title}, range of values"
     found, _ = attempt(lambda case: voxel_values(case, image.window, limits), cases, jobs=jobs, title=title, where=raw)
     return image.model_copy(update={"dtype": kept_type(found.values(), image.window)}) if found else image
-
-
-def _contract(source: Source, settings: Dataset) -> ImageContract:
-    quirk = source.quirks.get(settings.window or "")
-    return ImageContract(
-        modality=source.modality,
-        size=settings.size,
-        channels=1 if source.modality == "ct" else 3,
-        window=source.window(settings.window),
-        train_clip=quirk.train_clip if quirk else None,
-        stretch=quirk.stretch if quirk else False,
-    )
 
 
 def _case(task: Task, reading: Reading, raw: Path) -> Case:

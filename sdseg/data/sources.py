@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from types import MappingProxyType
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts import ImageContract, Structure
 from sdseg.data.masks import WHITE_ON_BLACK, ExactValues, MaskCoding
 from sdseg.errors import UserError, nearest
 
@@ -90,6 +90,20 @@ class Source:
                 remedy="choose one of the windows named above",
             )
         return self.windows[chosen]
+
+    def contract(self, window: str | None, size: int) -> ImageContract:
+        """What a model of these images wants as input, at a working size in pixels: of prepared data and of converted
+        weights alike. Raises UserError for an unknown window.
+        """
+        quirk = self.quirks.get(window or "")
+        return ImageContract(
+            modality=self.modality,
+            size=size,
+            channels=1 if self.modality == "ct" else 3,
+            window=self.window(window),
+            train_clip=quirk.train_clip if quirk else None,
+            stretch=quirk.stretch if quirk else False,
+        )
 
 
 def source_named(name: str) -> Source:

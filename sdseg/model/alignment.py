@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -170,6 +169,6 @@ def _code_in(path: Path, where: str) -> str | None:
 def _plain(pickled: bytes) -> bool:
     try:
         torch.load(io.BytesIO(pickled), weights_only=True)
-    except pickle.UnpicklingError:
+    except Exception:  # refused, or damaged: PyTorch has no common class for what it stumbles over
         return False
     return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +49,40 @@ def read_checkpoint_file(path: Path, kind: str) -> tuple[Weights, int]:
     if not path.is_file():
         raise UserError("the checkpoint is missing", where=path, remedy="check the path")
     try:
-        with torch.serialization.safe_globals([(_Ignored, name) for name in _LEFT_BY_TRAINERS]):
+        with (
+            torch.serialization.safe_globals([(_Ignored, name) for name in _LEFT_BY_TRAINERS]),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", UserWarning)  # of pickles of another protocol, to PyTorch's authors
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"refused: the file asks for code to be run, or is no checkpoint ({str(error).splitlines()[0]})",
-            where=path,
-            remedy="get the file from its authors; only tensors and plain values are read",
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"not a whole checkpoint: {reason}", where=path, remedy="get the file again") from None
+        raise _refused(str(error), path) from None
+    except Exception as error:  # whatever PyTorch stumbles over in a damaged file, by no common class
+        told = str(error).splitlines()[0][:200] if isinstance(error, RuntimeError | OSError) and str(error) else ""
+        what = f"not a whole checkpoint: {told or 'it is cut off or damaged'}"
+        raise UserError(what, where=path, remedy="get the file again") from None
     weights = stored.get("state_dict", stored) if isinstance(stored, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
         raise UserError(
             f"not {kind}: it holds no 'state_dict' of tensors", where=path, remedy="name the file the authors publish"
         )
     step = stored.get("global_step", 0)
     return weights, step if isinstance(step, int) else 0
+
+
+def _refused(reason: str, path: Path) -> UserError:
+    """In our own words: PyTorch's advise to read the file without restraint, which would run what is in it."""
+    asked = re.search(r"GLOBAL ([\w.]+)", reason)
+    if asked is not None:
+        return UserError(
+            f"refused: the file asks for code to be run, '{asked[1]}'; only tensors and plain values are read",
+            where=path,
+            remedy="do not open it by other means either, unless you trust its authors; ask them for the tensors alone",
+        )
+    return UserError(
+        "refused: the file is no checkpoint of tensors and plain values, or is damaged",
+        where=path,
+        remedy="get the file again from its authors",
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from sdseg.artifacts import write_json
 from sdseg.runtime.cache import OTHERS_WRITE, checksum_of, open_to_others
 
-__all__ = ["damage_of", "seal"]
+__all__ = ["RECORD", "damage_of", "seal"]
 
 RECORD = "checksums.json"
 

@@ -10,7 +10,7 @@ from typing import Any
 from sdseg.artifacts import atomic_folder
 from sdseg.errors import UserError
 from sdseg.runtime.cache import cache_entry, graph_bytes, private_folder, prune, used_now, worth_keeping
-from sdseg.runtime.cache_seal import damage_of, seal
+from sdseg.runtime.cache_seal import RECORD, damage_of, seal
 
 __all__ = ["cached_session"]
 
@@ -43,7 +43,7 @@ def cached_session(path: Path, provider: str, version: str, open_: Callable[[Pat
         if session is not None:
             return session
     try:
-        with atomic_folder(entry, (NAME, f"{NAME}.data")) as folder:
+        with atomic_folder(entry, (NAME, f"{NAME}.data", RECORD)) as folder:
             options.optimized_model_filepath = str(folder / NAME)
             if graph_bytes(path) > INLINE_BYTES:
                 options.add_session_config_entry(

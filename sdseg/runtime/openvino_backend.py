@@ -13,7 +13,7 @@ import numpy as np
 from sdseg.artifacts import atomic_folder
 from sdseg.errors import UserError
 from sdseg.runtime.cache import cache_entry, private_folder, prune, used_now, worth_keeping
-from sdseg.runtime.cache_seal import damage_of, seal
+from sdseg.runtime.cache_seal import RECORD, damage_of, seal
 from sdseg.runtime.graphs import (
     FoundPort,
     check_answer,
@@ -118,9 +118,9 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
                 used_now(entry)
                 return found
             reason = "OpenVINO does not take it"
-        log.warning("what OpenVINO compiled earlier cannot be used, and is made again: %s", reason)
+        log.warning("what OpenVINO compiled earlier cannot be used: it is made again (%s)", reason)
     try:
-        with atomic_folder(entry, ("*.blob",)) as folder:
+        with atomic_folder(entry, ("*.blob", RECORD)) as folder:
             found = compiled(CACHE_DIR=str(folder))
             seal(folder)
     except UserError as error:  # of the folder or of the graph: a bad graph fails without the cache as well

@@ -91,3 +91,36 @@ def test_a_file_that_changed_just_now_is_not_remembered(tmp_path: Path, monkeypa
     (tmp_path / "model.onnx").write_bytes(b"one")
     assert cache.checksum_of(tmp_path / "model.onnx") == hashlib.sha256(b"one").hexdigest()
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_checksum_without_some_bytes(tmp_path: Path) -> None:
+    data = os.urandom(3 * cache.BLOCK + 5)
+    (tmp_path / "model.onnx").write_bytes(data)
+    for first, last in ((0, 64), (7, 71), (cache.BLOCK - 3, cache.BLOCK + 3), (len(data) - 64, len(data))):
+        expected = hashlib.sha256(data[:first] + data[last:]).hexdigest()
+        assert cache.checksum_of(tmp_path / "model.onnx", (first, last)) == expected
+
+
+def test_notes_that_others_can_write_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "CACHED_FROM", 3)
+    monkeypatch.setattr(cache, "SETTLED", -1.0)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"one")
+    cache.checksum_of(path)
+    (note,) = (tmp_path / "cache" / "checksums").iterdir()
+    note.write_text("0" * 64)
+    note.chmod(0o666)
+    cache._checksum.cache_clear()
+    assert cache.checksum_of(path) == hashlib.sha256(b"one").hexdigest()
+    note.write_text("0" * 64)
+    note.parent.chmod(0o777)
+    cache._checksum.cache_clear()
+    assert cache.checksum_of(path) == hashlib.sha256(b"one").hexdigest()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_what_another_user_owns_is_not_ours(tmp_path: Path) -> None:
+    assert cache.open_to_others(tmp_path) is None
+    os.chown(tmp_path, 12345, -1)
+    assert cache.open_to_others(tmp_path) == f"{tmp_path} belongs to another user"

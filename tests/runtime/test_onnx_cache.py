@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import resource
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from sdseg.runtime import cache, onnx_cache
+from sdseg.runtime import cache, cache_seal, onnx_cache
 from sdseg.runtime.onnx_backend import OnnxBackend
 from tests.tiny import RGB, picture
 
@@ -46,6 +49,68 @@ def test_a_damaged_entry_is_made_again(bright_rgb: Path, kept: Path, caplog: pyt
         OnnxBackend(bright_rgb)
     assert "the optimised graph is made again" in caplog.text
     assert (entry / "model.onnx").stat().st_size > 100
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_weight_that_changed_is_not_computed_with(
+    bright_rgb: Path, kept: Path, inline: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not inline:
+        monkeypatch.setattr(onnx_cache, "INLINE_BYTES", 0)
+    image = picture(RGB, 0)[0][None]
+    expected = OnnxBackend(bright_rgb).probability(image)
+    (entry,) = kept.iterdir()
+    model = onnx.load(str(entry / "model.onnx"))
+    for weights in model.graph.initializer:
+        if weights.data_type == onnx.TensorProto.FLOAT:
+            zeros = np.zeros(tuple(weights.dims), np.float32)
+            weights.CopyFrom(onnx.numpy_helper.from_array(zeros, weights.name))
+    onnx.save(model, str(entry / "model.onnx"))
+    with caplog.at_level(logging.WARNING):
+        found = OnnxBackend(bright_rgb).probability(image)
+    assert "the optimised graph is made again: its file 'model.onnx' is not the one that was kept" in caplog.text
+    np.testing.assert_array_equal(found, expected)
+    caplog.clear()
+    np.testing.assert_array_equal(OnnxBackend(bright_rgb).probability(image), expected)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("place", [".", "onnxruntime"])
+def test_a_cache_that_others_can_write_to_is_not_used(
+    bright_rgb: Path, kept: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    OnnxBackend(bright_rgb)
+    (entry,) = kept.iterdir()
+    (entry / "model.onnx").write_bytes(b"what another user put there")
+    (kept.parent / place).chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        assert OnnxBackend(bright_rgb).probability(picture(RGB, 0)[0][None]).shape == (1, 1, 32, 32)
+    assert re.search(r"neither kept nor used: others can write to .*cache é", caplog.text)
+    assert (entry / "model.onnx").read_bytes() == b"what another user put there"
+
+
+def test_an_entry_that_others_can_write_to_is_made_again(
+    bright_rgb: Path, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    OnnxBackend(bright_rgb)
+    (entry,) = kept.iterdir()
+    (entry / "model.onnx").chmod(0o666)
+    with caplog.at_level(logging.WARNING):
+        OnnxBackend(bright_rgb)
+    assert re.search(r"is made again: others can write to .*model\.onnx", caplog.text)
+    assert not (entry / "model.onnx").stat().st_mode & 0o022
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o077])
+def test_what_is_kept_is_our_own_whatever_the_umask(bright_rgb: Path, kept: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        OnnxBackend(bright_rgb)
+    finally:
+        os.umask(before)
+    (entry,) = kept.iterdir()
+    assert cache_seal.damage_of(entry) is None
+    assert not [path for path in (kept.parent, *kept.parent.rglob("*")) if path.stat().st_mode & 0o022]
 
 
 def test_a_cache_that_cannot_be_written(bright_rgb: Path, kept: Path, caplog: pytest.LogCaptureFixture) -> None:

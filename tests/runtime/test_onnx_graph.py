@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from sdseg.networks import Codec
 from sdseg.recipes import Recipe
 from sdseg.runtime import onnx_graph
 from sdseg.runtime.onnx_graph import METADATA_KEY, export_graph, graph_inputs
+from sdseg.runtime.onnx_seal import open_manifest
 from tests.tiny import CT, RGB, Brightness, describe
 
 SMALL = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
@@ -68,7 +71,9 @@ def test_ports_and_metadata(bright_rgb: Path) -> None:
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 21)]
     written = {value.key: value.value for value in model.metadata_props}
     assert list(written) == [METADATA_KEY]
-    assert GraphManifest.model_validate_json(written[METADATA_KEY]) == describe()
+    told = GraphManifest.model_validate_json(written[METADATA_KEY])
+    assert told.content_sha256 is not None
+    assert told.model_copy(update={"content_sha256": None}) == describe()
 
 
 def test_carries_no_trace_of_the_machine(bright_rgb: Path) -> None:
@@ -111,6 +116,21 @@ def test_large_weights_lie_beside_the_graph(latent: tuple[Segmenter, Path]) -> N
     weights = path.with_name("model.onnx.data")
     assert weights.stat().st_size > 10_000
     assert sorted(file.name for file in path.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
+
+
+def test_weights_beside_the_graph_have_a_checksum_in_it(latent: tuple[Segmenter, Path], tmp_path: Path) -> None:
+    path, weights = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
+    shutil.copyfile(latent[1], path)
+    data = bytearray(latent[1].with_name(weights.name).read_bytes())
+    weights.write_bytes(data)
+    assert open_manifest(path).weights_sha256 == hashlib.sha256(data).hexdigest()
+    data[len(data) // 2] ^= 0x10
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match=r"(?s)the file of the graph's weights has changed.*model\.onnx\.data"):
+        open_manifest(path)
+    weights.unlink()
+    with pytest.raises(UserError, match=r"its weights, 'model\.onnx\.data', are missing"):
+        open_manifest(path)
 
 
 @pytest.mark.parametrize("opset", [18, 23])
