@@ -12,7 +12,7 @@ import torch
 from sdseg.codec import build_codec
 from sdseg.data.shapes import random_shapes
 from sdseg.errors import UserError
-from sdseg.fidelity import draw_masks
+from sdseg.fidelity import draw_masks, measure
 from sdseg.model.checkpoint import load_codec_folder
 from sdseg.networks import Codec, CodecTraining
 from sdseg.settings import merge
@@ -66,6 +66,16 @@ def test_a_training_that_goes_astray_is_an_error_and_leaves_nothing(tmp_path: Pa
     with pytest.raises(UserError, match="the codec's latents have no scale: their standard deviation is nan"):
         build_codec(settings=astray, output=tmp_path / "codec")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_weights_that_went_astray_are_an_error(value: float) -> None:
+    """All NaN, or all the same, so that latents do not differ."""
+    broken = codec(seed=1)
+    for parameter in broken.parameters():
+        torch.nn.init.constant_(parameter, value)
+    with pytest.raises(UserError, match=r"the codec's latents have no scale: their standard deviation is (nan|0)"):
+        measure(broken, 32, torch.device("cpu"))
 
 
 def test_a_place_that_cannot_be_written_is_named_before_training(tmp_path: Path) -> None:
