@@ -227,8 +227,9 @@ def read_json(path: Path, model: type[Manifest]) -> Manifest:
 
 def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
     """Validate a manifest's text, read from `where`. Raises UserError when it is truncated or of another format."""
+    odd: list[str] = []
     try:
-        data = json.loads(text, parse_constant=_no_number)
+        data = json.loads(text, parse_constant=lambda constant: odd.append(constant) or float(constant))
     except (ValueError, RecursionError) as error:  # JSONDecodeError; numbers of too many digits
         raise UserError(
             f"not valid JSON ({error}): the file is truncated or not ours", where=where, remedy="make it again"
@@ -241,11 +242,14 @@ def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
             remedy="update sdseg",
         )
     try:
-        return model.model_validate(data)
+        manifest = model.model_validate(data)
     except ValidationError as error:
         raise UserError(
             f"not a {model.__name__}: {_told(error)}", where=where, remedy="make it again with this version"
         ) from None
+    if odd:  # in a part whose values are free
+        raise UserError(f"{odd[0]} in it, which is no number of JSON", where=where, remedy="make it again")
+    return manifest
 
 
 def _told(error: ValidationError) -> str:
@@ -257,10 +261,6 @@ def _told(error: ValidationError) -> str:
     value = first["input"]
     shown = f" (it is {value!r})" if isinstance(value, int | float | str) and len(repr(value)) <= 40 else ""
     return f"'{key}' {message}{shown}"
-
-
-def _no_number(constant: str) -> float:
-    raise ValueError(f"{constant} is no number of JSON")
 
 
 @contextmanager
