@@ -227,9 +227,14 @@ def read_json(path: Path, model: type[Manifest]) -> Manifest:
 
 def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
     """Validate a manifest's text, read from `where`. Raises UserError when it is truncated or of another format."""
-    odd: list[str] = []
+    odd: list[str] = []  # NaN, Infinity, -Infinity, which Python reads
+
+    def constant(name: str) -> float:
+        odd.append(name)
+        return float(name)
+
     try:
-        data = json.loads(text, parse_constant=lambda constant: odd.append(constant) or float(constant))
+        data = json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError) as error:  # JSONDecodeError; numbers of too many digits
         raise UserError(
             f"not valid JSON ({error}): the file is truncated or not ours", where=where, remedy="make it again"
