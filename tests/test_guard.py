@@ -61,7 +61,7 @@ def test_an_exploding_loss_stops_at_its_step_though_it_is_not_logged(ready: Path
 
 def test_a_loss_is_judged_before_it_is_logged(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU the watch is a step late; here it is as late on purpose."""
-    monkeypatch.setattr("sdseg.train.Watch", partial(Watch, lag=1))
+    monkeypatch.setattr("sdseg.following.Watch", partial(Watch, lag=1))
     with pytest.raises(UserError, match=r"the loss is nan at step 2; the cases of its batch:"):
         run(ready, tmp_path, wild(log_every=1, validate_every=20, checkpoint_every=20))
     lines = (tmp_path / "state" / "training.jsonl").read_text("utf-8").splitlines()
