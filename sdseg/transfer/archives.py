@@ -15,6 +15,7 @@ from sdseg.transfer.containers import Container, Member, damage_explained, open_
 __all__ = ["Limits", "archives_of", "unpack"]
 
 BLOCK = 1 << 20  # bytes
+DEPTH, LENGTH = 64, 2048  # folders of a name, and its bytes: systems take 4096, the folder it goes to included
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def _clean(member: Member) -> tuple[str, str | None]:
         return name, "no name for a file"
     if any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
         return name, "a name too long"
+    if len(parts) > DEPTH or len(name.encode("utf-8", "replace")) > LENGTH:
+        return name, f"{len(parts)} folders in one another"
     return "/".join(parts), None
 
 

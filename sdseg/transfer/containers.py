@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import lzma
 import re
 import stat
+import struct
 import sys
 import tarfile
 import zipfile
@@ -94,17 +96,27 @@ def damage_explained(path: Path) -> Iterator[None]:
     """Turn what the libraries raise on a damaged archive into one error."""
     damage: list[type[Exception]] = [zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError]
     damage += [gzip.BadGzipFile, EOFError, NotImplementedError]
+    # What they stumble over where sizes, places and names in a directory are wrong; no writing raises these.
+    damage += [struct.error, ValueError, IndexError, KeyError, OverflowError, RecursionError, RuntimeError]
     if "rarfile" in sys.modules:
         damage.append(sys.modules["rarfile"].Error)
     try:
         yield
     except tuple(damage) as error:
-        raise UserError(
-            f"the archive is damaged or cannot be read here: {str(error)[:200] or type(error).__name__}",
-            where=path,
-            remedy="fetch it again; if it stays so, unpack it with your own tool "
-            "(for rar, installing unrar, unar, 7z or bsdtar may be all that is needed)",
-        ) from None
+        raise _damaged(path, error) from None
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # of the disk, not of a place before the beginning or a bad stream
+            raise
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the archive is damaged or cannot be read here: {str(error)[:200] or type(error).__name__}",
+        where=path,
+        remedy="fetch it again; if it stays so, unpack it with your own tool "
+        "(for rar, installing unrar, unar, 7z or bsdtar may be all that is needed)",
+    )
 
 
 def _tar(path: Path, stream: Any, head: bytes) -> Any:

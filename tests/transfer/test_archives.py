@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
@@ -109,6 +110,8 @@ BAD = [
     ("a/../../outside.txt", "leads out of the folder"),
     ("/absolute.txt", "an absolute name"),
     ("a/" + "n" * 300, "a name too long"),
+    ("a/" * 2000 + "x", "2001 folders in one another"),
+    (("n" * 200 + "/") * 20 + "x", "21 folders in one another"),
 ]
 WINDOWS = [
     ("..\\outside.txt", "leads out of the folder"),
@@ -336,3 +339,19 @@ def test_pieces_read_like_the_file_they_were(
             stream.seek(position)
             assert stream.read(length) == whole.read(length)
         assert stream.seek(-1, io.SEEK_END) == whole.seek(-1, io.SEEK_END) if b"".join(parts) else True
+
+
+@settings(max_examples=150)
+@given(place=st.integers(1, 160), value=st.integers(0, 255), kind=st.sampled_from(["zip", "tar.gz", "tar.bz2", "tar"]))
+def test_damage_near_the_end_is_one_error(
+    tmp_path_factory: pytest.TempPathFactory, place: int, value: int, kind: str
+) -> None:
+    """Where a zip has its directory, and the others their checksums."""
+    folder = tmp_path_factory.mktemp("damaged")
+    path = MAKERS[kind](folder / "a", [("a/b.txt", b"text" * 50), ("c.txt", b"more")])
+    data = bytearray(path.read_bytes())
+    data[-min(place, len(data))] = value
+    path.write_bytes(data)
+    (folder / "out").mkdir()
+    with contextlib.suppress(UserError):  # a byte that says nothing, or was that already
+        unpack([path], folder / "out")
