@@ -135,12 +135,14 @@ def test_the_configuration_of_the_page_is_valid(walked: tuple[Path, str]) -> Non
     assert set(load_config(folder / "config" / "mine.yaml").datasets) == {"polyps", "frames", "bellies"}
 
 
+def anchors_of(page: Path) -> set[str]:
+    headings = (line for line in page.read_text("utf-8").splitlines() if line.startswith("#"))
+    return {re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in headings}
+
+
 def test_links_lead_somewhere() -> None:
-    text = PAGE.read_text("utf-8")
-    anchors = {
-        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        for line in text.splitlines()
-        if line.startswith("#")
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert target[1:] in anchors if target.startswith("#") else (PAGE.parent / target).is_file(), target
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE.read_text("utf-8")):
+        name, _, anchor = target.partition("#")
+        page = PAGE.parent / name if name else PAGE
+        assert page.is_file(), target
+        assert not anchor or anchor in anchors_of(page), target
