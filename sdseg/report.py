@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sdseg.artifacts import write_text
 from sdseg.data.sources import SOURCES
-from sdseg.locks import writes
+from sdseg.locks import locked
 from sdseg.page.gather import Gathered, Run, gather
 from sdseg.page.plain import records_of, records_over_seeds, table_of
 from sdseg.page.render import ORIGINS, render, render_comparison
@@ -24,7 +24,6 @@ HEADINGS = ("dataset", "recipe", "Dice", "ONNX differs", "IoU", "s/image")
 LONGEST_NAME = 18  # so that a line fits 80 columns
 
 
-@writes("output")
 def report(results: Path, output: Path, published: Path | None = None) -> None:
     """Write the page of every `<results>/<dataset>/<recipe>/evaluation/summary.json` to `output`, in one step.
 
@@ -36,10 +35,15 @@ def report(results: Path, output: Path, published: Path | None = None) -> None:
     titles = {name: source.title for name, source in SOURCES.items()}
     gathered = gather(results)
     page = render(gathered, titles, load_published(published) if published else None)
-    write_text(output, page)
-    write_text(output.with_name("summary.csv"), _utf8(table_of(gathered)))
     plain = {"format": 1, "runs": records_of(gathered), "over_seeds": records_over_seeds(gathered)}
-    write_text(output.with_name("summary.json"), json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    texts = {
+        output: page,
+        output.with_name("summary.csv"): _utf8(table_of(gathered)),
+        output.with_name("summary.json"): json.dumps(plain, indent=2, allow_nan=False) + "\n",
+    }
+    with locked(*texts):
+        for path, text in texts.items():
+            write_text(path, text)
 
 
 def compare(a: Path, b: Path, output: Path) -> None:

@@ -152,7 +152,6 @@ STAGES = [
     ("sdseg.evaluate", "evaluate_masks", {"output"}),
     ("sdseg.studies.running", "study", {"output"}),
     ("sdseg.export", "export", {"output"}),
-    ("sdseg.report", "report", {"output"}),
     ("sdseg.download", "download", {"output"}),
     ("sdseg.phantoms", "phantoms", {"output"}),
     ("sdseg.convert", "convert_official", {"output", "codec_output"}),

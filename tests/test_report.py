@@ -21,6 +21,7 @@ from sdseg.errors import UserError
 from sdseg.page.render import scoring_rules
 from sdseg.report import print_table, report
 from tests.page.results_tree import edit_json, write_results, write_run
+from tests.test_locks import another
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -307,6 +308,14 @@ def test_the_command_writes_the_page_and_prints_the_table(tmp_path: Path, capsys
     assert f"page: {tmp_path / 'report.html'}" in capsys.readouterr().out
     assert main(["report", "--results", str(tmp_path / "nowhere")]) == 2
     assert "no such folder of results" in capsys.readouterr().err
+
+
+def test_a_page_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    write_results(tmp_path, ("cvc",), ("sdseg",))
+    with another(tmp_path / "summary.csv"), pytest.raises(UserError, match="another run is writing here"):
+        report(tmp_path, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+    report(tmp_path, tmp_path / "report.html")
 
 
 def test_no_heavy_library_is_loaded() -> None:
