@@ -143,12 +143,8 @@ def small_disk(folder: Path) -> Iterator[Callable[[], None] | None]:
         return
 
     def fill() -> None:
-        with (folder / ".ballast").open("wb") as ballast:
-            try:
-                while True:
-                    ballast.write(bytes(1 << 16))
-                    ballast.flush()
-            except OSError:
+        with suppress(OSError), (folder / ".ballast").open("wb", buffering=0) as ballast:
+            while ballast.write(bytes(1 << 16)):
                 pass
 
     try:
