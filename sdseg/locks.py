@@ -171,7 +171,7 @@ def _sign(handle: int) -> None:
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]]),
+        "command": " ".join([Path(sys.argv[0]).name.replace("__main__.py", "sdseg"), *sys.argv[1:2]]),
     }
     with suppress(OSError):  # a full disk: the lock holds all the same
         os.ftruncate(handle, 0)
