@@ -130,7 +130,8 @@ def essence(path: Path) -> bytes | None:
 
 def undated(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: undated(each) for key, each in value.items() if not any(part in key for part in DATED)}
+        kept = [key for key in value if key != "scored" and not any(part in key for part in DATED)]
+        return {key: undated(value[key]) for key in kept}
     return [undated(each) for each in value] if isinstance(value, list) else value
 
 
@@ -190,6 +191,7 @@ class Campaign:
     def _undisturbed(self) -> dict[str, str]:
         kept = self.place / "undisturbed.json"  # of an earlier campaign with this --place
         if not kept.exists():
+            self.place.mkdir(parents=True, exist_ok=True)
             pipeline = Pipeline(self.place / "undisturbed")
             started = time.monotonic()
             if pipeline.start().wait() != 0:
