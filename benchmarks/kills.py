@@ -34,6 +34,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from sdseg.signals import heeded  # noqa: E402
 from tests.test_workflow import MINI, checkout  # noqa: E402
 
 STEPS = 60
@@ -279,7 +280,7 @@ def main() -> int:
     chosen = parser.parse_args()
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8")
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="sdseg-kills-") as temporary:
+    with heeded(), tempfile.TemporaryDirectory(prefix="sdseg-kills-") as temporary:
         campaign = Campaign(chosen.kills, chosen.seed, chosen.place or Path(temporary))
         campaign.run()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
