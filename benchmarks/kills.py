@@ -89,17 +89,19 @@ class Pipeline:
             return STEPS
         return max((int(path.parent.name[5:]) for path in state.glob("step-*/state.json")), default=0)
 
-    def lost_steps(self) -> int:
-        """The most training steps that were logged and of which no state was saved."""
-        lost = [0]
-        for state in self.results.glob("*/*/state"):
-            try:
-                lines = (state / "training.jsonl").read_text("utf-8").splitlines()
-            except OSError:
-                continue
-            made = [json.loads(line)["step"] for line in lines if line.endswith("}")]
-            lost.append(max(made, default=0) - self.saved(state))
-        return max(lost)
+    def logged(self) -> dict[Path, int]:
+        """The last training step in each journal."""
+        last = {}
+        for journal in self.results.glob("*/*/state/training.jsonl"):
+            lines = journal.read_text("utf-8").splitlines()
+            last[journal] = max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
+        return last
+
+    def lost_steps(self, before: dict[Path, int]) -> int:
+        """The most training steps that this run has logged and of which no state was saved."""
+        now = self.logged()
+        grown = [journal for journal, step in now.items() if step != before.get(journal)]
+        return max((max(0, now[each] - self.saved(each.parent)) for each in grown), default=0)
 
     def contents(self) -> dict[str, str]:
         """SHA-256 of every result by name, without what tells of the time and the place of a run."""
@@ -212,14 +214,14 @@ class Campaign:
             enough = self.kills >= self.wanted
             way = self.random.choices([*WAYS], [*WAYS.values()])[0]
             limit = self.random.randrange(1, 40) << 10 if way == "disk full" and fill is None and not enough else None
-            before, run = pipeline.progress(), pipeline.start(limit)
+            before, logged, run = pipeline.progress(), pipeline.logged(), pipeline.start(limit)
             try:
                 code = run.wait(None if enough else self.scale * self.random.uniform(0.4, 1.6))
             except subprocess.TimeoutExpired:
                 self._end(run, way, pipeline, fill)
                 ways[way] += 1
                 self.kills += 1
-                lost = 0 if way.endswith("main process alone") else pipeline.lost_steps()
+                lost = 0 if way.endswith("main process alone") else pipeline.lost_steps(logged)
                 self.by_way[way]["kills"] += 1
                 self.by_way[way]["lost_steps_max"] = max(self.by_way[way]["lost_steps_max"], lost)
                 moved = pipeline.progress() != before
