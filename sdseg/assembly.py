@@ -27,7 +27,7 @@ from sdseg.model.starting import Start, open_start, take_over
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
 
-__all__ = ["Inputs", "build_run", "check_possible", "new_accelerator", "new_segmenter", "open_inputs"]
+__all__ = ["Inputs", "build_run", "check_possible", "described", "new_accelerator", "new_segmenter", "open_inputs"]
 
 log = logging.getLogger("sdseg.train")
 PATIENCE = timedelta(hours=6)  # processes wait for the main one while it encodes masks and validates
@@ -41,12 +41,13 @@ class Inputs:
     codec: CodecInUse | None
     begin: Start | None
 
-    def described(self, recipe: Recipe) -> dict[str, Any]:
-        """All that shapes the weights of a run of this recipe on these inputs."""
-        codec = self.codec.manifest.files if self.codec else None
-        begin = self.begin.checksum if self.begin else None
-        held = self.store.manifest
-        return describe_run(recipe, held.data_checksum, codec, begin, exclusive=held.exclusive)
+
+def described(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
+    """All that shapes the weights of a run of this recipe on these inputs."""
+    codec = inputs.codec.manifest.files if inputs.codec else None
+    begin = inputs.begin.checksum if inputs.begin else None
+    held = inputs.store.manifest
+    return describe_run(recipe, held.data_checksum, codec, begin, exclusive=held.exclusive)
 
 
 def check_possible(recipe: Recipe, device: str) -> None:

@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from accelerate.utils import broadcast_object_list
 
 from sdseg.artifacts import ModelManifest, make_folder
-from sdseg.assembly import Inputs, build_run, check_possible, new_accelerator, open_inputs
+from sdseg.assembly import Inputs, build_run, check_possible, described, new_accelerator, open_inputs
 from sdseg.config import OnEdit
 from sdseg.data.store import SliceStore
 from sdseg.errors import UserError
@@ -75,7 +75,7 @@ def train(
 
     # 2. Build the run, as new or as it was; one that is finished is written again.
     with _refused_without_trace(state):
-        changed = _shared(lambda: settle(state, inputs.described(recipe), on_edit), main=main)
+        changed = _shared(lambda: settle(state, described(recipe, inputs), on_edit), main=main)
         if _shared(lambda: _finished(state, recipe_name, recipe, (output, last)), main=main):
             accelerator.end_training()
             return
