@@ -297,8 +297,8 @@ def _runtimes(chosen: argparse.Namespace, folder: Path, figures: dict[str, Any])
 
 def _recipe(chosen: argparse.Namespace) -> Any:
     from sdseg.__main__ import _assignments
+    from sdseg.core.settings import merge
     from sdseg.recipes import load_recipe
-    from sdseg.settings import merge
 
     length = {"steps": chosen.steps, "batch": chosen.batch, "validate_every": chosen.steps, "log_every": 1}
     length |= {"checkpoint_every": chosen.steps, "workers": 0}

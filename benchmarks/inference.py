@@ -144,7 +144,8 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def rule_of(model: Path) -> Any:
     """How the trained model's probabilities become masks."""
-    from sdseg.artifacts import ModelManifest, read_json
+    from sdseg.artifacts import ModelManifest
+    from sdseg.core.files import read_json
     from sdseg.mask_rule import MaskRule
 
     manifest = read_json(model / "config.json", ModelManifest)
@@ -154,7 +155,7 @@ def rule_of(model: Path) -> Any:
 def load_libraries(name: str) -> None:
     """Imports are no part of the time until the first answer."""
     import sdseg.serving  # noqa: F401
-    from sdseg.errors import UserError
+    from sdseg.core.errors import UserError
     from sdseg.runtime.openvino_support import load_openvino
 
     if name.startswith("openvino"):
@@ -205,7 +206,7 @@ def opened(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     """A runtime ready to answer, and how many bytes its files take."""
     if name in TORCH:
         return _torch(name, chosen)
-    from sdseg.errors import UserError
+    from sdseg.core.errors import UserError
     from sdseg.serving import open_model
 
     file, device = EXPORTED[name]

@@ -32,7 +32,7 @@ def load(
     batch: slices of a volume computed at a time.
     max_pixels, max_voxels: the largest image and volume that is read from a file; None for 16384² and 1024³.
 
-    Raises sdseg.errors.UserError where the model cannot be opened.
+    Raises sdseg.core.errors.UserError where the model cannot be opened.
     """
     from sdseg.predicting.predictor import load_predictor  # libraries load with the first model, not with the package
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdseg.arguments import Handler, build_parser
-from sdseg.errors import UserError
-from sdseg.shipped import shipped
-from sdseg.signals import Stopped, heeded
+from sdseg.core.errors import UserError
+from sdseg.core.shipped import shipped
+from sdseg.core.signals import Stopped, heeded
 
 if TYPE_CHECKING:
     from sdseg.config import Export
@@ -84,8 +84,8 @@ def _download(arguments: argparse.Namespace) -> int:
 
 def _split(arguments: argparse.Namespace) -> int:
     from sdseg.config import load_dataset
+    from sdseg.core.settings import parse
     from sdseg.own import Draw
-    from sdseg.settings import parse
     from sdseg.split import split
 
     settings = load_dataset(arguments.settings)
@@ -263,7 +263,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.prepared is None:
         raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
     from sdseg.config import Export
-    from sdseg.settings import parse
+    from sdseg.core.settings import parse
 
     settings = {
         "opset": arguments.opset,
@@ -304,9 +304,9 @@ def _tolerances(words: list[str]) -> dict[str, dict[str, float]]:
 
 
 def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
+    from sdseg.core.settings import parse
     from sdseg.deployment import EngineSource, export_engine
     from sdseg.engines import EngineOptions
-    from sdseg.settings import parse
 
     names = ("workspace_gb", "level", "hardware")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
@@ -376,7 +376,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     """`a.b=value` pairs as a nested mapping; values are read as YAML."""
-    from sdseg.documents import yaml_value
+    from sdseg.core.documents import yaml_value
 
     nested: dict[str, Any] = {}
     for pair in pairs:

@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 
-from sdseg.artifacts import sha256_text
+from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_text
 from sdseg.data.store import SliceStore
-from sdseg.errors import UserError
 from sdseg.identity import describe_run
 from sdseg.loop import LossModule, Run
 from sdseg.material import CodecInUse, Material, gather, open_codec

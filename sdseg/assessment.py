@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sdseg import metrics
 from sdseg.calibration import THRESHOLDS, Calibration, ThresholdCounts
+from sdseg.core.array_types import FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.data.labels import NativeLabels
 from sdseg.data.slices import restore_probability
 from sdseg.data.store import Case, SliceStore
@@ -21,7 +22,6 @@ from sdseg.mask_rule import MaskRule
 from sdseg.metrics import Score
 from sdseg.serving import slice_batches
 from sdseg.sized import Sized, not_scored, score_masks
-from sdseg.tensors import FloatArray, LabelArray, MaskArray, RawImages
 
 __all__ = ["Assessed", "Assessment", "Probability", "Rules", "assess_masks", "dice_by_threshold"]
 

@@ -16,20 +16,20 @@ from torch.nn.functional import l1_loss
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
-from sdseg.artifacts import atomic_folder, make_folder
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder, make_folder
+from sdseg.core.fingerprint import code_of
+from sdseg.core.locks import writes
+from sdseg.core.ownership import check_owned
+from sdseg.core.provenance import provenance, source_of
+from sdseg.core.signals import Stopped, deferred, ended
 from sdseg.fidelity import draw_masks, measure
-from sdseg.fingerprint import code_of
 from sdseg.identity import settle
-from sdseg.locks import writes
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.model.state import Parts, latest_state, restore, save_state
 from sdseg.networks import Codec, CodecTraining, made_from
-from sdseg.ownership import check_owned
-from sdseg.provenance import provenance, source_of
 from sdseg.runtime.device import torch_device
-from sdseg.signals import Stopped, deferred, ended
 
 __all__ = ["build_codec"]
 

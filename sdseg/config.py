@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from sdseg.choices import RecipeChoice, Trained, names_of, start_of, trainings
+from sdseg.core.errors import UserError, nearest
+from sdseg.core.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
+from sdseg.core.shipped import shipped
 from sdseg.engines import Engines, Precision
-from sdseg.errors import UserError, nearest
 from sdseg.networks import Codec, LatentNetwork, made_from
 from sdseg.own import Draw, Own
 from sdseg.recipes import Recipe, read_recipe
-from sdseg.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
-from sdseg.shipped import shipped
 
 __all__ = [
     "Ablation",

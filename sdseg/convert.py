@@ -10,17 +10,14 @@ from typing import Any
 
 import torch
 
-from sdseg.artifacts import (
-    ImageContract,
-    ModelManifest,
-    Structure,
-    atomic_folder,
-    sha256_file,
-)
+from sdseg.artifacts import ImageContract, ModelManifest, Structure
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder, sha256_file
+from sdseg.core.locks import writes
+from sdseg.core.ownership import check_owned
+from sdseg.core.provenance import provenance
 from sdseg.data.sources import source_named
-from sdseg.errors import UserError
 from sdseg.fidelity import measure
-from sdseg.locks import writes
 from sdseg.model.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
 from sdseg.model.codecs import MaskCodec, MaskDecoder, load_strictly
 from sdseg.model.initial import (
@@ -36,8 +33,6 @@ from sdseg.model.ldm import autoencoder_from_ldm
 from sdseg.model.official import fill_segmenter, read_checkpoint
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter
 from sdseg.networks import Codec, LatentNetwork
-from sdseg.ownership import check_owned
-from sdseg.provenance import provenance
 from sdseg.recipes import Recipe
 
 __all__ = ["Layout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]

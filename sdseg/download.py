@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import sha256_file, sha256_text, write_json
+from sdseg.core.errors import ListedError, UserError, nearest
+from sdseg.core.files import sha256_file, sha256_text, write_json
+from sdseg.core.locks import locked, writes
+from sdseg.core.ownership import check_record
+from sdseg.core.parallel import each
 from sdseg.data.contents import file_size
 from sdseg.data.layouts import RawCase, find_cases
 from sdseg.data.own import own_dataset
-from sdseg.data.parallel import each
 from sdseg.data.sources import Source, source_named
-from sdseg.errors import ListedError, UserError, nearest
-from sdseg.locks import locked, writes
 from sdseg.own import Own
-from sdseg.ownership import check_record
 from sdseg.transfer.notes import origin_of
 from sdseg.transfer.obtain import Means, obtain
 from sdseg.transfer.part import checksum_of

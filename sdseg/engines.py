@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.settings import Place, Strict
+from sdseg.core.settings import Place, Strict
 
 __all__ = ["Batches", "EngineOptions", "EnginePrecision", "Engines", "Hardware", "Precision"]
 

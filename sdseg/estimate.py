@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from sdseg.config import Config
 from sdseg.configured import configure_file
+from sdseg.core.errors import UserError
 from sdseg.data.declared import known_source
-from sdseg.errors import UserError
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe
 from sdseg.sizing.gpus import GPUS

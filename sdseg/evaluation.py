@@ -9,16 +9,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sdseg.artifacts import write_json, write_text
 from sdseg.assessment import Assessed
 from sdseg.config import Dataset
+from sdseg.core.errors import UserError
+from sdseg.core.files import write_json, write_text
+from sdseg.core.provenance import provenance
 from sdseg.data.labels import NativeLabels
 from sdseg.data.opening import open_raw
 from sdseg.data.sources import SOURCES
 from sdseg.data.store import Case, SliceStore
-from sdseg.errors import UserError
 from sdseg.exhibits import Found, ranked, write_exhibits
-from sdseg.provenance import provenance
 from sdseg.scoresheet import figures, table
 from sdseg.statistics import INTERVAL
 

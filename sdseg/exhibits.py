@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.artifacts import atomic_file, write_json
 from sdseg.assessment import Assessed
+from sdseg.core.array_types import MaskArray, RawImages
+from sdseg.core.files import atomic_file, write_json
 from sdseg.data.images import write_image
 from sdseg.data.overlays import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines
 from sdseg.data.slices import to_display
 from sdseg.data.sprites import outline_paths, pack_slices
 from sdseg.data.store import Case, SliceStore, structure_masks
-from sdseg.tensors import MaskArray, RawImages
 
 __all__ = ["Found", "overlay", "ranked", "write_exhibits", "write_volumes"]
 

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
-from sdseg.artifacts import (
-    GraphManifest,
-    atomic_folder,
-    write_json,
-)
+from sdseg.artifacts import GraphManifest
 from sdseg.config import Export
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder, write_json
+from sdseg.core.locks import writes
+from sdseg.core.provenance import provenance
 from sdseg.engines import Precision
-from sdseg.errors import UserError
 from sdseg.gate import Gate, open_gate, refusal
-from sdseg.locks import writes
-from sdseg.provenance import provenance
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.inputs import as_input, draw_noise
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
@@ -27,7 +25,6 @@ from sdseg.runtime.precision import in_precision
 from sdseg.runtime.providers import arithmetic_of, backend_name, cannot_run, open_graph
 from sdseg.runtime.quantise import quantise
 from sdseg.serving import model_checksum
-from sdseg.tensors import AnyArray
 
 __all__ = ["export", "graph_name"]
 

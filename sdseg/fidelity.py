@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sdseg import metrics
+from sdseg.core.errors import UserError
 from sdseg.data.shapes import random_shapes
-from sdseg.errors import UserError
 from sdseg.model.codecs import MaskCodec
 
 __all__ = ["draw_masks", "measure"]

@@ -12,13 +12,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdseg.artifacts import ModelManifest, atomic_folder, write_json
-from sdseg.errors import UserError
+from sdseg.artifacts import ModelManifest
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder, write_json
+from sdseg.core.settings import merge
 from sdseg.identity import mark_finished
 from sdseg.model.checkpoint import MODEL_WEIGHTS, OWNED, load_model, read_manifest, save_model
 from sdseg.model.segmenter import Segmenter
 from sdseg.recipes import Recipe
-from sdseg.settings import merge
 
 __all__ = ["KEPT", "keep_finished", "rewrite", "write_model"]
 

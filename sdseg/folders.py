@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sdseg.config import Config
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["check_folders", "check_places"]
 

@@ -12,10 +12,10 @@ from typing import NoReturn
 import torch
 from tqdm import tqdm
 
+from sdseg.core.signals import Request, Stopped, deferred, ended
 from sdseg.guard import Watch
 from sdseg.journal import Journal
 from sdseg.loop import Progress, Run, Step, keep, steps, validate
-from sdseg.signals import Request, Stopped, deferred, ended
 
 __all__ = ["follow"]
 

@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from sdseg.artifacts import ModelManifest
 from sdseg.config import Export
+from sdseg.core.errors import ListedError
 from sdseg.data.store import Case, SliceStore
 from sdseg.engines import Precision
-from sdseg.errors import ListedError
 from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import load_model
 from sdseg.model.segmenter import Segmenter

@@ -8,7 +8,7 @@ from collections import deque
 import torch
 from torch import Tensor, nn
 
-from sdseg.errors import ListedError
+from sdseg.core.errors import ListedError
 from sdseg.loop import Run
 from sdseg.model.state import latest_state
 

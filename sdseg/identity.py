@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sdseg.artifacts import write_json
 from sdseg.config import OnEdit
-from sdseg.errors import ListedError, UserError
-from sdseg.fingerprint import code_of
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import write_json
+from sdseg.core.fingerprint import code_of
 from sdseg.recipes import Recipe
 
 __all__ = [

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sdseg.artifacts import not_writable, write_text
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import not_writable, write_text
 
 __all__ = ["Journal"]
 

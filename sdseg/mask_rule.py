@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdseg.tensors import FloatArray, MaskArray
+from sdseg.core.array_types import FloatArray, MaskArray
 
 __all__ = ["MaskRule"]
 

@@ -14,9 +14,10 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sdseg.core.array_types import MaskArray
+from sdseg.core.errors import UserError
 from sdseg.data.samples import ORIENTATIONS, Augment, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.errors import UserError
 from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import CodecManifest, load_codec_folder
 from sdseg.model.codecs import MaskCodec
@@ -24,7 +25,6 @@ from sdseg.model.latents import cache_latents, reconstruct
 from sdseg.networks import LatentNetwork
 from sdseg.recipes import Recipe, Training
 from sdseg.scoring import score_cases
-from sdseg.tensors import MaskArray
 
 __all__ = ["CodecInUse", "Material", "codec_ceiling", "gather", "open_codec"]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.settings import MANY, Name, Place, Seed, Strict
+from sdseg.core.settings import MANY, Name, Place, Seed, Strict
 
 __all__ = [
     "Alignment",

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.errors import nearest
-from sdseg.settings import Name, Seed, Strict
+from sdseg.core.errors import nearest
+from sdseg.core.settings import Name, Seed, Strict
 
 __all__ = ["Draw", "Own"]
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from sdseg.artifacts import atomic_folder, write_text
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder, write_text
+from sdseg.core.locks import writes
+from sdseg.core.ownership import check_owned
 from sdseg.data.phantoms import write_phantoms
 from sdseg.data.sources import source_named
-from sdseg.errors import UserError
-from sdseg.locks import writes
-from sdseg.ownership import check_owned
 
 __all__ = ["phantoms"]
 

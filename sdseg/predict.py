@@ -12,16 +12,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sdseg.core.errors import UserError
+from sdseg.core.provenance import provenance, version_of
 from sdseg.data.inputs import Found, InputFile, find_inputs, shown
 from sdseg.data.native_files import probability_kinds
-from sdseg.errors import UserError
 from sdseg.predicting.account import Account
 from sdseg.predicting.choosing import choose_model, warn_of_origin
 from sdseg.predicting.overlap import overlapped
 from sdseg.predicting.place import held, sweep
 from sdseg.predicting.stages import Stages, Wanted, groups
 from sdseg.predicting.told import grouped, tell
-from sdseg.provenance import provenance, version_of
 
 __all__ = ["Wanted", "predict"]
 

@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts import ImageContract, PreparedManifest, atomic_folder, sha256_file, write_json
+from sdseg.artifacts import ImageContract, PreparedManifest
 from sdseg.config import Dataset
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import atomic_folder, sha256_file, write_json
+from sdseg.core.locks import locked
+from sdseg.core.ownership import check_apart, check_owned, check_record
+from sdseg.core.provenance import provenance
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.intake import Intake, Seen, Task, open_intake
@@ -23,10 +28,6 @@ from sdseg.data.packed import pack, write_packed
 from sdseg.data.reading import Reading
 from sdseg.data.splits import SPLITS
 from sdseg.data.store import Case, write_index
-from sdseg.errors import ListedError, UserError
-from sdseg.locks import locked
-from sdseg.ownership import check_apart, check_owned, check_record
-from sdseg.provenance import provenance
 
 __all__ = ["check", "prepare"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sdseg.errors import ListedError, UserError
-from sdseg.settings import Strict, parse, read_yaml
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.settings import Strict, parse, read_yaml
 
 __all__ = ["NOT_AT_HAND", "Figure", "Published", "Reference", "load_published"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg import metrics
+from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.mask_rule import MaskRule
-from sdseg.tensors import FloatArray, MaskArray, RawImages
 
 __all__ = ["CaseScore", "Predict", "predicted_by", "score_cases"]
 

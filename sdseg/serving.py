@@ -8,14 +8,15 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, Structure, sha256_text
+from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, Structure
+from sdseg.core.array_types import MaskArray, RawImages
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import sha256_text
 from sdseg.data.store import Case, SliceStore, structure_masks
-from sdseg.errors import ListedError, UserError
 from sdseg.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.providers import open_graph
 from sdseg.runtime.tensorrt_graph import graph_checksum
-from sdseg.tensors import MaskArray, RawImages
 
 __all__ = ["Served", "SliceBatch", "check_store", "model_checksum", "open_model", "slice_batches"]
 

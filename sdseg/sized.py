@@ -10,10 +10,10 @@ import numpy as np
 
 from sdseg import metrics
 from sdseg.artifacts import PreparedManifest
+from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.data.store import structure_masks
 from sdseg.metrics import Score
 from sdseg.surfaces import hausdorff, surface_dice, surface_distances
-from sdseg.tensors import LabelArray, MaskArray
 
 __all__ = ["METRICS", "Sized", "not_scored", "score_masks"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 
 __all__ = ["INTERVAL", "Interval", "Paired", "Seeds", "interval", "over_seeds", "paired"]
 

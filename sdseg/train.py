@@ -12,24 +12,25 @@ from typing import TypeVar, cast
 
 from accelerate.utils import broadcast_object_list
 
-from sdseg.artifacts import ModelManifest, make_folder
+from sdseg.artifacts import ModelManifest
 from sdseg.assembly import Inputs, build_run, check_possible, described, new_accelerator, open_inputs
 from sdseg.config import OnEdit
+from sdseg.core.errors import UserError
+from sdseg.core.files import make_folder
+from sdseg.core.leftovers import remove_leftovers
+from sdseg.core.locks import writes
+from sdseg.core.ownership import check_owned
+from sdseg.core.provenance import provenance, source_of
 from sdseg.data.store import SliceStore
-from sdseg.errors import UserError
 from sdseg.finished import keep_finished, rewrite, write_model
 from sdseg.following import follow
 from sdseg.identity import is_finished, made_by, settle, start_anew
 from sdseg.journal import Journal
-from sdseg.leftovers import remove_leftovers
-from sdseg.locks import writes
 from sdseg.loop import Progress, Run, averaged_segmenter, best_weights
 from sdseg.mask_rule import MaskRule
 from sdseg.material import codec_ceiling
 from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.model.state import latest_state, restore
-from sdseg.ownership import check_owned
-from sdseg.provenance import provenance, source_of
 from sdseg.recipes import Recipe
 from sdseg.runtime.device import peak_memory, torch_device
 

@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK
 
 from sdseg.artifacts import ImageContract
+from sdseg.core.array_types import AnyArray
 from sdseg.data.sources import Source
-from sdseg.tensors import AnyArray
 
 LPS = np.array([[-2.0, 0, 0, 10], [0, -3.0, 0, 20], [0, 0, 5.0, -30], [0, 0, 0, 1]])
 SIX = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test"}

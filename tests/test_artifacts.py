@@ -17,13 +17,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from sdseg import __version__
-from sdseg.artifacts import (
-    GraphManifest,
-    GraphPort,
-    ImageContract,
-    ModelManifest,
-    PreparedManifest,
-    Structure,
+from sdseg.artifacts import GraphManifest, GraphPort, ImageContract, ModelManifest, PreparedManifest, Structure
+from sdseg.core.errors import UserError
+from sdseg.core.files import (
     atomic_file,
     atomic_folder,
     parse_json,
@@ -33,8 +29,7 @@ from sdseg.artifacts import (
     write_json,
     write_text,
 )
-from sdseg.errors import UserError
-from sdseg.provenance import provenance
+from sdseg.core.provenance import provenance
 
 IMAGE = ImageContract(modality="ct", size=64, channels=1, window=(-175.0, 250.0))
 ORGANS = (Structure(name="organs", values=(1, 2)),)

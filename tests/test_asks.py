@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sdseg.settings import read_yaml
+from sdseg.core.settings import read_yaml
 from workflow.asks import Asks
 from workflow.plan import Plan
 

@@ -15,8 +15,8 @@ import SimpleITK
 
 from sdseg.__main__ import main
 from sdseg.config import Dataset
+from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
-from sdseg.errors import UserError
 from sdseg.evaluate import Options, evaluate
 from sdseg.prepare import prepare
 from sdseg.serving import open_model

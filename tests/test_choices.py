@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from sdseg.config import Config, json_schema
-from sdseg.errors import UserError
-from sdseg.settings import parse
+from sdseg.core.errors import UserError
+from sdseg.core.settings import parse
 from workflow.plan import Plan
 
 RECIPE: dict[str, Any] = {"description": "plain", "network": {"kind": "direct"}}

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 import sdseg
 from sdseg.config import Config, Dataset, json_schema, load_config, load_dataset
-from sdseg.errors import ListedError, UserError, nearest
+from sdseg.core.errors import ListedError, UserError, nearest
+from sdseg.core.settings import Strict, merge, parse, read_yaml
 from sdseg.networks import Codec, LatentNetwork
 from sdseg.recipes import Recipe, Training, load_codec, load_recipe
-from sdseg.settings import Strict, merge, parse, read_yaml
 
 Values = dict[str, Any]
 

@@ -17,8 +17,8 @@ from snakemake.exceptions import WorkflowError
 
 from sdseg import doctor
 from sdseg.configured import FOLDERS, FOLDERS_OF_DATASETS, TARGETS, check_machine, configure
-from sdseg.documents import read_yaml
-from sdseg.errors import UserError
+from sdseg.core.documents import read_yaml
+from sdseg.core.errors import UserError
 from workflow.plan import plan_run
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from sdseg.codec import build_codec
 from sdseg.convert import convert_official
+from sdseg.core.errors import UserError
 from sdseg.data.sources import SOURCES
-from sdseg.errors import UserError
 from sdseg.model.checkpoint import load_model, read_manifest
 from sdseg.model.foreign import read_checkpoint_file
 from sdseg.model.official import read_checkpoint

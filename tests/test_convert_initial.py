@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from sdseg.__main__ import main
 from sdseg.convert import Layout, convert_codec, convert_ldm, convert_stable_diffusion
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import load_codec_folder, load_model
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.model.foreign import read_checkpoint_file

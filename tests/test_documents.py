@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from sdseg.__main__ import main
 from sdseg.config import load_config, load_dataset
+from sdseg.core.documents import read_json, read_yaml, yaml_value
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.nnunet import read_description
-from sdseg.documents import read_json, read_yaml, yaml_value
-from sdseg.errors import ListedError, UserError
 from sdseg.recipes import load_codec, load_recipe
 from sdseg.transfer.registry import read_registry
 

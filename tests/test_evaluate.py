@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from sdseg.config import Export
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.errors import ListedError, UserError
 from sdseg.evaluate import Options, evaluate
 from sdseg.export import export
 from sdseg.serving import open_model

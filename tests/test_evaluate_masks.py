@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from sdseg.__main__ import main
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.predictions import Predictions
 from sdseg.data.store import SliceStore
-from sdseg.errors import ListedError, UserError
 from sdseg.evaluate import Options, evaluate, evaluate_masks
 from sdseg.page.gather import gather
 from sdseg.page.rivals import duels

@@ -13,11 +13,12 @@ import numpy as np
 import onnx
 import pytest
 
-from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest, read_json
+from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest
 from sdseg.config import Dataset
+from sdseg.core.errors import UserError
+from sdseg.core.files import read_json
 from sdseg.data.declared import known_source
 from sdseg.data.store import SliceStore
-from sdseg.errors import UserError
 from sdseg.evaluate import Options, evaluate, evaluate_masks
 from sdseg.mask_rule import MaskRule
 from sdseg.predict import predict

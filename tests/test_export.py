@@ -10,9 +10,10 @@ import onnx
 import pytest
 
 from sdseg import __version__
-from sdseg.artifacts import GraphManifest, read_json
+from sdseg.artifacts import GraphManifest
 from sdseg.config import Export, Tolerance, Tolerances
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import read_json
 from sdseg.export import export
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino

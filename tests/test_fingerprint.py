@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.fingerprint import PACKAGE, code_of, fingerprint
+from sdseg.core.fingerprint import PACKAGE, code_of, fingerprint
 
 Edit = Callable[[str, str, str], set[str]]
 STAGES = ("codec", "deployment", "download", "evaluate", "export", "phantoms", "prepare", "report", "split", "train")
@@ -91,7 +91,7 @@ def test_templates_belong_to_the_page_alone(edit: Edit) -> None:
 def test_it_is_quick_and_needs_the_standard_library_alone() -> None:
     """Planning asks for every stage; the quickest of three, as another process may be busy."""
     code = (
-        "import sys, time\nbefore = time.perf_counter()\nfrom sdseg.fingerprint import fingerprint\n"
+        "import sys, time\nbefore = time.perf_counter()\nfrom sdseg.core.fingerprint import fingerprint\n"
         f"for stage in {STAGES}:\n    fingerprint(stage)\n"
         "print(time.perf_counter() - before)\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"

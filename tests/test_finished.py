@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import load_model
 from sdseg.train import train
 from tests.model.networks import direct_recipe, recipe

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from sdseg.assembly import build_run, new_accelerator, open_inputs
+from sdseg.core.errors import UserError
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
-from sdseg.errors import UserError
 from sdseg.guard import Watch
 from sdseg.journal import Journal
 from sdseg.model.checkpoint import read_tensors

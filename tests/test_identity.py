@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.identity import NEUTRAL, describe_run, differences, made_by, mark_finished, settle
 from sdseg.recipes import Recipe
 from tests.model.networks import recipe

@@ -16,7 +16,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import StorageSettings
 
-from sdseg.shipped import shipped
+from sdseg.core.shipped import shipped
 from tests.test_workflow import MINI, Project, checkout
 from workflow.launch import checked_config, refuse_other_folders
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.artifacts import atomic_folder
-from sdseg.errors import UserError
-from sdseg.leftovers import remove_leftovers
-from sdseg.locks import WHEN_BUSY, holder_of, lock_file, locked, writes
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder
+from sdseg.core.leftovers import remove_leftovers
+from sdseg.core.locks import WHEN_BUSY, holder_of, lock_file, locked, writes
 
 HOLD = """
 import sys, time

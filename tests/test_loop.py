@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sdseg.assembly import check_possible
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import load_model, read_tensors
 from sdseg.model.state import latest_state
 from tests.model.networks import recipe

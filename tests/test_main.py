@@ -14,7 +14,7 @@ import pytest
 
 from sdseg import __version__
 from sdseg.__main__ import _assignments, main
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from tests.test_layers import VERBS
 
 

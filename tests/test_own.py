@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from sdseg.config import Dataset
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.settings import parse
 from sdseg.own import Draw, Own
-from sdseg.settings import parse
 
 FOLDERS: dict[str, Any] = {
     "layout": "folders",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
-from sdseg.ownership import check_apart, check_owned
+from sdseg.core.errors import UserError
+from sdseg.core.ownership import check_apart, check_owned
 
 OWNED = ("summary.json", "overlays/*.png", "sweep.*")
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sdseg.__main__ import main
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.phantoms import phantoms
 
 

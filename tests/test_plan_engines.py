@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from snakemake.exceptions import WorkflowError
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent

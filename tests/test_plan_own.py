@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sdseg.config import load_dataset
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from workflow.plan import Plan
 
 OWN: dict[str, Any] = {

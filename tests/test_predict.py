@@ -16,9 +16,9 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
 from sdseg.artifacts import Structure
 from sdseg.config import Dataset
+from sdseg.core.errors import UserError
 from sdseg.data.slices import resize_labels
 from sdseg.data.store import SliceStore
-from sdseg.errors import UserError
 from sdseg.evaluate import evaluate
 from sdseg.predict import Wanted, predict
 from sdseg.prepare import prepare

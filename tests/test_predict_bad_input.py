@@ -13,9 +13,9 @@ import PIL.Image
 import pydicom
 import pytest
 
+from sdseg.core.errors import UserError
 from sdseg.data.inputs import InputFile
 from sdseg.data.limits import Limits
-from sdseg.errors import UserError
 from sdseg.predict import Wanted, predict
 from sdseg.predicting.account import Account
 from sdseg.predicting.choosing import choose_model

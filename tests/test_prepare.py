@@ -20,11 +20,11 @@ import pytest
 from sdseg.__main__ import main
 from sdseg.artifacts import PreparedManifest
 from sdseg.config import Dataset
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.slices import from_axial
 from sdseg.data.splits import read_split
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.data.volumes import read_geometry
-from sdseg.errors import ListedError, UserError
 from sdseg.prepare import check, prepare
 from tests.raw_files import (
     LPS,

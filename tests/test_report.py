@@ -17,7 +17,7 @@ import pytest
 
 from sdseg import metrics
 from sdseg.__main__ import main
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.page.render import scoring_rules
 from sdseg.report import print_table, report
 from tests.page.results_tree import edit_json, write_results, write_run

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from sdseg.__main__ import main
-from sdseg.artifacts import ModelManifest, read_json, write_json
+from sdseg.artifacts import ModelManifest
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import read_json, write_json
 from sdseg.data.store import SliceStore
-from sdseg.errors import ListedError, UserError
 from sdseg.mask_rule import MaskRule
 from sdseg.runtime.onnx_graph import METADATA_KEY
 from sdseg.serving import check_store, open_model, slice_batches

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.statistics import Interval, interval, over_seeds, paired
 
 

@@ -19,16 +19,16 @@ import pytest
 import torch
 import yaml
 
-from sdseg.artifacts import sha256_file
+from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_file
+from sdseg.core.fingerprint import PACKAGE
+from sdseg.core.signals import Stopped
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
-from sdseg.errors import UserError
-from sdseg.fingerprint import PACKAGE
 from sdseg.material import gather, open_codec
 from sdseg.model.checkpoint import load_model, read_tensors
 from sdseg.model.state import latest_state
 from sdseg.recipes import Recipe
-from sdseg.signals import Stopped
 from sdseg.train import train
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import seal, write_store

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 import sdseg
-from sdseg.artifacts import GraphManifest, PreparedManifest, read_json
+from sdseg.artifacts import GraphManifest, PreparedManifest
 from sdseg.config import Dataset, Export
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import ListedError
+from sdseg.core.files import read_json
 from sdseg.data.slices import to_axial
 from sdseg.data.store import SliceStore
-from sdseg.errors import ListedError
 from sdseg.evaluate import evaluate
 from sdseg.evaluation import Options
 from sdseg.export import export
 from sdseg.predict import predict
 from sdseg.prepare import prepare
 from sdseg.serving import open_model
-from sdseg.tensors import AnyArray
 from tests.model.networks import direct_recipe
 from tests.raw_files import LPS, save, write_split
 from tests.training import run

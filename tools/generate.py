@@ -25,8 +25,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sdseg.artifacts import write_text  # noqa: E402
 from sdseg.config import json_schema  # noqa: E402
+from sdseg.core.files import write_text  # noqa: E402
 
 __all__ = ["generated", "main", "read_lock"]
 

@@ -17,7 +17,7 @@ from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 
-from sdseg.artifacts import write_text
+from sdseg.core.files import write_text
 from sdseg.data.layouts import find_cases
 from sdseg.data.sources import SOURCES
 from sdseg.data.splits import read_split

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-from sdseg.locks import holder_of
+from sdseg.core.locks import holder_of
 
 __all__ = ["lift_dead_locks", "working"]
 

@@ -9,9 +9,9 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from sdseg.documents import read_yaml
-from sdseg.errors import UserError
-from sdseg.shipped import shipped
+from sdseg.core.documents import read_yaml
+from sdseg.core.errors import UserError
+from sdseg.core.shipped import shipped
 
 __all__ = ["checked_config", "default_config", "refuse_other_folders"]
 

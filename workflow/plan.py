@@ -13,15 +13,15 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from sdseg.artifacts import sha256_file
 from sdseg.configured import check_machine, configure
+from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_file
+from sdseg.core.locks import WHEN_BUSY
+from sdseg.core.settings import Strict
+from sdseg.core.shipped import shipped
 from sdseg.data.declared import makes_split
-from sdseg.errors import UserError
-from sdseg.locks import WHEN_BUSY
 from sdseg.networks import LatentNetwork
 from sdseg.runtime.tensorrt_support import why_not_here
-from sdseg.settings import Strict
-from sdseg.shipped import shipped
 
 __all__ = [
     *("EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan"),

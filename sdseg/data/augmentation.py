@@ -17,7 +17,7 @@ from monai.transforms.intensity.dictionary import (
 from monai.transforms.spatial.dictionary import Rand2DElasticd, RandAffined, RandFlipd
 
 from sdseg.artifacts import ImageContract
-from sdseg.tensors import AnyArray, FloatArray
+from sdseg.core.array_types import AnyArray, FloatArray
 
 __all__ = ["StrongAugmentation"]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from sdseg.artifacts import Structure
 from sdseg.config import Dataset
+from sdseg.core.provenance import provenance
 from sdseg.data.duplicates import near_pairs
 from sdseg.data.intake import Seen
 from sdseg.data.plausible import areas_of, implausible
 from sdseg.data.sources import Source
 from sdseg.data.splits import SPLITS
-from sdseg.provenance import provenance
 
 __all__ = ["Examination", "examine", "summary"]
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from sdseg.artifacts import PreparedManifest, sha256_file, sha256_text
+from sdseg.artifacts import PreparedManifest
+from sdseg.core.errors import ListedError
+from sdseg.core.files import sha256_file, sha256_text
 from sdseg.data.packed import MASK_FILES
-from sdseg.errors import ListedError
 
 __all__ = ["ARRAYS", "FILES", "TABLES", "check_arrays", "check_tables", "combined_checksum", "fast_checksum"]
 

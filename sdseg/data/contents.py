@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from sdseg.core.errors import UserError
 from sdseg.data.limits import check_memory
-from sdseg.errors import UserError
 
 __all__ = ["content_of", "file_size", "missing", "unreadable"]
 

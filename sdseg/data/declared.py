@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from sdseg.artifacts import Structure
 from sdseg.config import Dataset
+from sdseg.core.errors import UserError, nearest
 from sdseg.data.masks import ExactValues, MaskCoding
 from sdseg.data.sources import Source, source_named
-from sdseg.errors import UserError, nearest
 from sdseg.own import Own
 
 __all__ = ["declared_source", "known_source", "makes_split", "own_source"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdseg.core.errors import UserError
 from sdseg.data.contents import file_size
-from sdseg.errors import UserError
 
 if TYPE_CHECKING:
     from pydicom import Dataset

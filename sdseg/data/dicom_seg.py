@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdseg.artifacts import atomic_file, sha256_text
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_file, sha256_text
 from sdseg.data.native import Native
 from sdseg.data.slices import from_axial
-from sdseg.errors import UserError
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from sdseg.core.errors import UserError
 from sdseg.data.splits import SPLITS, same_group
-from sdseg.errors import UserError
 from sdseg.own import Draw
 
 __all__ = ["draw_split"]

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from sdseg.core.array_types import RawImages
 from sdseg.data.slices import resize_images, to_display
-from sdseg.tensors import RawImages
 
 __all__ = ["LIMIT", "fingerprint", "near_pairs"]
 

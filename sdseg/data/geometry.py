@@ -16,7 +16,7 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from sdseg.tensors import AnyArray
+from sdseg.core.array_types import AnyArray
 
 __all__ = ["Geometry", "Matrix", "check_same_grid", "fault_of_affine"]
 

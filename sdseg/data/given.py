@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import ImageContract, Structure
+from sdseg.core.array_types import AnyArray, RawImages
+from sdseg.core.errors import UserError
 from sdseg.data.dicom import read_slices
 from sdseg.data.geometry import Geometry, fault_of_affine
 from sdseg.data.images import IMAGE_SUFFIXES, read_image_noted
@@ -19,8 +21,6 @@ from sdseg.data.native import Native
 from sdseg.data.oddities import odd_spacing, odd_values
 from sdseg.data.slices import resize_images, stretch, to_axial
 from sdseg.data.volumes import VOLUME_SUFFIXES, check_numbers, read_volume_noted, to_stored
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray, RawImages
 
 __all__ = ["open_array", "open_file"]
 

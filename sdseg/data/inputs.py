@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from sdseg.core.errors import UserError
 from sdseg.data.contents import missing
 from sdseg.data.dicom_header import is_dicom
 from sdseg.data.images import IMAGE_SUFFIXES, is_image
@@ -17,7 +18,6 @@ from sdseg.data.itk_files import ITK_SUFFIXES, is_itk
 from sdseg.data.naming import result_names
 from sdseg.data.series import find_series
 from sdseg.data.volumes import VOLUME_SUFFIXES, is_volume
-from sdseg.errors import UserError
 
 __all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs", "shown"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import Intensities, StoredType
-from sdseg.tensors import AnyArray
+from sdseg.core.array_types import AnyArray
 
 __all__ = [
     "Spread",

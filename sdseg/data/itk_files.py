@@ -16,13 +16,13 @@ from SimpleITK import (
     ProcessObject,
 )
 
-from sdseg.artifacts import atomic_file
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_file
 from sdseg.data.contents import file_size
 from sdseg.data.geometry import Geometry, fault_of_affine
 from sdseg.data.itk_header import check_header, named_files
 from sdseg.data.limits import LIMITS, Limits
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray
 
 __all__ = ["ITK_SUFFIXES", "data_files", "is_itk", "read_itk", "write_itk"]
 

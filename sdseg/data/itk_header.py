@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sdseg.core.errors import UserError
 from sdseg.data.contents import file_size
-from sdseg.errors import UserError
 
 __all__ = ["check_header", "named_files"]
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from sdseg.core.array_types import LabelArray
+from sdseg.core.errors import UserError
 from sdseg.data.images import read_mask
 from sdseg.data.limits import LIMITS
 from sdseg.data.masks import ExactValues, MaskCoding
 from sdseg.data.slices import resize_labels, to_axial
 from sdseg.data.store import Case, SliceStore
 from sdseg.data.volumes import read_labels
-from sdseg.errors import UserError
-from sdseg.tensors import LabelArray
 
 __all__ = ["NativeLabels"]
 

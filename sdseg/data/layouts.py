@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sdseg.artifacts import sha256_file, sha256_text
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import sha256_file, sha256_text
 from sdseg.data.series import series_files
 from sdseg.data.sources import Source
-from sdseg.errors import ListedError, UserError
 
 __all__ = ["Layout", "Pair", "RawCase", "UnpairedError", "check_folder", "find_cases", "layout_of", "natural"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["LIMITS", "Limits", "asked_limits", "available_memory", "check_memory"]
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 if TYPE_CHECKING:  # a plan reads what the values mean, and must do without the arrays
     import numpy as np

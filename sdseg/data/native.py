@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import Structure
+from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
+from sdseg.core.errors import UserError
 from sdseg.data.geometry import Geometry
 from sdseg.data.inputs import InputFile
 from sdseg.data.slices import from_axial, restore_probability
-from sdseg.errors import UserError
 from sdseg.mask_rule import MaskRule
-from sdseg.tensors import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 
 __all__ = ["Native"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts import Structure
+from sdseg.core.array_types import AnyArray
 from sdseg.data.dicom_seg import Maker, write_segmentation
 from sdseg.data.images import write_image
 from sdseg.data.inputs import InputFile
@@ -15,7 +16,6 @@ from sdseg.data.native import Native
 from sdseg.data.overlays import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.data.slices import from_axial, to_display
 from sdseg.data.volumes import write_volume
-from sdseg.tensors import AnyArray
 
 __all__ = ["kinds_of", "probability_kinds", "targets_of", "write_masks", "write_overlay"]
 

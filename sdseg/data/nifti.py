@@ -17,12 +17,12 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from sdseg.artifacts import atomic_file
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_file
 from sdseg.data.contents import content_of, file_size, unreadable
 from sdseg.data.geometry import Geometry, Matrix, fault_of_affine
 from sdseg.data.limits import LIMITS, Limits
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray
 
 __all__ = ["nifti_geometry", "nifti_type", "read_nifti", "write_nifti"]
 

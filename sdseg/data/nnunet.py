@@ -10,11 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from sdseg.core.documents import read_json
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import Layout, Pair
 from sdseg.data.volumes import VOLUME_SUFFIXES
-from sdseg.documents import read_json
-from sdseg.errors import ListedError, UserError
 
 __all__ = ["Description", "nnunet_layout", "read_description"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.geometry import Geometry
-from sdseg.tensors import AnyArray
 
 __all__ = ["odd_spacing", "odd_values", "unlikely_spacing"]
 

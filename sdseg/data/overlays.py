@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.tensors import AnyArray, MaskArray
+from sdseg.core.array_types import AnyArray, MaskArray
 
 __all__ = ["LABEL_COLOUR", "PREDICTION_COLOUR", "STRUCTURE_COLOURS", "Outline", "draw_outlines", "enlarge"]
 

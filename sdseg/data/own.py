@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.declared import declared_source, own_source
 from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import Layout, Pair, RawCase, check_folder, find_cases
 from sdseg.data.nnunet import Description, nnunet_layout, read_description
 from sdseg.data.sources import Source
 from sdseg.data.tables import tabled_cases
-from sdseg.errors import ListedError, UserError
 from sdseg.own import Own
 
 __all__ = ["own_dataset"]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray, LabelArray
+from sdseg.core.array_types import AnyArray, LabelArray
+from sdseg.core.errors import UserError
 
 __all__ = ["MASK_FILES", "PackedLabels", "pack", "write_packed"]
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import ImageContract
+from sdseg.core.array_types import LabelArray, RawImages
+from sdseg.core.errors import UserError
 from sdseg.data.duplicates import fingerprint
 from sdseg.data.geometry import Geometry, check_same_grid
 from sdseg.data.images import read_image_noted, read_mask
@@ -27,8 +29,6 @@ from sdseg.data.volumes import (
     read_volume_noted,
     to_stored,
 )
-from sdseg.errors import UserError
-from sdseg.tensors import LabelArray, RawImages
 
 __all__ = ["Content", "Reading", "count_slices", "counted_labels", "read_case", "voxel_values"]
 

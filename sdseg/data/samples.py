@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.tensors import AnyArray
 
 __all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "orient"]
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.tensors import AnyArray, FloatArray, RawImages
+from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 
 __all__ = [
     "from_axial",

@@ -8,8 +8,8 @@ from itertools import combinations
 from types import MappingProxyType
 
 from sdseg.artifacts import ImageContract, Structure
+from sdseg.core.errors import UserError, nearest
 from sdseg.data.masks import WHITE_ON_BLACK, ExactValues, MaskCoding
-from sdseg.errors import UserError, nearest
 
 __all__ = ["SOURCES", "PublishedCount", "Quirk", "Source", "source_named"]
 

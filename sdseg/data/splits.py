@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.errors import ListedError, UserError, nearest
+from sdseg.core.errors import ListedError, UserError, nearest
 
 __all__ = [
     "HEADER",

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray, MaskArray
+from sdseg.core.array_types import AnyArray, MaskArray
+from sdseg.core.errors import UserError
 
 __all__ = ["Sprite", "outline_paths", "pack_slices"]
 

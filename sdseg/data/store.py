@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import PreparedManifest, Structure, read_json, write_text
+from sdseg.artifacts import PreparedManifest, Structure
+from sdseg.core.array_types import AnyArray, MaskArray, RawImages
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import read_json, write_text
 from sdseg.data.checksums import FILES, REMEDY, check_arrays, check_tables
 from sdseg.data.packed import MASK_FILES, PackedLabels
-from sdseg.errors import ListedError, UserError
-from sdseg.tensors import AnyArray, MaskArray, RawImages
 
 __all__ = ["Case", "SliceStore", "read_cases", "structure_masks", "write_index"]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts import ImageContract
+from sdseg.core.array_types import AnyArray, FloatArray
+from sdseg.core.errors import UserError
 from sdseg.data.dicom import read_series, read_series_geometry
 from sdseg.data.geometry import Geometry
 from sdseg.data.intensities import Values, alterations, as_type, values_of
@@ -14,8 +16,6 @@ from sdseg.data.itk_files import is_itk, read_itk, write_itk
 from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.nifti import nifti_geometry, nifti_type, read_nifti, write_nifti
 from sdseg.data.oddities import odd_values
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray, FloatArray
 
 __all__ = [
     "VOLUME_SUFFIXES",

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdseg.artifacts import sha256_file
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_file
 from sdseg.networks import Alignment
 
 __all__ = ["FeatureAlignment", "VisionEncoder", "features_of"]

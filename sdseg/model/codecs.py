@@ -11,7 +11,7 @@ from diffusers.models.autoencoders.vae import Decoder
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sdseg.errors import UserError, nearest
+from sdseg.core.errors import UserError, nearest
 from sdseg.networks import Autoencoder, Codec
 
 __all__ = [

@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.codecs import MaskCodec, encoder_arguments
 from sdseg.networks import ConditionEncoder, Denoiser
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["Weights", "read_checkpoint_file"]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sdseg.errors import UserError, nearest
+from sdseg.core.errors import UserError, nearest
 from sdseg.model.checkpoint import read_tensors
 from sdseg.model.codecs import MaskCodec, load_strictly, modern_names
 from sdseg.model.foreign import Weights, read_checkpoint_file

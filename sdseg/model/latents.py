@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts import atomic_file
+from sdseg.core.array_types import FloatArray, MaskArray
+from sdseg.core.files import atomic_file
 from sdseg.model.codecs import MaskCodec
-from sdseg.tensors import FloatArray, MaskArray
 
 __all__ = ["cache_latents", "reconstruct"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sdseg.errors import UserError, nearest
+from sdseg.core.errors import UserError, nearest
 from sdseg.model import diffusion
 from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.foreign import Weights, read_checkpoint_file

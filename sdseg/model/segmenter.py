@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts import ImageContract
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model import diffusion
 from sdseg.model.alignment import FeatureAlignment, VisionEncoder, features_of
 from sdseg.model.codecs import MaskCodec, MaskDecoder

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sdseg.artifacts import ModelManifest
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.model.codecs import load_strictly
 from sdseg.model.segmenter import LatentSegmenter, Segmenter

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from sdseg.artifacts import atomic_folder, sha256_file, write_json
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder, sha256_file, write_json
 from sdseg.model.checkpoint import read_tensors, write_tensors
 from sdseg.model.codecs import load_strictly
 

@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest, read_json
-from sdseg.errors import UserError
+from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest
+from sdseg.core.errors import UserError
+from sdseg.core.files import read_json
 from sdseg.page.findings import Findings, Volume
 from sdseg.page.making import Curves, Engine, Parity, Training
 from sdseg.page.reading import (

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sdseg.artifacts import read_json
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import read_json
 from sdseg.page.making import Curves, Engine, Event, Parity, Resumed, Step, Training, Validation
 from sdseg.page.records import CaseScore, Overlay, Summary
 

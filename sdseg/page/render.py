@@ -14,11 +14,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sdseg import metrics
-from sdseg.artifacts import sha256_text
+from sdseg.core.files import sha256_text
+from sdseg.core.provenance import provenance
 from sdseg.page import beside, cards, charts, exhibits, formats, rivals
 from sdseg.page.gather import DatasetResults, Gathered, Run
 from sdseg.page.versus import Versus
-from sdseg.provenance import provenance
 from sdseg.published import Published
 
 __all__ = ["ORIGINS", "compose", "render", "render_comparison", "scoring_rules"]

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from sdseg.artifacts import read_json
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import read_json
 from sdseg.page.findings import (
     Drawn,
     Efficiency,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.page import formats
 from sdseg.page.gather import SAME, Gathered, Run
 from sdseg.statistics import Paired, paired

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import sha256_file, sha256_text, write_json
+from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.data.inputs import REPORT, Former, InputFile, shown
 from sdseg.data.itk_files import data_files, is_itk
-from sdseg.errors import UserError
 from sdseg.mask_rule import MaskRule
 
 __all__ = ["FORMAT", "KIND", "Account", "fingerprint"]

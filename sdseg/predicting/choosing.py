@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.serving import Served, open_model
 
 __all__ = ["Chosen", "choose_model", "warn_of_origin"]

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+from sdseg.core.errors import UserError
+from sdseg.core.locks import locked
 from sdseg.data.inputs import REPORT
-from sdseg.errors import UserError
-from sdseg.locks import locked
 
 __all__ = ["check_room", "held", "sweep"]
 

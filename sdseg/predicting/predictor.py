@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import ImageContract
+from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.geometry import Geometry
 from sdseg.data.given import open_array, open_file
 from sdseg.data.images import write_image
 from sdseg.data.inputs import find_inputs
 from sdseg.data.limits import LIMITS, Limits, asked_limits
 from sdseg.data.volumes import write_volume
-from sdseg.errors import ListedError, UserError
 from sdseg.predicting.choosing import choose_model, warn_of_origin
 from sdseg.predicting.segmenting import segment
 from sdseg.serving import Served
-from sdseg.tensors import AnyArray, FloatArray, LabelArray, MaskArray
 
 __all__ = ["Prediction", "Predictor", "load_predictor"]
 
@@ -116,7 +116,7 @@ class Predictor:
             the patient's front, column 0 the right side. Without affine a note says that it was taken so.
         affine: of an array: [4,4], voxel to millimetres in RAS+, as nibabel has it. Images have none, files their own.
 
-        Raises sdseg.errors.UserError for what the model was not made for, and for damaged files.
+        Raises sdseg.core.errors.UserError for what the model was not made for, and for damaged files.
         """
         served = self._served
         if isinstance(image, str | Path):

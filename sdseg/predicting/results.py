@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import make_folder
+from sdseg.core.errors import UserError
+from sdseg.core.files import make_folder
 from sdseg.data.inputs import REPORT, InputFile
-from sdseg.errors import UserError
 from sdseg.predicting.account import Account
 
 __all__ = ["Results"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from sdseg.core.errors import UserError
 from sdseg.data.native import Native
-from sdseg.errors import UserError
 from sdseg.serving import Served
 
 __all__ = ["segment"]

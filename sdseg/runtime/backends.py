@@ -7,8 +7,8 @@ from copy import copy
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sdseg.artifacts import ImageContract
+from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.runtime.inputs import NoiseShape, as_input, draw_noise
-from sdseg.tensors import FloatArray, RawImages
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from sdseg.artifacts import sha256_text, write_text
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_text, write_text
 
 __all__ = [
     "cache_entry",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sdseg.artifacts import write_json
+from sdseg.core.files import write_json
 from sdseg.runtime.cache import OTHERS_WRITE, checksum_of, open_to_others
 
 __all__ = ["RECORD", "damage_of", "seal"]

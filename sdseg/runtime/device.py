@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["peak_memory", "torch_device"]
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts import GraphManifest, GraphPort, parse_json
-from sdseg.errors import UserError
+from sdseg.artifacts import GraphManifest, GraphPort
+from sdseg.core.array_types import AnyArray, FloatArray, RawImages
+from sdseg.core.errors import UserError
+from sdseg.core.files import parse_json
 from sdseg.runtime.inputs import as_input, draw_noise
-from sdseg.tensors import AnyArray, FloatArray, RawImages
 
 __all__ = [
     "FOREIGN",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sdseg.artifacts import ImageContract
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray, FloatArray, RawImages
+from sdseg.core.array_types import AnyArray, FloatArray, RawImages
+from sdseg.core.errors import UserError
 
 __all__ = ["NoiseShape", "as_input", "check_images", "draw_noise"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.runtime.graphs import answer_shape, check_answer, default_threads, feed_of, run_failed
 from sdseg.runtime.onnx_cuda import BoundSession
 from sdseg.runtime.onnx_seal import open_manifest
 from sdseg.runtime.onnx_session import check_session, failure_of, open_session
-from sdseg.tensors import FloatArray, RawImages
 
 __all__ = ["OnnxBackend"]
 

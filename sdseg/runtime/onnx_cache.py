@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import atomic_folder
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder
 from sdseg.runtime.cache import cache_entry, graph_bytes, private_folder, prune, used_now, worth_keeping
 from sdseg.runtime.cache_seal import RECORD, damage_of, seal
 

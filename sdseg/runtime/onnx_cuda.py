@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.tensors import AnyArray, FloatArray
+from sdseg.core.array_types import AnyArray, FloatArray
 
 __all__ = ["BoundSession"]
 

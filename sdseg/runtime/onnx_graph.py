@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdseg.artifacts import GraphManifest, GraphPort, ImageContract
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.runtime.onnx_file import METADATA_KEY
 from sdseg.runtime.onnx_seal import seal_graph, unsealed
 from sdseg.runtime.uint8_input import cast_first

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from sdseg.artifacts import GraphManifest
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.runtime.cache import checksum_of
 from sdseg.runtime.graphs import parse_manifest, unusable
 from sdseg.runtime.onnx_file import METADATA_KEY, find_metadata, read_metadata

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import GraphManifest
-from sdseg.errors import UserError
-from sdseg.provenance import version_of
+from sdseg.core.errors import UserError
+from sdseg.core.provenance import version_of
 from sdseg.runtime.graphs import FoundPort, check_ports, missing_graph, unusable
 from sdseg.runtime.onnx_cache import cached_session
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sdseg.artifacts import atomic_folder
-from sdseg.errors import UserError
+from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.errors import UserError
+from sdseg.core.files import atomic_folder
 from sdseg.runtime.cache import cache_entry, private_folder, prune, used_now, worth_keeping
 from sdseg.runtime.cache_seal import RECORD, damage_of, seal
 from sdseg.runtime.graphs import (
@@ -25,7 +26,6 @@ from sdseg.runtime.graphs import (
 )
 from sdseg.runtime.onnx_seal import open_manifest
 from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
-from sdseg.tensors import FloatArray, RawImages
 
 __all__ = ["Arithmetic", "OpenvinoBackend"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["INSTALL", "computes_in_bf16", "load_openvino"]
 

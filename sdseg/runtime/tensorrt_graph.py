@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdseg.artifacts import GraphManifest, GraphPort, sha256_text
+from sdseg.artifacts import GraphManifest, GraphPort
+from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_text
 from sdseg.engines import Batches, Precision
-from sdseg.errors import UserError
 from sdseg.runtime.cache import checksum_of
 from sdseg.runtime.graphs import FOREIGN, missing_graph
 from sdseg.runtime.onnx_seal import open_manifest

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import GraphManifest, read_json, sha256_file
+from sdseg.artifacts import GraphManifest
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import read_json, sha256_file
+from sdseg.core.settings import Strict
 from sdseg.engines import EngineOptions
-from sdseg.errors import ListedError, UserError
 from sdseg.runtime.tensorrt_graph import graph_checksum
-from sdseg.settings import Strict
 
 __all__ = [
     "EngineManifest",

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from packaging.specifiers import SpecifierSet
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["PACKAGES", "SUPPORTED", "check_version", "installed_version", "require_tensorrt", "why_not_here"]
 

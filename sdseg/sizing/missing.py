@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from sdseg.config import Config, Dataset
+from sdseg.core.credentials import KAGGLE, SYNAPSE, Place, credential
+from sdseg.core.errors import UserError
+from sdseg.core.shipped import shipped
 from sdseg.data.declared import makes_split
-from sdseg.errors import UserError
 from sdseg.recipes import Recipe
-from sdseg.shipped import shipped
 from sdseg.transfer.registry import Entry, read_registry
-from sdseg.transfer.secrets import KAGGLE, SYNAPSE, Place, credential
 
 __all__ = ["Download", "Missing", "downloads_of", "missing_inputs", "room"]
 

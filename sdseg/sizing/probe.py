@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
-from sdseg.artifacts import ImageContract, sha256_text, write_json
+from sdseg.artifacts import ImageContract
 from sdseg.assembly import check_possible, new_accelerator
+from sdseg.core.files import sha256_text, write_json
+from sdseg.core.provenance import version_of
 from sdseg.loop import LossModule
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.optimisation import average_of, build_optimiser, update_average
 from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.networks import Codec
-from sdseg.provenance import version_of
 from sdseg.recipes import Recipe
 from sdseg.runtime.cache import cache_folder
 from sdseg.runtime.device import peak_memory, torch_device

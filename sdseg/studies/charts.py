@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sdseg.artifacts import atomic_file
-from sdseg.tensors import AnyArray
+from sdseg.core.array_types import AnyArray
+from sdseg.core.files import atomic_file
 
 __all__ = ["Panel", "draw_panels", "draw_robustness", "draw_sweep"]
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts import ImageContract
+from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.data.store import Case
-from sdseg.tensors import FloatArray, RawImages
 
 __all__ = ["KINDS", "CorruptedImages", "Kind", "corrupt"]
 

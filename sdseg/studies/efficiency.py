@@ -12,12 +12,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdseg.artifacts import ModelManifest
+from sdseg.core.array_types import RawImages
 from sdseg.model.checkpoint import count_parameters, load_model
 from sdseg.model.segmenter import Segmenter
 from sdseg.runtime.backends import Backend
 from sdseg.runtime.device import peak_memory
 from sdseg.studies.subject import Subject, bar, finite
-from sdseg.tensors import RawImages
 
 __all__ = ["efficiency", "flops_of"]
 

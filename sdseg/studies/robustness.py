@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from sdseg.core.array_types import RawImages
 from sdseg.studies.corruption import KINDS, CorruptedImages
 from sdseg.studies.subject import Subject, bar, mean_scores
-from sdseg.tensors import RawImages
 
 __all__ = ["robustness"]
 

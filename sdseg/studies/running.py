@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import make_folder, write_json
-from sdseg.locks import writes
+from sdseg.core.files import make_folder, write_json
+from sdseg.core.locks import writes
 from sdseg.studies.charts import draw_robustness, draw_sweep
 from sdseg.studies.efficiency import efficiency
 from sdseg.studies.latents import Origins, latents

@@ -17,7 +17,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["FETCH", "Lpips", "Similarities", "alexnet_file", "open_lpips"]
 

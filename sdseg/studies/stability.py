@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.metrics import Tally
 from sdseg.runtime.backends import Reseedable
 from sdseg.serving import slice_batches

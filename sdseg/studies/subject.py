@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.errors import UserError
+from sdseg.core.provenance import provenance
 from sdseg.data.store import Case, SliceStore
-from sdseg.errors import UserError
-from sdseg.provenance import provenance
 from sdseg.runtime.backends import Backend
 from sdseg.scoring import CaseScore, predicted_by, score_cases
 from sdseg.serving import Served, check_store, open_model
-from sdseg.tensors import FloatArray, RawImages
 
 __all__ = ["FORMAT", "Clock", "Scope", "Subject", "bar", "evenly", "finite", "mean_scores", "open_subject"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.serving import Served
 from sdseg.studies.subject import Subject, bar, mean_scores
 

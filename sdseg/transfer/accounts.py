@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from sdseg.errors import UserError
-from sdseg.transfer.secrets import Credential, redact
+from sdseg.core.credentials import Credential, redact
+from sdseg.core.errors import UserError
 
 __all__ = ["Address", "RefusedError", "UnreachableError", "kaggle_address", "synapse_address"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.transfer.containers import Container, Member, damage_explained, open_container
 
 __all__ = ["Limits", "archives_of", "unpack"]

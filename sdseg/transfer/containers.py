@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.transfer.pieces import Pieces
 
 __all__ = ["Container", "Member", "damage_explained", "open_container"]

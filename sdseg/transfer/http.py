@@ -16,10 +16,10 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from sdseg import __version__
-from sdseg.errors import UserError
+from sdseg.core.credentials import redact
+from sdseg.core.errors import UserError
 from sdseg.transfer.accounts import Address, UnreachableError
 from sdseg.transfer.part import Part, cannot_write, check_writable, checksum_of
-from sdseg.transfer.secrets import redact
 
 __all__ = ["Patience", "fetch"]
 

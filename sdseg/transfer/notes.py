@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from sdseg.artifacts import read_json, write_json
-from sdseg.errors import UserError
-from sdseg.settings import Strict
+from sdseg.core.errors import UserError
+from sdseg.core.files import read_json, write_json
+from sdseg.core.settings import Strict
 from sdseg.transfer.part import checksum_of
 from sdseg.transfer.registry import RemoteFile
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdseg.artifacts import atomic_folder
-from sdseg.errors import ListedError, UserError
-from sdseg.locks import locked
+from sdseg.core.credentials import KAGGLE, SYNAPSE, Credential, credential, hidden
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import atomic_folder
+from sdseg.core.locks import locked
 from sdseg.transfer.accounts import Address, RefusedError, kaggle_address, synapse_address
 from sdseg.transfer.archives import unpack
 from sdseg.transfer.notes import Notes, Origin, write_origin
 from sdseg.transfer.part import checksum_of
 from sdseg.transfer.registry import Entry, RemoteFile
-from sdseg.transfer.secrets import KAGGLE, SYNAPSE, Credential, credential, hidden
 
 if TYPE_CHECKING:
     from sdseg.transfer.http import Patience

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from sdseg.artifacts import write_json
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import write_json
 
 __all__ = ["Part", "cannot_write", "check_writable", "checksum_of"]
 

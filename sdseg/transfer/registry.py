@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, RootModel, model_validator
 
-from sdseg.settings import Name, Strict, parse, read_yaml
+from sdseg.core.settings import Name, Strict, parse, read_yaml
 
 __all__ = ["Entry", "RemoteFile", "read_registry"]
 

@@ -12,11 +12,11 @@ import pytest
 import SimpleITK
 
 from sdseg.artifacts import Structure
+from sdseg.core.errors import UserError
 from sdseg.data.dicom_seg import Maker, write_segmentation
 from sdseg.data.given import open_file
 from sdseg.data.inputs import find_inputs
 from sdseg.data.native import Native
-from sdseg.errors import UserError
 from tests.raw_files import write_series
 from tests.tiny import CT, DISC_CUP
 

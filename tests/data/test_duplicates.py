@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.duplicates import LIMIT, fingerprint, near_pairs
 from sdseg.data.images import read_image
 from sdseg.data.phantoms import write_phantoms
 from sdseg.data.volumes import read_volume
-from sdseg.tensors import AnyArray
 
 RGB, CT = (0.0, 255.0), (-175.0, 250.0)
 

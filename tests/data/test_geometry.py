@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.geometry import Geometry, check_same_grid
-from sdseg.tensors import AnyArray
 
 AXCODES = [
     "".join(pair[flip] for pair, flip in zip(axes, flips, strict=True))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import UserError
 from sdseg.data.images import is_image, pixels_of, read_image, read_mask, write_image
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray
 from tests.raw_files import encode
 
 RGB = np.random.default_rng(0).integers(0, 256, (11, 17, 3), dtype=np.uint8)

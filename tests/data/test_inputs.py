@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdseg.core.errors import UserError
 from sdseg.data.inputs import Former, find_inputs
 from sdseg.data.naming import result_names
-from sdseg.errors import UserError
 
 
 def touch(*paths: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.intensities import (
     Spread,
     alterations,
@@ -19,7 +20,6 @@ from sdseg.data.intensities import (
     values_of,
 )
 from sdseg.data.slices import resize_images
-from sdseg.tensors import AnyArray
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.layouts import find_cases, layout_of
 from sdseg.data.sources import SOURCES
-from sdseg.errors import ListedError, UserError
-from sdseg.tensors import AnyArray
 from tests.raw_files import encode, picture, save, write_btcv, write_cvc, write_kseg, write_refuge2
 
 LEVEL = {"cvc": 255, "kseg": 255}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.oddities import odd_values, unlikely_spacing
-from sdseg.tensors import AnyArray
 
 CT = (-175.0, 250.0)
 

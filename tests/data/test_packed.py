@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import UserError
 from sdseg.data.packed import MASK_FILES, PackedLabels, pack, write_packed
-from sdseg.errors import UserError
-from sdseg.tensors import AnyArray
 
 
 def written(folder: Path, labels: AnyArray) -> PackedLabels:

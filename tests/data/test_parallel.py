@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.data import parallel
-from sdseg.data.parallel import each
-from sdseg.errors import ListedError, UserError
+from sdseg.core import parallel
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.parallel import each
 
 
 def test_results_keep_the_order_of_the_items() -> None:

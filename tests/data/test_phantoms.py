@@ -13,10 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from sdseg.core.errors import UserError
 from sdseg.data.phantoms import PHANTOM_SOURCES, write_phantoms
 from sdseg.data.phantoms.files import share_out
 from sdseg.data.sources import SOURCES
-from sdseg.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore
-from sdseg.tensors import AnyArray
 from tests.tiny import DISC_CUP, write_store
 
 

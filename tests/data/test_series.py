@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.dicom_header import is_dicom
 from sdseg.data.inputs import find_inputs
 from sdseg.data.series import find_series
-from sdseg.tensors import AnyArray
 from tests.raw_files import write_series
 
 UID = "1.2.826.0.1.3680043.2.1125."

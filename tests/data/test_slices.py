@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.nn.functional import interpolate
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.slices import (
     from_axial,
     resize_images,
@@ -17,7 +18,6 @@ from sdseg.data.slices import (
     to_axial,
     to_display,
 )
-from sdseg.tensors import AnyArray
 
 VOLUMES = hnp.arrays(np.int16, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7))
 LABELS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=3, max_dims=3, max_side=9), elements=st.integers(0, 13))

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.splits import SplitRow, check_split, impure_groups, read_split
-from sdseg.errors import ListedError, UserError
 
 ROWS = tuple(
     SplitRow(case, case, split)

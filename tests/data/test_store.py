@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts import ImageContract, PreparedManifest, Structure, sha256_file, write_json
+from sdseg.artifacts import ImageContract, PreparedManifest, Structure
+from sdseg.core.array_types import AnyArray
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import sha256_file, write_json
 from sdseg.data.checksums import ARRAYS, FILES, TABLES, combined_checksum, fast_checksum
 from sdseg.data.packed import pack, write_packed
 from sdseg.data.store import Case, SliceStore, read_cases, structure_masks, write_index
-from sdseg.errors import ListedError, UserError
-from sdseg.tensors import AnyArray
 
 AFFINE = ((-0.9765625, 0.0, 0.1, 249.51171875), (0.0, 1 / 3, 0.0, -1e-7), (0.0, 0.0, 2.0, -804.5), (0.0, 0.0, 0.0, 1.0))
 SLICES = {"0001": ("train", 3), "Fall, zwei": ("test", 2), "0003": ("train", 1), "0004": ("val", 4)}

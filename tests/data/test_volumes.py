@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdseg.artifacts import ImageContract
+from sdseg.core.errors import UserError
 from sdseg.data.volumes import (
     is_volume,
     range_in_header,
@@ -22,7 +23,6 @@ from sdseg.data.volumes import (
     to_stored,
     write_volume,
 )
-from sdseg.errors import UserError
 from tests.data.test_geometry import AXCODES, affine_of
 from tests.raw_files import LPS, save
 

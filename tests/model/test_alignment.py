@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.alignment import FeatureAlignment, VisionEncoder, features_of
 from sdseg.model.segmenter import LatentSegmenter, attach_alignment, build_segmenter
 from sdseg.networks import Alignment

@@ -11,13 +11,13 @@ import torch
 
 from sdseg.artifacts import ImageContract
 from sdseg.config import Dataset
+from sdseg.core.array_types import AnyArray
 from sdseg.data.slices import from_axial
 from sdseg.data.sources import SOURCES
 from sdseg.data.store import SliceStore
 from sdseg.data.volumes import read_geometry
 from sdseg.model.normaliser import Normaliser
 from sdseg.prepare import prepare
-from sdseg.tensors import AnyArray
 from tests.raw_files import save, write_btcv, write_split
 
 ROUNDING = 1 / 400  # half a Hounsfield unit of the 400 that become 2, where a volume is stretched

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler
 from monai.losses import DiceCELoss
 
 from sdseg.artifacts import ImageContract
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model import diffusion
 from sdseg.model.normaliser import Normaliser
 from sdseg.model.segmenter import Batch, DirectSegmenter, LatentSegmenter, Segmenter, build_segmenter, start_from_codec

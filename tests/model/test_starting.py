@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdseg.artifacts import ModelManifest
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import load_model, read_tensors, save_model
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 from sdseg.model.starting import Start, open_start, take_over

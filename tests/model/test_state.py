@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.state import Parts, kept_progress, latest_state, restore, save_state
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sdseg.artifacts import write_json
+from sdseg.core.files import write_json
 from sdseg.data.sprites import outline_paths, pack_slices
 
 __all__ = ["calibration", "scored", "write_studies", "write_volume"]

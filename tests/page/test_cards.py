@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sdseg.artifacts import write_json
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
+from sdseg.core.files import write_json
 from sdseg.page.cards import checks, failures
 from sdseg.page.gather import gather
 from sdseg.report import report

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.page.study_files import read_findings, read_volumes
 from tests.page.results_tree import edit_json, write_run
 

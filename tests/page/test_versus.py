@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.__main__ import main
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.page.gather import gather
 from sdseg.page.versus import versus
 from tests.page.results_tree import edit_json, write_results

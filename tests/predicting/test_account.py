@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.inputs import InputFile
-from sdseg.errors import ListedError, UserError
 from sdseg.mask_rule import MaskRule
 from sdseg.predicting.account import PARTIAL, Account, fingerprint
 

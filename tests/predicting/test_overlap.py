@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.predicting.overlap import overlapped
 
 

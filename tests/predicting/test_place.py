@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.predicting.place import held, sweep
 
 HOLD = """

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sdseg.artifacts import Structure
+from sdseg.core.errors import UserError
 from sdseg.data.inputs import InputFile
 from sdseg.data.native_files import targets_of
-from sdseg.errors import UserError
 from sdseg.mask_rule import MaskRule
 from sdseg.predicting.account import Account
 from sdseg.predicting.results import Results

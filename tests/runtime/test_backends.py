@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.inputs import check_images, draw_noise
 from sdseg.runtime.onnx_backend import OnnxBackend

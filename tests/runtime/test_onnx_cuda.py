@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.runtime.onnx_backend import OnnxBackend
 from tests.tiny import CT, RGB, picture, write_graph
 

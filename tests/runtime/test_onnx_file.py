@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.runtime.onnx_file import read_metadata
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts import GraphManifest, ImageContract
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.segmenter import Segmenter, build_segmenter
 from sdseg.networks import Codec
 from sdseg.recipes import Recipe

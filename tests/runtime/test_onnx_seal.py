@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import METADATA_KEY
 from sdseg.runtime.onnx_seal import open_manifest

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.segmenter import Segmenter
 from sdseg.runtime import cache
 from sdseg.runtime.backends import Backend, Reseedable, TorchBackend

@@ -11,12 +11,12 @@ import pytest
 from torch import Tensor
 
 from sdseg.config import Export, Tolerance
+from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.parity import Parity, compare
-from sdseg.tensors import FloatArray, MaskArray, RawImages
 from tests.tiny import CT, Brightness, describe, picture
 
 

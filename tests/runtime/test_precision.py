@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.model.segmenter import Segmenter
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend

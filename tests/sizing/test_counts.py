@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdseg.artifacts import write_json
 from sdseg.config import Config
+from sdseg.core.files import write_json
 from sdseg.data.phantoms import PHANTOM_SOURCES, write_phantoms
 from sdseg.sizing.counts import Count, count
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.studies.similarity import Similarities, alexnet_file, open_lpips
 from sdseg.studies.stability import stability
 from tests.studies.models import GAUSSIAN, subject_of, write_latent_model

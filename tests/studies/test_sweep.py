@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.evaluate import evaluate
 from sdseg.studies.subject import evenly
 from sdseg.studies.sweep import Grid, sweep

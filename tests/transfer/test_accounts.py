@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.credentials import Credential
+from sdseg.core.errors import UserError
 from sdseg.transfer import accounts
 from sdseg.transfer.accounts import RefusedError, UnreachableError, kaggle_address, synapse_address
-from sdseg.transfer.secrets import Credential
 from tests.transfer.site import Answer, Site, page, redirect, serve, status, tell
 
 TOKEN = "s3cr3t-tok3n"

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.transfer.archives import Limits, archives_of, unpack
 from sdseg.transfer.pieces import Pieces
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.transfer.accounts import Address
 from sdseg.transfer.http import Patience, fetch
 from tests.transfer.site import DATA, Answer, Handler, Site, page, redirect, serve, status

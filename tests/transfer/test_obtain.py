@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sdseg.core.errors import ListedError, UserError
 from sdseg.download import Means, download
-from sdseg.errors import ListedError, UserError
 from sdseg.transfer import accounts
 from tests.raw_files import write_btcv, write_cvc, write_kseg
 from tests.transfer.site import Site, redirect, serve, status, tell

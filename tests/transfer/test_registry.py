@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 from sdseg.transfer.registry import read_registry
 
 GOOD: dict[str, Any] = {

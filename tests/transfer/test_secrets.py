@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.errors import UserError
-from sdseg.transfer.secrets import KAGGLE, SYNAPSE, Credential, credential, hidden, redact
+from sdseg.core.credentials import KAGGLE, SYNAPSE, Credential, credential, hidden, redact
+from sdseg.core.errors import UserError
 
 VARIABLES = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_CONFIG_DIR", "SYNAPSE_AUTH_TOKEN")
 

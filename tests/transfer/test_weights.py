@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from sdseg.__main__ import main
+from sdseg.core.errors import UserError
 from sdseg.download import Means, download_weights
-from sdseg.errors import UserError
 from sdseg.transfer.registry import read_registry
 from tests.transfer.site import Site, serve
 

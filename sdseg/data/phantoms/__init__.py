@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from sdseg.artifacts import write_json
+from sdseg.core.errors import UserError
+from sdseg.core.files import write_json
 from sdseg.data.phantoms import btcv, cvc, kseg, refuge2, sts
 from sdseg.data.phantoms.files import Case
 from sdseg.data.sources import source_named
-from sdseg.errors import UserError
 
 __all__ = ["PHANTOM_SOURCES", "write_phantoms"]
 

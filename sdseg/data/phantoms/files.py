@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.tensors import AnyArray
+from sdseg.core.array_types import AnyArray
 
 __all__ = ["Case", "share_out", "write_picture", "write_volume"]
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 from scipy import ndimage
 
+from sdseg.core.array_types import AnyArray
 from sdseg.data.phantoms.canvas import Floats
-from sdseg.tensors import AnyArray
 
 __all__ = ["Space", "ellipsoid", "make_space", "oriented", "rounded", "smooth_noise3", "tube"]
 

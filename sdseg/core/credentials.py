@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["KAGGLE", "SYNAPSE", "Credential", "Place", "credential", "hidden", "redact"]
 

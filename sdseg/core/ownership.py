@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sdseg.errors import UserError
+from sdseg.core.errors import UserError
 
 __all__ = ["check_apart", "check_owned", "check_record"]
 

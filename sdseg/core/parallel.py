@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 
 __all__ = ["attempt", "each"]
 

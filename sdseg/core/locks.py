@@ -19,9 +19,9 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from sdseg.artifacts import make_folder, not_writable
-from sdseg.errors import UserError
-from sdseg.leftovers import remove_leftovers
+from sdseg.core.errors import UserError
+from sdseg.core.files import make_folder, not_writable
+from sdseg.core.leftovers import remove_leftovers
 
 __all__ = ["WHEN_BUSY", "holder_of", "lock_file", "locked", "writes"]
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sdseg.documents import read_yaml
-from sdseg.errors import ListedError, nearest
+from sdseg.core.documents import read_yaml
+from sdseg.core.errors import ListedError, nearest
 
 __all__ = ["MANY", "Name", "Place", "Seed", "Strict", "merge", "parse", "read_yaml"]
 

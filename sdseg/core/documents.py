@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sdseg.errors import ListedError, UserError
+from sdseg.core.errors import ListedError, UserError
 
 __all__ = ["read_json", "read_yaml", "yaml_value"]
 

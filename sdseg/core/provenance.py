@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
-from sdseg.fingerprint import fingerprint
+from sdseg.core.fingerprint import fingerprint
 
 __all__ = ["provenance", "source_of", "version_of"]
 
