@@ -109,9 +109,9 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from sdseg.artifacts import ImageContract
+    from sdseg.config.network import Codec
     from sdseg.model.checkpoint import save_codec_folder
     from sdseg.model.codecs import MaskCodec
-    from sdseg.networks import Codec
     from tests.tiny import write_store
 
     torch.manual_seed(0)
@@ -244,7 +244,7 @@ def _infer(chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export(chosen: argparse.Namespace) -> dict[str, Any]:
-    from sdseg.config import Export
+    from sdseg.config.export import Export
     from sdseg.export import export
 
     output = chosen.folder / "export"
@@ -297,8 +297,8 @@ def _runtimes(chosen: argparse.Namespace, folder: Path, figures: dict[str, Any])
 
 def _recipe(chosen: argparse.Namespace) -> Any:
     from sdseg.__main__ import _assignments
+    from sdseg.config.recipe import load_recipe
     from sdseg.core.settings import merge
-    from sdseg.recipes import load_recipe
 
     length = {"steps": chosen.steps, "batch": chosen.batch, "validate_every": chosen.steps, "log_every": 1}
     length |= {"checkpoint_every": chosen.steps, "workers": 0}

@@ -87,7 +87,7 @@ def _turn(way: str, folder: Path, number: int, jobs: int) -> dict[str, float]:
     """Prepare once: seconds (imports left out), bytes written, peak resident memory of this process in bytes."""
     output = folder / f"out {way}"
     if way == "sdseg":
-        from sdseg.config import Dataset
+        from sdseg.config.dataset import Dataset
         from sdseg.prepare import prepare
 
         started = time.perf_counter()

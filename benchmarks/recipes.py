@@ -29,8 +29,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sdseg.config import Config, load_config  # noqa: E402
-from sdseg.recipes import Recipe  # noqa: E402
+from sdseg.config.recipe import Recipe  # noqa: E402
+from sdseg.config.run import Config, load_config  # noqa: E402
 
 
 def main() -> int:

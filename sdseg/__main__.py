@@ -15,7 +15,7 @@ from sdseg.core.shipped import shipped
 from sdseg.core.signals import Stopped, heeded
 
 if TYPE_CHECKING:
-    from sdseg.config import Export
+    from sdseg.config.export import Export
 
 __all__ = ["main"]
 
@@ -52,7 +52,7 @@ def _phantoms(arguments: argparse.Namespace) -> int:
 
 
 def _download(arguments: argparse.Namespace) -> int:
-    from sdseg.config import load_dataset
+    from sdseg.config.dataset import load_dataset
     from sdseg.download import Means, download, download_weights
 
     means = Means(
@@ -83,9 +83,8 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from sdseg.config import load_dataset
+    from sdseg.config.dataset import Draw, load_dataset
     from sdseg.core.settings import parse
-    from sdseg.own import Draw
     from sdseg.split import split
 
     settings = load_dataset(arguments.settings)
@@ -102,7 +101,7 @@ def _split(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from sdseg.config import load_dataset
+    from sdseg.config.dataset import load_dataset
     from sdseg.prepare import check, prepare
 
     settings, paths = load_dataset(arguments.settings), {"raw": arguments.raw, "split": arguments.split}
@@ -117,7 +116,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 def _codec(arguments: argparse.Namespace) -> int:
     from sdseg.codec import build_codec
-    from sdseg.recipes import load_codec
+    from sdseg.config.recipe import load_codec
 
     build_codec(settings=load_codec(arguments.settings), output=arguments.output, device=arguments.device)
     return 0
@@ -125,7 +124,7 @@ def _codec(arguments: argparse.Namespace) -> int:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from sdseg import convert
-    from sdseg.recipes import load_codec, load_recipe
+    from sdseg.config.recipe import load_codec, load_recipe
 
     codec, origin, weights, size = load_codec(arguments.codec), arguments.origin, arguments.weights, arguments.size
     _refuse_unused(arguments)
@@ -179,7 +178,7 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from sdseg.recipes import load_recipe
+    from sdseg.config.recipe import load_recipe
     from sdseg.train import train
 
     train(
@@ -214,7 +213,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             raise UserError(
                 "it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=f"add {study}"
             )
-    from sdseg.config import load_dataset
+    from sdseg.config.dataset import load_dataset
     from sdseg.evaluate import Options, evaluate, evaluate_masks
 
     options = Options(
@@ -262,7 +261,7 @@ def _export(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.prepared is None:
         raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
-    from sdseg.config import Export
+    from sdseg.config.export import Export
     from sdseg.core.settings import parse
 
     settings = {
@@ -289,7 +288,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _tolerances(words: list[str]) -> dict[str, dict[str, float]]:
     """`int8.min_mask_dice=0.98` and the like, laid over the defaults."""
-    from sdseg.config import Tolerances
+    from sdseg.config.export import Tolerances
 
     found: dict[str, dict[str, float]] = Tolerances().model_dump()
     for word in words:
@@ -304,9 +303,9 @@ def _tolerances(words: list[str]) -> dict[str, dict[str, float]]:
 
 
 def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
+    from sdseg.config.export import EngineOptions
     from sdseg.core.settings import parse
     from sdseg.deployment import EngineSource, export_engine
-    from sdseg.engines import EngineOptions
 
     names = ("workspace_gb", "level", "hardware")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}

@@ -15,6 +15,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 
+from sdseg.config.network import LatentNetwork
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
 from sdseg.data.store import SliceStore
@@ -24,8 +26,6 @@ from sdseg.material import CodecInUse, Material, gather, open_codec
 from sdseg.model.optimisation import average_of, build_optimiser
 from sdseg.model.segmenter import LatentSegmenter, Segmenter, attach_alignment, build_segmenter, start_from_codec
 from sdseg.model.starting import Start, open_start, take_over
-from sdseg.networks import LatentNetwork
-from sdseg.recipes import Recipe
 
 __all__ = ["Inputs", "build_run", "check_possible", "described", "new_accelerator", "new_segmenter", "open_inputs"]
 

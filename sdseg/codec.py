@@ -16,6 +16,7 @@ from torch.nn.functional import l1_loss
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
+from sdseg.config.network import Codec, CodecTraining, made_from
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, make_folder
 from sdseg.core.fingerprint import code_of
@@ -28,7 +29,6 @@ from sdseg.identity import settle
 from sdseg.model.checkpoint import OWNED, save_codec_folder
 from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.model.state import Parts, latest_state, restore, save_state
-from sdseg.networks import Codec, CodecTraining, made_from
 from sdseg.runtime.device import torch_device
 
 __all__ = ["build_codec"]

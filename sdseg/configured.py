@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdseg.config import Config
+from sdseg.config.folders import check_folders, check_places
+from sdseg.config.network import LatentNetwork
+from sdseg.config.recipe import Recipe
+from sdseg.config.run import Config
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml
 from sdseg.core.shipped import shipped
 from sdseg.data.declared import known_source, makes_split
-from sdseg.folders import check_folders, check_places
-from sdseg.networks import LatentNetwork
-from sdseg.recipes import Recipe
 
 __all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "Run", "check_machine", "configure", "configure_file"]
 

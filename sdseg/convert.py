@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from sdseg.artifacts import ImageContract, ModelManifest, Structure
+from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file
 from sdseg.core.locks import writes
@@ -32,8 +34,6 @@ from sdseg.model.initial import (
 from sdseg.model.ldm import autoencoder_from_ldm
 from sdseg.model.official import fill_segmenter, read_checkpoint
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter
-from sdseg.networks import Codec, LatentNetwork
-from sdseg.recipes import Recipe
 
 __all__ = ["Layout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts import GraphManifest
-from sdseg.config import Export
+from sdseg.config.export import EngineOptions, Export, Precision
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import make_folder, sha256_file, write_json, write_text
 from sdseg.core.leftovers import remove_leftovers
 from sdseg.core.locks import locked
 from sdseg.core.provenance import provenance
-from sdseg.engines import EngineOptions, Precision
 from sdseg.gate import Gate, open_gate, refusal
 from sdseg.runtime.tensorrt_graph import graph_checksum, precision_problem, read_graph
 from sdseg.runtime.tensorrt_manifest import EngineManifest, engine_file, read_engine_manifest, side_file

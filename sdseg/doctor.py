@@ -17,7 +17,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from sdseg.config import Config
+from sdseg.config.run import Config
 from sdseg.configured import check_machine, configure_file
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import version_of

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.core.locks import locked, writes
@@ -22,7 +23,6 @@ from sdseg.data.contents import file_size
 from sdseg.data.layouts import RawCase, find_cases
 from sdseg.data.own import own_dataset
 from sdseg.data.sources import Source, source_named
-from sdseg.own import Own
 from sdseg.transfer.notes import origin_of
 from sdseg.transfer.obtain import Means, obtain
 from sdseg.transfer.part import checksum_of

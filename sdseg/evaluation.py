@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sdseg.assessment import Assessed
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json, write_text
 from sdseg.core.provenance import provenance

@@ -9,13 +9,12 @@ from typing import Any
 
 from sdseg import __version__
 from sdseg.artifacts import GraphManifest
-from sdseg.config import Export
+from sdseg.config.export import Export, Precision
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
-from sdseg.engines import Precision
 from sdseg.gate import Gate, open_gate, refusal
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.inputs import as_input, draw_noise

@@ -8,10 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sdseg.artifacts import ModelManifest
-from sdseg.config import Export
+from sdseg.config.export import Export, Precision
 from sdseg.core.errors import ListedError
 from sdseg.data.store import Case, SliceStore
-from sdseg.engines import Precision
 from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import load_model
 from sdseg.model.segmenter import Segmenter

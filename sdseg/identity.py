@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sdseg.config import OnEdit
+from sdseg.config.recipe import Recipe
+from sdseg.config.run import OnEdit
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import write_json
 from sdseg.core.fingerprint import code_of
-from sdseg.recipes import Recipe
 
 __all__ = [
     "NEUTRAL",

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from sdseg.config.recipe import Recipe
 from sdseg.data.store import Case, SliceStore
 from sdseg.mask_rule import MaskRule
 from sdseg.material import Material
@@ -22,7 +23,6 @@ from sdseg.model.codecs import MaskCodec
 from sdseg.model.optimisation import learning_rate, update_average
 from sdseg.model.segmenter import Batch, Segmenter
 from sdseg.model.state import Parts, kept_progress, save_state
-from sdseg.recipes import Recipe
 from sdseg.runtime.backends import TorchBackend
 from sdseg.scoring import predicted_by, score_cases
 

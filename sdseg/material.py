@@ -14,6 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sdseg.config.network import LatentNetwork
+from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import UserError
 from sdseg.data.samples import ORIENTATIONS, Augment, Positions, TrainingSamples, orient
@@ -22,8 +24,6 @@ from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import CodecManifest, load_codec_folder
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.latents import cache_latents, reconstruct
-from sdseg.networks import LatentNetwork
-from sdseg.recipes import Recipe, Training
 from sdseg.scoring import score_cases
 
 __all__ = ["CodecInUse", "Material", "codec_ceiling", "gather", "open_codec"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from sdseg.artifacts import ImageContract, PreparedManifest
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_folder, sha256_file, write_json
 from sdseg.core.locks import locked

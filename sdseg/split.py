@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset, Draw
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import write_text
 from sdseg.core.locks import writes
@@ -17,7 +17,6 @@ from sdseg.data.drawing import draw_split
 from sdseg.data.layouts import RawCase
 from sdseg.data.opening import open_raw
 from sdseg.data.splits import HEADER, SPLITS, SplitRow, impure_groups, read_split
-from sdseg.own import Draw
 
 __all__ = ["split"]
 

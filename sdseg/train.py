@@ -14,7 +14,8 @@ from accelerate.utils import broadcast_object_list
 
 from sdseg.artifacts import ModelManifest
 from sdseg.assembly import Inputs, build_run, check_possible, described, new_accelerator, open_inputs
-from sdseg.config import OnEdit
+from sdseg.config.recipe import Recipe
+from sdseg.config.run import OnEdit
 from sdseg.core.errors import UserError
 from sdseg.core.files import make_folder
 from sdseg.core.leftovers import remove_leftovers
@@ -31,7 +32,6 @@ from sdseg.mask_rule import MaskRule
 from sdseg.material import codec_ceiling
 from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.model.state import latest_state, restore
-from sdseg.recipes import Recipe
 from sdseg.runtime.device import peak_memory, torch_device
 
 __all__ = ["train"]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from sdseg.artifacts import ImageContract, Structure
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.prepare import prepare
 from tests.raw_files import encode, save, write_split
 

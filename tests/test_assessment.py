@@ -14,7 +14,7 @@ import pytest
 import SimpleITK
 
 from sdseg.__main__ import main
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
 from sdseg.evaluate import Options, evaluate

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from sdseg.config import Config, json_schema
+from sdseg.config.run import Config, json_schema
 from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
 from workflow.plan import Plan

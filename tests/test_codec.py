@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from sdseg.codec import build_codec
+from sdseg.config.network import Codec, CodecTraining
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.core.signals import Stopped
 from sdseg.data.shapes import random_shapes
 from sdseg.fidelity import draw_masks, measure
 from sdseg.model.checkpoint import load_codec_folder
-from sdseg.networks import Codec, CodecTraining
 from tests.model.networks import CODEC, codec
 from tests.training import heed
 

@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sdseg
-from sdseg.config import Config, Dataset, json_schema, load_config, load_dataset
+from sdseg.config.dataset import Dataset, load_dataset
+from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.recipe import Recipe, Training, load_codec, load_recipe
+from sdseg.config.run import Config, json_schema, load_config
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.core.settings import Strict, merge, parse, read_yaml
-from sdseg.networks import Codec, LatentNetwork
-from sdseg.recipes import Recipe, Training, load_codec, load_recipe
 
 Values = dict[str, Any]
 

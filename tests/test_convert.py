@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdseg.codec import build_codec
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.convert import convert_official
 from sdseg.core.errors import UserError
 from sdseg.data.sources import SOURCES
 from sdseg.model.checkpoint import load_model, read_manifest
 from sdseg.model.foreign import read_checkpoint_file
 from sdseg.model.official import read_checkpoint
-from sdseg.networks import Codec
-from sdseg.recipes import Recipe, load_recipe
 from tests.model.networks import direct_recipe
 
 

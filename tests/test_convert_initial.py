@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from sdseg.__main__ import main
+from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.recipe import Recipe
 from sdseg.convert import Layout, convert_codec, convert_ldm, convert_stable_diffusion
 from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import load_codec_folder, load_model
@@ -20,8 +22,6 @@ from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.model.foreign import read_checkpoint_file
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 from sdseg.model.starting import open_start, take_over
-from sdseg.networks import Codec, LatentNetwork
-from sdseg.recipes import Recipe
 from tests.model.foreign_files import (
     CODEC,
     ldm_recipe,

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.__main__ import main
-from sdseg.config import load_config, load_dataset
+from sdseg.config.dataset import load_dataset
+from sdseg.config.recipe import load_codec, load_recipe
+from sdseg.config.run import load_config
 from sdseg.core.documents import read_json, read_yaml, yaml_value
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.nnunet import read_description
-from sdseg.recipes import load_codec, load_recipe
 from sdseg.transfer.registry import read_registry
 
 TWICE: list[tuple[str, list[str]]] = [

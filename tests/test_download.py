@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
 from sdseg.download import download
-from sdseg.own import Own
 from tests.raw_files import encode, picture, save, write_kseg, write_series
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sdseg.__main__ import main
-from sdseg.config import load_config
+from sdseg.config.run import load_config
 from sdseg.estimate import estimated
 from sdseg.sizing.gpus import GPUS
 from sdseg.sizing.overview import needs_of, one_line
@@ -176,7 +176,7 @@ def test_small_networks_do_not_fill_a_gpu() -> None:
 
 def test_the_line_of_a_run_loads_nothing() -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom sdseg.config import load_config\n"
+        "import sys\nfrom pathlib import Path\nfrom sdseg.config.run import load_config\n"
         "from sdseg.sizing.missing import missing_inputs\nfrom sdseg.sizing.overview import needs_of, one_line\n"
         "config = load_config(Path('config/config.yaml'))\nprint(one_line(needs_of(config)))\n"
         "missing_inputs(config, {})\nprint(sorted({'torch', 'numpy', 'cv2', 'requests'} & set(sys.modules)))"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.config import Export
+from sdseg.config.export import Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.evaluate import Options, evaluate

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from sdseg.codec import build_codec
-from sdseg.config import Export
+from sdseg.config.export import Export
+from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluate import evaluate
 from sdseg.export import export
-from sdseg.recipes import Recipe, load_recipe
 from sdseg.train import train
 from tests.model.networks import CODEC
 from tests.tiny import write_store

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
 from sdseg.data.declared import known_source
@@ -257,9 +257,9 @@ def test_triton_tells_its_clients(store: Path) -> None:
 
 def test_training_and_export_hand_it_on(tmp_path: Path, store: Path) -> None:
     """Through the real verbs: what the prepared data say is what model, graph and validation follow."""
-    from sdseg.config import Export
+    from sdseg.config.export import Export
+    from sdseg.config.recipe import Recipe
     from sdseg.export import export
-    from sdseg.recipes import Recipe
     from sdseg.train import train
 
     recipe = Recipe.model_validate(

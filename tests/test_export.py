@@ -11,7 +11,7 @@ import pytest
 
 from sdseg import __version__
 from sdseg.artifacts import GraphManifest
-from sdseg.config import Export, Tolerance, Tolerances
+from sdseg.config.export import Export, Tolerance, Tolerances
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json
 from sdseg.export import export

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from sdseg.assembly import build_run, new_accelerator, open_inputs
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
 from sdseg.guard import Watch
 from sdseg.journal import Journal
 from sdseg.model.checkpoint import read_tensors
-from sdseg.recipes import Recipe
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import write_store
 from tests.training import run, write_inputs

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.identity import NEUTRAL, describe_run, differences, made_by, mark_finished, settle
-from sdseg.recipes import Recipe
 from tests.model.networks import recipe
 from workflow.plan import SPEED
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset, Draw, Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
-from sdseg.own import Draw, Own
 
 FOLDERS: dict[str, Any] = {
     "layout": "folders",

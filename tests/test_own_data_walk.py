@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.config import load_config
+from sdseg.config.run import load_config
 from sdseg.data.splits import read_split
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sdseg.config import load_dataset
+from sdseg.config.dataset import load_dataset
 from sdseg.core.errors import UserError
 from workflow.plan import Plan
 

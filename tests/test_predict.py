@@ -15,7 +15,7 @@ import SimpleITK
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
 from sdseg.artifacts import Structure
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.data.slices import resize_labels
 from sdseg.data.store import SliceStore

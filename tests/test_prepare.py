@@ -19,7 +19,7 @@ import pytest
 
 from sdseg.__main__ import main
 from sdseg.artifacts import PreparedManifest
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.slices import from_axial
 from sdseg.data.splits import read_split

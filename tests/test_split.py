@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from sdseg.__main__ import main
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset, Draw
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
 from sdseg.data.splits import check_split, read_split
 from sdseg.data.store import SliceStore
-from sdseg.own import Draw
 from sdseg.prepare import prepare
 from sdseg.split import split
 from tests.raw_files import encode, picture, write_kseg

@@ -19,6 +19,7 @@ import pytest
 import torch
 import yaml
 
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
 from sdseg.core.fingerprint import PACKAGE
@@ -28,7 +29,6 @@ from sdseg.data.store import SliceStore
 from sdseg.material import gather, open_codec
 from sdseg.model.checkpoint import load_model, read_tensors
 from sdseg.model.state import latest_state
-from sdseg.recipes import Recipe
 from sdseg.train import train
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import seal, write_store

@@ -12,7 +12,8 @@ import pytest
 
 import sdseg
 from sdseg.artifacts import GraphManifest, PreparedManifest
-from sdseg.config import Dataset, Export
+from sdseg.config.dataset import Dataset
+from sdseg.config.export import Export
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError
 from sdseg.core.files import read_json

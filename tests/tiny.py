@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, PreparedManifest, Structure
+from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.core.files import read_json, sha256_file, write_json
 from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
@@ -16,7 +17,6 @@ from sdseg.data.packed import pack, write_packed
 from sdseg.data.store import Case, write_index
 from sdseg.model.checkpoint import save_model
 from sdseg.model.segmenter import build_segmenter
-from sdseg.recipes import Recipe
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
 
 RGB = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))

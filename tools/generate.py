@@ -1,6 +1,6 @@
 """Writes the files that follow from others, so that nothing is stated twice; a test fails when one is out of date.
 
-python tools/generate.py          workflow/schemas/config.schema.json from sdseg/config.py,
+python tools/generate.py          workflow/schemas/config.schema.json from sdseg/config/run.py,
                                   workflow/envs/*.yaml from the lock files; tensorrt.yaml also from pyproject.toml
 python tools/generate.py --check  write nothing; exit 1 and name the files that are out of date
 python tools/generate.py --lock   first resolve pyproject.toml anew into requirements.lock and requirements-gpu.lock
@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sdseg.config import json_schema  # noqa: E402
+from sdseg.config.run import json_schema  # noqa: E402
 from sdseg.core.files import write_text  # noqa: E402
 
 __all__ = ["generated", "main", "read_lock"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from sdseg.config.network import LatentNetwork
 from sdseg.data.declared import known_source
-from sdseg.networks import LatentNetwork
 from sdseg.sizing.stages import (
     STAGES,
     Ask,

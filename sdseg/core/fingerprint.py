@@ -24,7 +24,7 @@ NO_CAUSE = frozenset(
     }
 )
 # Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.
-OF_SETTINGS = frozenset({"sdseg.networks", "sdseg.recipes"})
+OF_SETTINGS = frozenset({"sdseg.config.network", "sdseg.config.recipe"})
 
 
 @cache

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from sdseg.artifacts import Structure
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.provenance import provenance
 from sdseg.data.duplicates import near_pairs
 from sdseg.data.intake import Seen

@@ -7,11 +7,10 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from sdseg.artifacts import Structure
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset, Own
 from sdseg.core.errors import UserError, nearest
 from sdseg.data.masks import ExactValues, MaskCoding
 from sdseg.data.sources import Source, source_named
-from sdseg.own import Own
 
 __all__ = ["declared_source", "known_source", "makes_split", "own_source"]
 

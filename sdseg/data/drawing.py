@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+from sdseg.config.dataset import Draw
 from sdseg.core.errors import UserError
 from sdseg.data.splits import SPLITS, same_group
-from sdseg.own import Draw
 
 __all__ = ["draw_split"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts import ImageContract
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt
 from sdseg.data.intensities import kept_type

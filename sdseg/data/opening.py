@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.data import own
 from sdseg.data.layouts import RawCase, find_cases
 from sdseg.data.sources import Source, source_named

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.declared import declared_source, own_source
 from sdseg.data.images import IMAGE_SUFFIXES
@@ -14,7 +15,6 @@ from sdseg.data.layouts import Layout, Pair, RawCase, check_folder, find_cases
 from sdseg.data.nnunet import Description, nnunet_layout, read_description
 from sdseg.data.sources import Source
 from sdseg.data.tables import tabled_cases
-from sdseg.own import Own
 
 __all__ = ["own_dataset"]
 

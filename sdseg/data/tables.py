@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import RawCase, natural
 from sdseg.data.splits import SPLITS
 from sdseg.data.volumes import VOLUME_SUFFIXES
-from sdseg.own import Own
 
 __all__ = ["tabled_cases"]
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdseg.config.network import Alignment
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
-from sdseg.networks import Alignment
 
 __all__ = ["FeatureAlignment", "VisionEncoder", "features_of"]
 

@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sdseg.artifacts import ModelManifest
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, read_json, sha256_file, write_json
 from sdseg.core.settings import merge, parse
 from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.segmenter import Segmenter, build_segmenter
-from sdseg.networks import Codec
-from sdseg.recipes import Recipe
 
 __all__ = [
     "CODEC_WEIGHTS",

@@ -11,8 +11,8 @@ from diffusers.models.autoencoders.vae import Decoder
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from sdseg.config.network import Autoencoder, Codec
 from sdseg.core.errors import UserError, nearest
-from sdseg.networks import Autoencoder, Codec
 
 __all__ = [
     "MaskCodec",

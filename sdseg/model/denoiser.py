@@ -11,9 +11,9 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from sdseg.config.network import ConditionEncoder, Denoiser
 from sdseg.core.errors import UserError
 from sdseg.model.codecs import MaskCodec, encoder_arguments
-from sdseg.networks import ConditionEncoder, Denoiser
 
 __all__ = ["ConditionalDenoiser", "ImageEncoder"]
 

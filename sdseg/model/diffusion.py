@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sdseg.recipes import Diffusion
+from sdseg.config.recipe import Diffusion
 
 __all__ = [
     "ReverseStep",

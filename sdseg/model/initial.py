@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from sdseg.config.network import Autoencoder, Codec, Denoiser, LatentNetwork
 from sdseg.core.errors import UserError, nearest
 from sdseg.model.checkpoint import read_tensors
 from sdseg.model.codecs import MaskCodec, load_strictly, modern_names
@@ -19,7 +20,6 @@ from sdseg.model.foreign import Weights, read_checkpoint_file
 from sdseg.model.ldm import autoencoder_from_ldm, ema_names, unet_from_ldm
 from sdseg.model.official import BUFFER_STEMS, BUFFERS
 from sdseg.model.segmenter import LatentSegmenter, start_from_codec
-from sdseg.networks import Autoencoder, Codec, Denoiser, LatentNetwork
 
 __all__ = [
     "InitialUnet",

@@ -10,7 +10,7 @@ import re
 
 from torch import Tensor
 
-from sdseg.networks import Autoencoder, Denoiser
+from sdseg.config.network import Autoencoder, Denoiser
 
 __all__ = ["autoencoder_from_ldm", "ema_names", "encoder_from_ldm", "unet_from_ldm"]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sdseg.config.network import LatentNetwork
 from sdseg.core.errors import UserError, nearest
 from sdseg.model import diffusion
 from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.foreign import Weights, read_checkpoint_file
 from sdseg.model.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
 from sdseg.model.segmenter import LatentSegmenter
-from sdseg.networks import LatentNetwork
 
 __all__ = ["OfficialCheckpoint", "fill_segmenter", "read_checkpoint"]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
+from sdseg.config.recipe import Optimiser, Training
 from sdseg.model.segmenter import LatentSegmenter, Segmenter
-from sdseg.recipes import Optimiser, Training
 
 __all__ = ["average_of", "build_optimiser", "learning_rate", "update_average"]
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts import ImageContract
+from sdseg.config.network import Codec, DirectNetwork, LatentNetwork
+from sdseg.config.recipe import Inference, Recipe
 from sdseg.core.errors import UserError
 from sdseg.model import diffusion
 from sdseg.model.alignment import FeatureAlignment, VisionEncoder, features_of
@@ -16,11 +18,9 @@ from sdseg.model.codecs import MaskCodec, MaskDecoder
 from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
 from sdseg.model.mask_loss import mask_loss
 from sdseg.model.normaliser import Normaliser
-from sdseg.networks import Codec, DirectNetwork, LatentNetwork
-from sdseg.recipes import Inference, Recipe
 
 if TYPE_CHECKING:
-    from sdseg.recipes import Diffusion
+    from sdseg.config.recipe import Diffusion
 
 __all__ = [
     "Batch",

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from sdseg.artifacts import ModelManifest
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.model.codecs import load_strictly
 from sdseg.model.segmenter import LatentSegmenter, Segmenter
-from sdseg.recipes import Recipe
 
 __all__ = ["Start", "open_start", "take_over"]
 

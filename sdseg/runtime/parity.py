@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sdseg.config import Tolerance
+from sdseg.config.export import Precision, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
-from sdseg.engines import Precision
 from sdseg.mask_rule import MaskRule
 from sdseg.metrics import Tally
 from sdseg.runtime.backends import Backend

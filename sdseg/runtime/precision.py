@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sdseg.engines import Precision
+from sdseg.config.export import Precision
 
 __all__ = ["in_precision"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
+from sdseg.config.export import Precision
 from sdseg.core.errors import UserError, nearest
-from sdseg.engines import Precision
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.openvino_backend import OpenvinoBackend
 

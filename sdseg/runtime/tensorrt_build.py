@@ -14,9 +14,9 @@ from pathlib import Path
 import tensorrt as trt
 
 from sdseg.artifacts import GraphPort
+from sdseg.config.export import EngineOptions, Hardware
 from sdseg.core.errors import ListedError
 from sdseg.core.files import atomic_file
-from sdseg.engines import EngineOptions, Hardware
 from sdseg.runtime.tensorrt_graph import batch_shapes
 from sdseg.runtime.tensorrt_log import Lines, Progress
 

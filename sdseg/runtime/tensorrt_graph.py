@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdseg.artifacts import GraphManifest, GraphPort
+from sdseg.config.export import Batches, Precision
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
-from sdseg.engines import Batches, Precision
 from sdseg.runtime.cache import checksum_of
 from sdseg.runtime.graphs import FOREIGN, missing_graph
 from sdseg.runtime.onnx_seal import open_manifest

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts import GraphManifest
+from sdseg.config.export import EngineOptions
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, sha256_file
 from sdseg.core.settings import Strict
-from sdseg.engines import EngineOptions
 from sdseg.runtime.tensorrt_graph import graph_checksum
 
 __all__ = [

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sdseg.config import Config, Dataset
+from sdseg.config.dataset import Dataset
+from sdseg.config.run import Config
 from sdseg.data.declared import known_source, makes_split
 from sdseg.data.sources import Source
 

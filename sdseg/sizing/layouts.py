@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdseg.networks import Autoencoder, ConditionEncoder, Denoiser, DirectNetwork
+from sdseg.config.network import Autoencoder, ConditionEncoder, Denoiser, DirectNetwork
 from sdseg.sizing.tally import Tally
 
 __all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct"]

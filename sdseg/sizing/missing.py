@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from sdseg.config import Config, Dataset
+from sdseg.config.dataset import Dataset
+from sdseg.config.recipe import Recipe
+from sdseg.config.run import Config
 from sdseg.core.credentials import KAGGLE, SYNAPSE, Place, credential
 from sdseg.core.errors import UserError
 from sdseg.core.shipped import shipped
 from sdseg.data.declared import makes_split
-from sdseg.recipes import Recipe
 from sdseg.transfer.registry import Entry, read_registry
 
 __all__ = ["Download", "Missing", "downloads_of", "missing_inputs", "room"]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sdseg.config import Config
+from sdseg.config.network import LatentNetwork
+from sdseg.config.recipe import Recipe
+from sdseg.config.run import Config
 from sdseg.data.declared import known_source
-from sdseg.networks import LatentNetwork
-from sdseg.recipes import Recipe
 from sdseg.sizing.counts import Count, count
 from sdseg.sizing.training import Shape, TrainingNeeds, training_needs
 

@@ -13,14 +13,14 @@ import torch
 
 from sdseg.artifacts import ImageContract
 from sdseg.assembly import check_possible, new_accelerator
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
 from sdseg.loop import LossModule
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.optimisation import average_of, build_optimiser, update_average
 from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
-from sdseg.networks import Codec
-from sdseg.recipes import Recipe
 from sdseg.runtime.cache import cache_folder
 from sdseg.runtime.device import peak_memory, torch_device
 from sdseg.sizing.training import Shape

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sdseg.networks import Codec
-from sdseg.recipes import Recipe
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe
 from sdseg.sizing import layouts
 from sdseg.sizing.training import AT_ONCE, GPU_PROCESS, PROCESS, TrainingNeeds
 

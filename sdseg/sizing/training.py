@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sdseg.networks import Codec, DirectNetwork
-from sdseg.recipes import Recipe
+from sdseg.config.network import Codec, DirectNetwork
+from sdseg.config.recipe import Recipe
 from sdseg.sizing import layouts
 from sdseg.sizing.tally import Tally
 

@@ -5,7 +5,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.intake import Seen
 from sdseg.data.intensities import Spread

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdseg.config.dataset import Draw
 from sdseg.core.errors import UserError
 from sdseg.data.drawing import draw_split
 from sdseg.data.splits import SPLITS
-from sdseg.own import Draw
 
 HERE = Path("raw")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse

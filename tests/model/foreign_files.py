@@ -12,8 +12,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from sdseg.networks import Codec
-from sdseg.recipes import Recipe
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe
 from tests.model.networks import recipe
 
 ENCODER = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": True}

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from sdseg.config.recipe import Codec, Recipe
 from sdseg.core.settings import merge
 from sdseg.model.codecs import MaskCodec
-from sdseg.recipes import Codec, Recipe
 
 CODEC = Codec.model_validate(
     {

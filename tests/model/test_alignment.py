@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sdseg.config.network import Alignment
 from sdseg.core.errors import UserError
 from sdseg.model.alignment import FeatureAlignment, VisionEncoder, features_of
 from sdseg.model.segmenter import LatentSegmenter, attach_alignment, build_segmenter
-from sdseg.networks import Alignment
 from tests.model.networks import CODEC, recipe
 from tests.model.test_segmenter import batch, images
 from tests.tiny import RGB

@@ -7,9 +7,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
+from sdseg.config.network import ConditionEncoder, Denoiser
 from sdseg.core.errors import UserError
 from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
-from sdseg.networks import ConditionEncoder, Denoiser
 from tests.model.networks import codec, recipe
 
 

@@ -8,8 +8,8 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdseg.config.recipe import Diffusion
 from sdseg.model import diffusion
-from sdseg.recipes import Diffusion
 
 SETTINGS = Diffusion(loss_noise=1.0)
 

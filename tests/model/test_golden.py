@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from sdseg.artifacts import ImageContract
+from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.recipe import Recipe
 from sdseg.model import diffusion
 from sdseg.model.codecs import MaskCodec, load_strictly
 from sdseg.model.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
-from sdseg.networks import Codec, LatentNetwork
-from sdseg.recipes import Recipe
 
 Arrays = dict[str, Tensor]
 

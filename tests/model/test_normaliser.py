@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sdseg.artifacts import ImageContract
-from sdseg.config import Dataset
+from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
 from sdseg.data.slices import from_axial
 from sdseg.data.sources import SOURCES

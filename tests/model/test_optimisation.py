@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sdseg.config.recipe import Optimiser
 from sdseg.model.optimisation import average_of, build_optimiser, learning_rate, update_average
 from sdseg.model.segmenter import LatentSegmenter, build_segmenter
-from sdseg.recipes import Optimiser
 from tests.model.networks import CODEC, recipe
 from tests.tiny import RGB
 

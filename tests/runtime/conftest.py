@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.engines import Precision
+from sdseg.config.export import Precision
 from sdseg.model.segmenter import Segmenter, build_segmenter
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.precision import in_precision

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts import GraphManifest, ImageContract
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.model.segmenter import Segmenter, build_segmenter
-from sdseg.networks import Codec
-from sdseg.recipes import Recipe
 from sdseg.runtime import onnx_graph
 from sdseg.runtime.onnx_graph import METADATA_KEY, export_graph, graph_inputs
 from sdseg.runtime.onnx_seal import open_manifest

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from sdseg.config import Export, Tolerance
+from sdseg.config.export import Export, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend

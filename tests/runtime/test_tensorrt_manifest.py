@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
+from sdseg.config.export import Batches, EngineOptions
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
-from sdseg.engines import Batches, EngineOptions
 from sdseg.runtime.onnx_graph import graph_inputs
 from sdseg.runtime.tensorrt_graph import (
     batch_shapes,

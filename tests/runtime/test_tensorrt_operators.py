@@ -18,7 +18,7 @@ from onnx import TensorProto
 from onnx.shape_inference import infer_shapes
 
 from sdseg.artifacts import ImageContract
-from sdseg.engines import EnginePrecision
+from sdseg.config.export import EnginePrecision
 from sdseg.model.segmenter import build_segmenter
 from sdseg.runtime.onnx_graph import export_graph
 from tests.model.networks import CODEC, direct_recipe, recipe

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdseg.config import Config
+from sdseg.config.run import Config
 from sdseg.core.files import write_json
 from sdseg.data.phantoms import PHANTOM_SOURCES, write_phantoms
 from sdseg.sizing.counts import Count, count

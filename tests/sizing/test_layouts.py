@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from sdseg.artifacts import ImageContract
+from sdseg.config.network import Codec, ConditionEncoder, Denoiser, DirectNetwork
+from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.model.checkpoint import count_parameters
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
-from sdseg.networks import Codec, ConditionEncoder, Denoiser, DirectNetwork
-from sdseg.recipes import Recipe, load_recipe
 from sdseg.sizing import layouts
 from sdseg.sizing.tally import Tally
 from sdseg.studies.efficiency import flops_of

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sdseg.config import load_config
-from sdseg.networks import Codec
-from sdseg.recipes import load_recipe
+from sdseg.config.network import Codec
+from sdseg.config.recipe import load_recipe
+from sdseg.config.run import load_config
 from sdseg.sizing.training import Shape, TrainingNeeds, training_needs
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sdseg.config import Config
+from sdseg.config.run import Config
 from sdseg.core.errors import UserError
 
 __all__ = ["check_folders", "check_places"]

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from sdseg.config.network import Codec, DirectNetwork, LatentNetwork
 from sdseg.core.errors import UserError
 from sdseg.core.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
-from sdseg.networks import Codec, DirectNetwork, LatentNetwork
 
 __all__ = [
     "Diffusion",

@@ -11,33 +11,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sdseg.choices import RecipeChoice, Trained, names_of, start_of, trainings
+from sdseg.config.dataset import Dataset, _check_size
+from sdseg.config.export import Engines, Export
+from sdseg.config.network import Codec, LatentNetwork, made_from
+from sdseg.config.recipe import Recipe, read_recipe
+from sdseg.config.studies import Ablation, Studies
+from sdseg.config.trainings import RecipeChoice, Trained, names_of, start_of, trainings
 from sdseg.core.errors import UserError, nearest
-from sdseg.core.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
+from sdseg.core.settings import Name, Place, Seed, Strict, merge, parse, read_yaml
 from sdseg.core.shipped import shipped
-from sdseg.engines import Engines, Precision
-from sdseg.networks import Codec, LatentNetwork, made_from
-from sdseg.own import Draw, Own
-from sdseg.recipes import Recipe, read_recipe
 
-__all__ = [
-    "Ablation",
-    "Config",
-    "Dataset",
-    "Export",
-    "OnEdit",
-    "Phantoms",
-    "RecipeChoice",
-    "Studies",
-    "Tolerance",
-    "Tolerances",
-    "json_schema",
-    "load_config",
-    "load_dataset",
-]
+__all__ = ["Config", "OnEdit", "Phantoms", "RecipeChoice", "json_schema", "load_config"]
 
 OnEdit = Literal["refuse", "restart", "continue"]
-Provider = Literal["cpu", "cuda", "openvino", "openvino-bf16"]
 
 
 class Phantoms(Strict):
@@ -45,117 +31,6 @@ class Phantoms(Strict):
 
     seed: Seed = 0
     scale: float = Field(1.0, gt=0, le=1000)  # multiplies the number of cases of every dataset
-
-
-class Dataset(Strict):
-    """One dataset of a run: where it lies, how it is split, what is segmented, at which size."""
-
-    source: Name  # whose layout and labels: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo; or own
-    own: Own | None = None  # with 'source: own': layout and labels of a dataset of your own
-    raw: Place | None = None  # folder with the files as their owner ships them; default <raw>/<name>
-    accept_terms: bool = False  # true: you have read and accept the owner's terms (sets fetched through an account)
-    origin: Literal["real", "sample", "phantom"] = "real"
-    protocol: Name = "clean"
-    split_file: Place | None = None  # default <splits>/<source>/<protocol>.csv
-    split: Draw | None = None  # how a split is drawn where there is no split file
-    allow_missing: bool = False  # true: cases of the split file that are not on disk are left out
-    target: str | None = None  # what to segment, a preset of the source; default: the source's first
-    exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
-    window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
-    size: int = Field(256, ge=16, le=8192)
-    max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
-    max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³
-    recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration
-    overrides: dict[str, Any] = Field(default_factory=dict)  # laid over every recipe of this dataset
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if (self.source == "own") != (self.own is not None):
-            raise ValueError("'source: own' and a section 'own' belong together")
-        if self.own is not None and self.origin == "phantom":
-            raise ValueError("phantoms stand in for known sources; with 'source: own' name the folder of your files")
-        if self.split is not None and self.split_file is not None:
-            raise ValueError("give either 'split_file' or 'split' (how one is drawn), not both")
-        return self
-
-
-class Tolerance(Strict):
-    """How far an export of one precision may lie from the model."""
-
-    max_abs_difference: float = Field(gt=0, le=1)  # of the probability of any pixel
-    max_mean_difference: float = Field(gt=0, le=1)  # of the probability, averaged over all pixels
-    max_dice_difference: float = Field(gt=0, le=1)  # of the mean Dice against the labels
-    min_mask_dice: float = Field(ge=0, le=1)  # mean Dice between the model's masks and the export's
-
-
-class Tolerances(Strict):
-    """Those of the precisions below fp32. A mask's edge may move by a pixel, where the probability jumps."""
-
-    fp16: Tolerance = Tolerance(
-        max_abs_difference=0.1, max_mean_difference=1e-3, max_dice_difference=2e-3, min_mask_dice=0.995
-    )
-    bf16: Tolerance = Tolerance(
-        max_abs_difference=0.5, max_mean_difference=5e-3, max_dice_difference=5e-3, min_mask_dice=0.99
-    )
-    int8: Tolerance = Tolerance(
-        max_abs_difference=0.8, max_mean_difference=0.01, max_dice_difference=0.01, min_mask_dice=0.98
-    )
-
-
-class Export(Strict):
-    """The ONNX graphs and the tolerances they must keep."""
-
-    opset: int = Field(21, ge=18, le=25)
-    precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)  # fp32 is always made: the others follow it
-    providers: tuple[Provider, ...] = Field(("cpu",), min_length=1)  # who computes graphs: each is checked on each
-    unchecked: Literal["refuse", "keep"] = "refuse"  # a graph that none of these providers can run
-    parity_cases: int | None = Field(None, ge=1, le=MANY)  # at most this many test cases; null for all
-    calibration_images: int = Field(64, ge=1, le=MANY)  # training images whose values set the ranges of int8
-    max_abs_difference: float = Field(1e-3, gt=0, le=1)  # of the probability, fp32
-    max_dice_difference: float = Field(2e-3, gt=0, le=1)
-    min_mask_dice: float = Field(0.99, ge=0, le=1)  # between the masks of model and graph, fp32
-    tolerances: Tolerances = Tolerances()  # of the other precisions
-
-    def tolerance(self, precision: Precision) -> Tolerance:
-        """What a graph or an engine of this precision must keep."""
-        if precision == "fp32":
-            largest = self.max_abs_difference
-            return Tolerance(
-                max_abs_difference=largest,
-                max_mean_difference=largest,
-                max_dice_difference=self.max_dice_difference,
-                min_mask_dice=self.min_mask_dice,
-            )
-        found: Tolerance = getattr(self.tolerances, precision)
-        return found
-
-
-class Studies(Strict):
-    """What is found out about every model besides its scores (`sdseg evaluate --sweep …`): the target `studies`."""
-
-    in_all: bool = False  # true: `all` makes them too
-    efficiency: bool = True  # parameters, FLOPs, latency, memory
-    sweep: bool = True  # Dice and time by reverse steps and samples
-    steps: tuple[Annotated[int, Field(ge=1, le=50)], ...] = Field((1, 2, 5, 10, 20, 50), min_length=1)  # of the sweep
-    samples: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field((1, 5), min_length=1)  # of the sweep
-    stability: int | None = Field(5, ge=2, le=1000)  # number of runs that differ in their noise; null for no such study
-    lpips: Place | None = None  # AlexNet's weights for the stability study, a file or 'fetch'; null for no LPIPS
-    robustness: bool = True  # Dice when images get worse
-    latents: bool = True  # pictures of latents, before and after training
-    limit: int | None = Field(None, ge=1, le=MANY)  # at most this many test cases, evenly spread; null for all
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The studies that are made; each leaves a file of its name."""
-        wanted = ("efficiency", "sweep", "stability", "robustness", "latents")
-        return tuple(name for name in wanted if getattr(self, name))
-
-
-class Ablation(Strict):
-    """Recipes that are trained and scored by the target `ablation` alone (Table 6 of the paper)."""
-
-    recipes: dict[Name, RecipeChoice] = Field(min_length=1)
-    datasets: tuple[Name, ...] | None = None  # default: every dataset of the configuration
 
 
 class Config(Strict):
@@ -292,28 +167,7 @@ def load_config(path: Path) -> Config:
     return parse(Config, read_yaml(path), where=str(path))
 
 
-def load_dataset(path: Path) -> Dataset:
-    return parse(Dataset, read_yaml(path), where=str(path))
-
-
 def json_schema() -> dict[str, Any]:
     """The JSON schema of `Config`, as committed in workflow/schemas/config.schema.json."""
     schema = Config.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _check_size(dataset: str, size: int, recipe: str, network: LatentNetwork, codec: Codec) -> None:
-    where = f"datasets.{dataset}.size with recipe '{recipe}'"
-    if network.condition.factor != codec.factor:
-        raise UserError(
-            f"the condition encoder shrinks the image {network.condition.factor}×, the codec {codec.factor}×",
-            where=where,
-            remedy="give network.condition.block_out_channels as many entries as the codec's",
-        )
-    multiple = codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1)
-    if size % multiple:
-        raise UserError(
-            f"size {size} cannot be halved often enough: a multiple of {multiple} is needed",
-            where=where,
-            remedy=f"use size {max(1, round(size / multiple)) * multiple}",
-        )

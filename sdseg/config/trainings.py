@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from sdseg.config.recipe import StartFrom
 from sdseg.core.errors import UserError
 from sdseg.core.settings import Place, Seed, Strict
-from sdseg.recipes import StartFrom
 
 __all__ = ["RecipeChoice", "Trained", "names_of", "start_of", "trainings"]
 

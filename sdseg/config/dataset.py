@@ -6,15 +6,16 @@ import math
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.core.errors import nearest
-from sdseg.core.settings import Name, Seed, Strict
+from sdseg.config.network import Codec, LatentNetwork
+from sdseg.core.errors import UserError, nearest
+from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
 
-__all__ = ["Draw", "Own"]
+__all__ = ["Dataset", "Draw", "Own", "load_dataset"]
 
 Word = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -170,3 +171,56 @@ class Own(Strict):
         for name, (low, high) in self.windows.items():
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 yield f"window '{name}' must be two numbers, the lower one first"
+
+
+class Dataset(Strict):
+    """One dataset of a run: where it lies, how it is split, what is segmented, at which size."""
+
+    source: Name  # whose layout and labels: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo; or own
+    own: Own | None = None  # with 'source: own': layout and labels of a dataset of your own
+    raw: Place | None = None  # folder with the files as their owner ships them; default <raw>/<name>
+    accept_terms: bool = False  # true: you have read and accept the owner's terms (sets fetched through an account)
+    origin: Literal["real", "sample", "phantom"] = "real"
+    protocol: Name = "clean"
+    split_file: Place | None = None  # default <splits>/<source>/<protocol>.csv
+    split: Draw | None = None  # how a split is drawn where there is no split file
+    allow_missing: bool = False  # true: cases of the split file that are not on disk are left out
+    target: str | None = None  # what to segment, a preset of the source; default: the source's first
+    exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
+    window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
+    size: int = Field(256, ge=16, le=8192)
+    max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
+    max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³
+    recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration
+    overrides: dict[str, Any] = Field(default_factory=dict)  # laid over every recipe of this dataset
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.source == "own") != (self.own is not None):
+            raise ValueError("'source: own' and a section 'own' belong together")
+        if self.own is not None and self.origin == "phantom":
+            raise ValueError("phantoms stand in for known sources; with 'source: own' name the folder of your files")
+        if self.split is not None and self.split_file is not None:
+            raise ValueError("give either 'split_file' or 'split' (how one is drawn), not both")
+        return self
+
+
+def load_dataset(path: Path) -> Dataset:
+    return parse(Dataset, read_yaml(path), where=str(path))
+
+
+def _check_size(dataset: str, size: int, recipe: str, network: LatentNetwork, codec: Codec) -> None:
+    where = f"datasets.{dataset}.size with recipe '{recipe}'"
+    if network.condition.factor != codec.factor:
+        raise UserError(
+            f"the condition encoder shrinks the image {network.condition.factor}×, the codec {codec.factor}×",
+            where=where,
+            remedy="give network.condition.block_out_channels as many entries as the codec's",
+        )
+    multiple = codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1)
+    if size % multiple:
+        raise UserError(
+            f"size {size} cannot be halved often enough: a multiple of {multiple} is needed",
+            where=where,
+            remedy=f"use size {max(1, round(size / multiple)) * multiple}",
+        )
