@@ -108,7 +108,7 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     """A codec folder with random weights and a slice store of three images."""
     import torch
 
-    from sdseg.artifacts import ImageContract
+    from sdseg.artifacts.manifests import ImageContract
     from sdseg.config.network import Codec
     from sdseg.model.checkpoint import save_codec_folder
     from sdseg.model.codecs import MaskCodec
@@ -167,7 +167,7 @@ def _build(chosen: argparse.Namespace) -> dict[str, Any]:
     """A model folder as training begins with: random weights."""
     import torch
 
-    from sdseg.artifacts import ModelManifest
+    from sdseg.artifacts.manifests import ModelManifest
     from sdseg.assembly import new_segmenter, open_inputs
     from sdseg.model.checkpoint import save_model
 

@@ -144,7 +144,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def rule_of(model: Path) -> Any:
     """How the trained model's probabilities become masks."""
-    from sdseg.artifacts import ModelManifest
+    from sdseg.artifacts.manifests import ModelManifest
     from sdseg.core.files import read_json
     from sdseg.mask_rule import MaskRule
 

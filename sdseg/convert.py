@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sdseg.artifacts import ImageContract, ModelManifest, Structure
+from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
 from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError

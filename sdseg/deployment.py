@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts import GraphManifest
+from sdseg.artifacts.manifests import EngineManifest, GraphManifest, model_checksum
 from sdseg.config.export import EngineOptions, Export, Precision
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import make_folder, sha256_file, write_json, write_text
@@ -19,10 +19,9 @@ from sdseg.core.locks import locked
 from sdseg.core.provenance import provenance
 from sdseg.gate import Gate, open_gate, refusal
 from sdseg.runtime.tensorrt_graph import graph_checksum, precision_problem, read_graph
-from sdseg.runtime.tensorrt_manifest import EngineManifest, engine_file, read_engine_manifest, side_file
+from sdseg.runtime.tensorrt_manifest import engine_file, read_engine_manifest, side_file
 from sdseg.runtime.tensorrt_support import require_tensorrt
 from sdseg.runtime.triton import Platform, Variant, config_text, model_name
-from sdseg.serving import model_checksum
 
 __all__ = ["EngineSource", "check_precision", "export_engine", "export_triton"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
-from sdseg.artifacts import GraphManifest
+from sdseg.artifacts.manifests import GraphManifest, model_checksum
 from sdseg.config.export import Export, Precision
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
@@ -23,7 +23,6 @@ from sdseg.runtime.parity import Parity
 from sdseg.runtime.precision import in_precision
 from sdseg.runtime.providers import arithmetic_of, backend_name, cannot_run, open_graph
 from sdseg.runtime.quantise import quantise
-from sdseg.serving import model_checksum
 
 __all__ = ["export", "graph_name"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.export import Export, Precision
 from sdseg.core.errors import ListedError
 from sdseg.data.store import Case, SliceStore

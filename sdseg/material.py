@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sdseg.artifacts.manifests import CodecManifest
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
@@ -21,7 +22,7 @@ from sdseg.core.errors import UserError
 from sdseg.data.samples import ORIENTATIONS, Augment, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.mask_rule import MaskRule
-from sdseg.model.checkpoint import CodecManifest, load_codec_folder
+from sdseg.model.checkpoint import load_codec_folder
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.latents import cache_latents, reconstruct
 from sdseg.scoring import score_cases

@@ -8,17 +8,16 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, Structure
+from sdseg.artifacts.manifests import GraphManifest, ImageContract, Structure, model_checksum
 from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
-from sdseg.core.files import sha256_text
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.providers import open_graph
 from sdseg.runtime.tensorrt_graph import graph_checksum
 
-__all__ = ["Served", "SliceBatch", "check_store", "model_checksum", "open_model", "slice_batches"]
+__all__ = ["Served", "SliceBatch", "check_store", "open_model", "slice_batches"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,6 @@ def open_model(
 
 # Data of another number type or with other values are still what the model wants.
 FREE = ("dtype", "intensities")
-
-
-def model_checksum(manifest: ModelManifest) -> str:
-    """SHA-256 over the checksums of a model folder's weights: names this very model."""
-    return sha256_text("\n".join(f"{name} {value}" for name, value in sorted(manifest.files.items())))
 
 
 @dataclass(frozen=True)

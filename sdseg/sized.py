@@ -9,7 +9,7 @@ from math import nan
 import numpy as np
 
 from sdseg import metrics
-from sdseg.artifacts import PreparedManifest
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.data.store import structure_masks
 from sdseg.metrics import Score

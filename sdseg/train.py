@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 from accelerate.utils import broadcast_object_list
 
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.assembly import Inputs, build_run, check_possible, described, new_accelerator, open_inputs
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import OnEdit

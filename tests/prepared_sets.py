@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sdseg.artifacts import ImageContract, Structure
+from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.config.dataset import Dataset
 from sdseg.prepare import prepare
 from tests.raw_files import encode, save, write_split

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray
 from sdseg.data.sources import Source
 

@@ -12,12 +12,13 @@ import onnxruntime
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
+from sdseg.artifacts.manifests import EngineManifest
 from sdseg.config.export import Batches, EngineOptions, Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
 from sdseg.deployment import EngineSource, check_precision, export_engine, export_triton
 from sdseg.export import export
-from sdseg.runtime.tensorrt_manifest import EngineManifest, read_engine_manifest, side_file
+from sdseg.runtime.tensorrt_manifest import read_engine_manifest, side_file
 from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, RGB, describe, picture, write_graph, write_model, write_store
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json

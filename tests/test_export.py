@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from sdseg import __version__
-from sdseg.artifacts import GraphManifest
+from sdseg.artifacts.manifests import GraphManifest
 from sdseg.config.export import Export, Tolerance, Tolerances
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from sdseg.__main__ import main
-from sdseg.artifacts import PreparedManifest
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.slices import from_axial

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sdseg.__main__ import main
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, write_json
 from sdseg.data.store import SliceStore

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sdseg
-from sdseg.artifacts import GraphManifest, PreparedManifest
+from sdseg.artifacts.manifests import GraphManifest, PreparedManifest
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Export
 from sdseg.core.array_types import AnyArray

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts import GraphManifest, ImageContract, ModelManifest, PreparedManifest, Structure
+from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, PreparedManifest, Structure
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.core.files import read_json, sha256_file, write_json

@@ -16,7 +16,7 @@ from monai.transforms.intensity.dictionary import (
 )
 from monai.transforms.spatial.dictionary import Rand2DElasticd, RandAffined, RandFlipd
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray, FloatArray
 
 __all__ = ["StrongAugmentation"]

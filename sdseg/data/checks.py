@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.config.dataset import Dataset
 from sdseg.core.provenance import provenance
 from sdseg.data.duplicates import near_pairs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from sdseg.artifacts import PreparedManifest
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.errors import ListedError
 from sdseg.core.files import sha256_file, sha256_text
 from sdseg.data.packed import MASK_FILES

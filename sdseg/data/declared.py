@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.config.dataset import Dataset, Own
 from sdseg.core.errors import UserError, nearest
 from sdseg.data.masks import ExactValues, MaskCoding

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import ImageContract, Structure
+from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.dicom import read_slices

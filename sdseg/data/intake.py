@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import Intensities, StoredType
+from sdseg.artifacts.manifests import Intensities, StoredType
 from sdseg.core.array_types import AnyArray
 
 __all__ = [

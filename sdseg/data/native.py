@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.geometry import Geometry

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray
 from sdseg.data.dicom_seg import Maker, write_segmentation
 from sdseg.data.images import write_image

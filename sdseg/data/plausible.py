@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.data.intake import Seen
 from sdseg.data.oddities import unlikely_spacing
 from sdseg.data.reading import Content

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from types import MappingProxyType
 
-from sdseg.artifacts import ImageContract, Structure
+from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.errors import UserError, nearest
 from sdseg.data.masks import WHITE_ON_BLACK, ExactValues, MaskCoding
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import PreparedManifest, Structure
+from sdseg.artifacts.manifests import PreparedManifest, Structure
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, write_text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
 from sdseg.data.dicom import read_series, read_series_geometry

@@ -7,12 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import CodecManifest, ModelManifest
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
@@ -25,7 +24,6 @@ __all__ = [
     "CODEC_WEIGHTS",
     "MODEL_WEIGHTS",
     "OWNED",
-    "CodecManifest",
     "count_parameters",
     "load_codec_folder",
     "load_model",
@@ -39,20 +37,6 @@ __all__ = [
 CODEC_WEIGHTS = "codec.safetensors"
 OWNED = ("*.safetensors", "config.json", "training.jsonl")  # what a codec or model folder may hold
 MODEL_WEIGHTS = "weights.safetensors"
-
-
-class CodecManifest(BaseModel):
-    """`codec/config.json`: a mask autoencoder, its latent scale, and how well it reproduces masks."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: int = 1
-    kind: str = "sdseg-codec"
-    settings: Codec
-    latent_scale: float
-    dice: float  # mean Dice of decode(encode(mask)) on shapes it was not trained on
-    files: dict[str, str]
-    provenance: dict[str, Any]
 
 
 def save_codec_folder(folder: Path, codec: MaskCodec, dice: float, provenance: dict[str, Any]) -> None:

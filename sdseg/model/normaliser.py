@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 
 __all__ = ["Normaliser"]
 

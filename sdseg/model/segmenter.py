@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.network import Codec, DirectNetwork, LatentNetwork
 from sdseg.config.recipe import Inference, Recipe
 from sdseg.core.errors import UserError

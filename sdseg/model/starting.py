@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.model.checkpoint import MODEL_WEIGHTS, load_model, read_manifest

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sdseg.page.findings import SweepRow
+from sdseg.artifacts.results.evaluation import Scored
+from sdseg.artifacts.results.studies import SweepRow
 from sdseg.page.gather import DatasetResults, Gathered, Run
-from sdseg.page.records import Scored
 from sdseg.page.rivals import recipe_of
 from sdseg.published import Figure, Published
 

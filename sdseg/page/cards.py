@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from sdseg.artifacts.results.evaluation import CaseScore, Scored
+from sdseg.artifacts.results.parity import Check, Parity
 from sdseg.page.formats import NOT_DEFINED
 from sdseg.page.gather import Run
-from sdseg.page.making import Check, Parity
-from sdseg.page.records import CaseScore, Scored
 
 __all__ = ["Cell", "MetricRow", "Unrun", "checks", "failures", "metric_rows", "structure_columns", "unrun"]
 

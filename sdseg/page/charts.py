@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from sdseg.artifacts.results.evaluation import CaseScore, Spread
 from sdseg.page import formats
 from sdseg.page.axes import (
     BASE,
@@ -26,7 +27,6 @@ from sdseg.page.axes import (
     x_axis,
     y_axis,
 )
-from sdseg.page.records import CaseScore, Spread
 
 __all__ = ["distribution", "loss_curve", "lower_end", "score_curve", "whisker"]
 

@@ -7,11 +7,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts import GraphManifest, ModelManifest, PreparedManifest
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
+from sdseg.artifacts.results.evaluation import CaseScore, Overlay, Summary
+from sdseg.artifacts.results.parity import Engine, Parity
+from sdseg.artifacts.results.studies import Findings, Volume
+from sdseg.artifacts.results.training import Curves, Training
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
-from sdseg.page.findings import Findings, Volume
-from sdseg.page.making import Curves, Engine, Parity, Training
 from sdseg.page.reading import (
     read_cases,
     read_curves,
@@ -21,7 +23,6 @@ from sdseg.page.reading import (
     read_summary,
     read_training,
 )
-from sdseg.page.records import CaseScore, Overlay, Summary
 from sdseg.page.study_files import read_findings, read_volumes
 
 __all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]

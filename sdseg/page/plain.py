@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sdseg.artifacts.results.evaluation import Scored, Sized
 from sdseg.page.gather import Gathered, Run
-from sdseg.page.records import Scored, Sized
 from sdseg.page.rivals import Rival, seeded
 from sdseg.statistics import over_seeds
 

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sdseg.artifacts.results.evaluation import CaseScore, Overlay, Summary
+from sdseg.artifacts.results.parity import Engine, Parity
+from sdseg.artifacts.results.training import Curves, Event, Resumed, Step, Training, Validation
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
-from sdseg.page.making import Curves, Engine, Event, Parity, Resumed, Step, Training, Validation
-from sdseg.page.records import CaseScore, Overlay, Summary
 
 __all__ = [
     "RANKS",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from sdseg.artifacts.results.evaluation import Calibration
+from sdseg.artifacts.results.studies import Robustness, Sweep
 from sdseg.page.axes import (
     BASE,
     LEFT,
@@ -24,8 +26,6 @@ from sdseg.page.axes import (
     x_axis,
     y_axis,
 )
-from sdseg.page.findings import Robustness, Sweep
-from sdseg.page.records import Calibration
 
 __all__ = ["Chart", "reliability", "robustness", "sweep"]
 

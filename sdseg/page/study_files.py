@@ -7,9 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from sdseg.core.errors import UserError
-from sdseg.core.files import read_json
-from sdseg.page.findings import (
+from sdseg.artifacts.results.studies import (
     Drawn,
     Efficiency,
     Findings,
@@ -20,6 +18,8 @@ from sdseg.page.findings import (
     Sweep,
     Volume,
 )
+from sdseg.core.errors import UserError
+from sdseg.core.files import read_json
 from sdseg.page.reading import RANKS, is_whole_png
 
 __all__ = ["read_findings", "read_volumes"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.geometry import Geometry

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.runtime.inputs import NoiseShape, as_input, draw_noise
 

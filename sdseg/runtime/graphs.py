@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts import GraphManifest, GraphPort
+from sdseg.artifacts.manifests import GraphManifest, GraphPort
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.files import parse_json

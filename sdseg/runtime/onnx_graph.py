@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdseg.artifacts import GraphManifest, GraphPort, ImageContract
+from sdseg.artifacts.manifests import GraphManifest, GraphPort, ImageContract
 from sdseg.core.errors import UserError
 from sdseg.runtime.onnx_file import METADATA_KEY
 from sdseg.runtime.onnx_seal import seal_graph, unsealed

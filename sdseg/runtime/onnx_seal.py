@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from sdseg.artifacts import GraphManifest
+from sdseg.artifacts.manifests import GraphManifest
 from sdseg.core.errors import UserError
 from sdseg.runtime.cache import checksum_of
 from sdseg.runtime.graphs import parse_manifest, unusable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts import GraphManifest
+from sdseg.artifacts.manifests import GraphManifest
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import version_of
 from sdseg.runtime.graphs import FoundPort, check_ports, missing_graph, unusable

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sdseg.artifacts import GraphManifest
+from sdseg.artifacts.manifests import GraphManifest
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.runtime.onnx_file import METADATA_KEY

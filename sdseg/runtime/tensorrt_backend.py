@@ -15,14 +15,14 @@ import tensorrt as trt
 import torch
 from torch import Tensor
 
-from sdseg.artifacts import GraphPort
+from sdseg.artifacts.manifests import EngineManifest, GraphPort, Machine
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError
 from sdseg.runtime.device import torch_device
 from sdseg.runtime.inputs import as_input, draw_noise
 from sdseg.runtime.tensorrt_graph import layer_precisions
 from sdseg.runtime.tensorrt_log import Lines
-from sdseg.runtime.tensorrt_manifest import EngineManifest, Machine, check_fits, read_engine_manifest, refused_engine
+from sdseg.runtime.tensorrt_manifest import check_fits, read_engine_manifest, refused_engine
 
 __all__ = ["TensorrtBackend", "this_machine"]
 

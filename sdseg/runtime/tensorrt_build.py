@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tensorrt as trt
 
-from sdseg.artifacts import GraphPort
+from sdseg.artifacts.manifests import GraphPort
 from sdseg.config.export import EngineOptions, Hardware
 from sdseg.core.errors import ListedError
 from sdseg.core.files import atomic_file

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdseg.artifacts import GraphManifest, GraphPort
+from sdseg.artifacts.manifests import GraphManifest, GraphPort
 from sdseg.config.export import Batches, Precision
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text

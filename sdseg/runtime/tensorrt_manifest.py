@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sdseg.artifacts import GraphManifest
-from sdseg.config.export import EngineOptions
+from sdseg.artifacts.manifests import EngineManifest, Machine
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, sha256_file
-from sdseg.core.settings import Strict
 from sdseg.runtime.tensorrt_graph import graph_checksum
 
 __all__ = [
-    "EngineManifest",
-    "Machine",
     "check_fits",
     "engine_file",
     "misfits",
@@ -26,39 +20,6 @@ __all__ = [
     "refused_engine",
     "side_file",
 ]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What an engine is bound to."""
-
-    tensorrt: str  # version
-    gpu: str  # name, as CUDA gives it
-    compute_capability: str  # "9.0"
-
-
-class EngineManifest(Strict):
-    """`model.<precision>.engine.json`."""
-
-    format: int = 1
-    kind: str = "sdseg-engine"
-    engine_checksum: str  # SHA-256 of the engine file
-    tensorrt: str
-    gpu: str
-    compute_capability: str
-    precision: str
-    options: EngineOptions  # how it was built
-    graph_file: str  # name of the ONNX file it was built from
-    graph_checksum: str
-    graph: GraphManifest  # what that file says about itself
-    layers: dict[str, int]  # type of a layer's first output -> number of layers
-    seconds: float  # of the build
-    parity: dict[str, Any] | None  # as in parity.json
-    provenance: dict[str, Any]
-
-    @property
-    def machine(self) -> Machine:
-        return Machine(self.tensorrt, self.gpu, self.compute_capability)
 
 
 def engine_file(precision: str) -> str:

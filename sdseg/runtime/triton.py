@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from sdseg.artifacts import GraphManifest, GraphPort
+from sdseg.artifacts.manifests import GraphManifest, GraphPort
 
 __all__ = ["Variant", "config_text", "model_name"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.assembly import check_possible, new_accelerator
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.data.store import Case
 

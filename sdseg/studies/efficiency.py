@@ -11,7 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.core.array_types import RawImages
 from sdseg.model.checkpoint import count_parameters, load_model
 from sdseg.model.segmenter import Segmenter

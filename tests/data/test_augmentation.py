@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.data.augmentation import StrongAugmentation
 from tests.tiny import CT, RGB, picture
 

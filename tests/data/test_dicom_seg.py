@@ -11,7 +11,7 @@ import pydicom
 import pytest
 import SimpleITK
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
 from sdseg.data.dicom_seg import Maker, write_segmentation
 from sdseg.data.given import open_file

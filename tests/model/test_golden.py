@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.model import diffusion

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler
 from monai.losses import DiceCELoss
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.errors import UserError
 from sdseg.model import diffusion
 from sdseg.model.normaliser import Normaliser

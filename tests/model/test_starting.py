@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError

@@ -13,7 +13,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts import GraphManifest, GraphPort, ImageContract, ModelManifest, PreparedManifest, Structure
+from sdseg.artifacts.manifests import (
+    GraphManifest,
+    GraphPort,
+    ImageContract,
+    ModelManifest,
+    PreparedManifest,
+    Structure,
+)
 from sdseg.core.files import sha256_text, write_json, write_text
 from sdseg.core.provenance import provenance
 from tests.page.study_files import calibration, scored, write_studies, write_volume

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from sdseg.artifacts.results.evaluation import Calibration
+from sdseg.artifacts.results.studies import Robustness, Sweep
 from sdseg.page import study_charts
 from sdseg.page.axes import BASE, LEFT, RIGHT, TOP
-from sdseg.page.findings import Robustness, Sweep
-from sdseg.page.records import Calibration
 from tests.page.study_files import calibration
 from tests.page.test_charts import inside
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
 from sdseg.data.inputs import InputFile
 from sdseg.data.native_files import targets_of

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from sdseg.artifacts import Structure
+from sdseg.artifacts.manifests import Structure
 from sdseg.model.segmenter import build_segmenter
 from sdseg.runtime.onnx_graph import export_graph
 from tests.model.networks import CODEC, recipe

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts import GraphManifest, ImageContract
+from sdseg.artifacts.manifests import GraphManifest, ImageContract
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError

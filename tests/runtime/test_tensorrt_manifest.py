@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
+from sdseg.artifacts.manifests import EngineManifest, Machine
 from sdseg.config.export import Batches, EngineOptions
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
@@ -24,15 +25,7 @@ from sdseg.runtime.tensorrt_graph import (
     precision_problem,
     read_graph,
 )
-from sdseg.runtime.tensorrt_manifest import (
-    EngineManifest,
-    Machine,
-    check_fits,
-    misfits,
-    read_engine_manifest,
-    rebuild_command,
-    side_file,
-)
+from sdseg.runtime.tensorrt_manifest import check_fits, misfits, read_engine_manifest, rebuild_command, side_file
 from sdseg.runtime.tensorrt_support import check_version, require_tensorrt
 from tests.tiny import CT, RGB, describe
 

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto
 from onnx.shape_inference import infer_shapes
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.export import EnginePrecision
 from sdseg.model.segmenter import build_segmenter
 from sdseg.runtime.onnx_graph import export_graph

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sdseg.artifacts import ImageContract
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.network import Codec, ConditionEncoder, Denoiser, DirectNetwork
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.model.checkpoint import count_parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sdseg.artifacts import ModelManifest
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.model.checkpoint import save_model
 from sdseg.model.segmenter import build_segmenter
 from sdseg.studies.subject import Scope, Subject, open_subject

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat
 
-from sdseg.page.records import Lenient, Memory
+from sdseg.artifacts.results.evaluation import Lenient, Memory
 
 __all__ = [
     "Curve",

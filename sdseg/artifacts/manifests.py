@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from sdseg.config.export import EngineOptions
+from sdseg.config.network import Codec
 from sdseg.core.bounds import Channels, Checksum, Count, Probability, Range, WorkingSize
-from sdseg.core.files import FORMAT
+from sdseg.core.files import FORMAT, sha256_text
+from sdseg.core.settings import Strict
 
 __all__ = [
+    "CodecManifest",
+    "EngineManifest",
     "GraphManifest",
     "GraphPort",
     "ImageContract",
     "Intensities",
+    "Machine",
     "ModelManifest",
     "PreparedManifest",
     "StoredType",
     "Structure",
+    "model_checksum",
 ]
 
 StoredType = Literal["uint8", "int16", "uint16", "int32", "float16", "float32"]
@@ -162,3 +170,55 @@ class GraphManifest(_Strict):
     content_sha256: Checksum | None = None  # of the ONNX file without these 64 digits
     weights_sha256: Checksum | None = None  # of the '.data' file beside it; None where the weights are in the graph
     provenance: dict[str, Any]
+
+
+class CodecManifest(BaseModel):
+    """`codec/config.json`: a mask autoencoder, its latent scale, and how well it reproduces masks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = 1
+    kind: str = "sdseg-codec"
+    settings: Codec
+    latent_scale: float
+    dice: float  # mean Dice of decode(encode(mask)) on shapes it was not trained on
+    files: dict[str, str]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an engine is bound to."""
+
+    tensorrt: str  # version
+    gpu: str  # name, as CUDA gives it
+    compute_capability: str  # "9.0"
+
+
+class EngineManifest(Strict):
+    """`model.<precision>.engine.json`."""
+
+    format: int = 1
+    kind: str = "sdseg-engine"
+    engine_checksum: str  # SHA-256 of the engine file
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    precision: str
+    options: EngineOptions  # how it was built
+    graph_file: str  # name of the ONNX file it was built from
+    graph_checksum: str
+    graph: GraphManifest  # what that file says about itself
+    layers: dict[str, int]  # type of a layer's first output -> number of layers
+    seconds: float  # of the build
+    parity: dict[str, Any] | None  # as in parity.json
+    provenance: dict[str, Any]
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(self.tensorrt, self.gpu, self.compute_capability)
+
+
+def model_checksum(manifest: ModelManifest) -> str:
+    """SHA-256 over the checksums of a model folder's weights: names this very model."""
+    return sha256_text("\n".join(f"{name} {value}" for name, value in sorted(manifest.files.items())))
