@@ -19,10 +19,10 @@ from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.core.locks import locked, writes
 from sdseg.core.ownership import check_record
 from sdseg.core.parallel import each
-from sdseg.data.contents import file_size
 from sdseg.data.layouts import RawCase, find_cases
 from sdseg.data.own import own_dataset
 from sdseg.data.sources import Source, source_named
+from sdseg.io.content import file_size
 from sdseg.transfer.notes import origin_of
 from sdseg.transfer.obtain import Means, obtain
 from sdseg.transfer.part import checksum_of

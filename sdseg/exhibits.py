@@ -12,11 +12,10 @@ import numpy as np
 from sdseg.assessment import Assessed
 from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.files import atomic_file, write_json
-from sdseg.data.images import write_image
-from sdseg.data.overlays import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines
 from sdseg.data.slices import to_display
-from sdseg.data.sprites import outline_paths, pack_slices
 from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.io.images import write_image
+from sdseg.io.pictures import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines, outline_paths, pack_slices
 
 __all__ = ["Found", "overlay", "ranked", "write_exhibits", "write_volumes"]
 

@@ -11,10 +11,10 @@ import pytest
 
 from sdseg.assessment import Assessed, Assessment, Rules
 from sdseg.data.slices import to_display
-from sdseg.data.sprites import outline_paths
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.evaluate import evaluate
 from sdseg.exhibits import Found, overlay, ranked, write_volumes
+from sdseg.io.pictures import outline_paths
 from sdseg.mask_rule import MaskRule
 from sdseg.page.exhibits import overlay_pictures
 from sdseg.page.gather import gather

@@ -15,7 +15,7 @@ import pytest
 
 from sdseg.core.errors import UserError
 from sdseg.data.inputs import InputFile
-from sdseg.data.limits import Limits
+from sdseg.io.limits import Limits
 from sdseg.predict import Wanted, predict
 from sdseg.predicting.account import Account
 from sdseg.predicting.choosing import choose_model

@@ -24,7 +24,7 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.data.slices import from_axial
 from sdseg.data.splits import read_split
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.data.volumes import read_geometry
+from sdseg.io.volumes import read_geometry
 from sdseg.prepare import check, prepare
 from tests.raw_files import (
     LPS,

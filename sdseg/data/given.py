@@ -10,17 +10,17 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
-from sdseg.data.dicom import read_slices
-from sdseg.data.geometry import Geometry, fault_of_affine
-from sdseg.data.images import IMAGE_SUFFIXES, read_image_noted
 from sdseg.data.inputs import InputFile
 from sdseg.data.intensities import spread_of, unlike
-from sdseg.data.itk_files import ITK_SUFFIXES
-from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.native import Native
-from sdseg.data.oddities import odd_spacing, odd_values
 from sdseg.data.slices import resize_images, stretch, to_axial
-from sdseg.data.volumes import VOLUME_SUFFIXES, check_numbers, read_volume_noted, to_stored
+from sdseg.io.dicom import read_slices
+from sdseg.io.geometry import Geometry, fault_of_affine
+from sdseg.io.images import IMAGE_SUFFIXES, read_image_noted
+from sdseg.io.itk import ITK_SUFFIXES
+from sdseg.io.limits import LIMITS, Limits
+from sdseg.io.oddities import odd_spacing, odd_values
+from sdseg.io.volumes import VOLUME_SUFFIXES, check_numbers, read_volume_noted, to_stored
 
 __all__ = ["open_array", "open_file"]
 

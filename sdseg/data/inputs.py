@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from sdseg.core.errors import UserError
-from sdseg.data.contents import missing
-from sdseg.data.dicom_header import is_dicom
-from sdseg.data.images import IMAGE_SUFFIXES, is_image
-from sdseg.data.itk_files import ITK_SUFFIXES, is_itk
 from sdseg.data.naming import result_names
-from sdseg.data.series import find_series
-from sdseg.data.volumes import VOLUME_SUFFIXES, is_volume
+from sdseg.io.content import missing
+from sdseg.io.dicom_header import is_dicom
+from sdseg.io.dicom_series import find_series
+from sdseg.io.images import IMAGE_SUFFIXES, is_image
+from sdseg.io.itk import ITK_SUFFIXES, is_itk
+from sdseg.io.volumes import VOLUME_SUFFIXES, is_volume
 
 __all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs", "shown"]
 

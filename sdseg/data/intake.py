@@ -15,14 +15,14 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt
-from sdseg.data.intensities import kept_type
 from sdseg.data.layouts import RawCase, UnpairedError
-from sdseg.data.limits import LIMITS, Limits, asked_limits
 from sdseg.data.opening import open_raw
 from sdseg.data.reading import Content, Reading, count_slices, read_case, voxel_values
 from sdseg.data.sources import Source
 from sdseg.data.splits import SplitRow, check_split, read_split
 from sdseg.data.store import Case
+from sdseg.io.limits import LIMITS, Limits, asked_limits
+from sdseg.io.number_types import kept_type
 
 __all__ = ["Intake", "Seen", "Task", "open_intake"]
 

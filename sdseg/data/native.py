@@ -11,9 +11,9 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
-from sdseg.data.geometry import Geometry
 from sdseg.data.inputs import InputFile
 from sdseg.data.slices import from_axial, restore_probability
+from sdseg.io.geometry import Geometry
 from sdseg.mask_rule import MaskRule
 
 __all__ = ["Native"]

@@ -10,12 +10,12 @@ import numpy as np
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray
 from sdseg.data.dicom_seg import Maker, write_segmentation
-from sdseg.data.images import write_image
 from sdseg.data.inputs import InputFile
 from sdseg.data.native import Native
-from sdseg.data.overlays import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.data.slices import from_axial, to_display
-from sdseg.data.volumes import write_volume
+from sdseg.io.images import write_image
+from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
+from sdseg.io.volumes import write_volume
 
 __all__ = ["kinds_of", "probability_kinds", "targets_of", "write_masks", "write_overlay"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from sdseg.core.documents import read_json
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import Layout, Pair
-from sdseg.data.volumes import VOLUME_SUFFIXES
+from sdseg.io.images import IMAGE_SUFFIXES
+from sdseg.io.volumes import VOLUME_SUFFIXES
 
 __all__ = ["Description", "nnunet_layout", "read_description"]
 

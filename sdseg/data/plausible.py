@@ -8,9 +8,9 @@ from statistics import median
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.data.intake import Seen
-from sdseg.data.oddities import unlikely_spacing
 from sdseg.data.reading import Content
 from sdseg.data.sources import Source
+from sdseg.io.oddities import unlikely_spacing
 
 __all__ = ["areas_of", "implausible"]
 

@@ -16,12 +16,12 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text
-from sdseg.data.geometry import check_same_grid
-from sdseg.data.images import read_mask
-from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.slices import resize_labels, to_axial
 from sdseg.data.store import Case, SliceStore
-from sdseg.data.volumes import VOLUME_SUFFIXES, read_geometry, read_labels
+from sdseg.io.geometry import check_same_grid
+from sdseg.io.images import read_mask
+from sdseg.io.limits import LIMITS, Limits
+from sdseg.io.volumes import VOLUME_SUFFIXES, read_geometry, read_labels
 
 __all__ = ["Predictions", "find_predictions"]
 

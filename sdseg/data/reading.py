@@ -13,14 +13,15 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import fingerprint
-from sdseg.data.geometry import Geometry, check_same_grid
-from sdseg.data.images import read_image_noted, read_mask
-from sdseg.data.intensities import Spread, Values, spread_of, values_of
+from sdseg.data.intensities import Spread, spread_of
 from sdseg.data.layouts import RawCase
-from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.slices import resize_images, resize_labels, stretch, to_axial
 from sdseg.data.sources import Source
-from sdseg.data.volumes import (
+from sdseg.io.geometry import Geometry, check_same_grid
+from sdseg.io.images import read_image_noted, read_mask
+from sdseg.io.limits import LIMITS, Limits
+from sdseg.io.number_types import Values, values_of
+from sdseg.io.volumes import (
     check_scale,
     range_in_header,
     read_geometry,

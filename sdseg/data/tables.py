@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError, nearest
-from sdseg.data.images import IMAGE_SUFFIXES
 from sdseg.data.layouts import RawCase, natural
 from sdseg.data.splits import SPLITS
-from sdseg.data.volumes import VOLUME_SUFFIXES
+from sdseg.io.images import IMAGE_SUFFIXES
+from sdseg.io.volumes import VOLUME_SUFFIXES
 
 __all__ = ["tabled_cases"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.data.inputs import REPORT, Former, InputFile, shown
-from sdseg.data.itk_files import data_files, is_itk
+from sdseg.io.itk import data_files, is_itk
 from sdseg.mask_rule import MaskRule
 
 __all__ = ["FORMAT", "KIND", "Account", "fingerprint"]

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.geometry import Geometry
 from sdseg.data.given import open_array, open_file
-from sdseg.data.images import write_image
 from sdseg.data.inputs import find_inputs
-from sdseg.data.limits import LIMITS, Limits, asked_limits
-from sdseg.data.volumes import write_volume
+from sdseg.io.geometry import Geometry
+from sdseg.io.images import write_image
+from sdseg.io.limits import LIMITS, Limits, asked_limits
+from sdseg.io.volumes import write_volume
 from sdseg.predicting.choosing import choose_model, warn_of_origin
 from sdseg.predicting.segmenting import segment
 from sdseg.serving import Served

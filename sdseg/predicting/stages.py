@@ -16,11 +16,11 @@ from sdseg import __version__
 from sdseg.core.errors import UserError
 from sdseg.data.dicom_seg import Maker
 from sdseg.data.given import open_file
-from sdseg.data.images import pixels_of
 from sdseg.data.inputs import InputFile
-from sdseg.data.limits import LIMITS, Limits
 from sdseg.data.native import Native
 from sdseg.data.native_files import kinds_of, targets_of, write_masks, write_overlay
+from sdseg.io.images import pixels_of
+from sdseg.io.limits import LIMITS, Limits
 from sdseg.predicting.account import Account
 from sdseg.predicting.choosing import Chosen
 from sdseg.predicting.place import check_room

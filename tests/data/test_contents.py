@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.data.contents import content_of, file_size
-from sdseg.data.images import pixels_of, read_image
-from sdseg.data.volumes import read_geometry, read_labels, read_volume
+from sdseg.io.content import content_of, file_size
+from sdseg.io.images import pixels_of, read_image
+from sdseg.io.volumes import read_geometry, read_labels, read_volume
 
 
 @pytest.fixture

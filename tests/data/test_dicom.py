@@ -15,9 +15,9 @@ import SimpleITK
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
-from sdseg.data.geometry import check_same_grid
-from sdseg.data.series import find_series, one_series
-from sdseg.data.volumes import read_geometry, read_labels, read_volume, read_volume_noted, write_volume
+from sdseg.io.dicom_series import find_series, one_series
+from sdseg.io.geometry import check_same_grid
+from sdseg.io.volumes import read_geometry, read_labels, read_volume, read_volume_noted, write_volume
 from tests.raw_files import save, write_series
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])

@@ -9,9 +9,9 @@ import pytest
 
 from sdseg.core.array_types import AnyArray
 from sdseg.data.duplicates import LIMIT, fingerprint, near_pairs
-from sdseg.data.images import read_image
 from sdseg.data.phantoms import write_phantoms
-from sdseg.data.volumes import read_volume
+from sdseg.io.images import read_image
+from sdseg.io.volumes import read_volume
 
 RGB, CT = (0.0, 255.0), (-175.0, 250.0)
 

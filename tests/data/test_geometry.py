@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.geometry import Geometry, check_same_grid
+from sdseg.io.geometry import Geometry, check_same_grid
 
 AXCODES = [
     "".join(pair[flip] for pair, flip in zip(axes, flips, strict=True))

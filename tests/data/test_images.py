@@ -11,7 +11,7 @@ from PIL import Image
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
-from sdseg.data.images import is_image, pixels_of, read_image, read_mask, write_image
+from sdseg.io.images import is_image, pixels_of, read_image, read_mask, write_image
 from tests.raw_files import encode
 
 RGB = np.random.default_rng(0).integers(0, 256, (11, 17, 3), dtype=np.uint8)

@@ -9,17 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.intensities import (
-    Spread,
-    alterations,
-    as_type,
-    intensities_of,
-    kept_type,
-    spread_of,
-    unlike,
-    values_of,
-)
+from sdseg.data.intensities import Spread, intensities_of, spread_of, unlike
 from sdseg.data.slices import resize_images
+from sdseg.io.number_types import alterations, as_type, kept_type, values_of
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import SimpleITK
 
 from sdseg.core.errors import UserError
-from sdseg.data.itk_files import read_itk, write_itk
-from sdseg.data.volumes import read_volume
+from sdseg.io.itk import read_itk, write_itk
+from sdseg.io.volumes import read_volume
 
 TURNED = (0.0, 1.0, 0.0, 0.8, 0.0, 0.6, 0.6, 0.0, -0.8)  # oblique
 

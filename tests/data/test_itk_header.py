@@ -9,8 +9,8 @@ import pytest
 import SimpleITK
 
 from sdseg.core.errors import UserError
-from sdseg.data.itk_header import named_files
-from sdseg.data.volumes import read_volume
+from sdseg.io.itk_header import named_files
+from sdseg.io.volumes import read_volume
 
 META = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n"
 NRRD = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"

@@ -197,7 +197,7 @@ def test_grey_levels_become_label_ids(source: str, grey: list[int], labels: list
 
 
 def test_the_cup_lies_within_the_disc(samples: Path) -> None:
-    from sdseg.data.images import read_mask
+    from sdseg.io.images import read_mask
 
     for case in find_cases(SOURCES["refuge2"], samples / "refuge2")[:5]:
         grey = read_mask(case.label)

@@ -17,11 +17,11 @@ import SimpleITK
 from PIL import Image
 
 from sdseg.core.errors import UserError
-from sdseg.data import limits as module
-from sdseg.data.contents import content_of
-from sdseg.data.images import read_image, read_mask
-from sdseg.data.limits import LIMITS, Limits, asked_limits, available_memory, check_memory
-from sdseg.data.volumes import read_labels, read_volume
+from sdseg.io import limits as module
+from sdseg.io.content import content_of
+from sdseg.io.images import read_image, read_mask
+from sdseg.io.limits import LIMITS, Limits, asked_limits, available_memory, check_memory
+from sdseg.io.volumes import read_labels, read_volume
 from tests.raw_files import encode, save, write_series
 
 SMALL = Limits(pixels=99, voxels=99)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sdseg.data.overlays import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines, enlarge
+from sdseg.io.pictures import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines, enlarge
 
 
 def disc(size: int, radius: float) -> np.ndarray:

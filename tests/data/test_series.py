@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.dicom_header import is_dicom
 from sdseg.data.inputs import find_inputs
-from sdseg.data.series import find_series
+from sdseg.io.dicom_header import is_dicom
+from sdseg.io.dicom_series import find_series
 from tests.raw_files import write_series
 
 UID = "1.2.826.0.1.3680043.2.1125."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.data.sprites import outline_paths, pack_slices
+from sdseg.io.pictures import outline_paths, pack_slices
 
 
 def test_slices_lie_in_rows_in_their_order() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.errors import UserError
-from sdseg.data.volumes import (
+from sdseg.io.volumes import (
     is_volume,
     range_in_header,
     read_geometry,

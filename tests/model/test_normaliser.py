@@ -15,7 +15,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.data.slices import from_axial
 from sdseg.data.sources import SOURCES
 from sdseg.data.store import SliceStore
-from sdseg.data.volumes import read_geometry
+from sdseg.io.volumes import read_geometry
 from sdseg.model.normaliser import Normaliser
 from sdseg.prepare import prepare
 from tests.raw_files import save, write_btcv, write_split

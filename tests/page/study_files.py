@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from sdseg.core.files import write_json
-from sdseg.data.sprites import outline_paths, pack_slices
+from sdseg.io.pictures import outline_paths, pack_slices
 
 __all__ = ["calibration", "scored", "write_studies", "write_volume"]
 

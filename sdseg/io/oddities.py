@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.geometry import Geometry
+from sdseg.io.geometry import Geometry
 
 __all__ = ["odd_spacing", "odd_values", "unlikely_spacing"]
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file
-from sdseg.data.contents import content_of, file_size, unreadable
-from sdseg.data.image_header import ImageHeader, read_image_header
-from sdseg.data.limits import LIMITS, Limits
+from sdseg.io.content import content_of, file_size, unreadable
+from sdseg.io.image_header import ImageHeader, read_image_header
+from sdseg.io.limits import LIMITS, Limits
 
 __all__ = ["IMAGE_SUFFIXES", "is_image", "pixels_of", "read_image", "read_image_noted", "read_mask", "write_image"]
 

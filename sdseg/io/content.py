@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from sdseg.core.errors import UserError
-from sdseg.data.limits import check_memory
+from sdseg.io.limits import check_memory
 
 __all__ = ["content_of", "file_size", "missing", "unreadable"]
 

@@ -17,10 +17,10 @@ from SimpleITK import GetArrayFromImage, ImageFileReader, ProcessObject
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.dicom_header import Slice, check_slice, damaged, read_header
-from sdseg.data.geometry import Geometry
-from sdseg.data.limits import LIMITS, Limits
-from sdseg.data.series import one_series
+from sdseg.io.dicom_header import Slice, check_slice, damaged, read_header
+from sdseg.io.dicom_series import one_series
+from sdseg.io.geometry import Geometry
+from sdseg.io.limits import LIMITS, Limits
 
 __all__ = ["read_series", "read_series_geometry", "read_slices"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.contents import file_size
-from sdseg.data.dicom_header import NO_IMAGES, Slice, is_dicom, read_header
+from sdseg.io.content import file_size
+from sdseg.io.dicom_header import NO_IMAGES, Slice, is_dicom, read_header
 
 __all__ = ["Series", "SeriesFound", "find_series", "one_series", "series_files"]
 

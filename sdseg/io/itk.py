@@ -19,10 +19,10 @@ from SimpleITK import (
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file
-from sdseg.data.contents import file_size
-from sdseg.data.geometry import Geometry, fault_of_affine
-from sdseg.data.itk_header import check_header, named_files
-from sdseg.data.limits import LIMITS, Limits
+from sdseg.io.content import file_size
+from sdseg.io.geometry import Geometry, fault_of_affine
+from sdseg.io.itk_header import check_header, named_files
+from sdseg.io.limits import LIMITS, Limits
 
 __all__ = ["ITK_SUFFIXES", "data_files", "is_itk", "read_itk", "write_itk"]
 

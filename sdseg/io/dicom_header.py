@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdseg.core.errors import UserError
-from sdseg.data.contents import file_size
+from sdseg.io.content import file_size
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -20,9 +20,9 @@ from nibabel.wrapstruct import WrapStructError
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file
-from sdseg.data.contents import content_of, file_size, unreadable
-from sdseg.data.geometry import Geometry, Matrix, fault_of_affine
-from sdseg.data.limits import LIMITS, Limits
+from sdseg.io.content import content_of, file_size, unreadable
+from sdseg.io.geometry import Geometry, Matrix, fault_of_affine
+from sdseg.io.limits import LIMITS, Limits
 
 __all__ = ["nifti_geometry", "nifti_type", "read_nifti", "write_nifti"]
 

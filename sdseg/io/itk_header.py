@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from sdseg.core.errors import UserError
-from sdseg.data.contents import file_size
+from sdseg.io.content import file_size
 
 __all__ = ["check_header", "named_files"]
 

@@ -9,13 +9,13 @@ import numpy as np
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
-from sdseg.data.dicom import read_series, read_series_geometry
-from sdseg.data.geometry import Geometry
-from sdseg.data.intensities import Values, alterations, as_type, values_of
-from sdseg.data.itk_files import is_itk, read_itk, write_itk
-from sdseg.data.limits import LIMITS, Limits
-from sdseg.data.nifti import nifti_geometry, nifti_type, read_nifti, write_nifti
-from sdseg.data.oddities import odd_values
+from sdseg.io.dicom import read_series, read_series_geometry
+from sdseg.io.geometry import Geometry
+from sdseg.io.itk import is_itk, read_itk, write_itk
+from sdseg.io.limits import LIMITS, Limits
+from sdseg.io.nifti import nifti_geometry, nifti_type, read_nifti, write_nifti
+from sdseg.io.number_types import Values, alterations, as_type, values_of
+from sdseg.io.oddities import odd_values
 
 __all__ = [
     "VOLUME_SUFFIXES",
