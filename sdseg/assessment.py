@@ -12,14 +12,14 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from sdseg import metrics
-from sdseg.calibration import THRESHOLDS, Calibration, ThresholdCounts
 from sdseg.core.array_types import FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.data.labels import NativeLabels
 from sdseg.data.slices import restore_probability
 from sdseg.data.store import Case, SliceStore
 from sdseg.mask_rule import MaskRule
-from sdseg.metrics import Score
+from sdseg.metrics import overlap
+from sdseg.metrics.calibration import THRESHOLDS, Calibration, ThresholdCounts
+from sdseg.metrics.overlap import Score
 from sdseg.serving import slice_batches
 from sdseg.sized import Sized, not_scored, score_masks
 
@@ -84,7 +84,7 @@ class Assessment:
         at_work = tuple(one * factor for one, factor in zip(spacing, stretched, strict=True)) if spacing else ()
         working = self._score(pending.working, self.store.masks[case.rows], at_work)
         native = None if self.native is None else self._score(pending.native, self.native.read(case), spacing)
-        return Assessed(case, working, native, Score(float(metrics.dice_official(working.pixels).mean())))
+        return Assessed(case, working, native, Score(float(overlap.dice_official(working.pixels).mean())))
 
     def _score(self, packed: Sequence[_Bits], labels: LabelArray, spacing: tuple[float, ...]) -> Sized:
         held = self.store.manifest

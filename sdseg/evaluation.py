@@ -19,8 +19,8 @@ from sdseg.data.opening import open_raw
 from sdseg.data.sources import SOURCES
 from sdseg.data.store import Case, SliceStore
 from sdseg.exhibits import Found, ranked, write_exhibits
+from sdseg.metrics.intervals import INTERVAL
 from sdseg.scoresheet import figures, table
-from sdseg.statistics import INTERVAL
 
 __all__ = ["DEFAULTS", "OWNED", "Options", "collect", "native_labels", "summary_of", "write_evaluation"]
 

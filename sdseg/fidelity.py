@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdseg import metrics
 from sdseg.core.errors import UserError
 from sdseg.data.shapes import random_shapes
+from sdseg.metrics import overlap
 from sdseg.model.codecs import MaskCodec
 
 __all__ = ["draw_masks", "measure"]
@@ -41,7 +41,7 @@ def measure(codec: MaskCodec, size: int, device: torch.device) -> tuple[float, f
         )
     scale = 1.0 / deviation
     predicted, labelled = torch.cat(decoded).cpu().numpy(), masks.cpu().numpy() > 0.5
-    scores = [metrics.dice(metrics.counts(predicted[i : i + 1], labelled[i : i + 1]))[0] for i in range(len(labelled))]
+    scores = [overlap.dice(overlap.counts(predicted[i : i + 1], labelled[i : i + 1]))[0] for i in range(len(labelled))]
     return scale, float(np.mean(scores))
 
 

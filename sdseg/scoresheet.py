@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from sdseg.assessment import Assessed
-from sdseg.metrics import Score, summarise
+from sdseg.metrics.intervals import interval
+from sdseg.metrics.overlap import Score, summarise
 from sdseg.sized import METRICS, Sized
-from sdseg.statistics import interval
 
 __all__ = ["NATIVE", "WORKING", "figures", "table"]
 

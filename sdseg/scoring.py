@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sdseg import metrics
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.mask_rule import MaskRule
+from sdseg.metrics import overlap
 
 __all__ = ["CaseScore", "Predict", "predicted_by", "score_cases"]
 
@@ -24,7 +24,7 @@ class CaseScore:
     """Dice and IoU of one case, per structure [K] and as their mean, with the pixel counts behind them."""
 
     case: Case
-    pixels: metrics.Counts
+    pixels: overlap.Counts
     dice: npt.NDArray[np.float64]
     iou: npt.NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def score_cases(predict: Predict, store: SliceStore, cases: Sequence[Case], batc
     structures = store.manifest.structures
     rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in cases])
     owners = np.repeat(np.arange(len(cases)), [case.slices for case in cases])
-    pending: metrics.Counts | None = None
+    pending: overlap.Counts | None = None
     current = 0
     for first in range(0, len(rows), batch):
         chosen, owner = rows[first : first + batch], owners[first : first + batch]
@@ -58,11 +58,11 @@ def score_cases(predict: Predict, store: SliceStore, cases: Sequence[Case], batc
                 yield _score(cases[current], pending)
                 pending, current = None, int(index)
             own = owner == index
-            pixels = metrics.counts(predicted[own], labelled[own])
+            pixels = overlap.counts(predicted[own], labelled[own])
             pending = pixels if pending is None else pending + pixels
     if pending is not None:
         yield _score(cases[current], pending)
 
 
-def _score(case: Case, pixels: metrics.Counts) -> CaseScore:
-    return CaseScore(case, pixels, metrics.dice(pixels), metrics.iou(pixels))
+def _score(case: Case, pixels: overlap.Counts) -> CaseScore:
+    return CaseScore(case, pixels, overlap.dice(pixels), overlap.iou(pixels))

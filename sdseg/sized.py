@@ -8,12 +8,12 @@ from math import nan
 
 import numpy as np
 
-from sdseg import metrics
 from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.data.store import structure_masks
-from sdseg.metrics import Score
-from sdseg.surfaces import hausdorff, surface_dice, surface_distances
+from sdseg.metrics import overlap
+from sdseg.metrics.overlap import Score
+from sdseg.metrics.surface import hausdorff, surface_dice, surface_distances
 
 __all__ = ["METRICS", "Sized", "not_scored", "score_masks"]
 
@@ -26,7 +26,7 @@ NO_SPACING = "no spacing: the size of a pixel in millimetres is not known"
 class Sized:
     """Every score of one case at one size."""
 
-    pixels: metrics.Counts
+    pixels: overlap.Counts
     structures: Mapping[str, Mapping[str, Score]]  # structure -> metric -> score
     whole: Mapping[str, Score]  # metric -> mean over structures; cup-to-disc error where there are disc and cup
 
@@ -52,15 +52,15 @@ def score_masks(
     kept: dict[str, tuple[MaskArray, MaskArray]] = {}  # disc and cup of an image
     for structure, found in zip(held.structures, predicted, strict=True):
         labelled = structure_masks(labels, (structure,))[:, 0]
-        counted = metrics.counts(found[:, None], labelled[:, None])
+        counted = overlap.counts(found[:, None], labelled[:, None])
         pixels.append(counted)
         scores[structure.name] = _overlaps(counted) | _distances(found, labelled, spacing, tolerance)
         if _has_disc_and_cup(held):
             kept[structure.name] = (found[0], labelled[0])
-    whole = {metric: metrics.mean_score([each[metric] for each in scores.values()]) for metric in METRICS}
+    whole = {metric: overlap.mean_score([each[metric] for each in scores.values()]) for metric in METRICS}
     if kept:
         (disc, true_disc), (cup, true_cup) = kept["disc"], kept["cup"]
-        whole[CUP_TO_DISC] = metrics.cup_to_disc_error((disc, cup), (true_disc, true_cup))
+        whole[CUP_TO_DISC] = overlap.cup_to_disc_error((disc, cup), (true_disc, true_cup))
     return Sized(_joined(pixels), scores, whole)
 
 
@@ -69,17 +69,17 @@ def not_scored(held: PreparedManifest, reason: str) -> Sized:
     nothing = np.zeros(len(held.structures), dtype=np.int64)
     undefined = Score(nan, reason)
     return Sized(
-        metrics.Counts(nothing, nothing, nothing),
+        overlap.Counts(nothing, nothing, nothing),
         {structure.name: dict.fromkeys(METRICS, undefined) for structure in held.structures},
         dict.fromkeys((*METRICS, CUP_TO_DISC) if _has_disc_and_cup(held) else METRICS, undefined),
     )
 
 
-def _overlaps(counted: metrics.Counts) -> dict[str, Score]:
-    precision, recall = float(metrics.precision(counted)[0]), float(metrics.recall(counted)[0])
+def _overlaps(counted: overlap.Counts) -> dict[str, Score]:
+    precision, recall = float(overlap.precision(counted)[0]), float(overlap.recall(counted)[0])
     return {
-        "dice": Score(float(metrics.dice(counted)[0])),
-        "iou": Score(float(metrics.iou(counted)[0])),
+        "dice": Score(float(overlap.dice(counted)[0])),
+        "iou": Score(float(overlap.iou(counted)[0])),
         "precision": Score(precision, "nothing predicted" if np.isnan(precision) else ""),
         "recall": Score(recall, "nothing labelled" if np.isnan(recall) else ""),
     }
@@ -104,8 +104,8 @@ def _has_disc_and_cup(held: PreparedManifest) -> bool:
     return held.image.modality == "rgb" and {"disc", "cup"} <= {structure.name for structure in held.structures}
 
 
-def _joined(pixels: Iterable[metrics.Counts]) -> metrics.Counts:
+def _joined(pixels: Iterable[overlap.Counts]) -> overlap.Counts:
     parts = list(pixels)
-    return metrics.Counts(
+    return overlap.Counts(
         *(np.concatenate([getattr(one, name) for one in parts]) for name in ("predicted", "labelled", "both"))
     )

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sdseg.calibration import THRESHOLDS, Calibration, ThresholdCounts
+from sdseg.metrics.calibration import THRESHOLDS, Calibration, ThresholdCounts
 
 SHAPE = (2, 3, 4, 5)
 probabilities = arrays(np.float32, SHAPE, elements=st.floats(0, 1, width=32))

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sdseg.calibration import THRESHOLDS, ThresholdCounts
 from sdseg.mask_rule import MaskRule
-from sdseg.metrics import counts, dice
+from sdseg.metrics.calibration import THRESHOLDS, ThresholdCounts
+from sdseg.metrics.overlap import counts, dice
 
 LEVELS = st.sampled_from([0.0, 0.2, 0.45, 0.5, 0.55, 0.9, 1.0])  # few of them, so that ties occur
 PROBABILITY = arrays(np.float32, st.tuples(st.just(2), st.integers(1, 4), st.just(2), st.just(3)), elements=LEVELS)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from sdseg import metrics
 from sdseg.__main__ import main
 from sdseg.core.errors import UserError
+from sdseg.metrics import overlap
 from sdseg.page.render import scoring_rules
 from sdseg.report import print_table, report
 from tests.page.results_tree import edit_json, write_results, write_run
@@ -138,7 +138,7 @@ def test_both_themes_and_narrow_screens_are_provided_for(tmp_path: Path) -> None
 
 def test_the_scoring_rules_are_the_words_of_metrics(tmp_path: Path) -> None:
     rules = scoring_rules()
-    assert len(rules) == len(metrics.RULES) > 8
+    assert len(rules) == len(overlap.RULES) > 8
     assert any(rule.startswith("Both masks empty") for rule in rules)
     page = page_of(write_results(tmp_path, ("cvc",), ("sdseg",)))
     assert all(rule in page.text for rule in rules)
@@ -158,7 +158,7 @@ def test_the_page_says_whether_structures_exclude_each_other(tmp_path: Path) -> 
 def test_the_scoring_rules_need_no_docstrings(root: Path) -> None:
     code = "import sys; from sdseg.page.render import scoring_rules; sys.exit(len(scoring_rules()))"
     done = subprocess.run([sys.executable, "-OO", "-c", code], cwd=root, check=False)
-    assert done.returncode == len(metrics.RULES)
+    assert done.returncode == len(overlap.RULES)
 
 
 def test_hostile_names_are_shown_and_never_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.statistics import Interval, interval, over_seeds, paired
+from sdseg.metrics.intervals import Interval, interval, over_seeds, paired
 
 
 @settings(max_examples=20)

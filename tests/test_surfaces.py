@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
-from sdseg.surfaces import SurfaceDistances, hausdorff, surface_dice, surface_distances
+from sdseg.metrics.surface import SurfaceDistances, hausdorff, surface_dice, surface_distances
 
 SPACING = (2.5, 0.7, 0.9)  # mm between slices, rows, columns
 

@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sdseg import metrics
 from sdseg.core.files import sha256_text
 from sdseg.core.provenance import provenance
+from sdseg.metrics import overlap
 from sdseg.page import beside, cards, charts, exhibits, formats, rivals
 from sdseg.page.gather import DatasetResults, Gathered, Run
 from sdseg.page.versus import Versus
@@ -112,8 +112,8 @@ def compose(template: str, **values: Any) -> str:
 
 
 def scoring_rules() -> list[str]:
-    """The rules for averaging and for empty masks, as `sdseg.metrics` states them."""
-    return [rule.replace("`", "") for rule in metrics.RULES]
+    """The rules for averaging and for empty masks, as `sdseg.metrics.overlap` states them."""
+    return [rule.replace("`", "") for rule in overlap.RULES]
 
 
 def _drawings(dataset: DatasetResults, run: Run) -> dict[str, Markup | None]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
+from sdseg.metrics.intervals import Paired, Seeds, over_seeds, paired
 from sdseg.page import formats
 from sdseg.page.gather import DatasetResults, Run
-from sdseg.statistics import Paired, Seeds, over_seeds, paired
 
 __all__ = ["Duel", "Rival", "duels", "recipe_of", "seeded"]
 

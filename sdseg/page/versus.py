@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sdseg.core.errors import ListedError, UserError
+from sdseg.metrics.intervals import Paired, paired
 from sdseg.page import formats
 from sdseg.page.gather import SAME, Gathered, Run
-from sdseg.statistics import Paired, paired
 
 __all__ = ["Pair", "Versus", "versus"]
 

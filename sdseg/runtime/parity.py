@@ -11,7 +11,7 @@ import numpy as np
 from sdseg.config.export import Precision, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.mask_rule import MaskRule
-from sdseg.metrics import Tally
+from sdseg.metrics.overlap import Tally
 from sdseg.runtime.backends import Backend
 
 __all__ = ["LabelledImages", "Parity", "compare"]

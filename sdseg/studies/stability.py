@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sdseg.core.errors import UserError
-from sdseg.metrics import Tally
+from sdseg.metrics.overlap import Tally
 from sdseg.runtime.backends import Reseedable
 from sdseg.serving import slice_batches
 from sdseg.studies.similarity import Similarities, open_lpips

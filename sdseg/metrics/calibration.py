@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.metrics import Counts, dice
+from sdseg.metrics.overlap import Counts, dice
 
 __all__ = ["THRESHOLDS", "Calibration", "ThresholdCounts"]
 
