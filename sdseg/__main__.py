@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _phantoms(arguments: argparse.Namespace) -> int:
-    from sdseg.phantoms import phantoms
+    from sdseg.datasets.phantoms.write import phantoms
 
     phantoms(source=arguments.source, output=arguments.output, seed=arguments.seed, scale=arguments.scale)
     return 0
@@ -85,7 +85,7 @@ def _download(arguments: argparse.Namespace) -> int:
 def _split(arguments: argparse.Namespace) -> int:
     from sdseg.config.dataset import Draw, load_dataset
     from sdseg.core.settings import parse
-    from sdseg.split import split
+    from sdseg.datasets.split import split
 
     settings = load_dataset(arguments.settings)
     chosen = {"seed": arguments.seed, "fractions": arguments.fractions}

@@ -18,7 +18,7 @@ from sdseg.core.files import atomic_folder, sha256_file
 from sdseg.core.locks import writes
 from sdseg.core.ownership import check_owned
 from sdseg.core.provenance import provenance
-from sdseg.data.sources import source_named
+from sdseg.datasets.sources import source_named
 from sdseg.fidelity import measure
 from sdseg.model.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
 from sdseg.model.codecs import MaskCodec, MaskDecoder, load_strictly

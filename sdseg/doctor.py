@@ -18,10 +18,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from sdseg.config.run import Config
-from sdseg.configured import check_machine, configure_file
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import version_of
-from sdseg.data.declared import makes_split
+from sdseg.datasets.configuration import check_machine, configure_file
+from sdseg.datasets.declared import makes_split
 from sdseg.runtime.onnx_session import PACKAGES
 from sdseg.runtime.openvino_support import INSTALL as INSTALL_OPENVINO
 from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino

@@ -19,14 +19,14 @@ from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.core.locks import locked, writes
 from sdseg.core.ownership import check_record
 from sdseg.core.parallel import each
-from sdseg.data.layouts import RawCase, find_cases
-from sdseg.data.own import own_dataset
-from sdseg.data.sources import Source, source_named
+from sdseg.datasets.layouts import RawCase, find_cases
+from sdseg.datasets.own import own_dataset
+from sdseg.datasets.registry import Entry, read_registry
+from sdseg.datasets.sources import Source, source_named
 from sdseg.io.content import file_size
 from sdseg.transfer.notes import origin_of
 from sdseg.transfer.obtain import Means, obtain
 from sdseg.transfer.part import checksum_of
-from sdseg.transfer.registry import Entry, read_registry
 
 __all__ = ["Means", "download", "download_weights"]
 

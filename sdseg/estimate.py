@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
-from sdseg.configured import configure_file
 from sdseg.core.errors import UserError
-from sdseg.data.declared import known_source
+from sdseg.datasets.configuration import configure_file
+from sdseg.datasets.declared import known_source
 from sdseg.sizing.gpus import GPUS
 from sdseg.sizing.missing import Missing, downloads_of, missing_inputs, room
 from sdseg.sizing.overview import (

@@ -15,9 +15,9 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import write_json, write_text
 from sdseg.core.provenance import provenance
 from sdseg.data.labels import NativeLabels
-from sdseg.data.opening import open_raw
-from sdseg.data.sources import SOURCES
 from sdseg.data.store import Case, SliceStore
+from sdseg.datasets.raw_cases import open_raw
+from sdseg.datasets.sources import SOURCES
 from sdseg.exhibits import Found, ranked, write_exhibits
 from sdseg.metrics.intervals import INTERVAL
 from sdseg.scoresheet import figures, table

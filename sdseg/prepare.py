@@ -26,8 +26,8 @@ from sdseg.data.intake import Intake, Seen, Task, open_intake
 from sdseg.data.intensities import intensities_of
 from sdseg.data.packed import pack, write_packed
 from sdseg.data.reading import Reading
-from sdseg.data.splits import SPLITS
 from sdseg.data.store import Case, write_index
+from sdseg.datasets.split_files import SPLITS
 
 __all__ = ["check", "prepare"]
 

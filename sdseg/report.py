@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sdseg.core.files import write_text
 from sdseg.core.locks import locked
-from sdseg.data.sources import SOURCES
+from sdseg.datasets.sources import SOURCES
 from sdseg.page.gather import Gathered, Run, gather
 from sdseg.page.plain import records_of, records_over_seeds, table_of
 from sdseg.page.render import ORIGINS, render, render_comparison

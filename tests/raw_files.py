@@ -13,7 +13,7 @@ import SimpleITK
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray
-from sdseg.data.sources import Source
+from sdseg.datasets.sources import Source
 
 LPS = np.array([[-2.0, 0, 0, 10], [0, -3.0, 0, 20], [0, 0, 5.0, -30], [0, 0, 0, 1]])
 SIX = {"a": "train", "b": "train", "c": "train", "d": "val", "e": "test", "f": "test"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sdseg.configured import configure
+from sdseg.datasets.configuration import configure
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILE = ROOT / "workflow/profiles/slurm/profile.yaml"

@@ -19,7 +19,7 @@ from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.convert import convert_official
 from sdseg.core.errors import UserError
-from sdseg.data.sources import SOURCES
+from sdseg.datasets.sources import SOURCES
 from sdseg.model.checkpoint import load_model, read_manifest
 from sdseg.model.foreign import read_checkpoint_file
 from sdseg.model.official import read_checkpoint

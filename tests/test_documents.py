@@ -19,8 +19,8 @@ from sdseg.config.recipe import load_codec, load_recipe
 from sdseg.config.run import load_config
 from sdseg.core.documents import read_json, read_yaml, yaml_value
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.nnunet import read_description
-from sdseg.transfer.registry import read_registry
+from sdseg.datasets.nnunet import read_description
+from sdseg.datasets.registry import read_registry
 
 TWICE: list[tuple[str, list[str]]] = [
     ("a: 1\nb: 2\na: 3\n", ["'a' in line 1 and again in line 3"]),

@@ -17,8 +17,8 @@ from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedMani
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
-from sdseg.data.declared import known_source
 from sdseg.data.store import SliceStore
+from sdseg.datasets.declared import known_source
 from sdseg.evaluate import Options, evaluate, evaluate_masks
 from sdseg.mask_rule import MaskRule
 from sdseg.predict import predict

@@ -145,7 +145,7 @@ def test_of_several_processes_the_first_alone_takes_locks(tmp_path: Path, monkey
 
 
 STAGES = [
-    ("sdseg.split", "split", {"output"}),
+    ("sdseg.datasets.split", "split", {"output"}),
     ("sdseg.codec", "build_codec", {"output"}),
     ("sdseg.train", "train", {"output", "last", "state"}),
     ("sdseg.evaluate", "evaluate", {"output"}),
@@ -153,7 +153,7 @@ STAGES = [
     ("sdseg.studies.running", "study", {"output"}),
     ("sdseg.export", "export", {"output"}),
     ("sdseg.download", "download", {"output"}),
-    ("sdseg.phantoms", "phantoms", {"output"}),
+    ("sdseg.datasets.phantoms.write", "phantoms", {"output"}),
     ("sdseg.convert", "convert_official", {"output", "codec_output"}),
     ("sdseg.convert", "convert_ldm", {"output", "codec_output"}),
     ("sdseg.convert", "convert_stable_diffusion", {"output", "codec_output"}),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.config.run import load_config
-from sdseg.data.splits import read_split
+from sdseg.datasets.split_files import read_split
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "your-own-data.md"

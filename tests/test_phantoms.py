@@ -9,7 +9,7 @@ import pytest
 
 from sdseg.__main__ import main
 from sdseg.core.errors import UserError
-from sdseg.phantoms import phantoms
+from sdseg.datasets.phantoms.write import phantoms
 
 
 def test_writes_to_any_path_and_takes_the_place_of_an_older_phantom(tmp_path):
@@ -86,5 +86,5 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_needs_no_torch():
-    code = "import sys, sdseg.phantoms; raise SystemExit('torch' in sys.modules)"
+    code = "import sys, sdseg.datasets.phantoms.write; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

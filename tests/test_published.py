@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.sources import SOURCES
+from sdseg.datasets.sources import SOURCES
 from sdseg.published import NOT_AT_HAND, load_published
 
 SOURCE = "sources:\n  paper: {title: A paper, url: https://example.org}\n"

@@ -18,9 +18,9 @@ from itertools import combinations, pairwise
 from pathlib import Path
 
 from sdseg.core.files import write_text
-from sdseg.data.layouts import find_cases
-from sdseg.data.sources import SOURCES
-from sdseg.data.splits import read_split
+from sdseg.datasets.layouts import find_cases
+from sdseg.datasets.sources import SOURCES
+from sdseg.datasets.split_files import read_split
 
 SEED = 2024
 FOLDER = Path(__file__).resolve().parent.parent / "resources" / "splits"

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sdseg.config.network import LatentNetwork
-from sdseg.data.declared import known_source
+from sdseg.datasets.declared import known_source
 from sdseg.sizing.stages import (
     STAGES,
     Ask,

@@ -14,13 +14,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from sdseg.config.network import LatentNetwork
-from sdseg.configured import check_machine, configure
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
 from sdseg.core.locks import WHEN_BUSY
 from sdseg.core.settings import Strict
 from sdseg.core.shipped import shipped
-from sdseg.data.declared import makes_split
+from sdseg.datasets.configuration import check_machine, configure
+from sdseg.datasets.declared import makes_split
 from sdseg.runtime.tensorrt_support import why_not_here
 
 __all__ = [

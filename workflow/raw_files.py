@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-from sdseg.configured import Run
+from sdseg.datasets.configuration import Run
 
 __all__ = ["look_at_raw_files"]
 

@@ -14,8 +14,8 @@ from sdseg.core.provenance import provenance
 from sdseg.data.duplicates import near_pairs
 from sdseg.data.intake import Seen
 from sdseg.data.plausible import areas_of, implausible
-from sdseg.data.sources import Source
-from sdseg.data.splits import SPLITS
+from sdseg.datasets.sources import Source
+from sdseg.datasets.split_files import SPLITS
 
 __all__ = ["Examination", "examine", "summary"]
 

@@ -15,12 +15,12 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt
-from sdseg.data.layouts import RawCase, UnpairedError
-from sdseg.data.opening import open_raw
 from sdseg.data.reading import Content, Reading, count_slices, read_case, voxel_values
-from sdseg.data.sources import Source
-from sdseg.data.splits import SplitRow, check_split, read_split
 from sdseg.data.store import Case
+from sdseg.datasets.layouts import RawCase, UnpairedError
+from sdseg.datasets.raw_cases import open_raw
+from sdseg.datasets.sources import Source
+from sdseg.datasets.split_files import SplitRow, check_split, read_split
 from sdseg.io.limits import LIMITS, Limits, asked_limits
 from sdseg.io.number_types import kept_type
 

@@ -9,7 +9,7 @@ from statistics import median
 from sdseg.artifacts.manifests import Structure
 from sdseg.data.intake import Seen
 from sdseg.data.reading import Content
-from sdseg.data.sources import Source
+from sdseg.datasets.sources import Source
 from sdseg.io.oddities import unlikely_spacing
 
 __all__ = ["areas_of", "implausible"]

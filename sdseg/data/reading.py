@@ -14,9 +14,9 @@ from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import fingerprint
 from sdseg.data.intensities import Spread, spread_of
-from sdseg.data.layouts import RawCase
 from sdseg.data.slices import resize_images, resize_labels, stretch, to_axial
-from sdseg.data.sources import Source
+from sdseg.datasets.layouts import RawCase
+from sdseg.datasets.sources import Source
 from sdseg.io.geometry import Geometry, check_same_grid
 from sdseg.io.images import read_image_noted, read_mask
 from sdseg.io.limits import LIMITS, Limits

@@ -11,8 +11,8 @@ from typing import Any
 
 from sdseg.config.dataset import Dataset
 from sdseg.config.run import Config
-from sdseg.data.declared import known_source, makes_split
-from sdseg.data.sources import Source
+from sdseg.datasets.declared import known_source, makes_split
+from sdseg.datasets.sources import Source
 
 __all__ = ["Count", "count"]
 

@@ -14,8 +14,8 @@ from sdseg.config.run import Config
 from sdseg.core.credentials import KAGGLE, SYNAPSE, Place, credential
 from sdseg.core.errors import UserError
 from sdseg.core.shipped import shipped
-from sdseg.data.declared import makes_split
-from sdseg.transfer.registry import Entry, read_registry
+from sdseg.datasets.declared import makes_split
+from sdseg.datasets.registry import Entry, read_registry
 
 __all__ = ["Download", "Missing", "downloads_of", "missing_inputs", "room"]
 

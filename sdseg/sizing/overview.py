@@ -9,7 +9,7 @@ from typing import Any
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
-from sdseg.data.declared import known_source
+from sdseg.datasets.declared import known_source
 from sdseg.sizing.counts import Count, count
 from sdseg.sizing.training import Shape, TrainingNeeds, training_needs
 

@@ -13,11 +13,11 @@ from sdseg.core.credentials import KAGGLE, SYNAPSE, Credential, credential, hidd
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import locked
+from sdseg.datasets.registry import Entry, RemoteFile
 from sdseg.transfer.accounts import Address, RefusedError, kaggle_address, synapse_address
 from sdseg.transfer.archives import unpack
 from sdseg.transfer.notes import Notes, Origin, write_origin
 from sdseg.transfer.part import checksum_of
-from sdseg.transfer.registry import Entry, RemoteFile
 
 if TYPE_CHECKING:
     from sdseg.transfer.http import Patience

@@ -10,8 +10,8 @@ from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.intake import Seen
 from sdseg.data.intensities import Spread
 from sdseg.data.reading import Content
-from sdseg.data.sources import SOURCES
 from sdseg.data.store import Case
+from sdseg.datasets.sources import SOURCES
 
 DEPTHS = {"btcv": {"train": 2211, "test": 1568}, "sts": {"train": 2505, "test": 600}}
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from sdseg.config.dataset import Draw
 from sdseg.core.errors import UserError
-from sdseg.data.drawing import draw_split
-from sdseg.data.splits import SPLITS
+from sdseg.datasets.split import draw_split
+from sdseg.datasets.split_files import SPLITS
 
 HERE = Path("raw")
 

@@ -9,7 +9,7 @@ import pytest
 
 from sdseg.core.array_types import AnyArray
 from sdseg.data.duplicates import LIMIT, fingerprint, near_pairs
-from sdseg.data.phantoms import write_phantoms
+from sdseg.datasets.phantoms import write_phantoms
 from sdseg.io.images import read_image
 from sdseg.io.volumes import read_volume
 

@@ -8,8 +8,8 @@ import pytest
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.layouts import find_cases, layout_of
-from sdseg.data.sources import SOURCES
+from sdseg.datasets.layouts import find_cases, layout_of
+from sdseg.datasets.sources import SOURCES
 from tests.raw_files import encode, picture, save, write_btcv, write_cvc, write_kseg, write_refuge2
 
 LEVEL = {"cvc": 255, "kseg": 255}

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.data.phantoms import PHANTOM_SOURCES, write_phantoms
-from sdseg.data.phantoms.files import share_out
-from sdseg.data.sources import SOURCES
+from sdseg.datasets.phantoms import PHANTOM_SOURCES, write_phantoms
+from sdseg.datasets.phantoms.files import share_out
+from sdseg.datasets.sources import SOURCES
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.splits import SplitRow, check_split, impure_groups, read_split
+from sdseg.datasets.split_files import SplitRow, check_split, impure_groups, read_split
 
 ROWS = tuple(
     SplitRow(case, case, split)

@@ -13,8 +13,8 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
 from sdseg.data.slices import from_axial
-from sdseg.data.sources import SOURCES
 from sdseg.data.store import SliceStore
+from sdseg.datasets.sources import SOURCES
 from sdseg.io.volumes import read_geometry
 from sdseg.model.normaliser import Normaliser
 from sdseg.prepare import prepare

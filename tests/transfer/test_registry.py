@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sdseg.core.errors import UserError
-from sdseg.transfer.registry import read_registry
+from sdseg.datasets.registry import read_registry
 
 GOOD: dict[str, Any] = {
     "title": "T", "version": "1", "page": "p", "terms": "t", "access": "open", "licence": "l", "citation": "c",

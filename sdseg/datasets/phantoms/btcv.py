@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from sdseg.data.phantoms.canvas import Floats, step
-from sdseg.data.phantoms.files import Case, share_out, write_volume
-from sdseg.data.phantoms.solids import Space, ellipsoid, make_space, oriented, rounded, smooth_noise3, tube
+from sdseg.datasets.phantoms.canvas import Floats, step
+from sdseg.datasets.phantoms.files import Case, share_out, write_volume
+from sdseg.datasets.phantoms.solids import Space, ellipsoid, make_space, oriented, rounded, smooth_noise3, tube
 
 __all__ = ["write"]
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text
-from sdseg.data.sources import Source
+from sdseg.datasets.sources import Source
 from sdseg.io.dicom_series import series_files
 
 __all__ = ["Layout", "Pair", "RawCase", "UnpairedError", "check_folder", "find_cases", "layout_of", "natural"]

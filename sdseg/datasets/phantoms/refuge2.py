@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.data.phantoms.files import Case, write_picture
-from sdseg.data.phantoms.fundus import draw_fundus
+from sdseg.datasets.phantoms.files import Case, write_picture
+from sdseg.datasets.phantoms.fundus import draw_fundus
 
 __all__ = ["write"]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.data.phantoms.canvas import (
+from sdseg.datasets.phantoms.canvas import (
     Blob,
     Floats,
     blur,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.data.phantoms.canvas import Floats
-from sdseg.data.phantoms.files import Case, share_out, write_volume
-from sdseg.data.phantoms.solids import Space, ellipsoid, make_space, oriented, rounded, smooth_noise3
+from sdseg.datasets.phantoms.canvas import Floats
+from sdseg.datasets.phantoms.files import Case, share_out, write_volume
+from sdseg.datasets.phantoms.solids import Space, ellipsoid, make_space, oriented, rounded, smooth_noise3
 
 __all__ = ["write"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sdseg.data.phantoms.canvas import blur
-from sdseg.data.phantoms.endoscopy import Frame, View, draw_scene, photograph
-from sdseg.data.phantoms.files import Case, share_out, write_picture
+from sdseg.datasets.phantoms.canvas import blur
+from sdseg.datasets.phantoms.endoscopy import Frame, View, draw_scene, photograph
+from sdseg.datasets.phantoms.files import Case, share_out, write_picture
 
 __all__ = ["write"]
 

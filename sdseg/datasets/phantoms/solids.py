@@ -12,7 +12,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff
 from scipy import ndimage
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.phantoms.canvas import Floats
+from sdseg.datasets.phantoms.canvas import Floats
 
 __all__ = ["Space", "ellipsoid", "make_space", "oriented", "rounded", "smooth_noise3", "tube"]
 

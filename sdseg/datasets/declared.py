@@ -9,8 +9,8 @@ from types import MappingProxyType
 from sdseg.artifacts.manifests import Structure
 from sdseg.config.dataset import Dataset, Own
 from sdseg.core.errors import UserError, nearest
-from sdseg.data.masks import ExactValues, MaskCoding
-from sdseg.data.sources import Source, source_named
+from sdseg.datasets.mask_values import ExactValues, MaskCoding
+from sdseg.datasets.sources import Source, source_named
 
 __all__ = ["declared_source", "known_source", "makes_split", "own_source"]
 

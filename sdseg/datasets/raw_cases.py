@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sdseg.config.dataset import Dataset
-from sdseg.data import own
-from sdseg.data.layouts import RawCase, find_cases
-from sdseg.data.sources import Source, source_named
+from sdseg.datasets import own
+from sdseg.datasets.layouts import RawCase, find_cases
+from sdseg.datasets.sources import Source, source_named
 
 __all__ = ["open_raw"]
 

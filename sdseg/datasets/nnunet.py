@@ -12,7 +12,7 @@ from typing import Any
 
 from sdseg.core.documents import read_json
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.layouts import Layout, Pair
+from sdseg.datasets.layouts import Layout, Pair
 from sdseg.io.images import IMAGE_SUFFIXES
 from sdseg.io.volumes import VOLUME_SUFFIXES
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.errors import UserError, nearest
-from sdseg.data.masks import WHITE_ON_BLACK, ExactValues, MaskCoding
+from sdseg.datasets.mask_values import WHITE_ON_BLACK, ExactValues, MaskCoding
 
 __all__ = ["SOURCES", "PublishedCount", "Quirk", "Source", "source_named"]
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sdseg.config.dataset import Dataset, Draw
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import write_text
 from sdseg.core.locks import writes
-from sdseg.data.drawing import draw_split
-from sdseg.data.layouts import RawCase
-from sdseg.data.opening import open_raw
-from sdseg.data.splits import HEADER, SPLITS, SplitRow, impure_groups, read_split
+from sdseg.datasets.layouts import RawCase
+from sdseg.datasets.raw_cases import open_raw
+from sdseg.datasets.split_files import HEADER, SPLITS, SplitRow, impure_groups, read_split, same_group
 
-__all__ = ["split"]
+__all__ = ["draw_split", "split"]
 
 log = logging.getLogger(__name__)
 
@@ -96,3 +96,47 @@ def _text(rows: Sequence[SplitRow]) -> str:
     writer.writerow(HEADER)
     writer.writerows((row.id, row.group, row.split) for row in rows)
     return text.getvalue()
+
+
+def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[str, str]:
+    """The split of each case, in the order of `group_of` (case -> group); the same for the same seed and cases.
+
+    Groups are taken in the order of SHA-256("<seed> <group>"), whatever their size, so that no split gets all the
+    small ones (but those too large for the smallest share come first); each goes to the split that lacks the largest
+    part of its share, of those that lack half the group or more. No share is missed by more than twice the largest
+    group, and every split has a group. Names that differ in case or spaces alone are one group. `where` is for the
+    message. Raises UserError where there are fewer groups than splits.
+    """
+    cases_of: dict[str, list[str]] = defaultdict(list)
+    written: dict[str, str] = {}  # the first of all names of a group
+    for case, group in group_of.items():
+        cases_of[written.setdefault(same_group(group), group)].append(case)
+    if len(cases_of) < len(SPLITS):
+        raise UserError(
+            f"{len(cases_of)} group(s) of cases cannot be shared among {', '.join(SPLITS)}",
+            where=where,
+            remedy="give more patients or sequences, or a split file of your own (split_file)",
+        )
+    wanted = {split: share * len(group_of) for split, share in zip(SPLITS, draw.fractions, strict=True)}
+    lacking, empty = dict(wanted), set(SPLITS)
+    split_of: dict[str, str] = {}
+    least = min(wanted.values())
+    groups = sorted(cases_of, key=lambda group: (len(cases_of[group]) <= 2 * least, _order(draw.seed, group)))
+    for number, group in enumerate(groups):
+        size = len(cases_of[group])
+        fitting = [split for split in SPLITS if lacking[split] >= size / 2]
+        if len(groups) - number <= len(empty):  # just enough groups are left for the splits without one
+            chosen = max(sorted(empty), key=lambda split: lacking[split])
+        elif fitting:
+            chosen = max(fitting, key=lambda split: lacking[split] / wanted[split])
+        else:
+            chosen = max(SPLITS, key=lambda split: lacking[split])
+        lacking[chosen] -= size
+        empty.discard(chosen)
+        split_of.update(dict.fromkeys(cases_of[group], chosen))
+    return {case: split_of[case] for case in group_of}
+
+
+def _order(seed: int, group: str) -> str:
+    """No random generator whose algorithm may change, and anyone can repeat it."""
+    return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.data.phantoms.canvas import (
+from sdseg.datasets.phantoms.canvas import (
     Blob,
     Floats,
     blur,

@@ -11,8 +11,8 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_text
 from sdseg.core.locks import writes
 from sdseg.core.ownership import check_owned
-from sdseg.data.phantoms import write_phantoms
-from sdseg.data.sources import source_named
+from sdseg.datasets.phantoms import write_phantoms
+from sdseg.datasets.sources import source_named
 
 __all__ = ["phantoms"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.data.phantoms.endoscopy import Frame, View, draw_scene, photograph
-from sdseg.data.phantoms.files import Case, share_out, write_picture
+from sdseg.datasets.phantoms.endoscopy import Frame, View, draw_scene, photograph
+from sdseg.datasets.phantoms.files import Case, share_out, write_picture
 
 __all__ = ["write"]
 

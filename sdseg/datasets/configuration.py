@@ -18,7 +18,7 @@ from sdseg.config.run import Config
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml
 from sdseg.core.shipped import shipped
-from sdseg.data.declared import known_source, makes_split
+from sdseg.datasets.declared import known_source, makes_split
 
 __all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "Run", "check_machine", "configure", "configure_file"]
 
@@ -30,7 +30,10 @@ TARGETS = (
     *("raw_phantoms", "raw_record", "dataset_settings", "recipe_settings", "codec_settings", "codec_model"),
     *("made_split", "slice_store", "model", "scores", "model_studies", "graph", "engine"),
 )
-PHANTOM_MARKS = (".phantom", "phantom.json")  # as in sdseg/phantoms.py, which needs more than a plan may import
+PHANTOM_MARKS = (
+    ".phantom",
+    "phantom.json",
+)  # as in sdseg/datasets/phantoms/write.py, which needs more than a plan may import
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError, nearest
-from sdseg.data.layouts import RawCase, natural
-from sdseg.data.splits import SPLITS
+from sdseg.datasets.layouts import RawCase, natural
+from sdseg.datasets.split_files import SPLITS
 from sdseg.io.images import IMAGE_SUFFIXES
 from sdseg.io.volumes import VOLUME_SUFFIXES
 

@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
-from sdseg.data.phantoms import btcv, cvc, kseg, refuge2, sts
-from sdseg.data.phantoms.files import Case
-from sdseg.data.sources import source_named
+from sdseg.datasets.phantoms import btcv, cvc, kseg, refuge2, sts
+from sdseg.datasets.phantoms.files import Case
+from sdseg.datasets.sources import source_named
 
 __all__ = ["PHANTOM_SOURCES", "write_phantoms"]
 

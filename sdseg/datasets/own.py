@@ -9,11 +9,11 @@ from pathlib import Path
 
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.declared import declared_source, own_source
-from sdseg.data.layouts import Layout, Pair, RawCase, check_folder, find_cases
-from sdseg.data.nnunet import Description, nnunet_layout, read_description
-from sdseg.data.sources import Source
-from sdseg.data.tables import tabled_cases
+from sdseg.datasets.case_table import tabled_cases
+from sdseg.datasets.declared import declared_source, own_source
+from sdseg.datasets.layouts import Layout, Pair, RawCase, check_folder, find_cases
+from sdseg.datasets.nnunet import Description, nnunet_layout, read_description
+from sdseg.datasets.sources import Source
 from sdseg.io.images import IMAGE_SUFFIXES
 
 __all__ = ["own_dataset"]
