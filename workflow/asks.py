@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdseg.config.network import LatentNetwork
 from sdseg.datasets.declared import known_source
-from sdseg.sizing.stages import (
+from sdseg.sizing.stage_needs import (
     STAGES,
     Ask,
     Machine,
@@ -17,7 +17,7 @@ from sdseg.sizing.stages import (
     ask_for_stage,
     ask_for_training,
 )
-from sdseg.sizing.training import Shape, TrainingNeeds, training_needs
+from sdseg.sizing.training_needs import Shape, TrainingNeeds, training_needs
 
 if TYPE_CHECKING:
     from plan import Plan

@@ -11,7 +11,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
 from sdseg.datasets.declared import known_source
 from sdseg.sizing.counts import Count, count
-from sdseg.sizing.training import Shape, TrainingNeeds, training_needs
+from sdseg.sizing.training_needs import Shape, TrainingNeeds, training_needs
 
 __all__ = [
     "DatasetNeeds",

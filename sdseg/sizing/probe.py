@@ -23,7 +23,7 @@ from sdseg.model.optimisation import average_of, build_optimiser, update_average
 from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.runtime.cache import cache_folder
 from sdseg.runtime.device import peak_memory, torch_device
-from sdseg.sizing.training import Shape
+from sdseg.sizing.training_needs import Shape
 
 __all__ = ["Probe", "probe"]
 

@@ -14,7 +14,7 @@ from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.model.checkpoint import count_parameters
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
-from sdseg.sizing import layouts
+from sdseg.sizing import network_layouts
 from sdseg.sizing.tally import Tally
 from sdseg.studies.efficiency import flops_of
 
@@ -41,12 +41,12 @@ def built(name: str, network: dict[str, Any], structures: int) -> tuple[Recipe, 
     image = ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
     segmenter = build_segmenter(recipe, image, structures, CODEC, 1.0)
     if isinstance(recipe.network, DirectNetwork):
-        return recipe, segmenter, {"unet": layouts.direct(recipe.network, structures, SIZE)}
+        return recipe, segmenter, {"unet": network_layouts.direct(recipe.network, structures, SIZE)}
     condition, side = recipe.network.condition, SIZE // recipe.network.condition.factor
     sums = {
-        "condition_encoder": layouts.condition_encoder(condition, SIZE),
-        "denoiser": layouts.denoiser(recipe.network.denoiser, 4, condition.latent_channels, structures, side),
-        "decoder": layouts.decoder(CODEC, 4, SIZE),
+        "condition_encoder": network_layouts.condition_encoder(condition, SIZE),
+        "denoiser": network_layouts.denoiser(recipe.network.denoiser, 4, condition.latent_channels, structures, side),
+        "decoder": network_layouts.decoder(CODEC, 4, SIZE),
     }
     return recipe, segmenter, sums
 
@@ -88,13 +88,13 @@ def test_what_is_kept_for_the_backward_pass_is_about_what_autograd_keeps(
 
 
 def test_a_codec_counts_its_encoder_too() -> None:
-    assert layouts.autoencoder(CODEC, 4, SIZE).parameters == count_parameters(MaskCodec(CODEC))
+    assert network_layouts.autoencoder(CODEC, 4, SIZE).parameters == count_parameters(MaskCodec(CODEC))
 
 
 def test_the_papers_networks_have_their_published_sizes() -> None:
     """Millions of parameters as in docs/benchmarks.md, measured on the networks at full size."""
     kl_f8 = Codec(weights="somewhere")
-    assert layouts.denoiser(Denoiser(), 4, 4, 1, 32).parameters == 294_973_828
-    assert layouts.condition_encoder(ConditionEncoder(), 256).parameters == pytest.approx(34.2e6, abs=5e4)
-    assert layouts.decoder(kl_f8, 4, 256).parameters == pytest.approx(49.5e6, abs=5e4)
-    assert layouts.autoencoder(kl_f8, 4, 256).parameters == pytest.approx(83.7e6, abs=5e4)
+    assert network_layouts.denoiser(Denoiser(), 4, 4, 1, 32).parameters == 294_973_828
+    assert network_layouts.condition_encoder(ConditionEncoder(), 256).parameters == pytest.approx(34.2e6, abs=5e4)
+    assert network_layouts.decoder(kl_f8, 4, 256).parameters == pytest.approx(49.5e6, abs=5e4)
+    assert network_layouts.autoencoder(kl_f8, 4, 256).parameters == pytest.approx(83.7e6, abs=5e4)

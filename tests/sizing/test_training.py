@@ -10,7 +10,7 @@ import pytest
 from sdseg.config.network import Codec
 from sdseg.config.recipe import load_recipe
 from sdseg.config.run import load_config
-from sdseg.sizing.training import Shape, TrainingNeeds, training_needs
+from sdseg.sizing.training_needs import Shape, TrainingNeeds, training_needs
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 KL_F8 = Codec(weights="somewhere")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
-from sdseg.sizing import layouts
-from sdseg.sizing.training import AT_ONCE, GPU_PROCESS, PROCESS, TrainingNeeds
+from sdseg.sizing import network_layouts
+from sdseg.sizing.training_needs import AT_ONCE, GPU_PROCESS, PROCESS, TrainingNeeds
 
 __all__ = ["STAGES", "Ask", "Machine", "Stage", "ask_for_codec", "ask_for_prepare", "ask_for_stage", "ask_for_training"]
 
@@ -84,7 +84,7 @@ def ask_for_codec(codec: Codec, machine: Machine) -> Ask:
     """A pretrained one is measured on a few masks, a small one trained on shapes."""
     drawn = codec.training
     size, batch, steps = (drawn.size, drawn.batch, drawn.steps) if drawn else (256, 8, 8)
-    one = layouts.autoencoder(codec, codec.latent_channels, size)
+    one = network_layouts.autoencoder(codec, codec.latent_channels, size)
     alive = 4 * batch * (one.kept if drawn else AT_ONCE * one.largest)
     base = GPU_PROCESS if machine.cuda else PROCESS
     return _ask(base + 20 * one.parameters + alive, machine.minutes(3 * one.flops * batch * steps))

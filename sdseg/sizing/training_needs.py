@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sdseg.config.network import Codec, DirectNetwork
 from sdseg.config.recipe import Recipe
-from sdseg.sizing import layouts
+from sdseg.sizing import network_layouts
 from sdseg.sizing.tally import Tally
 
 __all__ = ["Shape", "TrainingNeeds", "training_needs"]
@@ -55,7 +55,7 @@ def training_needs(
     images = training.batch // (training.accumulate * processes)
     half = training.precision != "no"
     weights = 4 * (2 * parameters + 3 * trainable)  # weights and their average; gradients, two moments of AdamW
-    encoder = 4 * layouts.autoencoder(codec, codec.latent_channels, 32).parameters if codec else 0
+    encoder = 4 * network_layouts.autoencoder(codec, codec.latent_channels, 32).parameters if codec else 0
     kept = 4 * KEPT_SHARE * (HALF if half else 1.0) * costs.step.kept * images
     shown = 4 * AT_ONCE * costs.image.largest * max(recipe.inference.batch, shape.structures)
     tensors = weights + encoder + max(kept + (2 * trainable if half else 0), shown)
@@ -84,20 +84,22 @@ class _Costs:
 def _costs(recipe: Recipe, codec: Codec | None, shape: Shape) -> _Costs:
     network, inference = recipe.network, recipe.inference
     if isinstance(network, DirectNetwork):
-        one = layouts.direct(network, shape.structures, shape.size)
+        one = network_layouts.direct(network, shape.structures, shape.size)
         return _Costs(one, _repeated(one, 3), one)
     if codec is None:
         raise ValueError("a latent network needs the layout of its codec")
     latent, side = codec.latent_channels, shape.size // network.condition.factor
-    encoder = layouts.condition_encoder(network.condition, shape.size)
-    denoiser = layouts.denoiser(network.denoiser, latent, network.condition.latent_channels, shape.structures, side)
-    decoder = layouts.decoder(codec, latent, shape.size)
+    encoder = network_layouts.condition_encoder(network.condition, shape.size)
+    denoiser = network_layouts.denoiser(
+        network.denoiser, latent, network.condition.latent_channels, shape.structures, side
+    )
+    decoder = network_layouts.decoder(codec, latent, shape.size)
     learns = network.condition.trainable
     step = _repeated(denoiser, 3) + (_repeated(encoder, 3) if learns else Tally(flops=encoder.flops))
     if recipe.diffusion is not None and recipe.diffusion.loss_mask:
         step += _repeated(decoder, 2)  # frozen: gradients pass through it, its weights have none
     if recipe.training.augmentation == "strong":  # masks are encoded at every step
-        step += Tally(flops=layouts.autoencoder(codec, latent, shape.size).flops - decoder.flops)
+        step += Tally(flops=network_layouts.autoencoder(codec, latent, shape.size).flops - decoder.flops)
     answers = inference.samples * shape.structures
     image = encoder + _repeated(denoiser, inference.steps * answers) + _repeated(decoder, answers)
     return _Costs(encoder + denoiser if learns else denoiser, step, image)
