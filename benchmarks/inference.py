@@ -146,7 +146,7 @@ def rule_of(model: Path) -> Any:
     """How the trained model's probabilities become masks."""
     from sdseg.artifacts.manifests import ModelManifest
     from sdseg.core.files import read_json
-    from sdseg.mask_rule import MaskRule
+    from sdseg.data.mask_rule import MaskRule
 
     manifest = read_json(model / "config.json", ModelManifest)
     return MaskRule(manifest.threshold, manifest.exclusive)

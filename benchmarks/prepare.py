@@ -88,7 +88,7 @@ def _turn(way: str, folder: Path, number: int, jobs: int) -> dict[str, float]:
     output = folder / f"out {way}"
     if way == "sdseg":
         from sdseg.config.dataset import Dataset
-        from sdseg.prepare import prepare
+        from sdseg.data.prepare import prepare
 
         started = time.perf_counter()
         raw, settings = folder / "raw", Dataset(source="btcv", origin="phantom", size=SIZE)

@@ -102,7 +102,7 @@ def _split(arguments: argparse.Namespace) -> int:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     from sdseg.config.dataset import load_dataset
-    from sdseg.prepare import check, prepare
+    from sdseg.data.prepare import check, prepare
 
     settings, paths = load_dataset(arguments.settings), {"raw": arguments.raw, "split": arguments.split}
     if arguments.check:

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.core.array_types import FloatArray, LabelArray, MaskArray, RawImages
-from sdseg.data.labels import NativeLabels
-from sdseg.data.slices import restore_probability
+from sdseg.data.batches import slice_batches
+from sdseg.data.mask_rule import MaskRule
+from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
-from sdseg.mask_rule import MaskRule
+from sdseg.data.transforms import restore_probability
 from sdseg.metrics import overlap
 from sdseg.metrics.calibration import THRESHOLDS, Calibration, ThresholdCounts
 from sdseg.metrics.overlap import Score
-from sdseg.serving import slice_batches
 from sdseg.sized import Sized, not_scored, score_masks
 
 __all__ = ["Assessed", "Assessment", "Probability", "Rules", "assess_masks", "dice_by_threshold"]

@@ -16,11 +16,12 @@ from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import writes
+from sdseg.data.batches import check_store
 from sdseg.data.predictions import find_predictions
 from sdseg.data.store import Case, SliceStore
 from sdseg.evaluation import DEFAULTS, OWNED, Options, collect, native_labels, summary_of, write_evaluation
 from sdseg.metrics.calibration import THRESHOLDS, Calibration
-from sdseg.serving import Served, check_store, open_model
+from sdseg.serving import Served, open_model
 
 __all__ = ["MASKS", "Options", "evaluate", "evaluate_masks"]
 

@@ -14,7 +14,7 @@ from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json, write_text
 from sdseg.core.provenance import provenance
-from sdseg.data.labels import NativeLabels
+from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import SOURCES

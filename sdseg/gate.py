@@ -10,13 +10,13 @@ from tqdm import tqdm
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.export import Export, Precision
 from sdseg.core.errors import ListedError
+from sdseg.data.batches import check_store, slice_batches
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
-from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import load_model
 from sdseg.model.segmenter import Segmenter
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.parity import Parity, compare
-from sdseg.serving import check_store, slice_batches
 
 __all__ = ["Gate", "open_gate", "refusal"]
 

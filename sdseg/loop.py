@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from sdseg.config.recipe import Recipe
+from sdseg.data.batches import predicted_by, score_cases
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
-from sdseg.mask_rule import MaskRule
 from sdseg.material import Material
 from sdseg.model.checkpoint import write_tensors
 from sdseg.model.codecs import MaskCodec
@@ -24,7 +25,6 @@ from sdseg.model.optimisation import learning_rate, update_average
 from sdseg.model.segmenter import Batch, Segmenter
 from sdseg.model.state import Parts, kept_progress, save_state
 from sdseg.runtime.backends import TorchBackend
-from sdseg.scoring import predicted_by, score_cases
 
 __all__ = [
     "LossModule",

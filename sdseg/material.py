@@ -19,13 +19,13 @@ from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import UserError
-from sdseg.data.samples import ORIENTATIONS, Augment, Positions, TrainingSamples, orient
+from sdseg.data.batches import score_cases
+from sdseg.data.mask_rule import MaskRule
+from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, _samples, orient
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.mask_rule import MaskRule
 from sdseg.model.checkpoint import load_codec_folder
 from sdseg.model.codecs import MaskCodec
 from sdseg.model.latents import cache_latents, reconstruct
-from sdseg.scoring import score_cases
 
 __all__ = ["CodecInUse", "Material", "codec_ceiling", "gather", "open_codec"]
 
@@ -130,26 +130,6 @@ def codec_ceiling(
     return float(np.mean([score.mean_dice for score in scores]))
 
 
-def _samples(
-    store: SliceStore,
-    rows: npt.NDArray[np.int64],
-    recipe: Recipe,
-    shape: tuple[int, int, int] | None,
-    latents: npt.NDArray[np.float32] | None,
-) -> TrainingSamples:
-    training = recipe.training
-    return TrainingSamples(
-        store,
-        rows,
-        seed=training.seed,
-        augmentation=training.augmentation,
-        latent_shape=shape,
-        latents=latents,
-        augment=_strong(store) if training.augmentation == "strong" else None,
-        present=training.structures == "present",
-    )
-
-
 def _latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
     side = store.manifest.image.size // codec.settings.factor
     return codec.settings.latent_channels, side, side
@@ -165,12 +145,6 @@ def _first_batch_scale(store: SliceStore, recipe: Recipe, codec: MaskCodec, devi
     if recipe.diffusion is not None and recipe.diffusion.sample_latents:
         latents = latents + deviation * torch.stack([sample["posterior"] for sample in drawn]).to(device)
     return float(codec.scale / latents.std())
-
-
-def _strong(store: SliceStore) -> Augment:
-    from sdseg.data.augmentation import StrongAugmentation  # MONAI's transforms take seconds to import
-
-    return StrongAugmentation(store.manifest.image)
 
 
 def _views(store: SliceStore, rows: npt.NDArray[np.int64], augmentation: str) -> Iterator[MaskArray]:

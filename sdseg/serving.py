@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts.manifests import GraphManifest, ImageContract, Structure, model_checksum
-from sdseg.core.array_types import MaskArray, RawImages
-from sdseg.core.errors import ListedError, UserError
-from sdseg.data.store import Case, SliceStore, structure_masks
-from sdseg.mask_rule import MaskRule
+from sdseg.core.errors import UserError
+from sdseg.data.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.providers import open_graph
 from sdseg.runtime.tensorrt_graph import graph_checksum
 
-__all__ = ["Served", "SliceBatch", "check_store", "open_model", "slice_batches"]
+__all__ = ["Served", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -83,63 +79,6 @@ def open_model(
     )
 
 
-# Data of another number type or with other values are still what the model wants.
-FREE = ("dtype", "intensities")
-
-
-@dataclass(frozen=True)
-class SliceBatch:
-    """Slices of a store, ready for a backend. A batch may span cases, and a case may span batches."""
-
-    cases: tuple[str, ...]  # the case of each of the N slices
-    rows: tuple[int, ...]  # their rows in the store
-    images: RawImages  # [N,H,W,C]
-    labelled: MaskArray  # [N,K,H,W]
-
-
-def slice_batches(store: SliceStore, cases: Sequence[Case], sizes: Sequence[int]) -> Iterator[SliceBatch]:
-    """The slices of `cases` in batches whose sizes go round through `sizes`; the last one is what remains."""
-    slices = [(case.case, row) for case in cases for row in range(case.rows.start, case.rows.stop)]
-    start = 0
-    for size in cycle(sizes):
-        if start >= len(slices):
-            return
-        names, rows = zip(*slices[start : start + size], strict=True)
-        chosen = list(rows)
-        labelled = structure_masks(store.masks[chosen], store.manifest.structures)
-        yield SliceBatch(names, rows, store.images[chosen], labelled)
-        start += size
-
-
-def check_store(
-    store: SliceStore, model: Path, image: ImageContract, structures: tuple[Structure, ...], split: str
-) -> tuple[Case, ...]:
-    """The cases of a split. Raises ListedError unless the store holds the images and labels the model was made for."""
-    held = store.manifest
-    problems = [
-        f"{field}: the data have {_shown(getattr(held.image, field))}, the model wants {_shown(getattr(image, field))}"
-        for field in ImageContract.model_fields
-        if field not in FREE and getattr(held.image, field) != getattr(image, field)
-    ]
-    if held.structures != structures:
-        problems.append(f"structures: the data have {_named(held.structures)}, the model finds {_named(structures)}")
-    if problems:
-        raise ListedError(
-            f"the model {model} does not fit the prepared data:",
-            problems,
-            where=store.folder,
-            remedy="name the prepared folder the model was trained on, or prepare the data with the same settings",
-        )
-    cases = store.cases_of(split)
-    if not cases:
-        raise UserError(
-            f"the prepared data have no case in the split '{split}'",
-            where=store.folder,
-            remedy=f"choose another --split, or a split file with '{split}' cases and prepare again",
-        )
-    return cases
-
-
 def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) -> Served:
     from sdseg.model.checkpoint import load_model
 
@@ -190,11 +129,3 @@ def _exported(backend: Backend, manifest: GraphManifest, checksum: str, path: Pa
         checksum=checksum,
         path=path,
     )
-
-
-def _named(structures: tuple[Structure, ...]) -> str:
-    return ", ".join(f"{one.name} ({'+'.join(str(value) for value in one.values)})" for one in structures)
-
-
-def _shown(value: object) -> str:
-    return " to ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)

@@ -22,13 +22,13 @@ from sdseg.core.leftovers import remove_leftovers
 from sdseg.core.locks import writes
 from sdseg.core.ownership import check_owned
 from sdseg.core.provenance import provenance, source_of
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
 from sdseg.finished import keep_finished, rewrite, write_model
 from sdseg.following import follow
 from sdseg.identity import is_finished, made_by, settle, start_anew
 from sdseg.journal import Journal
 from sdseg.loop import Progress, Run, averaged_segmenter, best_weights
-from sdseg.mask_rule import MaskRule
 from sdseg.material import codec_ceiling
 from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.model.state import latest_state, restore

@@ -9,7 +9,7 @@ import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.config.dataset import Dataset
-from sdseg.prepare import prepare
+from sdseg.data.prepare import prepare
 from tests.raw_files import encode, save, write_split
 
 SMALL = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))

@@ -16,9 +16,9 @@ import SimpleITK
 from sdseg.__main__ import main
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
+from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.evaluate import Options, evaluate
-from sdseg.prepare import prepare
 from sdseg.serving import open_model
 from tests.prepared_sets import ORGANS, SMALL, SPACING, prepare_fundus, prepare_scans, write_scan
 from tests.raw_files import encode, save, write_split

@@ -17,12 +17,12 @@ from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedMani
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
+from sdseg.data.mask_rule import MaskRule
+from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets.declared import known_source
 from sdseg.evaluate import Options, evaluate, evaluate_masks
-from sdseg.mask_rule import MaskRule
 from sdseg.predict import predict
-from sdseg.prepare import prepare
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.triton import Variant, config_text
 from sdseg.serving import open_model

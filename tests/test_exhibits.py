@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from sdseg.assessment import Assessed, Assessment, Rules
-from sdseg.data.slices import to_display
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.data.transforms import to_display
 from sdseg.evaluate import evaluate
 from sdseg.exhibits import Found, overlay, ranked, write_volumes
 from sdseg.io.pictures import outline_paths
-from sdseg.mask_rule import MaskRule
 from sdseg.page.exhibits import overlay_pictures
 from sdseg.page.gather import gather
 from sdseg.page.study_files import read_volumes

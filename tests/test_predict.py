@@ -17,11 +17,11 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 from sdseg.artifacts.manifests import Structure
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
-from sdseg.data.slices import resize_labels
+from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
+from sdseg.data.transforms import resize_labels
 from sdseg.evaluate import evaluate
 from sdseg.predict import Wanted, predict
-from sdseg.prepare import prepare
 from tests.raw_files import encode, write_split
 from tests.tiny import CT, RGB, picture, write_graph, write_model
 

@@ -21,11 +21,11 @@ from sdseg.__main__ import main
 from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.slices import from_axial
+from sdseg.data.prepare import check, prepare
 from sdseg.data.store import SliceStore, structure_masks
+from sdseg.data.transforms import from_axial
 from sdseg.datasets.split_files import read_split
 from sdseg.io.volumes import read_geometry
-from sdseg.prepare import check, prepare
 from tests.raw_files import (
     LPS,
     SIX,

@@ -16,10 +16,11 @@ from sdseg.__main__ import main
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, write_json
+from sdseg.data.batches import check_store, slice_batches
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
-from sdseg.mask_rule import MaskRule
 from sdseg.runtime.onnx_graph import METADATA_KEY
-from sdseg.serving import check_store, open_model, slice_batches
+from sdseg.serving import open_model
 from tests.installed import skip_without_openvino
 from tests.raw_files import encode
 from tests.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture, write_model, write_store

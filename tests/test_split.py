@@ -14,10 +14,10 @@ from sdseg.__main__ import main
 from sdseg.config.dataset import Dataset, Draw
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
+from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets.split import split
 from sdseg.datasets.split_files import check_split, read_split
-from sdseg.prepare import prepare
 from tests.raw_files import encode, picture, write_kseg
 from tests.test_own import FOLDERS
 

@@ -17,13 +17,13 @@ from sdseg.config.export import Export
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError
 from sdseg.core.files import read_json
-from sdseg.data.slices import to_axial
+from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
+from sdseg.data.transforms import to_axial
 from sdseg.evaluate import evaluate
 from sdseg.evaluation import Options
 from sdseg.export import export
 from sdseg.predict import predict
-from sdseg.prepare import prepare
 from sdseg.serving import open_model
 from tests.model.networks import direct_recipe
 from tests.raw_files import LPS, save, write_split

@@ -305,12 +305,12 @@ def test_a_comment_or_a_docstring_runs_nothing(finished: Project) -> None:
     def edit(text: str) -> str:
         return text.replace('"""', '"""Other words: ', 1) + "# another word\n"
 
-    assert planned_after(finished, "data/reading.py", edit) == set()
+    assert planned_after(finished, "data/read_case.py", edit) == set()
 
 
 @group
 def test_a_changed_line_runs_the_stages_that_run_it(finished: Project) -> None:
-    jobs = planned_after(finished, "data/reading.py", lambda text: text + "ANOTHER = 1\n")
+    jobs = planned_after(finished, "data/read_case.py", lambda text: text + "ANOTHER = 1\n")
     assert {"kseg: prepare", "btcv: prepare"} <= jobs
     assert "codec tiny" not in jobs
     loss = "functional.l1_loss"

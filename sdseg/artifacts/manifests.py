@@ -77,7 +77,9 @@ class ImageContract(_Strict):
     channels: Channels  # 3 for rgb, 1 for ct
     window: Range  # these two raw values become -1 and 1; values outside are clipped
     train_clip: Range | None = None  # in training raw values are clipped here instead (published quirk)
-    stretch: bool = False  # evaluated volumes span the window by themselves: data/slices.py `stretch` (published quirk)
+    stretch: bool = (
+        False  # evaluated volumes span the window by themselves: data/transforms.py `stretch` (published quirk)
+    )
     dtype: StoredType = "int16"  # in which raw values are kept; where it is left out uint8 for rgb, int16 for ct
     intensities: Intensities | None = None  # of the training images; None where they were not recorded
 
@@ -101,7 +103,7 @@ class PreparedManifest(_Strict):
     target: str
     image: ImageContract
     structures: Structures
-    exclusive: bool = False  # whether structures exclude each other in a pixel: sdseg/mask_rule.py
+    exclusive: bool = False  # whether structures exclude each other in a pixel: sdseg/data/mask_rule.py
     labels: dict[int, str]  # every label id the dataset declares, with its name
     n_cases: dict[str, Count]  # per split
     n_slices: dict[str, Count]  # per split
@@ -163,7 +165,7 @@ class GraphManifest(_Strict):
     opset: int = Field(ge=1)
     protocol: str | None = None
     labels: dict[int, str] | None = None  # every label id the dataset declares, with its name
-    interpolation: str | None = None  # how images were brought to the working size: data/slices.py `resize_images`
+    interpolation: str | None = None  # how images were brought to the working size: data/transforms.py `resize_images`
     data_checksum: str | None = None  # of the prepared data it was trained on
     model_checksum: str | None = None  # of the weights it was made from
     # Checked whenever the file is opened: runtime/onnx_sealed.py.

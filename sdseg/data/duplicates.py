@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sdseg.core.array_types import RawImages
-from sdseg.data.slices import resize_images, to_display
+from sdseg.data.transforms import resize_images, to_display
 
 __all__ = ["LIMIT", "fingerprint", "near_pairs"]
 

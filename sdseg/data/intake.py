@@ -15,7 +15,7 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt
-from sdseg.data.reading import Content, Reading, count_slices, read_case, voxel_values
+from sdseg.data.read_case import Content, Reading, count_slices, read_case, voxel_values
 from sdseg.data.store import Case
 from sdseg.datasets.layouts import RawCase, UnpairedError
 from sdseg.datasets.raw_cases import open_raw

@@ -12,9 +12,9 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.inputs import InputFile
-from sdseg.data.slices import from_axial, restore_probability
+from sdseg.data.mask_rule import MaskRule
+from sdseg.data.transforms import from_axial, restore_probability
 from sdseg.io.geometry import Geometry
-from sdseg.mask_rule import MaskRule
 
 __all__ = ["Native"]
 

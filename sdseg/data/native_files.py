@@ -12,7 +12,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.data.dicom_seg import Maker, write_segmentation
 from sdseg.data.inputs import InputFile
 from sdseg.data.native import Native
-from sdseg.data.slices import from_axial, to_display
+from sdseg.data.transforms import from_axial, to_display
 from sdseg.io.images import write_image
 from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.io.volumes import write_volume

@@ -8,7 +8,7 @@ from statistics import median
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.data.intake import Seen
-from sdseg.data.reading import Content
+from sdseg.data.read_case import Content
 from sdseg.datasets.sources import Source
 from sdseg.io.oddities import unlikely_spacing
 

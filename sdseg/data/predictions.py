@@ -16,8 +16,8 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text
-from sdseg.data.slices import resize_labels, to_axial
 from sdseg.data.store import Case, SliceStore
+from sdseg.data.transforms import resize_labels, to_axial
 from sdseg.io.geometry import check_same_grid
 from sdseg.io.images import read_mask
 from sdseg.io.limits import LIMITS, Limits

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.data.store import SliceStore, structure_masks
 
@@ -153,3 +154,29 @@ def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 def _tensor(array: AnyArray) -> Tensor:
     """A tensor with memory of its own (memory maps are read-only, flips have negative strides)."""
     return torch.from_numpy(np.array(array, order="C"))
+
+
+def _samples(
+    store: SliceStore,
+    rows: npt.NDArray[np.int64],
+    recipe: Recipe,
+    shape: tuple[int, int, int] | None,
+    latents: npt.NDArray[np.float32] | None,
+) -> TrainingSamples:
+    training = recipe.training
+    return TrainingSamples(
+        store,
+        rows,
+        seed=training.seed,
+        augmentation=training.augmentation,
+        latent_shape=shape,
+        latents=latents,
+        augment=_strong(store) if training.augmentation == "strong" else None,
+        present=training.structures == "present",
+    )
+
+
+def _strong(store: SliceStore) -> Augment:
+    from sdseg.data.augmentation import StrongAugmentation  # MONAI's transforms take seconds to import
+
+    return StrongAugmentation(store.manifest.image)

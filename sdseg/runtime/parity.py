@@ -10,7 +10,7 @@ import numpy as np
 
 from sdseg.config.export import Precision, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
-from sdseg.mask_rule import MaskRule
+from sdseg.data.mask_rule import MaskRule
 from sdseg.metrics.overlap import Tally
 from sdseg.runtime.backends import Backend
 

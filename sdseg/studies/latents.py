@@ -17,8 +17,8 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
-from sdseg.data.slices import to_display
 from sdseg.data.store import structure_masks
+from sdseg.data.transforms import to_display
 from sdseg.model.checkpoint import load_codec_folder, load_model
 from sdseg.model.segmenter import LatentSegmenter
 from sdseg.studies.charts import Panel, draw_panels

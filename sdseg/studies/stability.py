@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from sdseg.core.errors import UserError
+from sdseg.data.batches import slice_batches
 from sdseg.metrics.overlap import Tally
 from sdseg.runtime.backends import Reseedable
-from sdseg.serving import slice_batches
 from sdseg.studies.similarity import Similarities, open_lpips
 from sdseg.studies.subject import Subject, bar, finite
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance
+from sdseg.data.batches import CaseScore, check_store, predicted_by, score_cases
 from sdseg.data.store import Case, SliceStore
 from sdseg.runtime.backends import Backend
-from sdseg.scoring import CaseScore, predicted_by, score_cases
-from sdseg.serving import Served, check_store, open_model
+from sdseg.serving import Served, open_model
 
 __all__ = ["FORMAT", "Clock", "Scope", "Subject", "bar", "evenly", "finite", "mean_scores", "open_subject"]
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from sdseg.core.array_types import AnyArray
 from sdseg.data.intensities import Spread, intensities_of, spread_of, unlike
-from sdseg.data.slices import resize_images
+from sdseg.data.transforms import resize_images
 from sdseg.io.number_types import alterations, as_type, kept_type, values_of
 
 

@@ -15,7 +15,7 @@ from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
-from sdseg.data.reading import read_case
+from sdseg.data.read_case import read_case
 from sdseg.datasets.declared import known_source, makes_split
 from sdseg.datasets.raw_cases import open_raw
 from tests.raw_files import contract, encode, picture, save, write_btcv, write_kseg, write_series

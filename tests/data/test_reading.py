@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
-from sdseg.data.reading import count_slices, counted_labels, read_case
+from sdseg.data.read_case import count_slices, counted_labels, read_case
 from sdseg.datasets.layouts import find_cases
 from sdseg.datasets.sources import SOURCES
 from tests.raw_files import LPS, contract, encode, picture, save, write_btcv, write_kseg, write_refuge2

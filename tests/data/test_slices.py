@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from torch.nn.functional import interpolate
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.slices import (
+from sdseg.data.transforms import (
     from_axial,
     resize_images,
     resize_labels,

@@ -12,12 +12,12 @@ import torch
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
-from sdseg.data.slices import from_axial
+from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
+from sdseg.data.transforms import from_axial
 from sdseg.datasets.sources import SOURCES
 from sdseg.io.volumes import read_geometry
 from sdseg.model.normaliser import Normaliser
-from sdseg.prepare import prepare
 from tests.raw_files import save, write_btcv, write_split
 
 ROUNDING = 1 / 400  # half a Hounsfield unit of the 400 that become 2, where a volume is stretched

@@ -12,7 +12,7 @@ import pytest
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.inputs import InputFile
-from sdseg.mask_rule import MaskRule
+from sdseg.data.mask_rule import MaskRule
 from sdseg.predicting.account import PARTIAL, Account, fingerprint
 
 

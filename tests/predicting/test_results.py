@@ -10,8 +10,8 @@ import pytest
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
 from sdseg.data.inputs import InputFile
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_files import targets_of
-from sdseg.mask_rule import MaskRule
 from sdseg.predicting.account import Account
 from sdseg.predicting.results import Results
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sdseg.config.export import Export, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
-from sdseg.mask_rule import MaskRule
+from sdseg.data.mask_rule import MaskRule
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph

@@ -9,8 +9,8 @@ import numpy as np
 
 from sdseg.core.array_types import LabelArray
 from sdseg.core.errors import UserError
-from sdseg.data.slices import resize_labels, to_axial
 from sdseg.data.store import Case, SliceStore
+from sdseg.data.transforms import resize_labels, to_axial
 from sdseg.datasets.mask_values import ExactValues, MaskCoding
 from sdseg.io.images import read_mask
 from sdseg.io.limits import LIMITS

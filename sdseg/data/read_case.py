@@ -14,7 +14,7 @@ from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import fingerprint
 from sdseg.data.intensities import Spread, spread_of
-from sdseg.data.slices import resize_images, resize_labels, stretch, to_axial
+from sdseg.data.transforms import resize_images, resize_labels, stretch, to_axial
 from sdseg.datasets.layouts import RawCase
 from sdseg.datasets.sources import Source
 from sdseg.io.geometry import Geometry, check_same_grid
@@ -78,7 +78,7 @@ def voxel_values(case: RawCase, window: tuple[float, float], limits: Limits = LI
 def read_case(
     source: Source, case: RawCase, image: ImageContract, *, stretched: bool = False, limits: Limits = LIMITS
 ) -> Reading:
-    """Read one case as `image` wants it; with `stretched` a volume spans the window (data/slices.py `stretch`).
+    """Read one case as `image` wants it; with `stretched` a volume spans the window (data/transforms.py `stretch`).
 
     Raises UserError naming the file where image and label do not fit each other or the dataset, or exceed `limits`.
     """

@@ -25,7 +25,7 @@ from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.intake import Intake, Seen, Task, open_intake
 from sdseg.data.intensities import intensities_of
 from sdseg.data.packed import pack, write_packed
-from sdseg.data.reading import Reading
+from sdseg.data.read_case import Reading
 from sdseg.data.store import Case, write_index
 from sdseg.datasets.split_files import SPLITS
 

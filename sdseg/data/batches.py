@@ -1,0 +1,137 @@
+"""Joint of training and evaluation: any backend over the cases of a store, scored by the same lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.artifacts.manifests import ImageContract, Structure
+from sdseg.core.array_types import FloatArray, MaskArray, RawImages
+from sdseg.core.errors import ListedError, UserError
+from sdseg.data.mask_rule import MaskRule
+from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.metrics import overlap
+
+__all__ = ["CaseScore", "Predict", "SliceBatch", "check_store", "predicted_by", "score_cases", "slice_batches"]
+
+# Raw images [N,H,W,C], labelled masks [N,K,H,W] -> predicted masks [N,K,H,W]. Only a codec looks at the labels.
+Predict = Callable[[RawImages, MaskArray], npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """Dice and IoU of one case, per structure [K] and as their mean, with the pixel counts behind them."""
+
+    case: Case
+    pixels: overlap.Counts
+    dice: npt.NDArray[np.float64]
+    iou: npt.NDArray[np.float64]
+
+    @property
+    def mean_dice(self) -> float:
+        return float(self.dice.mean())
+
+    @property
+    def mean_iou(self) -> float:
+        return float(self.iou.mean())
+
+
+def predicted_by(probability: Callable[[RawImages], FloatArray], rule: MaskRule) -> Predict:
+    """What `score_cases` wants, made from a backend's `probability`."""
+    return lambda images, labelled: rule.masks(probability(images))
+
+
+def score_cases(predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int) -> Iterator[CaseScore]:
+    """Score `cases` in order. Batches run over the borders of cases: single images are not computed one by one."""
+    structures = store.manifest.structures
+    rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in cases])
+    owners = np.repeat(np.arange(len(cases)), [case.slices for case in cases])
+    pending: overlap.Counts | None = None
+    current = 0
+    for first in range(0, len(rows), batch):
+        chosen, owner = rows[first : first + batch], owners[first : first + batch]
+        labelled = structure_masks(store.masks[chosen], structures)
+        predicted = predict(store.images[chosen], labelled)
+        for index in np.unique(owner):
+            if index != current and pending is not None:
+                yield _score(cases[current], pending)
+                pending, current = None, int(index)
+            own = owner == index
+            pixels = overlap.counts(predicted[own], labelled[own])
+            pending = pixels if pending is None else pending + pixels
+    if pending is not None:
+        yield _score(cases[current], pending)
+
+
+def _score(case: Case, pixels: overlap.Counts) -> CaseScore:
+    return CaseScore(case, pixels, overlap.dice(pixels), overlap.iou(pixels))
+
+
+# Data of another number type or with other values are still what the model wants.
+FREE = ("dtype", "intensities")
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """Slices of a store, ready for a backend. A batch may span cases, and a case may span batches."""
+
+    cases: tuple[str, ...]  # the case of each of the N slices
+    rows: tuple[int, ...]  # their rows in the store
+    images: RawImages  # [N,H,W,C]
+    labelled: MaskArray  # [N,K,H,W]
+
+
+def slice_batches(store: SliceStore, cases: Sequence[Case], sizes: Sequence[int]) -> Iterator[SliceBatch]:
+    """The slices of `cases` in batches whose sizes go round through `sizes`; the last one is what remains."""
+    slices = [(case.case, row) for case in cases for row in range(case.rows.start, case.rows.stop)]
+    start = 0
+    for size in cycle(sizes):
+        if start >= len(slices):
+            return
+        names, rows = zip(*slices[start : start + size], strict=True)
+        chosen = list(rows)
+        labelled = structure_masks(store.masks[chosen], store.manifest.structures)
+        yield SliceBatch(names, rows, store.images[chosen], labelled)
+        start += size
+
+
+def check_store(
+    store: SliceStore, model: Path, image: ImageContract, structures: tuple[Structure, ...], split: str
+) -> tuple[Case, ...]:
+    """The cases of a split. Raises ListedError unless the store holds the images and labels the model was made for."""
+    held = store.manifest
+    problems = [
+        f"{field}: the data have {_shown(getattr(held.image, field))}, the model wants {_shown(getattr(image, field))}"
+        for field in ImageContract.model_fields
+        if field not in FREE and getattr(held.image, field) != getattr(image, field)
+    ]
+    if held.structures != structures:
+        problems.append(f"structures: the data have {_named(held.structures)}, the model finds {_named(structures)}")
+    if problems:
+        raise ListedError(
+            f"the model {model} does not fit the prepared data:",
+            problems,
+            where=store.folder,
+            remedy="name the prepared folder the model was trained on, or prepare the data with the same settings",
+        )
+    cases = store.cases_of(split)
+    if not cases:
+        raise UserError(
+            f"the prepared data have no case in the split '{split}'",
+            where=store.folder,
+            remedy=f"choose another --split, or a split file with '{split}' cases and prepare again",
+        )
+    return cases
+
+
+def _named(structures: tuple[Structure, ...]) -> str:
+    return ", ".join(f"{one.name} ({'+'.join(str(value) for value in one.values)})" for one in structures)
+
+
+def _shown(value: object) -> str:
+    return " to ".join(f"{bound:g}" for bound in value) if isinstance(value, tuple) else str(value)
