@@ -110,8 +110,8 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
 
     from sdseg.artifacts.manifests import ImageContract
     from sdseg.config.network import Codec
-    from sdseg.model.checkpoint import save_codec_folder
-    from sdseg.model.codecs import MaskCodec
+    from sdseg.models.checkpoint import save_codec_folder
+    from sdseg.models.codec import MaskCodec
     from tests.tiny import write_store
 
     torch.manual_seed(0)
@@ -168,8 +168,8 @@ def _build(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from sdseg.artifacts.manifests import ModelManifest
-    from sdseg.assembly import new_segmenter, open_inputs
-    from sdseg.model.checkpoint import save_model
+    from sdseg.models.checkpoint import save_model
+    from sdseg.models.start_from import new_segmenter, open_inputs
 
     torch.manual_seed(0)
     begun, folder, recipe = time.perf_counter(), chosen.folder, _recipe(chosen)
@@ -201,7 +201,7 @@ def _build(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _save(chosen: argparse.Namespace) -> dict[str, Any]:
     """The model folder written and read in both number formats."""
-    from sdseg.model.checkpoint import load_model, save_model
+    from sdseg.models.checkpoint import load_model, save_model
 
     begun = time.perf_counter()
     segmenter, manifest = load_model(chosen.folder / "model")
@@ -221,7 +221,7 @@ def _save(chosen: argparse.Namespace) -> dict[str, Any]:
 def _infer(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from sdseg.model.checkpoint import load_model
+    from sdseg.models.checkpoint import load_model
 
     segmenter, manifest = load_model(chosen.folder / "model")
     device = torch.device(chosen.device)

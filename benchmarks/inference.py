@@ -162,7 +162,7 @@ def load_libraries(name: str) -> None:
         with contextlib.suppress(UserError):  # named when it is opened
             load_openvino()
     else:
-        __import__("sdseg.model.checkpoint" if name.startswith("torch") else "onnxruntime")
+        __import__("sdseg.models.checkpoint" if name.startswith("torch") else "onnxruntime")
 
 
 def latency(
@@ -223,7 +223,7 @@ def opened(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
 def _torch(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     import torch
 
-    from sdseg.model.checkpoint import load_model
+    from sdseg.models.checkpoint import load_model
     from sdseg.runtime.backends import TorchBackend
     from sdseg.runtime.precision import in_precision
 

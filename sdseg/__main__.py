@@ -123,8 +123,8 @@ def _codec(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from sdseg import convert
     from sdseg.config.recipe import load_codec, load_recipe
+    from sdseg.models.pretrained import convert
 
     codec, origin, weights, size = load_codec(arguments.codec), arguments.origin, arguments.weights, arguments.size
     _refuse_unused(arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,20 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, set_seed
 
-from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
-from sdseg.data.store import SliceStore
 from sdseg.identity import describe_run
 from sdseg.loop import LossModule, Run
-from sdseg.material import CodecInUse, Material, gather, open_codec
+from sdseg.material import Material, gather
 from sdseg.model.optimisation import average_of, build_optimiser
-from sdseg.model.segmenter import LatentSegmenter, Segmenter, attach_alignment, build_segmenter, start_from_codec
-from sdseg.model.starting import Start, open_start, take_over
+from sdseg.models.segmenter import attach_alignment
+from sdseg.models.start_from import Inputs, new_segmenter
 
-__all__ = ["Inputs", "build_run", "check_possible", "described", "new_accelerator", "new_segmenter", "open_inputs"]
+__all__ = ["build_run", "check_possible", "described", "new_accelerator"]
 
 log = logging.getLogger("sdseg.train")
 PATIENCE = timedelta(hours=6)  # processes wait for the main one while it encodes masks and validates
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What training reads."""
-
-    store: SliceStore
-    codec: CodecInUse | None
-    begin: Start | None
 
 
 def described(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
@@ -83,20 +71,6 @@ def new_accelerator(recipe: Recipe, device: str) -> Accelerator:
     return accelerator
 
 
-def open_inputs(
-    prepared: Path, recipe: Recipe, codec: Path | None, start_from: Path | None, device: torch.device
-) -> Inputs:
-    """Raises UserError for a store, codec or model that does not fit the recipe."""
-    store = SliceStore.open(prepared, verify=True)
-    if recipe.training.patience is not None and not store.cases_of("val"):
-        raise UserError(
-            "'patience' waits for a better Dice on the validation split, and this split has no cases",
-            where="training.patience",
-            remedy="set it to null, or split the data so that some cases validate",
-        )
-    return Inputs(store, open_codec(recipe, codec, device, store), open_start(recipe, start_from))
-
-
 def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path) -> Run:
     """The objects of a new run. The main process encodes the mask latents, where `state` has none."""
     store, used, device = inputs.store, inputs.codec, accelerator.device
@@ -111,23 +85,6 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
     codec = used.codec if used else None
     return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state, codec)
-
-
-def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
-    """The networks as they are before the first step, on the CPU; random weights come from torch's generator."""
-    image, used = inputs.store.manifest, inputs.codec
-    segmenter = build_segmenter(
-        recipe,
-        image.image,
-        len(image.structures),
-        used.manifest.settings if used else None,
-        used.manifest.latent_scale if used else None,
-    )
-    if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
-        start_from_codec(segmenter, recipe.network, used.codec)
-    if inputs.begin is not None:
-        take_over(segmenter, inputs.begin)
-    return segmenter
 
 
 def _material(recipe: Recipe, inputs: Inputs, state: Path, device: torch.device) -> Material:

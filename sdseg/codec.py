@@ -24,11 +24,11 @@ from sdseg.core.locks import writes
 from sdseg.core.ownership import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.core.signals import Stopped, deferred, ended
-from sdseg.fidelity import draw_masks, measure
 from sdseg.identity import settle
-from sdseg.model.checkpoint import OWNED, save_codec_folder
-from sdseg.model.codecs import MaskCodec, load_pretrained
 from sdseg.model.state import Parts, latest_state, restore, save_state
+from sdseg.models.checkpoint import OWNED, save_codec_folder
+from sdseg.models.codec import MaskCodec, load_pretrained
+from sdseg.models.codec_quality import draw_masks, measure
 from sdseg.runtime.device import torch_device
 
 __all__ = ["build_codec"]

@@ -18,8 +18,8 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.settings import merge
 from sdseg.identity import mark_finished
-from sdseg.model.checkpoint import MODEL_WEIGHTS, OWNED, load_model, read_manifest, save_model
-from sdseg.model.segmenter import Segmenter
+from sdseg.models.checkpoint import MODEL_WEIGHTS, OWNED, load_model, read_manifest, save_model
+from sdseg.models.segmenter import Segmenter
 
 __all__ = ["KEPT", "keep_finished", "rewrite", "write_model"]
 

@@ -13,8 +13,8 @@ from sdseg.core.errors import ListedError
 from sdseg.data.batches import check_store, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
-from sdseg.model.checkpoint import load_model
-from sdseg.model.segmenter import Segmenter
+from sdseg.models.checkpoint import load_model
+from sdseg.models.segmenter import Segmenter
 from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.parity import Parity, compare
 

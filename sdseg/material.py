@@ -14,30 +14,18 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sdseg.artifacts.manifests import CodecManifest
-from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
-from sdseg.core.errors import UserError
 from sdseg.data.batches import score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, _samples, orient
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.model.checkpoint import load_codec_folder
-from sdseg.model.codecs import MaskCodec
 from sdseg.model.latents import cache_latents, reconstruct
+from sdseg.models.frozen_codec import CodecInUse, _latent_shape
 
-__all__ = ["CodecInUse", "Material", "codec_ceiling", "gather", "open_codec"]
+__all__ = ["Material", "codec_ceiling", "gather"]
 
 log = logging.getLogger("sdseg.train")
-
-
-@dataclass(frozen=True)
-class CodecInUse:
-    """A frozen codec on the training device, and the folder's manifest."""
-
-    codec: MaskCodec
-    manifest: CodecManifest
 
 
 @dataclass(frozen=True)
@@ -74,27 +62,6 @@ def _undisturbed(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def open_codec(
-    recipe: Recipe, folder: Path | None, device: torch.device, store: SliceStore | None = None
-) -> CodecInUse | None:
-    """The codec of a latent-diffusion recipe; None for a direct one. Raises UserError where one is missing.
-
-    With `latent_scale: first_batch` the scale is measured on the training split of `store`, as the official code's
-    `scale_by_std` does, and stands in the manifest in place of the codec's own.
-    """
-    if not isinstance(recipe.network, LatentNetwork):
-        return None
-    if folder is None:
-        raise UserError("this recipe needs a mask codec", where="--codec", remedy="make one with 'sdseg codec'")
-    codec, manifest = load_codec_folder(folder)
-    codec = codec.to(device)
-    if recipe.network.latent_scale == "first_batch" and store is not None:
-        codec.scale = _first_batch_scale(store, recipe, codec, device)
-        manifest = manifest.model_copy(update={"latent_scale": codec.scale})
-        log.info("latent scale of the first batch: %.4f", codec.scale)
-    return CodecInUse(codec, manifest)
-
-
 def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: Path, device: torch.device) -> Material:
     """Samples of the training split; mask latents are computed once, into `cache`, and reused when it is there."""
     training, rows = recipe.training, store.rows_of("train")
@@ -128,23 +95,6 @@ def codec_ceiling(
         batch,
     )
     return float(np.mean([score.mean_dice for score in scores]))
-
-
-def _latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
-    side = store.manifest.image.size // codec.settings.factor
-    return codec.settings.latent_channels, side, side
-
-
-@torch.inference_mode()
-def _first_batch_scale(store: SliceStore, recipe: Recipe, codec: MaskCodec, device: torch.device) -> float:
-    """1/std of the unscaled latents of the masks that the first training step will see."""
-    samples = _samples(store, store.rows_of("train"), recipe, _latent_shape(store, codec), None)
-    drawn = [samples[position] for position in range(recipe.training.batch)]
-    masks = torch.stack([sample["mask"][sample["structure"]][None] for sample in drawn]).to(device)  # [N,1,H,W]
-    latents, deviation = codec.moments(masks)
-    if recipe.diffusion is not None and recipe.diffusion.sample_latents:
-        latents = latents + deviation * torch.stack([sample["posterior"] for sample in drawn]).to(device)
-    return float(codec.scale / latents.std())
 
 
 def _views(store: SliceStore, rows: npt.NDArray[np.int64], augmentation: str) -> Iterator[MaskArray]:

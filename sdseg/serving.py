@@ -80,7 +80,7 @@ def open_model(
 
 
 def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) -> Served:
-    from sdseg.model.checkpoint import load_model
+    from sdseg.models.checkpoint import load_model
 
     segmenter, manifest = load_model(path, inference)
     return Served(

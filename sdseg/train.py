@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from accelerate.utils import broadcast_object_list
 
 from sdseg.artifacts.manifests import ModelManifest
-from sdseg.assembly import Inputs, build_run, check_possible, described, new_accelerator, open_inputs
+from sdseg.assembly import build_run, check_possible, described, new_accelerator
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import OnEdit
 from sdseg.core.errors import UserError
@@ -30,8 +30,9 @@ from sdseg.identity import is_finished, made_by, settle, start_anew
 from sdseg.journal import Journal
 from sdseg.loop import Progress, Run, averaged_segmenter, best_weights
 from sdseg.material import codec_ceiling
-from sdseg.model.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.model.state import latest_state, restore
+from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
+from sdseg.models.start_from import Inputs, open_inputs
 from sdseg.runtime.device import peak_memory, torch_device
 
 __all__ = ["train"]

@@ -14,9 +14,9 @@ from sdseg.config.network import Codec, CodecTraining
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.core.signals import Stopped
-from sdseg.data.shapes import random_shapes
-from sdseg.fidelity import draw_masks, measure
-from sdseg.model.checkpoint import load_codec_folder
+from sdseg.models.checkpoint import load_codec_folder
+from sdseg.models.codec_quality import draw_masks, measure
+from sdseg.models.random_shapes import random_shapes
 from tests.model.networks import CODEC, codec
 from tests.training import heed
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from sdseg.codec import build_codec
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe, load_recipe
-from sdseg.convert import convert_official
 from sdseg.core.errors import UserError
 from sdseg.datasets.sources import SOURCES
-from sdseg.model.checkpoint import load_model, read_manifest
-from sdseg.model.foreign import read_checkpoint_file
-from sdseg.model.official import read_checkpoint
+from sdseg.models.checkpoint import load_model, read_manifest
+from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
+from sdseg.models.pretrained.convert import convert_official
+from sdseg.models.pretrained.official import read_checkpoint
 from tests.model.networks import direct_recipe
 
 

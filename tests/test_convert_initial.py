@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 from sdseg.__main__ import main
 from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe
-from sdseg.convert import Layout, convert_codec, convert_ldm, convert_stable_diffusion
 from sdseg.core.errors import UserError
-from sdseg.model.checkpoint import load_codec_folder, load_model
-from sdseg.model.codecs import MaskCodec, load_pretrained
-from sdseg.model.foreign import read_checkpoint_file
-from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
-from sdseg.model.starting import open_start, take_over
+from sdseg.models.checkpoint import load_codec_folder, load_model
+from sdseg.models.codec import MaskCodec, load_pretrained
+from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
+from sdseg.models.pretrained.convert import Layout, convert_codec, convert_ldm, convert_stable_diffusion
+from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
+from sdseg.models.start_from import open_start, take_over
 from tests.model.foreign_files import (
     CODEC,
     ldm_recipe,

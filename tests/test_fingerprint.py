@@ -37,7 +37,7 @@ LOSS = "functional.l1_loss if settings.distance"
 
 
 def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
-    changed = edit("model/diffusion.py", LOSS, "functional.smooth_l1_loss if settings.distance")
+    changed = edit("models/diffusion.py", LOSS, "functional.smooth_l1_loss if settings.distance")
     assert "train" in changed
     assert not {"prepare", "split", "phantoms", "report"} & changed
 
@@ -45,9 +45,9 @@ def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [
-        ("model/diffusion.py", "    distance = ", "    # Another word.\n    distance = "),
-        ("model/diffusion.py", '"""The diffusion process', '"""Another word: the diffusion process'),
-        ("model/diffusion.py", "\n\n\ndef losses(", "\n\n\n\n\ndef losses("),
+        ("models/diffusion.py", "    distance = ", "    # Another word.\n    distance = "),
+        ("models/diffusion.py", '"""The diffusion process', '"""Another word: the diffusion process'),
+        ("models/diffusion.py", "\n\n\ndef losses(", "\n\n\n\n\ndef losses("),
         ("train.py", "    Raises UserError", "    Raises Errors"),  # the docstring of a function
         ("errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
         ("config.py", '= "results"', '= "elsewhere"'),  # arrives by settings files

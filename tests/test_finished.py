@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.model.checkpoint import load_model
+from sdseg.models.checkpoint import load_model
 from sdseg.train import train
 from tests.model.networks import direct_recipe, recipe
 from tests.training import events, run, write_inputs

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from sdseg.assembly import build_run, new_accelerator, open_inputs
+from sdseg.assembly import build_run, new_accelerator
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
 from sdseg.guard import Watch
 from sdseg.journal import Journal
-from sdseg.model.checkpoint import read_tensors
+from sdseg.models.checkpoint import read_tensors
+from sdseg.models.start_from import open_inputs
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import write_store
 from tests.training import run, write_inputs

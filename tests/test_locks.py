@@ -154,10 +154,10 @@ STAGES = [
     ("sdseg.export", "export", {"output"}),
     ("sdseg.download", "download", {"output"}),
     ("sdseg.datasets.phantoms.write", "phantoms", {"output"}),
-    ("sdseg.convert", "convert_official", {"output", "codec_output"}),
-    ("sdseg.convert", "convert_ldm", {"output", "codec_output"}),
-    ("sdseg.convert", "convert_stable_diffusion", {"output", "codec_output"}),
-    ("sdseg.convert", "convert_codec", {"output"}),
+    ("sdseg.models.pretrained.convert", "convert_official", {"output", "codec_output"}),
+    ("sdseg.models.pretrained.convert", "convert_ldm", {"output", "codec_output"}),
+    ("sdseg.models.pretrained.convert", "convert_stable_diffusion", {"output", "codec_output"}),
+    ("sdseg.models.pretrained.convert", "convert_codec", {"output"}),
 ]
 
 

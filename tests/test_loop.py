@@ -14,8 +14,8 @@ import yaml
 
 from sdseg.assembly import check_possible
 from sdseg.core.errors import UserError
-from sdseg.model.checkpoint import load_model, read_tensors
 from sdseg.model.state import latest_state
+from sdseg.models.checkpoint import load_model, read_tensors
 from tests.model.networks import recipe
 from tests.training import events, run, write_inputs
 

@@ -9,7 +9,8 @@ import torch
 
 from sdseg.codec import build_codec
 from sdseg.data.store import SliceStore
-from sdseg.material import gather, open_codec
+from sdseg.material import gather
+from sdseg.models.frozen_codec import open_codec
 from tests.model.networks import CODEC, recipe
 from tests.tiny import DISC_CUP, write_store
 

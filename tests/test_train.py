@@ -26,9 +26,10 @@ from sdseg.core.fingerprint import PACKAGE
 from sdseg.core.signals import Stopped
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
-from sdseg.material import gather, open_codec
-from sdseg.model.checkpoint import load_model, read_tensors
+from sdseg.material import gather
 from sdseg.model.state import latest_state
+from sdseg.models.checkpoint import load_model, read_tensors
+from sdseg.models.frozen_codec import open_codec
 from sdseg.train import train
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import seal, write_store
@@ -261,7 +262,7 @@ def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Pa
     command += ["--recipe", tmp_path / "recipe.yaml", "--name", "tiny", "--output", tmp_path / "model", "--quiet"]
 
     def again_with(text: str) -> tuple[str, bytes, dict[str, Any]]:
-        (copy / "model/diffusion.py").write_text(text, "utf-8")
+        (copy / "models/diffusion.py").write_text(text, "utf-8")
         environment = {**os.environ, "PYTHONPATH": str(copy.parent)}
         done = subprocess.run(
             command, cwd=copy.parent, env=environment, capture_output=True, encoding="utf-8", check=True
@@ -269,13 +270,13 @@ def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Pa
         config = json.loads((tmp_path / "model" / "config.json").read_text("utf-8"))
         return done.stderr, (tmp_path / "last" / "weights.safetensors").read_bytes(), config["provenance"]
 
-    source = (copy / "model/diffusion.py").read_text("utf-8")
+    source = (copy / "models/diffusion.py").read_text("utf-8")
     shown, same, provenance = again_with(source + "\n# another word\n")
     assert "finished before, after step 8" in shown
     assert (same, provenance) == (weights, made)
     assert loss in source
     shown, other, provenance = again_with(source.replace(loss, "functional.smooth_l1_loss if settings.distance"))
-    assert "starting anew, since changed: code: changed in sdseg.model.diffusion" in shown
+    assert "starting anew, since changed: code: changed in sdseg.models.diffusion" in shown
     assert other != weights
     assert provenance["code"] != made["code"]
 

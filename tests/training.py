@@ -13,7 +13,7 @@ from unittest.mock import patch
 from sdseg.codec import build_codec
 from sdseg.config.recipe import Recipe
 from sdseg.finished import keep_finished
-from sdseg.model.segmenter import Segmenter
+from sdseg.models.segmenter import Segmenter
 from sdseg.train import train
 from tests.model.networks import CODEC
 from tests.tiny import write_store

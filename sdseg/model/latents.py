@@ -11,7 +11,7 @@ from numpy.lib.format import open_memmap
 
 from sdseg.core.array_types import FloatArray, MaskArray
 from sdseg.core.files import atomic_file
-from sdseg.model.codecs import MaskCodec
+from sdseg.models.codec import MaskCodec
 
 __all__ = ["cache_latents", "reconstruct"]
 

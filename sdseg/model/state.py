@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file, write_json
-from sdseg.model.checkpoint import read_tensors, write_tensors
-from sdseg.model.codecs import load_strictly
+from sdseg.models.checkpoint import read_tensors, write_tensors
+from sdseg.models.codec import load_strictly
 
 __all__ = ["Parts", "TrainingState", "kept_progress", "latest_state", "restore", "save_state"]
 

@@ -18,9 +18,9 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
 from sdseg.loop import LossModule
-from sdseg.model.codecs import MaskCodec
 from sdseg.model.optimisation import average_of, build_optimiser, update_average
-from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
+from sdseg.models.codec import MaskCodec
+from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.runtime.cache import cache_folder
 from sdseg.runtime.device import peak_memory, torch_device
 from sdseg.sizing.training_needs import Shape

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.core.array_types import RawImages
-from sdseg.model.checkpoint import count_parameters, load_model
-from sdseg.model.segmenter import Segmenter
+from sdseg.models.checkpoint import count_parameters, load_model
+from sdseg.models.segmenter import Segmenter
 from sdseg.runtime.backends import Backend
 from sdseg.runtime.device import peak_memory
 from sdseg.studies.subject import Subject, bar, finite

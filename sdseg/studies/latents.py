@@ -12,15 +12,15 @@ import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from sdseg.assembly import new_segmenter, open_inputs
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
 from sdseg.data.store import structure_masks
 from sdseg.data.transforms import to_display
-from sdseg.model.checkpoint import load_codec_folder, load_model
-from sdseg.model.segmenter import LatentSegmenter
+from sdseg.models.checkpoint import load_codec_folder, load_model
+from sdseg.models.segmenter import LatentSegmenter
+from sdseg.models.start_from import new_segmenter, open_inputs
 from sdseg.studies.charts import Panel, draw_panels
 from sdseg.studies.subject import Subject, evenly
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.data.shapes import random_shapes
+from sdseg.models.random_shapes import random_shapes
 
 
 @settings(max_examples=25, deadline=None)

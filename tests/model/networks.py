@@ -8,7 +8,7 @@ import torch
 
 from sdseg.config.recipe import Codec, Recipe
 from sdseg.core.settings import merge
-from sdseg.model.codecs import MaskCodec
+from sdseg.models.codec import MaskCodec
 
 CODEC = Codec.model_validate(
     {

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from sdseg.config.network import Alignment
 from sdseg.core.errors import UserError
-from sdseg.model.alignment import FeatureAlignment, VisionEncoder, features_of
-from sdseg.model.segmenter import LatentSegmenter, attach_alignment, build_segmenter
+from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
+from sdseg.models.segmenter import LatentSegmenter, attach_alignment, build_segmenter
 from tests.model.networks import CODEC, recipe
 from tests.model.test_segmenter import batch, images
 from tests.tiny import RGB

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sdseg.core.errors import UserError
-from sdseg.model.checkpoint import load_codec_folder, load_model, save_codec_folder
+from sdseg.models.checkpoint import load_codec_folder, load_model, save_codec_folder
 from tests.model.networks import codec
 from tests.tiny import write_model
 

@@ -9,7 +9,7 @@ import torch
 
 from sdseg.config.network import Codec
 from sdseg.core.errors import UserError
-from sdseg.model.codecs import MaskCodec, MaskDecoder, load_pretrained, mask_image, mask_probability
+from sdseg.models.codec import MaskCodec, MaskDecoder, load_pretrained, mask_image, mask_probability
 from tests.model.networks import CODEC, codec
 
 

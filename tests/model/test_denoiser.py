@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import Attention
 
 from sdseg.config.network import ConditionEncoder, Denoiser
 from sdseg.core.errors import UserError
-from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
+from sdseg.models.denoiser import ConditionalDenoiser, ImageEncoder
 from tests.model.networks import codec, recipe
 
 

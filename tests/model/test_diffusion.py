@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.config.recipe import Diffusion
-from sdseg.model import diffusion
+from sdseg.models import diffusion
 
 SETTINGS = Diffusion(loss_noise=1.0)
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe
-from sdseg.model import diffusion
-from sdseg.model.codecs import MaskCodec, load_strictly
-from sdseg.model.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
-from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
+from sdseg.models import diffusion
+from sdseg.models.codec import MaskCodec, load_strictly
+from sdseg.models.pretrained.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
+from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 
 Arrays = dict[str, Tensor]
 

@@ -17,7 +17,7 @@ from sdseg.data.store import SliceStore
 from sdseg.data.transforms import from_axial
 from sdseg.datasets.sources import SOURCES
 from sdseg.io.volumes import read_geometry
-from sdseg.model.normaliser import Normaliser
+from sdseg.models.normaliser import Normaliser
 from tests.raw_files import save, write_btcv, write_split
 
 ROUNDING = 1 / 400  # half a Hounsfield unit of the 400 that become 2, where a volume is stretched

@@ -7,7 +7,7 @@ import torch
 
 from sdseg.config.recipe import Optimiser
 from sdseg.model.optimisation import average_of, build_optimiser, learning_rate, update_average
-from sdseg.model.segmenter import LatentSegmenter, build_segmenter
+from sdseg.models.segmenter import LatentSegmenter, build_segmenter
 from tests.model.networks import CODEC, recipe
 from tests.tiny import RGB
 

@@ -12,9 +12,16 @@ from monai.losses import DiceCELoss
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.errors import UserError
-from sdseg.model import diffusion
-from sdseg.model.normaliser import Normaliser
-from sdseg.model.segmenter import Batch, DirectSegmenter, LatentSegmenter, Segmenter, build_segmenter, start_from_codec
+from sdseg.models import diffusion
+from sdseg.models.normaliser import Normaliser
+from sdseg.models.segmenter import (
+    Batch,
+    DirectSegmenter,
+    LatentSegmenter,
+    Segmenter,
+    build_segmenter,
+    start_from_codec,
+)
 from tests.model.networks import CODEC, codec, direct_recipe, recipe
 from tests.tiny import CT, RGB
 

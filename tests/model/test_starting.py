@@ -12,9 +12,9 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
-from sdseg.model.checkpoint import load_model, read_tensors, save_model
-from sdseg.model.segmenter import LatentSegmenter, build_segmenter, start_from_codec
-from sdseg.model.starting import Start, open_start, take_over
+from sdseg.models.checkpoint import load_model, read_tensors, save_model
+from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
+from sdseg.models.start_from import Start, open_start, take_over
 from tests.model.networks import CODEC, codec, direct_recipe, recipe
 from tests.tiny import POLYP, RGB, write_model
 

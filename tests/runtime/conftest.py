@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sdseg.config.export import Precision
-from sdseg.model.segmenter import Segmenter, build_segmenter
+from sdseg.models.segmenter import Segmenter, build_segmenter
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.precision import in_precision
 from sdseg.runtime.quantise import quantise

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sdseg.artifacts.manifests import Structure
-from sdseg.model.segmenter import build_segmenter
+from sdseg.models.segmenter import build_segmenter
 from sdseg.runtime.onnx_graph import export_graph
 from tests.model.networks import CODEC, recipe
 from tests.tiny import CT, DISC_CUP, POLYP, RGB, describe

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from sdseg.model.segmenter import build_segmenter
+from sdseg.models.segmenter import build_segmenter
 from sdseg.runtime.group_norm import spread_group_norms
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.precision import in_precision

@@ -18,7 +18,7 @@ from sdseg.artifacts.manifests import GraphManifest, ImageContract
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
-from sdseg.model.segmenter import Segmenter, build_segmenter
+from sdseg.models.segmenter import Segmenter, build_segmenter
 from sdseg.runtime import onnx_graph
 from sdseg.runtime.onnx_graph import METADATA_KEY, export_graph, graph_inputs
 from sdseg.runtime.onnx_seal import open_manifest

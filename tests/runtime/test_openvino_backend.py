@@ -17,7 +17,7 @@ import onnx
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.model.segmenter import Segmenter
+from sdseg.models.segmenter import Segmenter
 from sdseg.runtime import cache
 from sdseg.runtime.backends import Backend, Reseedable, TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend

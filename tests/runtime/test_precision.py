@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.core.errors import UserError
-from sdseg.model.segmenter import Segmenter
+from sdseg.models.segmenter import Segmenter
 from sdseg.runtime.backends import TorchBackend
 from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph

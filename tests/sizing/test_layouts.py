@@ -11,9 +11,9 @@ import torch
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.network import Codec, ConditionEncoder, Denoiser, DirectNetwork
 from sdseg.config.recipe import Recipe, load_recipe
-from sdseg.model.checkpoint import count_parameters
-from sdseg.model.codecs import MaskCodec
-from sdseg.model.segmenter import Batch, Segmenter, build_segmenter
+from sdseg.models.checkpoint import count_parameters
+from sdseg.models.codec import MaskCodec
+from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing import network_layouts
 from sdseg.sizing.tally import Tally
 from sdseg.studies.efficiency import flops_of

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdseg.model.checkpoint import load_model
-from sdseg.model.segmenter import Segmenter
+from sdseg.models.checkpoint import load_model
+from sdseg.models.segmenter import Segmenter
 from sdseg.studies import efficiency as module
 from sdseg.studies.efficiency import efficiency, flops_of
 from tests.studies.models import subject_of, write_latent_model

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from sdseg.config.network import LatentNetwork
 from sdseg.core.errors import UserError, nearest
-from sdseg.model import diffusion
-from sdseg.model.codecs import MaskCodec, load_strictly
-from sdseg.model.foreign import Weights, read_checkpoint_file
-from sdseg.model.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
-from sdseg.model.segmenter import LatentSegmenter
+from sdseg.models import diffusion
+from sdseg.models.codec import MaskCodec, load_strictly
+from sdseg.models.pretrained.checkpoint_file import Weights, read_checkpoint_file
+from sdseg.models.pretrained.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
+from sdseg.models.segmenter import LatentSegmenter
 
 __all__ = ["OfficialCheckpoint", "fill_segmenter", "read_checkpoint"]
 

@@ -10,13 +10,16 @@ import torch
 from torch import nn
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
-from sdseg.model.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
-from sdseg.model.codecs import load_strictly
-from sdseg.model.segmenter import LatentSegmenter, Segmenter
+from sdseg.data.store import SliceStore
+from sdseg.models.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
+from sdseg.models.codec import load_strictly
+from sdseg.models.frozen_codec import CodecInUse, open_codec
+from sdseg.models.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 
-__all__ = ["Start", "open_start", "take_over"]
+__all__ = ["Inputs", "Start", "new_segmenter", "open_inputs", "open_start", "take_over"]
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,43 @@ def _equal(own: nn.Module, theirs: nn.Module) -> bool:
         and (torch.equal(value.cpu(), other[name]) or torch.equal(value.cpu().half().float(), other[name]))
         for name, value in mine.items()
     )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What training reads."""
+
+    store: SliceStore
+    codec: CodecInUse | None
+    begin: Start | None
+
+
+def open_inputs(
+    prepared: Path, recipe: Recipe, codec: Path | None, start_from: Path | None, device: torch.device
+) -> Inputs:
+    """Raises UserError for a store, codec or model that does not fit the recipe."""
+    store = SliceStore.open(prepared, verify=True)
+    if recipe.training.patience is not None and not store.cases_of("val"):
+        raise UserError(
+            "'patience' waits for a better Dice on the validation split, and this split has no cases",
+            where="training.patience",
+            remedy="set it to null, or split the data so that some cases validate",
+        )
+    return Inputs(store, open_codec(recipe, codec, device, store), open_start(recipe, start_from))
+
+
+def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
+    """The networks as they are before the first step, on the CPU; random weights come from torch's generator."""
+    image, used = inputs.store.manifest, inputs.codec
+    segmenter = build_segmenter(
+        recipe,
+        image.image,
+        len(image.structures),
+        used.manifest.settings if used else None,
+        used.manifest.latent_scale if used else None,
+    )
+    if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
+        start_from_codec(segmenter, recipe.network, used.codec)
+    if inputs.begin is not None:
+        take_over(segmenter, inputs.begin)
+    return segmenter

@@ -14,12 +14,12 @@ from torch.nn.functional import pad
 
 from sdseg.config.network import Autoencoder, Codec, Denoiser, LatentNetwork
 from sdseg.core.errors import UserError, nearest
-from sdseg.model.checkpoint import read_tensors
-from sdseg.model.codecs import MaskCodec, load_strictly, modern_names
-from sdseg.model.foreign import Weights, read_checkpoint_file
-from sdseg.model.ldm import autoencoder_from_ldm, ema_names, unet_from_ldm
-from sdseg.model.official import BUFFER_STEMS, BUFFERS
-from sdseg.model.segmenter import LatentSegmenter, start_from_codec
+from sdseg.models.checkpoint import read_tensors
+from sdseg.models.codec import MaskCodec, load_strictly, modern_names
+from sdseg.models.pretrained.checkpoint_file import Weights, read_checkpoint_file
+from sdseg.models.pretrained.ldm import autoencoder_from_ldm, ema_names, unet_from_ldm
+from sdseg.models.pretrained.official import BUFFER_STEMS, BUFFERS
+from sdseg.models.segmenter import LatentSegmenter, start_from_codec
 
 __all__ = [
     "InitialUnet",

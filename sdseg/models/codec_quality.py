@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sdseg.core.errors import UserError
-from sdseg.data.shapes import random_shapes
 from sdseg.metrics import overlap
-from sdseg.model.codecs import MaskCodec
+from sdseg.models.codec import MaskCodec
+from sdseg.models.random_shapes import random_shapes
 
 __all__ = ["draw_masks", "measure"]
 

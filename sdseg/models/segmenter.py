@@ -12,12 +12,12 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.network import Codec, DirectNetwork, LatentNetwork
 from sdseg.config.recipe import Inference, Recipe
 from sdseg.core.errors import UserError
-from sdseg.model import diffusion
-from sdseg.model.alignment import FeatureAlignment, VisionEncoder, features_of
-from sdseg.model.codecs import MaskCodec, MaskDecoder
-from sdseg.model.denoiser import ConditionalDenoiser, ImageEncoder
-from sdseg.model.mask_loss import mask_loss
-from sdseg.model.normaliser import Normaliser
+from sdseg.models import diffusion
+from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
+from sdseg.models.codec import MaskCodec, MaskDecoder
+from sdseg.models.denoiser import ConditionalDenoiser, ImageEncoder
+from sdseg.models.losses import mask_loss
+from sdseg.models.normaliser import Normaliser
 
 if TYPE_CHECKING:
     from sdseg.config.recipe import Diffusion

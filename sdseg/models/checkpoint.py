@@ -17,8 +17,8 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, read_json, sha256_file, write_json
 from sdseg.core.settings import merge, parse
-from sdseg.model.codecs import MaskCodec, load_strictly
-from sdseg.model.segmenter import Segmenter, build_segmenter
+from sdseg.models.codec import MaskCodec, load_strictly
+from sdseg.models.segmenter import Segmenter, build_segmenter
 
 __all__ = [
     "CODEC_WEIGHTS",

@@ -19,10 +19,10 @@ from sdseg.core.locks import writes
 from sdseg.core.ownership import check_owned
 from sdseg.core.provenance import provenance
 from sdseg.datasets.sources import source_named
-from sdseg.fidelity import measure
-from sdseg.model.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
-from sdseg.model.codecs import MaskCodec, MaskDecoder, load_strictly
-from sdseg.model.initial import (
+from sdseg.models.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
+from sdseg.models.codec import MaskCodec, MaskDecoder, load_strictly
+from sdseg.models.codec_quality import measure
+from sdseg.models.pretrained.initial import (
     InitialUnet,
     fill_from,
     read_context,
@@ -31,13 +31,13 @@ from sdseg.model.initial import (
     read_stable_diffusion_unet,
     read_vae,
 )
-from sdseg.model.ldm import autoencoder_from_ldm
-from sdseg.model.official import fill_segmenter, read_checkpoint
-from sdseg.model.segmenter import LatentSegmenter, build_segmenter
+from sdseg.models.pretrained.ldm import autoencoder_from_ldm
+from sdseg.models.pretrained.official import fill_segmenter, read_checkpoint
+from sdseg.models.segmenter import LatentSegmenter, build_segmenter
 
 __all__ = ["Layout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]
 
-log = logging.getLogger("sdseg.convert")
+log = logging.getLogger("sdseg.models.pretrained.convert")
 UNTRAINED = "none"  # the dataset of weights that have seen no masks
 
 

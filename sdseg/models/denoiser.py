@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sdseg.config.network import ConditionEncoder, Denoiser
 from sdseg.core.errors import UserError
-from sdseg.model.codecs import MaskCodec, encoder_arguments
+from sdseg.models.codec import MaskCodec, encoder_arguments
 
 __all__ = ["ConditionalDenoiser", "ImageEncoder"]
 
