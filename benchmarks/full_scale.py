@@ -259,10 +259,10 @@ def _export(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _quantise(chosen: argparse.Namespace) -> dict[str, Any]:
     """The graph in int8. Not through the gate: masks of random weights turn over at the slightest change."""
+    from sdseg.backends.graph import feed_of
+    from sdseg.backends.tensorrt_engine import read_graph
     from sdseg.data.store import SliceStore
-    from sdseg.runtime.graphs import feed_of
     from sdseg.runtime.quantise import quantise
-    from sdseg.runtime.tensorrt_graph import read_graph
 
     source, target = (chosen.folder / "export" / name for name in ("model.onnx", "model.int8.onnx"))
     manifest, _ = read_graph(source)

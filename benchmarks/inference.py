@@ -154,9 +154,9 @@ def rule_of(model: Path) -> Any:
 
 def load_libraries(name: str) -> None:
     """Imports are no part of the time until the first answer."""
-    import sdseg.serving  # noqa: F401
+    import sdseg.backends.load  # noqa: F401
+    from sdseg.backends.openvino_support import load_openvino
     from sdseg.core.errors import UserError
-    from sdseg.runtime.openvino_support import load_openvino
 
     if name.startswith("openvino"):
         with contextlib.suppress(UserError):  # named when it is opened
@@ -206,8 +206,8 @@ def opened(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     """A runtime ready to answer, and how many bytes its files take."""
     if name in TORCH:
         return _torch(name, chosen)
+    from sdseg.backends.load import open_model
     from sdseg.core.errors import UserError
-    from sdseg.serving import open_model
 
     file, device = EXPORTED[name]
     path = chosen.export / file
@@ -223,8 +223,8 @@ def opened(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
 def _torch(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     import torch
 
+    from sdseg.backends.torch import TorchBackend
     from sdseg.models.checkpoint import load_model
-    from sdseg.runtime.backends import TorchBackend
     from sdseg.runtime.precision import in_precision
 
     device = "cuda" if name == "torch cuda" else "cpu"

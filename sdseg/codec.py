@@ -16,6 +16,7 @@ from torch.nn.functional import l1_loss
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
+from sdseg.backends.device import torch_device
 from sdseg.config.network import Codec, CodecTraining, made_from
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, make_folder
@@ -29,7 +30,6 @@ from sdseg.model.state import Parts, latest_state, restore, save_state
 from sdseg.models.checkpoint import OWNED, save_codec_folder
 from sdseg.models.codec import MaskCodec, load_pretrained
 from sdseg.models.codec_quality import draw_masks, measure
-from sdseg.runtime.device import torch_device
 
 __all__ = ["build_codec"]
 

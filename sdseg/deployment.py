@@ -11,6 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts.manifests import EngineManifest, GraphManifest, model_checksum
+from sdseg.backends.tensorrt_engine import (
+    engine_file,
+    graph_checksum,
+    precision_problem,
+    read_engine_manifest,
+    read_graph,
+    side_file,
+)
+from sdseg.backends.tensorrt_support import require_tensorrt
 from sdseg.config.export import EngineOptions, Export, Precision
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import make_folder, sha256_file, write_json, write_text
@@ -18,9 +27,6 @@ from sdseg.core.leftovers import remove_leftovers
 from sdseg.core.locks import locked
 from sdseg.core.provenance import provenance
 from sdseg.gate import Gate, open_gate, refusal
-from sdseg.runtime.tensorrt_graph import graph_checksum, precision_problem, read_graph
-from sdseg.runtime.tensorrt_manifest import engine_file, read_engine_manifest, side_file
-from sdseg.runtime.tensorrt_support import require_tensorrt
 from sdseg.runtime.triton import Platform, Variant, config_text, model_name
 
 __all__ = ["EngineSource", "check_precision", "export_engine", "export_triton"]
@@ -50,7 +56,7 @@ def export_engine(
     """
     # 1. What is needed, before anything takes long.
     version = require_tensorrt()
-    from sdseg.runtime.tensorrt_backend import TensorrtBackend, this_machine
+    from sdseg.backends.tensorrt import TensorrtBackend, this_machine
     from sdseg.runtime.tensorrt_build import build
 
     here = this_machine()

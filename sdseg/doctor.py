@@ -17,15 +17,15 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from sdseg.backends.onnxruntime import PACKAGES
+from sdseg.backends.openvino_support import INSTALL as INSTALL_OPENVINO
+from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
+from sdseg.backends.tensorrt_support import SUPPORTED, installed_version, why_not_here
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import version_of
 from sdseg.datasets.configuration import check_machine, configure_file
 from sdseg.datasets.declared import makes_split
-from sdseg.runtime.onnx_session import PACKAGES
-from sdseg.runtime.openvino_support import INSTALL as INSTALL_OPENVINO
-from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
-from sdseg.runtime.tensorrt_support import SUPPORTED, installed_version, why_not_here
 
 __all__ = ["Finding", "doctor", "examine"]
 

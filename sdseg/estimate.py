@@ -148,7 +148,7 @@ def _probes(
 def _no_gpu(config: Config) -> Missing | None:
     if config.device != "cuda":
         return None
-    from sdseg.runtime.device import torch_device
+    from sdseg.backends.device import torch_device
 
     try:
         torch_device("cuda")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sdseg.assessment import Assessment, Rules, assess_masks, dice_by_threshold
+from sdseg.backends.load import Served, open_model
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
@@ -21,7 +22,6 @@ from sdseg.data.predictions import find_predictions
 from sdseg.data.store import Case, SliceStore
 from sdseg.evaluation import DEFAULTS, OWNED, Options, collect, native_labels, summary_of, write_evaluation
 from sdseg.metrics.calibration import THRESHOLDS, Calibration
-from sdseg.serving import Served, open_model
 
 __all__ = ["MASKS", "Options", "evaluate", "evaluate_masks"]
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from sdseg import __version__
 from sdseg.artifacts.manifests import GraphManifest, model_checksum
+from sdseg.backends.inputs import as_input, draw_noise
+from sdseg.backends.providers import arithmetic_of, backend_name, cannot_run, open_graph
+from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Precision
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
@@ -16,12 +19,9 @@ from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
 from sdseg.gate import Gate, open_gate, refusal
-from sdseg.runtime.backends import TorchBackend
-from sdseg.runtime.inputs import as_input, draw_noise
 from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
 from sdseg.runtime.parity import Parity
 from sdseg.runtime.precision import in_precision
-from sdseg.runtime.providers import arithmetic_of, backend_name, cannot_run, open_graph
 from sdseg.runtime.quantise import quantise
 
 __all__ = ["export", "graph_name"]

@@ -8,6 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.backends.base import Backend
+from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Precision
 from sdseg.core.errors import ListedError
 from sdseg.data.batches import check_store, slice_batches
@@ -15,7 +17,6 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
 from sdseg.models.checkpoint import load_model
 from sdseg.models.segmenter import Segmenter
-from sdseg.runtime.backends import Backend, TorchBackend
 from sdseg.runtime.parity import Parity, compare
 
 __all__ = ["Gate", "open_gate", "refusal"]

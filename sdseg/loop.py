@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from sdseg.backends.torch import TorchBackend
 from sdseg.config.recipe import Recipe
 from sdseg.data.batches import predicted_by, score_cases
 from sdseg.data.mask_rule import MaskRule
@@ -24,7 +25,6 @@ from sdseg.model.state import Parts, kept_progress, save_state
 from sdseg.models.checkpoint import write_tensors
 from sdseg.models.codec import MaskCodec
 from sdseg.models.segmenter import Batch, Segmenter
-from sdseg.runtime.backends import TorchBackend
 
 __all__ = [
     "LossModule",

@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.assembly import build_run, check_possible, described, new_accelerator
+from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import OnEdit
 from sdseg.core.errors import UserError
@@ -33,7 +34,6 @@ from sdseg.material import codec_ceiling
 from sdseg.model.state import latest_state, restore
 from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
-from sdseg.runtime.device import peak_memory, torch_device
 
 __all__ = ["train"]
 

@@ -13,13 +13,13 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from sdseg.artifacts.manifests import EngineManifest
+from sdseg.backends.load import open_model
+from sdseg.backends.tensorrt_engine import read_engine_manifest, side_file
 from sdseg.config.export import Batches, EngineOptions, Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
 from sdseg.deployment import EngineSource, check_precision, export_engine, export_triton
 from sdseg.export import export
-from sdseg.runtime.tensorrt_manifest import read_engine_manifest, side_file
-from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, RGB, describe, picture, write_graph, write_model, write_store
 
 
@@ -215,9 +215,9 @@ def test_an_engine_in_half_precision(tmp_path: Path, precision: str) -> None:
 @pytest.mark.skipif(tensorrt_usable() is not None, reason=str(tensorrt_usable()))
 def test_an_engine_that_draws_noise(tmp_path: Path) -> None:
     """Fed with the same noise as ONNX Runtime, whatever the size of the batch."""
-    from sdseg.runtime.tensorrt_backend import this_machine
+    from sdseg.backends.tensorrt import this_machine
+    from sdseg.backends.tensorrt_engine import graph_checksum
     from sdseg.runtime.tensorrt_build import build
-    from sdseg.runtime.tensorrt_graph import graph_checksum
 
     graph = write_graph(tmp_path / "model.onnx", RGB, noise_shape=(2, 4, 4))
     described, options = describe(RGB, noise_shape=(2, 4, 4)), EngineOptions(batches=Batches(min=1, opt=2, max=4))

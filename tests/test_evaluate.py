@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from sdseg.backends.load import open_model
 from sdseg.config.export import Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.evaluate import Options, evaluate
 from sdseg.export import export
-from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, write_graph, write_model, write_store
 
 VOLUMES = {"train": (1,), "val": (2,), "test": (3, 1, 4)}

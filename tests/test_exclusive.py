@@ -14,6 +14,7 @@ import onnx
 import pytest
 
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
+from sdseg.backends.load import open_model
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
@@ -25,7 +26,6 @@ from sdseg.evaluate import Options, evaluate, evaluate_masks
 from sdseg.predict import predict
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.triton import Variant, config_text
-from sdseg.serving import open_model
 from sdseg.studies.stability import stability
 from sdseg.studies.subject import Scope, bar, mean_scores, open_subject
 from tests.own_files import report

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sdseg.assessment import Assessed, Assessment, Rules
+from sdseg.backends.load import open_model
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
@@ -19,7 +20,6 @@ from sdseg.io.pictures import outline_paths
 from sdseg.page.exhibits import overlay_pictures
 from sdseg.page.gather import gather
 from sdseg.page.study_files import read_volumes
-from sdseg.serving import open_model
 from tests.tiny import CT, DISC_CUP, write_store
 
 Scored = tuple[SliceStore, list[Assessed], Found]

@@ -11,13 +11,13 @@ import pytest
 
 from sdseg import __version__
 from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.load import open_model
+from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
 from sdseg.config.export import Export, Tolerance, Tolerances
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json
 from sdseg.export import export
-from sdseg.runtime.onnx_backend import OnnxBackend
-from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
-from sdseg.serving import open_model
 from tests.installed import needs_openvino
 from tests.tiny import CT, DISC_CUP, picture, write_model, write_store
 

@@ -14,13 +14,13 @@ import torch
 
 from sdseg.__main__ import main
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.backends.load import open_model
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, write_json
 from sdseg.data.batches import check_store, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
 from sdseg.runtime.onnx_graph import METADATA_KEY
-from sdseg.serving import open_model
 from tests.installed import skip_without_openvino
 from tests.raw_files import encode
 from tests.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture, write_model, write_store
@@ -67,7 +67,7 @@ def test_openvino_opens_a_graph_and_nothing_else(bright_rgb: Path, tmp_path: Pat
 
 def test_a_graph_needs_no_torch(bright_rgb: Path) -> None:
     code = (
-        "import sys, pathlib; from sdseg.serving import open_model; import sdseg.predict;"
+        "import sys, pathlib; from sdseg.backends.load import open_model; import sdseg.predict;"
         "open_model(pathlib.Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(bright_rgb)], check=True)

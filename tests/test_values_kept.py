@@ -12,6 +12,7 @@ import pytest
 
 import sdseg
 from sdseg.artifacts.manifests import GraphManifest, PreparedManifest
+from sdseg.backends.load import open_model
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Export
 from sdseg.core.array_types import AnyArray
@@ -24,7 +25,6 @@ from sdseg.evaluate import evaluate
 from sdseg.evaluation import Options
 from sdseg.export import export
 from sdseg.predict import predict
-from sdseg.serving import open_model
 from tests.model.networks import direct_recipe
 from tests.raw_files import LPS, save, write_split
 from tests.training import run

@@ -13,6 +13,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from sdseg.backends.tensorrt_support import why_not_here
 from sdseg.config.network import LatentNetwork
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
@@ -21,7 +22,6 @@ from sdseg.core.settings import Strict
 from sdseg.core.shipped import shipped
 from sdseg.datasets.configuration import check_machine, configure
 from sdseg.datasets.declared import makes_split
-from sdseg.runtime.tensorrt_support import why_not_here
 
 __all__ = [
     *("EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan"),

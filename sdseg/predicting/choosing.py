@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdseg.backends.load import Served, open_model
 from sdseg.core.errors import ListedError, UserError
-from sdseg.serving import Served, open_model
 
 __all__ = ["Chosen", "choose_model", "warn_of_origin"]
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts.manifests import ImageContract
+from sdseg.backends.load import Served
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.given import open_array, open_file
@@ -20,7 +21,6 @@ from sdseg.io.limits import LIMITS, Limits, asked_limits
 from sdseg.io.volumes import write_volume
 from sdseg.predicting.choosing import choose_model, warn_of_origin
 from sdseg.predicting.segmenting import segment
-from sdseg.serving import Served
 
 __all__ = ["Prediction", "Predictor", "load_predictor"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from sdseg.backends.load import Served
 from sdseg.core.errors import UserError
 from sdseg.data.native import Native
-from sdseg.serving import Served
 
 __all__ = ["segment"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdseg.artifacts.manifests import GraphManifest, GraphPort, ImageContract
+from sdseg.backends.graph_file import METADATA_KEY
+from sdseg.backends.graph_seal import seal_graph, unsealed
 from sdseg.core.errors import UserError
-from sdseg.runtime.onnx_file import METADATA_KEY
-from sdseg.runtime.onnx_seal import seal_graph, unsealed
 from sdseg.runtime.uint8_input import cast_first
 
 if TYPE_CHECKING:

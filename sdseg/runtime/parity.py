@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sdseg.backends.base import Backend
 from sdseg.config.export import Precision, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.data.mask_rule import MaskRule
 from sdseg.metrics.overlap import Tally
-from sdseg.runtime.backends import Backend
 
 __all__ = ["LabelledImages", "Parity", "compare"]
 

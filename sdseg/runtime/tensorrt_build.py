@@ -14,11 +14,11 @@ from pathlib import Path
 import tensorrt as trt
 
 from sdseg.artifacts.manifests import GraphPort
+from sdseg.backends.tensorrt_engine import batch_shapes
+from sdseg.backends.tensorrt_log import Lines, Progress
 from sdseg.config.export import EngineOptions, Hardware
 from sdseg.core.errors import ListedError
 from sdseg.core.files import atomic_file
-from sdseg.runtime.tensorrt_graph import batch_shapes
-from sdseg.runtime.tensorrt_log import Lines, Progress
 
 __all__ = ["Built", "build"]
 

@@ -13,6 +13,8 @@ import torch
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.assembly import check_possible, new_accelerator
+from sdseg.backends.cache import cache_folder
+from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
@@ -21,8 +23,6 @@ from sdseg.loop import LossModule
 from sdseg.model.optimisation import average_of, build_optimiser, update_average
 from sdseg.models.codec import MaskCodec
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
-from sdseg.runtime.cache import cache_folder
-from sdseg.runtime.device import peak_memory, torch_device
 from sdseg.sizing.training_needs import Shape
 
 __all__ = ["Probe", "probe"]

@@ -12,11 +12,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.backends.base import Backend
+from sdseg.backends.device import peak_memory
 from sdseg.core.array_types import RawImages
 from sdseg.models.checkpoint import count_parameters, load_model
 from sdseg.models.segmenter import Segmenter
-from sdseg.runtime.backends import Backend
-from sdseg.runtime.device import peak_memory
 from sdseg.studies.subject import Subject, bar, finite
 
 __all__ = ["efficiency", "flops_of"]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdseg.backends.base import Reseedable
 from sdseg.core.errors import UserError
 from sdseg.data.batches import slice_batches
 from sdseg.metrics.overlap import Tally
-from sdseg.runtime.backends import Reseedable
 from sdseg.studies.similarity import Similarities, open_lpips
 from sdseg.studies.subject import Subject, bar, finite
 

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from sdseg.backends.base import Backend
+from sdseg.backends.load import Served, open_model
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance
 from sdseg.data.batches import CaseScore, check_store, predicted_by, score_cases
 from sdseg.data.store import Case, SliceStore
-from sdseg.runtime.backends import Backend
-from sdseg.serving import Served, open_model
 
 __all__ = ["FORMAT", "Clock", "Scope", "Subject", "bar", "evenly", "finite", "mean_scores", "open_subject"]
 

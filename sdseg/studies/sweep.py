@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sdseg.backends.load import Served
 from sdseg.core.errors import ListedError, UserError
-from sdseg.serving import Served
 from sdseg.studies.subject import Subject, bar, mean_scores
 
 __all__ = ["Grid", "sweep"]

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdseg.backends.inputs import check_images, draw_noise
+from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
-from sdseg.runtime.backends import TorchBackend
-from sdseg.runtime.inputs import check_images, draw_noise
-from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import METADATA_KEY
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, describe, picture, write_graph
 

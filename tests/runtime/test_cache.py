@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.runtime import cache
+from sdseg.backends import cache
 
 
 def test_old_entries_go(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.runtime.device import peak_memory
+from sdseg.backends.device import peak_memory
 
 
 @pytest.mark.parametrize("device", ["cpu", "openvino", "openvino-bf16"])

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 
-from sdseg.runtime import cache, cache_seal, onnx_cache
-from sdseg.runtime.onnx_backend import OnnxBackend
+from sdseg.backends import cache, cache_seal, onnxruntime_cache
+from sdseg.backends.onnxruntime import OnnxBackend
 from tests.tiny import RGB, picture
 
 
@@ -30,7 +30,7 @@ def test_second_start_uses_the_first_ones_work(
     bright_rgb: Path, kept: Path, inline: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not inline:
-        monkeypatch.setattr(onnx_cache, "INLINE_BYTES", 0)
+        monkeypatch.setattr(onnxruntime_cache, "INLINE_BYTES", 0)
     image = picture(RGB, 0)[0][None]
     first = OnnxBackend(bright_rgb)
     (entry,) = kept.iterdir()
@@ -56,7 +56,7 @@ def test_a_weight_that_changed_is_not_computed_with(
     bright_rgb: Path, kept: Path, inline: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     if not inline:
-        monkeypatch.setattr(onnx_cache, "INLINE_BYTES", 0)
+        monkeypatch.setattr(onnxruntime_cache, "INLINE_BYTES", 0)
     image = picture(RGB, 0)[0][None]
     expected = OnnxBackend(bright_rgb).probability(image)
     (entry,) = kept.iterdir()

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.core.errors import UserError
-from sdseg.runtime.onnx_backend import OnnxBackend
 from tests.tiny import CT, RGB, picture, write_graph
 
 

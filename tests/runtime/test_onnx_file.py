@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdseg.backends.graph_file import read_metadata
 from sdseg.core.errors import UserError
-from sdseg.runtime.onnx_file import read_metadata
 
 
 def test_agrees_with_onnx(bright_rgb: Path, bright_ct: Path) -> None:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import GraphManifest, ImageContract
+from sdseg.backends.graph_seal import open_manifest
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.models.segmenter import Segmenter, build_segmenter
 from sdseg.runtime import onnx_graph
 from sdseg.runtime.onnx_graph import METADATA_KEY, export_graph, graph_inputs
-from sdseg.runtime.onnx_seal import open_manifest
 from tests.tiny import CT, RGB, Brightness, describe
 
 SMALL = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sdseg.backends.graph_seal import open_manifest
+from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.openvino import OpenvinoBackend
+from sdseg.backends.tensorrt_engine import read_graph
 from sdseg.core.errors import UserError
-from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import METADATA_KEY
-from sdseg.runtime.onnx_seal import open_manifest
-from sdseg.runtime.openvino_backend import OpenvinoBackend
-from sdseg.runtime.tensorrt_graph import read_graph
 from tests.installed import skip_without_openvino
 from tests.tiny import describe
 

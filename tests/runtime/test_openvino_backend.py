@@ -16,14 +16,15 @@ import numpy as np
 import onnx
 import pytest
 
+from sdseg.backends import cache
+from sdseg.backends.base import Backend, Reseedable
+from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.openvino import OpenvinoBackend
+from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
+from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.models.segmenter import Segmenter
-from sdseg.runtime import cache
-from sdseg.runtime.backends import Backend, Reseedable, TorchBackend
-from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import METADATA_KEY
-from sdseg.runtime.openvino_backend import OpenvinoBackend
-from sdseg.runtime.openvino_support import computes_in_bf16, load_openvino
 from tests.runtime.test_backends import edited
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, describe, picture, write_graph
 
@@ -188,7 +189,7 @@ def test_missing_package(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_nothing_is_sent_by_importing_it(tmp_path: Path, root: Path) -> None:
     """OpenVINO's telemetry stays out, and so leaves no identification in the home folder."""
     code = (
-        "import sys; from sdseg.runtime.openvino_support import load_openvino; load_openvino().Core();"
+        "import sys; from sdseg.backends.openvino_support import load_openvino; load_openvino().Core();"
         "sys.exit(any(name.startswith('openvino_telemetry') for name in sys.modules))"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(root)}

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from sdseg.backends.base import Backend
+from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.data.mask_rule import MaskRule
-from sdseg.runtime.backends import Backend, TorchBackend
-from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.parity import Parity, compare
 from tests.tiny import CT, Brightness, describe, picture

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.providers import cannot_run
+from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.models.segmenter import Segmenter
-from sdseg.runtime.backends import TorchBackend
-from sdseg.runtime.onnx_backend import OnnxBackend
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.precision import in_precision
-from sdseg.runtime.providers import cannot_run
 from sdseg.runtime.quantise import quantise
 from tests.tiny import CT, describe
 

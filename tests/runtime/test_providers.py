@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
+from sdseg.backends.providers import PROVIDERS, arithmetic_of, backend_name, cannot_run, open_graph
 from sdseg.config.export import Export, Precision, Provider
 from sdseg.core.errors import UserError
-from sdseg.runtime.providers import PROVIDERS, arithmetic_of, backend_name, cannot_run, open_graph
 from tests.installed import skip_without_openvino
 
 

@@ -13,20 +13,24 @@ from onnx import TensorProto, helper
 from pydantic import ValidationError
 
 from sdseg.artifacts.manifests import EngineManifest, Machine
+from sdseg.backends.tensorrt_engine import (
+    batch_shapes,
+    check_fits,
+    graph_checksum,
+    graph_precision,
+    layer_precisions,
+    misfits,
+    precision_problem,
+    read_engine_manifest,
+    read_graph,
+    rebuild_command,
+    side_file,
+)
+from sdseg.backends.tensorrt_support import check_version, require_tensorrt
 from sdseg.config.export import Batches, EngineOptions
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
 from sdseg.runtime.onnx_graph import graph_inputs
-from sdseg.runtime.tensorrt_graph import (
-    batch_shapes,
-    graph_checksum,
-    graph_precision,
-    layer_precisions,
-    precision_problem,
-    read_graph,
-)
-from sdseg.runtime.tensorrt_manifest import check_fits, misfits, read_engine_manifest, rebuild_command, side_file
-from sdseg.runtime.tensorrt_support import check_version, require_tensorrt
 from tests.tiny import CT, RGB, describe
 
 HERE = Machine("11.4.0.106", "NVIDIA H100 80GB HBM3", "9.0")
@@ -261,7 +265,7 @@ def test_the_extra_installs_a_supported_version(root: Path) -> None:
 
     from packaging.requirements import Requirement
 
-    from sdseg.runtime.tensorrt_support import SUPPORTED
+    from sdseg.backends.tensorrt_support import SUPPORTED
 
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     (requirement,) = map(Requirement, project["optional-dependencies"]["tensorrt"])

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from sdseg.artifacts.manifests import EngineManifest, GraphPort, Machine
+from sdseg.backends.device import torch_device
+from sdseg.backends.inputs import as_input, draw_noise
+from sdseg.backends.tensorrt_engine import check_fits, layer_precisions, read_engine_manifest, refused_engine
+from sdseg.backends.tensorrt_log import Lines
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError
-from sdseg.runtime.device import torch_device
-from sdseg.runtime.inputs import as_input, draw_noise
-from sdseg.runtime.tensorrt_graph import layer_precisions
-from sdseg.runtime.tensorrt_log import Lines
-from sdseg.runtime.tensorrt_manifest import check_fits, read_engine_manifest, refused_engine
 
 __all__ = ["TensorrtBackend", "this_machine"]
 

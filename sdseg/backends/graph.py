@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest, GraphPort
+from sdseg.backends.inputs import as_input, draw_noise
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.files import parse_json
-from sdseg.runtime.inputs import as_input, draw_noise
 
 __all__ = [
     "FOREIGN",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sdseg.backends.cache import OTHERS_WRITE, checksum_of, open_to_others
 from sdseg.core.files import write_json
-from sdseg.runtime.cache import OTHERS_WRITE, checksum_of, open_to_others
 
 __all__ = ["RECORD", "damage_of", "seal"]
 

@@ -10,10 +10,10 @@ import logging
 from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.cache import checksum_of
+from sdseg.backends.graph import parse_manifest, unusable
+from sdseg.backends.graph_file import METADATA_KEY, find_metadata, read_metadata
 from sdseg.core.errors import UserError
-from sdseg.runtime.cache import checksum_of
-from sdseg.runtime.graphs import parse_manifest, unusable
-from sdseg.runtime.onnx_file import METADATA_KEY, find_metadata, read_metadata
 
 __all__ = ["open_manifest", "seal_graph", "unsealed"]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts.manifests import GraphManifest, ImageContract, Structure, model_checksum
+from sdseg.backends.base import Backend
+from sdseg.backends.providers import open_graph
+from sdseg.backends.tensorrt_engine import graph_checksum
+from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule
-from sdseg.runtime.backends import Backend, TorchBackend
-from sdseg.runtime.providers import open_graph
-from sdseg.runtime.tensorrt_graph import graph_checksum
 
 __all__ = ["Served", "open_model"]
 
@@ -104,12 +105,12 @@ def _open_graph(path: Path, device: str, seed: int) -> Served:
 
 
 def _open_engine(path: Path, device: str, seed: int) -> Served:
-    from sdseg.runtime.tensorrt_support import require_tensorrt
+    from sdseg.backends.tensorrt_support import require_tensorrt
 
     if device != "cuda":
         raise UserError("a TensorRT engine runs on a GPU alone", where=path, remedy="say --device cuda")
     require_tensorrt()
-    from sdseg.runtime.tensorrt_backend import TensorrtBackend
+    from sdseg.backends.tensorrt import TensorrtBackend
 
     backend = TensorrtBackend(path, seed)
     return _exported(backend, backend.manifest.graph, backend.manifest.engine_checksum, path)

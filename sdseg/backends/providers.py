@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
+from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.openvino import OpenvinoBackend
 from sdseg.config.export import Precision
 from sdseg.core.errors import UserError, nearest
-from sdseg.runtime.onnx_backend import OnnxBackend
-from sdseg.runtime.openvino_backend import OpenvinoBackend
 
 __all__ = ["PROVIDERS", "GraphBackend", "arithmetic_of", "backend_name", "cannot_run", "open_graph"]
 

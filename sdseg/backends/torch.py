@@ -1,44 +1,19 @@
-"""One face for everything that computes a probability; and PyTorch behind it."""
+"""TODO-DOC."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from sdseg.artifacts.manifests import ImageContract
+from sdseg.backends.inputs import NoiseShape, as_input, draw_noise
 from sdseg.core.array_types import FloatArray, RawImages
-from sdseg.runtime.inputs import NoiseShape, as_input, draw_noise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Backend", "Reseedable", "TorchBackend"]
-
-
-class Backend(Protocol):
-    """What `evaluate`, `export` and `predict` know of a model."""
-
-    @property
-    def name(self) -> str:
-        """Runtime and device, for example torch-cpu or onnxruntime-cpu."""
-        ...
-
-    def probability(self, images: RawImages) -> FloatArray:
-        """Raw images [N,H,W,C] at the working size -> probability [N,K,H,W] in [0,1].
-
-        Raises UserError for images of another shape or type than the model's contract names.
-        """
-        ...
-
-
-@runtime_checkable
-class Reseedable(Backend, Protocol):
-    """A backend whose noise can be drawn from another seed."""
-
-    def with_seed(self, seed: int) -> Backend:
-        """The same network with noise from another seed; nothing is loaded again."""
-        ...
+__all__ = ["TorchBackend"]
 
 
 class TorchBackend:
@@ -54,7 +29,7 @@ class TorchBackend:
     ) -> None:
         import torch
 
-        from sdseg.runtime.device import torch_device
+        from sdseg.backends.device import torch_device
 
         target = torch_device(device)
         self.name = f"torch-{device}"

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sdseg.backends.cache import cache_entry, graph_bytes, private_folder, prune, used_now, worth_keeping
+from sdseg.backends.cache_seal import RECORD, damage_of, seal
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
-from sdseg.runtime.cache import cache_entry, graph_bytes, private_folder, prune, used_now, worth_keeping
-from sdseg.runtime.cache_seal import RECORD, damage_of, seal
 
 __all__ = ["cached_session"]
 

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from sdseg.runtime.graphs import missing_graph, unusable
+from sdseg.backends.graph import missing_graph, unusable
 
 __all__ = ["METADATA_KEY", "find_metadata", "read_metadata"]
 

@@ -1,0 +1,37 @@
+"""One face for everything that computes a probability; and PyTorch behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from sdseg.core.array_types import FloatArray, RawImages
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Backend", "Reseedable"]
+
+
+class Backend(Protocol):
+    """What `evaluate`, `export` and `predict` know of a model."""
+
+    @property
+    def name(self) -> str:
+        """Runtime and device, for example torch-cpu or onnxruntime-cpu."""
+        ...
+
+    def probability(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] at the working size -> probability [N,K,H,W] in [0,1].
+
+        Raises UserError for images of another shape or type than the model's contract names.
+        """
+        ...
+
+
+@runtime_checkable
+class Reseedable(Backend, Protocol):
+    """A backend whose noise can be drawn from another seed."""
+
+    def with_seed(self, seed: int) -> Backend:
+        """The same network with noise from another seed; nothing is loaded again."""
+        ...
