@@ -53,7 +53,7 @@ def _phantoms(arguments: argparse.Namespace) -> int:
 
 def _download(arguments: argparse.Namespace) -> int:
     from sdseg.config.dataset import load_dataset
-    from sdseg.download import Means, download, download_weights
+    from sdseg.download.download import Means, download, download_weights
 
     means = Means(
         manual=arguments.manual,

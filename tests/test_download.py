@@ -14,7 +14,7 @@ import pytest
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
-from sdseg.download import download
+from sdseg.download.download import download
 from tests.raw_files import encode, picture, save, write_kseg, write_series
 
 

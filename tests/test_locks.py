@@ -152,7 +152,7 @@ STAGES = [
     ("sdseg.evaluate", "evaluate_masks", {"output"}),
     ("sdseg.studies.running", "study", {"output"}),
     ("sdseg.export", "export", {"output"}),
-    ("sdseg.download", "download", {"output"}),
+    ("sdseg.download.download", "download", {"output"}),
     ("sdseg.datasets.phantoms.write", "phantoms", {"output"}),
     ("sdseg.models.pretrained.convert", "convert_official", {"output", "codec_output"}),
     ("sdseg.models.pretrained.convert", "convert_ldm", {"output", "codec_output"}),

@@ -10,8 +10,8 @@ import pytest
 
 from sdseg.core.credentials import Credential
 from sdseg.core.errors import UserError
-from sdseg.transfer import accounts
-from sdseg.transfer.accounts import RefusedError, UnreachableError, kaggle_address, synapse_address
+from sdseg.download import accounts
+from sdseg.download.accounts import RefusedError, UnreachableError, kaggle_address, synapse_address
 from tests.transfer.site import Answer, Site, page, redirect, serve, status, tell
 
 TOKEN = "s3cr3t-tok3n"

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.transfer.archives import Limits, archives_of, unpack
-from sdseg.transfer.pieces import Pieces
+from sdseg.download.archives import Limits, archives_of, unpack
+from sdseg.download.containers import Pieces
 
 FILES = {"Kvasir-SEG/images/a.jpg": b"image", "Kvasir-SEG/masks/a.jpg": b"mask" * 50_000, "é ü.txt": b""}
 Members = Sequence[tuple[str, bytes]]

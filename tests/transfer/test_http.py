@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.transfer.accounts import Address
-from sdseg.transfer.http import Patience, fetch
+from sdseg.download.accounts import Address
+from sdseg.download.http_client import Patience, fetch
 from tests.transfer.site import DATA, Answer, Handler, Site, page, redirect, serve, status
 
 SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
@@ -113,7 +113,7 @@ def test_a_server_in_trouble_is_asked_again(site: Site, target: Path, code: int)
 
 def test_pauses_grow_and_a_server_may_ask_for_one(site: Site, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("sdseg.transfer.http.time.sleep", pauses.append)
+    monkeypatch.setattr("sdseg.download.http_client.time.sleep", pauses.append)
     site.answers["/data.zip"] = [status(503), status(503), status(503, Retry_After="7"), status(503), serve()]
     patience = Patience(attempts=6, pause=1, longest=6)
     fetch(lambda: Address(f"{site.url}/data.zip"), target, patience=patience)
@@ -249,7 +249,7 @@ def test_killed_in_the_middle_it_is_continued(site: Site, target: Path) -> None:
     site.answers["/data.zip"] = [serve(slow, cut=1_500_000), hang]
     code = (
         "import sys; from pathlib import Path\n"
-        "from sdseg.transfer.accounts import Address\nfrom sdseg.transfer.http import Patience, fetch\n"
+        "from sdseg.download.accounts import Address\nfrom sdseg.download.http_client import Patience, fetch\n"
         "fetch(lambda: Address(sys.argv[1]), Path(sys.argv[2]), patience=Patience(pause=0.01))"
     )
     words = [sys.executable, "-c", code, f"{site.url}/data.zip", str(target)]

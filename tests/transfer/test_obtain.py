@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.download import Means, download
-from sdseg.transfer import accounts
+from sdseg.download import accounts
+from sdseg.download.download import Means, download
 from tests.raw_files import write_btcv, write_cvc, write_kseg
 from tests.transfer.site import Site, redirect, serve, status, tell
 from tests.transfer.test_archives import content, cut, make_tar, make_zip

@@ -15,7 +15,7 @@ import yaml
 from sdseg.__main__ import main
 from sdseg.core.errors import UserError
 from sdseg.datasets.registry import read_registry
-from sdseg.download import Means, download_weights
+from sdseg.download.download import Means, download_weights
 from tests.transfer.site import Site, serve
 
 UNET, CONFIG = b"\x00\x01" * 500, b'{"_class_name": "UNet2DConditionModel"}'

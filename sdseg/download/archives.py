@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.transfer.containers import Container, Member, damage_explained, open_container
+from sdseg.download.containers import Container, Member, damage_explained, open_container
 
 __all__ = ["Limits", "archives_of", "unpack"]
 

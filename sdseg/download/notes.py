@@ -11,7 +11,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import read_json, write_json
 from sdseg.core.settings import Strict
 from sdseg.datasets.registry import RemoteFile
-from sdseg.transfer.part import checksum_of
+from sdseg.download.part import checksum_of
 
 __all__ = ["Archive", "Notes", "Origin", "origin_of", "write_origin"]
 

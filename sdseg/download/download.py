@@ -23,10 +23,10 @@ from sdseg.datasets.layouts import RawCase, find_cases
 from sdseg.datasets.own import own_dataset
 from sdseg.datasets.registry import Entry, read_registry
 from sdseg.datasets.sources import Source, source_named
+from sdseg.download.notes import origin_of
+from sdseg.download.obtain import Means, obtain
+from sdseg.download.part import checksum_of
 from sdseg.io.content import file_size
-from sdseg.transfer.notes import origin_of
-from sdseg.transfer.obtain import Means, obtain
-from sdseg.transfer.part import checksum_of
 
 __all__ = ["Means", "download", "download_weights"]
 

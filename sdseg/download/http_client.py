@@ -18,8 +18,8 @@ from urllib3.exceptions import HTTPError
 from sdseg import __version__
 from sdseg.core.credentials import redact
 from sdseg.core.errors import UserError
-from sdseg.transfer.accounts import Address, UnreachableError
-from sdseg.transfer.part import Part, cannot_write, check_writable, checksum_of
+from sdseg.download.accounts import Address, UnreachableError
+from sdseg.download.part import Part, cannot_write, check_writable, checksum_of
 
 __all__ = ["Patience", "fetch"]
 

@@ -14,13 +14,13 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import locked
 from sdseg.datasets.registry import Entry, RemoteFile
-from sdseg.transfer.accounts import Address, RefusedError, kaggle_address, synapse_address
-from sdseg.transfer.archives import unpack
-from sdseg.transfer.notes import Notes, Origin, write_origin
-from sdseg.transfer.part import checksum_of
+from sdseg.download.accounts import Address, RefusedError, kaggle_address, synapse_address
+from sdseg.download.archives import unpack
+from sdseg.download.notes import Notes, Origin, write_origin
+from sdseg.download.part import checksum_of
 
 if TYPE_CHECKING:
-    from sdseg.transfer.http import Patience
+    from sdseg.download.http_client import Patience
 
 __all__ = ["Means", "obtain"]
 
@@ -117,7 +117,7 @@ def _permitted(job: _Job, missing: tuple[RemoteFile, ...]) -> dict[str, Credenti
 
 def _fetched(job: _Job, file: RemoteFile, who: dict[str, Credential], patience: Patience | None) -> Path:
     try:
-        from sdseg.transfer.http import Patience, fetch
+        from sdseg.download.http_client import Patience, fetch
     except ImportError as error:
         raise UserError(
             f"fetching needs the package 'requests', which cannot be imported: {error}",
