@@ -4,7 +4,7 @@
     python benchmarks/full_scale.py --export [--untrained] [--keep FOLDER]
 
 Builds KL-f8, the condition encoder and the 295 M UNet for 256×256 images, makes two training steps of batch 1 through
-`sdseg.train`, saves and loads the model folder in both number formats, and segments one image. Each stage runs in a
+`sdseg.training.train`, saves and loads the model folder in both number formats, and segments one image. Each stage runs in a
 process of its own, so that its peak memory is its own. On a GPU it makes `--steps` steps of batch 4 in bf16 instead,
 and counts steps and images per second.
 
@@ -126,7 +126,7 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
 def _train(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from sdseg.train import train
+    from sdseg.training.train import train
 
     folder = chosen.folder
     begun = time.perf_counter()

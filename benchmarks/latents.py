@@ -25,16 +25,16 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from sdseg.assembly import build_run, new_accelerator  # noqa: E402
-from sdseg.codec import build_codec  # noqa: E402
 from sdseg.config.recipe import Codec, Recipe  # noqa: E402
 from sdseg.config.run import load_config  # noqa: E402
 from sdseg.core.settings import merge  # noqa: E402
 from sdseg.data.store import SliceStore  # noqa: E402
-from sdseg.loop import Run, steps  # noqa: E402
 from sdseg.models.codec import MaskCodec  # noqa: E402
 from sdseg.models.frozen_codec import open_codec  # noqa: E402
 from sdseg.models.start_from import Inputs
+from sdseg.training.codec import build_codec  # noqa: E402
+from sdseg.training.loop import Run, steps  # noqa: E402
+from sdseg.training.setup import build_run, new_accelerator  # noqa: E402
 from tests.tiny import write_store  # noqa: E402
 
 

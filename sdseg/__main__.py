@@ -115,8 +115,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _codec(arguments: argparse.Namespace) -> int:
-    from sdseg.codec import build_codec
     from sdseg.config.recipe import load_codec
+    from sdseg.training.codec import build_codec
 
     build_codec(settings=load_codec(arguments.settings), output=arguments.output, device=arguments.device)
     return 0
@@ -179,7 +179,7 @@ def _refuse_unused(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     from sdseg.config.recipe import load_recipe
-    from sdseg.train import train
+    from sdseg.training.train import train
 
     train(
         prepared=arguments.prepared,

@@ -28,7 +28,7 @@ from sdseg.sizing.overview import (
 )
 
 if TYPE_CHECKING:
-    from sdseg.sizing.probe import Probe
+    from sdseg.training.probe import Probe
 
 __all__ = ["estimate", "estimated"]
 
@@ -122,7 +122,7 @@ def _probes(
     config: Config, needs: RunNeeds, recipes: Mapping[Pair, Recipe], device: str
 ) -> tuple[dict[Pair, Probe], dict[Pair, str]]:
     """What was measured, and why something was not. Equal trainings are measured once."""
-    from sdseg.sizing.probe import probe
+    from sdseg.training.probe import probe
 
     timed: dict[Pair, Probe] = {}
     reasons: dict[Pair, str] = {}

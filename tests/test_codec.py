@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from sdseg.codec import build_codec
 from sdseg.config.network import Codec, CodecTraining
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
@@ -17,6 +16,7 @@ from sdseg.core.signals import Stopped
 from sdseg.models.checkpoint import load_codec_folder
 from sdseg.models.codec_quality import draw_masks, measure
 from sdseg.models.random_shapes import random_shapes
+from sdseg.training.codec import build_codec
 from tests.model.networks import CODEC, codec
 from tests.training import heed
 
@@ -107,7 +107,7 @@ def test_a_training_that_was_ended_repeats_to_the_bit(
             signal.raise_signal(number)
         return draw_masks(*given)
 
-    monkeypatch.setattr("sdseg.codec.draw_masks", draw)
+    monkeypatch.setattr("sdseg.training.codec.draw_masks", draw)
     heed(number)
     with pytest.raises(Stopped, match="stopped after step 4 of 7; the state is saved"):
         build_codec(settings=chosen, output=tmp_path / "ended")

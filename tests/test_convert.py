@@ -14,7 +14,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.codec import build_codec
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.errors import UserError
@@ -23,6 +22,7 @@ from sdseg.models.checkpoint import load_model, read_manifest
 from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
 from sdseg.models.pretrained.convert import convert_official
 from sdseg.models.pretrained.official import read_checkpoint
+from sdseg.training.codec import build_codec
 from tests.model.networks import direct_recipe
 
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from sdseg.codec import build_codec
 from sdseg.config.export import Export
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluate import evaluate
 from sdseg.export import export
-from sdseg.train import train
+from sdseg.training.codec import build_codec
+from sdseg.training.train import train
 from tests.model.networks import CODEC
 from tests.tiny import write_store
 

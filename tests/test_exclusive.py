@@ -260,7 +260,7 @@ def test_training_and_export_hand_it_on(tmp_path: Path, store: Path) -> None:
     from sdseg.config.export import Export
     from sdseg.config.recipe import Recipe
     from sdseg.export import export
-    from sdseg.train import train
+    from sdseg.training.train import train
 
     recipe = Recipe.model_validate(
         {

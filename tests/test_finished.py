@@ -9,7 +9,7 @@ import pytest
 
 from sdseg.core.errors import UserError
 from sdseg.models.checkpoint import load_model
-from sdseg.train import train
+from sdseg.training.train import train
 from tests.model.networks import direct_recipe, recipe
 from tests.training import events, run, write_inputs
 
@@ -39,7 +39,7 @@ def test_the_state_of_a_finished_run_shrinks_and_a_rerun_writes_the_same(
         assert weights[0].samefile(weights[1])
     shutil.rmtree(tmp_path / "model")  # as Snakemake does before a job
     (tmp_path / "last/config.json").unlink()
-    monkeypatch.setattr("sdseg.train.build_run", lambda *_: pytest.fail("nothing is built or encoded for it"))
+    monkeypatch.setattr("sdseg.training.train.build_run", lambda *_: pytest.fail("nothing is built or encoded for it"))
     run(ready, tmp_path, recipe())
     assert contents(tmp_path) == before
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from sdseg.assembly import build_run, new_accelerator
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
-from sdseg.guard import Watch
-from sdseg.journal import Journal
 from sdseg.models.checkpoint import read_tensors
 from sdseg.models.start_from import open_inputs
+from sdseg.training.divergence import Watch
+from sdseg.training.log import Journal
+from sdseg.training.setup import build_run, new_accelerator
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import write_store
 from tests.training import run, write_inputs
@@ -62,7 +62,7 @@ def test_an_exploding_loss_stops_at_its_step_though_it_is_not_logged(ready: Path
 
 def test_a_loss_is_judged_before_it_is_logged(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU the watch is a step late; here it is as late on purpose."""
-    monkeypatch.setattr("sdseg.following.Watch", partial(Watch, lag=1))
+    monkeypatch.setattr("sdseg.training.following.Watch", partial(Watch, lag=1))
     with pytest.raises(UserError, match=r"the loss is nan at step 2; the cases of its batch:"):
         run(ready, tmp_path, wild(log_every=1, validate_every=20, checkpoint_every=20))
     lines = (tmp_path / "state" / "training.jsonl").read_text("utf-8").splitlines()

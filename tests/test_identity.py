@@ -10,7 +10,7 @@ import pytest
 
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
-from sdseg.identity import NEUTRAL, describe_run, differences, made_by, mark_finished, settle
+from sdseg.training.resume import NEUTRAL, describe_run, differences, made_by, mark_finished, settle
 from tests.model.networks import recipe
 from workflow.plan import SPEED
 
@@ -52,7 +52,7 @@ def test_changed_code_is_a_difference_that_names_the_modules() -> None:
     old = with_code(sdseg_train="1", sdseg_loop="2", sdseg_old="3")
     assert differences(old, with_code(sdseg_train="1", sdseg_loop="2", sdseg_old="3")) == ()
     new = with_code(sdseg_train="4", sdseg_loop="2", sdseg_new="5")
-    assert differences(old, new) == ("code: changed in sdseg.new, sdseg.old, sdseg.train",)
+    assert differences(old, new) == ("code: changed in sdseg.new, sdseg.old, sdseg.training.train",)
     many = with_code(**{f"sdseg_m{number}": "1" for number in range(7)})
     assert differences(with_code(sdseg_train="1"), many)[0].endswith("m3, sdseg.m4 and 3 more")
 

@@ -108,7 +108,7 @@ def test_ground_and_joints_have_no_circles() -> None:
 
 def test_the_rules_would_notice(tmp_path: Path) -> None:
     file = tmp_path / "late.py"
-    lines = ("from sdseg.train import train", "import sdseg.models.codec", "from sdseg import metrics")
+    lines = ("from sdseg.training.train import train", "import sdseg.models.codec", "from sdseg import metrics")
     file.write_text("def late():\n" + "".join(f"    {line}\n" for line in lines), encoding="utf-8")
     assert imports_of(file) == {"train", "model", "metrics"}
 

@@ -146,8 +146,8 @@ def test_of_several_processes_the_first_alone_takes_locks(tmp_path: Path, monkey
 
 STAGES = [
     ("sdseg.datasets.split", "split", {"output"}),
-    ("sdseg.codec", "build_codec", {"output"}),
-    ("sdseg.train", "train", {"output", "last", "state"}),
+    ("sdseg.training.codec", "build_codec", {"output"}),
+    ("sdseg.training.train", "train", {"output", "last", "state"}),
     ("sdseg.evaluate", "evaluate", {"output"}),
     ("sdseg.evaluate", "evaluate_masks", {"output"}),
     ("sdseg.studies.running", "study", {"output"}),

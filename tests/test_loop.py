@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sdseg.assembly import check_possible
 from sdseg.core.errors import UserError
-from sdseg.model.state import latest_state
 from sdseg.models.checkpoint import load_model, read_tensors
+from sdseg.training.setup import check_possible
+from sdseg.training.state import latest_state
 from tests.model.networks import recipe
 from tests.training import events, run, write_inputs
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdseg.codec import build_codec
 from sdseg.data.store import SliceStore
-from sdseg.material import gather
 from sdseg.models.frozen_codec import open_codec
+from sdseg.training.codec import build_codec
+from sdseg.training.dataloader import gather
 from tests.model.networks import CODEC, recipe
 from tests.tiny import DISC_CUP, write_store
 

@@ -26,11 +26,11 @@ from sdseg.core.fingerprint import PACKAGE
 from sdseg.core.signals import Stopped
 from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
-from sdseg.material import gather
-from sdseg.model.state import latest_state
 from sdseg.models.checkpoint import load_model, read_tensors
 from sdseg.models.frozen_codec import open_codec
-from sdseg.train import train
+from sdseg.training.dataloader import gather
+from sdseg.training.state import latest_state
+from sdseg.training.train import train
 from tests.model.networks import direct_recipe, recipe
 from tests.tiny import seal, write_store
 from tests.training import events, heed, rewind, run, write_inputs
@@ -171,10 +171,10 @@ def undisturbed(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("number", "place", "call", "step", "validation"),
     [
-        (signal.SIGTERM, "sdseg.loop._to_batch", 5, 5, False),  # in a step after which nothing is due
-        (signal.SIGINT, "sdseg.loop._to_batch", 4, 4, True),  # in one after which a validation is due
-        (signal.SIGTERM, "sdseg.loop.score_cases", 2, 8, True),  # in the last validation
-        (signal.SIGINT, "sdseg.loop.write_tensors", 1, 4, True),  # before the best weights are written
+        (signal.SIGTERM, "sdseg.training.loop._to_batch", 5, 5, False),  # in a step after which nothing is due
+        (signal.SIGINT, "sdseg.training.loop._to_batch", 4, 4, True),  # in one after which a validation is due
+        (signal.SIGTERM, "sdseg.training.loop.score_cases", 2, 8, True),  # in the last validation
+        (signal.SIGINT, "sdseg.training.loop.write_tensors", 1, 4, True),  # before the best weights are written
     ],
 )
 def test_a_training_that_is_asked_to_end_saves_its_state_and_repeats_to_the_bit(
@@ -214,7 +214,7 @@ def test_a_second_signal_ends_it_at_once(ready: Path, tmp_path: Path, monkeypatc
         for _each in range(2):
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("sdseg.loop._to_batch", twice)
+    monkeypatch.setattr("sdseg.training.loop._to_batch", twice)
     with pytest.raises(Stopped, match=r"^interrupted \(SIGTERM\)$"):
         run(ready, tmp_path, recipe())
     assert latest_state(tmp_path / "state") is None

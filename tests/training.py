@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from sdseg.codec import build_codec
 from sdseg.config.recipe import Recipe
-from sdseg.finished import keep_finished
 from sdseg.models.segmenter import Segmenter
-from sdseg.train import train
+from sdseg.training.codec import build_codec
+from sdseg.training.finished import keep_finished
+from sdseg.training.train import train
 from tests.model.networks import CODEC
 from tests.tiny import write_store
 
@@ -34,7 +34,7 @@ def run(ready: Path, place: Path, chosen: Recipe, **more: Any) -> Path:
         shutil.copytree(state, place / "unshrunk")
         keep_finished(state, places, segmenters)
 
-    with patch("sdseg.train.keep_finished", copied):
+    with patch("sdseg.training.train.keep_finished", copied):
         _run(ready, place, chosen, more)
     return place / "model"
 

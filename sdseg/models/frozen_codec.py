@@ -20,7 +20,7 @@ from sdseg.models.codec import MaskCodec
 __all__ = ["CodecInUse", "open_codec"]
 
 
-log = logging.getLogger("sdseg.train")
+log = logging.getLogger("sdseg.training.train")
 
 
 @dataclass(frozen=True)

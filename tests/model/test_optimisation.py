@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sdseg.config.recipe import Optimiser
-from sdseg.model.optimisation import average_of, build_optimiser, learning_rate, update_average
 from sdseg.models.segmenter import LatentSegmenter, build_segmenter
+from sdseg.training.optimiser import average_of, build_optimiser, learning_rate, update_average
 from tests.model.networks import CODEC, recipe
 from tests.tiny import RGB
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sdseg.core.errors import UserError
-from sdseg.model.state import Parts, kept_progress, latest_state, restore, save_state
+from sdseg.training.state import Parts, kept_progress, latest_state, restore, save_state
 
 
 def trained(seed: int, steps: int = 3, scaler: torch.amp.GradScaler | None = None) -> Parts:

@@ -20,12 +20,12 @@ from sdseg.data.batches import score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, _samples, orient
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.model.latents import cache_latents, reconstruct
 from sdseg.models.frozen_codec import CodecInUse, _latent_shape
+from sdseg.training.latent_cache import cache_latents, reconstruct
 
 __all__ = ["Material", "codec_ceiling", "gather"]
 
-log = logging.getLogger("sdseg.train")
+log = logging.getLogger("sdseg.training.train")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from sdseg.models.codec import load_strictly
 
 __all__ = ["Parts", "TrainingState", "kept_progress", "latest_state", "restore", "save_state"]
 
-log = logging.getLogger("sdseg.train")
+log = logging.getLogger("sdseg.training.train")
 KEPT = 2
 WEIGHTS, AVERAGE, OPTIMISER, RANDOM = (
     f"{name}.safetensors" for name in ("weights", "average", "optimiser", "generators")

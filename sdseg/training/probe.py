@@ -12,18 +12,18 @@ from pathlib import Path
 import torch
 
 from sdseg.artifacts.manifests import ImageContract
-from sdseg.assembly import check_possible, new_accelerator
 from sdseg.backends.cache import cache_folder
 from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
-from sdseg.loop import LossModule
-from sdseg.model.optimisation import average_of, build_optimiser, update_average
 from sdseg.models.codec import MaskCodec
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing.training_needs import Shape
+from sdseg.training.loop import LossModule
+from sdseg.training.optimiser import average_of, build_optimiser, update_average
+from sdseg.training.setup import check_possible, new_accelerator
 
 __all__ = ["Probe", "probe"]
 

@@ -13,7 +13,6 @@ from typing import TypeVar, cast
 from accelerate.utils import broadcast_object_list
 
 from sdseg.artifacts.manifests import ModelManifest
-from sdseg.assembly import build_run, check_possible, described, new_accelerator
 from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import OnEdit
@@ -25,19 +24,20 @@ from sdseg.core.ownership import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
-from sdseg.finished import keep_finished, rewrite, write_model
-from sdseg.following import follow
-from sdseg.identity import is_finished, made_by, settle, start_anew
-from sdseg.journal import Journal
-from sdseg.loop import Progress, Run, averaged_segmenter, best_weights
-from sdseg.material import codec_ceiling
-from sdseg.model.state import latest_state, restore
 from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
+from sdseg.training.dataloader import codec_ceiling
+from sdseg.training.finished import keep_finished, rewrite, write_model
+from sdseg.training.following import follow
+from sdseg.training.log import Journal
+from sdseg.training.loop import Progress, Run, averaged_segmenter, best_weights
+from sdseg.training.resume import is_finished, made_by, settle, start_anew
+from sdseg.training.setup import build_run, check_possible, described, new_accelerator
+from sdseg.training.state import latest_state, restore
 
 __all__ = ["train"]
 
-log = logging.getLogger("sdseg.train")
+log = logging.getLogger("sdseg.training.train")
 T = TypeVar("T")
 
 

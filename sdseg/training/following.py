@@ -13,9 +13,9 @@ import torch
 from tqdm import tqdm
 
 from sdseg.core.signals import Request, Stopped, deferred, ended
-from sdseg.guard import Watch
-from sdseg.journal import Journal
-from sdseg.loop import Progress, Run, Step, keep, steps, validate
+from sdseg.training.divergence import Watch
+from sdseg.training.log import Journal
+from sdseg.training.loop import Progress, Run, Step, keep, steps, validate
 
 __all__ = ["follow"]
 

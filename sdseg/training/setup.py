@@ -17,16 +17,16 @@ from accelerate.utils import InitProcessGroupKwargs, set_seed
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
-from sdseg.identity import describe_run
-from sdseg.loop import LossModule, Run
-from sdseg.material import Material, gather
-from sdseg.model.optimisation import average_of, build_optimiser
 from sdseg.models.segmenter import attach_alignment
 from sdseg.models.start_from import Inputs, new_segmenter
+from sdseg.training.dataloader import Material, gather
+from sdseg.training.loop import LossModule, Run
+from sdseg.training.optimiser import average_of, build_optimiser
+from sdseg.training.resume import describe_run
 
 __all__ = ["build_run", "check_possible", "described", "new_accelerator"]
 
-log = logging.getLogger("sdseg.train")
+log = logging.getLogger("sdseg.training.train")
 PATIENCE = timedelta(hours=6)  # processes wait for the main one while it encodes masks and validates
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.core.errors import ListedError
-from sdseg.loop import Run
-from sdseg.model.state import latest_state
+from sdseg.training.loop import Run
+from sdseg.training.state import latest_state
 
 __all__ = ["Watch", "cases_of_step"]
 

@@ -27,7 +27,7 @@ __all__ = [
     "start_anew",
 ]
 
-log = logging.getLogger("sdseg.train")
+log = logging.getLogger("sdseg.training.train")
 
 SETTINGS = "settings.json"
 LISTED = 5  # changed modules that a message names

@@ -19,12 +19,12 @@ from sdseg.config.recipe import Recipe
 from sdseg.data.batches import predicted_by, score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
-from sdseg.material import Material
-from sdseg.model.optimisation import learning_rate, update_average
-from sdseg.model.state import Parts, kept_progress, save_state
 from sdseg.models.checkpoint import write_tensors
 from sdseg.models.codec import MaskCodec
 from sdseg.models.segmenter import Batch, Segmenter
+from sdseg.training.dataloader import Material
+from sdseg.training.optimiser import learning_rate, update_average
+from sdseg.training.state import Parts, kept_progress, save_state
 
 __all__ = [
     "LossModule",

@@ -25,15 +25,15 @@ from sdseg.core.locks import writes
 from sdseg.core.ownership import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.core.signals import Stopped, deferred, ended
-from sdseg.identity import settle
-from sdseg.model.state import Parts, latest_state, restore, save_state
 from sdseg.models.checkpoint import OWNED, save_codec_folder
 from sdseg.models.codec import MaskCodec, load_pretrained
 from sdseg.models.codec_quality import draw_masks, measure
+from sdseg.training.resume import settle
+from sdseg.training.state import Parts, latest_state, restore, save_state
 
 __all__ = ["build_codec"]
 
-log = logging.getLogger("sdseg.codec")
+log = logging.getLogger("sdseg.training.codec")
 SAVE_EVERY = 120.0  # seconds
 
 

@@ -17,13 +17,13 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.settings import merge
-from sdseg.identity import mark_finished
 from sdseg.models.checkpoint import MODEL_WEIGHTS, OWNED, load_model, read_manifest, save_model
 from sdseg.models.segmenter import Segmenter
+from sdseg.training.resume import mark_finished
 
 __all__ = ["KEPT", "keep_finished", "rewrite", "write_model"]
 
-log = logging.getLogger("sdseg.train")
+log = logging.getLogger("sdseg.training.train")
 KEPT = "finished"  # folder in the state folder: KEPT/model and KEPT/last
 NAMES = ("model", "last")
 JOURNAL = "training.jsonl"
