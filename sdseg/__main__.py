@@ -214,7 +214,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
                 "it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=f"add {study}"
             )
     from sdseg.config.dataset import load_dataset
-    from sdseg.evaluate import Options, evaluate, evaluate_masks
+    from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
 
     options = Options(
         split=arguments.split,
@@ -234,10 +234,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from sdseg.studies.latents import Origins
-    from sdseg.studies.running import Asked, study
-    from sdseg.studies.subject import Scope
-    from sdseg.studies.sweep import Grid
+    from sdseg.evaluation.studies.latents import Origins
+    from sdseg.evaluation.studies.run import Asked, study
+    from sdseg.evaluation.studies.studied_model import Scope
+    from sdseg.evaluation.studies.sweep import Grid
 
     chosen = {"steps": arguments.steps, "samples": arguments.samples}
     asked = Asked(

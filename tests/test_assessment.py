@@ -19,7 +19,7 @@ from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
-from sdseg.evaluate import Options, evaluate
+from sdseg.evaluation.evaluate import Options, evaluate
 from tests.prepared_sets import ORGANS, SMALL, SPACING, prepare_fundus, prepare_scans, write_scan
 from tests.raw_files import encode, save, write_split
 from tests.tiny import CT, DISC_CUP, write_graph, write_store

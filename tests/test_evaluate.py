@@ -16,7 +16,7 @@ from sdseg.backends.load import open_model
 from sdseg.config.export import Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.evaluate import Options, evaluate
+from sdseg.evaluation.evaluate import Options, evaluate
 from sdseg.export import export
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, write_graph, write_model, write_store
 

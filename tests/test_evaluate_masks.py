@@ -15,9 +15,9 @@ import pytest
 
 from sdseg.__main__ import main
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.predictions import Predictions
 from sdseg.data.store import SliceStore
-from sdseg.evaluate import Options, evaluate, evaluate_masks
+from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
+from sdseg.evaluation.predicted_masks import Predictions
 from sdseg.page.gather import gather
 from sdseg.page.rivals import duels
 from sdseg.predict import predict

@@ -22,12 +22,12 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets.declared import known_source
-from sdseg.evaluate import Options, evaluate, evaluate_masks
+from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
+from sdseg.evaluation.studies.stability import stability
+from sdseg.evaluation.studies.studied_model import Scope, bar, mean_scores, open_subject
 from sdseg.predict import predict
 from sdseg.runtime.onnx_graph import export_graph
 from sdseg.runtime.triton import Variant, config_text
-from sdseg.studies.stability import stability
-from sdseg.studies.subject import Scope, bar, mean_scores, open_subject
 from tests.own_files import report
 from tests.prepared_sets import SPACING
 from tests.raw_files import save, write_split

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from sdseg.assessment import Assessed, Assessment, Rules
 from sdseg.backends.load import open_model
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
-from sdseg.evaluate import evaluate
-from sdseg.exhibits import Found, overlay, ranked, write_volumes
+from sdseg.evaluation.evaluate import evaluate
+from sdseg.evaluation.evaluator import Assessed, Assessment, Rules
+from sdseg.evaluation.pictures import Found, overlay, ranked, write_volumes
 from sdseg.io.pictures import outline_paths
 from sdseg.page.exhibits import overlay_pictures
 from sdseg.page.gather import gather

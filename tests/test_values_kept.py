@@ -21,8 +21,8 @@ from sdseg.core.files import read_json
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.data.transforms import to_axial
-from sdseg.evaluate import evaluate
-from sdseg.evaluation import Options
+from sdseg.evaluation.evaluate import evaluate
+from sdseg.evaluation.summary import Options
 from sdseg.export import export
 from sdseg.predict import predict
 from tests.model.networks import direct_recipe

@@ -11,12 +11,12 @@ import torch
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.network import Codec, ConditionEncoder, Denoiser, DirectNetwork
 from sdseg.config.recipe import Recipe, load_recipe
+from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.models.checkpoint import count_parameters
 from sdseg.models.codec import MaskCodec
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing import network_layouts
 from sdseg.sizing.tally import Tally
-from sdseg.studies.efficiency import flops_of
 
 RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
 SIZE = 64

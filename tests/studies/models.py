@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.models.checkpoint import save_model
 from sdseg.models.segmenter import build_segmenter
-from sdseg.studies.subject import Scope, Subject, open_subject
 from tests.model.networks import CODEC, recipe
 from tests.tiny import POLYP, RGB, write_store
 

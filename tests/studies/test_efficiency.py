@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sdseg.evaluation.studies import efficiency as module
+from sdseg.evaluation.studies.efficiency import efficiency, flops_of
 from sdseg.models.checkpoint import load_model
 from sdseg.models.segmenter import Segmenter
-from sdseg.studies import efficiency as module
-from sdseg.studies.efficiency import efficiency, flops_of
 from tests.studies.models import subject_of, write_latent_model
 from tests.tiny import CT, write_graph, write_store
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from sdseg.data.store import SliceStore
-from sdseg.studies.corruption import KINDS, CorruptedImages, Kind, corrupt
-from sdseg.studies.robustness import robustness
+from sdseg.evaluation.studies.robustness import KINDS, CorruptedImages, Kind, corrupt, robustness
 from tests.studies.models import subject_of
 from tests.tiny import CT, RGB, picture, write_graph, write_store
 

@@ -9,9 +9,9 @@ import cv2
 import pytest
 
 from sdseg.__main__ import main
-from sdseg.evaluate import evaluate
-from sdseg.studies.latents import Origins, latents
-from sdseg.studies.subject import Scope, open_subject
+from sdseg.evaluation.evaluate import evaluate
+from sdseg.evaluation.studies.latents import Origins, latents
+from sdseg.evaluation.studies.studied_model import Scope, open_subject
 from tests.model.networks import recipe
 from tests.training import run, write_inputs
 

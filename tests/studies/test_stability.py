@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sdseg.core.errors import UserError
-from sdseg.studies.similarity import Similarities, alexnet_file, open_lpips
-from sdseg.studies.stability import stability
+from sdseg.evaluation.studies.similarity import Similarities, alexnet_file, open_lpips
+from sdseg.evaluation.studies.stability import stability
 from tests.studies.models import GAUSSIAN, subject_of, write_latent_model
 from tests.tiny import write_model
 

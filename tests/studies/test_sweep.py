@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.evaluate import evaluate
-from sdseg.studies.subject import evenly
-from sdseg.studies.sweep import Grid, sweep
+from sdseg.evaluation.evaluate import evaluate
+from sdseg.evaluation.studies.studied_model import evenly
+from sdseg.evaluation.studies.sweep import Grid, sweep
 from tests.studies.models import GAUSSIAN, subject_of, write_latent_model
 from tests.tiny import write_model
 

@@ -15,9 +15,9 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.backends.base import Backend
 from sdseg.backends.device import peak_memory
 from sdseg.core.array_types import RawImages
+from sdseg.evaluation.studies.studied_model import Subject, bar, finite
 from sdseg.models.checkpoint import count_parameters, load_model
 from sdseg.models.segmenter import Segmenter
-from sdseg.studies.subject import Subject, bar, finite
 
 __all__ = ["efficiency", "flops_of"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sdseg.backends.load import Served
 from sdseg.core.errors import ListedError, UserError
-from sdseg.studies.subject import Subject, bar, mean_scores
+from sdseg.evaluation.studies.studied_model import Subject, bar, mean_scores
 
 __all__ = ["Grid", "sweep"]
 

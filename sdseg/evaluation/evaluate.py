@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.assessment import Assessment, Rules, assess_masks, dice_by_threshold
 from sdseg.backends.load import Served, open_model
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import writes
 from sdseg.data.batches import check_store
-from sdseg.data.predictions import find_predictions
 from sdseg.data.store import Case, SliceStore
-from sdseg.evaluation import DEFAULTS, OWNED, Options, collect, native_labels, summary_of, write_evaluation
+from sdseg.evaluation.evaluator import Assessment, Rules, assess_masks, dice_by_threshold
+from sdseg.evaluation.predicted_masks import find_predictions
+from sdseg.evaluation.summary import DEFAULTS, OWNED, Options, collect, native_labels, summary_of, write_evaluation
 from sdseg.metrics.calibration import THRESHOLDS, Calibration
 
 __all__ = ["MASKS", "Options", "evaluate", "evaluate_masks"]
@@ -95,7 +95,7 @@ def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, o
     Parameters
     ----------
     prepared: a slice store.
-    predictions: a folder with a mask per case of the split (data/predictions.py says how they are named).
+    predictions: a folder with a mask per case of the split (evaluation/predicted_masks.py says how they are named).
     name: the method's name in the results, in the place of a recipe's.
     output: folder to write; `<results>/<dataset>/<name>/evaluation` is where the page looks.
 

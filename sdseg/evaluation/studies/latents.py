@@ -18,11 +18,11 @@ from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
 from sdseg.data.store import structure_masks
 from sdseg.data.transforms import to_display
+from sdseg.evaluation.studies.figures import Panel, draw_panels
+from sdseg.evaluation.studies.studied_model import Subject, evenly
 from sdseg.models.checkpoint import load_codec_folder, load_model
 from sdseg.models.segmenter import LatentSegmenter
 from sdseg.models.start_from import new_segmenter, open_inputs
-from sdseg.studies.charts import Panel, draw_panels
-from sdseg.studies.subject import Subject, evenly
 
 __all__ = ["FOLDER", "Origins", "latents"]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.assessment import Assessed
+from sdseg.evaluation.case_scores import METRICS, Sized
+from sdseg.evaluation.evaluator import Assessed
 from sdseg.metrics.intervals import interval
 from sdseg.metrics.overlap import Score, summarise
-from sdseg.sized import METRICS, Sized
 
 __all__ = ["NATIVE", "WORKING", "figures", "table"]
 

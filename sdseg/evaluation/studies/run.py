@@ -10,13 +10,13 @@ from typing import Any
 
 from sdseg.core.files import make_folder, write_json
 from sdseg.core.locks import writes
-from sdseg.studies.charts import draw_robustness, draw_sweep
-from sdseg.studies.efficiency import efficiency
-from sdseg.studies.latents import Origins, latents
-from sdseg.studies.robustness import robustness
-from sdseg.studies.stability import stability
-from sdseg.studies.subject import Scope, Subject, open_subject
-from sdseg.studies.sweep import Grid, sweep
+from sdseg.evaluation.studies.efficiency import efficiency
+from sdseg.evaluation.studies.figures import draw_robustness, draw_sweep
+from sdseg.evaluation.studies.latents import Origins, latents
+from sdseg.evaluation.studies.robustness import robustness
+from sdseg.evaluation.studies.stability import stability
+from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
+from sdseg.evaluation.studies.sweep import Grid, sweep
 
 __all__ = ["Asked", "study"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sdseg.assessment import Assessed
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json, write_text
@@ -18,9 +17,10 @@ from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import SOURCES
-from sdseg.exhibits import Found, ranked, write_exhibits
+from sdseg.evaluation.evaluator import Assessed
+from sdseg.evaluation.pictures import Found, ranked, write_exhibits
+from sdseg.evaluation.score_tables import figures, table
 from sdseg.metrics.intervals import INTERVAL
-from sdseg.scoresheet import figures, table
 
 __all__ = ["DEFAULTS", "OWNED", "Options", "collect", "native_labels", "summary_of", "write_evaluation"]
 

@@ -10,9 +10,9 @@ import torch
 from sdseg.backends.base import Reseedable
 from sdseg.core.errors import UserError
 from sdseg.data.batches import slice_batches
+from sdseg.evaluation.studies.similarity import Similarities, open_lpips
+from sdseg.evaluation.studies.studied_model import Subject, bar, finite
 from sdseg.metrics.overlap import Tally
-from sdseg.studies.similarity import Similarities, open_lpips
-from sdseg.studies.subject import Subject, bar, finite
 
 __all__ = ["stability"]
 

@@ -1,14 +1,11 @@
-"""Images as they come from worse scanners, worse files and worse hands: five kinds of harm in five strengths each.
-
-All work on images at the working size whose window is spread over 0…1, so that one strength means the same for colour
-images and for CT; values outside a CT window are clipped, as every model does. OpenCV does the filtering.
-"""
+"""Dice of a model when images get worse: noise, blur, JPEG, contrast and resolution, in rising strength."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -17,8 +14,31 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.data.store import Case
+from sdseg.evaluation.studies.studied_model import Subject, bar, mean_scores
 
-__all__ = ["KINDS", "CorruptedImages", "Kind", "corrupt"]
+__all__ = ["KINDS", "CorruptedImages", "Kind", "corrupt", "robustness"]
+
+
+def robustness(subject: Subject) -> dict[str, Any]:
+    """The content of `robustness.json`: the scores of clean images, and `curves`, one per kind of harm.
+
+    A curve's `levels` go from mild to severe; the clean score is their level 0. Scores are at the working size.
+    """
+    images, image = subject.store.images, subject.store.manifest.image
+    runs = 1 + sum(len(kind.strengths) for kind in KINDS)
+    curves = []
+    with bar(subject.slices * runs, "robustness") as progress:
+        backend = subject.served.backend
+        clean = mean_scores(subject, backend, progress, timed=False)
+        for kind in KINDS:
+            levels = []
+            for level, strength in enumerate(kind.strengths, start=1):
+                harmed = cast("RawImages", CorruptedImages(images, subject.cases, kind, strength, image))
+                found = mean_scores(subject.on(harmed), backend, progress, timed=False)
+                levels.append({"level": level, "strength": strength, **found})
+            curves.append({"kind": kind.name, "unit": kind.unit, "levels": levels})
+    return subject.header("robustness") | {"clean": clean, "curves": curves}
+
 
 Harm = Callable[[FloatArray, float, np.random.Generator], FloatArray]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.assessment import Assessed
 from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.files import atomic_file, write_json
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
+from sdseg.evaluation.evaluator import Assessed
 from sdseg.io.images import write_image
 from sdseg.io.pictures import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines, outline_paths, pack_slices
 

@@ -18,10 +18,10 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.data.transforms import restore_probability
+from sdseg.evaluation.case_scores import Sized, not_scored, score_masks
 from sdseg.metrics import overlap
 from sdseg.metrics.calibration import THRESHOLDS, Calibration, ThresholdCounts
 from sdseg.metrics.overlap import Score
-from sdseg.sized import Sized, not_scored, score_masks
 
 __all__ = ["Assessed", "Assessment", "Probability", "Rules", "assess_masks", "dice_by_threshold"]
 
