@@ -245,7 +245,7 @@ def _infer(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _export(chosen: argparse.Namespace) -> dict[str, Any]:
     from sdseg.config.export import Export
-    from sdseg.export import export
+    from sdseg.export.onnx import export
 
     output = chosen.folder / "export"
     # Of random weights the probability is compared as of any; its masks mean nothing.
@@ -262,7 +262,7 @@ def _quantise(chosen: argparse.Namespace) -> dict[str, Any]:
     from sdseg.backends.graph import feed_of
     from sdseg.backends.tensorrt_engine import read_graph
     from sdseg.data.store import SliceStore
-    from sdseg.runtime.quantise import quantise
+    from sdseg.export.quantise import quantise
 
     source, target = (chosen.folder / "export" / name for name in ("model.onnx", "model.int8.onnx"))
     manifest, _ = read_graph(source)

@@ -224,8 +224,8 @@ def _torch(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     import torch
 
     from sdseg.backends.torch import TorchBackend
+    from sdseg.export.precision import in_precision
     from sdseg.models.checkpoint import load_model
-    from sdseg.runtime.precision import in_precision
 
     device = "cuda" if name == "torch cuda" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

@@ -255,7 +255,7 @@ def _study(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     if arguments.to == "triton":
-        from sdseg.deployment import export_triton
+        from sdseg.export.triton import export_triton
 
         export_triton(arguments.model, arguments.output, arguments.max_batch, gpu=not arguments.cpu)
         return 0
@@ -280,7 +280,7 @@ def _export(arguments: argparse.Namespace) -> int:
     chosen = parse(Export, given, where="the options of export")
     if arguments.to == "tensorrt":
         return _export_engine(arguments, chosen)
-    from sdseg.export import export
+    from sdseg.export.onnx import export
 
     export(model=arguments.model, prepared=arguments.prepared, output=arguments.output, settings=chosen)
     return 0
@@ -305,7 +305,7 @@ def _tolerances(words: list[str]) -> dict[str, dict[str, float]]:
 def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
     from sdseg.config.export import EngineOptions
     from sdseg.core.settings import parse
-    from sdseg.deployment import EngineSource, export_engine
+    from sdseg.export.tensorrt import EngineSource, export_engine
 
     names = ("workspace_gb", "level", "hardware")
     options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}

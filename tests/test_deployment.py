@@ -18,8 +18,9 @@ from sdseg.backends.tensorrt_engine import read_engine_manifest, side_file
 from sdseg.config.export import Batches, EngineOptions, Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
-from sdseg.deployment import EngineSource, check_precision, export_engine, export_triton
-from sdseg.export import export
+from sdseg.export.onnx import export
+from sdseg.export.tensorrt import EngineSource, check_precision, export_engine
+from sdseg.export.triton import export_triton
 from tests.tiny import CT, DISC_CUP, RGB, describe, picture, write_graph, write_model, write_store
 
 
@@ -217,7 +218,7 @@ def test_an_engine_that_draws_noise(tmp_path: Path) -> None:
     """Fed with the same noise as ONNX Runtime, whatever the size of the batch."""
     from sdseg.backends.tensorrt import this_machine
     from sdseg.backends.tensorrt_engine import graph_checksum
-    from sdseg.runtime.tensorrt_build import build
+    from sdseg.export.tensorrt_build import build
 
     graph = write_graph(tmp_path / "model.onnx", RGB, noise_shape=(2, 4, 4))
     described, options = describe(RGB, noise_shape=(2, 4, 4)), EngineOptions(batches=Batches(min=1, opt=2, max=4))

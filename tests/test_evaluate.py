@@ -17,7 +17,7 @@ from sdseg.config.export import Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.evaluation.evaluate import Options, evaluate
-from sdseg.export import export
+from sdseg.export.onnx import export
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, write_graph, write_model, write_store
 
 VOLUMES = {"train": (1,), "val": (2,), "test": (3, 1, 4)}

@@ -14,7 +14,7 @@ from torch import nn
 from sdseg.config.export import Export
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.export import export
+from sdseg.export.onnx import export
 from sdseg.training.codec import build_codec
 from sdseg.training.train import train
 from tests.model.networks import CODEC

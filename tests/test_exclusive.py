@@ -25,9 +25,9 @@ from sdseg.datasets.declared import known_source
 from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
 from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, bar, mean_scores, open_subject
+from sdseg.export.tracing import export_graph
+from sdseg.export.triton_config import Variant, config_text
 from sdseg.predict import predict
-from sdseg.runtime.onnx_graph import export_graph
-from sdseg.runtime.triton import Variant, config_text
 from tests.own_files import report
 from tests.prepared_sets import SPACING
 from tests.raw_files import save, write_split
@@ -259,7 +259,7 @@ def test_training_and_export_hand_it_on(tmp_path: Path, store: Path) -> None:
     """Through the real verbs: what the prepared data say is what model, graph and validation follow."""
     from sdseg.config.export import Export
     from sdseg.config.recipe import Recipe
-    from sdseg.export import export
+    from sdseg.export.onnx import export
     from sdseg.training.train import train
 
     recipe = Recipe.model_validate(

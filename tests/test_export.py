@@ -17,7 +17,7 @@ from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
 from sdseg.config.export import Export, Tolerance, Tolerances
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json
-from sdseg.export import export
+from sdseg.export.onnx import export
 from tests.installed import needs_openvino
 from tests.tiny import CT, DISC_CUP, picture, write_model, write_store
 

@@ -151,7 +151,7 @@ STAGES = [
     ("sdseg.evaluation.evaluate", "evaluate", {"output"}),
     ("sdseg.evaluation.evaluate", "evaluate_masks", {"output"}),
     ("sdseg.evaluation.studies.run", "study", {"output"}),
-    ("sdseg.export", "export", {"output"}),
+    ("sdseg.export.onnx", "export", {"output"}),
     ("sdseg.download.download", "download", {"output"}),
     ("sdseg.datasets.phantoms.write", "phantoms", {"output"}),
     ("sdseg.models.pretrained.convert", "convert_official", {"output", "codec_output"}),

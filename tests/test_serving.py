@@ -20,7 +20,7 @@ from sdseg.core.files import read_json, write_json
 from sdseg.data.batches import check_store, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
-from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.export.tracing import METADATA_KEY
 from tests.installed import skip_without_openvino
 from tests.raw_files import encode
 from tests.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture, write_model, write_store

@@ -15,9 +15,9 @@ from sdseg.core.files import read_json, sha256_file, write_json
 from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.packed import pack, write_packed
 from sdseg.data.store import Case, write_index
+from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
 from sdseg.models.checkpoint import save_model
 from sdseg.models.segmenter import build_segmenter
-from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
 
 RGB = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))
 CT = ImageContract(modality="ct", size=32, channels=1, window=(-175.0, 250.0))

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sdseg.config.export import Precision
+from sdseg.export.precision import in_precision
+from sdseg.export.quantise import quantise
+from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import Segmenter, build_segmenter
-from sdseg.runtime.onnx_graph import export_graph
-from sdseg.runtime.precision import in_precision
-from sdseg.runtime.quantise import quantise
 from tests.model.networks import CODEC, recipe
 from tests.tiny import CT, describe, picture
 

@@ -17,7 +17,7 @@ from sdseg.backends.inputs import check_images, draw_noise
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
-from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.export.tracing import METADATA_KEY
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, describe, picture, write_graph
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from sdseg.artifacts.manifests import Structure
+from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import build_segmenter
-from sdseg.runtime.onnx_graph import export_graph
 from tests.model.networks import CODEC, recipe
 from tests.tiny import CT, DISC_CUP, POLYP, RGB, describe
 

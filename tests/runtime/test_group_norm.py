@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
+from sdseg.export.passes.group_norm import spread_group_norms
+from sdseg.export.precision import in_precision
+from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import build_segmenter
-from sdseg.runtime.group_norm import spread_group_norms
-from sdseg.runtime.onnx_graph import export_graph
-from sdseg.runtime.precision import in_precision
 from tests.model.networks import CODEC, recipe
 from tests.tiny import POLYP, RGB, describe
 

@@ -19,9 +19,9 @@ from sdseg.backends.graph_seal import open_manifest
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
+from sdseg.export import tracing
+from sdseg.export.tracing import METADATA_KEY, export_graph, graph_inputs
 from sdseg.models.segmenter import Segmenter, build_segmenter
-from sdseg.runtime import onnx_graph
-from sdseg.runtime.onnx_graph import METADATA_KEY, export_graph, graph_inputs
 from tests.tiny import CT, RGB, Brightness, describe
 
 SMALL = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
@@ -93,7 +93,7 @@ def latent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Segmenter, Path]:
     segmenter = latent_segmenter(CT, 1)
     path = tmp_path_factory.mktemp("latent") / "model.onnx"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_graph, "INLINE_BYTES", 10_000)  # as if its weights were above 2 GB
+        patch.setattr(tracing, "INLINE_BYTES", 10_000)  # as if its weights were above 2 GB
         export_graph(segmenter, describe(CT, noise_shape=segmenter.noise_shape), path)
     return segmenter, path
 

@@ -16,7 +16,7 @@ from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
 from sdseg.backends.tensorrt_engine import read_graph
 from sdseg.core.errors import UserError
-from sdseg.runtime.onnx_graph import METADATA_KEY
+from sdseg.export.tracing import METADATA_KEY
 from tests.installed import skip_without_openvino
 from tests.tiny import describe
 

@@ -23,8 +23,8 @@ from sdseg.backends.openvino import OpenvinoBackend
 from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
+from sdseg.export.tracing import METADATA_KEY
 from sdseg.models.segmenter import Segmenter
-from sdseg.runtime.onnx_graph import METADATA_KEY
 from tests.runtime.test_backends import edited
 from tests.tiny import CT, DISC_CUP, RGB, Brightness, describe, picture, write_graph
 

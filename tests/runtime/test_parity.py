@@ -16,8 +16,8 @@ from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.data.mask_rule import MaskRule
-from sdseg.runtime.onnx_graph import export_graph
-from sdseg.runtime.parity import Parity, compare
+from sdseg.export.parity import Parity, compare
+from sdseg.export.tracing import export_graph
 from tests.tiny import CT, Brightness, describe, picture
 
 

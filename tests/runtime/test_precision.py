@@ -15,10 +15,10 @@ from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.providers import cannot_run
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
+from sdseg.export.precision import in_precision
+from sdseg.export.quantise import quantise
+from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import Segmenter
-from sdseg.runtime.onnx_graph import export_graph
-from sdseg.runtime.precision import in_precision
-from sdseg.runtime.quantise import quantise
 from tests.tiny import CT, describe
 
 

@@ -30,7 +30,7 @@ from sdseg.backends.tensorrt_support import check_version, require_tensorrt
 from sdseg.config.export import Batches, EngineOptions
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
-from sdseg.runtime.onnx_graph import graph_inputs
+from sdseg.export.tracing import graph_inputs
 from tests.tiny import CT, RGB, describe
 
 HERE = Machine("11.4.0.106", "NVIDIA H100 80GB HBM3", "9.0")

@@ -19,8 +19,8 @@ from onnx.shape_inference import infer_shapes
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.export import EnginePrecision
+from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import build_segmenter
-from sdseg.runtime.onnx_graph import export_graph
 from tests.model.networks import CODEC, direct_recipe, recipe
 from tests.tiny import CT, RGB, describe
 

@@ -13,7 +13,7 @@ from sdseg.artifacts.manifests import GraphManifest, GraphPort, ImageContract
 from sdseg.backends.graph_file import METADATA_KEY
 from sdseg.backends.graph_seal import seal_graph, unsealed
 from sdseg.core.errors import UserError
-from sdseg.runtime.uint8_input import cast_first
+from sdseg.export.passes.uint8_input import cast_first
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,8 +57,8 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> Grap
     import torch
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    from sdseg.runtime.folding import fold_rows
-    from sdseg.runtime.group_norm import spread_group_norms
+    from sdseg.export.passes.folding import fold_rows
+    from sdseg.export.passes.group_norm import spread_group_norms
 
     if module.training:
         raise UserError("a module in training mode is not exported", remedy="call eval() first")

@@ -18,11 +18,11 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
-from sdseg.gate import Gate, open_gate, refusal
-from sdseg.runtime.onnx_graph import export_graph, graph_inputs, graph_outputs
-from sdseg.runtime.parity import Parity
-from sdseg.runtime.precision import in_precision
-from sdseg.runtime.quantise import quantise
+from sdseg.export.parity import Parity
+from sdseg.export.parity_check import Gate, open_gate, refusal
+from sdseg.export.precision import in_precision
+from sdseg.export.quantise import quantise
+from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
 
 __all__ = ["export", "graph_name"]
 

@@ -15,9 +15,9 @@ from sdseg.core.errors import ListedError
 from sdseg.data.batches import check_store, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
+from sdseg.export.parity import Parity, compare
 from sdseg.models.checkpoint import load_model
 from sdseg.models.segmenter import Segmenter
-from sdseg.runtime.parity import Parity, compare
 
 __all__ = ["Gate", "open_gate", "refusal"]
 
