@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/predict.py --model R/export/model.onnx
 
-Images are generated. Memory: one process for each of --counts, small images, `sdseg.predict.predict` as the command
+Images are generated. Memory: one process for each of --counts, small images, `sdseg.inference.predict.predict` as the command
 runs it. Overlap: larger images, as cameras make them, in one process, turn by turn: the three stages one after the
 other, and at the same time as `predict` has them; seconds of each stage are those of the turns one after the other.
 """
@@ -70,8 +70,8 @@ def generate(folder: Path, count: int, size: int) -> None:
 
 def memory(model: Path, folder: Path, batch: int) -> dict[str, float]:
     """Peak memory of this process before and after all images, and the seconds they took."""
-    from sdseg.predict import Wanted, predict
-    from sdseg.predicting.choosing import choose_model
+    from sdseg.inference.choose_model import choose_model
+    from sdseg.inference.predict import Wanted, predict
 
     choose_model(model)  # what every run has in memory, however few images it is given
     opened = peak()
@@ -88,11 +88,11 @@ def peak() -> float:
 
 def overlap(chosen: argparse.Namespace, place: Path) -> str:
     """Seconds one after the other and at the same time, and where the first go."""
-    from sdseg.data.inputs import find_inputs
-    from sdseg.predicting.account import Account
-    from sdseg.predicting.choosing import choose_model
-    from sdseg.predicting.overlap import overlapped
-    from sdseg.predicting.stages import Stages, Wanted, groups
+    from sdseg.inference.choose_model import choose_model
+    from sdseg.inference.find_inputs import find_inputs
+    from sdseg.inference.pipeline import Stages, Wanted, groups
+    from sdseg.inference.run_record import Account
+    from sdseg.inference.threads import overlapped
 
     model, wanted = choose_model(chosen.model), Wanted(batch=chosen.batch)
     times: dict[str, list[float]] = {name: [] for name in ("read", "compute", "write", "together")}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdseg.predicting.predictor import Predictor
+    from sdseg.inference.predictor import Predictor
 
 __all__ = ["__version__", "load"]
 
@@ -34,6 +34,6 @@ def load(
 
     Raises sdseg.core.errors.UserError where the model cannot be opened.
     """
-    from sdseg.predicting.predictor import load_predictor  # libraries load with the first model, not with the package
+    from sdseg.inference.predictor import load_predictor  # libraries load with the first model, not with the package
 
     return load_predictor(path, device, batch, max_pixels, max_voxels)

@@ -327,8 +327,8 @@ def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    from sdseg.inference.predict import Wanted, predict
     from sdseg.io.limits import asked_limits
-    from sdseg.predict import Wanted, predict
 
     limits = asked_limits(arguments.max_pixels, arguments.max_voxels)
     return predict(

@@ -18,9 +18,9 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
 from sdseg.evaluation.predicted_masks import Predictions
+from sdseg.inference.predict import predict
 from sdseg.page.gather import gather
 from sdseg.page.rivals import duels
-from sdseg.predict import predict
 from sdseg.report import report
 from tests.prepared_sets import ORGANS, SMALL, prepare_fundus, prepare_scans
 from tests.raw_files import encode

@@ -27,7 +27,7 @@ from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, bar, mean_scores, open_subject
 from sdseg.export.tracing import export_graph
 from sdseg.export.triton_config import Variant, config_text
-from sdseg.predict import predict
+from sdseg.inference.predict import predict
 from tests.own_files import report
 from tests.prepared_sets import SPACING
 from tests.raw_files import save, write_split

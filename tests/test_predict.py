@@ -21,7 +21,7 @@ from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.data.transforms import resize_labels
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.predict import Wanted, predict
+from sdseg.inference.predict import Wanted, predict
 from tests.raw_files import encode, write_split
 from tests.tiny import CT, RGB, picture, write_graph, write_model
 

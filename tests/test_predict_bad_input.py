@@ -14,12 +14,12 @@ import pydicom
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.data.inputs import InputFile
+from sdseg.inference.choose_model import choose_model
+from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.pipeline import Stages, groups
+from sdseg.inference.predict import Wanted, predict
+from sdseg.inference.run_record import Account
 from sdseg.io.limits import Limits
-from sdseg.predict import Wanted, predict
-from sdseg.predicting.account import Account
-from sdseg.predicting.choosing import choose_model
-from sdseg.predicting.stages import Stages, groups
 from tests.own_files import photos, read, report, scan
 from tests.raw_files import encode, save, write_series
 from tests.tiny import write_model

@@ -19,7 +19,7 @@ import pytest
 import SimpleITK
 
 from sdseg.__main__ import main
-from sdseg.predict import Wanted, predict
+from sdseg.inference.predict import Wanted, predict
 from tests.own_files import photos, read, report, scan
 from tests.raw_files import encode, save, write_series
 from tests.tiny import RGB, picture, write_graph

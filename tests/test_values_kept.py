@@ -24,7 +24,7 @@ from sdseg.data.transforms import to_axial
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.summary import Options
 from sdseg.export.onnx import export
-from sdseg.predict import predict
+from sdseg.inference.predict import predict
 from tests.model.networks import direct_recipe
 from tests.raw_files import LPS, save, write_split
 from tests.training import run

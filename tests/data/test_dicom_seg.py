@@ -13,10 +13,10 @@ import SimpleITK
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
-from sdseg.data.dicom_seg import Maker, write_segmentation
-from sdseg.data.given import open_file
-from sdseg.data.inputs import find_inputs
-from sdseg.data.native import Native
+from sdseg.inference.dicom_seg import Maker, write_segmentation
+from sdseg.inference.find_inputs import find_inputs
+from sdseg.inference.load_input import open_file
+from sdseg.inference.native import Native
 from tests.raw_files import write_series
 from tests.tiny import CT, DISC_CUP
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.core.errors import UserError
-from sdseg.data.inputs import Former, find_inputs
-from sdseg.data.naming import result_names
+from sdseg.inference.find_inputs import Former, find_inputs, result_names
 
 
 def touch(*paths: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.inputs import find_inputs
+from sdseg.inference.find_inputs import find_inputs
 from sdseg.io.dicom_header import is_dicom
 from sdseg.io.dicom_series import find_series
 from tests.raw_files import write_series

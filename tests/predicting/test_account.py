@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.inputs import InputFile
 from sdseg.data.mask_rule import MaskRule
-from sdseg.predicting.account import PARTIAL, Account, fingerprint
+from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.run_record import PARTIAL, Account, fingerprint
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.predicting.choosing import choose_model
+from sdseg.inference.choose_model import choose_model
 from tests.installed import skip_without_openvino
 from tests.tiny import write_model
 

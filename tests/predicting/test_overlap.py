@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.predicting.overlap import overlapped
+from sdseg.inference.threads import overlapped
 
 
 class Stages:

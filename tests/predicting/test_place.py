@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.predicting.place import held, sweep
+from sdseg.inference.output_folder import held, sweep
 
 HOLD = """
 import sys, time

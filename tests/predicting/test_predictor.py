@@ -17,9 +17,9 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import sdseg
 from sdseg.core.errors import ListedError, UserError
+from sdseg.inference.predict import Wanted, predict
 from sdseg.io.images import read_image
 from sdseg.io.volumes import read_volume
-from sdseg.predict import Wanted, predict
 from tests.raw_files import encode, save
 from tests.tiny import DISC_CUP, RGB, picture, write_graph, write_model
 

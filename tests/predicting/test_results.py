@@ -9,11 +9,11 @@ import pytest
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
-from sdseg.data.inputs import InputFile
 from sdseg.data.mask_rule import MaskRule
-from sdseg.data.native_files import targets_of
-from sdseg.predicting.account import Account
-from sdseg.predicting.results import Results
+from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.place_results import Results
+from sdseg.inference.run_record import Account
+from sdseg.inference.write_outputs import targets_of
 
 
 def made(**outputs: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdseg.predicting.told import grouped
+from sdseg.inference.run_messages import grouped
 
 
 def test_what_many_share_is_said_once() -> None:

@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sdseg.data.inputs import REPORT
-from sdseg.predicting.account import Account
+from sdseg.inference.find_inputs import REPORT
+from sdseg.inference.run_record import Account
 
 __all__ = ["grouped", "tell"]
 
-log = logging.getLogger("sdseg.predict")  # what the command says
+log = logging.getLogger("sdseg.inference.predict")  # what the command says
 FEW = 5  # inputs are named one by one; of more the first SHOWN
 SHOWN = 3
 

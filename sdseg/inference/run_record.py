@@ -12,8 +12,8 @@ from typing import Any
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file, sha256_text, write_json
-from sdseg.data.inputs import REPORT, Former, InputFile, shown
 from sdseg.data.mask_rule import MaskRule
+from sdseg.inference.find_inputs import REPORT, Former, InputFile, shown
 from sdseg.io.itk import data_files, is_itk
 
 __all__ = ["FORMAT", "KIND", "Account", "fingerprint"]

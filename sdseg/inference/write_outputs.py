@@ -9,10 +9,10 @@ import numpy as np
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray
-from sdseg.data.dicom_seg import Maker, write_segmentation
-from sdseg.data.inputs import InputFile
-from sdseg.data.native import Native
 from sdseg.data.transforms import from_axial, to_display
+from sdseg.inference.dicom_seg import Maker, write_segmentation
+from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.native import Native
 from sdseg.io.images import write_image
 from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.io.volumes import write_volume

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 
 from sdseg import __version__
+from sdseg.backends.load import Served
 from sdseg.core.errors import UserError
-from sdseg.data.dicom_seg import Maker
-from sdseg.data.given import open_file
-from sdseg.data.inputs import InputFile
-from sdseg.data.native import Native
-from sdseg.data.native_files import kinds_of, targets_of, write_masks, write_overlay
+from sdseg.inference.choose_model import Chosen
+from sdseg.inference.dicom_seg import Maker
+from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.load_input import open_file
+from sdseg.inference.native import Native
+from sdseg.inference.output_folder import check_room
+from sdseg.inference.place_results import Results
+from sdseg.inference.run_record import Account
+from sdseg.inference.write_outputs import kinds_of, targets_of, write_masks, write_overlay
 from sdseg.io.images import pixels_of
 from sdseg.io.limits import LIMITS, Limits
-from sdseg.predicting.account import Account
-from sdseg.predicting.choosing import Chosen
-from sdseg.predicting.place import check_room
-from sdseg.predicting.results import Results
-from sdseg.predicting.segmenting import segment
 
-__all__ = ["Group", "Stages", "Wanted", "groups"]
+__all__ = ["Group", "Stages", "Wanted", "groups", "segment"]
 
 log = logging.getLogger(__name__)
 TOGETHER = 1 << 25  # pixels of the images of a group, unless there is but one
@@ -186,3 +186,27 @@ def _in_our_words(error: Exception) -> UserError:
         f"cannot be worked on: {type(error).__name__} {first}".rstrip(),
         remedy="replace the file by a whole copy; if it is one, please report this with what '--verbose' says",
     )
+
+
+def segment(
+    served: Served, opened: Sequence[Native], batch: int, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Fill in what the model finds in some inputs; a batch of slices may span several of them.
+
+    `progress` is told after each batch how many of all slices are done.
+    Raises UserError where the model fails or gives NaN.
+    """
+    flat = [(found, index) for found in opened for index in range(len(found.images))]
+    for start in range(0, len(flat), batch):
+        part = flat[start : start + batch]
+        # 1. The slices at the working size.
+        images = np.stack([found.images[index] for found, index in part])  # [N,S,S,C]
+        # 2. Probability of every structure.
+        probability = served.backend.probability(images)  # [N,K,S,S]
+        if not np.isfinite(probability).all():
+            raise UserError("the model gives NaN or infinite probability", remedy="export or train it again in fp32")
+        # 3. Back to the native size.
+        for (found, index), own in zip(part, probability, strict=True):
+            found.put(index, own, served.rule)
+        if progress is not None:
+            progress(start + len(part), len(flat))

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
-from sdseg.data.inputs import InputFile
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.transforms import from_axial, restore_probability
+from sdseg.inference.find_inputs import InputFile
 from sdseg.io.geometry import Geometry
 
 __all__ = ["Native"]

@@ -13,8 +13,8 @@ import numpy as np
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, sha256_text
-from sdseg.data.native import Native
 from sdseg.data.transforms import from_axial
+from sdseg.inference.native import Native
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription

@@ -12,7 +12,7 @@ from sdseg.core.errors import ListedError, UserError
 
 __all__ = ["Chosen", "choose_model", "warn_of_origin"]
 
-log = logging.getLogger("sdseg.predict")
+log = logging.getLogger("sdseg.inference.predict")
 MEANINGLESS = {
     "phantom": "this model was trained on phantoms, drawn images: its masks of real ones mean nothing",
     "none": "this model has seen no masks, it is there to start training from: what it finds means nothing",

@@ -13,14 +13,14 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.backends.load import Served
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.given import open_array, open_file
-from sdseg.data.inputs import find_inputs
+from sdseg.inference.choose_model import choose_model, warn_of_origin
+from sdseg.inference.find_inputs import find_inputs
+from sdseg.inference.load_input import open_array, open_file
+from sdseg.inference.pipeline import segment
 from sdseg.io.geometry import Geometry
 from sdseg.io.images import write_image
 from sdseg.io.limits import LIMITS, Limits, asked_limits
 from sdseg.io.volumes import write_volume
-from sdseg.predicting.choosing import choose_model, warn_of_origin
-from sdseg.predicting.segmenting import segment
 
 __all__ = ["Prediction", "Predictor", "load_predictor"]
 

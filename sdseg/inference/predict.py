@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of
-from sdseg.data.inputs import Found, InputFile, find_inputs, shown
-from sdseg.data.native_files import probability_kinds
-from sdseg.predicting.account import Account
-from sdseg.predicting.choosing import choose_model, warn_of_origin
-from sdseg.predicting.overlap import overlapped
-from sdseg.predicting.place import held, sweep
-from sdseg.predicting.stages import Stages, Wanted, groups
-from sdseg.predicting.told import grouped, tell
+from sdseg.inference.choose_model import choose_model, warn_of_origin
+from sdseg.inference.find_inputs import Found, InputFile, find_inputs, shown
+from sdseg.inference.output_folder import held, sweep
+from sdseg.inference.pipeline import Stages, Wanted, groups
+from sdseg.inference.run_messages import grouped, tell
+from sdseg.inference.run_record import Account
+from sdseg.inference.threads import overlapped
+from sdseg.inference.write_outputs import probability_kinds
 
 __all__ = ["Wanted", "predict"]
 

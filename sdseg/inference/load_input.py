@@ -10,10 +10,10 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
-from sdseg.data.inputs import InputFile
 from sdseg.data.intensities import spread_of, unlike
-from sdseg.data.native import Native
 from sdseg.data.transforms import resize_images, stretch, to_axial
+from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.native import Native
 from sdseg.io.dicom import read_slices
 from sdseg.io.geometry import Geometry, fault_of_affine
 from sdseg.io.images import IMAGE_SUFFIXES, read_image_noted

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sdseg.core.errors import UserError
 from sdseg.core.locks import locked
-from sdseg.data.inputs import REPORT
+from sdseg.inference.find_inputs import REPORT
 
 __all__ = ["check_room", "held", "sweep"]
 

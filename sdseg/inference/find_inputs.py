@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from sdseg.core.errors import UserError
-from sdseg.data.naming import result_names
 from sdseg.io.content import missing
 from sdseg.io.dicom_header import is_dicom
 from sdseg.io.dicom_series import find_series
@@ -19,7 +18,7 @@ from sdseg.io.images import IMAGE_SUFFIXES, is_image
 from sdseg.io.itk import ITK_SUFFIXES, is_itk
 from sdseg.io.volumes import VOLUME_SUFFIXES, is_volume
 
-__all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs", "shown"]
+__all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs", "result_names", "shown"]
 
 REPORT = "predict.json"  # marks a folder of results, which are nobody's input
 KNOWN = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM"
@@ -213,3 +212,24 @@ def _stem(name: str) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)] or "unnamed"
     raise ValueError(f"{name} has no known suffix")
+
+
+def result_names(wanted: Sequence[tuple[str, str]], taken: Mapping[str, str]) -> dict[str, str]:
+    """The final name of each input, by key, from pairs of key and wanted name.
+
+    Keys in `taken`, those of earlier runs, keep their names. The others get the wanted one, numbered where names meet:
+    x, x-2. Upper and lower case are one name, as on many disks.
+    """
+    fresh = [(key, name) for key, name in wanted if key not in taken]
+    reserved = {name.lower() for _, name in fresh}
+    used = {name.lower() for name in taken.values()}
+    names, numbers = dict(taken), dict[str, int]()
+    for key, name in fresh:
+        chosen, number = name, numbers.get(name.lower(), 1)
+        while chosen.lower() in used or (number > 1 and chosen.lower() in reserved):
+            number += 1
+            chosen = f"{name}-{number}"
+        numbers[name.lower()] = number
+        used.add(chosen.lower())
+        names[key] = chosen
+    return {key: names[key] for key, _ in wanted}

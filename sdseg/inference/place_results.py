@@ -12,8 +12,8 @@ from typing import Any
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import make_folder
-from sdseg.data.inputs import REPORT, InputFile
-from sdseg.predicting.account import Account
+from sdseg.inference.find_inputs import REPORT, InputFile
+from sdseg.inference.run_record import Account
 
 __all__ = ["Results"]
 
