@@ -347,7 +347,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from sdseg.report import compare, print_table, report
+    from sdseg.report.report import compare, print_table, report
 
     if arguments.compare is not None:
         first, second = arguments.compare

@@ -19,9 +19,9 @@ from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
 from sdseg.evaluation.predicted_masks import Predictions
 from sdseg.inference.predict import predict
-from sdseg.page.gather import gather
-from sdseg.page.rivals import duels
-from sdseg.report import report
+from sdseg.report.collect import gather
+from sdseg.report.comparisons import duels
+from sdseg.report.report import report
 from tests.prepared_sets import ORGANS, SMALL, prepare_fundus, prepare_scans
 from tests.raw_files import encode
 from tests.test_report import Page

@@ -17,9 +17,9 @@ from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.evaluator import Assessed, Assessment, Rules
 from sdseg.evaluation.pictures import Found, overlay, ranked, write_volumes
 from sdseg.io.pictures import outline_paths
-from sdseg.page.exhibits import overlay_pictures
-from sdseg.page.gather import gather
-from sdseg.page.study_files import read_volumes
+from sdseg.report.collect import gather
+from sdseg.report.figures import overlay_pictures
+from sdseg.report.read_results import read_volumes
 from tests.tiny import CT, DISC_CUP, write_store
 
 Scored = tuple[SliceStore, list[Assessed], Found]

@@ -8,7 +8,7 @@ import pytest
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.datasets.sources import SOURCES
-from sdseg.published import NOT_AT_HAND, load_published
+from sdseg.report.published import NOT_AT_HAND, load_published
 
 SOURCE = "sources:\n  paper: {title: A paper, url: https://example.org}\n"
 FIGURE = "{method: M, dataset: cvc, metric: dice, unit: percent, value: 90, source: paper}"

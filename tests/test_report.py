@@ -18,8 +18,8 @@ import pytest
 from sdseg.__main__ import main
 from sdseg.core.errors import UserError
 from sdseg.metrics import overlap
-from sdseg.page.render import scoring_rules
-from sdseg.report import print_table, report
+from sdseg.report.page import scoring_rules
+from sdseg.report.report import print_table, report
 from tests.page.results_tree import edit_json, write_results, write_run
 from tests.test_locks import another
 
@@ -156,7 +156,7 @@ def test_the_page_says_whether_structures_exclude_each_other(tmp_path: Path) -> 
 
 
 def test_the_scoring_rules_need_no_docstrings(root: Path) -> None:
-    code = "import sys; from sdseg.page.render import scoring_rules; sys.exit(len(scoring_rules()))"
+    code = "import sys; from sdseg.report.page import scoring_rules; sys.exit(len(scoring_rules()))"
     done = subprocess.run([sys.executable, "-OO", "-c", code], cwd=root, check=False)
     assert done.returncode == len(overlap.RULES)
 
@@ -319,6 +319,6 @@ def test_a_page_that_another_process_writes_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_heavy_library_is_loaded() -> None:
-    code = "import sys, sdseg.report; print(sorted({'torch', 'matplotlib', 'cv2', 'pandas'} & set(sys.modules)))"
+    code = "import sys, sdseg.report.report; print(sorted({'torch', 'matplotlib', 'cv2', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"

@@ -317,7 +317,7 @@ def test_a_changed_line_runs_the_stages_that_run_it(finished: Project) -> None:
     jobs = planned_after(finished, "models/diffusion.py", lambda text: text.replace(loss, "functional.smooth_l1_loss"))
     assert {"kseg: train sdseg", "btcv: train unet", "kseg: export sdseg"} <= jobs
     assert not any("prepare" in job or "phantoms" in job or "raw" in job for job in jobs)
-    assert planned_after(finished, "page/charts.py", lambda text: text + "ANOTHER = 1\n") == {"page of all results"}
+    assert planned_after(finished, "report/charts.py", lambda text: text + "ANOTHER = 1\n") == {"page of all results"}
 
 
 @group

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdseg.page.beside import paper_dice, tables
-from sdseg.page.gather import gather
-from sdseg.published import load_published
+from sdseg.report.collect import gather
+from sdseg.report.paper import paper_dice, tables
+from sdseg.report.published import load_published
 from tests.page.results_tree import edit_json, write_results, write_run
 
 PUBLISHED = load_published(Path(__file__).resolve().parents[2] / "resources" / "paper")

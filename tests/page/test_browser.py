@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdseg.report import compare, report
+from sdseg.report.report import compare, report
 from tests.page.results_tree import edit_json, write_results, write_run
 
 if TYPE_CHECKING:

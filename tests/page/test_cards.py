@@ -10,9 +10,9 @@ import pytest
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
-from sdseg.page.cards import checks, failures
-from sdseg.page.gather import gather
-from sdseg.report import report
+from sdseg.report.collect import gather
+from sdseg.report.report import report
+from sdseg.report.tables import checks, failures
 from tests.page.results_tree import edit_json, write_results
 from tests.test_report import Page
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.artifacts.results.evaluation import CaseScore, Spread
-from sdseg.page import charts
-from sdseg.page.axes import BASE, HEIGHT, LEFT, RIGHT, TOP, WIDTH, linear_ticks, log_ticks
+from sdseg.report import charts
+from sdseg.report.svg import BASE, HEIGHT, LEFT, RIGHT, TOP, WIDTH, linear_ticks, log_ticks
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdseg.page import formats
+from sdseg.report import formats
 
 
 @pytest.mark.parametrize(

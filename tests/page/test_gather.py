@@ -11,7 +11,7 @@ import pytest
 from sdseg.__main__ import HANDLERS
 from sdseg.arguments import build_parser
 from sdseg.core.errors import UserError
-from sdseg.page.gather import gather
+from sdseg.report.collect import gather
 from tests.page.results_tree import edit_json, write_results, write_run
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.page.gather import gather
-from sdseg.page.plain import COLUMNS, records_of, records_over_seeds, table_of
-from sdseg.report import report
+from sdseg.report.collect import gather
+from sdseg.report.csv_export import COLUMNS, records_of, records_over_seeds, table_of
+from sdseg.report.report import report
 from tests.page.results_tree import edit_json, write_results, write_run
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.page.reading import read_cases, read_curves, read_overlays, read_parity, read_summary, read_training
+from sdseg.report.read_results import read_cases, read_curves, read_overlays, read_parity, read_summary, read_training
 from tests.page.results_tree import edit_json, write_run
 
 

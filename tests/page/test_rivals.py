@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.page.gather import gather
-from sdseg.page.rivals import duels, seeded
+from sdseg.report.collect import gather
+from sdseg.report.comparisons import duels, seeded
 from tests.page.results_tree import edit_json, write_results, write_run
 
 

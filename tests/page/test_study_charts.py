@@ -9,8 +9,8 @@ import pytest
 
 from sdseg.artifacts.results.evaluation import Calibration
 from sdseg.artifacts.results.studies import Robustness, Sweep
-from sdseg.page import study_charts
-from sdseg.page.axes import BASE, LEFT, RIGHT, TOP
+from sdseg.report import study_charts
+from sdseg.report.svg import BASE, LEFT, RIGHT, TOP
 from tests.page.study_files import calibration
 from tests.page.test_charts import inside
 

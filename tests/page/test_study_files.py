@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.page.study_files import read_findings, read_volumes
+from sdseg.report.read_results import read_findings, read_volumes
 from tests.page.results_tree import edit_json, write_run
 
 STUDIES = ("sweep", "stability", "robustness", "efficiency", "latents")

@@ -8,8 +8,8 @@ import pytest
 
 from sdseg.__main__ import main
 from sdseg.core.errors import ListedError, UserError
-from sdseg.page.gather import gather
-from sdseg.page.versus import versus
+from sdseg.report.collect import gather
+from sdseg.report.versus import versus
 from tests.page.results_tree import edit_json, write_results
 
 

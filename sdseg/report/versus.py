@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.metrics.intervals import Paired, paired
-from sdseg.page import formats
-from sdseg.page.gather import SAME, Gathered, Run
+from sdseg.report import formats
+from sdseg.report.collect import SAME, Gathered, Run
 
 __all__ = ["Pair", "Versus", "versus"]
 

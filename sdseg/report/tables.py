@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from sdseg.artifacts.results.evaluation import CaseScore, Scored
 from sdseg.artifacts.results.parity import Check, Parity
-from sdseg.page.formats import NOT_DEFINED
-from sdseg.page.gather import Run
+from sdseg.report.collect import Run
+from sdseg.report.formats import NOT_DEFINED
 
 __all__ = ["Cell", "MetricRow", "Unrun", "checks", "failures", "metric_rows", "structure_columns", "unrun"]
 

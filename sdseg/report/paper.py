@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sdseg.artifacts.results.evaluation import Scored
 from sdseg.artifacts.results.studies import SweepRow
-from sdseg.page.gather import DatasetResults, Gathered, Run
-from sdseg.page.rivals import recipe_of
-from sdseg.published import Figure, Published
+from sdseg.report.collect import DatasetResults, Gathered, Run
+from sdseg.report.comparisons import recipe_of
+from sdseg.report.published import Figure, Published
 
 __all__ = ["Beside", "Ours", "PaperDice", "Table", "paper_dice", "sources_of", "tables"]
 

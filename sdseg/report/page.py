@@ -16,10 +16,10 @@ from markupsafe import Markup
 from sdseg.core.files import sha256_text
 from sdseg.core.provenance import provenance
 from sdseg.metrics import overlap
-from sdseg.page import beside, cards, charts, exhibits, formats, rivals
-from sdseg.page.gather import DatasetResults, Gathered, Run
-from sdseg.page.versus import Versus
-from sdseg.published import Published
+from sdseg.report import charts, comparisons, figures, formats, paper
+from sdseg.report.collect import DatasetResults, Gathered, Run
+from sdseg.report.published import Published
+from sdseg.report.versus import Versus
 
 __all__ = ["ORIGINS", "compose", "render", "render_comparison", "scoring_rules"]
 
@@ -42,9 +42,9 @@ Section = tuple[str, list[tuple[str, str]]]
 
 def render(gathered: Gathered, titles: Mapping[str, str], published: Published | None = None) -> str:
     """The whole page as HTML. `titles` gives the full name of each dataset source."""
-    tables = beside.tables(gathered, published) if published else ()
+    tables = paper.tables(gathered, published) if published else ()
     sources = {dataset.name: dataset.prepared.source for dataset in gathered.datasets if dataset.prepared}
-    named = beside.sources_of(tables)
+    named = paper.sources_of(tables)
     return compose(
         "page.html",
         gathered=gathered,
@@ -55,19 +55,19 @@ def render(gathered: Gathered, titles: Mapping[str, str], published: Published |
         whisker=charts.whisker,
         low=charts.lower_end([run.summary.dice.minimum for run in gathered.runs]),
         drawings=_drawings,
-        pictures=exhibits.overlay_pictures,
-        latents=exhibits.latent_pictures,
-        study_charts=exhibits.drawn_studies,
-        agreement=exhibits.agreement,
-        volumes=exhibits.volume_data,
-        metric_rows=cards.metric_rows,
-        structure_columns=cards.structure_columns,
-        failures=cards.failures,
-        checks=cards.checks,
-        unrun=cards.unrun,
-        duels=rivals.duels,
-        over_seeds=rivals.seeded,
-        paper_dice=lambda run: beside.paper_dice(run, sources.get(run.dataset), published),
+        pictures=figures.overlay_pictures,
+        latents=figures.latent_pictures,
+        study_charts=figures.drawn_studies,
+        agreement=figures.agreement,
+        volumes=figures.volume_data,
+        metric_rows=tables.metric_rows,
+        structure_columns=tables.structure_columns,
+        failures=tables.failures,
+        checks=tables.checks,
+        unrun=tables.unrun,
+        duels=comparisons.duels,
+        over_seeds=comparisons.seeded,
+        paper_dice=lambda run: paper.paper_dice(run, sources.get(run.dataset), published),
         published_tables=tables,
         published_sources={name: published.sources[name] for name in named} if published else {},
         recipe_hash=_recipe_hash,

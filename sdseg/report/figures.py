@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from sdseg.artifacts.results.evaluation import Overlay
 from sdseg.artifacts.results.studies import Measured, Stability
-from sdseg.page import study_charts
-from sdseg.page.cards import Cell
-from sdseg.page.formats import NOT_DEFINED
-from sdseg.page.gather import Run
+from sdseg.report import study_charts
+from sdseg.report.collect import Run
+from sdseg.report.formats import NOT_DEFINED
+from sdseg.report.tables import Cell
 
 __all__ = ["Drawn", "Shown", "agreement", "drawn_studies", "latent_pictures", "overlay_pictures", "volume_data"]
 

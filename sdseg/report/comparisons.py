@@ -8,8 +8,8 @@ from itertools import combinations
 from statistics import fmean
 
 from sdseg.metrics.intervals import Paired, Seeds, over_seeds, paired
-from sdseg.page import formats
-from sdseg.page.gather import DatasetResults, Run
+from sdseg.report import formats
+from sdseg.report.collect import DatasetResults, Run
 
 __all__ = ["Duel", "Rival", "duels", "recipe_of", "seeded"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from sdseg.artifacts.results.evaluation import CaseScore, Spread
-from sdseg.page import formats
-from sdseg.page.axes import (
+from sdseg.report import formats
+from sdseg.report.svg import (
     BASE,
     LEFT,
     RIGHT,

@@ -10,11 +10,11 @@ from pathlib import Path
 from sdseg.core.files import write_text
 from sdseg.core.locks import locked
 from sdseg.datasets.sources import SOURCES
-from sdseg.page.gather import Gathered, Run, gather
-from sdseg.page.plain import records_of, records_over_seeds, table_of
-from sdseg.page.render import ORIGINS, render, render_comparison
-from sdseg.page.versus import versus
-from sdseg.published import load_published
+from sdseg.report.collect import Gathered, Run, gather
+from sdseg.report.csv_export import records_of, records_over_seeds, table_of
+from sdseg.report.page import ORIGINS, render, render_comparison
+from sdseg.report.published import load_published
+from sdseg.report.versus import versus
 
 __all__ = ["compare", "print_table", "report"]
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from sdseg.artifacts.results.evaluation import Calibration
 from sdseg.artifacts.results.studies import Robustness, Sweep
-from sdseg.page.axes import (
+from sdseg.report.svg import (
     BASE,
     LEFT,
     RIGHT,

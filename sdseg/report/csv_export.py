@@ -9,8 +9,8 @@ from typing import Any
 
 from sdseg.artifacts.results.evaluation import Scored, Sized
 from sdseg.metrics.intervals import over_seeds
-from sdseg.page.gather import Gathered, Run
-from sdseg.page.rivals import Rival, seeded
+from sdseg.report.collect import Gathered, Run
+from sdseg.report.comparisons import Rival, seeded
 
 __all__ = ["COLUMNS", "records_of", "records_over_seeds", "table_of"]
 

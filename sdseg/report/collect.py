@@ -14,16 +14,17 @@ from sdseg.artifacts.results.studies import Findings, Volume
 from sdseg.artifacts.results.training import Curves, Training
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
-from sdseg.page.reading import (
+from sdseg.report.read_results import (
     read_cases,
     read_curves,
     read_engines,
+    read_findings,
     read_overlays,
     read_parity,
     read_summary,
     read_training,
+    read_volumes,
 )
-from sdseg.page.study_files import read_findings, read_volumes
 
 __all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]
 
