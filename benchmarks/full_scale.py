@@ -296,7 +296,7 @@ def _runtimes(chosen: argparse.Namespace, folder: Path, figures: dict[str, Any])
 
 
 def _recipe(chosen: argparse.Namespace) -> Any:
-    from sdseg.__main__ import _assignments
+    from sdseg.cli.commands import _assignments
     from sdseg.config.recipe import load_recipe
     from sdseg.core.settings import merge
 

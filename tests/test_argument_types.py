@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.__main__ import HANDLERS, main
-from sdseg.argument_types import number, several, whole
-from sdseg.arguments import build_parser
+from sdseg.cli.argument_types import number, several, whole
+from sdseg.cli.commands import HANDLERS, main
+from sdseg.cli.parser import build_parser
 
 SPLIT = ["split", "--settings", "s", "--raw", "r", "--output", "o"]
 PREDICT = ["predict", "image.png", "--model", "m"]

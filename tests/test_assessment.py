@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from sdseg.__main__ import main
 from sdseg.backends.load import open_model
+from sdseg.cli.commands import main
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.data.prepare import prepare

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from sdseg import doctor
+from sdseg.cli import doctor
 from sdseg.core.documents import read_yaml
 from sdseg.core.errors import UserError
 from sdseg.datasets.configuration import FOLDERS, FOLDERS_OF_DATASETS, TARGETS, check_machine, configure

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from sdseg import doctor as module
-from sdseg.doctor import Finding, doctor, examine
+from sdseg.cli import doctor as module
+from sdseg.cli.doctor import Finding, doctor, examine
 from tests.installed import skip_without_openvino
 
 ROOT = Path(__file__).resolve().parent.parent

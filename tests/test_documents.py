@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.config.dataset import load_dataset
 from sdseg.config.recipe import load_codec, load_recipe
 from sdseg.config.run import load_config

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
+from sdseg.cli.estimate import estimated
 from sdseg.config.run import load_config
-from sdseg.estimate import estimated
 from sdseg.sizing.gpus import GPUS
 from sdseg.sizing.overview import needs_of, one_line
 from tests.test_workflow import MINI

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks

@@ -114,8 +114,8 @@ def test_the_rules_would_notice(tmp_path: Path) -> None:
 
 
 def test_verbs_are_the_subcommands() -> None:
-    from sdseg.__main__ import HANDLERS
-    from sdseg.arguments import build_parser
+    from sdseg.cli.commands import HANDLERS
+    from sdseg.cli.parser import build_parser
 
     (commands,) = [action.choices for action in build_parser(HANDLERS)._actions if action.dest == "verb"]
     assert commands is not None
@@ -130,7 +130,7 @@ def test_data_and_report_need_no_torch(verb: str) -> None:
 
 def test_help_is_quick_and_light() -> None:
     code = (
-        "import sys\nfrom sdseg.__main__ import main\n"
+        "import sys\nfrom sdseg.cli.commands import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit:\n    print(*sys.modules, file=sys.stderr)\n"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sdseg import __version__
-from sdseg.__main__ import _assignments, main
+from sdseg.cli.commands import _assignments, main
 from sdseg.core.errors import UserError
 from tests.test_layers import VERBS
 

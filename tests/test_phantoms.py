@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.core.errors import UserError
 from sdseg.datasets.phantoms.write import phantoms
 

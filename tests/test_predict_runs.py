@@ -18,7 +18,7 @@ import PIL.Image
 import pytest
 import SimpleITK
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.inference.predict import Wanted, predict
 from tests.own_files import photos, read, report, scan
 from tests.raw_files import encode, save, write_series

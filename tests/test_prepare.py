@@ -17,8 +17,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from sdseg.__main__ import main
 from sdseg.artifacts.manifests import PreparedManifest
+from sdseg.cli.commands import main
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.prepare import check, prepare
@@ -581,7 +581,9 @@ def test_the_command_works_and_needs_no_torch(bench: Bench, tmp_path: Path, root
     settings = tmp_path / "einstellungen ö.yaml"
     settings.write_text("source: kseg\nsize: 16\n")
     words = ["prepare", "--name", "x", "--settings", settings, "--raw", bench.raw, "--split", bench.split]
-    program = "import sys; from sdseg.__main__ import main; code = main(sys.argv[1:]); print('torch' in sys.modules); "
+    program = (
+        "import sys; from sdseg.cli.commands import main; code = main(sys.argv[1:]); print('torch' in sys.modules); "
+    )
     program += "sys.exit(code)"
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, words), "--output", str(bench.output)],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.core.errors import UserError
 from sdseg.metrics import overlap
 from sdseg.report.page import scoring_rules

@@ -12,9 +12,9 @@ import onnx
 import pytest
 import torch
 
-from sdseg.__main__ import main
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.backends.load import open_model
+from sdseg.cli.commands import main
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, write_json
 from sdseg.data.batches import check_store, slice_batches

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.config.dataset import Dataset, Draw
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.__main__ import HANDLERS
-from sdseg.arguments import build_parser
+from sdseg.cli.commands import HANDLERS
+from sdseg.cli.parser import build_parser
 from sdseg.core.errors import UserError
 from sdseg.report.collect import gather
 from tests.page.results_tree import edit_json, write_results, write_run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.core.errors import ListedError, UserError
 from sdseg.report.collect import gather
 from sdseg.report.versus import versus

@@ -127,8 +127,8 @@ def test_a_misfit_says_how_to_rebuild(tmp_path: Path) -> None:
 def test_the_rebuild_command_is_understood(tmp_path: Path) -> None:
     import shlex
 
-    from sdseg.__main__ import HANDLERS
-    from sdseg.arguments import build_parser
+    from sdseg.cli.commands import HANDLERS
+    from sdseg.cli.parser import build_parser
 
     engine = write_engine(tmp_path, options={"hardware": "ampere-plus", "workspace_gb": 0.5})
     parsed = build_parser(HANDLERS).parse_args(shlex.split(rebuild_command(engine, read_engine_manifest(engine)))[1:])

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.studies.latents import Origins, latents
 from sdseg.evaluation.studies.studied_model import Scope, open_subject

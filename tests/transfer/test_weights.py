@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 from sdseg.core.errors import UserError
 from sdseg.datasets.registry import read_registry
 from sdseg.download.download import Means, download_weights

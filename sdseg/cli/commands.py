@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdseg.arguments import Handler, build_parser
+from sdseg.cli.parser import Handler, build_parser
 from sdseg.core.errors import UserError
 from sdseg.core.shipped import shipped
 from sdseg.core.signals import Stopped, heeded
@@ -362,13 +362,13 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
-    from sdseg.estimate import estimate
+    from sdseg.cli.estimate import estimate
 
     return estimate(arguments.config, probed=not arguments.no_probe, as_json=arguments.json, device=arguments.device)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from sdseg.doctor import doctor
+    from sdseg.cli.doctor import doctor
 
     return doctor(config=arguments.config)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
-from sdseg.argument_types import SEEDS, number, path, several, whole
+from sdseg.cli.argument_types import SEEDS, number, path, several, whole
 
 __all__ = ["Handler", "build_parser"]
 
