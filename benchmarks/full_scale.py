@@ -112,7 +112,7 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     from sdseg.config.network import Codec
     from sdseg.models.checkpoint import save_codec_folder
     from sdseg.models.codec import MaskCodec
-    from tests.tiny import write_store
+    from tests.helpers.tiny import write_store
 
     torch.manual_seed(0)
     codec = MaskCodec(Codec.model_validate(CODEC), float(str(CODEC["latent_scale"])))

@@ -34,8 +34,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sdseg.signals import heeded  # noqa: E402
-from tests.test_workflow import MINI, checkout  # noqa: E402
+from sdseg.core.signals import heeded  # noqa: E402
+from tests.workflow.test_workflow import MINI, checkout  # noqa: E402
 
 STEPS = 60
 TRAINING = {"steps": STEPS, "checkpoint_every": 10, "validate_every": 20, "log_every": 1}

@@ -35,7 +35,7 @@ from sdseg.models.start_from import Inputs
 from sdseg.training.codec import build_codec  # noqa: E402
 from sdseg.training.loop import Run, steps  # noqa: E402
 from sdseg.training.setup import build_run, new_accelerator  # noqa: E402
-from tests.tiny import write_store  # noqa: E402
+from tests.helpers.tiny import write_store  # noqa: E402
 
 
 def main() -> int:

@@ -48,7 +48,7 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def bright_rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX graph for RGB images that finds what is bright."""
-    from tests.tiny import write_graph  # torch takes seconds to load: only where it is needed
+    from tests.helpers.tiny import write_graph  # torch takes seconds to load: only where it is needed
 
     return write_graph(tmp_path_factory.mktemp("graphs é") / "rgb model.onnx")
 
@@ -56,6 +56,6 @@ def bright_rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bright_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An ONNX graph for CT slices that finds what is dense, and in it what is denser: two structures."""
-    from tests.tiny import CT, DISC_CUP, write_graph
+    from tests.helpers.tiny import CT, DISC_CUP, write_graph
 
     return write_graph(tmp_path_factory.mktemp("graphs é") / "ct model.onnx", CT, DISC_CUP)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.data.augmentation import StrongAugmentation
-from tests.tiny import CT, RGB, picture
+from tests.helpers.tiny import CT, RGB, picture
 
 
 def sample(contract: ImageContract) -> tuple[np.ndarray, np.ndarray]:

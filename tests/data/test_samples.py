@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sdseg.core.array_types import AnyArray
 from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore
-from tests.tiny import DISC_CUP, write_store
+from tests.helpers.tiny import DISC_CUP, write_store
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,48 @@
+"""Untrained latent-diffusion models for the studies' tests, and the store they fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sdseg.artifacts.manifests import ModelManifest
+from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
+from sdseg.models.checkpoint import save_model
+from sdseg.models.segmenter import build_segmenter
+from tests.helpers.networks import CODEC, recipe
+from tests.helpers.tiny import POLYP, RGB, write_store
+
+GAUSSIAN = {"diffusion": {"inference_noise": "gaussian", "prediction": "v"}}
+
+
+def write_latent_model(folder: Path, **overrides: Any) -> Path:
+    """A model folder with random weights; keyword values are laid over the recipe."""
+    chosen = recipe(**overrides)
+    torch.manual_seed(0)
+    segmenter = build_segmenter(chosen, RGB, 1, CODEC, 0.7)
+    manifest = ModelManifest(
+        dataset="tiny",
+        origin="phantom",
+        protocol="clean",
+        recipe_name="latent",
+        recipe=chosen.model_dump(mode="json"),
+        codec=CODEC.model_dump(mode="json"),
+        latent_scale=0.7,
+        image=RGB,
+        structures=POLYP,
+        threshold=0.5,
+        training={"steps": 8, "seconds": 1.5, "device": "cpu"},
+        files={},
+        provenance={},
+    )
+    folder.mkdir(parents=True)
+    save_model(folder, segmenter, manifest)
+    return folder
+
+
+def subject_of(place: Path, model: Path, **scope: Any) -> Subject:
+    """The model and a store of three test images, open."""
+    store = place / "prepared"
+    return open_subject(store if store.exists() else write_store(store), model, Scope(**scope))

@@ -1,0 +1,94 @@
+"""Which model of a results folder is taken, and what is said of the others."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sdseg.core.errors import ListedError, UserError
+from sdseg.inference.choose_model import choose_model
+from tests.helpers.installed import skip_without_openvino
+from tests.helpers.tiny import write_model
+
+
+@pytest.fixture
+def results(bright_rgb: Path, tmp_path: Path) -> Path:
+    """results/<dataset>/<recipe> with a model folder and an exported graph."""
+    folder = tmp_path / "results" / "kseg" / "sdseg é"
+    write_model(folder / "model")
+    (folder / "export").mkdir()
+    shutil.copy(bright_rgb, folder / "export" / "model.onnx")
+    return folder
+
+
+def test_a_named_model_is_taken(results: Path) -> None:
+    for path, backend in ((results / "model", "torch-cpu"), (results / "export" / "model.onnx", "onnxruntime-cpu")):
+        chosen = choose_model(path, "cpu")
+        assert (chosen.served.backend.name, chosen.served.path, chosen.reason) == (backend, path, "it was named")
+
+
+def test_the_graph_before_the_folder(results: Path) -> None:
+    for named in (results, results / "export", results.parent):
+        chosen = choose_model(named, "cpu")
+        assert chosen.served.path == results / "export" / "model.onnx"
+        assert "model.onnx is the fastest that runs on 'cpu' here" in chosen.reason
+    (results / "export" / "model.onnx").unlink()
+    assert choose_model(results, "cpu").served.path == results / "model"
+
+
+def test_openvino_takes_the_graph_when_it_is_named(results: Path) -> None:
+    skip_without_openvino()
+    (results / "export" / "model.fp16.engine").write_bytes(b"engine")
+    chosen = choose_model(results, "openvino")
+    assert (chosen.served.backend.name, chosen.device) == ("openvino", "openvino")
+    assert (
+        "model.onnx is the fastest that runs on 'openvino' here; not taken: export/model.fp16.engine" in chosen.reason
+    )
+    (results / "export" / "model.onnx").unlink()
+    with pytest.raises(ListedError, match="model on openvino: OpenVINO runs exported graphs alone"):
+        choose_model(results, "openvino")
+
+
+def test_an_engine_is_not_taken_without_a_gpu(results: Path) -> None:
+    (results / "export" / "model.fp16.engine").write_bytes(b"engine")
+    chosen = choose_model(results, "cpu")
+    assert chosen.served.path.name == "model.onnx"
+    assert "not taken: export/model.fp16.engine: engines need a GPU (--device cuda)" in chosen.reason
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed")
+def test_auto_says_that_tensorrt_is_missing(results: Path) -> None:
+    (results / "export" / "model.fp16.engine").write_bytes(b"engine")
+    chosen = choose_model(results)
+    assert chosen.served.path.name == "model.onnx"
+    assert "model.fp16.engine: " in chosen.reason
+
+
+def test_a_damaged_graph_is_passed_over_and_named(results: Path) -> None:
+    (results / "export" / "model.onnx").write_bytes(b"no graph")
+    chosen = choose_model(results, "cpu")
+    assert chosen.served.path == results / "model"
+    assert "not taken: export/model.onnx on cpu: not an ONNX graph that can be run" in chosen.reason
+    (results / "model" / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(
+        ListedError, match=r"no model of this results folder can be opened:\n  - export/model.onnx on cpu"
+    ):
+        choose_model(results, "cpu")
+
+
+def test_several_recipes_are_not_chosen_among(results: Path) -> None:
+    write_model(results.parent / "unet" / "model")
+    with pytest.raises(ListedError, match=rf"2 models in this results folder:\n  - {results.name}\n  - unet"):
+        choose_model(results.parent)
+    with pytest.raises(
+        ListedError, match=rf"2 models in this results folder:\n  - {results.parent.name}/{results.name}"
+    ):
+        choose_model(results.parent.parent)
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no model in this folder"):
+        choose_model(tmp_path)

@@ -1,0 +1,197 @@
+"""DICOM segmentation objects, read back by highdicom, by pydicom alone and by SimpleITK, against their series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+
+from sdseg.artifacts.manifests import Structure
+from sdseg.core.errors import UserError
+from sdseg.inference.dicom_seg import Maker, write_segmentation
+from sdseg.inference.find_inputs import find_inputs
+from sdseg.inference.load_input import open_file
+from sdseg.inference.native import Native
+from tests.helpers.raw_files import write_series
+from tests.helpers.tiny import CT, DISC_CUP
+
+MAKER = Maker("bright tiny", "0123456789abcdef0123", "0.1.0")
+STUDY = {
+    "t0020_000d": "1.2.826.0.1.3680043.2.1125.9",
+    "t0020_0052": "1.2.826.0.1.3680043.2.1125.8",
+    "t0020_0011": "4",
+    "t0010_0020": "patient 7",
+}
+SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]])
+TILTED = np.array([[1, 0, 0], [0, np.cos(0.3), 0], [0, np.sin(0.3), 1]])  # the gantry: slices step along z, not across
+
+
+def opened(folder: Path, structures: tuple[Structure, ...] = DISC_CUP) -> Native:
+    (file,) = find_inputs([folder], folder / "out").inputs
+    return open_file(file, CT, structures)
+
+
+def fill(native: Native, seed: int = 0) -> None:
+    """Any bits: overlapping structures, one slice of nothing."""
+    count = 2 ** len(native.structures)
+    native.bits[...] = np.random.default_rng(seed).integers(0, count, native.bits.shape)
+    native.bits[1] = 0
+    native.pixels[...] = [native.mask(number).sum() for number in range(len(native.structures))]
+
+
+def series(folder: Path, names: list[str] | None = None, **extra: Any) -> Path:
+    voxels = np.random.default_rng(1).integers(-900, 900, (9, 8, 5)).astype(np.int16)
+    return write_series(folder, voxels, names=names, **extra)
+
+
+def planes(path: Path, number: int) -> dict[str, np.ndarray]:
+    """Frames of one segment by the slice they refer to, from the bare tags of the file: no help of highdicom."""
+    found = pydicom.dcmread(path)
+    frames = found.pixel_array.reshape(-1, found.Rows, found.Columns)
+    picked = {}
+    for frame, group in zip(frames, found.PerFrameFunctionalGroupsSequence, strict=True):
+        if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
+            source = group.DerivationImageSequence[0].SourceImageSequence[0]
+            picked[str(source.ReferencedSOPInstanceUID)] = frame > 0
+    return picked
+
+
+def positions(path: Path) -> dict[str, list[float]]:
+    """Where each frame lies, by the slice it was made from."""
+    return {
+        str(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID): [
+            float(value) for value in group.PlanePositionSequence[0].ImagePositionPatient
+        ]
+        for group in pydicom.dcmread(path).PerFrameFunctionalGroupsSequence
+    }
+
+
+@pytest.mark.parametrize("directions", [None, SAGITTAL, TILTED])
+def test_every_pixel_lies_on_its_own_slice(tmp_path: Path, directions: np.ndarray | None) -> None:
+    folder = series(tmp_path / "s", ["e.dcm", "b.dcm", "d.dcm", "a.dcm", "c.dcm"], directions=directions, **STUDY)
+    native = opened(folder)
+    fill(native)
+    write_segmentation(tmp_path / "seg é.dcm", native, MAKER)
+    for number in range(2):
+        file_order = native.as_file(native.mask(number))  # [column,row,slice]
+        ours = planes(tmp_path / "seg é.dcm", number + 1)
+        for place, source in enumerate(native.sources):
+            header = pydicom.dcmread(source, stop_before_pixels=True)
+            uid = str(header.SOPInstanceUID)
+            if uid in ours:
+                np.testing.assert_allclose(
+                    positions(tmp_path / "seg é.dcm")[uid], header.ImagePositionPatient, atol=1e-4
+                )
+            expected = file_order[:, :, place].T
+            np.testing.assert_array_equal(ours.get(uid, np.zeros_like(expected)), expected)
+
+    # SimpleITK, which knows nothing of segments: the same frames at the same places.
+    image = SimpleITK.ReadImage(str(tmp_path / "seg é.dcm"))
+    frames = SimpleITK.GetArrayFromImage(image) > 0
+    assert frames.sum() == native.pixels.sum()
+    assert image.GetSize()[:2] == (9, 8)
+
+
+def test_what_it_says(tmp_path: Path) -> None:
+    native = opened(series(tmp_path / "s", **STUDY))
+    fill(native)
+    write_segmentation(tmp_path / "seg.dcm", native, MAKER)
+    found = highdicom.seg.segread(tmp_path / "seg.dcm")
+    first = pydicom.dcmread(native.sources[0], stop_before_pixels=True)
+    assert (found.Modality, found.SegmentationType) == ("SEG", "BINARY")
+    for tag in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientID"):
+        assert found[tag].value == first[tag].value != ""
+    assert found.SeriesInstanceUID != first.SeriesInstanceUID
+    assert found.SeriesNumber == 904
+    labels = [found.get_segment_description(number).segment_label for number in found.segment_numbers]
+    assert labels == ["disc", "cup"]
+    referred = {
+        str(uid) for _, series_uid, uid in found.get_source_image_uids() if series_uid == first.SeriesInstanceUID
+    }
+    assert referred == {
+        str(pydicom.dcmread(source, stop_before_pixels=True).SOPInstanceUID) for source in native.sources
+    }
+    assert native.notes == []
+    # Seen from its series, overlap and all.
+    seen = found.get_pixels_by_source_instance(
+        [one for _, _, one in found.get_source_image_uids()], ignore_spatial_locations=True
+    )
+    assert seen.sum() == native.pixels.sum()
+
+
+def test_the_same_run_writes_the_same_object(tmp_path: Path) -> None:
+    native = opened(series(tmp_path / "s", **STUDY))
+    fill(native)
+    for name in ("a.dcm", "b.dcm"):
+        write_segmentation(tmp_path / name, native, MAKER)
+    write_segmentation(tmp_path / "c.dcm", native, Maker("bright tiny", "another", "0.1.0"))
+    a, b, c = (
+        pydicom.dcmread(tmp_path / name, stop_before_pixels=True).SOPInstanceUID for name in ("a.dcm", "b.dcm", "c.dcm")
+    )
+    assert a == b != c
+
+
+def test_codes_of_organs(tmp_path: Path) -> None:
+    names = ("liver", "left kidney", "right adrenal gland", "something else")
+    native = opened(
+        series(tmp_path / "s", **STUDY), tuple(Structure(name=name, values=(k,)) for k, name in enumerate(names, 1))
+    )
+    fill(native)
+    write_segmentation(tmp_path / "seg.dcm", native, MAKER)
+    found = highdicom.seg.segread(tmp_path / "seg.dcm")
+    types = [found.get_segment_description(number).segmented_property_type for number in found.segment_numbers]
+    assert [(one.scheme_designator, one.meaning) for one in types] == [
+        *(("SCT", "Liver"), ("SCT", "Kidney"), ("SCT", "Adrenal gland"), ("99SDSEG", "something else")),
+    ]
+
+
+def test_nothing_found_is_an_object_of_empty_frames(tmp_path: Path) -> None:
+    native = opened(series(tmp_path / "s", **STUDY))
+    write_segmentation(tmp_path / "seg.dcm", native, MAKER)
+    assert not pydicom.dcmread(tmp_path / "seg.dcm").pixel_array.any()
+
+
+def test_identifiers_lost_to_anonymisation(samples: Path, tmp_path: Path) -> None:
+    native = opened(samples / "dicom_ct")
+    fill(native)
+    write_segmentation(tmp_path / "seg.dcm", native, MAKER)
+    assert "slices without StudyInstanceUID, SeriesInstanceUID: made from the first slice's UID" in native.notes[0]
+    ours = planes(tmp_path / "seg.dcm", 1)
+    for place, source in enumerate(native.sources):
+        uid = str(pydicom.dcmread(source, stop_before_pixels=True).file_meta.MediaStorageSOPInstanceUID)
+        expected = native.as_file(native.mask(0))[:, :, place].T
+        np.testing.assert_array_equal(ours.get(uid, np.zeros_like(expected)), expected)
+
+
+def test_slices_without_an_identity_are_refused(tmp_path: Path) -> None:
+    folder = series(tmp_path / "s", **STUDY)
+    for path in folder.iterdir():
+        header = pydicom.dcmread(path)
+        header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = ""
+        pydicom.dcmwrite(path, header, enforce_file_format=False)
+    with pytest.raises(UserError, match="a slice without SOPInstanceUID"):
+        write_segmentation(tmp_path / "seg.dcm", opened(folder), MAKER)
+
+
+def test_names_of_any_script_are_kept(tmp_path: Path) -> None:
+    """Of the structures, and of a patient whose series has another character set."""
+    structures = (Structure(name="肝", values=(1,)), Structure(name="Größe é", values=(2,)))
+    for path in series(tmp_path / "s", **STUDY).iterdir():
+        header = pydicom.dcmread(path)
+        header.SpecificCharacterSet, header.PatientName = "ISO_IR 100", "Müller^Jörg"
+        header.save_as(path)
+    native = opened(tmp_path / "s", structures)
+    fill(native)
+    write_segmentation(tmp_path / "o.dcm", native, MAKER)
+    found = pydicom.dcmread(tmp_path / "o.dcm")
+    assert [segment.SegmentLabel for segment in found.SegmentSequence] == ["肝", "Größe é"]
+    assert str(found.PatientName) == "Müller^Jörg"
+    assert found.SegmentsOverlap == "YES"
+    native.bits[...] = np.random.default_rng(0).integers(0, 3, native.bits.shape)  # 3 would be both at once
+    write_segmentation(tmp_path / "apart.dcm", native, MAKER)
+    assert pydicom.dcmread(tmp_path / "apart.dcm").SegmentsOverlap == "NO"

@@ -1,0 +1,136 @@
+"""Training starts from another model's networks, or says why it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sdseg.artifacts.manifests import ModelManifest
+from sdseg.config.network import LatentNetwork
+from sdseg.config.recipe import Recipe
+from sdseg.core.errors import UserError
+from sdseg.models.checkpoint import load_model, read_tensors, save_model
+from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
+from sdseg.models.start_from import Start, open_start, take_over
+from tests.helpers.networks import CODEC, codec, direct_recipe, recipe
+from tests.helpers.tiny import POLYP, RGB, write_model
+
+
+def latent(chosen: Recipe, seed: int, codec_seed: int = 0, scale: float = 0.7) -> LatentSegmenter:
+    torch.manual_seed(seed)
+    made = build_segmenter(chosen, RGB, 1, CODEC, scale)
+    assert isinstance(made, LatentSegmenter)
+    assert isinstance(chosen.network, LatentNetwork)
+    start_from_codec(made, chosen.network, codec(codec_seed, scale))
+    return made
+
+
+def saved(folder: Path, chosen: Recipe, seed: int = 1, scale: float = 0.7, **more: Any) -> Path:
+    manifest = ModelManifest(
+        dataset="tiny",
+        origin="phantom",
+        protocol="clean",
+        recipe_name="first",
+        recipe=chosen.model_dump(mode="json"),
+        codec=CODEC.model_dump(mode="json"),
+        latent_scale=scale,
+        image=RGB,
+        structures=POLYP,
+        threshold=0.5,
+        training={},
+        files={},
+        provenance={},
+    )
+    folder.mkdir(parents=True)
+    save_model(folder, latent(chosen, seed, scale=scale, **more), manifest)
+    return folder
+
+
+def start_of(chosen: Recipe, folder: Path | None) -> Start:
+    found = open_start(chosen, folder)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("weights", ["fp32", "fp16"])
+def test_every_network_is_taken_over(tmp_path: Path, weights: str) -> None:
+    folder = saved(tmp_path / "modèle 1", recipe(training={"weights": weights}))
+    begun = latent(recipe(), seed=2)
+    take_over(begun, start_of(recipe(), folder))
+    found, _ = load_model(folder)
+    for name in ("condition_encoder", "denoiser"):
+        theirs = found.parts()[name].state_dict()
+        assert all(torch.equal(value, theirs[key]) for key, value in begun.parts()[name].state_dict().items())
+    original = codec().autoencoder.state_dict()  # the decoder stays the codec's, in full precision
+    assert all(torch.equal(v, original[f"decoder.{k}"]) for k, v in begun.decoder.decoder.state_dict().items())
+
+
+def test_the_recipe_names_the_folder(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m", recipe())
+    assert start_of(recipe(start_from={"model": str(folder)}), None).folder == folder
+    assert open_start(recipe(), None) is None
+    with pytest.raises(UserError, match="starts from the recipe 'sdseg'"):
+        open_start(recipe(start_from={"recipe": "sdseg"}), None)
+    with pytest.raises(UserError, match="the model folder is missing"):
+        open_start(recipe(), tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codec_seed": 5}, "made with another codec"),
+        ({"scale": 0.6}, r"latent scale 0\.7, the codec has 0\.6"),
+        ({"chosen": recipe(network={"denoiser": {"heads": 1, "block_out_channels": [8, 24]}})}, "do not fit the netw"),
+        ({"chosen": recipe(network={"denoiser": {"layers_per_block": 2}})}, "missing, first"),
+    ],
+)
+def test_what_differs_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    begin = start_of(recipe(), saved(tmp_path / "m", recipe()))
+    begun = latent(**{"chosen": recipe(), "seed": 2, **changes})
+    with pytest.raises(UserError, match=message):
+        take_over(begun, begin)
+
+
+def test_another_kind_of_network_is_refused(tmp_path: Path) -> None:
+    begin = start_of(direct_recipe(), write_model(tmp_path / "unet"))
+    with pytest.raises(UserError, match=r"another kind of network \(unet, DirectSegmenter\)"):
+        take_over(latent(recipe(), seed=0), begin)
+
+
+def test_a_half_copied_folder_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m", recipe())
+    begin, path = start_of(recipe(), folder), folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="damaged or foreign: its SHA-256"):
+        take_over(latent(recipe(), seed=0), begin)
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match="ModelManifest file is missing"):
+        open_start(recipe(), folder)
+
+
+def test_half_precision_halves_the_folder_and_keeps_the_answer(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "a", recipe())
+    half = saved(tmp_path / "b", recipe(training={"weights": "fp16"}))
+    images = torch.randint(0, 255, (4, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        one, other = load_model(whole)[0](images), load_model(half)[0](images)
+    assert one.dtype == other.dtype == torch.float32
+    difference = (one - other).abs()  # rounding is 4.9e-4 of each weight; an untrained decoder passes it on whole
+    assert difference.max() < 1e-2
+    assert difference.mean() < 1e-3
+    stored = read_tensors(half / "weights.safetensors")
+    sizes = [sum(v.nbytes for v in read_tensors(place / "weights.safetensors").values()) for place in (whole, half)]
+    assert sizes[1] <= 0.51 * sizes[0]
+    assert stored["denoiser.unet.conv_in.weight"].dtype == torch.float16
+
+
+def test_weights_that_half_precision_cannot_hold(tmp_path: Path) -> None:
+    made = latent(recipe(), seed=0)
+    with torch.no_grad():
+        made.denoiser.unet.conv_in.weight[0, 0, 0, 0] = 1e5
+    _, manifest = load_model(saved(tmp_path / "m", recipe(training={"weights": "fp16"})))
+    with pytest.raises(UserError, match="does not fit into half precision"):
+        save_model(tmp_path, made, manifest)

@@ -1,0 +1,114 @@
+"""What the studies left: read as it is, refused where a file is cut off, lacks a key or holds no number."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sdseg.core.errors import UserError
+from sdseg.report.read_results import read_findings, read_volumes
+from tests.helpers.results_tree import edit_json, write_run
+
+STUDIES = ("sweep", "stability", "robustness", "efficiency", "latents")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An evaluation folder of volumes."""
+    write_run(tmp_path / "btcv" / "sdseg", n_cases=5)
+    return tmp_path / "btcv" / "sdseg" / "evaluation"
+
+
+def test_every_study_is_read(folder: Path) -> None:
+    found = read_findings(folder)
+    assert found.sweep is not None
+    assert (found.sweep.rows[-1].dice, found.sweep.rows[-1].reason) == (
+        None,
+        "20 steps need a recipe that was trained for them",
+    )
+    assert found.stability is not None
+    assert found.stability.instance_level["masks"]["psnr"].value == "inf"
+    assert [picture.title for picture in found.pictures] == [
+        "Masks, their latents and reconstructions",
+        "Condition before and after training",
+    ]
+    assert found.pictures[1].png is None
+    assert "no codec was named" in found.pictures[1].reason
+    checksum = json.loads((folder / "summary.json").read_text("utf-8"))["model_checksum"]
+    assert found.stale(checksum) == ()
+    assert found.stale("0" * 64) == STUDIES
+
+
+def test_what_was_not_run_is_none(tmp_path: Path) -> None:
+    found = read_findings(tmp_path)
+    assert [getattr(found, name) for name in STUDIES] == [None] * 5
+    assert (found.pictures, read_volumes(tmp_path / "volumes")) == ((), ())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_a_truncated_study_is_named(folder: Path, name: str, share: float) -> None:
+    path = folder / f"{name}.json"
+    text = path.read_text("utf-8")
+    path.write_text(text[: int(len(text) * share)], "utf-8")
+    with pytest.raises(UserError, match=rf"(?s)truncated.*{name}\.json"):
+        read_findings(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("sweep", {"rows": None}, "'rows' field required"),
+        ("sweep", {"model_checksum": None}, "'model_checksum' field required"),
+        ("robustness", {"clean": {"dice": float("nan")}}, r"'clean\.dice' input should be a finite number"),
+        ("stability", {"dice": [0.5, "many"]}, r"'dice\.1' input should be a valid number"),
+        ("efficiency", {"memory": {"bytes": 1}}, r"'memory\.of' field required"),
+    ],
+)
+def test_a_study_without_its_keys_is_named(folder: Path, name: str, changes: dict[str, object], message: str) -> None:
+    edit_json(folder / f"{name}.json", **changes)
+    with pytest.raises(UserError, match=rf"(?s){message}.*{name}\.json"):
+        read_findings(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"GIF89a", b"half"])
+def test_a_picture_that_is_missing_or_cut_off_is_named(folder: Path, content: bytes | None) -> None:
+    path = folder / "latents" / "masks.png"
+    whole = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(whole[: len(whole) // 2] if content == b"half" else content)
+    with pytest.raises(UserError, match=r"(?s)not a whole PNG picture.*latents/masks\.png.*run the study again"):
+        read_findings(folder)
+
+
+def test_a_path_in_a_study_leads_nowhere_else(folder: Path) -> None:
+    (folder / "secret.png").write_bytes((folder / "latents" / "masks.png").read_bytes())
+    edit_json(folder / "latents.json", masks={"file": "../secret.png"})
+    with pytest.raises(UserError, match=r"(?s)not a whole PNG picture.*latents/secret\.png"):
+        read_findings(folder)
+
+
+def test_volumes_come_best_first(folder: Path) -> None:
+    best, worst = read_volumes(folder / "volumes")
+    assert (best.rank, best.slices, worst.rank, worst.slices) == ("best", 9, "worst", 7)
+    assert best.webp.startswith(b"RIFF")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"RIFF1234WEBP", b"half"])
+def test_a_volume_without_its_whole_picture_is_named(folder: Path, content: bytes | None) -> None:
+    path = folder / "volumes" / "worst.webp"
+    whole = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(whole[: len(whole) // 2] if content == b"half" else content)
+    with pytest.raises(UserError, match=r"(?s)not a whole WebP picture.*worst\.webp.*evaluate again"):
+        read_volumes(folder / "volumes")
+
+
+def test_outlines_that_do_not_fit_the_slices_are_named(folder: Path) -> None:
+    edit_json(folder / "volumes" / "best.json", label=["M0 0"])
+    with pytest.raises(UserError, match=r"(?s)the outlines are not one per slice.*best\.json"):
+        read_volumes(folder / "volumes")

@@ -1,0 +1,85 @@
+"""Rows of a model card: every check of every export, and only what is particular about a case that went wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdseg.core.errors import UserError
+from sdseg.core.files import write_json
+from sdseg.report.collect import gather
+from sdseg.report.report import report
+from sdseg.report.tables import checks, failures
+from tests.helpers.results_tree import edit_json, write_results
+from tests.report.test_report import Page
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write_results(tmp_path, ("cvc",), ("sdseg",))
+
+
+def parity_of(results: Path) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads((results / "cvc" / "sdseg" / "export" / "parity.json").read_text("utf-8"))
+    return written
+
+
+def test_an_older_export_has_one_check(results: Path) -> None:
+    (one,) = checks(gather(results).runs[0])
+    assert (one.file, one.precision, one.backend, one.passed) == ("model.onnx", "fp32", "onnxruntime-cpu", True)
+
+
+def test_every_graph_on_every_backend_and_every_engine(results: Path) -> None:
+    export, parity = results / "cvc" / "sdseg" / "export", parity_of(results)
+    tolerances = {
+        "max_abs_difference": 0.6,
+        "max_mean_difference": 0.01,
+        "max_dice_difference": 0.01,
+        "min_mask_dice": 0.98,
+    }
+    int8 = {**parity, "file": "model.int8.onnx", "precision": "int8", "max_abs_difference": 0.25, "passed": False}
+    int8 |= {"tolerances": tolerances, "few_cases": True, "mask_dice": 0.9716}
+    bf16 = {"file": "model.bf16.onnx", "precision": "bf16", "backend": "onnxruntime-cpu", "not_run": "no convolution"}
+    edit_json(export / "parity.json", checks=[{**parity, "file": "model.onnx"}, int8, bf16])
+    engine = {"precision": "fp16", "gpu": "NVIDIA X", "parity": {**parity, "backend": "tensorrt", "precision": "fp16"}}
+    write_json(export / "model.fp16.engine.json", engine)
+    found = checks(gather(results).runs[0])
+    assert [(one.file, one.backend, one.passed) for one in found] == [
+        ("model.onnx", "onnxruntime-cpu", True),
+        ("model.int8.onnx", "onnxruntime-cpu", False),
+        ("model.bf16.onnx", "onnxruntime-cpu", None),
+        ("model.fp16.engine", "tensorrt, NVIDIA X", True),
+    ]
+    report(results, results / "report.html")
+    text = Page((results / "report.html").read_text("utf-8")).text
+    for expected in (
+        "int8 model.int8.onnx onnxruntime-cpu ✗ failed on few cases 0.2500 ≤ 0.6 1.2e−8 ≤ 0.01",
+        "0.9716 ≥ 0.98",
+        "bf16 model.bf16.onnx onnxruntime-cpu not checked: no convolution",
+        "fp16 model.fp16.engine tensorrt, NVIDIA X ✓ passed",
+    ):
+        assert expected in text, expected
+
+
+def test_an_engine_that_says_nothing_of_its_check_is_not_passed(results: Path) -> None:
+    path = results / "cvc" / "sdseg" / "export" / "model.fp16.engine.json"
+    write_json(path, {"precision": "fp16", "gpu": "NVIDIA X", "parity": None})
+    assert checks(gather(results).runs[0])[-1].passed is None
+    path.write_text(path.read_text("utf-8")[:20], "utf-8")
+    with pytest.raises(UserError, match=r"(?s)truncated.*model\.fp16\.engine\.json"):
+        gather(results)
+
+
+def test_what_is_undefined_everywhere_is_no_remark_on_a_case(results: Path) -> None:
+    table = results / "cvc" / "sdseg" / "evaluation" / "cases.csv"
+    lines = table.read_text("utf-8").splitlines()
+    scores = [float(line.split(",")[1]) for line in lines[1:]]
+    worst = scores.index(min(scores)) + 1
+    lines[worst] += "; precision: nothing predicted"
+    table.write_text("\n".join(lines) + "\n", "utf-8")
+    shown = failures(gather(results).runs[0])
+    assert [case.note for case in shown] == ["precision: nothing predicted"] + [""] * 4
+    assert [case.dice for case in shown] == sorted(scores)[:5]

@@ -1,0 +1,29 @@
+"""Two folders of results side by side, or an error that says what keeps them apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sdseg.cli.commands import main
+from sdseg.core.errors import ListedError, UserError
+from sdseg.report.collect import gather
+from sdseg.report.versus import versus
+from tests.helpers.results_tree import edit_json, write_results
+
+
+def test_two_folders_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write_results(tmp_path / "a", ("cvc",)), write_results(tmp_path / "b", ("cvc",), ("sdseg",))
+    assert main(["report", "--compare", str(a), str(b)]) == 0
+    out = capsys.readouterr().out
+    assert "+0.0000  1.0000" in out
+    assert "only in A: cvc / unet" in out
+    assert "Only in A:" in (a / "comparison.html").read_text(encoding="utf-8")
+    edit_json(b / "cvc" / "sdseg" / "evaluation" / "summary.json", protocol="paper", data_checksum="0" * 64)
+    with pytest.raises(
+        ListedError, match=r"(?s)must not be compared.*protocol is clean in one and paper.*data_checksum"
+    ):
+        versus(gather(a), gather(b))
+    with pytest.raises(UserError, match="no dataset and recipe is in both"):
+        versus(gather(a), gather(write_results(tmp_path / "c", ("kseg",))))

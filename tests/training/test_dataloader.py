@@ -1,0 +1,34 @@
+"""The joint of training: the latent scale of the first batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdseg.data.store import SliceStore
+from sdseg.models.frozen_codec import open_codec
+from sdseg.training.codec import build_codec
+from sdseg.training.dataloader import gather
+from tests.helpers.networks import CODEC, recipe
+from tests.helpers.tiny import DISC_CUP, write_store
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_scale_of_the_first_batch_gives_its_latents_unit_deviation(tmp_path: Path, sampled: bool) -> None:
+    prepared = write_store(tmp_path / "prepared", structures=DISC_CUP, cases={"train": (1,) * 6, "val": (1,)})
+    build_codec(settings=CODEC, output=tmp_path / "codec")
+    store, device = SliceStore.open(prepared), torch.device("cpu")
+    chosen = recipe(
+        network={"latent_scale": "first_batch"},
+        diffusion={"sample_latents": sampled},
+        training={"structures": "present", "augmentation": "dihedral"},
+    )
+    plain = open_codec(recipe(), tmp_path / "codec", device, store)
+    used = open_codec(chosen, tmp_path / "codec", device, store)
+    assert plain is not None
+    assert used is not None
+    assert used.manifest.latent_scale == used.codec.scale != plain.codec.scale
+    first = next(iter(gather(store, chosen, used, tmp_path / "latents.npy", device).loader(0)))
+    assert float(first["latent"].std()) == pytest.approx(1.0, rel=1e-4)
