@@ -4,9 +4,9 @@
     python benchmarks/full_scale.py --export [--untrained] [--keep FOLDER]
 
 Builds KL-f8, the condition encoder and the 295 M UNet for 256×256 images, makes two training steps of batch 1 through
-`sdseg.training.train`, saves and loads the model folder in both number formats, and segments one image. Each stage runs in a
-process of its own, so that its peak memory is its own. On a GPU it makes `--steps` steps of batch 4 in bf16 instead,
-and counts steps and images per second.
+`sdseg.training.train`, saves and loads the model folder in both number formats, and segments one image. Each stage
+runs in a process of its own, so that its peak memory is its own. On a GPU it makes `--steps` steps of batch 4 in bf16
+instead, and counts steps and images per second.
 
 `--export` also writes the ONNX graph, in fp32 and int8, and starts benchmarks/inference.py on them: every runtime that
 is installed, with an empty and with a warm cache. `--untrained` leaves training out, `--keep` keeps model and graphs.

@@ -31,7 +31,7 @@ from sdseg.core.settings import merge  # noqa: E402
 from sdseg.data.store import SliceStore  # noqa: E402
 from sdseg.models.codec import MaskCodec  # noqa: E402
 from sdseg.models.frozen_codec import open_codec  # noqa: E402
-from sdseg.models.start_from import Inputs
+from sdseg.models.start_from import Inputs  # noqa: E402
 from sdseg.training.codec import build_codec  # noqa: E402
 from sdseg.training.loop import Run, steps  # noqa: E402
 from sdseg.training.setup import build_run, new_accelerator  # noqa: E402

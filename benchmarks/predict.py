@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/predict.py --model R/export/model.onnx
 
-Images are generated. Memory: one process for each of --counts, small images, `sdseg.inference.predict.predict` as the command
+Images are generated. Memory: one process for each of --counts, small images, `sdseg.inference.predict` as the command
 runs it. Overlap: larger images, as cameras make them, in one process, turn by turn: the three stages one after the
 other, and at the same time as `predict` has them; seconds of each stage are those of the turns one after the other.
 """

@@ -1,4 +1,4 @@
-"""Who may import whom, read from the source with `ast`."""
+"""The house and its rule (docs/architecture.md), read from the source with `ast`: who may import whom; what names mean."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,93 +14,113 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "sdseg"
 
-# From the ground up: a part may import the parts above its own line, never those below.
-GROUND = {
-    "argument_types",
-    "arguments",
-    "bounds",
-    "errors",
-    "documents",
-    "settings",
-    "shipped",
-    "folders",
-    "networks",
-    "recipes",
-    "own",
-    "choices",
-    "config",
-    "engines",
-    "mask_rule",
-    "tensors",
-    "artifacts",
-    "ownership",
-    "leftovers",
-    "locks",
-    "signals",
-    "metrics",
-    "surfaces",
-    "statistics",
-    "calibration",
-    "published",
-    "journal",
-    "fingerprint",
-    "provenance",
+# Packages stand in one order: each imports from those before it. Stages come after them and never import each other;
+# the command line comes last.
+ORDER = ("core", "config", "artifacts", "io", "metrics", "datasets", "sizing", "data", "models", "backends")
+STAGES = {"download", "training", "evaluation", "export", "inference", "report"}
+LAST = "cli"
+# How a stage is entered from outside; all else in it is its own affair.
+PUBLIC = {
+    "download": {"download", "obtain"},
+    "training": {"train", "codec", "probe"},
+    "evaluation": {"evaluate", "studies.run"},
+    "export": {"onnx", "tensorrt", "triton"},
+    "inference": {"predict", "predictor"},
+    "report": {"report"},
 }
-NOUNS = {"data", "model", "page", "runtime", "transfer"}  # folders; never each other
-JOINTS = {  # several nouns at once, for more than one verb or for a long one
-    "configured",
-    *("assembly", "finished", "following", "guard", "identity", "loop", "material"),  # of training
-    *("assessment", "evaluation", "exhibits", "scoresheet", "sized"),  # of evaluation
-    *("fidelity", "predicting", "deployment", "gate", "scoring", "serving"),
-    "sizing",
-    "studies",
-}
+# One name in two packages stands for one thing at two levels.
+TWICE = {"codec", "pictures", "tensorrt", "studies", "parity", "run", "figures"}
+MOST_LINES = 350
+FREE_OF_TORCH = ("datasets.phantoms.write", "download.download", "datasets.split", "data.prepare", "report.report")
 VERBS = {
     *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),
-    *("evaluate", "export", "predict", "report", "estimate", "doctor"),
-}  # never each other
-FREE_OF_TORCH = ("phantoms", "download", "split", "prepare", "report")
+    *("evaluate", "export", "predict", "report", "doctor", "estimate"),
+}
 
 
-def imports_of(path: Path) -> set[str]:
-    """First part below `sdseg` of every import in a file, those inside functions included."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def modules() -> dict[str, Path]:
+    """Every module below `sdseg` by its dotted name; a package stands for its `__init__`."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+BELOW = {name: path for name, path in MODULES.items() if name and name != "__main__"}
+
+
+def imports_of(path: Path, *, late: bool = True) -> set[str]:
+    """Dotted names below `sdseg` that a file imports; without `late` only those that load with it."""
+    tree = ast.parse(path.read_text("utf-8"))
+    nodes = (
+        list(ast.walk(tree)) if late else [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    )
+    names: set[str] = set()
+    for node in nodes:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are written out in full, not relative"
-            if node.module == "sdseg":
-                found |= {alias.name for alias in node.names if alias.name != "__version__"}
-            elif (node.module or "").startswith("sdseg."):
-                found.add(str(node.module).split(".")[1])
+            if node.module == "sdseg" or (node.module or "").startswith("sdseg."):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("sdseg.")}
-    return found
+            names |= {alias.name for alias in node.names if alias.name.startswith("sdseg.")}
+    return {_module_of(name.removeprefix("sdseg.")) for name in names} - {""}
 
 
-def parts() -> dict[str, set[str]]:
-    """Every root module and folder of the package, with what it imports from the others."""
-    found = {path.stem: imports_of(path) for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
-    for folder in PACKAGE.iterdir():
-        if folder.is_dir() and folder.name != "__pycache__":
-            files = list(folder.rglob("*.py"))
-            found[folder.name] = set().union(*map(imports_of, files)) - {folder.name}
-    return found
+def _module_of(name: str) -> str:
+    """The module that an imported name lies in: the longest part of it that is one."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
 
 
-def test_every_part_has_its_place() -> None:
-    assert set(parts()) <= GROUND | NOUNS | JOINTS | VERBS, "a new part of the package: give it a line in this file"
+def package_of(name: str) -> str:
+    return name.partition(".")[0]
 
 
-@pytest.mark.parametrize("name", sorted(parts()))
-def test_imports_point_downwards(name: str) -> None:
-    allowed = set(GROUND)
-    if name in JOINTS | VERBS:
-        allowed |= NOUNS | JOINTS
-    assert parts()[name] <= allowed, f"{name} may not import {sorted(parts()[name] - allowed)}"
+def allowed(importer: str) -> set[str]:
+    """Packages that a package may import from."""
+    if importer == LAST:
+        return {*ORDER, *STAGES}
+    return set(ORDER if importer in STAGES else ORDER[: ORDER.index(importer)])
 
 
-def test_ground_and_joints_have_no_circles() -> None:
-    waiting = {name: imported & (GROUND | JOINTS) for name, imported in parts().items() if name in GROUND | JOINTS}
+def test_at_the_root_stand_packages_alone() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py"}
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders == {*ORDER, *STAGES, LAST}, "a new package: give it its place in the order"
+
+
+@pytest.mark.parametrize("package", [*ORDER, *sorted(STAGES), LAST])
+def test_imports_follow_the_order(package: str) -> None:
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in BELOW.items()
+        if package_of(name) == package
+        for imported in sorted(imports_of(path))
+        if package_of(imported) not in {package, *allowed(package)}
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_stages_are_entered_by_their_public_modules(stage: str) -> None:
+    public = {f"{stage}.{name}" for name in PUBLIC[stage]}
+    assert public <= set(MODULES)
+    entered = {
+        imported
+        for name, path in MODULES.items()
+        if package_of(name) != stage
+        for imported in imports_of(path)
+        if package_of(imported) == stage
+    }
+    assert entered <= public
+
+
+def test_no_circle_of_modules() -> None:
+    """Among imports that load with their module: those inside functions may wait."""
+    waiting = {name: (imports_of(path, late=False) - {name}) & set(BELOW) for name, path in BELOW.items()}
     while waiting:
         free = {name for name, imported in waiting.items() if not imported}
         assert free, f"these import each other in a circle: {waiting}"
@@ -108,9 +129,30 @@ def test_ground_and_joints_have_no_circles() -> None:
 
 def test_the_rules_would_notice(tmp_path: Path) -> None:
     file = tmp_path / "late.py"
-    lines = ("from sdseg.training.train import train", "import sdseg.models.codec", "from sdseg import metrics")
+    lines = ("from sdseg.training.train import train", "import sdseg.models.codec", "from sdseg.metrics import overlap")
     file.write_text("def late():\n" + "".join(f"    {line}\n" for line in lines), encoding="utf-8")
-    assert imports_of(file) == {"train", "model", "metrics"}
+    assert imports_of(file) == {"training.train", "models.codec", "metrics.overlap"}
+    assert imports_of(file, late=False) == set()
+    assert "training" not in allowed("evaluation")
+    assert "data" not in allowed("datasets")
+
+
+def test_names_mean_one_thing() -> None:
+    leaves = Counter(name.rpartition(".")[2] for name in BELOW if "phantoms" not in name)
+    packages = {package_of(name) for name in BELOW}
+    twice = {leaf for leaf, count in leaves.items() if count > 1}
+    assert twice - TWICE - packages == set()
+    # `sdseg.io` can shadow nothing: it is a package below another.
+    assert {name for name in BELOW if name.rpartition(".")[2] in sys.stdlib_module_names} <= {"io"}
+
+
+def test_rooms_are_small() -> None:
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_every_module_says_what_it_is() -> None:
+    assert [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))] == []
 
 
 def test_verbs_are_the_subcommands() -> None:
@@ -122,15 +164,15 @@ def test_verbs_are_the_subcommands() -> None:
     assert set(commands) == VERBS
 
 
-@pytest.mark.parametrize("verb", FREE_OF_TORCH)
-def test_data_and_report_need_no_torch(verb: str) -> None:
-    code = f"import sys, sdseg.{verb}; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("module", FREE_OF_TORCH)
+def test_data_and_report_need_no_torch(module: str) -> None:
+    code = f"import sys, sdseg.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_help_is_quick_and_light() -> None:
     code = (
-        "import sys\nfrom sdseg.cli.commands import main\n"
+        "import sys\nfrom sdseg.__main__ import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit:\n    print(*sys.modules, file=sys.stderr)\n"
     )

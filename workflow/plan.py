@@ -37,7 +37,7 @@ EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
 ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 
 ROOT = Path(__file__).resolve().parent.parent
-# Values of a recipe that change neither the weights nor the scores (`NEUTRAL` of sdseg/training/resume.py, which also has two
+# Values of a recipe that change neither the weights nor the scores (`NEUTRAL` of training/resume.py, which also has two
 # that change the model's files).
 SPEED = {"inference": {"batch"}, "training": {"checkpoint_every", "log_every", "loss_limit", "workers"}}
 

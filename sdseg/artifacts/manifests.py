@@ -1,4 +1,4 @@
-"""Files between the stages: atomic writes, validated reads, checksums."""
+"""What every artifact says about itself, as typed records: stores, codecs, models, graphs, engines."""
 
 from __future__ import annotations
 

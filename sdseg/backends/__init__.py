@@ -1,1 +1,1 @@
-"""What is known about running a trained model: graphs, backends, timings."""
+"""Raw images -> probability, whoever computes: PyTorch, ONNX Runtime, OpenVINO, TensorRT."""

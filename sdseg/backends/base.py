@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from sdseg.core.array_types import FloatArray, RawImages
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Backend", "Reseedable"]
 

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""PyTorch as a backend: a segmenter on a device."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""What the user typed: verbs, options and what this machine can do."""

@@ -416,6 +416,3 @@ HANDLERS: dict[str, Handler] = {
     "estimate": _estimate,
     "doctor": _doctor,
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -29,7 +29,7 @@ from sdseg.datasets.declared import makes_split
 
 __all__ = ["Finding", "doctor", "examine"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONDA_NEEDED = "24.7.1"  # what Snakemake's --use-conda asks for
 DISK_NEEDED, DISK_WANTED = 1.0, 10.0  # GB
 MEMORY_WANTED = 6.0  # GB, for the demo

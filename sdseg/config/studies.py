@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""What is found out about a model besides its scores: the sections `studies` and `ablation`."""
 
 from __future__ import annotations
 

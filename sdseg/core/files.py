@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Files: atomic writes, validated reads, checksums."""
 
 from __future__ import annotations
 

@@ -13,14 +13,15 @@ from pathlib import Path
 
 __all__ = ["code_of", "fingerprint"]
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent.parent
 # Messages, locks and records change no result, and what is chosen reaches a stage through its settings file alone.
 # Imports are not followed through them: the whole configuration is no part of a training.
 NO_CAUSE = frozenset(
     {
         "sdseg",
-        *(f"sdseg.{name}" for name in ("choices", "config", "documents", "engines", "own", "settings")),
-        *(f"sdseg.{name}" for name in ("errors", "fingerprint", "leftovers", "locks", "provenance", "signals")),
+        *(f"sdseg.config.{name}" for name in ("dataset", "export", "folders", "run", "studies", "trainings")),
+        *(f"sdseg.core.{name}" for name in ("documents", "errors", "fingerprint", "leftovers", "locks")),
+        *(f"sdseg.core.{name}" for name in ("provenance", "settings", "signals")),
     }
 )
 # Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.

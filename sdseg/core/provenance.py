@@ -60,7 +60,7 @@ def _prefix() -> str:
 @cache
 def _commit() -> str:
     """The commit of the source this package runs from, '+' when edited, 'unknown' outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "unknown"
     try:

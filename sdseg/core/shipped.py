@@ -6,7 +6,7 @@ from pathlib import Path
 
 __all__ = ["shipped"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("config", "resources/datasets.yaml", "resources/weights.yaml", "resources/splits", "resources/paper")
 
 

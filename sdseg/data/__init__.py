@@ -1,1 +1,1 @@
-"""What is known about datasets, files, slices and splits."""
+"""Prepared data: from raw files to the slice store, and from the store to batches and training samples."""

@@ -1,4 +1,4 @@
-"""Values of images and volumes: which number type keeps them, and how they lay in what a model was trained on."""
+"""How the values of images and volumes lie, and how they lay in what a model was trained on."""
 
 from __future__ import annotations
 

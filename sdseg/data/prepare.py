@@ -170,7 +170,7 @@ def _manifest(
         checksums=checksums,
         data_checksum=combined_checksum(checksums),
         fast_checksums={file: fast_checksum(folder / file) for file in ARRAYS},
-        provenance=provenance(("nibabel", "opencv-python-headless"), stage="prepare"),
+        provenance=provenance(("nibabel", "opencv-python-headless"), stage="data.prepare"),
     )
 
 

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Raw data: which datasets there are, how their files lie, who trains and who tests."""

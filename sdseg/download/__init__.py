@@ -1,1 +1,1 @@
-"""Getting the archives of a dataset: who offers them, how they are fetched, and how they are unpacked."""
+"""Stage: the archives of a dataset, from whoever offers them, to its raw files."""

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Stage: slice store and model -> scores, pictures and studies."""

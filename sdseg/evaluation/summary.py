@@ -25,7 +25,7 @@ from sdseg.metrics.intervals import INTERVAL
 __all__ = ["DEFAULTS", "OWNED", "Options", "collect", "native_labels", "summary_of", "write_evaluation"]
 
 FORMAT = 1
-# What an evaluation folder may hold: studies of a model (sdseg/studies) are out of date once it is scored anew.
+# What an evaluation folder may hold: studies of a model (evaluation/studies) are out of date once it is scored anew.
 STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents/*.png")
 OWNED = ("cases.csv", "summary.json", "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDIES)
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
@@ -110,7 +110,9 @@ def summary_of(scores: Sequence[Assessed], store: SliceStore, options: Options, 
         "size": held.image.size,
         "data_checksum": held.data_checksum,
         **figures(scores, None if native else NO_RAW),
-        "provenance": provenance(("torch", "onnxruntime", "openvino", "diffusers", "monai", "scipy"), stage="evaluate"),
+        "provenance": provenance(
+            ("torch", "onnxruntime", "openvino", "diffusers", "monai", "scipy"), stage="evaluation.evaluate"
+        ),
     }
 
 

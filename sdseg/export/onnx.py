@@ -177,7 +177,7 @@ def _feeds(gate: Gate) -> list[dict[str, AnyArray]]:
 
 def _describe(gate: Gate, opset: int) -> GraphManifest:
     manifest = gate.manifest
-    made_by = provenance(("torch", "onnx", "onnxscript", "onnxruntime", "openvino"), stage="export")
+    made_by = provenance(("torch", "onnx", "onnxscript", "onnxruntime", "openvino"), stage="export.onnx")
     checksum = model_checksum(manifest)
     return GraphManifest(
         version=__version__,

@@ -82,7 +82,7 @@ def export_engine(
             layers={},
             seconds=round(built.seconds, 1),
             parity=None,
-            provenance=provenance(("torch", "onnx", "tensorrt-cu13"), stage="deployment"),
+            provenance=provenance(("torch", "onnx", "tensorrt-cu13"), stage="export.tensorrt"),
         )
         write_json(side_file(engine), manifest)
 

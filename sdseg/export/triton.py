@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Exported graphs and engines to a model repository for NVIDIA's Triton Inference Server."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a model and what a user gives to masks: choosing the model, computing, overlapping work, keeping account."""
+"""Stage: images, volumes and DICOM series of a user's own -> masks in their own size and geometry."""

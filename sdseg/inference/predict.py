@@ -52,7 +52,7 @@ def predict(
 
     Masks have the input's own size; those of volumes its shape, affine and orientation too. One structure: 0 and 255
     in images, 0 and 1 in volumes. Several: 0 for background and k for the k-th structure of the model. Structures that
-    exclude each other do so by the model's own rule (sdseg/data/mask_rule.py), as when it was scored; of others the label
+    exclude each other do so by the model's own rule (data/mask_rule.py), as when it was scored; of others the label
     map shows the inner one, else the later one. DICOM segmentation objects have a segment per structure.
 
     Parameters

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Which number type keeps the values of images and volumes as they are."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Arrays in, numbers out: overlap, surface distances, calibration, intervals."""

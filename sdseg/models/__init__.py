@@ -1,1 +1,1 @@
-"""What is known about networks, diffusion and weights."""
+"""Networks and diffusion: image -> probability, and the weights that make it so."""

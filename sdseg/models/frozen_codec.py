@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The frozen codec of a latent recipe, opened for training on a device."""
 
 from __future__ import annotations
 

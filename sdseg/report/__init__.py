@@ -1,1 +1,1 @@
-"""The page of results: reading what the stages wrote, drawing it, and composing one self-contained file."""
+"""Stage: every result -> one page that opens without network."""

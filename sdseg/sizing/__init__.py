@@ -1,1 +1,1 @@
-"""What networks and stages need, from their settings alone: nothing is built, and neither torch nor numpy imported."""
+"""What networks and stages need, from their settings alone: nothing is built, torch and numpy stay away."""

@@ -18,7 +18,7 @@ __all__ = ["Count", "count"]
 
 SPLITS = ("train", "val", "test")
 # Phantoms at scale 1: how many groups, images or slices of one, and the shares of validation and test
-# (sdseg/data/phantoms; a test compares them with what is written).
+# (sdseg/datasets/phantoms; a test compares them with what is written).
 PHANTOMS = {
     "cvc": (29, 8, 0.1, 0.17),
     "kseg": (300, 1, 0.1, 0.12),

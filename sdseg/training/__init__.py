@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Stage: slice store -> model folder."""

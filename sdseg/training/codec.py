@@ -56,7 +56,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     codec = MaskCodec(settings).to(target)
     state = output.with_name(f"{output.name}.state")
     if settings.training is not None:
-        settle(state, {"codec": settings.model_dump(mode="json"), "code": dict(code_of("codec"))}, "restart")
+        settle(state, {"codec": settings.model_dump(mode="json"), "code": dict(code_of("training.codec"))}, "restart")
         _train(codec, settings.training, target, state)
     elif settings.weights is not None:
         load_pretrained(codec, Path(settings.weights))
@@ -75,7 +75,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
         "latent scale %.4f, Dice of decode(encode(shape)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started
     )
     with atomic_folder(output, OWNED) as folder:
-        save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers"), stage="codec"))
+        save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers"), stage="training.codec"))
     shutil.rmtree(state, ignore_errors=True)
 
 

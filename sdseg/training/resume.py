@@ -53,7 +53,7 @@ def describe_run(
 
     `exclusive` decides on the masks that validation scores, and so on which weights are kept.
     """
-    chosen, code = recipe.model_dump(mode="json"), dict(code_of("train"))
+    chosen, code = recipe.model_dump(mode="json"), dict(code_of("training.train"))
     described = {"recipe": chosen, "data": data, "codec": codec, "start_from": start_from, "code": code}
     return described | ({"exclusive": True} if exclusive else {})  # earlier versions knew no such key
 

@@ -179,7 +179,8 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
         },
         files={},
         # A finished run that is asked for again trains nothing: its weights are no younger for it.
-        provenance=made_by(run.state) or provenance(("torch", "diffusers", "accelerate", "safetensors"), stage="train"),
+        provenance=made_by(run.state)
+        or provenance(("torch", "diffusers", "accelerate", "safetensors"), stage="training.train"),
     )
 
 

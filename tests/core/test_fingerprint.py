@@ -14,7 +14,10 @@ import pytest
 from sdseg.core.fingerprint import PACKAGE, code_of, fingerprint
 
 Edit = Callable[[str, str, str], set[str]]
-STAGES = ("codec", "deployment", "download", "evaluate", "export", "phantoms", "prepare", "report", "split", "train")
+STAGES = (
+    *("training.codec", "training.train", "evaluation.evaluate", "export.onnx", "export.tensorrt", "report.report"),
+    *("download.download", "datasets.phantoms.write", "datasets.split", "data.prepare"),
+)
 
 
 @pytest.fixture
@@ -38,8 +41,8 @@ LOSS = "functional.l1_loss if settings.distance"
 
 def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
     changed = edit("models/diffusion.py", LOSS, "functional.smooth_l1_loss if settings.distance")
-    assert "train" in changed
-    assert not {"prepare", "split", "phantoms", "report"} & changed
+    assert "training.train" in changed
+    assert not {"data.prepare", "datasets.split", "datasets.phantoms.write", "report.report"} & changed
 
 
 @pytest.mark.parametrize(
@@ -48,13 +51,13 @@ def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
         ("models/diffusion.py", "    distance = ", "    # Another word.\n    distance = "),
         ("models/diffusion.py", '"""The diffusion process', '"""Another word: the diffusion process'),
         ("models/diffusion.py", "\n\n\ndef losses(", "\n\n\n\n\ndef losses("),
-        ("train.py", "    Raises UserError", "    Raises Errors"),  # the docstring of a function
-        ("errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
-        ("config.py", '= "results"', '= "elsewhere"'),  # arrives by settings files
-        ("recipes.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
-        ("recipes.py", "raise ValueError(\"'beta_end'", "raise ValueError(\"The 'beta_end'"),  # in a validator
+        ("training/train.py", "    Raises UserError", "    Raises Errors"),  # the docstring of a function
+        ("core/errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
+        ("config/run.py", '= "results"', '= "elsewhere"'),  # arrives by settings files
+        ("config/recipe.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
+        ("config/recipe.py", "raise ValueError(\"'beta_end'", "raise ValueError(\"The 'beta_end'"),  # in a validator
         ("__init__.py", "__version__ = ", "__version__ = 'new' + "),
-        ("provenance.py", '"machine":', '"computer":'),
+        ("core/provenance.py", '"machine":', '"computer":'),
     ],
 )
 def test_what_computes_nothing_changes_nothing(edit: Edit, name: str, before: str, after: str) -> None:
@@ -62,13 +65,13 @@ def test_what_computes_nothing_changes_nothing(edit: Edit, name: str, before: st
 
 
 def test_what_settings_compute_counts(edit: Edit) -> None:
-    assert "train" in edit("networks.py", "return 1 << (len", "return 2 << (len")
+    assert "training.train" in edit("config/network.py", "return 1 << (len", "return 2 << (len")
 
 
 def test_imports_inside_functions_are_followed() -> None:
     """`strong` augmentation is imported where it is used, since MONAI is slow to load."""
-    assert "sdseg.data.augmentation" in code_of("train")
-    assert "sdseg.data" in code_of("train")  # what lies above a module runs too
+    assert "sdseg.data.augmentation" in code_of("training.train")
+    assert "sdseg.data" in code_of("training.train")  # what lies above a module runs too
 
 
 def test_what_is_imported_for_types_alone_is_not_followed(tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_what_is_imported_for_types_alone_is_not_followed(tmp_path: Path) -> Non
 
 
 def test_templates_belong_to_the_page_alone(edit: Edit) -> None:
-    assert edit("page/templates/page.css", "{", "{ ") == {"report"}
+    assert edit("report/templates/page.css", "{", "{ ") == {"report.report"}
 
 
 def test_it_is_quick_and_needs_the_standard_library_alone() -> None:

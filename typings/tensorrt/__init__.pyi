@@ -1,6 +1,6 @@
 """TensorRT 11.4's Python bindings, as far as sdseg calls them: they bring no types of their own.
 
-Written by hand from the names and types the bindings declare; tests/runtime/test_tensorrt_stub.py compares the two.
+Written by hand from the names and types the bindings declare; tests/backends/test_tensorrt_stub.py compares the two.
 """
 
 from collections.abc import Iterator, Sequence

@@ -12,7 +12,7 @@ rule raw_record:
     conda:
         plan.environment
     params:
-        code=fingerprint("download"),
+        code=fingerprint("download.download"),
         source=plan.source,
         folder=no_reason(plan.raw_folder),
         options=no_reason(plan.download_options),

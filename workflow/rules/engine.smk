@@ -25,7 +25,7 @@ rule engine:
         mem=asks.memory("engine"),
         runtime=asks.runtime("engine"),
     params:
-        code=fingerprint("deployment"),
+        code=fingerprint("export.tensorrt"),
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.engine, parent=True),

@@ -25,7 +25,7 @@ rule scores:
         mem=asks.memory("scores"),
         runtime=asks.runtime("scores"),
     params:
-        code=fingerprint("evaluate"),
+        code=fingerprint("evaluation.evaluate"),
         prepared=subpath(input.manifest, parent=True),
         raw=no_reason(plan.raw_folder),
         model=subpath(input.config, parent=True),

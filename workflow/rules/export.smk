@@ -19,7 +19,7 @@ rule graph:
         mem=asks.memory("graph"),
         runtime=asks.runtime("graph"),
     params:
-        code=fingerprint("export"),
+        code=fingerprint("export.onnx"),
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.graph, parent=True),

@@ -19,7 +19,7 @@ rule raw_phantoms:
         mem="2GB",
         runtime="1h",
     params:
-        code=fingerprint("phantoms"),
+        code=fingerprint("datasets.phantoms.write"),
         source=plan.source,
         seed=lambda wildcards: plan.settings.phantoms.seed,
         scale=lambda wildcards: plan.settings.phantoms.scale,

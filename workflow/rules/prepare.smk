@@ -25,7 +25,7 @@ rule slice_store:
         mem=asks.memory("prepare"),
         runtime=asks.runtime("prepare"),
     params:
-        code=fingerprint("prepare"),
+        code=fingerprint("data.prepare"),
         raw=no_reason(plan.raw_folder),
         folder=subpath(output.manifest, parent=True),
     message:

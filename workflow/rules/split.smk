@@ -16,7 +16,7 @@ rule made_split:
         mem="2GB",
         runtime="1h",
     params:
-        code=fingerprint("split"),
+        code=fingerprint("datasets.split"),
         raw=no_reason(plan.raw_folder),
     message:
         "{wildcards.dataset}: split"

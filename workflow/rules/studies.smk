@@ -33,7 +33,7 @@ if plan.study_files:
             mem=asks.memory("studies"),
             runtime=asks.runtime("studies"),
         params:
-            code=fingerprint("studies.running"),
+            code=fingerprint("evaluation.studies.run"),
             prepared=subpath(input.manifest, parent=True),
             model=subpath(input.config, parent=True),
             folder=subpath(output[0], parent=True),

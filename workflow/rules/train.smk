@@ -22,7 +22,7 @@ rule model:
         mem=asks.memory("train"),
         runtime=asks.runtime("train"),
     params:
-        code=fingerprint("train"),
+        code=fingerprint("training.train"),
         prepared=subpath(input.manifest, parent=True),
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),

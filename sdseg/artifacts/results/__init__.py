@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""What evaluation, training, export and the studies leave, as typed records."""

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""What export leaves: `parity.json` and what lies beside an engine, as typed records."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is worth knowing of a trained model besides its scores: one module per study, each leaving one JSON file."""
+"""What is worth knowing of a trained model besides its scores: one module per study, one JSON file each."""

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Changes to an ONNX graph that leave its numbers as they are."""

@@ -1,1 +1,1 @@
-"""TODO-DOC."""
+"""Weights that others trained, taken over strictly."""
