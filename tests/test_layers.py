@@ -1,4 +1,4 @@
-"""The house and its rule (docs/architecture.md), read from the source with `ast`: who may import whom; what names mean."""
+"""The house and its rule (docs/architecture.md), read from the source with `ast`: who imports whom, what names mean."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from sdseg.core.files import sha256_text
 from sdseg.core.provenance import provenance
 from sdseg.metrics import overlap
-from sdseg.report import charts, comparisons, figures, formats, paper
+from sdseg.report import charts, comparisons, figures, formats, paper, tables
 from sdseg.report.collect import DatasetResults, Gathered, Run
 from sdseg.report.published import Published
 from sdseg.report.versus import Versus
@@ -42,9 +42,9 @@ Section = tuple[str, list[tuple[str, str]]]
 
 def render(gathered: Gathered, titles: Mapping[str, str], published: Published | None = None) -> str:
     """The whole page as HTML. `titles` gives the full name of each dataset source."""
-    tables = paper.tables(gathered, published) if published else ()
+    published_tables = paper.tables(gathered, published) if published else ()
     sources = {dataset.name: dataset.prepared.source for dataset in gathered.datasets if dataset.prepared}
-    named = paper.sources_of(tables)
+    named = paper.sources_of(published_tables)
     return compose(
         "page.html",
         gathered=gathered,
@@ -68,7 +68,7 @@ def render(gathered: Gathered, titles: Mapping[str, str], published: Published |
         duels=comparisons.duels,
         over_seeds=comparisons.seeded,
         paper_dice=lambda run: paper.paper_dice(run, sources.get(run.dataset), published),
-        published_tables=tables,
+        published_tables=published_tables,
         published_sources={name: published.sources[name] for name in named} if published else {},
         recipe_hash=_recipe_hash,
     )
