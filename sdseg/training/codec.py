@@ -44,7 +44,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
     Training goes on where it was stopped: `<output>.state` beside it keeps what that needs until the folder is written.
     """
     target = torch_device(device)
-    source_of("codec")
+    source_of("training.codec")
     try:
         made_from(settings)
     except ValueError as error:

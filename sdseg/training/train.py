@@ -66,7 +66,7 @@ def train(
     """
     # 1. Open what was prepared.
     torch_device(device)
-    source_of("train")
+    source_of("training.train")
     for place in (output, last):
         check_owned(place, OWNED)
         make_folder(place.parent)

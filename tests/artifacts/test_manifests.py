@@ -207,7 +207,7 @@ def test_folder_survives_a_process_that_is_killed(tmp_path: Path) -> None:
     with atomic_folder(path, ANY) as folder:
         (folder / "old").touch()
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom sdseg.artifacts.manifests import atomic_folder\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom sdseg.core.files import atomic_folder\n"
         "with atomic_folder(Path(sys.argv[1]), ['old']) as folder:\n"
         "    (folder / 'half').touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -280,7 +280,7 @@ def test_size_must_be_halved_often_enough(config: Values) -> None:
     assert error.remedy in ("use size 28", "use size 32")
 
 
-WRITTEN_HERE = ("sdseg.backends.tensorrt_engine", "sdseg.download.notes")  # files that only this package writes
+WRITTEN_HERE = ("sdseg.artifacts.manifests", "sdseg.download.notes")  # files that only this package writes
 
 
 def settings_models() -> list[type[Strict]]:

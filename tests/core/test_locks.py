@@ -22,7 +22,7 @@ from sdseg.core.locks import WHEN_BUSY, holder_of, lock_file, locked, writes
 HOLD = """
 import sys, time
 from pathlib import Path
-from sdseg.locks import locked
+from sdseg.core.locks import locked
 with locked(*map(Path, sys.argv[1:])):
     print("held", flush=True)
     time.sleep(60)
@@ -186,7 +186,7 @@ def test_every_stage_refuses_an_output_that_another_writes(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sdseg import artifacts
+from sdseg.core import files
 
 def replace(source, target, replace=os.replace, calls=[]):
     calls.append(target)
@@ -195,7 +195,7 @@ def replace(source, target, replace=os.replace, calls=[]):
     replace(source, target)
 
 os.replace = replace
-with artifacts.atomic_folder(Path(sys.argv[1]), ("old",)) as folder:
+with files.atomic_folder(Path(sys.argv[1]), ("old",)) as folder:
     (folder / "new").touch()
 """
 

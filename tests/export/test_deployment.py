@@ -39,7 +39,7 @@ def model_config() -> Any:
         module = importlib.util.module_from_spec(found)
         found.loader.exec_module(module)
         return module.ModelConfig
-    table = json.loads((Path(__file__).parent / "runtime/triton_model_config.json").read_text("utf-8"))
+    table = json.loads((Path(__file__).parent / "triton_model_config.json").read_text("utf-8"))
     file = descriptor_pb2.FileDescriptorProto(name="model_config.proto", package="inference", syntax="proto3")
     places: dict[str, Any] = {}
     for name in sorted(table["messages"], key=lambda name: name.count(".")):

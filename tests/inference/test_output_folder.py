@@ -15,7 +15,7 @@ from sdseg.inference.output_folder import held, sweep
 HOLD = """
 import sys, time
 from pathlib import Path
-from sdseg.predicting.place import held
+from sdseg.inference.output_folder import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

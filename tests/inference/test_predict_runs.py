@@ -233,7 +233,7 @@ def test_a_run_that_was_ended_continues(bright_rgb: Path, tmp_path: Path, how: s
 FULL = """
 import json, subprocess, sys
 from pathlib import Path
-from sdseg.__main__ import main
+from sdseg.cli.commands import main
 
 model, inputs, place = sys.argv[1:]
 mount = ["mount", "-t", "tmpfs", "none", place, "-o"]

@@ -28,9 +28,9 @@ SMALL = Limits(pixels=99, voxels=99)
 PEAK = """
 import resource, sys
 from pathlib import Path
-from sdseg.data.images import read_image
-from sdseg.data.volumes import read_volume
-from sdseg.errors import UserError
+from sdseg.io.images import read_image
+from sdseg.io.volumes import read_volume
+from sdseg.core.errors import UserError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[1:]:
     path = Path(name)

@@ -83,7 +83,10 @@ def test_what_is_kept_for_the_backward_pass_is_about_what_autograd_keeps(
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in alive}
     kept = sum(size for address, size in storages.items() if address not in weights)
     through_decoder = recipe.diffusion is not None and recipe.diffusion.loss_mask > 0
-    counted = sum(one.kept for part, one in sums.items() if part != "decoder" or through_decoder)
+    frozen = {"decoder"} - ({"decoder"} if through_decoder else set())
+    if recipe.diffusion is not None and not recipe.network.condition.trainable:
+        frozen.add("condition_encoder")
+    counted = sum(one.kept for part, one in sums.items() if part not in frozen)
     assert 0.7 < 2 * 4 * counted / kept < 1.1
 
 

@@ -11,8 +11,8 @@ import pytest
 FILLED = """
 import resource, sys, time
 from pathlib import Path
-from sdseg.errors import UserError
-from sdseg.journal import Journal
+from sdseg.core.errors import UserError
+from sdseg.training.log import Journal
 root, board = Path(sys.argv[1]), sys.argv[2] == "board"
 try:
     with Journal(root / "training.jsonl", root / "tensorboard", 0) as journal:

@@ -129,8 +129,8 @@ def test_what_kept_states_carry_along_can_be_read_without_their_tensors(tmp_path
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from sdseg.errors import UserError
-from sdseg.model.state import latest_state, save_state
+from sdseg.core.errors import UserError
+from sdseg.training.state import latest_state, save_state
 from tests.training.test_state import wide
 root = Path(sys.argv[1])
 save_state(root, 1, {}, wide())

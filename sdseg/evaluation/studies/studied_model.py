@@ -74,7 +74,8 @@ class Subject:
             "data_checksum": held.data_checksum,
             "model_checksum": self.served.checksum,
             "provenance": provenance(
-                ("torch", "onnxruntime", "openvino", "opencv-python-headless", "torchmetrics"), stage="studies.running"
+                ("torch", "onnxruntime", "openvino", "opencv-python-headless", "torchmetrics"),
+                stage="evaluation.studies.run",
             ),
         }
 
