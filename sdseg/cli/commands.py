@@ -7,15 +7,13 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sdseg.cli.export_command import export_command
 from sdseg.cli.parser import Handler, build_parser
 from sdseg.core.errors import UserError
 from sdseg.core.shipped import shipped
 from sdseg.core.signals import Stopped, heeded
-
-if TYPE_CHECKING:
-    from sdseg.config.export import Export
 
 __all__ = ["main"]
 
@@ -234,10 +232,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from sdseg.evaluation.studies.latents import Origins
-    from sdseg.evaluation.studies.run import Asked, study
-    from sdseg.evaluation.studies.studied_model import Scope
-    from sdseg.evaluation.studies.sweep import Grid
+    from sdseg.evaluation.studies.run import Asked, Grid, Origins, Scope, study
 
     chosen = {"steps": arguments.steps, "samples": arguments.samples}
     asked = Asked(
@@ -250,79 +245,6 @@ def _study(arguments: argparse.Namespace) -> int:
     )
     scope = Scope(arguments.split, arguments.device, arguments.batch, arguments.limit)
     study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, asked=asked, scope=scope)
-    return 0
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    if arguments.to == "triton":
-        from sdseg.export.triton import export_triton
-
-        export_triton(arguments.model, arguments.output, arguments.max_batch, gpu=not arguments.cpu)
-        return 0
-    if arguments.prepared is None:
-        raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
-    from sdseg.config.export import Export
-    from sdseg.core.settings import parse
-
-    settings = {
-        "opset": arguments.opset,
-        "parity_cases": arguments.parity_cases,
-        "max_abs_difference": arguments.max_abs_difference,
-        "max_dice_difference": arguments.max_dice_difference,
-        "min_mask_dice": arguments.min_mask_dice,
-        "precisions": arguments.precisions and arguments.precisions.split(","),
-        "providers": arguments.providers and arguments.providers.split(","),
-        "unchecked": arguments.unchecked,
-        "calibration_images": arguments.calibration_images,
-        "tolerances": _tolerances(arguments.tolerance),
-    }
-    given = {key: value for key, value in settings.items() if value is not None}
-    chosen = parse(Export, given, where="the options of export")
-    if arguments.to == "tensorrt":
-        return _export_engine(arguments, chosen)
-    from sdseg.export.onnx import export
-
-    export(model=arguments.model, prepared=arguments.prepared, output=arguments.output, settings=chosen)
-    return 0
-
-
-def _tolerances(words: list[str]) -> dict[str, dict[str, float]]:
-    """`int8.min_mask_dice=0.98` and the like, laid over the defaults."""
-    from sdseg.config.export import Tolerances
-
-    found: dict[str, dict[str, float]] = Tolerances().model_dump()
-    for word in words:
-        name, _, value = word.partition("=")
-        precision, _, key = name.partition(".")
-        try:
-            found[precision][key] = float(value)
-        except (KeyError, ValueError):
-            remedy = "write for example int8.min_mask_dice=0.98, for fp16, bf16 or int8"
-            raise UserError(f"'{word}' is no tolerance", where="--tolerance", remedy=remedy) from None
-    return found
-
-
-def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
-    from sdseg.config.export import EngineOptions
-    from sdseg.core.settings import parse
-    from sdseg.export.tensorrt import EngineSource, export_engine
-
-    names = ("workspace_gb", "level", "hardware")
-    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if arguments.batches is not None:
-        sizes = arguments.batches.split(",")
-        if len(sizes) != 3:
-            raise UserError("three sizes are expected", where="--batches", remedy="smallest, usual, largest: 1,8,16")
-        options["batches"] = dict(zip(("min", "opt", "max"), sizes, strict=True))
-    if arguments.tf32:
-        options["tf32"] = True
-    export_engine(
-        EngineSource(arguments.model, arguments.graph or arguments.output / "model.onnx", arguments.prepared),
-        arguments.output,
-        parse(EngineOptions, options, where="the options of --to tensorrt"),
-        settings,
-        arguments.timing_cache,
-    )
     return 0
 
 
@@ -410,7 +332,7 @@ HANDLERS: dict[str, Handler] = {
     "convert": _convert,
     "train": _train,
     "evaluate": _evaluate,
-    "export": _export,
+    "export": export_command,
     "predict": _predict,
     "report": _report,
     "estimate": _estimate,

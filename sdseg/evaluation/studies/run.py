@@ -18,7 +18,7 @@ from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.evaluation.studies.sweep import Grid, sweep
 
-__all__ = ["Asked", "study"]
+__all__ = ["Asked", "Grid", "Origins", "Scope", "study"]
 
 log = logging.getLogger(__name__)
 
