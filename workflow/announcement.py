@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from snakemake.logging import logger
 
-from sdseg.sizing.missing import missing_inputs
-from sdseg.sizing.overview import needs_of, one_line
+from sdseg.sizing.missing_inputs import missing_inputs
+from sdseg.sizing.run_needs import needs_of, one_line
 
 if TYPE_CHECKING:
     from plan import Plan

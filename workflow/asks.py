@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sdseg.config.network import LatentNetwork
-from sdseg.datasets.declared import known_source
+from sdseg.datasets.source_lookup import known_source
 from sdseg.sizing.stage_needs import (
     STAGES,
     Ask,

@@ -9,9 +9,9 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from sdseg.core.documents import read_yaml
 from sdseg.core.errors import UserError
-from sdseg.core.shipped import shipped
+from sdseg.core.shipped_files import shipped
+from sdseg.core.yaml_json import read_yaml
 
 __all__ = ["checked_config", "default_config", "refuse_other_folders"]
 

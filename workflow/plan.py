@@ -19,9 +19,9 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
 from sdseg.core.locks import WHEN_BUSY
 from sdseg.core.settings import Strict
-from sdseg.core.shipped import shipped
-from sdseg.datasets.configuration import check_machine, configure
-from sdseg.datasets.declared import makes_split
+from sdseg.core.shipped_files import shipped
+from sdseg.datasets.check_configuration import check_machine, configure
+from sdseg.datasets.source_lookup import makes_split
 
 __all__ = [
     *("EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-from sdseg.datasets.configuration import Run
+from sdseg.datasets.check_configuration import Run
 
 __all__ = ["look_at_raw_files"]
 

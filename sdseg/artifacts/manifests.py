@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sdseg.config.export import EngineOptions
 from sdseg.config.network import Codec
-from sdseg.core.bounds import Channels, Checksum, Count, Probability, Range, WorkingSize
+from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
 from sdseg.core.settings import Strict
 

@@ -23,7 +23,7 @@ from sdseg.backends.graph import (
     run_failed,
     unusable,
 )
-from sdseg.backends.graph_seal import open_manifest
+from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.onnxruntime_cache import cached_session
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.core.errors import UserError

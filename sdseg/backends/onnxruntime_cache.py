@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.backends.cache import cache_entry, graph_bytes, private_folder, prune, used_now, worth_keeping
-from sdseg.backends.cache_seal import RECORD, damage_of, seal
+from sdseg.backends.cache_checksums import RECORD, damage_of, seal
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from sdseg.backends.cache import cache_entry, private_folder, prune, used_now, worth_keeping
-from sdseg.backends.cache_seal import RECORD, damage_of, seal
+from sdseg.backends.cache_checksums import RECORD, damage_of, seal
 from sdseg.backends.graph import FoundPort, check_answer, check_ports, default_threads, feed_of, run_failed, unusable
-from sdseg.backends.graph_seal import open_manifest
+from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError

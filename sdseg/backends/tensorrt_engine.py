@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sdseg.artifacts.manifests import GraphManifest, GraphPort
 from sdseg.backends.cache import checksum_of
 from sdseg.backends.graph import FOREIGN, missing_graph
-from sdseg.backends.graph_seal import open_manifest
+from sdseg.backends.graph_checksum import open_manifest
 from sdseg.config.export import Batches, Precision
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text

@@ -12,7 +12,7 @@ from typing import Any
 from sdseg.cli.export_command import export_command
 from sdseg.cli.parser import Handler, build_parser
 from sdseg.core.errors import UserError
-from sdseg.core.shipped import shipped
+from sdseg.core.shipped_files import shipped
 from sdseg.core.signals import Stopped, heeded
 
 __all__ = ["main"]
@@ -297,7 +297,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     """`a.b=value` pairs as a nested mapping; values are read as YAML."""
-    from sdseg.core.documents import yaml_value
+    from sdseg.core.yaml_json import yaml_value
 
     nested: dict[str, Any] = {}
     for pair in pairs:

@@ -24,8 +24,8 @@ from sdseg.backends.tensorrt_support import SUPPORTED, installed_version, why_no
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import version_of
-from sdseg.datasets.configuration import check_machine, configure_file
-from sdseg.datasets.declared import makes_split
+from sdseg.datasets.check_configuration import check_machine, configure_file
+from sdseg.datasets.source_lookup import makes_split
 
 __all__ = ["Finding", "doctor", "examine"]
 

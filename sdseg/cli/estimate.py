@@ -13,11 +13,11 @@ from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError
-from sdseg.datasets.configuration import configure_file
-from sdseg.datasets.declared import known_source
+from sdseg.datasets.check_configuration import configure_file
+from sdseg.datasets.source_lookup import known_source
 from sdseg.sizing.gpus import GPUS
-from sdseg.sizing.missing import Missing, downloads_of, missing_inputs, room
-from sdseg.sizing.overview import (
+from sdseg.sizing.missing_inputs import Missing, downloads_of, missing_inputs, room
+from sdseg.sizing.run_needs import (
     RunNeeds,
     TrainingEstimate,
     millions,

@@ -19,7 +19,7 @@ from sdseg.config.studies import Ablation, Studies
 from sdseg.config.trainings import RecipeChoice, Trained, names_of, start_of, trainings
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, merge, parse, read_yaml
-from sdseg.core.shipped import shipped
+from sdseg.core.shipped_files import shipped
 
 __all__ = ["Config", "OnEdit", "Phantoms", "RecipeChoice", "json_schema", "load_config"]
 

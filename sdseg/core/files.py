@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from sdseg import __version__
 from sdseg.core.errors import UserError
-from sdseg.core.ownership import check_owned
+from sdseg.core.overwrite_checks import check_owned
 
 __all__ = [
     "atomic_file",
@@ -151,8 +151,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, owned: Collection[str]) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of `path` when the block ends without an error.
 
-    `owned` names what a folder already there may hold (ownership.py `check_owned`): anything else is the user's, and a
-    UserError, before the block and again before the folder is replaced. A link stays, and its folder is replaced.
+    `owned` names what a folder already there may hold (overwrite_checks.py `check_owned`): anything else is the user's,
+    and a UserError, before the block and again before the folder is replaced. A link stays, and its folder is replaced.
     """
     check_owned(path, owned)
     if path.is_symlink():

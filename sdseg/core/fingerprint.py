@@ -20,8 +20,8 @@ NO_CAUSE = frozenset(
     {
         "sdseg",
         *(f"sdseg.config.{name}" for name in ("dataset", "export", "folders", "run", "studies", "trainings")),
-        *(f"sdseg.core.{name}" for name in ("documents", "errors", "fingerprint", "leftovers", "locks")),
-        *(f"sdseg.core.{name}" for name in ("provenance", "settings", "signals")),
+        *(f"sdseg.core.{name}" for name in ("errors", "fingerprint", "leftovers", "locks")),
+        *(f"sdseg.core.{name}" for name in ("provenance", "settings", "signals", "yaml_json")),
     }
 )
 # Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.

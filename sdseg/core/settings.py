@@ -8,8 +8,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sdseg.core.documents import read_yaml
 from sdseg.core.errors import ListedError, nearest
+from sdseg.core.yaml_json import read_yaml
 
 __all__ = ["MANY", "Name", "Place", "Seed", "Strict", "merge", "parse", "read_yaml"]
 

@@ -1,4 +1,4 @@
-"""Joint of training and evaluation: any backend over the cases of a store, scored by the same lines."""
+"""Any backend over the cases of a store, scored by the same lines."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from typing import Any
 from sdseg.artifacts.manifests import Structure
 from sdseg.config.dataset import Dataset
 from sdseg.core.provenance import provenance
+from sdseg.data.dataset_warnings import areas_of, implausible
 from sdseg.data.duplicates import near_pairs
-from sdseg.data.intake import Seen
-from sdseg.data.plausible import areas_of, implausible
+from sdseg.data.read_dataset import Seen
 from sdseg.datasets.sources import Source
 from sdseg.datasets.split_files import SPLITS
 

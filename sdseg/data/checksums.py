@@ -10,7 +10,7 @@ from isal import isal_zlib
 from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.errors import ListedError
 from sdseg.core.files import sha256_file, sha256_text
-from sdseg.data.packed import MASK_FILES
+from sdseg.data.packed_masks import MASK_FILES
 
 __all__ = ["ARRAYS", "FILES", "TABLES", "check_arrays", "check_tables", "combined_checksum", "fast_checksum"]
 

@@ -18,14 +18,14 @@ from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_folder, sha256_file, write_json
 from sdseg.core.locks import locked
-from sdseg.core.ownership import check_apart, check_owned, check_record
+from sdseg.core.overwrite_checks import check_apart, check_owned, check_record
 from sdseg.core.provenance import provenance
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
-from sdseg.data.intake import Intake, Seen, Task, open_intake
 from sdseg.data.intensities import intensities_of
-from sdseg.data.packed import pack, write_packed
+from sdseg.data.packed_masks import pack, write_packed
 from sdseg.data.read_case import Reading
+from sdseg.data.read_dataset import Intake, Seen, Task, open_intake
 from sdseg.data.store import Case, write_index
 from sdseg.datasets.split_files import SPLITS
 

@@ -21,7 +21,7 @@ from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, write_text
 from sdseg.data.checksums import FILES, REMEDY, check_arrays, check_tables
-from sdseg.data.packed import MASK_FILES, PackedLabels
+from sdseg.data.packed_masks import MASK_FILES, PackedLabels
 
 __all__ = ["Case", "SliceStore", "read_cases", "structure_masks", "write_index"]
 

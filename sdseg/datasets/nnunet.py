@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sdseg.core.documents import read_json
 from sdseg.core.errors import ListedError, UserError
+from sdseg.core.yaml_json import read_json
 from sdseg.datasets.layouts import Layout, Pair
 from sdseg.io.images import IMAGE_SUFFIXES
 from sdseg.io.volumes import VOLUME_SUFFIXES

@@ -10,9 +10,9 @@ from pathlib import Path
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.datasets.case_table import tabled_cases
-from sdseg.datasets.declared import declared_source, own_source
 from sdseg.datasets.layouts import Layout, Pair, RawCase, check_folder, find_cases
 from sdseg.datasets.nnunet import Description, nnunet_layout, read_description
+from sdseg.datasets.source_lookup import declared_source, own_source
 from sdseg.datasets.sources import Source
 from sdseg.io.images import IMAGE_SUFFIXES
 

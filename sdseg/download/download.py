@@ -17,7 +17,7 @@ from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.core.locks import locked, writes
-from sdseg.core.ownership import check_record
+from sdseg.core.overwrite_checks import check_record
 from sdseg.core.parallel import each
 from sdseg.datasets.layouts import RawCase, find_cases
 from sdseg.datasets.own import own_dataset

@@ -1,4 +1,4 @@
-"""Joint of evaluation: every score of one case at one size, from its masks and its labels."""
+"""Every score of one case at one size, from its masks and its labels."""
 
 from __future__ import annotations
 

@@ -20,7 +20,15 @@ from sdseg.data.batches import check_store
 from sdseg.data.store import Case, SliceStore
 from sdseg.evaluation.evaluator import Assessment, Rules, assess_masks, dice_by_threshold
 from sdseg.evaluation.predicted_masks import find_predictions
-from sdseg.evaluation.summary import DEFAULTS, OWNED, Options, collect, native_labels, summary_of, write_evaluation
+from sdseg.evaluation.write_evaluation import (
+    DEFAULTS,
+    OWNED,
+    Options,
+    collect,
+    native_labels,
+    summary_of,
+    write_evaluation,
+)
 from sdseg.metrics.calibration import THRESHOLDS, Calibration
 
 __all__ = ["MASKS", "Options", "evaluate", "evaluate_masks"]

@@ -1,4 +1,4 @@
-"""Joint of evaluation: every case of a store with its scores, from any backend or from masks made elsewhere.
+"""Every case of a store with its scores, from any backend or from masks made elsewhere.
 
 One case at a time is held, the masks of a backend as bits; batches run over the borders of cases.
 """

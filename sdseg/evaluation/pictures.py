@@ -1,4 +1,4 @@
-"""Joint of evaluation: which cases are worth a look, and their pictures, at the working size."""
+"""Which cases are worth a look, and their pictures, at the working size."""
 
 from __future__ import annotations
 

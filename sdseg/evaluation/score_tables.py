@@ -1,4 +1,4 @@
-"""Joint of evaluation: the scores of all cases as a table (cases.csv) and as figures over cases (summary.json).
+"""The scores of all cases as a table (cases.csv) and as figures over cases (summary.json).
 
 docs/results.md explains both, column by column and key by key.
 """

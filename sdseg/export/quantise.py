@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY
-from sdseg.backends.graph_seal import seal_graph, unsealed
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 

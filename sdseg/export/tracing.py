@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdseg.artifacts.manifests import GraphManifest, GraphPort, ImageContract
+from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY
-from sdseg.backends.graph_seal import seal_graph, unsealed
 from sdseg.core.errors import UserError
 from sdseg.export.passes.uint8_input import cast_first
 

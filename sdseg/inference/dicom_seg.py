@@ -14,7 +14,7 @@ import numpy as np
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, sha256_text
 from sdseg.data.transforms import from_axial
-from sdseg.inference.native import Native
+from sdseg.inference.native_size import Native
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription

@@ -13,13 +13,13 @@ from sdseg.core.errors import UserError
 from sdseg.data.intensities import spread_of, unlike
 from sdseg.data.transforms import resize_images, stretch, to_axial
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.native import Native
+from sdseg.inference.native_size import Native
 from sdseg.io.dicom import read_slices
 from sdseg.io.geometry import Geometry, fault_of_affine
 from sdseg.io.images import IMAGE_SUFFIXES, read_image_noted
 from sdseg.io.itk import ITK_SUFFIXES
 from sdseg.io.limits import LIMITS, Limits
-from sdseg.io.oddities import odd_spacing, odd_values
+from sdseg.io.volume_warnings import odd_spacing, odd_values
 from sdseg.io.volumes import VOLUME_SUFFIXES, check_numbers, read_volume_noted, to_stored
 
 __all__ = ["open_array", "open_file"]

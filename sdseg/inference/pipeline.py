@@ -19,7 +19,7 @@ from sdseg.inference.choose_model import Chosen
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.load_input import open_file
-from sdseg.inference.native import Native
+from sdseg.inference.native_size import Native
 from sdseg.inference.output_folder import check_room
 from sdseg.inference.place_results import Results
 from sdseg.inference.run_record import Account

@@ -12,7 +12,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.data.transforms import from_axial, to_display
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.native import Native
+from sdseg.inference.native_size import Native
 from sdseg.io.images import write_image
 from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.io.volumes import write_volume

@@ -15,7 +15,7 @@ from sdseg.io.itk import is_itk, read_itk, write_itk
 from sdseg.io.limits import LIMITS, Limits
 from sdseg.io.nifti import nifti_geometry, nifti_type, read_nifti, write_nifti
 from sdseg.io.number_types import Values, alterations, as_type, values_of
-from sdseg.io.oddities import odd_values
+from sdseg.io.volume_warnings import odd_values
 
 __all__ = [
     "VOLUME_SUFFIXES",

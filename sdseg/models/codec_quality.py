@@ -1,4 +1,4 @@
-"""Joint of codecs: how well one reproduces masks, and how large its latents are, measured on random shapes."""
+"""How well one reproduces masks, and how large its latents are, measured on random shapes."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from sdseg.artifacts.manifests import CodecManifest
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
-from sdseg.data.samples import _samples
 from sdseg.data.store import SliceStore
+from sdseg.data.training_samples import _samples
 from sdseg.models.checkpoint import load_codec_folder
 from sdseg.models.codec import MaskCodec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sdseg.config.network import Autoencoder, ConditionEncoder, Denoiser, DirectNetwork
-from sdseg.sizing.tally import Tally
+from sdseg.sizing.layer_costs import Tally
 
 __all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sdseg.config.network import Codec, DirectNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
-from sdseg.sizing.tally import Tally
+from sdseg.sizing.layer_costs import Tally
 
 __all__ = ["Shape", "TrainingNeeds", "training_needs"]
 

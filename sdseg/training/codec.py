@@ -22,7 +22,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, make_folder
 from sdseg.core.fingerprint import code_of
 from sdseg.core.locks import writes
-from sdseg.core.ownership import check_owned
+from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.core.signals import Stopped, deferred, ended
 from sdseg.models.checkpoint import OWNED, save_codec_folder

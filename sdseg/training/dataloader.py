@@ -18,8 +18,8 @@ from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
 from sdseg.data.batches import score_cases
 from sdseg.data.mask_rule import MaskRule
-from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, _samples, orient
 from sdseg.data.store import SliceStore, structure_masks
+from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, _samples, orient
 from sdseg.models.frozen_codec import CodecInUse, _latent_shape
 from sdseg.training.latent_cache import cache_latents, reconstruct
 

@@ -20,14 +20,14 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import make_folder
 from sdseg.core.leftovers import remove_leftovers
 from sdseg.core.locks import writes
-from sdseg.core.ownership import check_owned
+from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
 from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
 from sdseg.training.dataloader import codec_ceiling
-from sdseg.training.finished import keep_finished, rewrite, write_model
+from sdseg.training.finished_run import keep_finished, rewrite, write_model
 from sdseg.training.following import follow
 from sdseg.training.log import Journal
 from sdseg.training.loop import Progress, Run, averaged_segmenter, best_weights

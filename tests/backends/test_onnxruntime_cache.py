@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
-from sdseg.backends import cache, cache_seal, onnxruntime_cache
+from sdseg.backends import cache, cache_checksums, onnxruntime_cache
 from sdseg.backends.onnxruntime import OnnxBackend
 from tests.helpers.tiny import RGB, picture
 
@@ -109,7 +109,7 @@ def test_what_is_kept_is_our_own_whatever_the_umask(bright_rgb: Path, kept: Path
     finally:
         os.umask(before)
     (entry,) = kept.iterdir()
-    assert cache_seal.damage_of(entry) is None
+    assert cache_checksums.damage_of(entry) is None
     assert not [path for path in (kept.parent, *kept.parent.rglob("*")) if path.stat().st_mode & 0o022]
 
 

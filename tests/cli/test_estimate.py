@@ -16,7 +16,7 @@ from sdseg.cli.commands import main
 from sdseg.cli.estimate import estimated
 from sdseg.config.run import load_config
 from sdseg.sizing.gpus import GPUS
-from sdseg.sizing.overview import needs_of, one_line
+from sdseg.sizing.run_needs import needs_of, one_line
 from tests.workflow.test_workflow import MINI
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,7 +177,8 @@ def test_small_networks_do_not_fill_a_gpu() -> None:
 def test_the_line_of_a_run_loads_nothing() -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom sdseg.config.run import load_config\n"
-        "from sdseg.sizing.missing import missing_inputs\nfrom sdseg.sizing.overview import needs_of, one_line\n"
+        "from sdseg.sizing.missing_inputs import missing_inputs\n"
+        "from sdseg.sizing.run_needs import needs_of, one_line\n"
         "config = load_config(Path('config/config.yaml'))\nprint(one_line(needs_of(config)))\n"
         "missing_inputs(config, {})\nprint(sorted({'torch', 'numpy', 'cv2', 'requests'} & set(sys.modules)))"
     )

@@ -7,9 +7,9 @@ import pytest
 
 from sdseg.config.dataset import Dataset
 from sdseg.data.checks import Examination, examine, summary
-from sdseg.data.intake import Seen
 from sdseg.data.intensities import Spread
 from sdseg.data.read_case import Content
+from sdseg.data.read_dataset import Seen
 from sdseg.data.store import Case
 from sdseg.datasets.sources import SOURCES
 

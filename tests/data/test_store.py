@@ -17,7 +17,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
 from sdseg.data.checksums import ARRAYS, FILES, TABLES, combined_checksum, fast_checksum
-from sdseg.data.packed import pack, write_packed
+from sdseg.data.packed_masks import pack, write_packed
 from sdseg.data.store import Case, SliceStore, read_cases, structure_masks, write_index
 
 AFFINE = ((-0.9765625, 0.0, 0.1, 249.51171875), (0.0, 1 / 3, 0.0, -1e-7), (0.0, 0.0, 2.0, -804.5), (0.0, 0.0, 0.0, 1.0))

@@ -22,7 +22,7 @@ from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.data.transforms import to_axial
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.evaluation.summary import Options
+from sdseg.evaluation.write_evaluation import Options
 from sdseg.export.onnx import export
 from sdseg.inference.predict import predict
 from tests.helpers.networks import direct_recipe

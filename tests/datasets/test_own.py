@@ -16,8 +16,8 @@ from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
 from sdseg.data.read_case import read_case
-from sdseg.datasets.declared import known_source, makes_split
 from sdseg.datasets.raw_cases import open_raw
+from sdseg.datasets.source_lookup import known_source, makes_split
 from tests.helpers.raw_files import contract, encode, picture, save, write_btcv, write_kseg, write_series
 
 FOLDERS = {"layout": "folders", "modality": "rgb", "images": "bilder ä", "masks": "masken", "labels": {1: "polyp"}}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import GraphManifest, ImageContract
-from sdseg.backends.graph_seal import open_manifest
+from sdseg.backends.graph_checksum import open_manifest
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError

@@ -13,7 +13,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.core.files import read_json, sha256_file, write_json
 from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
-from sdseg.data.packed import pack, write_packed
+from sdseg.data.packed_masks import pack, write_packed
 from sdseg.data.store import Case, write_index
 from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
 from sdseg.models.checkpoint import save_model

@@ -13,7 +13,7 @@ from unittest.mock import patch
 from sdseg.config.recipe import Recipe
 from sdseg.models.segmenter import Segmenter
 from sdseg.training.codec import build_codec
-from sdseg.training.finished import keep_finished
+from sdseg.training.finished_run import keep_finished
 from sdseg.training.train import train
 from tests.helpers.networks import CODEC
 from tests.helpers.tiny import write_store

@@ -16,7 +16,7 @@ from sdseg.core.errors import UserError
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import find_inputs
 from sdseg.inference.load_input import open_file
-from sdseg.inference.native import Native
+from sdseg.inference.native_size import Native
 from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import CT, DISC_CUP
 

@@ -21,7 +21,7 @@ from sdseg.core.files import read_json
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
-from sdseg.datasets.declared import known_source
+from sdseg.datasets.source_lookup import known_source
 from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
 from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, bar, mean_scores, open_subject

@@ -16,7 +16,7 @@ from sdseg.models.checkpoint import count_parameters
 from sdseg.models.codec import MaskCodec
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing import network_layouts
-from sdseg.sizing.tally import Tally
+from sdseg.sizing.layer_costs import Tally
 
 RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
 SIZE = 64

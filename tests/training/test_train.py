@@ -24,8 +24,8 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
 from sdseg.core.fingerprint import PACKAGE
 from sdseg.core.signals import Stopped
-from sdseg.data.samples import TrainingSamples
 from sdseg.data.store import SliceStore
+from sdseg.data.training_samples import TrainingSamples
 from sdseg.models.checkpoint import load_model, read_tensors
 from sdseg.models.frozen_codec import open_codec
 from sdseg.training.dataloader import gather

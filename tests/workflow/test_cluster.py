@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sdseg.datasets.configuration import configure
+from sdseg.datasets.check_configuration import configure
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ROOT / "workflow/profiles/slurm/profile.yaml"

@@ -16,7 +16,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import StorageSettings
 
-from sdseg.core.shipped import shipped
+from sdseg.core.shipped_files import shipped
 from tests.workflow.test_workflow import MINI, Project, checkout
 from workflow.launch import checked_config, refuse_other_folders
 

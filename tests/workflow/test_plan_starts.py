@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.datasets.configuration import check_machine
+from sdseg.datasets.check_configuration import check_machine
 from workflow.plan import Plan
 
 SMALL = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}

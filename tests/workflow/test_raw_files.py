@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.datasets.configuration import configure
+from sdseg.datasets.check_configuration import configure
 from workflow.raw_files import look_at_raw_files
 
 

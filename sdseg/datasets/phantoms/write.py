@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_text
 from sdseg.core.locks import writes
-from sdseg.core.ownership import check_owned
+from sdseg.core.overwrite_checks import check_owned
 from sdseg.datasets.phantoms import write_phantoms
 from sdseg.datasets.sources import source_named
 

@@ -16,7 +16,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file
 from sdseg.core.locks import writes
-from sdseg.core.ownership import check_owned
+from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance
 from sdseg.datasets.sources import source_named
 from sdseg.models.checkpoint import OWNED, count_parameters, save_codec_folder, save_model

@@ -1,4 +1,4 @@
-"""Joint of evaluation: what its folder holds, whatever was scored, and the labels that the files of a dataset hold."""
+"""What its folder holds, whatever was scored, and the labels that the files of a dataset hold."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from sdseg.artifacts.manifests import Structure
-from sdseg.data.intake import Seen
 from sdseg.data.read_case import Content
+from sdseg.data.read_dataset import Seen
 from sdseg.datasets.sources import Source
-from sdseg.io.oddities import unlikely_spacing
+from sdseg.io.volume_warnings import unlikely_spacing
 
 __all__ = ["areas_of", "implausible"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.core.ownership import check_apart, check_owned
+from sdseg.core.overwrite_checks import check_apart, check_owned
 
 OWNED = ("summary.json", "overlays/*.png", "sweep.*")
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.samples import ORIENTATIONS, Positions, TrainingSamples, orient
 from sdseg.data.store import SliceStore
+from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, orient
 from tests.helpers.tiny import DISC_CUP, write_store
 
 

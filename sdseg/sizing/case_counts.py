@@ -11,7 +11,7 @@ from typing import Any
 
 from sdseg.config.dataset import Dataset
 from sdseg.config.run import Config
-from sdseg.datasets.declared import known_source, makes_split
+from sdseg.datasets.source_lookup import known_source, makes_split
 from sdseg.datasets.sources import Source
 
 __all__ = ["Count", "count"]

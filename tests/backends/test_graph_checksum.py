@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.backends.graph_seal import open_manifest
+from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
 from sdseg.backends.tensorrt_engine import read_graph

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
-from sdseg.data.packed import MASK_FILES, PackedLabels, pack, write_packed
+from sdseg.data.packed_masks import MASK_FILES, PackedLabels, pack, write_packed
 
 
 def written(folder: Path, labels: AnyArray) -> PackedLabels:

@@ -13,9 +13,9 @@ from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
 from sdseg.core.credentials import KAGGLE, SYNAPSE, Place, credential
 from sdseg.core.errors import UserError
-from sdseg.core.shipped import shipped
-from sdseg.datasets.declared import makes_split
+from sdseg.core.shipped_files import shipped
 from sdseg.datasets.registry import Entry, read_registry
+from sdseg.datasets.source_lookup import makes_split
 
 __all__ = ["Download", "Missing", "downloads_of", "missing_inputs", "room"]
 

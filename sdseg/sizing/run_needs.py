@@ -9,8 +9,8 @@ from typing import Any
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
-from sdseg.datasets.declared import known_source
-from sdseg.sizing.counts import Count, count
+from sdseg.datasets.source_lookup import known_source
+from sdseg.sizing.case_counts import Count, count
 from sdseg.sizing.training_needs import Shape, TrainingNeeds, training_needs
 
 __all__ = [

@@ -16,9 +16,9 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from sdseg.cli import doctor
-from sdseg.core.documents import read_yaml
 from sdseg.core.errors import UserError
-from sdseg.datasets.configuration import FOLDERS, FOLDERS_OF_DATASETS, TARGETS, check_machine, configure
+from sdseg.core.yaml_json import read_yaml
+from sdseg.datasets.check_configuration import FOLDERS, FOLDERS_OF_DATASETS, TARGETS, check_machine, configure
 from workflow.plan import plan_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,7 +128,7 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
 def test_results_where_nothing_can_be_written() -> None:
     code = (
         "import os, sys, yaml\n"
-        "from sdseg.datasets.configuration import check_machine, configure\n"
+        "from sdseg.datasets.check_configuration import check_machine, configure\n"
         "run = configure(yaml.safe_load(sys.argv[1]), where='my.yaml')\n"
         "if os.getuid() == 0:\n    os.setuid(65534)\n"  # root may write anywhere
         "check_machine(run)\n"

@@ -11,7 +11,7 @@ import pytest
 from sdseg.config.run import Config
 from sdseg.core.files import write_json
 from sdseg.datasets.phantoms import PHANTOM_SOURCES, write_phantoms
-from sdseg.sizing.counts import Count, count
+from sdseg.sizing.case_counts import Count, count
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {"unet": {"file": str(ROOT / "config/recipes/unet.yaml")}}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdseg.core.array_types import AnyArray
-from sdseg.io.oddities import odd_values, unlikely_spacing
+from sdseg.io.volume_warnings import odd_values, unlikely_spacing
 
 CT = (-175.0, 250.0)
 

@@ -17,8 +17,8 @@ from sdseg.cli.commands import main
 from sdseg.config.dataset import load_dataset
 from sdseg.config.recipe import load_codec, load_recipe
 from sdseg.config.run import load_config
-from sdseg.core.documents import read_json, read_yaml, yaml_value
 from sdseg.core.errors import ListedError, UserError
+from sdseg.core.yaml_json import read_json, read_yaml, yaml_value
 from sdseg.datasets.nnunet import read_description
 from sdseg.datasets.registry import read_registry
 

@@ -1,4 +1,4 @@
-"""Joint of training: what is kept of a finished run, so that a rerun writes the same two models in seconds.
+"""What is kept of a finished run, so that a rerun writes the same two models in seconds.
 
 The weights in single precision, on disk once where the models have them so (links to their files); no optimiser, no
 earlier states, no cached latents: whoever edits the settings of a finished run starts a new one.

@@ -17,8 +17,8 @@ from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml
-from sdseg.core.shipped import shipped
-from sdseg.datasets.declared import known_source, makes_split
+from sdseg.core.shipped_files import shipped
+from sdseg.datasets.source_lookup import known_source, makes_split
 
 __all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "Run", "check_machine", "configure", "configure_file"]
 
