@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,18 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.metrics import overlap
 
-__all__ = ["CaseScore", "Predict", "SliceBatch", "check_store", "predicted_by", "score_cases", "slice_batches"]
+__all__ = [
+    "CaseScore",
+    "Predict",
+    "SliceBatch",
+    "check_store",
+    "evenly_spread",
+    "predicted_by",
+    "score_cases",
+    "slice_batches",
+]
 
+Item = TypeVar("Item")
 # Raw images [N,H,W,C], labelled masks [N,K,H,W] -> predicted masks [N,K,H,W]. Only a codec looks at the labels.
 Predict = Callable[[RawImages, MaskArray], npt.NDArray[np.bool_]]
 
@@ -48,28 +59,13 @@ def predicted_by(probability: Callable[[RawImages], FloatArray], rule: MaskRule)
 
 def score_cases(predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int) -> Iterator[CaseScore]:
     """Score `cases` in order. Batches run over the borders of cases: single images are not computed one by one."""
-    structures = store.manifest.structures
-    rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in cases])
-    owners = np.repeat(np.arange(len(cases)), [case.slices for case in cases])
-    pending: overlap.Counts | None = None
-    current = 0
-    for first in range(0, len(rows), batch):
-        chosen, owner = rows[first : first + batch], owners[first : first + batch]
-        labelled = structure_masks(store.masks[chosen], structures)
-        predicted = predict(store.images[chosen], labelled)
-        for index in np.unique(owner):
-            if index != current and pending is not None:
-                yield _score(cases[current], pending)
-                pending, current = None, int(index)
-            own = owner == index
-            pixels = overlap.counts(predicted[own], labelled[own])
-            pending = pixels if pending is None else pending + pixels
-    if pending is not None:
-        yield _score(cases[current], pending)
-
-
-def _score(case: Case, pixels: overlap.Counts) -> CaseScore:
-    return CaseScore(case, pixels, overlap.dice(pixels), overlap.iou(pixels))
+    tally, by_name = overlap.Tally(), {case.case: case for case in cases}
+    for part in slice_batches(store, cases, (batch,)):
+        tally.add(part.cases, predict(part.images, part.labelled), part.labelled)
+        for name in dict.fromkeys(part.cases):
+            case, pixels = by_name[name], tally.counts[name]
+            if tally.slices[name] == case.slices:  # the last of them is in
+                yield CaseScore(case, pixels, overlap.dice(pixels), overlap.iou(pixels))
 
 
 # Data of another number type or with other values are still what the model wants.
@@ -98,6 +94,13 @@ def slice_batches(store: SliceStore, cases: Sequence[Case], sizes: Sequence[int]
         labelled = structure_masks(store.masks[chosen], store.manifest.structures)
         yield SliceBatch(names, rows, store.images[chosen], labelled)
         start += size
+
+
+def evenly_spread(items: Sequence[Item], most: int | None) -> tuple[Item, ...]:
+    """At most `most` of `items` (None: all), in even steps from the first on, the last among them where `most` > 1."""
+    if most is None or most >= len(items):
+        return tuple(items)
+    return tuple(items[index] for index in np.linspace(0, len(items) - 1, most).astype(int))
 
 
 def check_store(

@@ -63,19 +63,16 @@ class Assessment:
     def run(self, cases: Sequence[Case], batch: int) -> Iterator[Assessed]:
         """Score `cases` in order."""
         by_name = {case.case: case for case in cases}
-        pending: _Pending | None = None
+        pending: dict[str, _Pending] = {}
         for part in slice_batches(self.store, cases, (batch,)):
             probability = self.probability(part.images)  # [N,K,S,S]
             if self.calibration is not None:
                 self.calibration.add(probability, part.labelled)
-            for name, found in zip(part.cases, probability, strict=True):
-                if pending is None or pending.case.case != name:
-                    if pending is not None:
-                        yield self._finish(pending)
-                    pending = _Pending(by_name[name], [], [])
-                pending.put(found, self.rules.masks, native=self.native is not None)
-        if pending is not None:
-            yield self._finish(pending)
+            for name, of_slice in zip(part.cases, probability, strict=True):
+                masks = pending.setdefault(name, _Pending(by_name[name], [], []))
+                masks.put(of_slice, self.rules.masks, native=self.native is not None)
+                if len(masks.working) == masks.case.slices:
+                    yield self._finish(pending.pop(name))
 
     def _finish(self, pending: _Pending) -> Assessed:
         case, size = pending.case, self.store.manifest.image.size

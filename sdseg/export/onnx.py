@@ -18,6 +18,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
+from sdseg.data.batches import evenly_spread
 from sdseg.export.parity import Parity
 from sdseg.export.parity_check import Gate, open_gate, refusal
 from sdseg.export.precision import in_precision
@@ -156,9 +157,7 @@ def _refuse_unchecked(precisions: tuple[Precision, ...], settings: Export) -> No
 
 def _feeds(gate: Gate) -> list[dict[str, AnyArray]]:
     """Inputs of the graph for calibration: training images, evenly spread."""
-    cases, most = gate.store.cases_of("train"), gate.settings.calibration_images
-    rows = [row for case in cases for row in range(case.rows.start, case.rows.stop)]
-    rows = rows if len(rows) <= most else [rows[index * len(rows) // most] for index in range(most)]
+    rows = list(evenly_spread(gate.store.rows_of("train").tolist(), gate.settings.calibration_images))
     if not rows:
         raise UserError(
             "the prepared data have no training images, which int8 is calibrated on",

@@ -12,7 +12,7 @@ from sdseg.backends.base import Backend
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Precision
 from sdseg.core.errors import ListedError
-from sdseg.data.batches import check_store, slice_batches
+from sdseg.data.batches import check_store, evenly_spread, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
 from sdseg.export.parity import Parity, compare
@@ -59,7 +59,8 @@ def open_gate(model: Path, prepared: Path, settings: Export) -> Gate:
     segmenter, manifest = load_model(model)
     store = SliceStore.open(prepared, verify=True)
     cases = check_store(store, model, manifest.image, manifest.structures, "test")
-    return Gate(segmenter, manifest, store, _spread(cases, settings.parity_cases), settings)
+    # Over the whole split, so that no single sequence stands for all.
+    return Gate(segmenter, manifest, store, evenly_spread(cases, settings.parity_cases), settings)
 
 
 def refusal(parity: Parity, what: str, where: Path, remedy: str) -> ListedError:
@@ -76,10 +77,3 @@ def refusal(parity: Parity, what: str, where: Path, remedy: str) -> ListedError:
         where=where,
         remedy=remedy,
     )
-
-
-def _spread(cases: tuple[Case, ...], most: int | None) -> tuple[Case, ...]:
-    """At most `most` cases, evenly spaced over the split, so that no single sequence stands for all."""
-    if most is None or most >= len(cases):
-        return cases
-    return tuple(cases[index * len(cases) // most] for index in range(most))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -97,23 +97,17 @@ def _ldm_unet(settings: Denoiser, inputs: int, outputs: int, labels: int | None)
     """LDM's lsun_churches256 layout."""
     # LDM changes resolution in residual blocks everywhere; with plain UpBlock2D the first level up would lack one
     # (288.5 M parameters at full width, not 295.0 M).
-    down = tuple("AttnDownBlock2D" if wanted else "ResnetDownsampleBlock2D" for wanted in settings.attention)
-    up = tuple("AttnUpBlock2D" if wanted else "ResnetUpsampleBlock2D" for wanted in reversed(settings.attention))
     unet: UNet2DModel = UNet2DModel(
         in_channels=inputs,
         out_channels=outputs,
-        down_block_types=down,
-        up_block_types=up,
-        block_out_channels=settings.block_out_channels,
-        layers_per_block=settings.layers_per_block,
-        norm_num_groups=settings.norm_num_groups,
+        num_class_embeds=labels,
+        **_levels(settings, ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"), ("AttnDownBlock2D", "AttnUpBlock2D")),
         attn_norm_num_groups=settings.norm_num_groups,
         dropout=settings.dropout,
         resnet_time_scale_shift="scale_shift",
         downsample_type="resnet",
         upsample_type="resnet",
         attention_head_dim=max(settings.block_out_channels[-1] // settings.heads, 1),
-        num_class_embeds=labels,
     )
     # UNet2DModel knows one head size only; LDM fixes the number of heads instead.
     for module in unet.modules():
@@ -124,21 +118,27 @@ def _ldm_unet(settings: Denoiser, inputs: int, outputs: int, labels: int | None)
 
 def _stable_diffusion_unet(settings: Denoiser, inputs: int, outputs: int, labels: int | None) -> UNet2DConditionModel:
     """Stable Diffusion 1.x's layout, by the names of its diffusers folder."""
-    down = tuple("CrossAttnDownBlock2D" if wanted else "DownBlock2D" for wanted in settings.attention)
-    up = tuple("CrossAttnUpBlock2D" if wanted else "UpBlock2D" for wanted in reversed(settings.attention))
     unet: UNet2DConditionModel = UNet2DConditionModel(
         in_channels=inputs,
         out_channels=outputs,
-        down_block_types=down,
-        up_block_types=up,
-        block_out_channels=settings.block_out_channels,
-        layers_per_block=settings.layers_per_block,
-        norm_num_groups=settings.norm_num_groups,
+        num_class_embeds=labels,
+        **_levels(settings, ("DownBlock2D", "UpBlock2D"), ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")),
         cross_attention_dim=settings.context_channels,
         attention_head_dim=settings.heads,  # in this class the argument is the number of heads, whatever its name
-        num_class_embeds=labels,
     )
     return unet
+
+
+def _levels(settings: Denoiser, plain: tuple[str, str], attending: tuple[str, str]) -> dict[str, Any]:
+    """What both classes are told of their levels; `plain` and `attending`: the blocks on the way down and up."""
+    kinds = [attending if wanted else plain for wanted in settings.attention]
+    return {
+        "down_block_types": tuple(down for down, _ in kinds),
+        "up_block_types": tuple(up for _, up in reversed(kinds)),
+        "block_out_channels": settings.block_out_channels,
+        "layers_per_block": settings.layers_per_block,
+        "norm_num_groups": settings.norm_num_groups,
+    }
 
 
 def set_dropout(module: nn.Module, rate: float) -> None:

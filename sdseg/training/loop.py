@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.recipe import Recipe
-from sdseg.data.batches import predicted_by, score_cases
+from sdseg.data.batches import evenly_spread, predicted_by, score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
 from sdseg.models.checkpoint import write_tensors
@@ -206,7 +206,7 @@ def _spread(cases: tuple[Case, ...], slices: int | None) -> tuple[Case, ...]:
     if slices is None or total <= slices:
         return cases
     wanted = max(1, len(cases) * slices // total)
-    return tuple(cases[index] for index in np.linspace(0, len(cases) - 1, wanted).astype(int))
+    return evenly_spread(cases, wanted)
 
 
 def _to_batch(sample: dict[str, Tensor], run: Run) -> Batch:

@@ -16,10 +16,11 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
+from sdseg.data.batches import evenly_spread
 from sdseg.data.store import structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.studies.figures import Panel, draw_panels
-from sdseg.evaluation.studies.studied_model import Subject, evenly
+from sdseg.evaluation.studies.studied_model import Subject
 from sdseg.models.checkpoint import load_codec_folder, load_model
 from sdseg.models.segmenter import LatentSegmenter
 from sdseg.models.start_from import new_segmenter, open_inputs
@@ -147,7 +148,7 @@ def _conditions(
 def _views(subject: Subject) -> list[_View]:
     """Of up to four cases the slice and structure that cover most."""
     store, views = subject.store, []
-    for case in evenly(subject.cases, SHOWN):
+    for case in evenly_spread(subject.cases, SHOWN):
         masks = structure_masks(store.masks[np.arange(case.start, case.start + case.slices)], store.manifest.structures)
         number, index = np.unravel_index(int(masks.sum(axis=(2, 3)).argmax()), masks.shape[:2])
         name = store.manifest.structures[int(index)].name

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,13 +15,12 @@ from sdseg.backends.load import Served, open_model
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance
-from sdseg.data.batches import CaseScore, check_store, predicted_by, score_cases
+from sdseg.data.batches import CaseScore, check_store, evenly_spread, predicted_by, score_cases
 from sdseg.data.store import Case, SliceStore
 
-__all__ = ["FORMAT", "Clock", "Scope", "Subject", "bar", "evenly", "finite", "mean_scores", "open_subject"]
+__all__ = ["FORMAT", "Clock", "Scope", "Subject", "bar", "finite", "mean_scores", "open_subject"]
 
 FORMAT = 1
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -110,14 +108,7 @@ def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject
     store = SliceStore.open(prepared, verify=True)
     served = open_model(model, scope.device)
     cases = check_store(store, model, served.image, served.structures, scope.split)
-    return Subject(store, evenly(cases, scope.limit), served, scope)
-
-
-def evenly(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
-    """At most `limit` of `items`, evenly spread, the first and the last among them."""
-    if limit is None or limit >= len(items):
-        return tuple(items)
-    return tuple(items[int(index)] for index in np.linspace(0, len(items) - 1, limit).round())
+    return Subject(store, evenly_spread(cases, scope.limit), served, scope)
 
 
 def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, timed: bool) -> dict[str, float]:

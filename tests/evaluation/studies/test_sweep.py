@@ -9,7 +9,6 @@ import pytest
 
 from sdseg.core.errors import UserError
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.evaluation.studies.studied_model import evenly
 from sdseg.evaluation.studies.sweep import Grid, sweep
 from tests.helpers.models import GAUSSIAN, subject_of, write_latent_model
 from tests.helpers.tiny import write_model
@@ -45,10 +44,3 @@ def test_a_plain_network_has_one_pass(tmp_path: Path) -> None:
 def test_impossible_numbers_are_refused(tmp_path: Path, grid: Grid) -> None:
     with pytest.raises(UserError, match="these numbers make no sense"):
         sweep(subject_of(tmp_path, write_model(tmp_path / "model")), grid)
-
-
-def test_a_limit_spreads_evenly() -> None:
-    assert evenly(range(10), 4) == (0, 3, 6, 9)
-    assert evenly(range(3), 5) == (0, 1, 2)
-    assert evenly(range(3), None) == (0, 1, 2)
-    assert evenly(range(9), 1) == (0,)
