@@ -125,8 +125,9 @@ def _judged(bad: Bad, status: int | None, text: str) -> str:
         return "unexpected"
     named = any(word in text for word in bad.about)
     if status == 0:
-        return "noted" if named and ("WARNING" in text or bad.note in text) else "silent"
-    helped = any(word in text for word in ("remedy:", "fix:", "error:", "remedy"))
+        notes = [line for line in text.splitlines() if "WARNING" in line or bad.note in line]
+        return "noted" if any(word in line for line in notes for word in bad.about) else "silent"
+    helped = any(word in text for word in ("remedy: ", "fix: ", "error: ", "ERROR "))
     return "refused" if named and helped else "unclear"
 
 
