@@ -90,6 +90,7 @@ def ask(family: str, bad: Bad, scratch: Path) -> Answer:
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
+    root.setLevel(logging.INFO)
     status: int | None = None
     fault = ""
     start = time.perf_counter()
@@ -125,7 +126,8 @@ def _judged(bad: Bad, status: int | None, text: str) -> str:
         return "unexpected"
     named = any(word in text for word in bad.about)
     if status == 0:
-        notes = [line for line in text.splitlines() if "WARNING" in line or bad.note in line]
+        marks = ("WARNING", "left out", bad.note)
+        notes = [line for line in text.splitlines() if any(mark in line for mark in marks)]
         return "noted" if any(word in line for line in notes for word in bad.about) else "silent"
     helped = any(word in text for word in ("remedy: ", "fix: ", "error: ", "ERROR "))
     return "refused" if named and helped else "unclear"
