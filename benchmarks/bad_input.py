@@ -52,6 +52,10 @@ class Answer:
     text: str
 
 
+class Late(BaseException):
+    """The time is up; no TimeoutError, which a handler of OSError would take for one of a file."""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=tuple(FAMILIES), help="some of the families")
@@ -101,7 +105,7 @@ def ask(family: str, bad: Bad, scratch: Path) -> Answer:
             status = command_line([str(word) for word in bad.words])
     except SystemExit as error:
         status = int(error.code or 0) if not isinstance(error.code, str) else 2
-    except TimeoutError:
+    except Late:
         fault = "hang"
     except BaseException:  # whatever it is, a user would see it
         fault = "traceback"
@@ -139,7 +143,7 @@ def _hidden(folder: Path) -> set[str]:
 
 
 def _ring(number: int, frame: FrameType | None) -> None:
-    raise TimeoutError
+    raise Late
 
 
 def _figures(answers: list[Answer]) -> dict[str, object]:

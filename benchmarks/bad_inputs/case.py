@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tests.raw_files import SIX, write_kseg, write_split
-from tests.tiny import CT, DISC_CUP, write_graph, write_model, write_store
+from tests.helpers.raw_files import SIX, write_kseg, write_split
+from tests.helpers.tiny import CT, DISC_CUP, write_graph, write_model, write_store
 
 __all__ = ["LAYOUT", "MINI", "Bad", "Ready", "make_ready", "write_yaml"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 
 from benchmarks.bad_inputs.case import Bad, Ready, noise, write_yaml
-from tests.raw_files import SIX, encode, save, write_series
+from tests.helpers.raw_files import SIX, encode, save, write_series
 
 __all__ = ["masks", "predictions", "raw_files", "splits"]
 

@@ -12,7 +12,7 @@ import onnx
 import torch
 
 from benchmarks.bad_inputs.case import Bad, Ready, noise
-from tests.raw_files import encode
+from tests.helpers.raw_files import encode
 
 __all__ = ["graphs", "models", "stores"]
 

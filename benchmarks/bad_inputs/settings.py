@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from benchmarks.bad_inputs.case import LAYOUT, MINI, Bad, Ready, write_yaml
-from sdseg.config import Config, Dataset
-from sdseg.networks import Codec
-from sdseg.recipes import Recipe
+from sdseg.config.dataset import Dataset
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe
+from sdseg.config.run import Config
 
 __all__ = ["codecs", "configurations", "datasets", "recipes", "yaml_files"]
 

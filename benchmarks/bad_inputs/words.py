@@ -16,8 +16,9 @@ import torch
 import yaml
 
 from benchmarks.bad_inputs.case import LAYOUT, Bad, Ready, write_yaml
-from sdseg.__main__ import HANDLERS
-from sdseg.arguments import build_parser
+from sdseg.cli import argument_types
+from sdseg.cli.commands import HANDLERS
+from sdseg.cli.parser import build_parser
 
 __all__ = ["archives", "checkpoints", "words"]
 
@@ -42,8 +43,8 @@ def words(ready: Ready) -> Iterator[Bad]:
                 yield Bad(f"{verb} {option} without a value", [*given[0], option], (option,))
             if action.choices:
                 yield Bad(f"{verb} {option} nonsense", [*given[0], option, "nonsense"], (option,))
-            elif action.type in (int, float) or getattr(action.type, "__name__", "") in NUMBERS:
-                for value in ("x", "", "1e", "1,5x" if action.type is not int else "1.5"):
+            elif getattr(action.type, "__module__", "") == argument_types.__name__:
+                for value in ("",) if action.type is argument_types.path else ("x", "", "1e", "1,5x", "-1", "nan"):
                     yield Bad(
                         f"{verb} {option} {value!r}", [*given[0], f"{option}={value}"], (option, option.strip("-"))
                     )
@@ -105,15 +106,12 @@ def words(ready: Ready) -> Iterator[Bad]:
         yield Bad(" ".join(map(str, given_words[:1] + given_words[-2:]))[:80], given_words, (about,), made=(outside,))
 
 
-NUMBERS = ("_numbers", "_whole_numbers", "numbers", "whole_numbers")
-
-
 def _required(parser: Any) -> list[str]:
     """A value for all that a verb requires; none of them exists."""
     values: list[str] = []
     for action in parser._actions:
         if action.required and action.option_strings:
-            values += [action.option_strings[-1], "0" if action.type in (int, float) else "/nowhere/at all"]
+            values += [action.option_strings[-1], "/nowhere/at all"]
         elif action.required:
             values.append("/nowhere/at all")
     for group in parser._mutually_exclusive_groups:
