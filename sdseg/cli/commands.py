@@ -14,6 +14,7 @@ from sdseg.cli.parser import Handler, build_parser
 from sdseg.core.errors import UserError
 from sdseg.core.shipped_files import shipped
 from sdseg.core.signals import Stopped, heeded
+from sdseg.datasets.source_names import SOURCE_NAMES
 
 __all__ = ["main"]
 
@@ -135,7 +136,8 @@ def _convert(arguments: argparse.Namespace) -> int:
     outputs = {"output": arguments.output, "codec_output": arguments.codec_output}
     if origin == "official":
         if arguments.source is None:
-            raise UserError("nothing says what it was trained on", where="--source", remedy="name it, e.g. cvc")
+            remedy = f"name it, one of {', '.join(SOURCE_NAMES)}"
+            raise UserError("nothing says what it was trained on", where="--source", remedy=remedy)
         meant = {"source": arguments.source, "target": arguments.target, "window": arguments.window, "size": size}
         ema = arguments.unet != "raw"
         convert.convert_official(

@@ -9,6 +9,7 @@ from typing import Any
 
 from sdseg import __version__
 from sdseg.cli.argument_types import SEEDS, number, path, several, whole
+from sdseg.datasets.source_names import PHANTOM_NAMES, SOURCE_NAMES
 
 __all__ = ["Handler", "build_parser"]
 
@@ -40,7 +41,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
 
 def _verbs_of_data(verb: NewVerb) -> None:
     made = verb("phantoms", "write a synthetic dataset in the layout of a real one")
-    made.add_argument("--source", required=True, help="whose layout: cvc, kseg, refuge2, btcv, sts")
+    made.add_argument("--source", required=True, help=f"whose layout: {', '.join(PHANTOM_NAMES)}")
     made.add_argument("--seed", type=whole(0, SEEDS), default=0, help="same seed, same files (default: 0)")
     made.add_argument(
         "--scale", type=number(0, 1000, above=True), default=1.0, help="multiplies the number of cases (default: 1)"
@@ -48,7 +49,7 @@ def _verbs_of_data(verb: NewVerb) -> None:
     _path(made, "--output", "folder to write")
 
     made = verb("download", "find the raw files of a dataset, or weights, or get them, and record what is there")
-    whose = "whose layout: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo, own"
+    whose = f"whose layout: {', '.join((*SOURCE_NAMES, 'own'))}"
     wanted = made.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--source", help=whose)
     weights = "name in resources/weights.yaml: kl-f8, lsun-churches256, stable-diffusion-1-5, sdseg-official"
@@ -113,7 +114,8 @@ def _verbs_of_models(verb: NewVerb) -> None:
     _path(made, "--codec", "YAML file with the codec's layout (a value of 'codecs' in the configuration)")
     made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
     made.add_argument(
-        "--source", help="official: the dataset it was trained on, e.g. cvc; else the one it is meant for"
+        "--source",
+        help=f"official: the dataset it was trained on, e.g. {SOURCE_NAMES[0]}; else the one it is meant for",
     )
     made.add_argument("--target", help="what to segment, a preset of the source (default: its first)")
     window = "intensity window, a preset of the source (default: official, for --from official; else its first)"

@@ -176,7 +176,7 @@ class Own(Strict):
 class Dataset(Strict):
     """One dataset of a run: where it lies, how it is split, what is segmented, at which size."""
 
-    source: Name  # whose layout and labels: cvc, kseg, refuge2, btcv, sts, isic2018, sts-zenodo; or own
+    source: Name  # whose layout and labels (datasets/sources); or own
     own: Own | None = None  # with 'source: own': layout and labels of a dataset of your own
     raw: Place | None = None  # folder with the files as their owner ships them; default <raw>/<name>
     accept_terms: bool = False  # true: you have read and accept the owner's terms (sets fetched through an account)

@@ -11,7 +11,7 @@ from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.errors import UserError, nearest
 from sdseg.datasets.mask_values import WHITE_ON_BLACK, ExactValues, MaskCoding
 
-__all__ = ["SOURCES", "PublishedCount", "Quirk", "Source", "source_named"]
+__all__ = ["SOURCES", "PhantomSize", "PublishedCount", "Quirk", "Source", "source_named"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ class PublishedCount:
     what: str
     ids: frozenset[str]
     slices: int
+
+
+@dataclass(frozen=True)
+class PhantomSize:
+    """How many cases its phantom has at scale 1, as `phantoms` writes it (a test compares the two)."""
+
+    groups: int  # of cases that stay together in one split
+    val: float  # share of the groups
+    test: float
+    fewest: int = 6  # groups, at any scale
+    most: int = 1_000_000
+    frames: int = 0  # cases of a group that is a sequence; 0: a group is one case
+    slices: int = 1  # of a case
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,8 @@ class Source:
     coding: MaskCoding | ExactValues | None = None  # what the values of a mask file mean; None: they are the label ids
     exclusive: bool | None = None  # as the files say; None: structures exclude each other where they share no label
     split_by: str = "file"  # "file": committed; "folders": the owner's parts lie in folders; "drawn": by a seed
+    parts: tuple[int, int, int] | None = None  # cases in the owner's folders: training, validation, test
+    phantom: PhantomSize | tuple[int, int, int] | None = None  # or cases of the three parts at scale 1
 
     def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
         """The chosen target, or the default one for None."""
@@ -165,6 +180,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 labels=MappingProxyType({1: "polyp"}),
                 targets=_POLYP,
                 coding=MaskCoding(levels=(0, 255), ids=(0, 1), limits=(128,)),
+                phantom=PhantomSize(groups=29, val=0.1, test=0.17, frames=8),
             ),
             Source(
                 name="kseg",
@@ -176,6 +192,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 labels=MappingProxyType({1: "polyp"}),
                 targets=_POLYP,
                 coding=WHITE_ON_BLACK,
+                phantom=PhantomSize(groups=300, val=0.1, test=0.12, fewest=10),
             ),
             Source(
                 name="refuge2",
@@ -198,6 +215,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                     }
                 ),
                 coding=MaskCoding(levels=(0, 128, 255), ids=(2, 1, 0), limits=(99, 199), soft=0.002),
+                phantom=(200, 30, 40),
             ),
             Source(
                 name="btcv",
@@ -228,6 +246,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                     PublishedCount("the 18 training volumes", _BTCV - _BTCV_TEST, 2211),
                     PublishedCount("the 12 test volumes", _BTCV_TEST, 1568),
                 ),
+                phantom=PhantomSize(groups=16, val=0.15, test=0.25, most=30, slices=24),
             ),
             Source(
                 name="sts",
@@ -243,6 +262,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                     PublishedCount("the 9 training volumes", frozenset(f"{n:04d}" for n in range(1, 10)), 2505),
                     PublishedCount("the 3 test volumes", frozenset(("0010", "0011", "0012")), 600),
                 ),
+                phantom=PhantomSize(groups=12, val=0.15, test=0.25, slices=28),
             ),
             Source(
                 name="isic2018",
@@ -256,6 +276,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 targets=MappingProxyType({"lesion": _merged("lesion", 1)}),
                 coding=WHITE_ON_BLACK,
                 split_by="folders",
+                parts=(2594, 100, 1000),
             ),
             # Not the twelve volumes of `sts`. Layout and values as others report them, not yet seen in the archive; its
             # ten other labelled volumes (Integrity) are said to be normalised to 0…1, which are no Hounsfield units.

@@ -36,7 +36,7 @@ class Variant:
 
 
 def model_name(graph: GraphManifest, precision: str, platform: Platform) -> str:
-    """Dataset and recipe, and what a variant is: `kseg_sdseg`, `kseg_sdseg_int8`, `kseg_sdseg_fp16_tensorrt`."""
+    """Dataset and recipe, and what a variant is: `mine_sdseg`, `mine_sdseg_int8`, `mine_sdseg_fp16_tensorrt`."""
     words = [graph.dataset, graph.recipe]
     if platform == "tensorrt_plan":
         words += [precision, "tensorrt"]

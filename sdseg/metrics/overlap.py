@@ -29,7 +29,7 @@ __all__ = [
 
 # A value, not a docstring: the page shows them, and `python -OO` leaves docstrings out.
 RULES = (
-    "A case is one image (cvc, kseg, refuge2) or one whole volume (btcv, sts): a volume's slices are counted together.",
+    "A case is one image or one whole volume: a volume's slices are counted together.",
     "Native size: the probability is resized back to the size of the file, then compared with the label of "
     "the file. These are the headline scores. Working size: compared before resizing, as the paper does.",
     "Both masks empty: Dice = IoU = 1. One of them empty: Dice = IoU = 0.",

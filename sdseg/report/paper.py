@@ -14,7 +14,7 @@ from sdseg.report.published import Figure, Published
 __all__ = ["Beside", "Ours", "PaperDice", "Table", "paper_dice", "sources_of", "tables"]
 
 METHOD = "SDSeg"
-DICE_TABLES = ("2", "3")  # of its own five datasets; REFUGE2 stands in both, with the same figure
+DICE_TABLES = ("2", "3")  # of its own five datasets; one of them stands in both, with the same figure
 Read = Callable[[DatasetResults, Run], str | None]  # a figure of ours as text; None where it was not measured
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,11 @@ from typing import Any
 from sdseg.config.dataset import Dataset
 from sdseg.config.run import Config
 from sdseg.datasets.source_lookup import known_source, makes_split
-from sdseg.datasets.sources import Source
+from sdseg.datasets.sources import PhantomSize, Source
 
 __all__ = ["Count", "count"]
 
 SPLITS = ("train", "val", "test")
-# Phantoms at scale 1: how many groups, images or slices of one, and the shares of validation and test
-# (sdseg/datasets/phantoms; a test compares them with what is written).
-PHANTOMS = {
-    "cvc": (29, 8, 0.1, 0.17),
-    "kseg": (300, 1, 0.1, 0.12),
-    "btcv": (16, 24, 0.15, 0.25),
-    "sts": (12, 28, 0.15, 0.25),
-}
-FEWEST_PHANTOMS = {"cvc": 6, "kseg": 10, "btcv": 6, "sts": 6}
-REFUGE2_PHANTOMS = {"train": 200, "val": 30, "test": 40}
-OFFICIAL = {"isic2018": (2594, 100, 1000)}  # the owner's folders (resources/splits/README.md)
 
 
 @dataclass(frozen=True)
@@ -54,17 +42,17 @@ def count(config: Config, name: str) -> Count:
     if isinstance(prepared.get("n_slices"), dict) and isinstance(prepared.get("n_cases"), dict):
         return Count(prepared["n_cases"], prepared["n_slices"], "prepared data")
     source = known_source(settings)
-    if settings.origin == "phantom" and settings.split_file is None:
+    if source is not None and settings.origin == "phantom" and settings.split_file is None:
         scale = config.phantoms.scale if config.phantoms else 1.0
-        cases, slices = _phantoms(settings.source, scale)
+        cases, slices = _phantoms(source.phantom, scale)
         return Count(cases, slices, "phantoms")
     split = results / "split.csv" if makes_split(settings) else config.split_path(name)
     listed = _listed(split)
     if listed:
         cases = {part: len(listed[part]) for part in SPLITS}
         return Count(cases, _slices(source, listed, cases), "split file")
-    if settings.source in OFFICIAL:
-        cases = dict(zip(SPLITS, OFFICIAL[settings.source], strict=True))
+    if source is not None and source.parts:
+        cases = dict(zip(SPLITS, source.parts, strict=True))
         return Count(cases, cases, "the owner's folders")
     return Count(None, None, _unknown(settings))
 
@@ -94,24 +82,20 @@ def _slices(source: Source | None, listed: dict[str, list[str]], cases: dict[str
     return {part: round(sum(mean.get(name, usual) for name in names)) for part, names in listed.items()}
 
 
-def _phantoms(source: str, scale: float) -> tuple[dict[str, int] | None, dict[str, int] | None]:
-    if source == "refuge2":
-        photographs = {part: max(3, round(usual * scale)) for part, usual in REFUGE2_PHANTOMS.items()}
-        return photographs, photographs
-    if source not in PHANTOMS:
+def _phantoms(
+    size: PhantomSize | tuple[int, int, int] | None, scale: float
+) -> tuple[dict[str, int] | None, dict[str, int] | None]:
+    """Cases and slices per split."""
+    if size is None:
         return None, None
-    groups, each, val, test = PHANTOMS[source]
-    total = max(FEWEST_PHANTOMS[source], round(groups * scale))
-    total = min(total, 30) if source == "btcv" else total
-    least = 2 if total >= 6 else 1
-    shared = Counter(val=max(least, round(val * total)), test=max(least, round(test * total)))
-    shared["train"] = total - shared["val"] - shared["test"]
-    if source == "cvc":  # a group is a sequence of frames, each of which is a case
-        each = max(2, round(each * min(scale, 1)))
-        frames = {part: shared[part] * each for part in SPLITS}
-        return frames, frames
-    cases = {part: shared[part] for part in SPLITS}
-    return cases, {part: cases[part] * each for part in SPLITS}
+    if isinstance(size, tuple):
+        images = {part: max(3, round(usual * scale)) for part, usual in zip(SPLITS, size, strict=True)}
+        return images, images
+    total = min(size.most, max(size.fewest, round(size.groups * scale)))
+    val, test = (max(2, round(share * total)) for share in (size.val, size.test))
+    frames = max(2, round(size.frames * min(scale, 1))) if size.frames else 1
+    cases = {"train": (total - val - test) * frames, "val": val * frames, "test": test * frames}
+    return cases, {part: number * size.slices for part, number in cases.items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

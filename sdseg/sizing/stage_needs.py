@@ -15,7 +15,7 @@ __all__ = ["STAGES", "Ask", "Machine", "Stage", "ask_for_codec", "ask_for_prepar
 MARGIN = 1.4  # of memory, over the estimate: 1.0 to 1.2 of what was measured
 CPU_RATE = 20e9  # operations per second and thread that any processor of the last ten years keeps up
 GPU_RATE = 8e12  # per second, of a V100 in single precision; later ones are faster
-SLICES = 1600  # of the largest test split that was published (BTCV)
+SLICES = 1600  # of the largest test split that was published
 LONGEST = 3 * 24 * 60  # minutes; what is not done by then goes on where it was, as often as it is sent again
 STARTING = 20  # minutes for reading, imports, a shared disk, and everything that is not counted
 

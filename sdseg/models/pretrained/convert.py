@@ -68,7 +68,7 @@ class Layout:
         if self.source is None:
             if self.window is not None:
                 what = "a window is a preset of a source, and none is named"
-                raise UserError(what, where="--window", remedy="name the source, e.g. --source btcv, or leave it out")
+                raise UserError(what, where="--window", remedy="name one with --source, or leave it out")
             contract = ImageContract(modality="rgb", size=self.size, channels=3, window=(0.0, 255.0))
             return contract, (Structure(name="mask", values=(1,)),)
         known = source_named(self.source)
