@@ -99,7 +99,11 @@ def _checked(archive: Container, path: Path, limits: Limits, taken: dict[str, st
 
 
 def _clean(member: Member) -> tuple[str, str | None]:
-    """A member's name below the folder, and what is wrong with it."""
+    """A member's name below the folder, and what is wrong with it.
+
+    tarfile's data filter and zipfile's own cleaning are no help: they mend names without a word, where these are
+    refused (`/a` becomes `a`, of zip `../a`, too), let links within the archive through, and know no rar.
+    """
     name = member.name.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if member.kind in ("link", "special"):
