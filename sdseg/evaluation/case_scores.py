@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import nan
 
 import numpy as np
@@ -13,13 +14,66 @@ from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.data.store import structure_masks
 from sdseg.metrics import overlap
 from sdseg.metrics.overlap import Score
-from sdseg.metrics.surface import hausdorff, surface_dice, surface_distances
+from sdseg.metrics.surface import SurfaceDistances, hausdorff, surface_dice, surface_distances
 
-__all__ = ["METRICS", "Sized", "not_scored", "score_masks"]
+__all__ = ["METRICS", "Compared", "Sized", "not_scored", "score_masks"]
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 CUP_TO_DISC = "cup_to_disc_error"
 NO_SPACING = "no spacing: the size of a pixel in millimetres is not known"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One structure of one case, as predicted and as labelled; what several metrics need is computed once."""
+
+    predicted: MaskArray  # [Z,H,W]
+    labelled: MaskArray  # [Z,H,W]
+    spacing: tuple[float, ...]  # mm along Z, rows and columns; empty where it is not known
+    tolerance: float  # of NSD, in mm
+
+    @cached_property
+    def pixels(self) -> overlap.Counts:
+        """Numbers of pixels, [1]."""
+        return overlap.counts(self.predicted[:, None], self.labelled[:, None])
+
+    @property
+    def missing(self) -> str:
+        """Which of the two masks is empty, in words; nothing where neither is."""
+        predicted, labelled = self.pixels.predicted[0] > 0, self.pixels.labelled[0] > 0
+        if not (predicted or labelled):
+            return "both masks empty"
+        return "" if predicted and labelled else "nothing labelled" if predicted else "nothing predicted"
+
+    @cached_property
+    def distances(self) -> SurfaceDistances:
+        """Between the surfaces, in mm; of masks with a spacing of which neither is empty."""
+        return surface_distances(self.predicted, self.labelled, self.spacing)
+
+
+def _hd95(compared: Compared) -> Score:
+    reason = compared.missing if compared.spacing else NO_SPACING
+    return Score(nan, reason) if reason else Score(hausdorff(compared.distances))
+
+
+def _nsd(compared: Compared) -> Score:
+    if not compared.spacing or compared.missing == "both masks empty":
+        return _hd95(compared)
+    return Score(0.0 if compared.missing else surface_dice(compared.distances, compared.tolerance))
+
+
+def _share(value: float, where_undefined: str = "") -> Score:
+    return Score(value, where_undefined if np.isnan(value) else "")
+
+
+# Every score of a structure: a column of cases.csv and a key of summary.json each, in this order.
+METRICS: dict[str, Callable[[Compared], Score]] = {
+    "dice": lambda compared: _share(float(overlap.dice(compared.pixels)[0])),
+    "iou": lambda compared: _share(float(overlap.iou(compared.pixels)[0])),
+    "precision": lambda compared: _share(float(overlap.precision(compared.pixels)[0]), "nothing predicted"),
+    "recall": lambda compared: _share(float(overlap.recall(compared.pixels)[0]), "nothing labelled"),
+    "hd95": _hd95,
+    "nsd": _nsd,
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +106,9 @@ def score_masks(
     kept: dict[str, tuple[MaskArray, MaskArray]] = {}  # disc and cup of an image
     for structure, found in zip(held.structures, predicted, strict=True):
         labelled = structure_masks(labels, (structure,))[:, 0]
-        counted = overlap.counts(found[:, None], labelled[:, None])
-        pixels.append(counted)
-        scores[structure.name] = _overlaps(counted) | _distances(found, labelled, spacing, tolerance)
+        compared = Compared(found, labelled, spacing, tolerance)
+        pixels.append(compared.pixels)
+        scores[structure.name] = {name: score(compared) for name, score in METRICS.items()}
         if _has_disc_and_cup(held):
             kept[structure.name] = (found[0], labelled[0])
     whole = {metric: overlap.mean_score([each[metric] for each in scores.values()]) for metric in METRICS}
@@ -73,31 +127,6 @@ def not_scored(held: PreparedManifest, reason: str) -> Sized:
         {structure.name: dict.fromkeys(METRICS, undefined) for structure in held.structures},
         dict.fromkeys((*METRICS, CUP_TO_DISC) if _has_disc_and_cup(held) else METRICS, undefined),
     )
-
-
-def _overlaps(counted: overlap.Counts) -> dict[str, Score]:
-    precision, recall = float(overlap.precision(counted)[0]), float(overlap.recall(counted)[0])
-    return {
-        "dice": Score(float(overlap.dice(counted)[0])),
-        "iou": Score(float(overlap.iou(counted)[0])),
-        "precision": Score(precision, "nothing predicted" if np.isnan(precision) else ""),
-        "recall": Score(recall, "nothing labelled" if np.isnan(recall) else ""),
-    }
-
-
-def _distances(
-    predicted: MaskArray, labelled: MaskArray, spacing: tuple[float, ...], tolerance: float
-) -> dict[str, Score]:
-    """HD95 and NSD of masks [Z,H,W]."""
-    some = predicted.any(), labelled.any()
-    if not spacing:
-        return dict.fromkeys(("hd95", "nsd"), Score(nan, NO_SPACING))
-    if not any(some):
-        return dict.fromkeys(("hd95", "nsd"), Score(nan, "both masks empty"))
-    if not all(some):
-        return {"hd95": Score(nan, "nothing predicted" if some[1] else "nothing labelled"), "nsd": Score(0.0)}
-    found = surface_distances(predicted, labelled, spacing)
-    return {"hd95": Score(hausdorff(found)), "nsd": Score(surface_dice(found, tolerance))}
 
 
 def _has_disc_and_cup(held: PreparedManifest) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,9 +20,56 @@ from sdseg.io.images import write_image
 from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.io.volumes import write_volume
 
-__all__ = ["kinds_of", "probability_kinds", "targets_of", "write_masks", "write_overlay"]
+__all__ = ["FORMATS", "Format", "kinds_of", "probability_kinds", "targets_of", "write_masks", "write_overlay"]
 
+Values: TypeAlias = AnyArray  # [N,H,W] by slice
 LONGEST = 4096  # pixels along a side of an overlay that is enlarged
+
+
+def _write_values(path: Path, native: Native, values: Values) -> None:
+    """On the grid of the input, into a file whose suffix chooses the format."""
+    if native.geometry is None:
+        pixels = values[0]
+        if pixels.dtype == np.float32:
+            pixels = np.rint(np.clip(pixels, 0.0, 1.0) * 65535.0).astype(np.uint16)
+        write_image(path, pixels)
+    else:
+        write_volume(from_axial(values), native.geometry, path)
+
+
+def _write_ids(path: Path, native: Native, maker: Maker) -> None:
+    ids = native.ids()
+    if native.geometry is None and len(native.structures) == 1:
+        ids = ids * np.uint8(255)
+    _write_values(path, native, ids)
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the results of an input are written as."""
+
+    mask: str  # ending of the mask's file
+    probability: str
+    write_mask: Callable[[Path, Native, Maker], None] = _write_ids
+    write_values: Callable[[Path, Native, Values], None] = _write_values  # a probability
+
+
+_METAIMAGE, _NRRD = Format(".mha", ".mha"), Format(".nrrd", ".nrrd")
+# By the suffix of the input, else by its kind.
+FORMATS: dict[str, Format] = {
+    ".mha": _METAIMAGE,
+    ".mhd": _METAIMAGE,
+    ".nrrd": _NRRD,
+    ".nhdr": _NRRD,
+    "image": Format(".png", ".png"),
+    "volume": Format(".nii.gz", ".nii.gz"),
+    "series": Format(".dcm", ".nii.gz", write_segmentation),
+}
+
+
+def _format_of(file: InputFile) -> Format:
+    named = None if file.kind == "series" else FORMATS.get(file.path.suffix.lower())  # any name may be a folder's
+    return named or FORMATS[file.kind]
 
 
 def kinds_of(structures: tuple[Structure, ...], probability: bool, overlay: bool) -> tuple[str, ...]:
@@ -31,10 +81,9 @@ def targets_of(
     file: InputFile, structures: tuple[Structure, ...], *, probability: bool, overlay: bool
 ) -> dict[str, str]:
     """Where the results of an input go: kind -> path below the output folder. The one place that names results."""
-    suffix = ".png" if file.kind == "image" else _volume_suffix(file.path)
-    endings = dict.fromkeys(kinds_of(structures, probability, overlay), suffix)
-    if file.kind == "series":
-        endings["mask"] = ".dcm"
+    chosen = _format_of(file)
+    endings = dict.fromkeys(kinds_of(structures, probability, overlay), chosen.probability)
+    endings["mask"] = chosen.mask
     if overlay:
         endings["overlay"] = ".png"
     return {kind: f"{file.name}_{kind}{ending}" for kind, ending in endings.items()}
@@ -48,16 +97,11 @@ def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
     DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
     """
     names = targets_of(native.file, native.structures, probability=native.probability is not None, overlay=False)
-    if native.file.kind == "series":
-        write_segmentation(folder / names["mask"], native, maker)
-    else:
-        ids = native.ids()
-        if native.geometry is None and len(native.structures) == 1:
-            ids = ids * np.uint8(255)
-        _write(native, ids, folder / names["mask"])
+    chosen = _format_of(native.file)
+    chosen.write_mask(folder / names["mask"], native, maker)
     if native.probability is not None:
         for index, kind in enumerate(probability_kinds(native.structures)):
-            _write(native, native.probability[:, index], folder / names[kind])
+            chosen.write_values(folder / names[kind], native, native.probability[:, index])
     return names
 
 
@@ -86,21 +130,6 @@ def write_overlay(native: Native, folder: Path, window: tuple[float, float]) -> 
     factor = max(1, LONGEST // max(height, width))  # a sliver of an image must not become a huge picture
     write_image(folder / name, draw_outlines(image, outlines, note, smallest=min(512, factor * min(height, width))))
     return name
-
-
-def _write(native: Native, values: AnyArray, path: Path) -> None:
-    """Values by slice [N,H,W] into a file whose suffix chooses the format."""
-    if native.geometry is None:
-        pixels = values[0]
-        if pixels.dtype == np.float32:
-            pixels = np.rint(np.clip(pixels, 0.0, 1.0) * 65535.0).astype(np.uint16)
-        write_image(path, pixels)
-    else:
-        write_volume(from_axial(values), native.geometry, path)
-
-
-def _volume_suffix(path: Path) -> str:
-    return {".mha": ".mha", ".mhd": ".mha", ".nrrd": ".nrrd", ".nhdr": ".nrrd"}.get(path.suffix.lower(), ".nii.gz")
 
 
 def probability_kinds(structures: tuple[Structure, ...]) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from typing import get_args
 import pytest
 
 from sdseg.backends.providers import PROVIDERS, arithmetic_of, backend_name, cannot_run, open_graph
+from sdseg.cli.parser import OPENVINO
 from sdseg.config.export import Export, Precision, Provider
 from sdseg.core.errors import UserError
 from tests.helpers.installed import skip_without_openvino
 
 
 def test_the_configuration_offers_what_there_is() -> None:
-    assert get_args(Provider) == PROVIDERS
+    assert get_args(Provider) == tuple(PROVIDERS) == ("cpu", "cuda", *OPENVINO)
 
 
 def test_a_backend_has_the_name_that_was_told(bright_rgb: Path) -> None:
