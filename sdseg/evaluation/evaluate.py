@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sdseg.artifacts.results.evaluation import ChosenThreshold, Summary, TrainedOn
 from sdseg.backends.load import Served, open_model
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
@@ -66,7 +67,7 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
 
         # 2. How masks are made: the model's own rule, or with the threshold that is best on the validation split.
         chosen = _chosen_threshold(store, served, options) if options.choose_threshold else None
-        rule = served.rule if chosen is None else replace(served.rule, threshold=float(chosen["threshold"]))
+        rule = served.rule if chosen is None else replace(served.rule, threshold=chosen.threshold)
 
         # 3. Score every case.
         calibration = Calibration()
@@ -90,8 +91,8 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
                 timed.probability(store.images[case.start + index : case.start + index + 1])[0]
             )
 
-        write_evaluation(folder, scores, summary, store, found)
-    _tell(summary)
+        written = write_evaluation(folder, scores, summary, store, found)
+    _log_scores(written)
 
 
 @writes("output")
@@ -141,8 +142,8 @@ def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, o
             "predictions": str(predictions),
             "model_checksum": given.checksum,
         }
-        write_evaluation(folder, scores, summary, store, lambda case: given.at_working_size(case).__getitem__)
-    _tell(summary)
+        written = write_evaluation(folder, scores, summary, store, lambda case: given.at_working_size(case).__getitem__)
+    _log_scores(written)
 
 
 class _Timed:
@@ -178,7 +179,7 @@ def _finite(probability: FloatArray, served: Served) -> FloatArray:
     return probability
 
 
-def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> dict[str, Any]:
+def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> ChosenThreshold:
     """The threshold with the best mean Dice on the validation split, at the working size."""
     cases = check_store(store, served.path, served.image, served.structures, "val")
     dice = dice_by_threshold(
@@ -190,13 +191,13 @@ def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> di
     )
     best = np.flatnonzero(dice == dice.max())
     index = int(best[np.abs(THRESHOLDS[best] - 0.5).argmin()])  # among equals the one nearest to 0.5
-    return {
-        "threshold": float(THRESHOLDS[index]),
-        "split": "val",
-        "n_cases": len(cases),
-        "dice": float(dice[index]),
-        "curve": [[float(one), float(mean)] for one, mean in zip(THRESHOLDS, dice, strict=True)],
-    }
+    return ChosenThreshold(
+        threshold=float(THRESHOLDS[index]),
+        split="val",
+        n_cases=len(cases),
+        dice=float(dice[index]),
+        curve=tuple((float(one), float(mean)) for one, mean in zip(THRESHOLDS, dice, strict=True)),
+    )
 
 
 def _about(served: Served) -> dict[str, Any]:
@@ -206,17 +207,15 @@ def _about(served: Served) -> dict[str, Any]:
         "backend": served.backend.name,
         "codec_ceiling": served.training.get("codec_ceiling"),
         "model_checksum": served.checksum,
-        "trained_on": {
-            "dataset": served.dataset,
-            "origin": served.origin,
-            "data_checksum": served.training.get("data_checksum"),
-        },
+        "trained_on": TrainedOn(
+            dataset=served.dataset, origin=served.origin, data_checksum=served.training.get("data_checksum")
+        ),
     }
 
 
-def _tell(summary: dict[str, Any]) -> None:
-    dice = summary["dice"]
+def _log_scores(summary: Summary) -> None:
+    dice = summary.dice
     log.info(
         "%s: Dice %.4f ± %.4f over %d cases of '%s', at the %s",
-        *(summary["recipe"], dice["mean"], dice["sd"], summary["n_cases"], summary["split"], summary["scored_at"]),
+        *(summary.recipe, dice.mean, dice.sd, summary.n_cases, summary.split, summary.scored_at),
     )

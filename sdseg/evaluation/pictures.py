@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from sdseg.artifacts.results.studies import Volume
 from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.files import atomic_file, write_json
 from sdseg.data.store import Case, SliceStore, structure_masks
@@ -81,16 +81,16 @@ def _write_volume(folder: Path, rank: str, score: Assessed, store: SliceStore, f
     sprite = pack_slices(np.stack([to_display(image, manifest.image.window) for image in images]))
     with atomic_file(folder / f"{rank}.webp") as temporary:
         temporary.write_bytes(sprite.webp)
-    record: dict[str, Any] = {
-        "case": case.case,
-        "rank": rank,
-        "dice": score.headline.whole["dice"].value,
-        "size": manifest.image.size,
-        "slices": case.slices,
-        "columns": sprite.columns,
-        "tile": sprite.tile,
-        "first": int(labelled.sum(axis=(1, 2, 3)).argmax()),  # what is shown first: the largest label
-        "label": [outline_paths(masks) for masks in labelled],
-        "prediction": [outline_paths(predicted(index)) for index in range(case.slices)],
-    }
-    write_json(folder / f"{rank}.json", record)
+    volume = Volume(
+        case=case.case,
+        rank=rank,
+        dice=score.headline.whole["dice"].value,
+        size=manifest.image.size,
+        slices=case.slices,
+        columns=sprite.columns,
+        tile=sprite.tile,
+        first=int(labelled.sum(axis=(1, 2, 3)).argmax()),
+        label=tuple(outline_paths(masks) for masks in labelled),
+        prediction=tuple(outline_paths(predicted(index)) for index in range(case.slices)),
+    )
+    write_json(folder / f"{rank}.json", volume.content())

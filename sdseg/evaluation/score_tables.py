@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sdseg.artifacts.results import evaluation as results
 from sdseg.evaluation.case_scores import METRICS, Sized
 from sdseg.evaluation.evaluator import Assessed
 from sdseg.metrics.intervals import interval
@@ -65,9 +66,9 @@ def figures(scores: Sequence[Assessed], why_not_native: str | None) -> dict[str,
     at_headline = _sized(headline)
     return {
         "scored_at": NATIVE if native else WORKING,
-        "dice": at_headline["metrics"]["dice"],
-        "iou": at_headline["metrics"]["iou"],
-        "structures": at_headline["structures"],
+        "dice": at_headline.metrics["dice"].content(),
+        "iou": at_headline.metrics["iou"].content(),
+        "structures": at_headline.structures,
         "native": _sized(native) if native else None,
         "native_missing": why_not_native,
         "working": _sized([score.working for score in scores]),
@@ -75,30 +76,30 @@ def figures(scores: Sequence[Assessed], why_not_native: str | None) -> dict[str,
     }
 
 
-def _sized(scores: Sequence[Sized]) -> dict[str, Any]:
+def _sized(scores: Sequence[Sized]) -> results.Sized:
     structures = tuple(scores[0].structures)
-    return {
-        "metrics": {name: _over_cases([score.whole[name] for score in scores]) for name in scores[0].whole},
-        "structures": {
+    return results.Sized(
+        metrics={name: _over_cases([score.whole[name] for score in scores]) for name in scores[0].whole},
+        structures={
             structure: {
                 metric: _over_cases([score.structures[structure][metric] for score in scores]) for metric in METRICS
             }
             for structure in structures
         },
-    }
+    )
 
 
-def _over_cases(scores: Sequence[Score]) -> dict[str, Any]:
+def _over_cases(scores: Sequence[Score]) -> results.Scored:
     """Statistics over the cases in which the score is defined; None where there is no such case."""
     values = np.array([score.value for score in scores if score.defined])
     nothing = dict.fromkeys(("mean", "sd", "minimum", "median", "maximum"))
     between = interval(values)
-    return {
+    return results.Scored.checked(
         **(asdict(summarise(values)) if len(values) else nothing),
-        "ci95": [between.low, between.high] if between else None,
-        "n": len(values),
-        "undefined": dict(Counter(score.reason for score in scores if not score.defined)),
-    }
+        ci95=(between.low, between.high) if between else None,
+        n=len(values),
+        undefined=dict(Counter(score.reason for score in scores if not score.defined)),
+    )
 
 
 def _shown(score: Score) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sdseg.artifacts.results.evaluation import Summary
+from sdseg.artifacts.results.record import FORMAT
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json, write_text
@@ -24,7 +26,6 @@ from sdseg.metrics.intervals import INTERVAL
 
 __all__ = ["DEFAULTS", "OWNED", "Options", "collect", "native_labels", "summary_of", "write_evaluation"]
 
-FORMAT = 1
 # What an evaluation folder may hold: studies of a model (evaluation/studies) are out of date once it is scored anew.
 STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents/*.png")
 OWNED = ("cases.csv", "summary.json", "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDIES)
@@ -118,9 +119,11 @@ def summary_of(scores: Sequence[Assessed], store: SliceStore, options: Options, 
 
 def write_evaluation(
     folder: Path, scores: Sequence[Assessed], summary: dict[str, Any], store: SliceStore, found: Found
-) -> None:
-    """Write cases.csv, summary.json, and pictures of the best, median and worst case."""
+) -> Summary:
+    """Write cases.csv, summary.json (which is given), and pictures of the best, median and worst case."""
     exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     write_text(folder / "cases.csv", table(scores))
-    write_json(folder / "summary.json", {**summary, "exhibits": exhibits})
+    written = Summary.checked(**summary, exhibits=exhibits)
+    write_json(folder / "summary.json", written.content())
     write_exhibits(folder, scores, store, found)
+    return written

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sdseg import __version__
 from sdseg.artifacts.manifests import GraphManifest, model_checksum
+from sdseg.artifacts.results.parity import Check, Parity
 from sdseg.backends.inputs import as_input, draw_noise
 from sdseg.backends.providers import arithmetic_of, backend_name, cannot_run, open_graph
 from sdseg.backends.torch import TorchBackend
@@ -19,7 +19,6 @@ from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
 from sdseg.data.batches import evenly_spread
-from sdseg.export.parity import Parity
 from sdseg.export.parity_check import Gate, open_gate, refusal
 from sdseg.export.precision import in_precision
 from sdseg.export.quantise import quantise
@@ -79,7 +78,8 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
             what = "ONNX graph" if closed.parity.precision == "fp32" else f"{closed.parity.precision} ONNX graph"
             raise refusal(closed.parity, what, output / closed.file, REMEDY)
         write_json(folder / "io.json", described)
-        write_json(folder / "parity.json", {**checks[0].record(), "checks": [each.record() for each in checks]})
+        records = [each.record().content() for each in checks]
+        write_json(folder / "parity.json", {**records[0], "checks": records})  # artifacts.results.parity.Parity
     for each in checks:
         log.info("%s", each)
 
@@ -99,10 +99,11 @@ class _Check:
     parity: Parity | None
     reason: str | None = None
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Check:
         if self.parity is not None:
-            return {"file": self.file, **self.parity.record(), "few_cases": self.parity.n_cases < ENOUGH_CASES}
-        return {"file": self.file, "precision": self.precision, "backend": self.backend, "not_run": self.reason}
+            few = self.parity.n_cases < ENOUGH_CASES
+            return Check.checked(file=self.file, **self.parity.content(), few_cases=few)
+        return Check(file=self.file, precision=self.precision, backend=self.backend, not_run=self.reason)
 
     def __str__(self) -> str:
         if self.parity is None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.base import Backend
 from sdseg.config.export import Precision, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.data.mask_rule import MaskRule
 from sdseg.metrics.overlap import Tally
 
-__all__ = ["LabelledImages", "Parity", "compare"]
+__all__ = ["LabelledImages", "compare"]
 
 SPECK = 1e-3  # share of a slice: what is smaller may vanish, and counts in the Dice between the masks
 CLEARLY = 0.1  # a probability this far above the threshold is a mask in every precision, whatever else is tolerated
@@ -37,33 +38,6 @@ class LabelledImages(Protocol):
     def labelled(self) -> MaskArray:
         """Masks [N,K,H,W]."""
         ...
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far an exported model lies from its reference, on the same images."""
-
-    backend: str
-    reference: str
-    precision: str
-    n_cases: int
-    n_slices: int
-    max_abs_difference: float  # of the probability
-    mean_abs_difference: float
-    dice_reference: float  # mean over cases, against the labels
-    dice_exported: float
-    dice_difference: float  # absolute difference of the two above
-    mask_dice: float  # mean over cases, between the two models' masks
-    tolerances: dict[str, float]
-    problems: tuple[str, ...]  # why the gate is closed; empty when it passed
-
-    @property
-    def passed(self) -> bool:
-        return not self.problems
-
-    def record(self) -> dict[str, Any]:
-        """The content of parity.json."""
-        return {**{key: value for key, value in vars(self).items() if key != "problems"}, "passed": self.passed}
 
 
 def compare(
@@ -117,7 +91,8 @@ def compare(
         dice_difference=difference,
         mask_dice=mask_dice,
         tolerances=tolerance.model_dump(),
-        problems=tuple(problems),
+        passed=not problems,
+        problems=tuple(problems),  # in the error, not in the file
     )
 
 

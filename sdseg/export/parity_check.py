@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.base import Backend
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Precision
@@ -15,7 +16,7 @@ from sdseg.core.errors import ListedError
 from sdseg.data.batches import check_store, evenly_spread, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
-from sdseg.export.parity import Parity, compare
+from sdseg.export.parity import compare
 from sdseg.models.checkpoint import load_model
 from sdseg.models.segmenter import Segmenter
 

@@ -103,7 +103,7 @@ def export_engine(
             raise refusal(parity, "engine", final, REMEDY)
         side_file(final).unlink(missing_ok=True)  # never an engine beside the description of another
         os.replace(engine, final)
-        write_json(side_file(final), manifest.model_copy(update={"layers": layers, "parity": parity.record()}))
+        write_json(side_file(final), manifest.model_copy(update={"layers": layers, "parity": parity.content()}))
     log.info("%s: %.1f MB, %.0f s", final.name, final.stat().st_size / 1e6, built.seconds)
     return final
 

@@ -126,7 +126,7 @@ def checks(run: Run) -> tuple[Check, ...]:
 
 
 def _check(file: str, parity: Parity) -> Check:
-    return Check.model_validate({"file": file, **parity.model_dump(exclude={"checks"})})
+    return Check.model_validate({**parity.model_dump(exclude={"checks"}), "file": file})
 
 
 def unrun(run: Run) -> tuple[Unrun, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sdseg.artifacts.results.training import EVENTS
 from sdseg.core.errors import UserError
 from sdseg.core.files import not_writable, write_text
 
@@ -38,7 +39,8 @@ class Journal:
         Raises UserError for a number that is not finite: JSON has none such, and no reader could go on from the line.
         """
         try:
-            line = json.dumps({"event": event, "step": step, **values}, allow_nan=False)
+            record = EVENTS[event].checked(event=event, step=step, **values)
+            line = json.dumps(record.content(), allow_nan=False)
         except ValueError:
             raise UserError(
                 f"a figure of step {step} is not finite and is not logged: {event} {values}",

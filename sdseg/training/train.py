@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 from accelerate.utils import broadcast_object_list
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.artifacts.results.training import Training
 from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import OnEdit
@@ -162,21 +163,21 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
         structures=store.structures,
         threshold=rule.threshold,
         exclusive=rule.exclusive,
-        training={
-            "steps": made,
-            "stopped": progress.stopped,
-            "batch": run.recipe.training.batch,
-            "best_step": progress.best_step,
-            "best_dice": progress.best_dice if progress.best_dice >= 0 else None,
-            "seconds": round(progress.seconds, 1),
-            "device": str(run.accelerator.device),
-            "processes": run.accelerator.num_processes,
-            "memory": peak_memory(str(run.accelerator.device)),  # of the first process, since it was last started
-            "data_checksum": store.data_checksum,
-            "started_from": {"recipe": begin.manifest.recipe_name, "sha256": begin.checksum} if begin else None,
-            "codec_ceiling": {"dice": ceiling, "split": split} if ceiling is not None else None,
-            "parameters": {name: count_parameters(part) for name, part in run.segmenter.parts().items()},
-        },
+        training=Training.checked(
+            steps=made,
+            stopped=progress.stopped,
+            batch=run.recipe.training.batch,
+            best_step=progress.best_step,
+            best_dice=progress.best_dice if progress.best_dice >= 0 else None,
+            seconds=round(progress.seconds, 1),
+            device=str(run.accelerator.device),
+            processes=run.accelerator.num_processes,
+            memory=peak_memory(str(run.accelerator.device)),  # of the first process, since it was last started
+            data_checksum=store.data_checksum,
+            started_from={"recipe": begin.manifest.recipe_name, "sha256": begin.checksum} if begin else None,
+            codec_ceiling={"dice": ceiling, "split": split} if ceiling is not None else None,
+            parameters={name: count_parameters(part) for name, part in run.segmenter.parts().items()},
+        ).content(),
         files={},
         # A finished run that is asked for again trains nothing: its weights are no younger for it.
         provenance=made_by(run.state)

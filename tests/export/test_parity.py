@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.base import Backend
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.data.mask_rule import MaskRule
-from sdseg.export.parity import Parity, compare
+from sdseg.export.parity import compare
 from sdseg.export.tracing import export_graph
 from tests.helpers.tiny import CT, Brightness, describe, picture
 
@@ -86,7 +87,7 @@ def test_the_same_model_passes(batches: list[Pictures], tmp_path: Path) -> None:
     assert 0 <= found.mean_abs_difference <= found.max_abs_difference < 1e-5
     assert found.mask_dice == found.dice_reference / found.dice_exported == 1.0
     assert found.dice_reference > 0.9
-    record = json.loads(json.dumps(found.record(), allow_nan=False))
+    record = json.loads(json.dumps(found.content(), allow_nan=False))
     assert record["passed"] is True
     assert record["tolerances"] == {
         "max_abs_difference": 1e-3,
@@ -113,7 +114,7 @@ def test_a_graph_that_is_wrong_on_purpose_is_refused(
 ) -> None:
     found = gate(exported(how, tmp_path), batches)
     assert not found.passed
-    assert found.record()["passed"] is False
+    assert found.content()["passed"] is False
     for message in messages:
         assert any(message in problem for problem in found.problems), found.problems
 

@@ -73,7 +73,7 @@ def test_a_loss_is_judged_before_it_is_logged(ready: Path, tmp_path: Path, monke
 def test_the_journal_takes_finite_numbers_alone(tmp_path: Path, value: float) -> None:
     with Journal(tmp_path / "training.jsonl", tmp_path / "board", 0) as journal:
         with pytest.raises(UserError, match="a figure of step 3 is not finite"):
-            journal.write("step", 3, losses={"noise": value})
+            journal.write("step", 3, loss=value, losses={"noise": value})
         journal.write("step", 4, loss=0.5)
     (line,) = (tmp_path / "training.jsonl").read_text("utf-8").splitlines()
     assert json.loads(line) == {"event": "step", "step": 4, "loss": 0.5}

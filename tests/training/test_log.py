@@ -19,8 +19,10 @@ try:
         journal.write("step", 1, loss=1.0)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
         for step in range(2, 10_000):
-            values = {f"a{number}": 1.0 for number in range(20)} if board else {"words": "x" * 200}
-            journal.write("step", step, values=values)
+            if board:
+                journal.write("step", step, loss=1.0, losses={f"a{number}": 1.0 for number in range(20)})
+            else:
+                journal.write("done", step, reason="x" * 200)
             if board:
                 root.joinpath("training.jsonl").write_bytes(b"")  # that file stays small
             time.sleep(0.001)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
+
+from sdseg.artifacts.results.record import FORMAT, Ceiling, Positive, Record, Score
 
 __all__ = [
     "Bin",
     "Calibration",
     "CaseScore",
-    "Ceiling",
     "ChosenThreshold",
-    "Lenient",
-    "Memory",
     "Origin",
     "Overlay",
-    "Positive",
-    "Score",
     "Scored",
     "Sized",
     "Spread",
@@ -27,32 +24,9 @@ __all__ = [
 ]
 
 Origin = Literal["real", "sample", "phantom"]
-Score = Annotated[FiniteFloat, Field(ge=0, le=1)]
-Positive = Annotated[FiniteFloat, Field(ge=0)]
 
 
-class Lenient(BaseModel):
-    """Frozen; what it does not know is ignored."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-
-class Spread(Lenient):
-    """Statistics of one score over cases."""
-
-    mean: Score
-    sd: Positive
-    minimum: Score
-    median: Score
-    maximum: Score
-    ci95: tuple[Score, Score] | None = None
-
-    @property
-    def interval(self) -> str:
-        return f"{self.ci95[0]:.3f} – {self.ci95[1]:.3f}" if self.ci95 else ""
-
-
-class Scored(Lenient):
+class Scored(Record):
     """Any metric over cases: a share, or millimetres. Where no case has it, `n` is 0 and `mean` None."""
 
     mean: FiniteFloat | None
@@ -70,14 +44,29 @@ class Scored(Lenient):
         return "; ".join(f"{why} ({number} case{'s' if number > 1 else ''})" for why, number in self.undefined.items())
 
 
-class Sized(Lenient):
+class Spread(Scored):
+    """Statistics of a share that every case has."""
+
+    mean: Score
+    sd: Positive
+    minimum: Score
+    median: Score
+    maximum: Score
+    ci95: tuple[Score, Score] | None = None
+
+    @property
+    def interval(self) -> str:
+        return f"{self.ci95[0]:.3f} – {self.ci95[1]:.3f}" if self.ci95 else ""
+
+
+class Sized(Record):
     """Scores at one size."""
 
     metrics: dict[str, Scored]
     structures: dict[str, dict[str, Scored]]
 
 
-class Bin(Lenient):
+class Bin(Record):
     """One bar of a reliability diagram; a bin without pixels has no means."""
 
     low: Score
@@ -87,55 +76,50 @@ class Bin(Lenient):
     positives: Score | None
 
 
-class Calibration(Lenient):
+class Calibration(Record):
     """Whether a probability means what it says."""
 
+    size: str = ""  # at which it was measured
     ece: Score
     pixels: int = 0
     bins: tuple[Bin, ...]
 
 
-class ChosenThreshold(Lenient):
+class ChosenThreshold(Record):
     """The threshold, chosen on the validation split."""
 
     threshold: Score
     split: str
     n_cases: int
     dice: Score
+    curve: tuple[tuple[FiniteFloat, Score], ...] = ()  # thresholds, and the Dice of each
 
 
-class Memory(Lenient):
-    """The most memory that was held, and what it is of."""
-
-    bytes: int | None = None
-    of: str
-
-
-class Ceiling(Lenient):
-    """Dice of decode(encode(mask)): what the codec alone costs."""
-
-    dice: Score
-    split: str | None = None
-
-
-class TrainedOn(Lenient):
+class TrainedOn(Record):
     """What the scored model was trained on, which may be another dataset."""
 
     dataset: str
+    origin: str | None = None
+    data_checksum: str | None = None
 
 
-class Summary(Lenient):
+class Summary(Record):
     """`evaluation/summary.json`."""
 
+    format: int = FORMAT
     dataset: str
     source: str | None = None
     origin: Origin
-    recipe: str
     protocol: str
     split: str
-    backend: str
+    target: str
     n_cases: int = Field(ge=1)
     n_slices: int = Field(ge=1)
+    interval: dict[str, Any] = Field(default_factory=dict)  # how `ci95` is made
+    nsd_tolerance_mm: FiniteFloat | None = None
+    size: int
+    data_checksum: str
+    scored_at: str
     dice: Spread
     iou: Spread
     structures: dict[str, dict[str, Scored]]
@@ -143,23 +127,20 @@ class Summary(Lenient):
     native_missing: str | None = None
     working: Sized | None = None
     dice_official: Scored | None = None
-    nsd_tolerance_mm: FiniteFloat | None = None
-    calibration: Calibration | None = None
-    calibration_missing: str | None = None  # why there is none, where there can be none
-    threshold_chosen: ChosenThreshold | None = None
-    seconds_per_image: Positive | None
+    provenance: dict[str, Any]
+    recipe: str
+    backend: str
     codec_ceiling: Ceiling | None = None
-    threshold: FiniteFloat | None
-    exclusive: bool | None = None  # whether the likelier structure took the pixel; None: nothing tells
-    exhibits: dict[str, str] = Field(default_factory=dict)  # best, median, worst -> case; empty: nothing tells
-    predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
-    size: int
-    scored_at: str
-    target: str
-    data_checksum: str
     model_checksum: str
     trained_on: TrainedOn | None = None
-    provenance: dict[str, Any]
+    threshold: FiniteFloat | None
+    exclusive: bool | None = None  # whether the likelier structure took the pixel; None: nothing tells
+    threshold_chosen: ChosenThreshold | None = None
+    calibration: Calibration | None = None
+    seconds_per_image: Positive | None
+    calibration_missing: str | None = None  # why there is none, where there can be none
+    predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
+    exhibits: dict[str, str] = Field(default_factory=dict)  # best, median, worst -> case; empty: nothing tells
 
     @property
     def working_missing(self) -> str:

@@ -7,28 +7,39 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat
 
-from sdseg.artifacts.results.evaluation import Lenient, Memory
+from sdseg.artifacts.results.record import FORMAT, Memory, Record
 
 __all__ = [
     "Curve",
     "Drawn",
     "Efficiency",
     "Findings",
+    "Latency",
     "Latents",
     "Level",
+    "Means",
     "Measured",
+    "Part",
     "Picture",
     "Robustness",
+    "ShownSlice",
     "Stability",
+    "Study",
     "Sweep",
     "SweepRow",
     "Volume",
 ]
 
 
-class _Study(Lenient):
+class Study(Record):
     """What the file of every study begins with."""
 
+    format: int = FORMAT
+    study: str = ""
+    dataset: str = ""
+    origin: str = ""
+    protocol: str = ""
+    recipe: str = ""
     backend: str
     split: str
     n_cases: int
@@ -39,73 +50,85 @@ class _Study(Lenient):
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
-class SweepRow(Lenient):
+class SweepRow(Record):
     """One pair of steps and samples; without figures there is a reason."""
 
     steps: int
     samples: int
     dice: FiniteFloat | None = None
+    dice_sd: FiniteFloat | None = None  # over cases
     iou: FiniteFloat | None = None
     seconds_per_image: FiniteFloat | None = None
     reason: str | None = None
 
 
-class Sweep(_Study):
+class Sweep(Study):
     rows: tuple[SweepRow, ...]
 
 
-class Measured(Lenient):
+class Measured(Record):
     """A figure, "inf" where it has no bound, or a reason why there is none."""
 
     value: FiniteFloat | Literal["inf"] | None = None
     reason: str | None = None
+    images_identical: int | None = None  # left out of the PSNR, which has no bound there
 
 
-class Stability(_Study):
+class Stability(Study):
     runs: int
+    seeds: tuple[int, ...] = ()
     pictures: int
     pairs: int
+    identical_pairs: dict[str, int] = Field(default_factory=dict)  # of masks, of probabilities
     identical: bool
     dice: tuple[FiniteFloat, ...]
     instance_level: dict[str, dict[str, Measured]]  # masks, probabilities -> psnr, ssim, ms_ssim
     dataset_level: dict[str, dict[str, Measured]]
 
 
-class Level(Lenient):
-    level: int
-    strength: FiniteFloat
+class Means(Record):
+    """Means over the cases."""
+
     dice: FiniteFloat
+    dice_sd: FiniteFloat | None = None
+    iou: FiniteFloat | None = None
+    seconds_per_image: FiniteFloat | None = None  # where it was measured
 
 
-class Curve(Lenient):
+class Level(Record):
+    level: int
+    strength: int | FiniteFloat
+    dice: FiniteFloat
+    dice_sd: FiniteFloat | None = None
+    iou: FiniteFloat | None = None
+
+
+class Curve(Record):
     kind: str
     unit: str = ""
     levels: tuple[Level, ...]
 
 
-class _Clean(Lenient):
-    dice: FiniteFloat
-
-
-class Robustness(_Study):
-    clean: _Clean
+class Robustness(Study):
+    clean: Means
     curves: tuple[Curve, ...]
 
 
-class Part(Lenient):
+class Part(Record):
     part: str
     parameters: int
     flops: int
 
 
-class Latency(Lenient):
-    batch: int
+class Latency(Record):
     seconds_median: FiniteFloat
     seconds_p90: FiniteFloat
     images_per_second: FiniteFloat
+    calls: int | None = None
+    batch: int
 
 
-class Efficiency(_Study):
+class Efficiency(Study):
     parts: tuple[Part, ...] | None = None
     parameters: int | None = None
     flops: int | None = None
@@ -118,14 +141,23 @@ class Efficiency(_Study):
     threads: int | None = None
 
 
-class Drawn(Lenient):
+class ShownSlice(Record):
+    case: str
+    slice: int
+    structure: str
+    dice: FiniteFloat | None = None  # of decode(encode(mask))
+
+
+class Drawn(Record):
     """A picture below the evaluation folder, or the reason why there is none."""
 
     file: str | None = None
     reason: str | None = None
+    cases: tuple[ShownSlice, ...] = ()
+    relative_change: FiniteFloat | None = None  # of the condition by training
 
 
-class Latents(_Study):
+class Latents(Study):
     masks: Drawn
     conditions: Drawn
 
@@ -139,7 +171,7 @@ class Picture:
     reason: str
 
 
-class Volume(Lenient):
+class Volume(Record):
     """One volume to be scrolled: `volumes/<rank>.json`."""
 
     case: str
@@ -149,10 +181,10 @@ class Volume(Lenient):
     slices: int = Field(ge=2)
     columns: int = Field(ge=1)
     tile: int = Field(ge=1)
-    first: int = Field(ge=0)
-    label: tuple[str, ...]
+    first: int = Field(ge=0)  # what is shown first: the largest label
+    label: tuple[str, ...]  # outlines, one path per slice
     prediction: tuple[str, ...]
-    webp: bytes = b""
+    webp: bytes = Field(b"", exclude=True)  # the picture beside it
 
 
 @dataclass(frozen=True)

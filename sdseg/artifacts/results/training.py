@@ -4,52 +4,67 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sdseg.artifacts.results.evaluation import Ceiling, Lenient, Memory, Positive, Score
+from pydantic import Field
 
-__all__ = ["Curves", "Event", "Resumed", "Step", "Training", "Validation"]
+from sdseg.artifacts.results.record import Ceiling, Memory, Positive, Record, Score
+
+__all__ = ["EVENTS", "Curves", "Done", "Event", "Resumed", "Step", "Training", "Validation"]
 
 
-class Training(Lenient):
+class Training(Record):
     """`training` of `model/config.json`."""
 
     steps: int
+    stopped: str = ""  # why it ended: steps or plateau
+    batch: int
     best_step: int | None = None
     best_dice: Score | None = None  # None where no validation was run
     seconds: Positive
-    batch: int
+    device: str | None = None
+    processes: int | None = None
     memory: Memory | None = None
-    parameters: dict[str, int]
+    data_checksum: str | None = None
+    started_from: dict[str, str] | None = None  # recipe and sha256 of the model it began with
     codec_ceiling: Ceiling | None = None
+    parameters: dict[str, int]
 
     @property
     def n_parameters(self) -> int:
         return sum(self.parameters.values())
 
 
-class Event(Lenient):
-    """A line of `training.jsonl`."""
+class Event(Record):
+    """A line of `training.jsonl`; each kind has its own fields."""
 
     event: str
 
 
-class Step(Lenient):
-    """A line of `training.jsonl`."""
-
+class Step(Event):
     step: int
     loss: float | None  # not finite where training went astray; such points are not drawn
+    losses: dict[str, float] = Field(default_factory=dict)
+    learning_rate: float | None = None
+    seconds: Positive | None = None
 
 
-class Validation(Lenient):
-    """A line of `training.jsonl`."""
-
+class Validation(Event):
     step: int
     dice: Score
+    best: bool | None = None
 
 
-class Resumed(Lenient):
-    """A line of `training.jsonl`."""
-
+class Resumed(Event):
     step: int
+    changed: tuple[str, ...] = ()  # settings
+
+
+class Done(Event):
+    step: int
+    reason: str = ""
+    seconds: Positive | None = None
+
+
+EVENTS: dict[str, type[Event]] = {"step": Step, "validation": Validation, "resumed": Resumed, "done": Done}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.artifacts.results.studies import Efficiency, Latency, Part
 from sdseg.backends.base import Backend
 from sdseg.backends.device import peak_memory
 from sdseg.core.array_types import RawImages
@@ -29,7 +30,7 @@ GRAPH = "an exported graph has no parts: name the model folder"
 TRAINING = ("steps", "seconds", "batch", "device", "processes", "memory", "best_step", "stopped")
 
 
-def efficiency(subject: Subject) -> dict[str, Any]:
+def efficiency(subject: Subject) -> Efficiency:
     """The content of `efficiency.json`: `parts`, `latency` by batch size, `memory`, `training`.
 
     Times are of the backend's `probability`, from pixels in memory to probability in memory: no file is read. FLOPs
@@ -42,19 +43,17 @@ def efficiency(subject: Subject) -> dict[str, Any]:
     with bar(len(batches) * (WARM_UP + REPEATS), "efficiency", "call") as progress:
         latency = []
         for batch in batches:
-            latency.append(_latency(subject.served.backend, _images(subject, batch)) | {"batch": batch})
+            latency.append(_latency(subject.served.backend, _images(subject, batch)))
             progress.update(WARM_UP + REPEATS)
     memory = _memory(subject.served.backend, device)  # before another copy of the network is loaded
     counted = _counted(subject.served.path)
-    return (
-        subject.header("efficiency")
-        | counted
-        | {
-            "latency": latency,
-            "memory": memory,
-            "device": _device_name(device),
-            "threads": torch.get_num_threads(),
-        }
+    return Efficiency.checked(
+        **subject.header("efficiency"),
+        **counted,
+        latency=latency,
+        memory=memory,
+        device=_device_name(device),
+        threads=torch.get_num_threads(),
     )
 
 
@@ -79,7 +78,7 @@ def _counted(path: Path) -> dict[str, Any]:
     segmenter, manifest = load_model(path)
     total, parts = flops_of(segmenter, _blank(manifest))
     listed = [
-        {"part": name, "parameters": count_parameters(part), "flops": parts[name]}
+        Part(part=name, parameters=count_parameters(part), flops=parts[name])
         for name, part in segmenter.parts().items()
     ]
     inference = manifest.recipe.get("inference", {})
@@ -100,7 +99,7 @@ def _blank(manifest: ModelManifest) -> torch.Tensor:
     return torch.zeros(1, image.size, image.size, image.channels, dtype=fed)
 
 
-def _latency(backend: Backend, images: RawImages) -> dict[str, Any]:
+def _latency(backend: Backend, images: RawImages) -> Latency:
     """Median and 90th percentile of the seconds of one call, and images per second at the median."""
     for _ in range(WARM_UP):
         finite(backend.probability(images))
@@ -110,12 +109,13 @@ def _latency(backend: Backend, images: RawImages) -> dict[str, Any]:
         backend.probability(images)
         seconds.append(time.perf_counter() - started)
     median = float(np.median(seconds))
-    return {
-        "seconds_median": median,
-        "seconds_p90": float(np.quantile(seconds, 0.9)),
-        "images_per_second": len(images) / median,
-        "calls": len(seconds),
-    }
+    return Latency(
+        batch=len(images),
+        seconds_median=median,
+        seconds_p90=float(np.quantile(seconds, 0.9)),
+        images_per_second=len(images) / median,
+        calls=len(seconds),
+    )
 
 
 def _images(subject: Subject, batch: int) -> RawImages:

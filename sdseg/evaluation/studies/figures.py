@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sdseg.artifacts.results.studies import Robustness, Sweep
 from sdseg.core.array_types import AnyArray
 from sdseg.core.files import atomic_file
 
@@ -31,17 +31,17 @@ class Panel:
     limits: tuple[float, float] | None = None  # of the scale; None: from the 2nd to the 98th percentile
 
 
-def draw_sweep(path: Path, rows: Sequence[dict[str, Any]], heading: str) -> None:
+def draw_sweep(path: Path, sweep: Sweep, heading: str) -> None:
     """Dice against the number of reverse steps, one line per number of samples (the paper's Figure 3)."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    for marker, samples in zip("osD^v", dict.fromkeys(row["samples"] for row in rows), strict=False):
-        found = sorted((row["steps"], row["dice"]) for row in rows if row["samples"] == samples and row["dice"])
-        if found:
+    for marker, samples in zip("osD^v", dict.fromkeys(row.samples for row in sweep.rows), strict=False):
+        points = sorted((row.steps, row.dice) for row in sweep.rows if row.samples == samples and row.dice)
+        if points:
             label = f"{samples} sample{'s' if samples > 1 else ''}"
-            axes.plot(*zip(*found, strict=True), marker=marker, label=label)
+            axes.plot(*zip(*points, strict=True), marker=marker, label=label)
     axes.set_xscale("log")
-    ticks = sorted({row["steps"] for row in rows})
+    ticks = sorted({row.steps for row in sweep.rows})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set(xlabel="reverse steps (DDIM)", ylabel="mean Dice", title=heading)
@@ -53,14 +53,14 @@ def draw_sweep(path: Path, rows: Sequence[dict[str, Any]], heading: str) -> None
     _save(figure, path)
 
 
-def draw_robustness(path: Path, clean: float, curves: Sequence[dict[str, Any]], heading: str) -> None:
+def draw_robustness(path: Path, study: Robustness, heading: str) -> None:
     """Dice against the level of harm, 0 being none, one line per kind."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    for marker, curve in zip("osD^v", curves, strict=True):
-        levels = [0, *(level["level"] for level in curve["levels"])]
-        axes.plot(levels, [clean, *(level["dice"] for level in curve["levels"])], marker=marker, label=curve["kind"])
-    axes.set_xticks(range(len(curves[0]["levels"]) + 1))
+    for marker, curve in zip("osD^v", study.curves, strict=True):
+        levels = [0, *(level.level for level in curve.levels)]
+        axes.plot(levels, [study.clean.dice, *(level.dice for level in curve.levels)], marker=marker, label=curve.kind)
+    axes.set_xticks(range(len(study.curves[0].levels) + 1))
     axes.set(xlabel="level (0: clean)", ylabel="mean Dice", title=heading, ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

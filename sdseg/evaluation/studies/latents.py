@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 
+from sdseg.artifacts.results.studies import Drawn, Latents, ShownSlice
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
@@ -50,34 +50,31 @@ class _View:
     image: RawImages  # [H,W,C]
     mask: MaskArray  # [H,W]
 
-    def named(self) -> dict[str, Any]:
-        return {"case": self.case, "slice": self.slice, "structure": self.structure}
 
-
-def latents(subject: Subject, origins: Origins, output: Path) -> dict[str, Any]:
+def latents(subject: Subject, origins: Origins, output: Path) -> Latents:
     """The content of `latents.json`; `output`/latents/masks.png and conditions.png are written beside.
 
     What a recipe does not have is no error: its entry is null with the reason.
     """
     path = subject.served.path
     if not path.is_dir():
-        found = dict.fromkeys(("masks", "conditions"), _missing("an exported graph shows no latents: name the folder"))
-        return subject.header("latents") | found
+        missing = _missing("an exported graph shows no latents: name the folder")
+        return Latents.checked(**subject.header("latents"), masks=missing, conditions=missing)
     segmenter, manifest = load_model(path)
     if not isinstance(segmenter, LatentSegmenter):
-        found = dict.fromkeys(("masks", "conditions"), _missing("the recipe has no latents: it is a plain network"))
-        return subject.header("latents") | found
+        missing = _missing("the recipe has no latents: it is a plain network")
+        return Latents.checked(**subject.header("latents"), masks=missing, conditions=missing)
     views = _views(subject)
-    return subject.header("latents") | {
-        "masks": _masks(views, segmenter, origins, output),
-        "conditions": _conditions(
-            subject, views, segmenter, parse(Recipe, manifest.recipe, where=str(path)), origins, output
-        ),
-    }
+    recipe = parse(Recipe, manifest.recipe, where=str(path))
+    return Latents.checked(
+        **subject.header("latents"),
+        masks=_masks(views, segmenter, origins, output),
+        conditions=_conditions(subject, views, segmenter, recipe, origins, output),
+    )
 
 
 @torch.inference_mode()
-def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, output: Path) -> dict[str, Any]:
+def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, output: Path) -> Drawn:
     """Figure 2: mask, channels of its latent, reconstruction, and where the two differ."""
     if origins.codec is None:
         return _missing("no codec was named (--codec): a model folder holds its decoder alone")
@@ -94,7 +91,7 @@ def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, out
     rows, cases = [], []
     for view, latent, probability in zip(views, mean, decoded, strict=True):
         dice = _dice(probability > 0.5, view.mask)
-        cases.append(view.named() | {"dice": dice})
+        cases.append(ShownSlice(case=view.case, slice=view.slice, structure=view.structure, dice=dice))
         difference = (probability > 0.5).astype(np.float32) - view.mask
         rows.append(
             [
@@ -105,13 +102,13 @@ def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, out
             ]
         )
     draw_panels(output / FOLDER / "masks.png", rows, "Masks, their latents and reconstructions")
-    return {"file": f"{FOLDER}/masks.png", "reason": None, "cases": cases}
+    return Drawn(file=f"{FOLDER}/masks.png", reason=None, cases=tuple(cases))
 
 
 @torch.inference_mode()
 def _conditions(
     subject: Subject, views: list[_View], trained: LatentSegmenter, recipe: Recipe, origins: Origins, output: Path
-) -> dict[str, Any]:
+) -> Drawn:
     """Figure 6: the image, channels of its latent before the first step of training, and after the last."""
     if origins.codec is None:
         return _missing("no codec was named (--codec): training begins from it")
@@ -137,12 +134,12 @@ def _conditions(
     ]
     draw_panels(output / FOLDER / "conditions.png", rows, "Condition latents before and after training")
     change = float((after - untrained).square().mean().sqrt() / untrained.square().mean().sqrt().clamp(min=1e-12))
-    return {
-        "file": f"{FOLDER}/conditions.png",
-        "reason": None,
-        "cases": [view.named() for view in views],
-        "relative_change": change,
-    }
+    return Drawn(
+        file=f"{FOLDER}/conditions.png",
+        reason=None,
+        cases=tuple(ShownSlice(case=view.case, slice=view.slice, structure=view.structure) for view in views),
+        relative_change=change,
+    )
 
 
 def _views(subject: Subject) -> list[_View]:
@@ -168,5 +165,5 @@ def _dice(found: AnyArray, label: AnyArray) -> float:
     return 2.0 * int((found & label).sum()) / total if total else 1.0
 
 
-def _missing(reason: str) -> dict[str, Any]:
-    return {"file": None, "reason": reason, "cases": []}
+def _missing(reason: str) -> Drawn:
+    return Drawn(file=None, reason=reason, cases=())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.results.studies import Curve, Level, Robustness
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.data.store import Case
 from sdseg.evaluation.studies.studied_model import Subject, bar, mean_scores
@@ -19,7 +20,7 @@ from sdseg.evaluation.studies.studied_model import Subject, bar, mean_scores
 __all__ = ["KINDS", "CorruptedImages", "Kind", "corrupt", "robustness"]
 
 
-def robustness(subject: Subject) -> dict[str, Any]:
+def robustness(subject: Subject) -> Robustness:
     """The content of `robustness.json`: the scores of clean images, and `curves`, one per kind of harm.
 
     A curve's `levels` go from mild to severe; the clean score is their level 0. Scores are at the working size.
@@ -34,10 +35,10 @@ def robustness(subject: Subject) -> dict[str, Any]:
             levels = []
             for level, strength in enumerate(kind.strengths, start=1):
                 harmed = cast("RawImages", CorruptedImages(images, subject.cases, kind, strength, image))
-                found = mean_scores(subject.on(harmed), backend, progress, timed=False)
-                levels.append({"level": level, "strength": strength, **found})
-            curves.append({"kind": kind.name, "unit": kind.unit, "levels": levels})
-    return subject.header("robustness") | {"clean": clean, "curves": curves}
+                means = mean_scores(subject.on(harmed), backend, progress, timed=False)
+                levels.append(Level.checked(level=level, strength=strength, **means.content()))
+            curves.append(Curve(kind=kind.name, unit=kind.unit, levels=tuple(levels)))
+    return Robustness.checked(**subject.header("robustness"), clean=clean, curves=curves)
 
 
 Harm = Callable[[FloatArray, float, np.random.Generator], FloatArray]

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from sdseg.artifacts.results.studies import Robustness, Study, Sweep
 from sdseg.core.files import make_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.evaluation.studies.efficiency import efficiency
@@ -49,17 +49,17 @@ def study(prepared: Path, model: Path, output: Path, asked: Asked, scope: Scope)
     make_folder(output)
     for name, run in _chosen(subject, asked, output).items():  # efficiency first: its peak memory is the process's
         record = run()
-        heading = f"{record['dataset']} ({record['origin']} data), {record['recipe']}"
-        if name == "sweep":
-            draw_sweep(output / "sweep.png", record["rows"], heading)
-        if name == "robustness":
-            draw_robustness(output / "robustness.png", record["clean"]["dice"], record["curves"], heading)
-        write_json(output / f"{name}.json", record)
-        log.info("%s: %s of %s", record["dataset"], name, record["recipe"])
+        heading = f"{record.dataset} ({record.origin} data), {record.recipe}"
+        if isinstance(record, Sweep):
+            draw_sweep(output / "sweep.png", record, heading)
+        if isinstance(record, Robustness):
+            draw_robustness(output / "robustness.png", record, heading)
+        write_json(output / f"{name}.json", record.content())
+        log.info("%s: %s of %s", record.dataset, name, record.recipe)
 
 
-def _chosen(subject: Subject, asked: Asked, output: Path) -> dict[str, Callable[[], dict[str, Any]]]:
-    chosen: dict[str, Callable[[], dict[str, Any]]] = {}
+def _chosen(subject: Subject, asked: Asked, output: Path) -> dict[str, Callable[[], Study]]:
+    chosen: dict[str, Callable[[], Study]] = {}
     if asked.efficiency:
         chosen["efficiency"] = lambda: efficiency(subject)
     if asked.sweep is not None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
+from sdseg.artifacts.results.studies import Stability
 from sdseg.backends.base import Reseedable
 from sdseg.core.errors import UserError
 from sdseg.data.batches import slice_batches
@@ -17,7 +16,7 @@ from sdseg.metrics.overlap import Tally
 __all__ = ["stability"]
 
 
-def stability(subject: Subject, runs: int, lpips: str | None = None) -> dict[str, Any]:
+def stability(subject: Subject, runs: int, lpips: str | None = None) -> Stability:
     """The content of `stability.json`: agreement of the first of M runs with the other M−1, and each run's Dice.
 
     Run m draws its noise from seed m. Masks and probabilities are compared at the working size, each structure of
@@ -48,14 +47,15 @@ def stability(subject: Subject, runs: int, lpips: str | None = None) -> dict[str
                 progress.update(len(batch.images))
             compared["probabilities"].add(torch.stack(found))  # [M,N·K,H,W]
             compared["masks"].add(torch.stack(drawn).float())
-    return subject.header("stability") | {
-        "runs": runs,
-        "seeds": list(range(runs)),
-        "pictures": compared["masks"].images,
-        "pairs": compared["masks"].pairs,
-        "identical_pairs": {name: each.identical_pairs for name, each in compared.items()},
-        "identical": compared["probabilities"].identical_pairs == compared["probabilities"].pairs,
-        "dice": [float(np.mean(tally.dice())) for tally in tallies],
-        "instance_level": {name: each.instance_level() for name, each in compared.items()},
-        "dataset_level": {name: each.dataset_level() for name, each in compared.items()},
-    }
+    return Stability.checked(
+        **subject.header("stability"),
+        runs=runs,
+        seeds=range(runs),
+        pictures=compared["masks"].images,
+        pairs=compared["masks"].pairs,
+        identical_pairs={name: each.identical_pairs for name, each in compared.items()},
+        identical=compared["probabilities"].identical_pairs == compared["probabilities"].pairs,
+        dice=[float(np.mean(tally.dice())) for tally in tallies],
+        instance_level={name: each.instance_level() for name, each in compared.items()},
+        dataset_level={name: each.dataset_level() for name, each in compared.items()},
+    )

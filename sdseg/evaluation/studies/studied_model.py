@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from sdseg.artifacts.results.record import FORMAT
+from sdseg.artifacts.results.studies import Means
 from sdseg.backends.base import Backend
 from sdseg.backends.load import Served, open_model
 from sdseg.core.array_types import FloatArray, RawImages
@@ -18,9 +20,7 @@ from sdseg.core.provenance import provenance
 from sdseg.data.batches import CaseScore, check_store, evenly_spread, predicted_by, score_cases
 from sdseg.data.store import Case, SliceStore
 
-__all__ = ["FORMAT", "Clock", "Scope", "Subject", "bar", "finite", "mean_scores", "open_subject"]
-
-FORMAT = 1
+__all__ = ["Clock", "Scope", "Subject", "bar", "finite", "mean_scores", "open_subject"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject
     return Subject(store, evenly_spread(cases, scope.limit), served, scope)
 
 
-def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, timed: bool) -> dict[str, float]:
+def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, timed: bool) -> Means:
     """Mean Dice over the cases at the working size, its standard deviation, mean IoU, and, `timed`, the seconds per
     image.
     """
@@ -121,12 +121,12 @@ def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, time
         scores.append(score)
         progress.update(score.case.slices)
     dice, iou = ([getattr(score, name) for score in scores] for name in ("mean_dice", "mean_iou"))
-    return {
-        "dice": float(np.mean(dice)),
-        "dice_sd": float(np.std(dice, ddof=1)) if len(dice) > 1 else 0.0,
-        "iou": float(np.mean(iou)),
+    return Means.checked(
+        dice=float(np.mean(dice)),
+        dice_sd=float(np.std(dice, ddof=1)) if len(dice) > 1 else 0.0,
+        iou=float(np.mean(iou)),
         **({"seconds_per_image": clock.seconds_per_image} if timed else {}),
-    }
+    )
 
 
 def bar(total: int, study: str, unit: str = "slice") -> tqdm[Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from sdseg.artifacts.results.studies import Sweep, SweepRow
 from sdseg.backends.load import Served
 from sdseg.core.errors import ListedError, UserError
 from sdseg.evaluation.studies.studied_model import Subject, bar, mean_scores
@@ -22,7 +22,7 @@ class Grid:
     samples: tuple[int, ...] = (1, 5)
 
 
-def sweep(subject: Subject, grid: Grid = Grid()) -> dict[str, Any]:
+def sweep(subject: Subject, grid: Grid = Grid()) -> Sweep:
     """The content of `sweep.json`: `rows`, one for every pair of the grid.
 
     A pair that the recipe does not allow has no figures (null) but a `reason`: other pairs would have to be trained
@@ -36,12 +36,12 @@ def sweep(subject: Subject, grid: Grid = Grid()) -> dict[str, Any]:
         for samples, steps in pairs:
             served, reason = _opened(subject, steps, samples)
             if served is None:
-                figures: dict[str, Any] = dict.fromkeys(("dice", "dice_sd", "iou", "seconds_per_image"))
+                means = dict.fromkeys(("dice", "dice_sd", "iou", "seconds_per_image"))
                 progress.update(subject.slices)
             else:
-                figures = mean_scores(subject, served.backend, progress, timed=True)
-            rows.append({"steps": steps, "samples": samples, **figures, "reason": reason})
-    return subject.header("sweep") | {"rows": rows}
+                means = mean_scores(subject, served.backend, progress, timed=True).content()
+            rows.append(SweepRow.checked(steps=steps, samples=samples, **means, reason=reason))
+    return Sweep.checked(**subject.header("sweep"), rows=rows)
 
 
 def _opened(subject: Subject, steps: int, samples: int) -> tuple[Served | None, str | None]:

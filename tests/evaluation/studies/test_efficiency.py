@@ -37,7 +37,7 @@ def test_flops_of_convolutions_as_counted_by_hand() -> None:
 def test_a_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCHES", (1, 3))
     model = write_latent_model(tmp_path / "model", inference={"steps": 2})
-    found = efficiency(subject_of(tmp_path, model, batch=3))
+    found = efficiency(subject_of(tmp_path, model, batch=3)).content()
     segmenter, _ = load_model(model)
     parts = {part["part"]: part for part in found["parts"]}
     assert found["parameters"] == sum(value.numel() for value in segmenter.parameters())
@@ -55,7 +55,7 @@ def test_a_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_graph_has_latency_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCHES", (1,))
     write_store(tmp_path / "prepared", CT)
-    found = efficiency(subject_of(tmp_path, write_graph(tmp_path / "g/model.onnx", CT), batch=1))
+    found = efficiency(subject_of(tmp_path, write_graph(tmp_path / "g/model.onnx", CT), batch=1)).content()
     assert found["parts"] is None
     assert "no parts" in found["reason"]
     assert found["latency"][0]["seconds_median"] > 0

@@ -61,8 +61,8 @@ def test_curves_of_a_model(tmp_path: Path) -> None:
     write_store(tmp_path / "prepared", CT)
     graph = write_graph(tmp_path / "g/model.onnx", CT)
     found = robustness(subject_of(tmp_path, graph))
-    assert found["clean"]["dice"] > 0.95
-    assert [curve["kind"] for curve in found["curves"]] == ["noise", "blur", "jpeg", "contrast", "resolution"]
-    assert all([level["level"] for level in curve["levels"]] == [1, 2, 3, 4, 5] for curve in found["curves"])
-    assert found["curves"][0]["levels"][-1]["dice"] < found["clean"]["dice"]
-    assert robustness(subject_of(tmp_path, graph, batch=2))["curves"] == found["curves"]
+    assert found.clean.dice > 0.95
+    assert [curve.kind for curve in found.curves] == ["noise", "blur", "jpeg", "contrast", "resolution"]
+    assert all([level.level for level in curve.levels] == [1, 2, 3, 4, 5] for curve in found.curves)
+    assert found.curves[0].levels[-1].dice < found.clean.dice
+    assert robustness(subject_of(tmp_path, graph, batch=2)).curves == found.curves

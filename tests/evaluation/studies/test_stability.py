@@ -39,7 +39,7 @@ def test_large_pictures_have_ms_ssim() -> None:
 
 
 def test_a_deterministic_recipe_is_exactly_identical(tmp_path: Path) -> None:
-    found = stability(subject_of(tmp_path, write_model(tmp_path / "model"), batch=2), runs=3)
+    found = stability(subject_of(tmp_path, write_model(tmp_path / "model"), batch=2), runs=3).content()
     assert found["identical"] is True
     assert found["identical_pairs"] == {"masks": 6, "probabilities": 6}
     assert len(set(found["dice"])) == 1
@@ -55,10 +55,10 @@ def test_a_deterministic_recipe_is_exactly_identical(tmp_path: Path) -> None:
 
 def test_a_sampling_recipe_differs_between_seeds_and_repeats_itself(tmp_path: Path) -> None:
     subject = subject_of(tmp_path, write_latent_model(tmp_path / "model", **GAUSSIAN))
-    found = stability(subject, runs=2)
+    found = stability(subject, runs=2).content()
     assert found["identical"] is False
     assert 0 < found["instance_level"]["probabilities"]["psnr"]["value"] < 100
-    again = stability(subject, runs=2)
+    again = stability(subject, runs=2).content()
     assert found["instance_level"] == again["instance_level"]
 
 

@@ -45,10 +45,11 @@ def test_every_study_of_one_command(trained: Path) -> None:
 def test_conditions_before_training_are_those_training_starts_from(trained: Path, tmp_path: Path) -> None:
     subject = open_subject(trained / "prepared", trained / "model", Scope())
     found = latents(subject, Origins(codec=trained / "codec"), tmp_path)
-    assert found["conditions"]["relative_change"] < 1e-5
+    assert found.conditions.relative_change is not None
+    assert found.conditions.relative_change < 1e-5
     without = latents(subject, Origins(), tmp_path / "without")
-    assert without["conditions"]["file"] is without["masks"]["file"] is None
-    assert "no codec was named" in without["masks"]["reason"]
+    assert without.conditions.file is without.masks.file is None
+    assert "no codec was named" in (without.masks.reason or "")
 
 
 def test_an_option_without_its_study_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from tests.helpers.tiny import write_model
 def test_one_step_repeats_the_evaluation(tmp_path: Path) -> None:
     model = write_latent_model(tmp_path / "model", **GAUSSIAN)
     subject = subject_of(tmp_path, model, batch=2)
-    rows = sweep(subject, Grid((1, 3), (1, 2)))["rows"]
+    rows = sweep(subject, Grid((1, 3), (1, 2))).content()["rows"]
     assert [(row["samples"], row["steps"]) for row in rows] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     assert all(row["reason"] is None and row["seconds_per_image"] > 0 for row in rows)
     evaluate(subject.store.folder, model, tmp_path / "scores")
@@ -28,14 +28,16 @@ def test_one_step_repeats_the_evaluation(tmp_path: Path) -> None:
 
 def test_pairs_that_a_recipe_does_not_allow_have_a_reason_and_no_figure(tmp_path: Path) -> None:
     last = {"diffusion": {"train_timesteps": "last"}}
-    rows = sweep(subject_of(tmp_path, write_latent_model(tmp_path / "model", **last)), Grid((1, 2), (1, 2)))["rows"]
+    rows = sweep(subject_of(tmp_path, write_latent_model(tmp_path / "model", **last)), Grid((1, 2), (1, 2))).content()[
+        "rows"
+    ]
     assert [row["dice"] is None for row in rows] == [False, True, True, True]
     assert "learns one timestep alone" in rows[1]["reason"]
     assert "would average equal answers" in rows[2]["reason"]
 
 
 def test_a_plain_network_has_one_pass(tmp_path: Path) -> None:
-    rows = sweep(subject_of(tmp_path, write_model(tmp_path / "model")), Grid((1, 2), (1,)))["rows"]
+    rows = sweep(subject_of(tmp_path, write_model(tmp_path / "model")), Grid((1, 2), (1,))).content()["rows"]
     assert rows[0]["dice"] is not None
     assert "one pass and one answer" in rows[1]["reason"]
 
