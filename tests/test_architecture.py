@@ -51,3 +51,13 @@ def test_every_file_linked_is_there() -> None:
     links = re.findall(r"\]\(([^)]+)\)", TEXT)
     assert links
     assert [link for link in links if not (ROOT / "docs" / link).is_file()] == []
+
+
+def test_every_file_named_in_the_documents_is_there() -> None:
+    file = re.compile(
+        r"\b(?:benchmarks|sdseg|tests|tools|workflow)/[\w/.-]+\.(?:py|smk)\b"
+    )  # YAML files may be the reader's own
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "config" / "README.md", *ROOT.glob("docs/*.md")]
+    named = {(path.name, name) for path in documents for name in file.findall(path.read_text("utf-8"))}
+    assert len(named) > 10
+    assert {(page, name) for page, name in named if not (ROOT / name).is_file()} == set()

@@ -1,4 +1,4 @@
-"""Opening a model, whatever it is; batches of a store; refusals."""
+"""Opening a model, whatever it is; refusals."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ import torch
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.backends.load import open_model
 from sdseg.cli.commands import main
-from sdseg.core.errors import ListedError, UserError
+from sdseg.core.errors import UserError
 from sdseg.core.files import read_json, write_json
-from sdseg.data.batches import check_store, slice_batches
 from sdseg.data.mask_rule import MaskRule
-from sdseg.data.store import SliceStore
 from sdseg.export.tracing import METADATA_KEY
 from tests.helpers.installed import skip_without_openvino
 from tests.helpers.raw_files import encode
@@ -135,29 +133,6 @@ def test_newer_format(tmp_path: Path) -> None:
 def test_no_gpu_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="CUDA GPU"):
         open_model(write_model(tmp_path / "m"), device="cuda")
-
-
-def test_batches_cover_every_slice_once(tmp_path: Path) -> None:
-    store = SliceStore.open(write_store(tmp_path / "s", cases={"train": (2, 1), "test": (3, 1, 4)}))
-    found = list(slice_batches(store, store.cases_of("test"), (1, 2, 3, 5)))
-    assert [len(batch.images) for batch in found] == [1, 2, 3, 2]
-    assert [row for batch in found for row in batch.rows] == list(range(3, 11))
-    assert [name for batch in found for name in batch.cases] == ["test/0 é"] * 3 + ["test/1 é"] + ["test/2 é"] * 4
-    np.testing.assert_array_equal(found[2].images, store.images[6:9])
-    np.testing.assert_array_equal(found[2].labelled[:, 0], store.masks[6:9] == 1)
-
-
-def test_every_difference_is_named(tmp_path: Path) -> None:
-    store = SliceStore.open(write_store(tmp_path / "s"))
-    other = RGB.model_copy(update={"size": 64, "window": (0.0, 100.0)})
-    with pytest.raises(ListedError, match="does not fit the prepared data") as caught:
-        check_store(store, Path("m"), other, DISC_CUP, "test")
-    assert caught.value.problems == (
-        "size: the data have 32, the model wants 64",
-        "window: the data have 0 to 255, the model wants 0 to 100",
-        "structures: the data have polyp (1), the model finds disc (1+2), cup (2)",
-    )
-    assert [case.split for case in check_store(store, Path("m"), RGB, POLYP, "val")] == ["val"]
 
 
 def test_evaluate_and_predict_on_openvino(bright_rgb: Path, tmp_path: Path) -> None:

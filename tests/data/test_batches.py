@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.core.array_types import MaskArray, RawImages
-from sdseg.data.batches import evenly_spread, score_cases
+from sdseg.core.errors import ListedError
+from sdseg.data.batches import check_store, evenly_spread, score_cases, slice_batches
 from sdseg.data.store import SliceStore, structure_masks
-from tests.helpers.tiny import CT, DISC_CUP, write_store
+from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, write_store
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 5, 50])
@@ -70,3 +71,26 @@ def test_steps_between_evenly_spread_items_are_even(length: int, data: st.DataOb
     steps = {later - earlier for earlier, later in pairwise(chosen)}
     assert min(steps) >= 1
     assert max(steps) - min(steps) <= 2
+
+
+def test_batches_cover_every_slice_once(tmp_path: Path) -> None:
+    store = SliceStore.open(write_store(tmp_path / "s", cases={"train": (2, 1), "test": (3, 1, 4)}))
+    found = list(slice_batches(store, store.cases_of("test"), (1, 2, 3, 5)))
+    assert [len(batch.images) for batch in found] == [1, 2, 3, 2]
+    assert [row for batch in found for row in batch.rows] == list(range(3, 11))
+    assert [name for batch in found for name in batch.cases] == ["test/0 é"] * 3 + ["test/1 é"] + ["test/2 é"] * 4
+    np.testing.assert_array_equal(found[2].images, store.images[6:9])
+    np.testing.assert_array_equal(found[2].labelled[:, 0], store.masks[6:9] == 1)
+
+
+def test_every_difference_is_named(tmp_path: Path) -> None:
+    store = SliceStore.open(write_store(tmp_path / "s"))
+    other = RGB.model_copy(update={"size": 64, "window": (0.0, 100.0)})
+    with pytest.raises(ListedError, match="does not fit the prepared data") as caught:
+        check_store(store, Path("m"), other, DISC_CUP, "test")
+    assert caught.value.problems == (
+        "size: the data have 32, the model wants 64",
+        "window: the data have 0 to 255, the model wants 0 to 100",
+        "structures: the data have polyp (1), the model finds disc (1+2), cup (2)",
+    )
+    assert [case.split for case in check_store(store, Path("m"), RGB, POLYP, "val")] == ["val"]
