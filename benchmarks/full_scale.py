@@ -260,7 +260,7 @@ def _export(chosen: argparse.Namespace) -> dict[str, Any]:
 def _quantise(chosen: argparse.Namespace) -> dict[str, Any]:
     """The graph in int8. Not through the gate: masks of random weights turn over at the slightest change."""
     from sdseg.backends.graph import feed_of
-    from sdseg.backends.tensorrt_engine import read_graph
+    from sdseg.backends.graph_precision import read_graph
     from sdseg.data.store import SliceStore
     from sdseg.export.quantise import quantise
 

@@ -1,12 +1,13 @@
-"""One face for everything that computes a probability; and PyTorch behind it."""
+"""The interface of every backend, and of those whose noise can be drawn again."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from copy import copy
+from typing import Protocol, Self, runtime_checkable
 
 from sdseg.core.array_types import FloatArray, RawImages
 
-__all__ = ["Backend", "Reseedable"]
+__all__ = ["Backend", "Reseedable", "Seeded"]
 
 
 class Backend(Protocol):
@@ -32,3 +33,15 @@ class Reseedable(Backend, Protocol):
     def with_seed(self, seed: int) -> Backend:
         """The same network with noise from another seed; nothing is loaded again."""
         ...
+
+
+class Seeded:
+    """Base of backends that draw their noise from `_seed` at every call."""
+
+    _seed: int
+
+    def with_seed(self, seed: int) -> Self:
+        """The same network, session or compiled graph with noise from another seed."""
+        other = copy(self)
+        other._seed = seed
+        return other

@@ -11,6 +11,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+from sdseg.backends.graph_file import weights_beside
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text, write_text
 
@@ -45,7 +46,7 @@ def cache_folder() -> Path:
 
 def cache_entry(runtime: str, path: Path, *settings: str) -> Path:
     """The folder for what `runtime` made of a graph: named by the graph with its weights, `settings`, the processor."""
-    weights = _weights(path)
+    weights = weights_beside(path)
     parts = [checksum_of(path), checksum_of(weights) if weights.is_file() else "", *settings, _processor()]
     return cache_folder() / runtime / sha256_text("\n".join(parts))[:32]
 
@@ -98,7 +99,7 @@ def worth_keeping(path: Path) -> bool:
 
 def graph_bytes(path: Path) -> int:
     """Bytes of a graph and of its weights, where they lie in a file of their own."""
-    return sum(file.stat().st_size for file in (path, _weights(path)) if file.is_file())
+    return sum(file.stat().st_size for file in (path, weights_beside(path)) if file.is_file())
 
 
 def used_now(entry: Path) -> None:
@@ -154,10 +155,6 @@ def _sha256(path: Path, without: tuple[int, int] | None) -> str:
 def _unused(folder: Path, kept: int) -> list[Path]:
     """All but the `kept` entries that were used last."""
     return sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)[kept:]
-
-
-def _weights(path: Path) -> Path:
-    return path.with_name(f"{path.name}.data")
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The checksum an exported graph carries of itself: what has changed since, a bit or a weight, is not computed with.
+"""Checksums of exported graphs: of the files as they lie there, and the one each graph carries of its own content.
 
 `content_sha256` of the manifest is the SHA-256 of the whole ONNX file, structure, weights and metadata, without its own
 64 digits; `weights_sha256` that of the file with external data, for graphs that have one.
@@ -12,14 +12,22 @@ from pathlib import Path
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.cache import checksum_of
 from sdseg.backends.graph import parse_manifest, unusable
-from sdseg.backends.graph_file import METADATA_KEY, find_metadata, read_metadata
+from sdseg.backends.graph_file import METADATA_KEY, find_metadata, read_metadata, weights_beside
 from sdseg.core.errors import UserError
+from sdseg.core.files import sha256_text
 
-__all__ = ["open_manifest", "seal_graph", "unsealed"]
+__all__ = ["graph_checksum", "open_manifest", "seal_graph", "unsealed"]
 
 log = logging.getLogger(__name__)
 
 BLANK = "0" * 64
+
+
+def graph_checksum(graph: Path) -> str:
+    """SHA-256 of a graph and, where they lie in a file of their own, of its weights."""
+    weights = weights_beside(graph)
+    own = checksum_of(graph)
+    return sha256_text(own + checksum_of(weights)) if weights.is_file() else own
 
 
 def unsealed(manifest: GraphManifest, *, external: bool) -> GraphManifest:
@@ -29,7 +37,7 @@ def unsealed(manifest: GraphManifest, *, external: bool) -> GraphManifest:
 
 def seal_graph(path: Path) -> GraphManifest:
     """Write the checksums into a graph whose manifest has them blank; the manifest as it stands there afterwards."""
-    weights = _weights(path)
+    weights = weights_beside(path)
     if weights.is_file():
         _overwrite(path, _digits(path, "weights_sha256"), checksum_of(weights))
     start = _digits(path, "content_sha256")
@@ -52,16 +60,12 @@ def open_manifest(path: Path) -> GraphManifest:
     if start < place or checksum_of(path, (start, start + len(BLANK))) != manifest.content_sha256:
         raise _changed("the graph", path)
     if manifest.weights_sha256 is not None:
-        weights = _weights(path)
+        weights = weights_beside(path)
         if not weights.is_file():
             raise unusable(f"its weights, '{weights.name}', are missing", path)
         if checksum_of(weights) != manifest.weights_sha256:
             raise _changed("the file of the graph's weights", weights)
     return manifest
-
-
-def _weights(path: Path) -> Path:
-    return path.with_name(f"{path.name}.data")
 
 
 def _digits(path: Path, key: str) -> int:

@@ -1,4 +1,4 @@
-"""The metadata of an ONNX file, read without its weights: they are skipped, not loaded.
+"""ONNX files: where their external weights lie, and their metadata, read without loading any weights.
 
 An ONNX file is one protobuf message, ModelProto, whose field 14 holds a message of key and value for each metadata
 value (onnx.proto; wire format: protobuf.dev/programming-guides/encoding). `onnx.load` would read more than a gigabyte
@@ -14,11 +14,16 @@ from typing import BinaryIO
 
 from sdseg.backends.graph import missing_graph, unusable
 
-__all__ = ["METADATA_KEY", "find_metadata", "read_metadata"]
+__all__ = ["METADATA_KEY", "find_metadata", "read_metadata", "weights_beside"]
 
 METADATA_KEY = "sdseg"  # the metadata value that holds a graph's GraphManifest
 METADATA_PROPS, KEY, VALUE = 14, 1, 2  # numbers of fields
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
+
+
+def weights_beside(path: Path) -> Path:
+    """Where the external weights of a graph lie, if it has any: `model.onnx` -> `model.onnx.data`."""
+    return path.with_name(f"{path.name}.data")
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from sdseg.artifacts.manifests import GraphManifest, ImageContract, Structure, model_checksum
 from sdseg.backends.base import Backend
+from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.backends.providers import open_graph
-from sdseg.backends.tensorrt_engine import graph_checksum
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.base import Seeded
 from sdseg.backends.graph import (
     FoundPort,
     answer_shape,
@@ -32,7 +32,7 @@ from sdseg.core.provenance import version_of
 __all__ = ["PACKAGES", "BoundSession", "OnnxBackend", "check_session", "failure_of", "open_session"]
 
 
-class OnnxBackend:
+class OnnxBackend(Seeded):
     """A graph made by `sdseg export`, run by ONNX Runtime on the wanted provider: never on another one.
 
     Parameters
@@ -63,12 +63,6 @@ class OnnxBackend:
         check_session(self._session, self.manifest, path)
         self._bound = BoundSession(self._session, "probability", cuda_graph) if provider == "cuda" else None
         self._seed = seed
-
-    def with_seed(self, seed: int) -> OnnxBackend:
-        """The same session with noise from another seed."""
-        made = copy(self)
-        made._seed = seed
-        return made
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""

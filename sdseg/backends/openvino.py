@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from sdseg.backends.base import Seeded
 from sdseg.backends.cache import cache_entry, private_folder, prune, used_now, worth_keeping
 from sdseg.backends.cache_checksums import RECORD, damage_of, seal
 from sdseg.backends.graph import FoundPort, check_answer, check_ports, default_threads, feed_of, run_failed, unusable
@@ -28,7 +28,7 @@ FOLDER = "openvino"  # in the cache
 TYPES = {"u8": "uint8", "f32": "float32"}
 
 
-class OpenvinoBackend:
+class OpenvinoBackend(Seeded):
     """A graph made by `sdseg export`, run by OpenVINO's own runtime on the CPU.
 
     Parameters
@@ -55,12 +55,6 @@ class OpenvinoBackend:
         inputs, outputs = (_ports(ports, declared) for ports in (self._compiled.inputs, self._compiled.outputs))
         check_ports(self.manifest, inputs, outputs, path)
         self._idle: deque[Any] = deque()  # infer requests that no call is using
-
-    def with_seed(self, seed: int) -> OpenvinoBackend:
-        """The same compiled graph with noise from another seed."""
-        made = copy(self)
-        made._seed = seed
-        return made
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""

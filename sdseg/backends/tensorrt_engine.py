@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sdseg.artifacts.manifests import GraphManifest, GraphPort
-from sdseg.backends.cache import checksum_of
-from sdseg.backends.graph import FOREIGN, missing_graph
-from sdseg.backends.graph_checksum import open_manifest
-from sdseg.config.export import Batches, Precision
-from sdseg.core.errors import UserError
-from sdseg.core.files import sha256_text
-
-if TYPE_CHECKING:
-    from onnx import GraphProto
-
-import shlex
-
-from sdseg.artifacts.manifests import EngineManifest, Machine
-from sdseg.core.errors import ListedError
+from sdseg.artifacts.manifests import EngineManifest, GraphPort, Machine
+from sdseg.backends.graph_checksum import graph_checksum
+from sdseg.config.export import Batches
+from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, sha256_file
 
 __all__ = [
     "batch_shapes",
     "check_fits",
     "engine_file",
-    "graph_checksum",
-    "graph_precision",
     "layer_precisions",
     "misfits",
     "precision_problem",
     "read_engine_manifest",
-    "read_graph",
     "rebuild_command",
     "refused_engine",
     "side_file",
@@ -161,9 +147,6 @@ TYPES = (
 )
 
 
-ONNX_TYPES: dict[int, Precision] = {1: "fp32", 10: "fp16", 16: "bf16"}  # onnx.TensorProto.DataType
-
-
 def batch_shapes(ports: Sequence[GraphPort], batches: Batches) -> dict[str, Shapes]:
     """The optimisation profile: smallest, most frequent and largest shape of every input."""
 
@@ -191,41 +174,6 @@ def precision_problem(precision: str, layers: dict[str, int]) -> str | None:
         return None
     counted = ", ".join(f"{count} {name}" for name, count in layers.items())
     return f"precision: {precision} was asked for, and no layer computes in it ({counted})"
-
-
-def read_graph(path: Path) -> tuple[GraphManifest, Precision]:
-    """What an exported graph says about itself, and the precision it is written in, told from the graph.
-
-    Raises UserError for a file that is no ONNX graph, has changed since it was exported, or is somebody else's.
-    """
-    import onnx
-
-    if not path.is_file():
-        raise missing_graph(path)
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # of protobuf's, which share no base class
-        what = f"not an ONNX graph ({type(error).__name__})"
-        raise UserError(what, where=path, remedy=FOREIGN) from None
-    return open_manifest(path), graph_precision(model.graph)
-
-
-def graph_precision(graph: GraphProto) -> Precision:
-    """int8 where a graph quantises, else the type of most of its weights."""
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
-        return "int8"
-    sizes: Counter[Precision] = Counter()
-    for weights in graph.initializer:
-        if weights.data_type in ONNX_TYPES:
-            sizes[ONNX_TYPES[weights.data_type]] += math.prod(weights.dims)
-    return sizes.most_common(1)[0][0] if sizes else "fp32"
-
-
-def graph_checksum(graph: Path) -> str:
-    """SHA-256 of a graph and, where they lie in a file of their own, of its weights."""
-    weights = graph.with_name(f"{graph.name}.data")
-    own = checksum_of(graph)
-    return sha256_text(own + checksum_of(weights)) if weights.is_file() else own
 
 
 def _type_of(layer: Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from typing import TYPE_CHECKING
 
 from sdseg.artifacts.manifests import ImageContract
+from sdseg.backends.base import Seeded
 from sdseg.backends.inputs import NoiseShape, as_input, draw_noise
 from sdseg.core.array_types import FloatArray, RawImages
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["TorchBackend"]
 
 
-class TorchBackend:
+class TorchBackend(Seeded):
     """A segmenter's forward: raw images [N,H,W,C] and noise [N,c,h,w] or None -> probability [N,K,H,W]."""
 
     def __init__(
@@ -35,12 +35,6 @@ class TorchBackend:
         self.name = f"torch-{device}"
         self._forward = forward.to(target) if isinstance(forward, torch.nn.Module) else forward
         self._image, self._device, self._noise_shape, self._seed = image, target, noise_shape, seed
-
-    def with_seed(self, seed: int) -> TorchBackend:
-        """The same network with noise from another seed."""
-        made = copy(self)
-        made._seed = seed
-        return made
 
     def probability(self, images: RawImages) -> FloatArray:
         import torch

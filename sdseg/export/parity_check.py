@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sdseg.artifacts.manifests import ModelManifest
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest, model_checksum
 from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.base import Backend
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Precision
-from sdseg.core.errors import ListedError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.data.batches import check_store, evenly_spread, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
@@ -53,6 +53,16 @@ class Gate:
         tolerance = self.settings.tolerance(tolerated or precision)
         rule = MaskRule(self.manifest.threshold, self.manifest.exclusive)
         return compare(reference, exported, shown, rule, tolerance, precision)
+
+    def check_same_model(self, described: GraphManifest, graph: Path) -> None:
+        """Raise UserError unless the graph was exported from this very model: two different ones cannot be compared."""
+        recorded = described.provenance.get("model_checksum")
+        if recorded != model_checksum(self.manifest):
+            raise UserError(
+                "the graph was not exported from this model",
+                where=graph,
+                remedy="export the model again, or name the model folder the graph came from",
+            )
 
 
 def open_gate(model: Path, prepared: Path, settings: Export) -> Gate:

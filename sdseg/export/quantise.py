@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.graph_checksum import seal_graph, unsealed
-from sdseg.backends.graph_file import METADATA_KEY
+from sdseg.backends.graph_file import METADATA_KEY, weights_beside
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 
@@ -39,7 +39,7 @@ def quantise(
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
     logger = logging.getLogger()
     level = logger.level
-    external = source.with_name(f"{source.name}.data").exists()
+    external = weights_beside(source).exists()
     try:
         logger.setLevel(logging.ERROR)  # it recommends a pre-processing that the exporter has done, on the root logger
         quantize_static(

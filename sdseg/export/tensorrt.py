@@ -1,4 +1,4 @@
-"""What servers run: a TensorRT engine built from an exported graph, and a Triton model repository of both."""
+"""Exported graph to a TensorRT engine, which is kept only if it computes what the model computes on real cases."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts.manifests import EngineManifest
-from sdseg.backends.tensorrt_engine import (
-    engine_file,
-    graph_checksum,
-    precision_problem,
-    read_graph,
-    side_file,
-)
+from sdseg.artifacts.manifests import EngineManifest, GraphManifest, Machine
+from sdseg.artifacts.results.parity import Parity
+from sdseg.backends.graph_checksum import graph_checksum
+from sdseg.backends.graph_precision import read_graph
+from sdseg.backends.tensorrt_engine import engine_file, precision_problem, side_file
 from sdseg.backends.tensorrt_support import require_tensorrt
 from sdseg.config.export import EngineOptions, Export, Precision
 from sdseg.core.errors import ListedError, UserError
@@ -23,7 +20,6 @@ from sdseg.core.files import make_folder, sha256_file, write_json
 from sdseg.core.locks import locked
 from sdseg.core.provenance import provenance
 from sdseg.export.parity_check import open_gate, refusal
-from sdseg.export.triton import _check_same_model
 
 __all__ = ["EngineSource", "check_precision", "export_engine"]
 
@@ -59,7 +55,7 @@ def export_engine(
     described, precision = read_graph(source.graph)
     check_precision(precision, source.graph)
     gate = open_gate(source.model, source.prepared, settings)
-    _check_same_model(gate, described, source.graph)
+    gate.check_same_model(described, source.graph)
     make_folder(output)
 
     # 2. Build, in a folder beside the final place: a broken-off build leaves nothing there.
@@ -69,21 +65,7 @@ def export_engine(
         built = build(source.graph, described.inputs, options, timing_cache)
         engine = Path(place) / final.name
         engine.write_bytes(built.plan)
-        manifest = EngineManifest(
-            engine_checksum=sha256_file(engine),
-            tensorrt=here.tensorrt,
-            gpu=here.gpu,
-            compute_capability=here.compute_capability,
-            precision=precision,
-            options=EngineOptions.model_validate({key: getattr(options, key) for key in EngineOptions.model_fields}),
-            graph_file=source.graph.name,
-            graph_checksum=graph_checksum(source.graph),
-            graph=described,
-            layers={},
-            seconds=round(built.seconds, 1),
-            parity=None,
-            provenance=provenance(("torch", "onnx", "tensorrt-cu13"), stage="export.tensorrt"),
-        )
+        manifest = _describe(engine, source, described, precision, options, here, built.seconds)
         write_json(side_file(engine), manifest)
 
         # 3. Run model and engine on the same real images, and look at what the layers compute in.
@@ -93,14 +75,7 @@ def export_engine(
         parity = gate.judge(backend, precision, device="cuda")
 
         # 4. Keep it, or refuse it.
-        problem = precision_problem(precision, layers)
-        if problem is not None or not parity.passed:
-            for path in (final, side_file(final)):
-                path.unlink(missing_ok=True)
-        if problem is not None:
-            raise ListedError("the engine is not what was asked for:", [problem], where=final, remedy=REMEDY)
-        if not parity.passed:
-            raise refusal(parity, "engine", final, REMEDY)
+        _check_built(parity, precision_problem(precision, layers), final)
         side_file(final).unlink(missing_ok=True)  # never an engine beside the description of another
         os.replace(engine, final)
         write_json(side_file(final), manifest.model_copy(update={"layers": layers, "parity": parity.content()}))
@@ -116,3 +91,41 @@ def check_precision(precision: Precision, graph: Path) -> None:
             where=graph,
             remedy="build the engine from the fp16 graph (export --precisions fp16, then --graph …/model.fp16.onnx)",
         )
+
+
+def _describe(
+    engine: Path,
+    source: EngineSource,
+    graph: GraphManifest,
+    precision: Precision,
+    options: EngineOptions,
+    here: Machine,
+    seconds: float,
+) -> EngineManifest:
+    """What is known of an engine before it has run: its layers and its parity come later."""
+    return EngineManifest(
+        engine_checksum=sha256_file(engine),
+        tensorrt=here.tensorrt,
+        gpu=here.gpu,
+        compute_capability=here.compute_capability,
+        precision=precision,
+        options=EngineOptions.model_validate({key: getattr(options, key) for key in EngineOptions.model_fields}),
+        graph_file=source.graph.name,
+        graph_checksum=graph_checksum(source.graph),
+        graph=graph,
+        layers={},
+        seconds=round(seconds, 1),
+        parity=None,
+        provenance=provenance(("torch", "onnx", "tensorrt-cu13"), stage="export.tensorrt"),
+    )
+
+
+def _check_built(parity: Parity, problem: str | None, final: Path) -> None:
+    """Raise ListedError, and remove an earlier engine, for one in another precision or with other answers."""
+    if problem is None and parity.passed:
+        return
+    for path in (final, side_file(final)):
+        path.unlink(missing_ok=True)
+    if problem is not None:
+        raise ListedError("the engine is not what was asked for:", [problem], where=final, remedy=REMEDY)
+    raise refusal(parity, "engine", final, REMEDY)

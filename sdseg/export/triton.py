@@ -9,16 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sdseg.artifacts.manifests import GraphManifest, model_checksum
-from sdseg.backends.tensorrt_engine import (
-    read_engine_manifest,
-    read_graph,
-)
+from sdseg.backends.graph_file import weights_beside
+from sdseg.backends.graph_precision import read_graph
+from sdseg.backends.tensorrt_engine import read_engine_manifest
 from sdseg.core.errors import UserError
 from sdseg.core.files import make_folder, write_text
 from sdseg.core.leftovers import remove_leftovers
 from sdseg.core.locks import locked
-from sdseg.export.parity_check import Gate
 from sdseg.export.triton_config import Platform, Variant, config_text, model_name
 
 __all__ = ["export_triton"]
@@ -85,7 +82,7 @@ def _add_version(folder: Path, variant: Variant, file: Path) -> Path:
         ready = Path(place) / version.name
         ready.mkdir()
         shutil.copyfile(file, ready / variant.file)
-        weights = file.with_name(f"{file.name}.data")
+        weights = weights_beside(file)
         if weights.is_file():  # its name is written in the graph
             shutil.copyfile(weights, ready / weights.name)
         write_text(config, text)
@@ -95,14 +92,3 @@ def _add_version(folder: Path, variant: Variant, file: Path) -> Path:
 
 def _ports_of(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if "data_type:" in line]
-
-
-def _check_same_model(gate: Gate, described: GraphManifest, graph: Path) -> None:
-    """The graph was exported from this very model: otherwise the gate would compare two different ones."""
-    recorded = described.provenance.get("model_checksum")
-    if recorded != model_checksum(gate.manifest):
-        raise UserError(
-            "the graph was not exported from this model",
-            where=graph,
-            remedy="export the model again, or name the model folder the graph came from",
-        )

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdseg.backends.graph_checksum import open_manifest
+from sdseg.backends.graph_precision import read_graph
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
-from sdseg.backends.tensorrt_engine import read_graph
 from sdseg.core.errors import UserError
 from sdseg.export.tracing import METADATA_KEY
 from tests.helpers.installed import skip_without_openvino

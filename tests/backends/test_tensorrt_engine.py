@@ -9,20 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 from pydantic import ValidationError
 
 from sdseg.artifacts.manifests import EngineManifest, Machine
 from sdseg.backends.tensorrt_engine import (
     batch_shapes,
     check_fits,
-    graph_checksum,
-    graph_precision,
     layer_precisions,
     misfits,
     precision_problem,
     read_engine_manifest,
-    read_graph,
     rebuild_command,
     side_file,
 )
@@ -206,36 +202,6 @@ def test_half_precision_that_was_not_built() -> None:
     assert problem == "precision: fp16 was asked for, and no layer computes in it (40 fp32, 2 int64)"
     assert precision_problem("fp16", {"fp16": 30, "fp32": 10}) is None
     assert precision_problem("fp16", {"unknown": 3}) is None  # the inspector told nothing
-
-
-@pytest.mark.parametrize(
-    ("kinds", "expected"),
-    [
-        ([TensorProto.FLOAT], "fp32"),
-        ([TensorProto.FLOAT16, TensorProto.FLOAT], "fp16"),  # statistics of a norm stay in single
-        ([TensorProto.BFLOAT16, TensorProto.FLOAT, TensorProto.INT64], "bf16"),
-        ([], "fp32"),
-    ],
-)
-def test_the_precision_of_a_graph_is_that_of_its_weights(kinds: list[int], expected: str) -> None:
-    sizes = [100, 4, 900]
-    weights = [
-        helper.make_tensor(f"w{index}", kind, [sizes[index]], [0] * sizes[index]) for index, kind in enumerate(kinds)
-    ]
-    assert graph_precision(helper.make_graph([], "g", [], [], weights)) == expected
-    quantised = helper.make_graph([helper.make_node("QuantizeLinear", ["x", "s"], ["y"])], "g", [], [], weights)
-    assert graph_precision(quantised) == "int8"
-
-
-def test_reads_what_a_graph_says(bright_ct: Path, tmp_path: Path) -> None:
-    graph, precision = read_graph(bright_ct)
-    assert (graph.image, precision) == (CT, "fp32")
-    assert graph_checksum(bright_ct) == sha256_file(bright_ct)
-    with pytest.raises(UserError, match="the ONNX file is missing"):
-        read_graph(tmp_path / "model.onnx")
-    (tmp_path / "model.onnx").write_text("no graph")
-    with pytest.raises(UserError, match="not an ONNX graph"):
-        read_graph(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("version", ["10.15.1.29", "8.6.1", "11.0.0", "12.0.0"])

@@ -216,8 +216,8 @@ def test_an_engine_in_half_precision(tmp_path: Path, precision: str) -> None:
 @pytest.mark.skipif(tensorrt_usable() is not None, reason=str(tensorrt_usable()))
 def test_an_engine_that_draws_noise(tmp_path: Path) -> None:
     """Fed with the same noise as ONNX Runtime, whatever the size of the batch."""
+    from sdseg.backends.graph_checksum import graph_checksum
     from sdseg.backends.tensorrt import this_machine
-    from sdseg.backends.tensorrt_engine import graph_checksum
     from sdseg.export.tensorrt_build import build
 
     graph = write_graph(tmp_path / "model.onnx", RGB, noise_shape=(2, 4, 4))
