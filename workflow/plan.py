@@ -142,16 +142,10 @@ class Plan:
         """Those that `all` makes."""
         return self.studies() if self.settings.studies.in_all else []
 
-    @property
-    def study_options(self) -> list[str]:
-        """The section `studies` as arguments of the verb."""
-        studies = self.settings.studies
-        words = [f"--{name}" for name in studies.names if name != "stability"]
-        for name in ("stability", "lpips") if studies.stability else ():
-            words += [f"--{name}", str(getattr(studies, name))] if getattr(studies, name) is not None else []
-        for name in ("steps", "samples") if studies.sweep else ():
-            words += [f"--{name}", ",".join(map(str, getattr(studies, name)))]
-        return words + (["--limit", str(studies.limit)] if studies.limit else [])
+    def origins_of_latents(self, codec: str, start: str) -> list[str]:
+        """What the study of latents compares with, as arguments of the verb; each by its config.json, or empty."""
+        chosen = {"--codec": codec, "--start-from": start} if self.settings.studies.latents else {}
+        return [word for flag, path in chosen.items() if path for word in (flag, os.path.dirname(path))]
 
     @property
     def environment(self) -> str:
@@ -252,20 +246,21 @@ class Plan:
     def codec_text(self, wildcards: Any) -> str:
         return _text(self.settings.codecs[wildcards.codec])
 
+    def export_text(self, wildcards: Any) -> str:
+        return _text(self.settings.export)
+
+    def engines_text(self, wildcards: Any) -> str:
+        """Settings file of engines, without what says which are made, and where; what makes builds faster is passed."""
+        return _text(self.settings.engines, exclude={"precisions", "missing", "timing_cache"})
+
+    def studies_text(self, wildcards: Any) -> str:
+        """Settings file of studies, without whether `all` makes them."""
+        return _text(self.settings.studies, exclude={"in_all"})
+
     def graph_of_engine(self, wildcards: Any) -> str:
         """The graph an engine is built from: engines compute in the types their graph is written in."""
         name = "model.onnx" if wildcards.precision == "fp32" else f"model.{wildcards.precision}.onnx"
         return str(Path(self.settings.results) / wildcards.dataset / wildcards.recipe / "export" / name)
-
-    @property
-    def engine_options(self) -> list[str]:
-        """The section `engines`, and what the parity check takes of `export`, as arguments of the verb."""
-        engines = self.settings.engines
-        words = ["--batches", "{min},{opt},{max}".format(**engines.batches.model_dump())]
-        words += ["--level", str(engines.level), "--hardware", engines.hardware]
-        if engines.workspace_gb is not None:
-            words += ["--workspace-gb", str(engines.workspace_gb)]
-        return words + ["--tf32"] * engines.tf32 + self.export_options
 
     @property
     def timing_cache(self) -> list[str]:
@@ -317,19 +312,6 @@ class Plan:
                 if engine not in made_by_all:
                     found.append(f"{engine} {sha256_file(path)}")
         return found
-
-    @property
-    def export_options(self) -> list[str]:
-        """The section `export` as arguments of the verb."""
-        values = self.settings.export.model_dump(mode="json", exclude_none=True)
-        tolerances = values.pop("tolerances")
-        words = []
-        for name, value in values.items():
-            words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
-        for precision, tolerance in tolerances.items():
-            for name, value in tolerance.items():
-                words += ["--tolerance", f"{precision}.{name}={value}"]
-        return words
 
 
 def _text(model: Strict, exclude: set[str] | dict[str, set[str]] | None = None) -> str:

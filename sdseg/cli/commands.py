@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sdseg.cli.evaluate_command import evaluate_command
 from sdseg.cli.export_command import export_command
 from sdseg.cli.parser import Handler, build_parser
+from sdseg.cli.unused_options import refuse_unused
 from sdseg.core.errors import UserError
 from sdseg.core.shipped_files import shipped
 from sdseg.core.signals import Stopped, heeded
@@ -126,7 +128,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     from sdseg.models.pretrained import convert
 
     codec, origin, weights, size = load_codec(arguments.codec), arguments.origin, arguments.weights, arguments.size
-    _refuse_unused(arguments)
+    refuse_unused(arguments, "--from", origin, USED_OF_WEIGHTS)
     if origin == "kl-f8":
         convert.convert_codec(weights=weights, codec=codec, output=arguments.output, size=size)
         return 0
@@ -155,28 +157,6 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_unused(arguments: argparse.Namespace) -> None:
-    """Options of one kind of weights given with another would be ignored: say so."""
-    used = {
-        "autoencoder": ("ldm",),
-        "context": ("stable-diffusion",),
-        "unet": ("official", "ldm"),
-        "recipe": ("official", "ldm", "stable-diffusion"),
-        "codec_output": ("official", "ldm", "stable-diffusion"),
-        "source": ("official", "ldm", "stable-diffusion"),
-        "target": ("official", "ldm", "stable-diffusion"),
-        "window": ("official", "ldm", "stable-diffusion"),
-        "name": ("official", "ldm", "stable-diffusion"),
-    }
-    for name, kinds in used.items():
-        if getattr(arguments, name) is not None and arguments.origin not in kinds:
-            raise UserError(
-                f"it means nothing with '--from {arguments.origin}'",
-                where=f"--{name.replace('_', '-')}",
-                remedy=f"leave it out; it belongs to --from {' or '.join(kinds)}",
-            )
-
-
 def _train(arguments: argparse.Namespace) -> int:
     from sdseg.config.recipe import load_recipe
     from sdseg.training.train import train
@@ -194,59 +174,6 @@ def _train(arguments: argparse.Namespace) -> int:
         start_from=arguments.start_from,
         on_edit=arguments.on_edit,
     )
-    return 0
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    if (arguments.predictions is None) != (arguments.name is None):
-        raise UserError(
-            "'--predictions' and '--name' belong together",
-            where="--name",
-            remedy="give masks made elsewhere the name of their method; a model has its recipe's",
-        )
-    if any(getattr(arguments, name) for name in STUDIES) or arguments.stability is not None:
-        if arguments.model is None:
-            raise UserError("studies are of a model", where="--predictions", remedy="name a --model instead")
-        return _study(arguments)
-    for name, study in STUDY_OPTIONS.items():
-        if getattr(arguments, name) is not None:
-            raise UserError(
-                "it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=f"add {study}"
-            )
-    from sdseg.config.dataset import load_dataset
-    from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
-
-    options = Options(
-        split=arguments.split,
-        device=arguments.device,
-        batch=arguments.batch,
-        raw=arguments.raw,
-        settings=load_dataset(arguments.settings) if arguments.settings else None,
-        choose_threshold=arguments.choose_threshold,
-        nsd_tolerance=arguments.nsd_tolerance,
-    )
-    paths = {"prepared": arguments.prepared, "output": arguments.output}
-    if arguments.predictions is not None:
-        evaluate_masks(predictions=arguments.predictions, name=arguments.name, **paths, options=options)
-    else:
-        evaluate(model=arguments.model, **paths, options=options)
-    return 0
-
-
-def _study(arguments: argparse.Namespace) -> int:
-    from sdseg.evaluation.studies.run import Asked, Grid, Origins, Scope, study
-
-    chosen = {"steps": arguments.steps, "samples": arguments.samples}
-    asked = Asked(
-        efficiency=arguments.efficiency,
-        stability=arguments.stability,
-        lpips=arguments.lpips,
-        robustness=arguments.robustness,
-        sweep=Grid(**{name: value for name, value in chosen.items() if value}) if arguments.sweep else None,
-        latents=Origins(arguments.codec, arguments.start_from) if arguments.latents else None,
-    )
-    scope = Scope(arguments.split, arguments.device, arguments.batch, arguments.limit)
-    study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, asked=asked, scope=scope)
     return 0
 
 
@@ -316,14 +243,12 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     return nested
 
 
-STUDIES = ("efficiency", "sweep", "robustness", "latents")  # and --stability, which takes a number
-STUDY_OPTIONS = {  # what belongs to which study
-    "limit": "--sweep, --stability, --robustness or --efficiency",
-    "steps": "--sweep",
-    "samples": "--sweep",
-    "lpips": "--stability",
-    "codec": "--latents",
-    "start_from": "--latents",
+NETWORKS = ("official", "ldm", "stable-diffusion")
+USED_OF_WEIGHTS = {  # which options of `convert` belong to which weights
+    "autoencoder": ("ldm",),
+    "context": ("stable-diffusion",),
+    "unet": ("official", "ldm"),
+    **dict.fromkeys(("recipe", "codec_output", "source", "target", "window", "name"), NETWORKS),
 }
 HANDLERS: dict[str, Handler] = {
     "phantoms": _phantoms,
@@ -333,7 +258,7 @@ HANDLERS: dict[str, Handler] = {
     "codec": _codec,
     "convert": _convert,
     "train": _train,
-    "evaluate": _evaluate,
+    "evaluate": evaluate_command,
     "export": export_command,
     "predict": _predict,
     "report": _report,

@@ -1,86 +1,100 @@
-"""The verb `export`: options to settings, and to the kind of file that is wanted."""
+"""The verb `export`: options over settings files, and to the kind of file that is wanted."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from sdseg.cli.unused_options import refuse_unused
 from sdseg.core.errors import UserError
 
 if TYPE_CHECKING:
-    from sdseg.config.export import Export
+    from sdseg.config.export import Engines, Export
 
 __all__ = ["export_command"]
 
+GRAPH = ("opset", "precisions", "providers", "unchecked", "calibration_images")
+CHECK = ("parity_cases", "max_abs_difference", "max_dice_difference", "min_mask_dice")  # and `tolerance`
+ENGINE = ("workspace_gb", "level", "hardware", "tf32")  # and `batches`
+USED = {
+    **dict.fromkeys(GRAPH, ("onnx",)),
+    **dict.fromkeys(("prepared", "settings", *CHECK, "tolerance"), ("onnx", "tensorrt")),
+    **dict.fromkeys(("graph", "engine_settings", "batches", *ENGINE, "timing_cache"), ("tensorrt",)),
+    **dict.fromkeys(("max_batch", "cpu"), ("triton",)),
+}
+
 
 def export_command(arguments: argparse.Namespace) -> int:
+    refuse_unused(arguments, "--to", arguments.to, USED)
     if arguments.to == "triton":
         from sdseg.export.triton import export_triton
 
-        export_triton(arguments.model, arguments.output, arguments.max_batch, gpu=not arguments.cpu)
+        largest = {} if arguments.max_batch is None else {"max_batch": arguments.max_batch}
+        export_triton(arguments.model, arguments.output, **largest, gpu=not arguments.cpu)
         return 0
     if arguments.prepared is None:
         raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
-    from sdseg.config.export import Export
-    from sdseg.core.settings import parse
-
-    settings = {
-        "opset": arguments.opset,
-        "parity_cases": arguments.parity_cases,
-        "max_abs_difference": arguments.max_abs_difference,
-        "max_dice_difference": arguments.max_dice_difference,
-        "min_mask_dice": arguments.min_mask_dice,
-        "precisions": arguments.precisions and arguments.precisions.split(","),
-        "providers": arguments.providers and arguments.providers.split(","),
-        "unchecked": arguments.unchecked,
-        "calibration_images": arguments.calibration_images,
-        "tolerances": _tolerances(arguments.tolerance),
-    }
-    given = {key: value for key, value in settings.items() if value is not None}
-    chosen = parse(Export, given, where="the options of export")
+    settings = _export_settings(arguments)
     if arguments.to == "tensorrt":
-        return _export_engine(arguments, chosen)
+        from sdseg.export.tensorrt import EngineSource, export_engine
+
+        engines = _engine_settings(arguments)
+        timing_cache = arguments.timing_cache or (Path(engines.timing_cache) if engines.timing_cache else None)
+        graph = arguments.graph or arguments.output / "model.onnx"
+        source = EngineSource(arguments.model, graph, arguments.prepared)
+        export_engine(source, arguments.output, engines, settings, timing_cache)
+        return 0
     from sdseg.export.onnx import export
 
-    export(model=arguments.model, prepared=arguments.prepared, output=arguments.output, settings=chosen)
+    export(model=arguments.model, prepared=arguments.prepared, output=arguments.output, settings=settings)
     return 0
 
 
-def _tolerances(words: list[str]) -> dict[str, dict[str, float]]:
-    """`int8.min_mask_dice=0.98` and the like, laid over the defaults."""
-    from sdseg.config.export import Tolerances
+def _export_settings(arguments: argparse.Namespace) -> Export:
+    """The section `export` of --settings, or the defaults, under the options."""
+    from sdseg.config.export import Export, load_export
+    from sdseg.core.settings import merge, parse
 
-    found: dict[str, dict[str, float]] = Tolerances().model_dump()
+    base = load_export(arguments.settings) if arguments.settings else Export()
+    given = _given(arguments, (*GRAPH, *CHECK))
+    for name in ("precisions", "providers"):
+        if name in given:
+            given[name] = given[name].split(",")
+    given["tolerances"] = _tolerances(arguments.tolerance or [], base.tolerances.model_dump())
+    return parse(Export, merge(base.model_dump(), given), where="the options of export")
+
+
+def _tolerances(words: list[str], tolerances: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """`int8.min_mask_dice=0.98` and the like, laid over others."""
+    laid = {precision: dict(limits) for precision, limits in tolerances.items()}
     for word in words:
         name, _, value = word.partition("=")
         precision, _, key = name.partition(".")
         try:
-            found[precision][key] = float(value)
+            if key not in laid[precision]:
+                raise KeyError(key)
+            laid[precision][key] = float(value)
         except (KeyError, ValueError):
             remedy = "write for example int8.min_mask_dice=0.98, for fp16, bf16 or int8"
             raise UserError(f"'{word}' is no tolerance", where="--tolerance", remedy=remedy) from None
-    return found
+    return laid
 
 
-def _export_engine(arguments: argparse.Namespace, settings: Export) -> int:
-    from sdseg.config.export import EngineOptions
-    from sdseg.core.settings import parse
-    from sdseg.export.tensorrt import EngineSource, export_engine
+def _engine_settings(arguments: argparse.Namespace) -> Engines:
+    """The section `engines` of --engine-settings, or the defaults, under the options."""
+    from sdseg.config.export import Engines, load_engines
+    from sdseg.core.settings import merge, parse
 
-    names = ("workspace_gb", "level", "hardware")
-    options = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    base = load_engines(arguments.engine_settings) if arguments.engine_settings else Engines()
+    given = _given(arguments, ENGINE)
     if arguments.batches is not None:
         sizes = arguments.batches.split(",")
         if len(sizes) != 3:
             raise UserError("three sizes are expected", where="--batches", remedy="smallest, usual, largest: 1,8,16")
-        options["batches"] = dict(zip(("min", "opt", "max"), sizes, strict=True))
-    if arguments.tf32:
-        options["tf32"] = True
-    export_engine(
-        EngineSource(arguments.model, arguments.graph or arguments.output / "model.onnx", arguments.prepared),
-        arguments.output,
-        parse(EngineOptions, options, where="the options of --to tensorrt"),
-        settings,
-        arguments.timing_cache,
-    )
-    return 0
+        given["batches"] = dict(zip(("min", "opt", "max"), sizes, strict=True))
+    return parse(Engines, merge(base.model_dump(), given), where="the options of --to tensorrt")
+
+
+def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}

@@ -159,9 +159,10 @@ def _verbs_of_results(verb: NewVerb) -> None:
     made.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
     _path(made, "--raw", "raw files the store was made from, for scores at native size", required=False)
     _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
-    made.add_argument("--choose-threshold", action="store_true", help="take the best threshold of the validation split")
+    best = "take the best threshold of the validation split"
+    made.add_argument("--choose-threshold", action="store_true", default=None, help=best)
     made.add_argument(
-        "--nsd-tolerance", type=number(0, 1000, above=True), default=2.0, help="of the surface Dice, in mm (default: 2)"
+        "--nsd-tolerance", type=number(0, 1000, above=True), help="of the surface Dice, in mm (default: 2)"
     )
     _device(made, *OPENVINO)
     _studies(made)
@@ -171,19 +172,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(made, "--prepared", "folder made by 'prepare', for the parity check (not for triton)", required=False)
     _path(made, "--output", "folder to write: model.onnx, io.json, parity.json; or the engine; or the repository")
     made.add_argument("--to", choices=("onnx", "tensorrt", "triton"), default="onnx", help="what to make (onnx)")
-    made.add_argument("--opset", type=whole(18, 25), help="ONNX operator set (default: 21)")
-    made.add_argument("--parity-cases", type=whole(), help="check at most this many test cases (default: all)")
-    made.add_argument(
-        "--max-abs-difference",
-        type=number(0, 1, above=True),
-        help="fp32: tolerance of the probability (default: 0.001)",
-    )
-    made.add_argument(
-        "--max-dice-difference", type=number(0, 1, above=True), help="fp32: tolerance of the Dice (default: 0.002)"
-    )
-    made.add_argument(
-        "--min-mask-dice", type=number(0, 1), help="fp32: Dice between the masks, at least (default: 0.99)"
-    )
+    _check_options(made)
     _graph_options(made)
     _engine_options(made)
 
@@ -229,58 +218,78 @@ def _verbs_of_results(verb: NewVerb) -> None:
 
 def _studies(evaluate: argparse.ArgumentParser) -> None:
     about = "each writes its own file into --output; with any of these nothing is scored anew"
-    made = evaluate.add_argument_group("studies", about)
-    made.add_argument("--efficiency", action="store_true", help="parameters, FLOPs, latency, memory: efficiency.json")
-    made.add_argument("--sweep", action="store_true", help="Dice and time by reverse steps and samples: sweep.json")
-    made.add_argument(
-        "--stability", type=whole(2, 1000), metavar="M", help="M runs that differ in their noise: stability.json"
+    studies = evaluate.add_argument_group("studies", about)
+    file = "YAML file that says which, and how (a value of 'studies' in the configuration); options lie over it"
+    studies.add_argument("--studies", type=path, metavar="FILE", help=file)
+    _switch(studies, "--efficiency", "parameters, FLOPs, latency, memory: efficiency.json")
+    _switch(studies, "--sweep", "Dice and time by reverse steps and samples: sweep.json")
+    runs = "M runs that differ in their noise: stability.json"
+    studies.add_argument("--stability", type=whole(2, 1000), metavar="M", help=runs)
+    _switch(studies, "--robustness", "Dice when images get worse: robustness.json")
+    _switch(studies, "--latents", "pictures of latents, before and after training")
+    studies.add_argument("--limit", type=whole(), metavar="N", help="at most N cases, evenly spread (default: all)")
+    steps, samples = "of --sweep (default: 1,2,5,10,20,50)", "of --sweep (default: 1,5)"
+    studies.add_argument("--steps", type=several(whole(1, 50), "1,2,5"), metavar="A,B", help=steps)
+    studies.add_argument("--samples", type=several(whole(1, 1000), "1,5"), metavar="A,B", help=samples)
+    weights = "of --stability: AlexNet's weights, or 'fetch' (default: no LPIPS)"
+    studies.add_argument("--lpips", metavar="FILE", help=weights)
+    studies.add_argument("--codec", type=path, help="of --latents: folder made by 'codec'")
+    studies.add_argument("--start-from", type=path, help="of --latents: model folder that training started from")
+
+
+def _check_options(to: argparse.ArgumentParser) -> None:
+    check = to.add_argument_group("parity check, with --to onnx and tensorrt")
+    file = "YAML file of graphs and tolerances (a value of 'export' in the configuration); options lie over it"
+    check.add_argument("--settings", type=path, metavar="FILE", help=file)
+    check.add_argument("--parity-cases", type=whole(), help="check at most this many test cases (default: all)")
+    probability, dice = "tolerance of the probability (default: 0.001)", "tolerance of the Dice (default: 0.002)"
+    check.add_argument("--max-abs-difference", type=number(0, 1, above=True), help=f"fp32: {probability}")
+    check.add_argument("--max-dice-difference", type=number(0, 1, above=True), help=f"fp32: {dice}")
+    masks = "fp32: Dice between the masks, at least (default: 0.99)"
+    check.add_argument("--min-mask-dice", type=number(0, 1), help=masks)
+    limits = "int8.max_abs_difference, .max_mean_difference, .max_dice_difference, .min_mask_dice"
+    check.add_argument(
+        "--tolerance", action="append", metavar="NAME=VALUE", help=f"of a precision below fp32: {limits}"
     )
-    made.add_argument("--robustness", action="store_true", help="Dice when images get worse: robustness.json")
-    made.add_argument("--latents", action="store_true", help="pictures of latents, before and after training")
-    made.add_argument("--limit", type=whole(), metavar="N", help="at most N cases, evenly spread (default: all)")
-    made.add_argument(
-        "--steps", type=several(whole(1, 50), "1,2,5"), metavar="A,B", help="of --sweep (default: 1,2,5,10,20,50)"
-    )
-    made.add_argument("--samples", type=several(whole(1, 1000), "1,5"), metavar="A,B", help="of --sweep (default: 1,5)")
-    made.add_argument(
-        "--lpips", metavar="FILE", help="of --stability: AlexNet's weights, or 'fetch' (default: no LPIPS)"
-    )
-    made.add_argument("--codec", type=path, help="of --latents: folder made by 'codec'")
-    made.add_argument("--start-from", type=path, help="of --latents: model folder that training started from")
 
 
 def _graph_options(to: argparse.ArgumentParser) -> None:
     graph = to.add_argument_group("with --to onnx")
-    graph.add_argument("--precisions", metavar="A,B", help="fp32, fp16, bf16, int8 (default: fp32; always made)")
-    graph.add_argument("--providers", metavar="A,B", help="where to check graphs: cpu, cuda, openvino, openvino-bf16")
+    graph.add_argument("--opset", type=whole(18, 25), help="ONNX operator set (default: 21)")
+    graph.add_argument("--precisions", metavar="A,B", help="fp32 (always made), fp16, bf16, int8 (default: fp32)")
+    providers = "where to check graphs: cpu, cuda, openvino, openvino-bf16 (default: cpu)"
+    graph.add_argument("--providers", metavar="A,B", help=providers)
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"
     graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
     graph.add_argument("--calibration-images", type=whole(), help="training images to calibrate int8 on (default: 64)")
-    limits = "int8.max_abs_difference, .max_mean_difference, .max_dice_difference, .min_mask_dice"
-    tolerance = f"of a precision below fp32: {limits}"
-    graph.add_argument("--tolerance", action="append", default=[], metavar="NAME=VALUE", help=tolerance)
 
 
 def _engine_options(to: argparse.ArgumentParser) -> None:
     engine = to.add_argument_group("with --to tensorrt")
     graph = "the exported graph; its precision is the engine's (default: model.onnx in --output)"
     engine.add_argument("--graph", type=path, help=graph)
-    engine.add_argument("--batches", metavar="MIN,OPT,MAX", help="sizes of a batch (default: 1,8,16)")
-    engine.add_argument(
-        "--workspace-gb",
-        type=number(0, 10_000, above=True),
-        help="scratch memory while building (default: all there is)",
+    file = (
+        "YAML file of the build (a value of 'engines' in the configuration, whose 'precisions' and 'missing' are for "
+        "the workflow); options lie over it"
     )
+    engine.add_argument("--engine-settings", type=path, metavar="FILE", help=file)
+    engine.add_argument("--batches", metavar="MIN,OPT,MAX", help="sizes of a batch (default: 1,8,16)")
+    workspace = "scratch memory while building (default: all there is)"
+    engine.add_argument("--workspace-gb", type=number(0, 10_000, above=True), help=workspace)
     engine.add_argument("--level", type=whole(0, 5), help="the builder's effort, 0 to 5 (default: 3)")
     hardware = ("this-gpu", "same-compute-capability", "ampere-plus")
     engine.add_argument("--hardware", choices=hardware, help="where the engine will run (default: this-gpu)")
-    engine.add_argument("--tf32", action="store_true", help="let fp32 layers round to 10 bits of mantissa")
-    engine.add_argument("--timing-cache", type=path, help="file that later builds on the same GPU profit from")
+    _switch(engine, "--tf32", "let fp32 layers round to 10 bits of mantissa")
+    cache = "file that later builds on the same GPU profit from (default: none)"
+    engine.add_argument("--timing-cache", type=path, help=cache)
     server = to.add_argument_group("with --to triton")
-    server.add_argument(
-        "--max-batch", type=whole(1, 65536), default=8, help="largest batch a graph is given (default: 8)"
-    )
-    server.add_argument("--cpu", action="store_true", help="serve graphs on the CPU")
+    server.add_argument("--max-batch", type=whole(1, 65536), help="largest batch a graph is given (default: 8)")
+    server.add_argument("--cpu", action="store_true", default=None, help="serve graphs on the CPU")
+
+
+def _switch(to: argparse._ArgumentGroup, name: str, help: str) -> None:
+    """A choice that a settings file may make, and that `--no-…` unmakes."""
+    to.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
 
 
 def _path(to: argparse.ArgumentParser, name: str, help: str, **extra: Any) -> None:

@@ -1,12 +1,13 @@
-"""What a user chooses about TensorRT engines: the configuration's section `engines`."""
+"""What a user chooses about graphs and engines: the configuration's sections `export` and `engines`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.core.settings import MANY, Place, Strict
+from sdseg.core.settings import MANY, Place, Strict, parse, read_yaml
 
 __all__ = [
     "Batches",
@@ -18,6 +19,8 @@ __all__ = [
     "Precision",
     "Tolerance",
     "Tolerances",
+    "load_engines",
+    "load_export",
 ]
 
 Hardware = Literal["this-gpu", "same-compute-capability", "ampere-plus"]
@@ -108,5 +111,15 @@ class Export(Strict):
                 max_dice_difference=self.max_dice_difference,
                 min_mask_dice=self.min_mask_dice,
             )
-        found: Tolerance = getattr(self.tolerances, precision)
-        return found
+        chosen: Tolerance = getattr(self.tolerances, precision)
+        return chosen
+
+
+def load_export(path: Path) -> Export:
+    """Read a file that holds a value of `export`. Raises UserError that lists every wrong key."""
+    return parse(Export, read_yaml(path), where=str(path))
+
+
+def load_engines(path: Path) -> Engines:
+    """Read a file that holds a value of `engines`. Raises UserError that lists every wrong key."""
+    return parse(Engines, read_yaml(path), where=str(path))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from sdseg.config.trainings import RecipeChoice
-from sdseg.core.settings import MANY, Name, Place, Strict
+from sdseg.core.settings import MANY, Name, Place, Strict, parse, read_yaml
 
-__all__ = ["Ablation", "Studies"]
+__all__ = ["Ablation", "Studies", "load_studies"]
 
 
 class Studies(Strict):
@@ -38,3 +39,8 @@ class Ablation(Strict):
 
     recipes: dict[Name, RecipeChoice] = Field(min_length=1)
     datasets: tuple[Name, ...] | None = None  # default: every dataset of the configuration
+
+
+def load_studies(path: Path) -> Studies:
+    """Read a file that holds a value of `studies`. Raises UserError that lists every wrong key."""
+    return parse(Studies, read_yaml(path), where=str(path))

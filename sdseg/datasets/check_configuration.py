@@ -28,6 +28,7 @@ FOLDERS_OF_DATASETS = ("prepared",)  # in the results of a dataset, beside those
 TARGETS = (
     *("all", "download", "prepare", "train", "evaluate", "export", "report", "studies", "ablation", "engines"),
     *("raw_phantoms", "raw_record", "dataset_settings", "recipe_settings", "codec_settings", "codec_model"),
+    *("export_settings", "engine_settings", "study_settings"),
     *("made_split", "slice_store", "model", "scores", "model_studies", "graph", "engine"),
 )
 PHANTOM_MARKS = (

@@ -51,6 +51,11 @@ MINI: dict[str, Any] = {
     },
     "export": {"max_abs_difference": 0.01, "max_dice_difference": 0.05, "parity_cases": 2},
 }
+EXPORTS = {
+    f"{each}: {job} {recipe}"
+    for each, recipe in (("kseg", "sdseg"), ("btcv", "unet"))
+    for job in ("export settings of", "export")
+}
 
 
 @dataclass(frozen=True)
@@ -276,7 +281,13 @@ def test_editing_the_training_of_one_dataset_prepares_nothing(finished: Project)
 @group
 def test_editing_a_tolerance_exports_again(finished: Project) -> None:
     with edited(finished, export={**MINI["export"], "max_abs_difference": 0.02}):
-        assert finished.planned() == {"kseg: export sdseg", "btcv: export unet", "page of all results"}
+        assert finished.planned() == {*EXPORTS, "page of all results"}
+
+
+@group
+def test_editing_what_changes_no_graph_exports_nothing(finished: Project) -> None:
+    with edited(finished, engines={"level": 5}, studies={"limit": 1}):
+        assert finished.planned() == set()
 
 
 @group
@@ -348,7 +359,7 @@ def test_named_targets(fresh: Project) -> None:
     codec = {"codec tiny: settings", "codec tiny"}
     trained = {*codec, "kseg: settings of sdseg", "kseg: train sdseg", "btcv: settings of unet", "btcv: train unet"}
     scored = {"kseg: evaluate sdseg", "btcv: evaluate unet"}
-    exported = {"kseg: export sdseg", "btcv: export unet"}
+    exported = EXPORTS
     assert fresh.planned("prepare") == raw
     assert fresh.planned("train") == raw | trained
     assert fresh.planned("evaluate") == raw | trained | scored

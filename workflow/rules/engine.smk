@@ -9,6 +9,8 @@ rule engines:
 rule engine:
     input:
         manifest=PREPARED,
+        settings="<results>/{dataset}/{recipe}/export.yaml",
+        engines="<results>/{dataset}/{recipe}/engines.yaml",
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
         exported=EXPORTED,
@@ -30,10 +32,10 @@ rule engine:
         model=subpath(input.config, parent=True),
         folder=subpath(output.engine, parent=True),
         graph=no_reason(plan.graph_of_engine),
-        options=plan.engine_options,
         timing_cache=no_reason(plan.timing_cache),
     message:
         "{wildcards.dataset}: engine of {wildcards.recipe}, {wildcards.precision}"
     shell:
         "begin {log:q}; python -m sdseg export --to tensorrt --model {params.model:q} --graph {params.graph:q}"
-        " --prepared {params.prepared:q} --output {params.folder:q} {params.options:q} {params.timing_cache:q} >> {log:q} 2>&1"
+        " --prepared {params.prepared:q} --output {params.folder:q} --settings {input.settings:q}"
+        " --engine-settings {input.engines:q} {params.timing_cache:q} >> {log:q} 2>&1"

@@ -4,6 +4,7 @@
 rule graph:
     input:
         manifest=PREPARED,
+        settings="<results>/{dataset}/{recipe}/export.yaml",
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
     output:
@@ -23,9 +24,8 @@ rule graph:
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.graph, parent=True),
-        options=plan.export_options,
     message:
         "{wildcards.dataset}: export {wildcards.recipe}"
     shell:
         "begin {log:q}; python -m sdseg export --model {params.model:q} --prepared {params.prepared:q} --output {params.folder:q}"
-        " {params.options:q} >> {log:q} 2>&1"
+        " --settings {input.settings:q} >> {log:q} 2>&1"

@@ -1,49 +1,49 @@
 """The part of the configuration that a stage depends on, as a file: only what was edited runs again."""
 
+SETTINGS = (  # rule, file below the results, its text, its message
+    ("dataset", "{dataset}/dataset.yaml", plan.dataset_text, "{wildcards.dataset}: settings"),
+    ("codec", "codecs/{codec}/codec.yaml", plan.codec_text, "codec {wildcards.codec}: settings"),
+    (
+        "recipe",
+        "{dataset}/{recipe}/recipe.yaml",
+        plan.recipe_text,
+        "{wildcards.dataset}: settings of {wildcards.recipe}",
+    ),
+    (
+        "export",
+        "{dataset}/{recipe}/export.yaml",
+        plan.export_text,
+        "{wildcards.dataset}: export settings of {wildcards.recipe}",
+    ),
+    (
+        "engine",
+        "{dataset}/{recipe}/engines.yaml",
+        plan.engines_text,
+        "{wildcards.dataset}: engine settings of {wildcards.recipe}",
+    ),
+    (
+        "study",
+        "{dataset}/{recipe}/studies.yaml",
+        plan.studies_text,
+        "{wildcards.dataset}: study settings of {wildcards.recipe}",
+    ),
+)
 
-rule dataset_settings:
-    output:
-        "<results>/{dataset}/dataset.yaml",
-    log:
-        "<logs>/{dataset}/settings.log",
-    localrule: True
-    conda:
-        plan.environment
-    params:
-        text=plan.dataset_text,
-    message:
-        "{wildcards.dataset}: settings"
-    shell:
-        "printf %s {params.text:q} > {output:q} 2> {log:q}"
+for concern, file, text, line in SETTINGS:
 
-
-rule recipe_settings:
-    output:
-        "<results>/{dataset}/{recipe}/recipe.yaml",
-    log:
-        "<logs>/{dataset}/{recipe}/settings.log",
-    localrule: True
-    conda:
-        plan.environment
-    params:
-        text=plan.recipe_text,
-    message:
-        "{wildcards.dataset}: settings of {wildcards.recipe}"
-    shell:
-        "printf %s {params.text:q} > {output:q} 2> {log:q}"
-
-
-rule codec_settings:
-    output:
-        "<results>/codecs/{codec}/codec.yaml",
-    log:
-        "<logs>/codecs/{codec}/settings.log",
-    localrule: True
-    conda:
-        plan.environment
-    params:
-        text=plan.codec_text,
-    message:
-        "codec {wildcards.codec}: settings"
-    shell:
-        "printf %s {params.text:q} > {output:q} 2> {log:q}"
+    rule:
+        name:
+            f"{concern}_settings"
+        output:
+            f"<results>/{file}",
+        log:
+            f"<logs>/{file}.log",
+        localrule: True
+        conda:
+            plan.environment
+        params:
+            text=text,
+        message:
+            line
+        shell:
+            "printf %s {params.text:q} > {output:q} 2> {log:q}"

@@ -16,6 +16,7 @@ if plan.study_files:
     rule model_studies:
         input:
             manifest=PREPARED,
+            settings="<results>/{dataset}/{recipe}/studies.yaml",
             config="<results>/{dataset}/{recipe}/model/config.json",
             weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
             scores=EVALUATED,  # scoring anew replaces the whole folder
@@ -37,14 +38,12 @@ if plan.study_files:
             prepared=subpath(input.manifest, parent=True),
             model=subpath(input.config, parent=True),
             folder=subpath(output[0], parent=True),
-            codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
-            start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
-            options=plan.study_options,
+            origins=lambda wildcards, input: plan.origins_of_latents(input.codec, input.start),
             batch=no_reason(plan.batch),
             device=no_reason(plan.settings.device),
         message:
             "{wildcards.dataset}: studies of {wildcards.recipe} (log: {log})"
         shell:
             "begin {log:q}; python -m sdseg evaluate --prepared {params.prepared:q} --model {params.model:q} --output {params.folder:q}"
-            " {params.options:q} {params.codec:q} {params.start:q} --batch {params.batch} --device {params.device}"
+            " --studies {input.settings:q} {params.origins:q} --batch {params.batch} --device {params.device}"
             " >> {log:q} 2>&1"

@@ -1,0 +1,99 @@
+"""The verb `evaluate`: scores of a model or of masks, or the studies of a model."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from sdseg.core.errors import UserError
+
+if TYPE_CHECKING:
+    from sdseg.config.studies import Studies
+
+__all__ = ["evaluate_command"]
+
+SWITCHES = ("efficiency", "sweep", "robustness", "latents")
+STUDIES = (*SWITCHES, "stability")  # which takes a number
+OF_STUDY = {"steps": "sweep", "samples": "sweep", "lpips": "stability", "codec": "latents", "start_from": "latents"}
+OF_SCORES = ("raw", "settings", "choose_threshold", "nsd_tolerance")
+
+
+def evaluate_command(arguments: argparse.Namespace) -> int:
+    if (arguments.predictions is None) != (arguments.name is None):
+        raise UserError(
+            "'--predictions' and '--name' belong together",
+            where="--name",
+            remedy="give masks made elsewhere the name of their method; a model has its recipe's",
+        )
+    if arguments.studies is not None or any(getattr(arguments, name) for name in STUDIES):
+        if arguments.model is None:
+            raise UserError("studies are of a model", where="--predictions", remedy="name a --model instead")
+        return _study(arguments)
+    return _score(arguments)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    for name in (*STUDIES, "limit", *OF_STUDY):
+        if getattr(arguments, name) is not None:
+            study = OF_STUDY.get(name)
+            remedy = f"add --{study}" if study else "add a study, such as --sweep, or --studies FILE"
+            raise UserError("it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=remedy)
+    from sdseg.config.dataset import load_dataset
+    from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
+
+    tolerance = {} if arguments.nsd_tolerance is None else {"nsd_tolerance": arguments.nsd_tolerance}
+    options = Options(
+        split=arguments.split,
+        device=arguments.device,
+        batch=arguments.batch,
+        raw=arguments.raw,
+        settings=load_dataset(arguments.settings) if arguments.settings else None,
+        choose_threshold=bool(arguments.choose_threshold),
+        **tolerance,
+    )
+    paths = {"prepared": arguments.prepared, "output": arguments.output}
+    if arguments.predictions is not None:
+        evaluate_masks(predictions=arguments.predictions, name=arguments.name, **paths, options=options)
+    else:
+        evaluate(model=arguments.model, **paths, options=options)
+    return 0
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    for option in OF_SCORES:
+        if getattr(arguments, option) is not None:
+            remedy = "leave it out: studies score nothing anew; or ask for the scores by themselves"
+            raise UserError("it means nothing with a study", where=f"--{option.replace('_', '-')}", remedy=remedy)
+    chosen = _studies(arguments)
+    for option, needed in OF_STUDY.items():
+        if getattr(arguments, option) is not None and not getattr(chosen, needed):
+            what, remedy = f"it means nothing without --{needed}", f"leave it out, or add --{needed}"
+            raise UserError(what, where=f"--{option.replace('_', '-')}", remedy=remedy)
+    if not chosen.names:
+        raise UserError("no study is left", where="--studies and --no-…", remedy="ask for one, such as --sweep")
+    from sdseg.evaluation.studies.run import Asked, Grid, Origins, Scope, study
+
+    asked = Asked(
+        efficiency=chosen.efficiency,
+        stability=chosen.stability,
+        lpips=arguments.lpips or (chosen.lpips if chosen.stability else None),
+        robustness=chosen.robustness,
+        sweep=Grid(chosen.steps, chosen.samples) if chosen.sweep else None,
+        latents=Origins(arguments.codec, arguments.start_from) if chosen.latents else None,
+    )
+    scope = Scope(arguments.split, arguments.device, arguments.batch, chosen.limit)
+    study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, asked=asked, scope=scope)
+    return 0
+
+
+def _studies(arguments: argparse.Namespace) -> Studies:
+    """The section `studies` of --studies under the options; without a file what is not asked for is left out."""
+    from sdseg.config.studies import Studies, load_studies
+    from sdseg.core.settings import parse
+
+    base: dict[str, Any] = dict.fromkeys(SWITCHES, False) | {"stability": None}
+    if arguments.studies is not None:
+        base = load_studies(arguments.studies).model_dump()
+    names = (*STUDIES, "steps", "samples", "limit")
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    return parse(Studies, base | given, where="the options of studies")
