@@ -1,15 +1,12 @@
-"""What the rules need to know of a configuration: plain Python, checked and tested like the package."""
+"""What a run makes, and what each rule waits for: the input functions of the rules."""
 
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -17,16 +14,10 @@ from sdseg.backends.tensorrt_support import why_not_here
 from sdseg.config.network import LatentNetwork
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
-from sdseg.core.locks import WHEN_BUSY
-from sdseg.core.settings import Strict
-from sdseg.core.shipped_files import shipped
 from sdseg.datasets.check_configuration import check_machine, configure
 from sdseg.datasets.source_lookup import makes_split
 
-__all__ = [
-    *("EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan"),
-    *("leave_out_user_site", "no_reason", "plan_run", "shell_prefix"),
-]
+__all__ = ["EVALUATED", "EXPORTED", "PREPARED", "RAW", "TRAINED", "Plan", "plan_run"]
 
 RAW = "<results>/{dataset}/raw.json"
 PREPARED = "<results>/{dataset}/prepared/manifest.json"
@@ -35,11 +26,6 @@ EVALUATED = "<results>/{dataset}/{recipe}/evaluation/summary.json"
 STUDIED = "<results>/{dataset}/{recipe}/evaluation/{study}.json"
 EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
 ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
-
-ROOT = Path(__file__).resolve().parent.parent
-# Values of a recipe that change neither the weights nor the scores (`NEUTRAL` of training/resume.py, which also has two
-# that change the model's files).
-SPEED = {"inference": {"batch"}, "training": {"checkpoint_every", "log_every", "loss_limit", "workers"}}
 
 
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
@@ -51,36 +37,6 @@ def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     return plan
-
-
-def shell_prefix(*, own_environments: bool) -> str:
-    """What every job's command starts with.
-
-    PYTHONPATH is set in the command: Snakemake takes an exported one away from jobs in conda environments. Without
-    those a stage runs on the Python that runs Snakemake, whether its environment is activated or not. Packages in the
-    user's ~/.local come before those of a conda environment, so there they are left out. `begin LOG` marks a new try in
-    a log: those of earlier ones are kept. A job waits for a process that still writes its output, left by a killed run.
-    """
-    prefix = """begin() { echo "== $(date '+%F %T')" >> "$1"; }; """
-    prefix += f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} {WHEN_BUSY}=wait; "
-    if own_environments:
-        prefix += "export PYTHONNOUSERSITE=1; "
-    else:
-        prefix += f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
-    return prefix.replace("{", "{{").replace("}", "}}")
-
-
-def leave_out_user_site() -> None:
-    """When conda makes an environment, its pip, too, would take what is in ~/.local for installed."""
-    os.environ["PYTHONNOUSERSITE"] = "1"
-
-
-def no_reason(value: Any) -> Callable[..., Any]:
-    """A parameter of a rule that changes no result; `value` may be a function of the wildcards.
-
-    What depends on the output, Snakemake counts for no reason to run a job again.
-    """
-    return lambda wildcards, output: value(wildcards) if callable(value) else value
 
 
 class Plan:
@@ -142,11 +98,6 @@ class Plan:
         """Those that `all` makes."""
         return self.studies() if self.settings.studies.in_all else []
 
-    def origins_of_latents(self, codec: str, start: str) -> list[str]:
-        """What the study of latents compares with, as arguments of the verb; each by its config.json, or empty."""
-        chosen = {"--codec": codec, "--start-from": start} if self.settings.studies.latents else {}
-        return [word for flag, path in chosen.items() if path for word in (flag, os.path.dirname(path))]
-
     @property
     def environment(self) -> str:
         """Conda environment of every job, relative to the folder of the rules."""
@@ -161,15 +112,6 @@ class Plan:
     def gpus(self) -> int:
         """GPUs one job takes."""
         return 1 if self.settings.device == "cuda" else 0
-
-    @property
-    def trainer(self) -> str:
-        """What runs the verb `train`: one process, or several that share every batch (gloo where there is no GPU)."""
-        if self.settings.processes == 1:
-            return "python -m sdseg"
-        options = "--multi_gpu --num_machines 1 --main_process_port 0 --dynamo_backend no --mixed_precision no"
-        # The precision is the recipe's: the verb itself asks for it.
-        return f"python -m accelerate.commands.launch {options} --num_processes {self.settings.processes} -m sdseg"
 
     def raw_needed(self, wildcards: Any) -> str | list[str]:
         """What must be made before the raw files are looked for: phantoms, or what says how own files lie."""
@@ -199,74 +141,6 @@ class Plan:
         if begin.model is not None:
             return os.path.join(begin.model, "config.json")
         return f"<results>/{wildcards.dataset}/{begin.recipe}/model/config.json"
-
-    def source(self, wildcards: Any) -> str:
-        return self.settings.datasets[wildcards.dataset].source
-
-    def raw_folder(self, wildcards: Any) -> str:
-        return str(self.settings.raw_folder(wildcards.dataset))
-
-    def download_options(self, wildcards: Any) -> list[str]:
-        """Where archives of a real dataset are looked for, and what is allowed to get them."""
-        settings, dataset = self.settings, self.settings.datasets[wildcards.dataset]
-        if dataset.own is not None:
-            return ["--settings", str(Path(settings.results) / wildcards.dataset / "dataset.yaml")]
-        if dataset.origin != "real":
-            return []
-        words = [
-            "--registry",
-            str(shipped(settings.registry)),
-            "--manual",
-            settings.manual,
-            "--downloads",
-            settings.downloads,
-        ]
-        return words + ["--fetch"] * settings.fetch + ["--accept-terms"] * dataset.accept_terms
-
-    def batch(self, wildcards: Any) -> int:
-        return self.recipes[wildcards.dataset, wildcards.recipe].inference.batch
-
-    def dataset_text(self, wildcards: Any) -> str:
-        """Settings file of a dataset, without what concerns other stages or is passed to them as a path."""
-        elsewhere = {"raw", "accept_terms", "split_file", "recipes", "overrides"}
-        return _text(self.settings.datasets[wildcards.dataset], exclude=elsewhere)
-
-    def recipe_text(self, wildcards: Any) -> str:
-        """Settings file of a recipe, without what changes its speed alone."""
-        return _text(self.recipes[wildcards.dataset, wildcards.recipe], exclude=SPEED)
-
-    def speed_options(self, wildcards: Any) -> list[str]:
-        """What the settings file of a recipe leaves out, as arguments of the verb: editing it trains nothing anew."""
-        recipe = self.recipes[wildcards.dataset, wildcards.recipe].model_dump(mode="json")
-        given = [
-            f"{section}.{key}={_yaml(recipe[section][key])}" for section in SPEED for key in sorted(SPEED[section])
-        ]
-        return [word for value in given for word in ("--set", value)]
-
-    def codec_text(self, wildcards: Any) -> str:
-        return _text(self.settings.codecs[wildcards.codec])
-
-    def export_text(self, wildcards: Any) -> str:
-        return _text(self.settings.export)
-
-    def engines_text(self, wildcards: Any) -> str:
-        """Settings file of engines, without what says which are made, and where; what makes builds faster is passed."""
-        return _text(self.settings.engines, exclude={"precisions", "missing", "timing_cache"})
-
-    def studies_text(self, wildcards: Any) -> str:
-        """Settings file of studies, without whether `all` makes them."""
-        return _text(self.settings.studies, exclude={"in_all"})
-
-    def graph_of_engine(self, wildcards: Any) -> str:
-        """The graph an engine is built from: engines compute in the types their graph is written in."""
-        name = "model.onnx" if wildcards.precision == "fp32" else f"model.{wildcards.precision}.onnx"
-        return str(Path(self.settings.results) / wildcards.dataset / wildcards.recipe / "export" / name)
-
-    @property
-    def timing_cache(self) -> list[str]:
-        """The file that makes building faster, as an argument of the verb."""
-        cache = self.settings.engines.timing_cache
-        return [] if cache is None else ["--timing-cache", cache]
 
     def no_engines(self) -> str | None:
         """Why this machine builds no engines, None where it does or where others do: what `missing` decides on."""
@@ -305,18 +179,10 @@ class Plan:
         They were made by the target `engines`, or on another machine: a new one makes the page anew, and the page makes
         none of them.
         """
-        made_by_all, found = set(self.engines_of_all()), []
+        of_all, others = set(self.engines_of_all()), []
         for dataset, recipe in self.pairs:
             for path in sorted((Path(self.settings.results) / dataset / recipe / "export").glob("model.*.engine.json")):
                 engine = f"<results>/{dataset}/{recipe}/export/{path.stem}"
-                if engine not in made_by_all:
-                    found.append(f"{engine} {sha256_file(path)}")
-        return found
-
-
-def _text(model: Strict, exclude: set[str] | dict[str, set[str]] | None = None) -> str:
-    return yaml.safe_dump(model.model_dump(mode="json", exclude=exclude), sort_keys=False, allow_unicode=True)
-
-
-def _yaml(value: float | None) -> str:
-    return yaml.safe_dump(value).partition("\n")[0]
+                if engine not in of_all:
+                    others.append(f"{engine} {sha256_file(path)}")
+        return others

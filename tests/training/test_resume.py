@@ -12,7 +12,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.training.resume import NEUTRAL, describe_run, differences, made_by, mark_finished, settle
 from tests.helpers.networks import recipe
-from workflow.plan import SPEED
+from workflow.settings_files import SPEED
 
 
 def described(chosen: Recipe, data: str = "a" * 64) -> dict[str, Any]:

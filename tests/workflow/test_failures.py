@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from workflow.failures import own_words
-from workflow.plan import shell_prefix
+from workflow.jobs import shell_prefix
 
 BARS = """
 import time

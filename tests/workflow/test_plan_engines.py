@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from snakemake.exceptions import WorkflowError
 
 from sdseg.core.errors import UserError
+from workflow.arguments import Arguments
 from workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,8 +59,9 @@ def test_every_engine_of_every_dataset() -> None:
         for precision in ("fp32", "fp16")
     ]
     assert made.engines() == made.engines_of_all() == names
+    arguments = Arguments(made.run)
     graphs = [
-        made.graph_of_engine(SimpleNamespace(dataset="cvc", recipe="unet", precision=p)) for p in ("fp32", "fp16")
+        arguments.graph_of_engine(SimpleNamespace(dataset="cvc", recipe="unet", precision=p)) for p in ("fp32", "fp16")
     ]
     assert [Path(graph).name for graph in graphs] == ["model.onnx", "model.fp16.onnx"]
 

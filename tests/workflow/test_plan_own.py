@@ -11,7 +11,9 @@ import yaml
 
 from sdseg.config.dataset import load_dataset
 from sdseg.core.errors import UserError
+from workflow.arguments import Arguments
 from workflow.plan import Plan
+from workflow.settings_files import SettingsFiles
 
 OWN: dict[str, Any] = {
     "layout": "folders",
@@ -36,16 +38,16 @@ def test_an_own_dataset_is_described_before_its_files_are_looked_at(root: Path, 
     made = plan(root, {"source": "own", "own": OWN, "size": 32})
     assert made.split_file(MINE) == "<results>/{dataset}/split.csv"
     assert made.raw_needed(MINE) == "<results>/{dataset}/dataset.yaml"
-    assert made.download_options(MINE) == ["--settings", "out é/mine/dataset.yaml"]
-    assert made.raw_folder(MINE) == "resources/raw/mine"
-    (tmp_path / "d.yaml").write_text(made.dataset_text(MINE), encoding="utf-8")
+    assert Arguments(made.run).download_options(MINE) == ["--settings", "out é/mine/dataset.yaml"]
+    assert Arguments(made.run).raw_folder(MINE) == "resources/raw/mine"
+    (tmp_path / "d.yaml").write_text(SettingsFiles(made.run).dataset(MINE), encoding="utf-8")
     assert load_dataset(tmp_path / "d.yaml") == made.settings.datasets["mine"]
 
 
 def test_a_split_file_of_the_users_is_read(root: Path, tmp_path: Path) -> None:
     made = plan(root, {"source": "own", "own": OWN, "split_file": "my.csv", "protocol": "paper"})
     assert made.split_file(MINE) == "my.csv"
-    (tmp_path / "d.yaml").write_text(made.dataset_text(MINE), encoding="utf-8")
+    (tmp_path / "d.yaml").write_text(SettingsFiles(made.run).dataset(MINE), encoding="utf-8")
     assert load_dataset(tmp_path / "d.yaml").protocol == "paper"
 
 

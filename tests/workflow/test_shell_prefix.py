@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workflow.plan import ROOT, shell_prefix
+from workflow.jobs import ROOT, shell_prefix
 
 
 def run(prefix: str, command: str) -> str:

@@ -17,7 +17,7 @@ rule codec_model:
         mem=asks.memory("codec"),
         runtime=asks.runtime("codec"),
     params:
-        code=fingerprint("training.codec"),
+        code=code_of("codec_model"),
         folder=subpath(output.config, parent=True),
         device=no_reason(plan.settings.device),
     message:

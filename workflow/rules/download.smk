@@ -12,10 +12,10 @@ rule raw_record:
     conda:
         plan.environment
     params:
-        code=fingerprint("download.download"),
-        source=plan.source,
-        folder=no_reason(plan.raw_folder),
-        options=no_reason(plan.download_options),
+        code=code_of("raw_record"),
+        source=arguments.source,
+        folder=no_reason(arguments.raw_folder),
+        options=no_reason(arguments.download_options),
     message:
         "{wildcards.dataset}: raw files"
     shell:

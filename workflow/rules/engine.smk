@@ -27,12 +27,12 @@ rule engine:
         mem=asks.memory("engine"),
         runtime=asks.runtime("engine"),
     params:
-        code=fingerprint("export.tensorrt"),
+        code=code_of("engine"),
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.engine, parent=True),
-        graph=no_reason(plan.graph_of_engine),
-        timing_cache=no_reason(plan.timing_cache),
+        graph=no_reason(arguments.graph_of_engine),
+        timing_cache=no_reason(arguments.timing_cache),
     message:
         "{wildcards.dataset}: engine of {wildcards.recipe}, {wildcards.precision}"
     shell:

@@ -25,12 +25,12 @@ rule scores:
         mem=asks.memory("scores"),
         runtime=asks.runtime("scores"),
     params:
-        code=fingerprint("evaluation.evaluate"),
+        code=code_of("scores"),
         prepared=subpath(input.manifest, parent=True),
-        raw=no_reason(plan.raw_folder),
+        raw=no_reason(arguments.raw_folder),
         model=subpath(input.config, parent=True),
         folder=subpath(output.summary, parent=True),
-        batch=no_reason(plan.batch),
+        batch=no_reason(arguments.batch),
         device=no_reason(plan.settings.device),
     message:
         "{wildcards.dataset}: evaluate {wildcards.recipe}"

@@ -20,7 +20,7 @@ rule graph:
         mem=asks.memory("graph"),
         runtime=asks.runtime("graph"),
     params:
-        code=fingerprint("export.onnx"),
+        code=code_of("graph"),
         prepared=subpath(input.manifest, parent=True),
         model=subpath(input.config, parent=True),
         folder=subpath(output.graph, parent=True),

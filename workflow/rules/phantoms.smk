@@ -19,11 +19,11 @@ rule raw_phantoms:
         mem="2GB",
         runtime="1h",
     params:
-        code=fingerprint("datasets.phantoms.write"),
-        source=plan.source,
+        code=code_of("raw_phantoms"),
+        source=arguments.source,
         seed=lambda wildcards: plan.settings.phantoms.seed,
         scale=lambda wildcards: plan.settings.phantoms.scale,
-        folder=no_reason(plan.raw_folder),
+        folder=no_reason(arguments.raw_folder),
     message:
         "{wildcards.dataset}: phantoms"
     shell:

@@ -25,8 +25,8 @@ rule slice_store:
         mem=asks.memory("prepare"),
         runtime=asks.runtime("prepare"),
     params:
-        code=fingerprint("data.prepare"),
-        raw=no_reason(plan.raw_folder),
+        code=code_of("slice_store"),
+        raw=no_reason(arguments.raw_folder),
         folder=subpath(output.manifest, parent=True),
     message:
         "{wildcards.dataset}: prepare"

@@ -26,7 +26,7 @@ rule report:
         mem="2GB",
         runtime="1h",
     params:
-        code=fingerprint("report.report"),
+        code=code_of("report"),
         engines=plan.engines_there,
         results=subpath(output.page, parent=True),
     message:

@@ -1,30 +1,30 @@
 """The part of the configuration that a stage depends on, as a file: only what was edited runs again."""
 
 SETTINGS = (  # rule, file below the results, its text, its message
-    ("dataset", "{dataset}/dataset.yaml", plan.dataset_text, "{wildcards.dataset}: settings"),
-    ("codec", "codecs/{codec}/codec.yaml", plan.codec_text, "codec {wildcards.codec}: settings"),
+    ("dataset", "{dataset}/dataset.yaml", settings_files.dataset, "{wildcards.dataset}: settings"),
+    ("codec", "codecs/{codec}/codec.yaml", settings_files.codec, "codec {wildcards.codec}: settings"),
     (
         "recipe",
         "{dataset}/{recipe}/recipe.yaml",
-        plan.recipe_text,
+        settings_files.recipe,
         "{wildcards.dataset}: settings of {wildcards.recipe}",
     ),
     (
         "export",
         "{dataset}/{recipe}/export.yaml",
-        plan.export_text,
+        settings_files.export,
         "{wildcards.dataset}: export settings of {wildcards.recipe}",
     ),
     (
         "engine",
         "{dataset}/{recipe}/engines.yaml",
-        plan.engines_text,
+        settings_files.engines,
         "{wildcards.dataset}: engine settings of {wildcards.recipe}",
     ),
     (
         "study",
         "{dataset}/{recipe}/studies.yaml",
-        plan.studies_text,
+        settings_files.studies,
         "{wildcards.dataset}: study settings of {wildcards.recipe}",
     ),
 )

@@ -16,8 +16,8 @@ rule made_split:
         mem="2GB",
         runtime="1h",
     params:
-        code=fingerprint("datasets.split"),
-        raw=no_reason(plan.raw_folder),
+        code=code_of("made_split"),
+        raw=no_reason(arguments.raw_folder),
     message:
         "{wildcards.dataset}: split"
     shell:

@@ -34,12 +34,12 @@ if plan.study_files:
             mem=asks.memory("studies"),
             runtime=asks.runtime("studies"),
         params:
-            code=fingerprint("evaluation.studies.run"),
+            code=code_of("model_studies"),
             prepared=subpath(input.manifest, parent=True),
             model=subpath(input.config, parent=True),
             folder=subpath(output[0], parent=True),
-            origins=lambda wildcards, input: plan.origins_of_latents(input.codec, input.start),
-            batch=no_reason(plan.batch),
+            origins=lambda wildcards, input: arguments.origins_of_latents(input.codec, input.start),
+            batch=no_reason(arguments.batch),
             device=no_reason(plan.settings.device),
         message:
             "{wildcards.dataset}: studies of {wildcards.recipe} (log: {log})"

@@ -22,14 +22,14 @@ rule model:
         mem=asks.memory("train"),
         runtime=asks.runtime("train"),
     params:
-        code=fingerprint("training.train"),
+        code=code_of("model"),
         prepared=subpath(input.manifest, parent=True),
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
         folder=subpath(output.config, parent=True),
-        speed=no_reason(plan.speed_options),
+        speed=no_reason(settings_files.speed_options),
         device=no_reason(plan.settings.device),
-        trainer=no_reason(plan.trainer),
+        trainer=no_reason(arguments.trainer),
         on_edit=no_reason(plan.settings.on_edit),
     message:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"

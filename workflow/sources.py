@@ -1,0 +1,26 @@
+"""Which code each rule depends on: an edit of it runs the rule again (sdseg/core/fingerprint.py)."""
+
+from __future__ import annotations
+
+from sdseg.core.fingerprint import fingerprint
+
+__all__ = ["MODULES", "code_of"]
+
+MODULES = {  # the module of the package whose public function a rule's command ends in
+    "raw_phantoms": "datasets.phantoms.write",
+    "raw_record": "download.download",
+    "made_split": "datasets.split",
+    "slice_store": "data.prepare",
+    "codec_model": "training.codec",
+    "model": "training.train",
+    "scores": "evaluation.evaluate",
+    "model_studies": "evaluation.studies.run",
+    "graph": "export.onnx",
+    "engine": "export.tensorrt",
+    "report": "report.report",
+}
+
+
+def code_of(rule: str) -> str:
+    """The fingerprint of the code that a rule runs."""
+    return fingerprint(MODULES[rule])
