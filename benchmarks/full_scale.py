@@ -296,14 +296,14 @@ def _runtimes(chosen: argparse.Namespace, folder: Path, figures: dict[str, Any])
 
 
 def _recipe(chosen: argparse.Namespace) -> Any:
-    from sdseg.cli.commands import _assignments
+    from sdseg.cli.assignments import assignments
     from sdseg.config.recipe import load_recipe
     from sdseg.core.settings import merge
 
     length = {"steps": chosen.steps, "batch": chosen.batch, "validate_every": chosen.steps, "log_every": 1}
     length |= {"checkpoint_every": chosen.steps, "workers": 0}
     precision = {"precision": "bf16" if chosen.device == "cuda" else "no"}
-    return load_recipe(chosen.recipe, merge({"training": length | precision}, _assignments(chosen.set)))
+    return load_recipe(chosen.recipe, merge({"training": length | precision}, assignments(chosen.set)))
 
 
 def _show(figures: dict[str, Any]) -> None:

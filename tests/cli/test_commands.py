@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sdseg import __version__
-from sdseg.cli.commands import _assignments, main
+from sdseg.cli.assignments import assignments
+from sdseg.cli.commands import main
 from sdseg.core.errors import UserError
 from tests.test_layers import VERBS
 
@@ -119,7 +120,7 @@ def test_assignments() -> None:
         "network.denoiser.attention=[true, false]",
         "description=a=b",
     ]
-    assert _assignments(pairs) == {
+    assert assignments(pairs) == {
         "training": {"steps": 500, "precision": False},  # YAML 1.1: quote a 'no'
         "network": {"denoiser": {"attention": [True, False]}},
         "description": "a=b",
@@ -129,10 +130,10 @@ def test_assignments() -> None:
 @pytest.mark.parametrize("pair", ["training.steps", "=5", ""])
 def test_assignment_without_a_key_or_value(pair: str) -> None:
     with pytest.raises(UserError, match="is not KEY=VALUE"):
-        _assignments([pair])
+        assignments([pair])
 
 
 @pytest.mark.parametrize("pairs", [["a=1", "a.b=2"], ["a=[1, 2"], ["a.b=1", "a=2", "a.c=3"]])
 def test_assignments_that_do_not_fit(pairs: list[str]) -> None:
     with pytest.raises(UserError, match=r"does not fit|not valid YAML"):
-        _assignments(pairs)
+        assignments(pairs)

@@ -1,0 +1,82 @@
+"""The verbs of models: codec, convert, train."""
+
+from __future__ import annotations
+
+import argparse
+
+from sdseg.cli.assignments import assignments
+from sdseg.cli.unused_options import refuse_unused
+from sdseg.core.errors import UserError
+from sdseg.datasets.source_names import SOURCE_NAMES
+
+__all__ = ["codec_command", "convert_command", "train_command"]
+
+NETWORKS = ("official", "ldm", "stable-diffusion")
+USED = {  # which options of `convert` belong to which weights
+    "autoencoder": ("ldm",),
+    "context": ("stable-diffusion",),
+    "unet": ("official", "ldm"),
+    **dict.fromkeys(("recipe", "codec_output", "source", "target", "window", "name"), NETWORKS),
+}
+
+
+def codec_command(arguments: argparse.Namespace) -> int:
+    from sdseg.config.recipe import load_codec
+    from sdseg.training.codec import build_codec
+
+    build_codec(settings=load_codec(arguments.settings), output=arguments.output, device=arguments.device)
+    return 0
+
+
+def convert_command(arguments: argparse.Namespace) -> int:
+    from sdseg.config.recipe import load_codec, load_recipe
+    from sdseg.models.pretrained import convert
+
+    codec, origin, weights, size = load_codec(arguments.codec), arguments.origin, arguments.weights, arguments.size
+    refuse_unused(arguments, "--from", origin, USED)
+    if origin == "kl-f8":
+        convert.convert_codec(weights=weights, codec=codec, output=arguments.output, size=size)
+        return 0
+    if arguments.recipe is None:
+        raise UserError("no layout of the network", where="--recipe", remedy="name one, e.g. sdseg-paper.yaml")
+    name, recipe = arguments.name or arguments.recipe.stem, load_recipe(arguments.recipe)
+    outputs = {"output": arguments.output, "codec_output": arguments.codec_output}
+    if origin == "official":
+        if arguments.source is None:
+            remedy = f"name it, one of {', '.join(SOURCE_NAMES)}"
+            raise UserError("nothing says what it was trained on", where="--source", remedy=remedy)
+        meant = {"source": arguments.source, "target": arguments.target, "window": arguments.window, "size": size}
+        ema = arguments.unet != "raw"
+        convert.convert_official(
+            weights=weights, recipe_name=name, recipe=recipe, codec=codec, ema=ema, **meant, **outputs
+        )
+        return 0
+    layout = convert.Layout(name, recipe, codec, arguments.source, arguments.target, size, arguments.window)
+    if origin == "ldm":
+        ema, seed = arguments.unet == "ema", arguments.seed
+        convert.convert_ldm(layout, unet=weights, autoencoder=arguments.autoencoder, ema=ema, seed=seed, **outputs)
+    else:
+        convert.convert_stable_diffusion(
+            layout, folder=weights, context=arguments.context, seed=arguments.seed, **outputs
+        )
+    return 0
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    from sdseg.config.recipe import load_recipe
+    from sdseg.training.train import train
+
+    train(
+        prepared=arguments.prepared,
+        recipe_name=arguments.name or arguments.recipe.stem,
+        recipe=load_recipe(arguments.recipe, assignments(arguments.set)),
+        codec=arguments.codec,
+        output=arguments.output,
+        last=arguments.last or arguments.output.with_name("last"),
+        state=arguments.state or arguments.output.with_name("state"),
+        device=arguments.device,
+        quiet=arguments.quiet,
+        start_from=arguments.start_from,
+        on_edit=arguments.on_edit,
+    )
+    return 0

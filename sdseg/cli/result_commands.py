@@ -1,0 +1,56 @@
+"""The verbs of results: predict, report; and of what is needed for them: estimate, doctor."""
+
+from __future__ import annotations
+
+import argparse
+
+from sdseg.core.shipped_files import shipped
+
+__all__ = ["doctor_command", "estimate_command", "predict_command", "report_command"]
+
+
+def predict_command(arguments: argparse.Namespace) -> int:
+    from sdseg.inference.predict import Wanted, predict
+    from sdseg.io.limits import asked_limits
+
+    limits = asked_limits(arguments.max_pixels, arguments.max_voxels)
+    return predict(
+        model=arguments.model,
+        inputs=arguments.inputs,
+        output=arguments.output,
+        device=arguments.device,
+        wanted=Wanted(
+            probability=arguments.probability,
+            overlay=arguments.overlay,
+            batch=arguments.batch,
+            overwrite=arguments.overwrite,
+            limits=limits,
+        ),
+    )
+
+
+def report_command(arguments: argparse.Namespace) -> int:
+    from sdseg.report.report import compare, print_table, report
+
+    if arguments.compare is not None:
+        first, second = arguments.compare
+        compare(first, second, arguments.output or first / "comparison.html")
+        return 0
+    if not arguments.table:
+        committed = shipped("resources/paper")
+        published = arguments.published or (committed if committed.is_dir() else None)
+        report(arguments.results, arguments.output or arguments.results / "report.html", published)
+    print_table(arguments.results, arguments.output or arguments.results / "report.html")
+    return 0
+
+
+def estimate_command(arguments: argparse.Namespace) -> int:
+    from sdseg.cli.estimate import estimate
+
+    return estimate(arguments.config, probed=not arguments.no_probe, as_json=arguments.json, device=arguments.device)
+
+
+def doctor_command(arguments: argparse.Namespace) -> int:
+    from sdseg.cli.doctor import doctor
+
+    return doctor(config=arguments.config)
