@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,8 +34,8 @@ from sdseg.models.codec import MaskCodec  # noqa: E402
 from sdseg.models.frozen_codec import open_codec  # noqa: E402
 from sdseg.models.start_from import Inputs  # noqa: E402
 from sdseg.training.codec import build_codec  # noqa: E402
-from sdseg.training.loop import Run, steps  # noqa: E402
-from sdseg.training.setup import build_run, new_accelerator  # noqa: E402
+from sdseg.training.loop import training_step  # noqa: E402
+from sdseg.training.setup import Run, build_run, new_accelerator  # noqa: E402
 from tests.helpers.tiny import write_store  # noqa: E402
 
 
@@ -63,13 +64,14 @@ def _small(folder: Path, count: int, repeats: int) -> None:
     write_store(folder / "prepared", cases={"train": (1,) * 16, "val": (1,)})
     build_codec(settings=codec, output=folder / "codec")
     runs = {way: _run(folder, way, recipe) for way in ("cached", "encoded")}
-    made = {way: steps(run, 0, lambda step, losses: None) for way, run in runs.items()}
-    figures: dict[str, list[float]] = {way: [] for way in made}
+    batches = {way: iter(run.data.loader(0)) for way, run in runs.items()}
+    figures: dict[str, list[float]] = {way: [] for way in runs}
     for turn in range(repeats + 1):  # the first warms up
-        for way, generator in made.items():
+        for way, run in runs.items():
             began = time.perf_counter()
-            for _ in range(count):
-                next(generator)
+            for step in range(turn * count, (turn + 1) * count):
+                parts = islice(batches[way], recipe.training.accumulate)
+                training_step(run, step + 1, recipe.optimiser.learning_rate, parts)
             if turn:
                 figures[way].append((time.perf_counter() - began) / count)
     ratio = statistics.median(b / a for a, b in zip(figures["cached"], figures["encoded"], strict=True))
@@ -83,11 +85,11 @@ def _small(folder: Path, count: int, repeats: int) -> None:
 def _run(folder: Path, way: str, recipe: Recipe) -> Run:
     accelerator = new_accelerator(recipe, "cpu")
     store = SliceStore.open(folder / "prepared")
-    used = open_codec(recipe, folder / "codec", accelerator.device, store)
+    codec = open_codec(recipe, folder / "codec", accelerator.device, store)
     (folder / way).mkdir()
-    run = build_run(recipe, Inputs(store, used, None), accelerator, folder / way)
+    run = build_run(recipe, Inputs(store, codec, None), accelerator, folder / way)
     if way == "encoded":
-        run.material.samples.latents = None
+        run.data.samples.latents = None
     return run
 
 

@@ -20,7 +20,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.data.store import SliceStore, structure_masks
 
-__all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "orient"]
+__all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "build_samples", "orient"]
 
 # Image [H,W,C], masks [K,H,W] and a seed -> both, deformed alike.
 Augment = Callable[[AnyArray, npt.NDArray[np.bool_], int], tuple[AnyArray, npt.NDArray[np.bool_]]]
@@ -156,13 +156,14 @@ def _tensor(array: AnyArray) -> Tensor:
     return torch.from_numpy(np.array(array, order="C"))
 
 
-def _samples(
+def build_samples(
     store: SliceStore,
     rows: npt.NDArray[np.int64],
     recipe: Recipe,
     shape: tuple[int, int, int] | None,
     latents: npt.NDArray[np.float32] | None,
 ) -> TrainingSamples:
+    """The samples of some rows as the recipe augments and draws them; `shape` and `latents` as of TrainingSamples."""
     training = recipe.training
     return TrainingSamples(
         store,

@@ -13,18 +13,17 @@ from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
-from sdseg.data.training_samples import _samples
+from sdseg.data.training_samples import build_samples
 from sdseg.models.checkpoint import load_codec_folder
 from sdseg.models.codec import MaskCodec
 
-__all__ = ["CodecInUse", "open_codec"]
-
+__all__ = ["FrozenCodec", "latent_shape", "open_codec"]
 
 log = logging.getLogger("sdseg.training.train")
 
 
 @dataclass(frozen=True)
-class CodecInUse:
+class FrozenCodec:
     """A frozen codec on the training device, and the folder's manifest."""
 
     codec: MaskCodec
@@ -33,7 +32,7 @@ class CodecInUse:
 
 def open_codec(
     recipe: Recipe, folder: Path | None, device: torch.device, store: SliceStore | None = None
-) -> CodecInUse | None:
+) -> FrozenCodec | None:
     """The codec of a latent-diffusion recipe; None for a direct one. Raises UserError where one is missing.
 
     With `latent_scale: first_batch` the scale is measured on the training split of `store`, as the official code's
@@ -49,10 +48,11 @@ def open_codec(
         codec.scale = _first_batch_scale(store, recipe, codec, device)
         manifest = manifest.model_copy(update={"latent_scale": codec.scale})
         log.info("latent scale of the first batch: %.4f", codec.scale)
-    return CodecInUse(codec, manifest)
+    return FrozenCodec(codec, manifest)
 
 
-def _latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
+def latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
+    """(c,h,w) of the latent of one mask of the store."""
     side = store.manifest.image.size // codec.settings.factor
     return codec.settings.latent_channels, side, side
 
@@ -60,7 +60,7 @@ def _latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
 @torch.inference_mode()
 def _first_batch_scale(store: SliceStore, recipe: Recipe, codec: MaskCodec, device: torch.device) -> float:
     """1/std of the unscaled latents of the masks that the first training step will see."""
-    samples = _samples(store, store.rows_of("train"), recipe, _latent_shape(store, codec), None)
+    samples = build_samples(store, store.rows_of("train"), recipe, latent_shape(store, codec), None)
     drawn = [samples[position] for position in range(recipe.training.batch)]
     masks = torch.stack([sample["mask"][sample["structure"]][None] for sample in drawn]).to(device)  # [N,1,H,W]
     latents, deviation = codec.moments(masks)

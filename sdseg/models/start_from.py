@@ -16,7 +16,7 @@ from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
 from sdseg.models.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.codec import load_strictly
-from sdseg.models.frozen_codec import CodecInUse, open_codec
+from sdseg.models.frozen_codec import FrozenCodec, open_codec
 from sdseg.models.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 
 __all__ = ["Inputs", "Start", "new_segmenter", "open_inputs", "open_start", "take_over"]
@@ -61,16 +61,16 @@ def take_over(segmenter: Segmenter, start: Start) -> None:
     The window belongs to the data and the fixed noise to the new run: both stay. Raises UserError where a network, the
     codec or the latent scale is another, or the folder is not whole.
     """
-    found, manifest = load_model(start.folder)
-    if type(found) is not type(segmenter):
+    trained, manifest = load_model(start.folder)
+    if type(trained) is not type(segmenter):
         raise UserError(
-            f"the model is another kind of network ({manifest.recipe_name}, {type(found).__name__})",
+            f"the model is another kind of network ({manifest.recipe_name}, {type(trained).__name__})",
             where=start.folder,
             remedy="start from a model of the same kind: latent diffusion, or direct",
         )
-    if isinstance(segmenter, LatentSegmenter) and isinstance(found, LatentSegmenter):
-        _check_decoder(segmenter, found, start.folder)
-    theirs = found.parts()
+    if isinstance(segmenter, LatentSegmenter) and isinstance(trained, LatentSegmenter):
+        _check_decoder(segmenter, trained, start.folder)
+    theirs = trained.parts()
     for name, part in segmenter.parts().items():
         if name not in ("decoder", "normaliser"):
             load_strictly(part, theirs[name].state_dict(), start.folder / name)
@@ -109,8 +109,8 @@ class Inputs:
     """What training reads."""
 
     store: SliceStore
-    codec: CodecInUse | None
-    begin: Start | None
+    codec: FrozenCodec | None
+    start: Start | None
 
 
 def open_inputs(
@@ -129,16 +129,16 @@ def open_inputs(
 
 def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
     """The networks as they are before the first step, on the CPU; random weights come from torch's generator."""
-    image, used = inputs.store.manifest, inputs.codec
+    prepared, codec = inputs.store.manifest, inputs.codec
     segmenter = build_segmenter(
         recipe,
-        image.image,
-        len(image.structures),
-        used.manifest.settings if used else None,
-        used.manifest.latent_scale if used else None,
+        prepared.image,
+        len(prepared.structures),
+        codec.manifest.settings if codec else None,
+        codec.manifest.latent_scale if codec else None,
     )
-    if used is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
-        start_from_codec(segmenter, recipe.network, used.codec)
-    if inputs.begin is not None:
-        take_over(segmenter, inputs.begin)
+    if codec is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
+        start_from_codec(segmenter, recipe.network, codec.codec)
+    if inputs.start is not None:
+        take_over(segmenter, inputs.start)
     return segmenter

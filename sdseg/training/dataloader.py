@@ -1,4 +1,4 @@
-"""Joint of training: a slice store and a codec become samples with cached mask latents."""
+"""The training split of a slice store as samples with cached mask latents, and the loader of its batches."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from sdseg.core.array_types import MaskArray
 from sdseg.data.batches import score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, _samples, orient
-from sdseg.models.frozen_codec import CodecInUse, _latent_shape
+from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, build_samples, orient
+from sdseg.models.frozen_codec import FrozenCodec, latent_shape
 from sdseg.training.latent_cache import cache_latents, reconstruct
 
-__all__ = ["Material", "codec_ceiling", "gather"]
+__all__ = ["TrainingData", "codec_ceiling", "open_training_data"]
 
 log = logging.getLogger("sdseg.training.train")
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """The samples of one run."""
 
     samples: TrainingSamples
@@ -52,24 +52,26 @@ class Material:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_undisturbed,
+            worker_init_fn=_ignore_signals,
         )
 
 
-def _undisturbed(_worker: int) -> None:
+def _ignore_signals(_worker: int) -> None:
     """Signals to all processes of a job are the main one's to answer, which ends the workers when it is ready."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
-def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: Path, device: torch.device) -> Material:
+def open_training_data(
+    store: SliceStore, recipe: Recipe, codec: FrozenCodec | None, cache: Path, device: torch.device
+) -> TrainingData:
     """Samples of the training split; mask latents are computed once, into `cache`, and reused when it is there."""
     training, rows = recipe.training, store.rows_of("train")
     shape: tuple[int, int, int] | None = None
     latents: npt.NDArray[np.float32] | None = None
     strong = training.augmentation == "strong"
     if codec is not None and recipe.diffusion is not None:
-        shape = _latent_shape(store, codec.codec)
+        shape = latent_shape(store, codec.codec)
         views = len(ORIENTATIONS[training.augmentation])
         moments = 2 if recipe.diffusion.sample_latents else 1
         whole = (len(rows), len(store.manifest.structures), views, moments, *shape)
@@ -78,11 +80,11 @@ def gather(store: SliceStore, recipe: Recipe, codec: CodecInUse | None, cache: P
             cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), whole, device)
         # Deformed masks have no end of latents: those are encoded at every step.
         latents = None if strong else np.load(cache, mmap_mode="r")
-    return Material(_samples(store, rows, recipe, shape, latents), training)
+    return TrainingData(build_samples(store, rows, recipe, shape, latents), training)
 
 
 def codec_ceiling(
-    store: SliceStore, split: str, codec: CodecInUse, rule: MaskRule, batch: int, device: torch.device
+    store: SliceStore, split: str, codec: FrozenCodec, rule: MaskRule, batch: int, device: torch.device
 ) -> float:
     """Mean Dice per case of decode(encode(mask)): what no model with this codec can exceed by much.
 

@@ -1,4 +1,4 @@
-"""Joint of training: a loss or weights gone bad stop the run before they reach a file."""
+"""A loss or weights that are NaN, infinite or too large stop the training before they reach a file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.core.errors import ListedError
-from sdseg.training.loop import Run
+from sdseg.training.setup import Run
 from sdseg.training.state import latest_state
 
-__all__ = ["Watch", "cases_of_step"]
+__all__ = ["DivergenceWatch", "cases_of_step"]
 
 
-class Watch:
+class DivergenceWatch:
     """Looks at the loss of every step: on the CPU at once, on a GPU one step late, so that no step waits for it.
 
     Parameters
@@ -39,20 +39,20 @@ class Watch:
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         self._pending.append((step, total, event))
-        self._judge(self._lag)
+        self._check(self._lag)
 
-    def catch_up(self) -> None:
+    def check_losses(self) -> None:
         """Look at the losses that still wait: call it before any of them is logged."""
-        self._judge(0)
+        self._check(0)
 
-    def settle(self, step: int) -> None:
+    def check_weights(self, step: int) -> None:
         """Look at what is still waiting, and at all weights: call it before any are judged or written."""
-        self.catch_up()
+        self.check_losses()
         for module in (self._run.segmenter, self._run.average):
             if not _finite(module):
                 raise self._error(step, f"the weights are no longer finite after step {step}")
 
-    def _judge(self, waiting: int) -> None:
+    def _check(self, waiting: int) -> None:
         limit = self._run.recipe.training.loss_limit
         while len(self._pending) > waiting:
             step, total, event = self._pending.popleft()
@@ -65,11 +65,11 @@ class Watch:
                 raise self._error(step, f"the loss is {loss:.4g} at step {step}, above training.loss_limit ({limit:g})")
 
     def _error(self, step: int, what: str) -> ListedError:
-        good = latest_state(self._run.state)
+        kept = latest_state(self._run.state)
         return ListedError(
             f"{what}; the cases of its batch:",
             cases_of_step(self._run, step),
-            where=f"{good.folder} (last good state, step {good.step})" if good else f"{self._run.state} (no state yet)",
+            where=f"{kept.folder} (last good state, step {kept.step})" if kept else f"{self._run.state} (no state yet)",
             remedy="look at these cases; lower optimiser.learning_rate or set training.precision: no, and train again "
             "with '--on-edit continue' (from the last good state) or '--on-edit restart'",
         )
@@ -77,7 +77,7 @@ class Watch:
 
 def cases_of_step(run: Run, step: int) -> tuple[str, ...]:
     """Names of the cases that optimiser step 1, 2, … is made from, over all processes; slices of volumes by number."""
-    samples, batch = run.material.samples, run.recipe.training.batch
+    samples, batch = run.data.samples, run.recipe.training.batch
     rows = {int(samples.rows[samples.draw(place).row]) for place in range((step - 1) * batch, step * batch)}
     return tuple(
         f"{case.case}, slice {row - case.start}" if case.slices > 1 else case.case

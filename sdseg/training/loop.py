@@ -1,215 +1,131 @@
-"""Joint of training: the loop itself, a generator that yields each optimiser step, and the validation beside it."""
+"""The training loop, from top to bottom: next batch, step, watch, log, validate, keep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, cast
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from itertools import islice
+from typing import Any, NoReturn, cast
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
 
-from sdseg.backends.torch import TorchBackend
-from sdseg.config.recipe import Recipe
-from sdseg.data.batches import evenly_spread, predicted_by, score_cases
-from sdseg.data.mask_rule import MaskRule
-from sdseg.data.store import Case, SliceStore
-from sdseg.models.checkpoint import write_tensors
-from sdseg.models.codec import MaskCodec
-from sdseg.models.segmenter import Batch, Segmenter
-from sdseg.training.dataloader import Material
+from sdseg.core.signals import Request, Stopped, deferred, ended
+from sdseg.models.segmenter import Batch
+from sdseg.training.divergence import DivergenceWatch
+from sdseg.training.log import Journal
 from sdseg.training.optimiser import learning_rate, update_average
-from sdseg.training.state import Parts, kept_progress, save_state
+from sdseg.training.setup import Run
+from sdseg.training.state import Progress, save_state
+from sdseg.training.validation import remove_outdone, validate
 
-__all__ = [
-    "LossModule",
-    "Progress",
-    "Run",
-    "Step",
-    "averaged_segmenter",
-    "best_weights",
-    "keep",
-    "steps",
-    "validate",
-]
+__all__ = ["optimiser_step", "training_loop", "training_step"]
 
-SeenBy = Callable[[int, dict[str, Tensor]], None]  # number of a step, its losses
+Sample = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Run:
-    """The objects of one training run."""
+def training_loop(run: Run, start: int, progress: Progress, journal: Journal | None, *, quiet: bool) -> int:
+    """Train from the step after `start` to the last, or to a plateau. Returns the number of the last step.
 
-    recipe: Recipe
-    store: SliceStore
-    material: Material
-    segmenter: Segmenter
-    module: nn.Module  # the segmenter's losses as accelerate prepared them
-    average: AveragedModel
-    optimiser: Any  # AdamW as accelerate prepared it
-    accelerator: Accelerator
-    state: Path  # folder of this run's states
-    codec: MaskCodec | None  # frozen; None for direct methods
-
-    def parts(self) -> Parts:
-        """What a training state holds."""
-        return Parts(self.segmenter, self.average, self.optimiser.optimizer, self.accelerator.scaler)
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimiser step that was made. `losses` are weighted terms, means over the batch, still on the device."""
-
-    number: int  # 1 for the first
-    losses: dict[str, Tensor]
-    learning_rate: float
-
-
-@dataclass
-class Progress:
-    """What must survive an interruption beside the tensors."""
-
-    best_dice: float = -1.0
-    best_step: int = 0
-    seconds: float = 0.0
-    worse: int = 0  # validations in a row without a better Dice
-    stopped: str = ""  # why training ended, once it did: steps or plateau
-    unjudged: bool = False  # the process was asked to end before the validation that is due after this step
-
-
-class LossModule(nn.Module):
-    """The segmenter with its losses as `forward`, the form accelerate wraps for precision and for several processes."""
-
-    def __init__(self, segmenter: Segmenter) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.segmenter.losses(batch)
-
-
-def steps(run: Run, start: int, seen: SeenBy) -> Iterator[Step]:
-    """Make the optimiser steps after `start`, one per iteration; `seen` may end it for what it sees in the losses.
-
-    Every process takes its share of each batch and has the same weights afterwards.
+    Steps are numbered from 1. Every process takes its share of each batch and has the same weights afterwards; the main
+    one has the journal. Raises ListedError when the loss or the weights go astray. Raises Stopped when a signal asks
+    the process to end: after the step it is in, and with the state of that step saved, so that a rerun makes the very
+    steps that were left. A validation is broken off; the rerun begins with it.
     """
-    settings, training = run.recipe.optimiser, run.recipe.training
-    accelerator = run.accelerator
-    loader = run.material.loader(start, accelerator.num_processes, accelerator.process_index)
-    batches = iter(loader)
-    for step in range(start, training.steps):
-        # Dropout: the same after an interruption, another in each process.
-        torch.manual_seed(training.seed * 1_000_003 + step + (accelerator.process_index << 48))
-        rate = learning_rate(step, settings, training.steps, training.batch)
-        for group in run.optimiser.param_groups:
-            group["lr"] = rate
-        run.module.train()
-        terms: dict[str, Tensor] = {}
-        for _ in range(training.accumulate):
-            batch = _to_batch(next(batches), run)
-            with accelerator.accumulate(run.module):
-                losses = run.module(batch)
-                accelerator.backward(torch.stack(list(losses.values())).sum())
-                if settings.clip_norm is not None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(run.module.parameters(), settings.clip_norm)
-                run.optimiser.step()
-                run.optimiser.zero_grad()
-            for name, term in losses.items():
-                terms[name] = terms.get(name, 0.0) + term.detach() / training.accumulate
-        terms = _over_processes(terms, accelerator)
-        seen(step + 1, terms)
-        update_average(run.average, run.segmenter, training)
-        yield Step(step + 1, terms, rate)
+    training, watch, step = run.recipe.training, DivergenceWatch(run), start
+    if start >= training.steps and not progress.stopped:
+        progress.stopped = "steps"
+    began = time.perf_counter() - progress.seconds
+    with deferred() as request:
+        if progress.unjudged:
+            progress.unjudged = False
+            _validate(run, step, progress, journal, watch, request)
+            _keep(run, step, progress)
+        if progress.stopped:
+            return step
+        processes, rank = run.accelerator.num_processes, run.accelerator.process_index
+        batches = iter(run.data.loader(start, processes, rank))
+        with _bar(start, training.steps, quiet) as bar:
+            while not progress.stopped:
+                # 1. The next batch: this process's share of it, in equal parts.
+                step += 1
+                parts = islice(batches, training.accumulate)
+
+                # 2. A step: forward and backward of each part, optimiser, average.
+                rate = learning_rate(step - 1, run.recipe.optimiser, training.steps, training.batch)
+                losses = training_step(run, step, rate, parts)
+
+                # 3. Watch: a loss that is not finite, or above its limit, ends the run.
+                watch.see(step, losses)
+                progress.seconds = time.perf_counter() - began
+
+                # 4. Log.
+                if step % training.log_every == 0 or step in (1, training.steps):
+                    watch.check_losses()  # in every process: all stop at the same step
+                    if journal:
+                        bar.set_postfix(_log(step, losses, rate, journal, progress), refresh=False)
+
+                # 5. Leave, if asked to.
+                due = step % training.validate_every == 0 or step == training.steps
+                asked = _signal_to_any(run, request)
+                if asked is not None:
+                    watch.check_weights(step)
+                    _leave(run, step, replace(progress, unjudged=due), asked)
+
+                # 6. Validate: the best weights are kept, a plateau ends the run.
+                if step == training.steps:
+                    progress.stopped = "steps"
+                if due:
+                    _validate(run, step, progress, journal, watch, request)
+
+                # 7. Keep the state.
+                if step % training.checkpoint_every == 0 or progress.stopped:
+                    watch.check_weights(step)
+                    _keep(run, step, progress)
+                bar.update()
+    return step
 
 
-def validate(run: Run, step: int, progress: Progress) -> float | None:
-    """Mean Dice per case on the validation split, and on it alone; the weights that are best there are kept.
-
-    The main process validates, all know the outcome. None where the split has no cases: then there is nothing to choose
-    by, and the last weights count as the best.
-    """
-    shared: list[Any] = [None, None]
-    if run.accelerator.is_main_process:
-        shared = [_validate(run, step, progress), asdict(progress)]
-    broadcast_object_list(shared)
-    for name, value in shared[1].items():
-        setattr(progress, name, value)
-    patience = run.recipe.training.patience
-    if patience is not None and progress.worse >= patience and not progress.stopped:
-        progress.stopped = "plateau"
-    return cast("float | None", shared[0])
+def training_step(run: Run, step: int, rate: float, samples: Iterable[Sample]) -> dict[str, Tensor]:
+    """Make step 1, 2, … at a learning rate. Returns weighted loss terms, means over the batch, still on the device."""
+    training, accelerator = run.recipe.training, run.accelerator
+    # Dropout: the same after an interruption, another in each process.
+    torch.manual_seed(training.seed * 1_000_003 + step - 1 + (accelerator.process_index << 48))
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    run.module.train()
+    parts = (_to_batch(sample, run) for sample in samples)
+    losses = optimiser_step(accelerator, run.module, run.optimiser, parts, run.recipe.optimiser.clip_norm)
+    update_average(run.average, run.segmenter, training)
+    return _over_processes(losses, accelerator)
 
 
-def keep(run: Run, step: int, progress: Progress) -> None:
-    """Save the state after a step, once for all processes."""
-    if run.accelerator.is_main_process:
-        save_state(run.state, step, asdict(progress), run.parts())
-        _drop_outdone(run.state, progress)
-    run.accelerator.wait_for_everyone()
+def optimiser_step(
+    accelerator: Accelerator, module: nn.Module, optimiser: Any, parts: Iterable[Batch], clip_norm: float | None
+) -> dict[str, Tensor]:
+    """Forward and backward of each part, and the optimiser after the last. Returns the terms' means over the parts."""
+    means: dict[str, Tensor] = {}
+    for batch in parts:
+        with accelerator.accumulate(module):
+            losses = module(batch)
+            accelerator.backward(torch.stack(list(losses.values())).sum())
+            if clip_norm is not None and accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(module.parameters(), clip_norm)
+            optimiser.step()
+            optimiser.zero_grad()
+        for name, term in losses.items():
+            means[name] = means.get(name, 0.0) + term.detach() / accelerator.gradient_accumulation_steps
+    return means
 
 
-def averaged_segmenter(run: Run) -> Segmenter:
-    """The network with averaged weights: the one that is validated, kept and shipped."""
-    return cast("Segmenter", run.average.module)
-
-
-def best_weights(state: Path, progress: Progress) -> Path:
-    """Where the weights of the best validation so far are kept."""
-    return state / f"best-{progress.best_step:08d}.safetensors"
-
-
-def _validate(run: Run, step: int, progress: Progress) -> float | None:
-    store, recipe = run.store, run.recipe
-    cases = _spread(store.cases_of("val"), recipe.training.validate_slices)
-    if not cases:
-        progress.best_step = step
-        return None
-    averaged = averaged_segmenter(run)
-    backend = TorchBackend(averaged, store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
-    rule = MaskRule(recipe.inference.threshold, store.manifest.exclusive)
-    predict = predicted_by(backend.probability, rule)
-    scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]
-    dice = float(np.mean(scores))
-    if dice > progress.best_dice:
-        progress.best_dice, progress.best_step, progress.worse = dice, step, 0
-        write_tensors(best_weights(run.state, progress), averaged.state_dict())
-        _drop_outdone(run.state, progress)
-    else:
-        progress.worse += 1
-    return dice
-
-
-def _drop_outdone(state: Path, progress: Progress) -> None:
-    """Remove best weights that neither this moment nor a state one may go back to calls the best."""
-    moments = [progress, *(Progress(**each) for each in kept_progress(state))]
-    wanted = {best_weights(state, each) for each in moments}
-    for path in set(state.glob("best-*.safetensors")) - wanted:
-        path.unlink()
-
-
-def _over_processes(terms: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
-    """Means over the processes' equal shares of the batch."""
-    if accelerator.num_processes == 1:
-        return terms
-    mean = cast("Tensor", accelerator.reduce(torch.stack(list(terms.values())), "mean"))
-    return dict(zip(terms, mean.unbind(), strict=True))
-
-
-def _spread(cases: tuple[Case, ...], slices: int | None) -> tuple[Case, ...]:
-    """At most about `slices` slices' worth of whole cases, spread evenly over all of them."""
-    total = sum(case.slices for case in cases)
-    if slices is None or total <= slices:
-        return cases
-    wanted = max(1, len(cases) * slices // total)
-    return evenly_spread(cases, wanted)
-
-
-def _to_batch(sample: dict[str, Tensor], run: Run) -> Batch:
+def _to_batch(sample: Sample, run: Run) -> Batch:
+    """A part of a batch on the device. Mask latents that are not cached are encoded here."""
     device = run.accelerator.device
     moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
     latent = moved.get("latent")
@@ -226,4 +142,67 @@ def _to_batch(sample: dict[str, Tensor], run: Run) -> Batch:
         latent=latent,
         noise=moved.get("noise"),
         uniform=moved.get("uniform"),
+    )
+
+
+def _over_processes(losses: dict[str, Tensor], accelerator: Accelerator) -> dict[str, Tensor]:
+    """Means over the processes' equal shares of the batch."""
+    if accelerator.num_processes == 1:
+        return losses
+    mean = cast("Tensor", accelerator.reduce(torch.stack(list(losses.values())), "mean"))
+    return dict(zip(losses, mean.unbind(), strict=True))
+
+
+def _log(step: int, losses: dict[str, Tensor], rate: float, journal: Journal, progress: Progress) -> dict[str, str]:
+    """Log a step; the figures that the bar shows."""
+    terms = {name: float(term) for name, term in losses.items()}
+    loss = sum(terms.values())
+    values = {"learning_rate": rate, "seconds": round(progress.seconds, 2)}
+    journal.write("step", step, loss=loss, losses=terms, **values)
+    return {"loss": f"{loss:.4f}", "lr": f"{rate:.1e}"}
+
+
+def _validate(
+    run: Run, step: int, progress: Progress, journal: Journal | None, watch: DivergenceWatch, request: Request
+) -> None:
+    """Validate. Several processes do so to the end: the others wait for the main one and could not follow it out."""
+    watch.check_weights(step)
+    before = replace(progress, stopped="", unjudged=True)
+    alone = run.accelerator.num_processes == 1
+    try:
+        with request.heeded_at_once() if alone else nullcontext():
+            dice = validate(run, step, progress)
+    except Stopped as stopped:
+        _leave(run, step, before, stopped.number)
+    if journal and dice is not None:
+        journal.write("validation", step, dice=dice, best=progress.best_step == step)
+
+
+def _keep(run: Run, step: int, progress: Progress) -> None:
+    """Save the state after a step, once for all processes."""
+    if run.accelerator.is_main_process:
+        save_state(run.state, step, asdict(progress), run.parts())
+        remove_outdone(run.state, progress)
+    run.accelerator.wait_for_everyone()
+
+
+def _leave(run: Run, step: int, progress: Progress, number: int) -> NoReturn:
+    _keep(run, step, progress)
+    raise Stopped(number, ended(step, run.recipe.training.steps))
+
+
+def _signal_to_any(run: Run, request: Request) -> int | None:
+    """The signal that asks to end, if one has come to any of the processes: all leave after the same step."""
+    if run.accelerator.num_processes == 1:
+        return request.number
+    flag = torch.tensor([float(request.number is not None)], device=run.accelerator.device)
+    if not float(run.accelerator.reduce(flag, "sum")):
+        return None
+    return request.number or int(signal.SIGTERM)
+
+
+def _bar(start: int, steps: int, quiet: bool) -> tqdm[NoReturn]:
+    every = 1.0 if sys.stderr.isatty() else 15.0  # a log file wants a line now and then, not ten a second
+    return tqdm(
+        desc="train", unit="step", total=steps, initial=start, disable=quiet, mininterval=every, maxinterval=every
     )

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from sdseg.core.provenance import version_of
 from sdseg.models.codec import MaskCodec
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing.training_needs import Shape
-from sdseg.training.loop import LossModule
+from sdseg.training.loop import optimiser_step
 from sdseg.training.optimiser import average_of, build_optimiser, update_average
-from sdseg.training.setup import check_possible, new_accelerator
+from sdseg.training.setup import LossModule, check_possible, new_accelerator
 
 __all__ = ["Probe", "probe"]
 
@@ -60,13 +61,13 @@ def probe(recipe: Recipe, codec: Codec | None, shape: Shape, channels: int, devi
     known = _read(path)
     if known is not None:
         return known
-    found = _measure(recipe, codec, shape, channels, device, name, threads)
+    measured = _measure(recipe, codec, shape, channels, device, name, threads)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"format": FORMAT, **asdict(found)})
+        write_json(path, {"format": FORMAT, **asdict(measured)})
     except OSError:  # measured again next time
         pass
-    return found
+    return measured
 
 
 def _measure(
@@ -88,16 +89,8 @@ def _measure(
     begun = time.perf_counter()
     while len(seconds) < STEPS and (not seconds or time.perf_counter() - begun < PATIENCE):
         started = time.perf_counter()
-        for _ in range(recipe.training.accumulate):
-            if encoder is not None:
-                with torch.no_grad():
-                    encoder.moments(batch.mask[:, :1])
-            with accelerator.accumulate(module):
-                accelerator.backward(torch.stack(list(module(batch).values())).sum())
-                if recipe.optimiser.clip_norm is not None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm)
-                optimiser.step()
-                optimiser.zero_grad()
+        parts = _parts(batch, recipe.training.accumulate, encoder)
+        optimiser_step(accelerator, module, optimiser, parts, recipe.optimiser.clip_norm)
         update_average(average, segmenter, recipe.training)
         if device == "cuda":
             torch.cuda.synchronize()
@@ -105,6 +98,15 @@ def _measure(
     counted = seconds[1:] or seconds
     peak = peak_memory(device)["bytes"] if device == "cuda" else None
     return Probe(sorted(counted)[len(counted) // 2], len(counted), name, threads, peak)
+
+
+def _parts(batch: Batch, count: int, encoder: MaskCodec | None) -> Iterator[Batch]:
+    """The same part again and again; where training has no cached latents, its masks are encoded each time."""
+    for _ in range(count):
+        if encoder is not None:
+            with torch.no_grad():
+                encoder.moments(batch.mask[:, :1])
+        yield batch
 
 
 def _batch(
@@ -150,7 +152,7 @@ def _read(path: Path) -> Probe | None:
     """What is kept; None where there is nothing, or nothing of use."""
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-        found = Probe(**{key: read[key] for key in Probe.__dataclass_fields__} | {"kept": True})
+        kept = Probe(**{key: read[key] for key in Probe.__dataclass_fields__} | {"kept": True})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if read.get("format") == FORMAT and found.seconds_per_step > 0 else None
+    return kept if read.get("format") == FORMAT and kept.seconds_per_step > 0 else None

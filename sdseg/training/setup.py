@@ -1,41 +1,82 @@
-"""Joint of training: what a run is made from, opened and put together."""
+"""The objects of a training run, and how they are put together."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, set_seed
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
-from sdseg.models.segmenter import attach_alignment
+from sdseg.data.store import SliceStore
+from sdseg.models.codec import MaskCodec
+from sdseg.models.segmenter import Batch, Segmenter, attach_alignment
 from sdseg.models.start_from import Inputs, new_segmenter
-from sdseg.training.dataloader import Material, gather
-from sdseg.training.loop import LossModule, Run
+from sdseg.training.dataloader import TrainingData, open_training_data
 from sdseg.training.optimiser import average_of, build_optimiser
 from sdseg.training.resume import describe_run
+from sdseg.training.state import Parts
 
-__all__ = ["build_run", "check_possible", "described", "new_accelerator"]
+__all__ = ["LossModule", "Run", "build_run", "check_possible", "described", "new_accelerator"]
 
 log = logging.getLogger("sdseg.training.train")
 PATIENCE = timedelta(hours=6)  # processes wait for the main one while it encodes masks and validates
 
 
+@dataclass(frozen=True)
+class Run:
+    """The objects of one training run."""
+
+    recipe: Recipe
+    store: SliceStore
+    data: TrainingData
+    segmenter: Segmenter
+    module: nn.Module  # the segmenter's losses as accelerate prepared them
+    average: AveragedModel
+    optimiser: Any  # AdamW as accelerate prepared it
+    accelerator: Accelerator
+    state: Path  # folder of this run's states
+    codec: MaskCodec | None  # frozen; None for direct methods
+
+    @property
+    def averaged(self) -> Segmenter:
+        """The network with averaged weights: the one that is validated, kept and shipped."""
+        return cast("Segmenter", self.average.module)
+
+    def parts(self) -> Parts:
+        """What a training state holds."""
+        return Parts(self.segmenter, self.average, self.optimiser.optimizer, self.accelerator.scaler)
+
+
+class LossModule(nn.Module):
+    """The segmenter with its losses as `forward`, the form accelerate wraps for precision and for several processes."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.segmenter.losses(batch)
+
+
 def described(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     """All that shapes the weights of a run of this recipe on these inputs."""
     codec = inputs.codec.manifest.files if inputs.codec else None
-    begin = inputs.begin.checksum if inputs.begin else None
-    held = inputs.store.manifest
-    return describe_run(recipe, held.data_checksum, codec, begin, exclusive=held.exclusive)
+    start = inputs.start.checksum if inputs.start else None
+    prepared = inputs.store.manifest
+    return describe_run(recipe, prepared.data_checksum, codec, start, exclusive=prepared.exclusive)
 
 
 def check_possible(recipe: Recipe, device: str) -> None:
@@ -73,29 +114,28 @@ def new_accelerator(recipe: Recipe, device: str) -> Accelerator:
 
 def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path) -> Run:
     """The objects of a new run. The main process encodes the mask latents, where `state` has none."""
-    store, used, device = inputs.store, inputs.codec, accelerator.device
     with accelerator.main_process_first():
-        material = _material(recipe, inputs, state, device)
+        data = _training_data(recipe, inputs, state, accelerator.device)
     segmenter = new_segmenter(recipe, inputs)
-    if inputs.begin is not None:
-        log.info("starting from %s (%s)", inputs.begin.folder, inputs.begin.manifest.recipe_name)
+    if inputs.start is not None:
+        log.info("starting from %s (%s)", inputs.start.folder, inputs.start.manifest.recipe_name)
     attach_alignment(segmenter, recipe.network)
-    segmenter = segmenter.to(device)
+    segmenter = segmenter.to(accelerator.device)
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
-    codec = used.codec if used else None
-    return Run(recipe, store, material, segmenter, module, average, optimiser, accelerator, state, codec)
+    codec = inputs.codec.codec if inputs.codec else None
+    return Run(recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec)
 
 
-def _material(recipe: Recipe, inputs: Inputs, state: Path, device: torch.device) -> Material:
+def _training_data(recipe: Recipe, inputs: Inputs, state: Path, device: torch.device) -> TrainingData:
     """The samples; their cached latents are named by what they are of, and those of anything else removed."""
-    used, diffusion = inputs.codec, recipe.diffusion
+    codec, diffusion = inputs.codec, recipe.diffusion
     parts = [
         inputs.store.manifest.data_checksum,
-        [used.manifest.files, used.manifest.latent_scale] if used else None,
+        [codec.manifest.files, codec.manifest.latent_scale] if codec else None,
         [recipe.training.augmentation, diffusion.sample_latents if diffusion else None],
     ]
     cache = state / f"latents-{sha256_text(json.dumps(parts, sort_keys=True))[:16]}.npy"
     for old in set(state.glob("latents-*.npy")) - {cache}:
         old.unlink(missing_ok=True)
-    return gather(inputs.store, recipe, used, cache, device)
+    return open_training_data(inputs.store, recipe, codec, cache, device)

@@ -22,7 +22,7 @@ from sdseg.core.files import atomic_folder, sha256_file, write_json
 from sdseg.models.checkpoint import read_tensors, write_tensors
 from sdseg.models.codec import load_strictly
 
-__all__ = ["Parts", "TrainingState", "kept_progress", "latest_state", "restore", "save_state"]
+__all__ = ["Parts", "Progress", "TrainingState", "kept_progress", "latest_state", "restore", "save_state"]
 
 log = logging.getLogger("sdseg.training.train")
 KEPT = 2
@@ -43,9 +43,21 @@ class Parts:
     random: bool = False  # torch's random generators too, where steps draw from them and do not seed them
 
 
+@dataclass
+class Progress:
+    """What must survive an interruption of the loop beside the tensors."""
+
+    best_dice: float = -1.0
+    best_step: int = 0
+    seconds: float = 0.0
+    worse: int = 0  # validations in a row without a better Dice
+    stopped: str = ""  # why training ended, once it did: steps or plateau
+    unjudged: bool = False  # the process was asked to end before the validation that is due after this step
+
+
 @dataclass(frozen=True)
 class TrainingState:
-    """A state on disk that was read and found whole."""
+    """A state on disk whose files have their checksums."""
 
     folder: Path
     step: int  # optimiser steps done
@@ -89,13 +101,13 @@ def latest_state(root: Path) -> TrainingState | None:
 
 def kept_progress(root: Path) -> list[dict[str, Any]]:
     """What the loop carried along in each state below `root` whose description can be read."""
-    found = []
+    progress = []
     for folder in sorted(root.glob("step-*")):
         try:
-            found.append(dict(_described(folder)["progress"]))
+            progress.append(dict(_described(folder)["progress"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # `latest_state` says so
-    return found
+    return progress
 
 
 def restore(state: TrainingState, parts: Parts) -> None:
@@ -118,8 +130,8 @@ def _described(folder: Path) -> dict[str, Any]:
 def _generators(model: nn.Module) -> dict[str, Tensor]:
     """The state of torch's generator on the CPU, and of that on the model's GPU."""
     device = next(model.parameters()).device
-    found = {"cpu": torch.get_rng_state()}
-    return found | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
 
 
 def _set_generators(states: dict[str, Tensor], device: torch.device) -> None:

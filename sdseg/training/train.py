@@ -29,12 +29,12 @@ from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
 from sdseg.training.dataloader import codec_ceiling
 from sdseg.training.finished_run import keep_finished, rewrite, write_model
-from sdseg.training.following import follow
 from sdseg.training.log import Journal
-from sdseg.training.loop import Progress, Run, averaged_segmenter, best_weights
+from sdseg.training.loop import training_loop
 from sdseg.training.resume import is_finished, made_by, settle, start_anew
-from sdseg.training.setup import build_run, check_possible, described, new_accelerator
-from sdseg.training.state import latest_state, restore
+from sdseg.training.setup import Run, build_run, check_possible, described, new_accelerator
+from sdseg.training.state import Progress, latest_state, restore
+from sdseg.training.validation import best_weights
 
 __all__ = ["train"]
 
@@ -89,14 +89,14 @@ def train(
     with Journal(state / "training.jsonl", state / "tensorboard", start) if main else nullcontext() as journal:
         if journal and start:
             journal.write("resumed", start, changed=list(changed))
-        made = follow(run, start, progress, journal, quiet=quiet or not main)
+        step = training_loop(run, start, progress, journal, quiet=quiet or not main)
         if journal:
-            journal.write("done", made, reason=progress.stopped, seconds=round(progress.seconds, 1))
+            journal.write("done", step, reason=progress.stopped, seconds=round(progress.seconds, 1))
 
     # 4. Write the last and the best model.
     if main:
-        _write_both(run, _manifest(run, recipe_name, inputs, made, progress), progress, (output, last))
-        log.info("stopped at step %d of %d: %s", made, recipe.training.steps, progress.stopped)
+        _write_both(run, _manifest(run, recipe_name, inputs, step, progress), progress, (output, last))
+        log.info("stopped at step %d of %d: %s", step, recipe.training.steps, progress.stopped)
         log.info(
             "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
         )
@@ -135,36 +135,36 @@ def _finished(state: Path, recipe_name: str, recipe: Recipe, places: tuple[Path,
 
 def _continued(run: Run, *, edited: bool) -> tuple[int, Progress]:
     """The step to go on from and what was carried along; 0 and nothing for a new run."""
-    found = latest_state(run.state)
-    if found is None:
+    state = latest_state(run.state)
+    if state is None:
         return 0, Progress()
-    restore(found, run.parts())
-    progress = Progress(**found.progress)
+    restore(state, run.parts())
+    progress = Progress(**state.progress)
     if edited:
         progress.stopped = ""  # the new settings may say otherwise
-    log.info("continuing after step %d of %d", found.step, run.recipe.training.steps)
-    return found.step, progress
+    log.info("continuing after step %d of %d", state.step, run.recipe.training.steps)
+    return state.step, progress
 
 
-def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: Progress) -> ModelManifest:
-    store, used, begin = run.store.manifest, inputs.codec, inputs.begin
+def _manifest(run: Run, recipe_name: str, inputs: Inputs, step: int, progress: Progress) -> ModelManifest:
+    store, codec, start = run.store.manifest, inputs.codec, inputs.start
     split, batch = _split_to_judge(run.store), run.recipe.inference.batch
     rule = MaskRule(run.recipe.inference.threshold, store.exclusive)
-    ceiling = codec_ceiling(run.store, split, used, rule, batch, run.accelerator.device) if used else None
+    ceiling = codec_ceiling(run.store, split, codec, rule, batch, run.accelerator.device) if codec else None
     return ModelManifest(
         dataset=store.dataset,
         origin=store.origin,
         protocol=store.protocol,
         recipe_name=recipe_name,
         recipe=run.recipe.model_dump(mode="json"),
-        codec=used.manifest.settings.model_dump(mode="json") if used else None,
-        latent_scale=used.manifest.latent_scale if used else None,
+        codec=codec.manifest.settings.model_dump(mode="json") if codec else None,
+        latent_scale=codec.manifest.latent_scale if codec else None,
         image=store.image,
         structures=store.structures,
         threshold=rule.threshold,
         exclusive=rule.exclusive,
         training=Training.checked(
-            steps=made,
+            steps=step,
             stopped=progress.stopped,
             batch=run.recipe.training.batch,
             best_step=progress.best_step,
@@ -174,7 +174,7 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
             processes=run.accelerator.num_processes,
             memory=peak_memory(str(run.accelerator.device)),  # of the first process, since it was last started
             data_checksum=store.data_checksum,
-            started_from={"recipe": begin.manifest.recipe_name, "sha256": begin.checksum} if begin else None,
+            started_from={"recipe": start.manifest.recipe_name, "sha256": start.checksum} if start else None,
             codec_ceiling={"dice": ceiling, "split": split} if ceiling is not None else None,
             parameters={name: count_parameters(part) for name, part in run.segmenter.parts().items()},
         ).content(),
@@ -187,7 +187,7 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, made: int, progress: P
 
 def _write_both(run: Run, manifest: ModelManifest, progress: Progress, places: tuple[Path, Path]) -> None:
     """The best and the last model, into `places`; the state shrinks. Without validation cases the last is the best."""
-    last, journal = averaged_segmenter(run), run.state / "training.jsonl"
+    last, journal = run.averaged, run.state / "training.jsonl"
     chosen = last
     if run.store.cases_of("val"):
         weights = best_weights(run.state, progress)

@@ -1,4 +1,4 @@
-"""The joint of training: the latent scale of the first batch."""
+"""The training data: the latent scale of the first batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from sdseg.data.store import SliceStore
 from sdseg.models.frozen_codec import open_codec
 from sdseg.training.codec import build_codec
-from sdseg.training.dataloader import gather
+from sdseg.training.dataloader import open_training_data
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import DISC_CUP, write_store
 
@@ -30,5 +30,5 @@ def test_the_scale_of_the_first_batch_gives_its_latents_unit_deviation(tmp_path:
     assert plain is not None
     assert used is not None
     assert used.manifest.latent_scale == used.codec.scale != plain.codec.scale
-    first = next(iter(gather(store, chosen, used, tmp_path / "latents.npy", device).loader(0)))
+    first = next(iter(open_training_data(store, chosen, used, tmp_path / "latents.npy", device).loader(0)))
     assert float(first["latent"].std()) == pytest.approx(1.0, rel=1e-4)

@@ -15,7 +15,7 @@ from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import TrainingSamples
 from sdseg.models.checkpoint import read_tensors
 from sdseg.models.start_from import open_inputs
-from sdseg.training.divergence import Watch
+from sdseg.training.divergence import DivergenceWatch
 from sdseg.training.log import Journal
 from sdseg.training.setup import build_run, new_accelerator
 from tests.helpers.networks import direct_recipe, recipe
@@ -62,7 +62,7 @@ def test_an_exploding_loss_stops_at_its_step_though_it_is_not_logged(ready: Path
 
 def test_a_loss_is_judged_before_it_is_logged(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU the watch is a step late; here it is as late on purpose."""
-    monkeypatch.setattr("sdseg.training.following.Watch", partial(Watch, lag=1))
+    monkeypatch.setattr("sdseg.training.loop.DivergenceWatch", partial(DivergenceWatch, lag=1))
     with pytest.raises(UserError, match=r"the loss is nan at step 2; the cases of its batch:"):
         run(ready, tmp_path, wild(log_every=1, validate_every=20, checkpoint_every=20))
     lines = (tmp_path / "state" / "training.jsonl").read_text("utf-8").splitlines()
@@ -86,11 +86,11 @@ def test_weights_that_are_no_longer_finite_are_noticed(ready: Path, tmp_path: Pa
     accelerator = new_accelerator(chosen, "cpu")
     inputs = open_inputs(ready / "prepared", chosen, None, None, accelerator.device)
     run = build_run(chosen, inputs, accelerator, tmp_path)
-    watch = Watch(run)
-    watch.settle(1)
+    watch = DivergenceWatch(run)
+    watch.check_weights(1)
     list(run.segmenter.parameters())[-1].data[0] = value
     with pytest.raises(UserError, match=r"(?s)weights are no longer finite after step 1; .*\(no state yet\)"):
-        watch.settle(1)
+        watch.check_weights(1)
 
 
 def test_a_loss_above_its_limit_stops(ready: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import TrainingSamples
 from sdseg.models.checkpoint import load_model, read_tensors
 from sdseg.models.frozen_codec import open_codec
-from sdseg.training.dataloader import gather
+from sdseg.training.dataloader import open_training_data
 from sdseg.training.state import latest_state
 from sdseg.training.train import train
 from tests.helpers.networks import direct_recipe, recipe
@@ -173,8 +173,8 @@ def undisturbed(ready: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (signal.SIGTERM, "sdseg.training.loop._to_batch", 5, 5, False),  # in a step after which nothing is due
         (signal.SIGINT, "sdseg.training.loop._to_batch", 4, 4, True),  # in one after which a validation is due
-        (signal.SIGTERM, "sdseg.training.loop.score_cases", 2, 8, True),  # in the last validation
-        (signal.SIGINT, "sdseg.training.loop.write_tensors", 1, 4, True),  # before the best weights are written
+        (signal.SIGTERM, "sdseg.training.validation.score_cases", 2, 8, True),  # in the last validation
+        (signal.SIGINT, "sdseg.training.validation.write_tensors", 1, 4, True),  # before the best weights are written
     ],
 )
 def test_a_training_that_is_asked_to_end_saves_its_state_and_repeats_to_the_bit(
@@ -337,7 +337,7 @@ def test_latents_encoded_at_every_step_are_the_cached_ones(ready: Path, sampled:
     store = SliceStore.open(ready / "prepared")
     used = open_codec(chosen, ready / "codec", torch.device("cpu"))
     assert used is not None
-    cached = gather(store, chosen, used, ready / f"latents-{sampled}.npy", torch.device("cpu"))
+    cached = open_training_data(store, chosen, used, ready / f"latents-{sampled}.npy", torch.device("cpu"))
     samples = TrainingSamples(
         store, cached.samples.rows, seed=0, augmentation="none", latent_shape=cached.samples.latent_shape, latents=None
     )
