@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 
 from sdseg.artifacts.results.evaluation import ChosenThreshold, Summary, TrainedOn
 from sdseg.backends.load import Served, open_model
-from sdseg.core.array_types import FloatArray, MaskArray, RawImages
+from sdseg.backends.probability import TimedBackend, check_finite
+from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import writes
@@ -62,7 +62,7 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
     if native is None:
         log.warning("no raw folder was given (--raw): scores are at the working size alone")
     with atomic_folder(output, owned=OWNED) as folder:
-        timed = _Timed(served)
+        timed = TimedBackend(served.backend, served.path)
         timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
 
         # 2. How masks are made: the model's own rule, or with the threshold that is best on the validation split.
@@ -146,44 +146,11 @@ def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, o
     _log_scores(written)
 
 
-class _Timed:
-    """A backend with a clock around the computation and a check of what came out."""
-
-    def __init__(self, served: Served) -> None:
-        self._served = served
-        self._seconds, self._images = 0.0, 0
-
-    def warm_up(self, images: RawImages) -> None:
-        """Compute once unmeasured: the first call allocates and compiles."""
-        self._served.backend.probability(images)
-
-    def probability(self, images: RawImages) -> FloatArray:
-        started = time.perf_counter()
-        probability = self._served.backend.probability(images)  # [N,K,H,W]
-        self._seconds += time.perf_counter() - started
-        self._images += len(images)
-        return _finite(probability, self._served)
-
-    @property
-    def seconds_per_image(self) -> float:
-        return self._seconds / max(self._images, 1)
-
-
-def _finite(probability: FloatArray, served: Served) -> FloatArray:
-    if not np.isfinite(probability).all():
-        raise UserError(
-            "the model gives NaN or infinite probability: its scores would mean nothing",
-            where=served.path,
-            remedy="train again with a smaller learning rate or without mixed precision, or export in fp32",
-        )
-    return probability
-
-
 def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> ChosenThreshold:
     """The threshold with the best mean Dice on the validation split, at the working size."""
     cases = check_store(store, served.path, served.image, served.structures, "val")
     dice = dice_by_threshold(
-        lambda images: _finite(served.backend.probability(images), served),
+        lambda images: check_finite(served.backend.probability(images), served.path),
         store,
         cases,
         options.batch,

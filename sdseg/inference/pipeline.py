@@ -14,6 +14,7 @@ import numpy as np
 
 from sdseg import __version__
 from sdseg.backends.load import Served
+from sdseg.backends.probability import check_finite
 from sdseg.core.errors import UserError
 from sdseg.inference.choose_model import Chosen
 from sdseg.inference.dicom_seg import Maker
@@ -202,9 +203,7 @@ def segment(
         # 1. The slices at the working size.
         images = np.stack([found.images[index] for found, index in part])  # [N,S,S,C]
         # 2. Probability of every structure.
-        probability = served.backend.probability(images)  # [N,K,S,S]
-        if not np.isfinite(probability).all():
-            raise UserError("the model gives NaN or infinite probability", remedy="export or train it again in fp32")
+        probability = check_finite(served.backend.probability(images), served.path)  # [N,K,S,S]
         # 3. Back to the native size.
         for (found, index), own in zip(part, probability, strict=True):
             found.put(index, own, served.rule)

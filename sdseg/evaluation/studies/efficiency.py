@@ -15,8 +15,10 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.artifacts.results.studies import Efficiency, Latency, Part
 from sdseg.backends.base import Backend
 from sdseg.backends.device import peak_memory
+from sdseg.backends.load import Served
+from sdseg.backends.probability import check_finite
 from sdseg.core.array_types import RawImages
-from sdseg.evaluation.studies.studied_model import Subject, bar, finite
+from sdseg.evaluation.studies.studied_model import Subject, bar
 from sdseg.models.checkpoint import count_parameters, load_model
 from sdseg.models.segmenter import Segmenter
 
@@ -43,7 +45,7 @@ def efficiency(subject: Subject) -> Efficiency:
     with bar(len(batches) * (WARM_UP + REPEATS), "efficiency", "call") as progress:
         latency = []
         for batch in batches:
-            latency.append(_latency(subject.served.backend, _images(subject, batch)))
+            latency.append(_latency(subject.served, _images(subject, batch)))
             progress.update(WARM_UP + REPEATS)
     memory = _memory(subject.served.backend, device)  # before another copy of the network is loaded
     counted = _counted(subject.served.path)
@@ -99,14 +101,14 @@ def _blank(manifest: ModelManifest) -> torch.Tensor:
     return torch.zeros(1, image.size, image.size, image.channels, dtype=fed)
 
 
-def _latency(backend: Backend, images: RawImages) -> Latency:
+def _latency(served: Served, images: RawImages) -> Latency:
     """Median and 90th percentile of the seconds of one call, and images per second at the median."""
     for _ in range(WARM_UP):
-        finite(backend.probability(images))
+        check_finite(served.backend.probability(images), served.path)
     seconds: list[float] = []
     while len(seconds) < REPEATS and (len(seconds) < FEWEST or sum(seconds) < PATIENCE):
         started = time.perf_counter()
-        backend.probability(images)
+        served.backend.probability(images)
         seconds.append(time.perf_counter() - started)
     median = float(np.median(seconds))
     return Latency(

@@ -7,10 +7,11 @@ import torch
 
 from sdseg.artifacts.results.studies import Stability
 from sdseg.backends.base import Reseedable
+from sdseg.backends.probability import check_finite
 from sdseg.core.errors import UserError
 from sdseg.data.batches import slice_batches
 from sdseg.evaluation.studies.similarity import Similarities, open_lpips
-from sdseg.evaluation.studies.studied_model import Subject, bar, finite
+from sdseg.evaluation.studies.studied_model import Subject, bar
 from sdseg.metrics.overlap import Tally
 
 __all__ = ["stability"]
@@ -39,7 +40,7 @@ def stability(subject: Subject, runs: int, lpips: str | None = None) -> Stabilit
         for batch in slice_batches(subject.store, subject.cases, (subject.scope.batch,)):
             found, drawn = list[torch.Tensor](), list[torch.Tensor]()
             for one, tally in zip(seeded, tallies, strict=True):
-                probability = finite(one.probability(batch.images))  # [N,K,H,W]
+                probability = check_finite(one.probability(batch.images), subject.served.path)  # [N,K,H,W]
                 masks = rule.masks(probability)
                 tally.add(batch.cases, masks, batch.labelled)
                 for pictures, kept in ((probability, found), (masks, drawn)):

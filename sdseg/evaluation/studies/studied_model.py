@@ -1,8 +1,7 @@
-"""What every study looks at: one model, some cases of one slice store, and a clock around the computation."""
+"""What every study looks at: one model and some cases of one slice store."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from sdseg.artifacts.results.record import FORMAT
 from sdseg.artifacts.results.studies import Means
 from sdseg.backends.base import Backend
 from sdseg.backends.load import Served, open_model
-from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.backends.probability import TimedBackend
+from sdseg.core.array_types import RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance
-from sdseg.data.batches import CaseScore, check_store, evenly_spread, predicted_by, score_cases
+from sdseg.data.batches import CaseScore, check_store, evenly_spread, predicted_by, score_cases, slice_batches
 from sdseg.data.store import Case, SliceStore
 
-__all__ = ["Clock", "Scope", "Subject", "bar", "finite", "mean_scores", "open_subject"]
+__all__ = ["Scope", "Subject", "bar", "mean_scores", "open_subject"]
 
 
 @dataclass(frozen=True)
@@ -78,28 +78,6 @@ class Subject:
         }
 
 
-class Clock:
-    """A backend's `probability` with its seconds added up; with `warm_up` the first call is made twice."""
-
-    def __init__(self, backend: Backend, *, warm_up: bool) -> None:
-        self._backend = backend
-        self._seconds, self._images, self._warm = 0.0, 0, not warm_up
-
-    def __call__(self, images: RawImages) -> FloatArray:
-        if not self._warm:
-            self._backend.probability(images)
-            self._warm = True
-        started = time.perf_counter()
-        probability = self._backend.probability(images)  # [N,K,H,W]
-        self._seconds += time.perf_counter() - started
-        self._images += len(images)
-        return finite(probability)
-
-    @property
-    def seconds_per_image(self) -> float:
-        return self._seconds / max(self._images, 1)
-
-
 def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject:
     """Open a store and a model. Raises UserError where they do not belong together or `scope` makes no sense."""
     for name, number in (("--batch", scope.batch), ("--limit", scope.limit)):
@@ -115,9 +93,11 @@ def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, time
     """Mean Dice over the cases at the working size, its standard deviation, mean IoU, and, `timed`, the seconds per
     image.
     """
-    clock, scores = Clock(backend, warm_up=timed), list[CaseScore]()
-    predict = predicted_by(clock, subject.served.rule)
-    for score in score_cases(predict, subject.store, subject.cases, subject.scope.batch):
+    clock, scores, batch = TimedBackend(backend, subject.served.path), list[CaseScore](), subject.scope.batch
+    if timed:
+        clock.warm_up(next(slice_batches(subject.store, subject.cases, (batch,))).images)
+    predict = predicted_by(clock.probability, subject.served.rule)
+    for score in score_cases(predict, subject.store, subject.cases, batch):
         scores.append(score)
         progress.update(score.case.slices)
     dice, iou = ([getattr(score, name) for score in scores] for name in ("mean_dice", "mean_iou"))
@@ -132,13 +112,3 @@ def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, time
 def bar(total: int, study: str, unit: str = "slice") -> tqdm[Any]:
     """Progress on a terminal; in a log file a line now and then."""
     return tqdm(total=total, desc=study, unit=unit, mininterval=1.0, maxinterval=15.0)
-
-
-def finite(probability: FloatArray) -> FloatArray:
-    """The same array. Raises UserError where a value is NaN or infinite: no figure made from it would mean anything."""
-    if not np.isfinite(probability).all():
-        raise UserError(
-            "the model gives NaN or infinite probability",
-            remedy="train again with a smaller learning rate or without mixed precision, or export in fp32",
-        )
-    return probability

@@ -1,0 +1,50 @@
+"""What a backend computes: checked for NaN, and with a clock around the computation."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sdseg.backends.base import Backend
+from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.errors import UserError
+
+__all__ = ["TimedBackend", "check_finite"]
+
+
+def check_finite(probability: FloatArray, model: Path) -> FloatArray:
+    """The same array. Raises UserError where a value is NaN or infinite: nothing made from it would mean anything."""
+    if not np.isfinite(probability).all():
+        raise UserError(
+            "the model gives NaN or infinite probability",
+            where=model,
+            remedy="train again with a smaller learning rate or without mixed precision, or export in fp32",
+        )
+    return probability
+
+
+class TimedBackend:
+    """A backend of the model at a path, its seconds added up and what comes out checked."""
+
+    def __init__(self, backend: Backend, model: Path) -> None:
+        self._backend, self._model = backend, model
+        self._seconds, self._images = 0.0, 0
+
+    def warm_up(self, images: RawImages) -> None:
+        """Compute once unmeasured: the first call allocates and compiles."""
+        self._backend.probability(images)
+
+    def probability(self, images: RawImages) -> FloatArray:
+        """As of the backend. Raises UserError where a value is NaN or infinite."""
+        started = time.perf_counter()
+        probability = self._backend.probability(images)  # [N,K,H,W]
+        self._seconds += time.perf_counter() - started
+        self._images += len(images)
+        return check_finite(probability, self._model)
+
+    @property
+    def seconds_per_image(self) -> float:
+        """The mean over all images so far; 0 before the first."""
+        return self._seconds / max(self._images, 1)
