@@ -56,14 +56,18 @@ class VisionEncoder:
         resized = functional.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
         return self._map(self._module(((resized + 1.0) / 2.0 - mean) / deviation))
 
-    def _map(self, found: Tensor) -> Tensor:
+    def _map(self, features: Tensor) -> Tensor:
         """Tokens [N,L,C] as a map [N,C,√L,√L]; a map stays one."""
-        if not isinstance(found, Tensor) or found.ndim not in (3, 4):
-            what = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            what = (
+                f"a tensor of shape {tuple(features.shape)}"
+                if isinstance(features, Tensor)
+                else type(features).__name__
+            )
             raise self._wrong(f"the encoder gives {what}, not tokens [N,L,C] or a map [N,C,h,w]")
-        if found.ndim == 4:
-            return found
-        tokens = found[:, self.settings.skip_tokens :].transpose(1, 2)  # [N,C,L]
+        if features.ndim == 4:
+            return features
+        tokens = features[:, self.settings.skip_tokens :].transpose(1, 2)  # [N,C,L]
         side = int(tokens.shape[2] ** 0.5)
         if not side or side * side != tokens.shape[2]:
             raise self._wrong(
@@ -78,11 +82,11 @@ class VisionEncoder:
         for count in (2, 3):
             try:
                 with torch.no_grad():
-                    found = self._module(torch.zeros(count, 3, size, size))
+                    features = self._module(torch.zeros(count, 3, size, size))
             except (RuntimeError, AssertionError, TypeError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise self._wrong(f"the encoder refuses images [{count}, 3, {size}, {size}]: {reason}") from None
-            channels = self._map(found).shape[1]
+            channels = self._map(features).shape[1]
         return channels
 
     def _wrong(self, what: str) -> UserError:
@@ -103,18 +107,18 @@ class FeatureAlignment(nn.Module):
         # The encoder's map comes to the UNet's grid, the coarser one as a rule: nothing is asked that it cannot hold.
         grid = features.shape[-2:]
         wanted = functional.interpolate(wanted, grid, mode="bilinear", antialias=True, align_corners=False)
-        found = self.projection(features).float()  # [N,C,h,w]
-        loss: Tensor = (1.0 - functional.cosine_similarity(found, wanted, dim=1)).mean()
+        projected = self.projection(features).float()  # [N,C,h,w]
+        loss: Tensor = (1.0 - functional.cosine_similarity(projected, wanted, dim=1)).mean()
         return self.encoder.settings.weight * loss
 
 
 @contextmanager
 def features_of(module: nn.Module) -> Iterator[list[Tensor]]:
     """Collect what `module` gives while the block runs."""
-    found: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+    outputs: list[Tensor] = []
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
-        yield found
+        yield outputs
     finally:
         hook.remove()
 

@@ -83,10 +83,10 @@ class MaskDecoder(nn.Module):
     @classmethod
     def of(cls, codec: MaskCodec) -> MaskDecoder:
         """The decoder of a codec, with its weights."""
-        made = cls(codec.settings, codec.settings.latent_channels, codec.scale)
-        wanted = made.state_dict().keys()
-        made.load_state_dict({key: value for key, value in codec.autoencoder.state_dict().items() if key in wanted})
-        return made
+        decoder = cls(codec.settings, codec.settings.latent_channels, codec.scale)
+        wanted = decoder.state_dict().keys()
+        decoder.load_state_dict({key: value for key, value in codec.autoencoder.state_dict().items() if key in wanted})
+        return decoder
 
     def forward(self, latents: Tensor) -> Tensor:
         """Probability [N,1,H,W] in [0,1] of scaled latents [N,C,h,w]."""

@@ -50,11 +50,11 @@ def alphas_cumprod(settings: Diffusion) -> Tensor:
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     else:
         betas = torch.linspace(start, end, steps, dtype=torch.float64)
-    found = torch.cumprod(1.0 - betas, dim=0)
+    products = torch.cumprod(1.0 - betas, dim=0)
     if settings.zero_terminal_snr:
-        roots = found.sqrt()
-        found = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
-    return found
+        roots = products.sqrt()
+        products = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+    return products
 
 
 def add_noise(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -136,9 +136,9 @@ def losses(
     if settings.loss_latent:
         terms["latent"] = distance(clean_latent(prediction, noisy, alpha_bar, kind), clean)
     if settings.loss_velocity:
-        found = prediction
+        predicted = prediction
         if kind != "v":
             z, n = (function(prediction, noisy, alpha_bar, kind) for function in (clean_latent, noise_estimate))
-            found = velocity(z, n, alpha_bar)
-        terms["velocity"] = distance(found, velocity(clean, noise, alpha_bar))
+            predicted = velocity(z, n, alpha_bar)
+        terms["velocity"] = distance(predicted, velocity(clean, noise, alpha_bar))
     return terms

@@ -116,7 +116,7 @@ class LatentSegmenter(Segmenter):
             condition = condition.unsqueeze(1).expand(-1, self.samples, -1, -1, -1).flatten(0, 1)  # [N·S,c',h,w]
 
         # 3. Reverse steps, the last of which estimates z_0, and one decoding, per structure.
-        found = []
+        probabilities = []
         for index in range(self.structures):
             latent = start
             for step in self.plan:
@@ -124,8 +124,8 @@ class LatentSegmenter(Segmenter):
                 structure = torch.full_like(timesteps, index) if self.structures > 1 else None
                 prediction = self.denoiser(latent, condition, timesteps, structure).float()
                 latent = diffusion.reverse(prediction, latent, step, self.alphas_cumprod, self.process.prediction)
-            found.append(self.decoder(latent))  # [N·S,1,H,W]
-        probability = torch.cat(found, dim=1).float()  # [N·S,K,H,W]
+            probabilities.append(self.decoder(latent))  # [N·S,1,H,W]
+        probability = torch.cat(probabilities, dim=1).float()  # [N·S,K,H,W]
 
         # 4. The mean over the hypotheses.
         if self.samples > 1:

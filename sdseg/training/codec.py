@@ -105,12 +105,12 @@ def _train(codec: MaskCodec, training: CodecTraining, device: torch.device, stat
             schedule.step()
             if step % 20 == 0:
                 bar.set_postfix(loss=f"{loss.item():.4f}")
-            made, asked = step + 1, request.number
-            if made == training.steps or asked is not None or time.monotonic() - saved > SAVE_EVERY:
-                save_state(state, made, _position(optimiser, schedule), parts)
+            done, asked = step + 1, request.number
+            if done == training.steps or asked is not None or time.monotonic() - saved > SAVE_EVERY:
+                save_state(state, done, _position(optimiser, schedule), parts)
                 saved = time.monotonic()
             if asked is not None:
-                raise Stopped(asked, ended(made, training.steps))
+                raise Stopped(asked, ended(done, training.steps))
 
 
 def _loss(codec: MaskCodec, training: CodecTraining, step: int, device: torch.device) -> Tensor:

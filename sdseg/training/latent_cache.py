@@ -40,5 +40,5 @@ def reconstruct(codec: MaskCodec, masks: MaskArray, device: torch.device) -> Flo
     """decode(encode(mask)), probabilities of masks [N,K,H,W]: what the codec lets through at best."""
     flat = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).to(device)
     mean, _ = codec.moments(flat)
-    found: FloatArray = codec.decode(mean).float().cpu().numpy()
-    return found.reshape(masks.shape)
+    probability: FloatArray = codec.decode(mean).float().cpu().numpy()
+    return probability.reshape(masks.shape)

@@ -66,28 +66,28 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
     """
     _check_ours(folder)
     known, started = _read(folder / SETTINGS), _started(folder)
-    found = differences(known.get("settings"), settings) if started else ()
+    changes = differences(known.get("settings"), settings) if started else ()
     finished = bool(known.get("finished"))
-    if found and not finished and on_edit == "refuse":
+    if changes and not finished and on_edit == "refuse":
         raise ListedError(
             "the settings or the code of this unfinished run were changed:",
-            found,
+            changes,
             where=folder,
             remedy="change them back; or allow the edit with '--on-edit' ('on_edit' of the configuration): "
             "'restart' drops what was trained so far, 'continue' goes on from there with what is new",
         )
-    if started and found and not finished and on_edit == "continue":
-        for each in found:
+    if started and changes and not finished and on_edit == "continue":
+        for each in changes:
             log.warning("going on, though changed: %s", each)
-    elif found or not started:
-        for each in found:
+    elif changes or not started:
+        for each in changes:
             log.info("starting anew, since changed: %s", each)
         clear(folder)
-        found, finished = (), False
-    finished = finished and not found
+        changes, finished = (), False
+    finished = finished and not changes
     kept = {"made_by": known.get("made_by")} if finished else {}
     write_json(folder / SETTINGS, {"finished": finished, "settings": settings, **kept})
-    return found
+    return changes
 
 
 def _check_ours(folder: Path) -> None:
@@ -116,8 +116,8 @@ def mark_finished(folder: Path, provenance: dict[str, Any]) -> None:
 
 def made_by(folder: Path) -> dict[str, Any] | None:
     """Provenance of the finished run in `folder`, which stays that of its weights; None where there is none."""
-    found = _read(folder / SETTINGS)
-    return found.get("made_by") if found.get("finished") else None
+    settings = _read(folder / SETTINGS)
+    return settings.get("made_by") if settings.get("finished") else None
 
 
 def start_anew(folder: Path) -> None:
@@ -172,10 +172,10 @@ def _completed(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return found
+        leaves |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return leaves
 
 
 def _shown(values: dict[str, Any], key: str) -> str:

@@ -81,10 +81,10 @@ class Layout:
     def build(self, scale: float) -> LatentSegmenter:
         _ = self.network  # a direct recipe is refused before anything is built
         contract, structures = self.images()
-        made = build_segmenter(self.recipe, contract, len(structures), self.codec, scale)
-        if not isinstance(made, LatentSegmenter):
+        segmenter = build_segmenter(self.recipe, contract, len(structures), self.codec, scale)
+        if not isinstance(segmenter, LatentSegmenter):
             raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg")
-        return made
+        return segmenter
 
 
 @writes("output", "codec_output")
@@ -147,17 +147,17 @@ def convert_ldm(
     """
     _check_outputs(output, codec_output)
     torch.manual_seed(seed)
-    found = read_ldm_unet(unet, layout.network.denoiser, ema=ema)
+    initial = read_ldm_unet(unet, layout.network.denoiser, ema=ema)
     whole = MaskCodec(layout.codec)
     if autoencoder is not None:
         weights = read_kl_autoencoder(autoencoder, layout.codec)
-    elif found.first_stage:
-        weights = autoencoder_from_ldm(found.first_stage, layout.codec)
+    elif initial.first_stage:
+        weights = autoencoder_from_ldm(initial.first_stage, layout.codec)
     else:
         raise UserError("the checkpoint holds no first stage", where=unet, remedy="name kl-f8's file: --autoencoder")
     load_strictly(whole.autoencoder, weights, autoencoder or unet)
     files = [unet] if autoencoder is None else [unet, autoencoder]
-    _begin(layout, whole, found, files, output, codec_output, {"unet": "ema" if ema else "raw", "seed": seed})
+    _begin(layout, whole, initial, files, output, codec_output, {"unet": "ema" if ema else "raw", "seed": seed})
 
 
 @writes("output", "codec_output")
@@ -179,12 +179,12 @@ def convert_stable_diffusion(
     torch.manual_seed(seed)
     denoiser = layout.network.denoiser
     constant = _constant_context(layout, context)
-    found = read_stable_diffusion_unet(folder / "unet", denoiser)
+    initial = read_stable_diffusion_unet(folder / "unet", denoiser)
     whole = MaskCodec(layout.codec)
     weights, vae = read_vae(folder / "vae", layout.codec)
     load_strictly(whole.autoencoder, weights, vae)
-    more = {"unet": found.path.name, "seed": seed, "context": Path(context).name if context else denoiser.context}
-    _begin(layout, whole, found, [found.path, vae], output, codec_output, more, constant)
+    more = {"unet": initial.path.name, "seed": seed, "context": Path(context).name if context else denoiser.context}
+    _begin(layout, whole, initial, [initial.path, vae], output, codec_output, more, constant)
 
 
 @writes("output")
@@ -196,10 +196,10 @@ def convert_codec(*, weights: Path, codec: Codec, output: Path, size: int = 256)
     check_owned(output, OWNED)
     whole, file = MaskCodec(codec), weights
     if weights.is_dir():
-        found, file = read_vae(weights, codec)
+        tensors, file = read_vae(weights, codec)
     else:
-        found = read_kl_autoencoder(weights, codec)
-    load_strictly(whole.autoencoder, found, file)
+        tensors = read_kl_autoencoder(weights, codec)
+    load_strictly(whole.autoencoder, tensors, file)
     whole.scale, dice = _measured(whole, size)
     _write_codec(output, whole, dice, [file])
 
@@ -207,7 +207,7 @@ def convert_codec(*, weights: Path, codec: Codec, output: Path, size: int = 256)
 def _begin(
     layout: Layout,
     whole: MaskCodec,
-    found: InitialUnet,
+    unet: InitialUnet,
     files: Sequence[Path],
     output: Path,
     codec_output: Path | None,
@@ -223,7 +223,7 @@ def _begin(
         )
     whole.scale, dice = _measured(whole, layout.size)
     segmenter = layout.build(whole.scale)
-    new = fill_from(segmenter, layout.network, whole, found, context)
+    new = fill_from(segmenter, layout.network, whole, unet, context)
     if codec_output is not None:
         _write_codec(codec_output, whole, dice, files[-1:])
     _write_model(output, layout, segmenter, files, {**training, "steps": 0, "new": list(new)}, trained=False)

@@ -108,17 +108,17 @@ def read_stable_diffusion_unet(folder: Path, settings: Denoiser) -> InitialUnet:
 def read_context(path: Path, tokens: int, channels: int) -> Tensor:
     """The one tensor of a safetensors file, [L,C] or [1,L,C]: what cross-attention reads in place of a text."""
     tensors = list(read_tensors(path).values())
-    found = tensors[0].float() if len(tensors) == 1 else None
-    if found is not None and found.ndim == 3 and len(found) == 1:
-        found = found[0]
-    if found is None or tuple(found.shape) != (tokens, channels):
-        what = f"{len(tensors)} tensors" if found is None else f"a tensor {tuple(found.shape)}"
+    context = tensors[0].float() if len(tensors) == 1 else None
+    if context is not None and context.ndim == 3 and len(context) == 1:
+        context = context[0]
+    if context is None or tuple(context.shape) != (tokens, channels):
+        what = f"{len(tensors)} tensors" if context is None else f"a tensor {tuple(context.shape)}"
         raise UserError(
             f"the context is to be one tensor ({tokens}, {channels}), and the file holds {what}",
             where=path,
             remedy="store the text encoder's last hidden state, or set context_tokens and context_channels to its size",
         )
-    return found
+    return context
 
 
 def fill_from(
@@ -156,7 +156,7 @@ def fill_from(
 def _check_config(folder: Path, expected: Mapping[str, Any], ours: str) -> None:
     path = folder / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             "the folder has no config.json", where=folder, remedy="name the folder that holds unet/ and vae/, whole"
@@ -164,8 +164,8 @@ def _check_config(folder: Path, expected: Mapping[str, Any], ours: str) -> None:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error}", where=path, remedy="get the folder again") from None
     for key, value in expected.items():
-        if not isinstance(found, dict) or found.get(key) != value:
-            has = found.get(key) if isinstance(found, dict) else found
+        if not isinstance(config, dict) or config.get(key) != value:
+            has = config.get(key) if isinstance(config, dict) else config
             raise UserError(
                 f"'{key}' is {has!r} there and {value!r} in {ours}",
                 where=path,
@@ -175,15 +175,15 @@ def _check_config(folder: Path, expected: Mapping[str, Any], ours: str) -> None:
 
 def _weights_file(folder: Path) -> Path:
     """Full precision where it is there, else half."""
-    found = [folder / name for name in VARIANTS if (folder / name).is_file()]
-    if not found:
+    files = [folder / name for name in VARIANTS if (folder / name).is_file()]
+    if not files:
         sharded = any(folder.glob("*.safetensors.index.json"))
         raise UserError(
             "the weights are in several pieces" if sharded else f"neither {VARIANTS[0]} nor {VARIANTS[1]} is there",
             where=folder,
             remedy="get the folder whole, with its weights as one safetensors file; pickled .bin files are not read",
         )
-    return found[0]
+    return files[0]
 
 
 def _foreign(kind: str, why: str, path: Path) -> UserError:

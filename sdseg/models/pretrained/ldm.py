@@ -38,33 +38,33 @@ _ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj
 def unet_from_ldm(weights: Weights, settings: Denoiser) -> Weights:
     """The UNet of `model.diffusion_model` as diffusers' `UNet2DModel`."""
     places = {**_TOP, **_places(settings)}
-    found: Weights = {}
+    converted: Weights = {}
     for name, value in weights.items():
         place = next((old for old in _prefixes(name) if old in places), None)
         if place is None:
-            found[name] = value
+            converted[name] = value
             continue
         rest = name[len(place) + 1 :]
         new = places[place]
         if ".attentions." in f".{new}.":
-            found |= _attention(new, rest, value, settings.heads)
+            converted |= _attention(new, rest, value, settings.heads)
         else:
-            found[_renamed(f"{new}.{rest}", _RESNET)] = value
-    return found
+            converted[_renamed(f"{new}.{rest}", _RESNET)] = value
+    return converted
 
 
 def autoencoder_from_ldm(weights: Weights, settings: Autoencoder) -> Weights:
     """The autoencoder of `first_stage_model` as diffusers' `AutoencoderKL`."""
     levels = len(settings.block_out_channels)
-    found: Weights = {}
+    converted: Weights = {}
     for name, value in weights.items():
         part, _, rest = name.partition(".")
         if part in ("encoder", "decoder"):
             new, changed = _autoencoder_name(rest, value, levels)
-            found[f"{part}.{new}"] = changed
+            converted[f"{part}.{new}"] = changed
         else:
-            found[name] = value
-    return found
+            converted[name] = value
+    return converted
 
 
 def encoder_from_ldm(weights: Weights, settings: Autoencoder) -> Weights:
@@ -123,14 +123,14 @@ def _attention(place: str, rest: str, value: Tensor, heads: int) -> Weights:
 
 
 def _autoencoder_name(name: str, value: Tensor, levels: int) -> tuple[str, Tensor]:
-    if found := re.fullmatch(r"down\.(\d+)\.(.+)", name):
-        return f"down_blocks.{found[1]}.{_block_name(found[2])}", value
-    if found := re.fullmatch(r"up\.(\d+)\.(.+)", name):
-        return f"up_blocks.{levels - 1 - int(found[1])}.{_block_name(found[2])}", value
-    if found := re.fullmatch(r"mid\.block_(\d)\.(.+)", name):
-        return f"mid_block.resnets.{int(found[1]) - 1}.{_block_name(found[2])}", value
-    if found := re.fullmatch(r"mid\.attn_1\.(\w+)\.(\w+)", name):
-        return f"mid_block.attentions.0.{_ATTENTION.get(found[1], found[1])}.{found[2]}", _linear(value)
+    if match := re.fullmatch(r"down\.(\d+)\.(.+)", name):
+        return f"down_blocks.{match[1]}.{_block_name(match[2])}", value
+    if match := re.fullmatch(r"up\.(\d+)\.(.+)", name):
+        return f"up_blocks.{levels - 1 - int(match[1])}.{_block_name(match[2])}", value
+    if match := re.fullmatch(r"mid\.block_(\d)\.(.+)", name):
+        return f"mid_block.resnets.{int(match[1]) - 1}.{_block_name(match[2])}", value
+    if match := re.fullmatch(r"mid\.attn_1\.(\w+)\.(\w+)", name):
+        return f"mid_block.attentions.0.{_ATTENTION.get(match[1], match[1])}.{match[2]}", _linear(value)
     return _renamed(name, {"norm_out": "conv_norm_out"}), value
 
 
