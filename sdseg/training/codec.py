@@ -1,4 +1,4 @@
-"""Verb: make the mask codec, either trained here on random shapes or taken from pretrained weights."""
+"""Make the mask codec, either trained here on random shapes or taken from pretrained weights."""
 
 from __future__ import annotations
 

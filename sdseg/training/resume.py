@@ -1,4 +1,4 @@
-"""Joint of training: what shapes a run's weights, kept beside its states, so that an edit is noticed and named."""
+"""What shapes a run's weights, kept beside its states, so that an edit is noticed and named."""
 
 from __future__ import annotations
 

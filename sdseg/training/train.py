@@ -1,4 +1,4 @@
-"""Verb: slice store -> model folder, continuing where it was stopped."""
+"""Training, from a slice store to a model folder, continuing where it was stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verb: foreign weights -> a model folder or a codec folder of ours, strictly."""
+"""Foreign weights -> a model folder or a codec folder of ours, strictly."""
 
 from __future__ import annotations
 
