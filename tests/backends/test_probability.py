@@ -31,7 +31,7 @@ IMAGES = np.zeros((2, 4, 4, 3), np.uint8)
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_value_that_is_no_probability_is_noticed(value: float) -> None:
-    with pytest.raises(UserError, match=r"(?s)the model gives NaN or infinite probability.*where: model\.onnx"):
+    with pytest.raises(UserError, match=r"(?s)the model gives NaN or infinite probability.*where: +model\.onnx"):
         TimedBackend(Slow(value), Path("model.onnx")).probability(IMAGES)
     fine = np.zeros((1, 1, 4, 4), np.float32)
     assert check_finite(fine, Path("model.onnx")) is fine

@@ -49,12 +49,12 @@ def with_code(**modules: str) -> dict[str, Any]:
 
 
 def test_changed_code_is_a_difference_that_names_the_modules() -> None:
-    old = with_code(sdseg_train="1", sdseg_loop="2", sdseg_old="3")
-    assert differences(old, with_code(sdseg_train="1", sdseg_loop="2", sdseg_old="3")) == ()
-    new = with_code(sdseg_train="4", sdseg_loop="2", sdseg_new="5")
+    old = with_code(sdseg_training_train="1", sdseg_training_loop="2", sdseg_old="3")
+    assert differences(old, with_code(sdseg_training_train="1", sdseg_training_loop="2", sdseg_old="3")) == ()
+    new = with_code(sdseg_training_train="4", sdseg_training_loop="2", sdseg_new="5")
     assert differences(old, new) == ("code: changed in sdseg.new, sdseg.old, sdseg.training.train",)
     many = with_code(**{f"sdseg_m{number}": "1" for number in range(7)})
-    assert differences(with_code(sdseg_train="1"), many)[0].endswith("m3, sdseg.m4 and 3 more")
+    assert differences(with_code(sdseg_training_train="1"), many)[0].endswith("m3, sdseg.m4 and 3 more")
 
 
 def test_states_of_unknown_code_are_of_another_run() -> None:
