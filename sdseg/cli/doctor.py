@@ -121,13 +121,13 @@ def _torch() -> tuple[int, list[Finding]]:
     return 0, [Finding("note", "GPU", f"none usable, though torch is built for CUDA {built}", fix)]
 
 
-def _onnxruntime(found: dict[str, str]) -> Iterator[Finding]:
-    """Its builds share a module folder: one of them, never two. `found`: those that are installed, with versions."""
-    if len(found) > 1:
-        fix = f"pip uninstall --yes {' '.join(found)}, then install the one you want"
-        yield Finding("problem", "onnxruntime", f"{' and '.join(found)} together: one hides the other", fix)
+def _onnxruntime(builds: dict[str, str]) -> Iterator[Finding]:
+    """Its builds share a module folder: one of them, never two. `builds`: those installed, with their versions."""
+    if len(builds) > 1:
+        fix = f"pip uninstall --yes {' '.join(builds)}, then install the one you want"
+        yield Finding("problem", "onnxruntime", f"{' and '.join(builds)} together: one hides the other", fix)
         return
-    if not found:
+    if not builds:
         yield Finding("problem", "onnxruntime", "missing", INSTALL)
         return
     try:
@@ -136,7 +136,7 @@ def _onnxruntime(found: dict[str, str]) -> Iterator[Finding]:
         yield Finding("problem", "onnxruntime", f"cannot be imported: {error}", INSTALL)
         return
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    for name, version in found.items():
+    for name, version in builds.items():
         yield Finding("ok", name, f"{version}, providers: {providers}")
 
 
@@ -181,8 +181,8 @@ def _conda_version() -> str | None:
         done = subprocess.run([program, "--version"], capture_output=True, encoding="utf-8", timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(r"\d+(\.\d+)+", done.stdout)
-    return found[0] if found else ""
+    version = re.search(r"\d+(\.\d+)+", done.stdout)
+    return version[0] if version else ""
 
 
 def _conda(version: str | None) -> Finding:

@@ -44,8 +44,8 @@ NOTES = (
 
 def estimate(config: Path, *, probed: bool = True, as_json: bool = False, device: str | None = None) -> int:
     """Print what `config` needs and what is missing; 0. Raises UserError for a configuration that is none."""
-    found = estimated(config, probed=probed, device=device)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(_shown(found)))
+    record = estimated(config, probed=probed, device=device)
+    print(json.dumps(record, indent=2, ensure_ascii=False) if as_json else "\n".join(_shown(record)))
     return 0
 
 
@@ -166,11 +166,11 @@ def _free_memory() -> int | None:
         return None
 
 
-def _shown(found: dict[str, Any]) -> Iterator[str]:
-    yield found["summary"]
+def _shown(record: dict[str, Any]) -> Iterator[str]:
+    yield record["summary"]
     yield ""
     rows: list[tuple[str, ...]] = [("dataset", "size", "train", "val", "test", "slices", "store", "to fetch")]
-    for name, each in found["datasets"].items():
+    for name, each in record["datasets"].items():
         cases, slices = each["cases"] or {}, each["slices"]
         counts = [str(cases.get(part, "?")) for part in ("train", "val", "test")]
         total = str(sum(slices.values())) if slices else "?"
@@ -179,28 +179,28 @@ def _shown(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     gpus = tuple(gpu.name for gpu in GPUS)
     rows = [("training", "parameters", "steps", "memory", "GPU memory", "disk", "here", *gpus)]
-    for each in found["trainings"]:
+    for each in record["trainings"]:
         named = [_time(each["hours_on"][gpu]) if gpu in each["fits_on"] else "too small" for gpu in gpus]
         sizes = (_size(each["memory_bytes"]), _size(each["gpu_memory_bytes"], "none"), _size(each["disk_bytes"]))
         name, parameters = f"{each['dataset']}/{each['recipe']}", millions(each["parameters"])
         rows.append((name, parameters, str(each["steps"]), *sizes, _time(each["hours_here"]), *named))
     yield from _table(rows)
-    yield from _account_of_probes(found)
+    yield from _account_of_probes(record)
     yield ""
-    yield from (f"- {note}" for note in found["notes"])
+    yield from (f"- {note}" for note in record["notes"])
     yield ""
-    yield "missing:" if found["missing"] else "nothing is missing"
-    for each in found["missing"]:
+    yield "missing:" if record["missing"] else "nothing is missing"
+    for each in record["missing"]:
         yield f"  {each['subject']}: {each['what']}"
         yield f"  {'':{len(each['subject'])}}  fix: {each['remedy']}"
 
 
-def _account_of_probes(found: dict[str, Any]) -> Iterator[str]:
+def _account_of_probes(record: dict[str, Any]) -> Iterator[str]:
     """On what the hours of this machine were measured, and why some were not."""
-    probes = [each["probe"] for each in found["trainings"] if each["probe"] is not None]
+    probes = [each["probe"] for each in record["trainings"] if each["probe"] is not None]
     for told in dict.fromkeys(f"{each['device']}, {each['threads']} threads" for each in probes):
         yield f"here: {told}"
-    for told in dict.fromkeys(each["no_probe"] for each in found["trainings"] if each["no_probe"]):
+    for told in dict.fromkeys(each["no_probe"] for each in record["trainings"] if each["no_probe"]):
         yield f"not measured here: {told}"
 
 

@@ -28,10 +28,10 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, description: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=description, description=description)
-        made.add_argument("-v", "--verbose", action="store_true", help="log details")
-        made.set_defaults(handler=handlers[name])
-        return made
+        command = verbs.add_parser(name, help=description, description=description)
+        command.add_argument("-v", "--verbose", action="store_true", help="log details")
+        command.set_defaults(handler=handlers[name])
+        return command
 
     _verbs_of_data(verb)
     _verbs_of_models(verb)
@@ -40,180 +40,190 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
 
 
 def _verbs_of_data(verb: NewVerb) -> None:
-    made = verb("phantoms", "write a synthetic dataset in the layout of a real one")
-    made.add_argument("--source", required=True, help=f"whose layout: {', '.join(PHANTOM_NAMES)}")
-    made.add_argument("--seed", type=whole(0, SEEDS), default=0, help="same seed, same files (default: 0)")
-    made.add_argument(
+    command = verb("phantoms", "write a synthetic dataset in the layout of a real one")
+    command.add_argument("--source", required=True, help=f"whose layout: {', '.join(PHANTOM_NAMES)}")
+    command.add_argument("--seed", type=whole(0, SEEDS), default=0, help="same seed, same files (default: 0)")
+    command.add_argument(
         "--scale", type=number(0, 1000, above=True), default=1.0, help="multiplies the number of cases (default: 1)"
     )
-    _path(made, "--output", "folder to write")
+    _path(command, "--output", "folder to write")
 
-    made = verb("download", "find the raw files of a dataset, or weights, or get them, and record what is there")
+    command = verb("download", "find the raw files of a dataset, or weights, or get them, and record what is there")
     whose = f"whose layout: {', '.join((*SOURCE_NAMES, 'own'))}"
-    wanted = made.add_mutually_exclusive_group(required=True)
+    wanted = command.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--source", help=whose)
     weights = "name in resources/weights.yaml: kl-f8, lsun-churches256, stable-diffusion-1-5, sdseg-official"
     wanted.add_argument("--weights", metavar="NAME", help=weights)
     folder = "folder with the files as their owner ships them (default for weights: resources/weights/NAME)"
-    _path(made, "--raw", folder, required=False)
+    _path(command, "--raw", folder, required=False)
     record = "JSON file to write: every file with its size, and one fingerprint over all (not for weights)"
-    _path(made, "--output", record, required=False)
-    _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
+    _path(command, "--output", record, required=False)
+    _path(command, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
     resources = Path("resources")
     registry = "where everything comes from (default: resources/datasets.yaml, or resources/weights.yaml)"
     manual = "<here>/<source>/ holds archives you fetched yourself; only read (default: resources/manual)"
     downloads = "<here>/<source>/ keeps archives that were fetched (default: resources/downloads)"
-    _path(made, "--registry", registry, required=False)
-    _path(made, "--manual", manual, required=False, default=resources / "manual")
-    _path(made, "--downloads", downloads, required=False, default=resources / "downloads")
-    made.add_argument("--fetch", action="store_true", help="allow to fetch what is missing (default: nothing is)")
-    made.add_argument("--accept-terms", action="store_true", help="you have read and accept the owner's terms")
+    _path(command, "--registry", registry, required=False)
+    _path(command, "--manual", manual, required=False, default=resources / "manual")
+    _path(command, "--downloads", downloads, required=False, default=resources / "downloads")
+    command.add_argument("--fetch", action="store_true", help="allow to fetch what is missing (default: nothing is)")
+    command.add_argument("--accept-terms", action="store_true", help="you have read and accept the owner's terms")
 
-    made = verb("split", "write which case trains, validates and tests, once; then check that it still holds")
-    _path(made, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
-    _path(made, "--raw", "folder with the files as their owner ships them")
-    _path(made, "--output", "CSV file to write: id, group, split; kept where it is there")
-    made.add_argument(
+    command = verb("split", "write which case trains, validates and tests, once; then check that it still holds")
+    _path(command, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
+    _path(command, "--raw", "folder with the files as their owner ships them")
+    _path(command, "--output", "CSV file to write: id, group, split; kept where it is there")
+    command.add_argument(
         "--seed", type=whole(0, SEEDS), help="same seed and cases, same split (default: the settings', or 0)"
     )
-    made.add_argument(
+    command.add_argument(
         "--fractions",
         type=several(number(0, 1), "0.8,0.1,0.1", 3),
         metavar="A,B,C",
         help="shares of train, val, test (0.8,0.1,0.1)",
     )
 
-    made = verb("prepare", "check raw files and cut them into a memory-mapped slice store")
-    made.add_argument("--name", required=True, help="the dataset's name in your results")
-    _path(made, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
-    _path(made, "--raw", "folder with the files as their owner ships them")
-    _path(made, "--split", "CSV file with the columns id, group, split")
-    _path(made, "--output", "folder to write; with --check the JSON file to write, if any", required=False)
-    made.add_argument("--check", action="store_true", help="only check: print what is there and all that is wrong")
-    made.add_argument("--jobs", type=whole(1, 4096), default=2, help="parallel readers (default: 2)")
+    command = verb("prepare", "check raw files and cut them into a memory-mapped slice store")
+    command.add_argument("--name", required=True, help="the dataset's name in your results")
+    _path(command, "--settings", "YAML file with the dataset's settings (a value of 'datasets' in the configuration)")
+    _path(command, "--raw", "folder with the files as their owner ships them")
+    _path(command, "--split", "CSV file with the columns id, group, split")
+    _path(command, "--output", "folder to write; with --check the JSON file to write, if any", required=False)
+    command.add_argument("--check", action="store_true", help="only check: print what is there and all that is wrong")
+    command.add_argument("--jobs", type=whole(1, 4096), default=2, help="parallel readers (default: 2)")
 
 
 def _verbs_of_models(verb: NewVerb) -> None:
-    made = verb("codec", "train a small mask autoencoder on shapes, or take in a pretrained one")
-    _path(made, "--settings", "YAML file with the codec's settings (a value of 'codecs' in the configuration)")
-    _path(made, "--output", "folder to write")
-    _device(made)
+    command = verb("codec", "train a small mask autoencoder on shapes, or take in a pretrained one")
+    _path(command, "--settings", "YAML file with the codec's settings (a value of 'codecs' in the configuration)")
+    _path(command, "--output", "folder to write")
+    _device(command)
 
-    made = verb("convert", "foreign weights to a model folder or a codec folder, strictly")
+    command = verb("convert", "foreign weights to a model folder or a codec folder, strictly")
     origins = (
         "official: an SDSeg checkpoint (default); ldm: the paper's initial weights, LDM's lsun_churches256 UNet and "
         "kl-f8; stable-diffusion: initial weights from version 1.x in diffusers' layout; kl-f8: only a codec, from "
         "its checkpoint or a diffusers vae folder"
     )
     kinds = ("official", "ldm", "stable-diffusion", "kl-f8")
-    made.add_argument("--from", dest="origin", choices=kinds, default="official", help=origins)
-    _path(made, "--weights", "the .ckpt file; stable-diffusion: the folder that holds unet/ and vae/")
-    _path(made, "--autoencoder", "ldm: kl-f8's .ckpt (default: the first stage in --weights)", required=False)
+    command.add_argument("--from", dest="origin", choices=kinds, default="official", help=origins)
+    _path(command, "--weights", "the .ckpt file; stable-diffusion: the folder that holds unet/ and vae/")
+    _path(command, "--autoencoder", "ldm: kl-f8's .ckpt (default: the first stage in --weights)", required=False)
     layout = "YAML file with the network's layout, e.g. config/recipes/sdseg-paper.yaml (not for kl-f8)"
-    _path(made, "--recipe", layout, required=False)
-    _path(made, "--codec", "YAML file with the codec's layout (a value of 'codecs' in the configuration)")
-    made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
-    made.add_argument(
+    _path(command, "--recipe", layout, required=False)
+    _path(command, "--codec", "YAML file with the codec's layout (a value of 'codecs' in the configuration)")
+    command.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
+    command.add_argument(
         "--source",
         help=f"official: the dataset it was trained on, e.g. {SOURCE_NAMES[0]}; else the one it is meant for",
     )
-    made.add_argument("--target", help="what to segment, a preset of the source (default: its first)")
+    command.add_argument("--target", help="what to segment, a preset of the source (default: its first)")
     window = "intensity window, a preset of the source (default: official, for --from official; else its first)"
-    made.add_argument("--window", help=window)
-    made.add_argument("--size", type=whole(16, 8192), default=256, help="working size in pixels (default: 256)")
+    command.add_argument("--window", help=window)
+    command.add_argument("--size", type=whole(16, 8192), default=256, help="working size in pixels (default: 256)")
     which = "averaged or last UNet (default: ema for official, raw for ldm as the paper)"
-    made.add_argument("--unet", choices=("ema", "raw"), help=which)
+    command.add_argument("--unet", choices=("ema", "raw"), help=which)
     reads = "stable-diffusion with a constant context: zeros, random, or a .safetensors file with one tensor [L,C]"
-    made.add_argument("--context", metavar="zeros|random|FILE", help=reads)
-    made.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of what is new and random (default: 0)")
-    _path(made, "--output", "model folder to write (kl-f8: codec folder)")
-    _path(made, "--codec-output", "also write the autoencoder as a codec folder, as 'codec' does", required=False)
+    command.add_argument("--context", metavar="zeros|random|FILE", help=reads)
+    command.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of what is new and random (default: 0)")
+    _path(command, "--output", "model folder to write (kl-f8: codec folder)")
+    _path(command, "--codec-output", "also write the autoencoder as a codec folder, as 'codec' does", required=False)
 
-    made = verb("train", "slice store to model folder; continues where it was stopped")
-    _path(made, "--prepared", "folder made by 'prepare'")
-    _path(made, "--recipe", "YAML file with the recipe")
-    made.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
-    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's")
-    _path(made, "--codec", "folder made by 'codec' (latent-diffusion recipes)", required=False)
+    command = verb("train", "slice store to model folder; continues where it was stopped")
+    _path(command, "--prepared", "folder made by 'prepare'")
+    _path(command, "--recipe", "YAML file with the recipe")
+    command.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's"
+    )
+    _path(command, "--codec", "folder made by 'codec' (latent-diffusion recipes)", required=False)
     begin = "model folder to start from, made by 'train' or 'convert' (default: the recipe's start_from, or none)"
-    _path(made, "--start-from", begin, required=False)
-    _path(made, "--output", "model folder to write: the best on the validation split")
-    _path(made, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)
-    _path(made, "--state", "folder of the training state (default: 'state' beside --output)", required=False)
+    _path(command, "--start-from", begin, required=False)
+    _path(command, "--output", "model folder to write: the best on the validation split")
+    _path(command, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)
+    _path(command, "--state", "folder of the training state (default: 'state' beside --output)", required=False)
     edited = "when settings of an unfinished run were changed (default: refuse, naming them)"
-    made.add_argument("--on-edit", choices=("refuse", "restart", "continue"), default="refuse", help=edited)
-    made.add_argument("--quiet", action="store_true", help="no progress bar")
-    _device(made)
+    command.add_argument("--on-edit", choices=("refuse", "restart", "continue"), default="refuse", help=edited)
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    _device(command)
 
 
 def _verbs_of_results(verb: NewVerb) -> None:
-    made = verb("evaluate", "score a model, or masks of any other method, on one split of a slice store")
-    _path(made, "--prepared", "folder made by 'prepare'")
-    scored = made.add_mutually_exclusive_group(required=True)
+    command = verb("evaluate", "score a model, or masks of any other method, on one split of a slice store")
+    _path(command, "--prepared", "folder made by 'prepare'")
+    scored = command.add_mutually_exclusive_group(required=True)
     scored.add_argument("--model", type=path, help="model folder, .onnx or .engine file")
     masks = "folder of masks made elsewhere: a file per case, PNG or NIfTI at native size (docs/results.md)"
     scored.add_argument("--predictions", type=path, metavar="FOLDER", help=masks)
-    made.add_argument("--name", help="of the method that made the masks; --device and --batch mean nothing then")
-    _path(made, "--output", "folder to write: cases.csv, summary.json, overlays")
-    made.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
-    made.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
-    _path(made, "--raw", "raw files the store was made from, for scores at native size", required=False)
-    _path(made, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
+    command.add_argument("--name", help="of the method that made the masks; --device and --batch mean nothing then")
+    _path(command, "--output", "folder to write: cases.csv, summary.json, overlays")
+    command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
+    _path(command, "--raw", "raw files the store was made from, for scores at native size", required=False)
+    _path(command, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
     best = "take the best threshold of the validation split"
-    made.add_argument("--choose-threshold", action="store_true", default=None, help=best)
-    made.add_argument(
+    command.add_argument("--choose-threshold", action="store_true", default=None, help=best)
+    command.add_argument(
         "--nsd-tolerance", type=number(0, 1000, above=True), help="of the surface Dice, in mm (default: 2)"
     )
-    _device(made, *OPENVINO)
-    _studies(made)
+    _device(command, *OPENVINO)
+    _studies(command)
 
-    made = verb("export", "model folder to one ONNX graph, graph to an engine, both to a server; checked on real cases")
-    _path(made, "--model", "model folder; with --to triton the folder of exported graphs and engines")
-    _path(made, "--prepared", "folder made by 'prepare', for the parity check (not for triton)", required=False)
-    _path(made, "--output", "folder to write: model.onnx, io.json, parity.json; or the engine; or the repository")
-    made.add_argument("--to", choices=("onnx", "tensorrt", "triton"), default="onnx", help="what to make (onnx)")
-    _check_options(made)
-    _graph_options(made)
-    _engine_options(made)
+    command = verb(
+        "export", "model folder to one ONNX graph, graph to an engine, both to a server; checked on real cases"
+    )
+    _path(command, "--model", "model folder; with --to triton the folder of exported graphs and engines")
+    _path(command, "--prepared", "folder made by 'prepare', for the parity check (not for triton)", required=False)
+    _path(command, "--output", "folder to write: model.onnx, io.json, parity.json; or the engine; or the repository")
+    command.add_argument("--to", choices=("onnx", "tensorrt", "triton"), default="onnx", help="what to make (onnx)")
+    _check_options(command)
+    _graph_options(command)
+    _engine_options(command)
 
-    made = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
+    command = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
     inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders"
-    made.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help=inputs)
+    command.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help=inputs)
     model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
-    _path(made, "--model", model)
-    _path(made, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
-    made.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
-    made.add_argument("--probability", action="store_true", help="also write the probability of each structure")
-    made.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
-    made.add_argument("--overwrite", action="store_true", help="compute again what is done; replace files no run wrote")
-    made.add_argument(
+    _path(command, "--model", model)
+    _path(command, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
+    command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
+    command.add_argument("--probability", action="store_true", help="also write the probability of each structure")
+    command.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
+    command.add_argument(
+        "--overwrite", action="store_true", help="compute again what is done; replace files no run wrote"
+    )
+    command.add_argument(
         "--max-pixels", type=whole(1, 10**15), metavar="N", help="refuse larger images (default: 268435456, 16384²)"
     )
-    made.add_argument(
+    command.add_argument(
         "--max-voxels", type=whole(1, 10**15), metavar="N", help="refuse larger volumes (default: 1073741824, 1024³)"
     )
     devices = ("auto", "cpu", "cuda", *OPENVINO)
     auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
-    made.add_argument("--device", choices=devices, default="auto", help=auto)
-    made.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
+    command.add_argument("--device", choices=devices, default="auto", help=auto)
+    command.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
 
-    made = verb("report", "every result to one page that opens without network")
-    _path(made, "--results", "folder of results", required=False, default=Path("results"))
-    _path(made, "--output", "page to write (default: report.html in the results folder)", required=False)
-    made.add_argument("--table", action="store_true", help="only print the table; the page is left as it is")
+    command = verb("report", "every result to one page that opens without network")
+    _path(command, "--results", "folder of results", required=False, default=Path("results"))
+    _path(command, "--output", "page to write (default: report.html in the results folder)", required=False)
+    command.add_argument("--table", action="store_true", help="only print the table; the page is left as it is")
     two = "two results folders side by side instead (page: comparison.html in the first)"
-    made.add_argument("--compare", nargs=2, type=path, metavar=("A", "B"), help=two)
-    _path(made, "--published", "folder of published figures (default: resources/paper, if it is there)", required=False)
+    command.add_argument("--compare", nargs=2, type=path, metavar=("A", "B"), help=two)
+    _path(
+        command, "--published", "folder of published figures (default: resources/paper, if it is there)", required=False
+    )
 
-    made = verb("estimate", "what a configuration needs: cases, memory, disk, hours, and all that is missing")
-    made.add_argument("config", type=path, metavar="CONFIG", help="a workflow configuration, e.g. config/config.yaml")
-    made.add_argument("--no-probe", action="store_true", help="make no training steps to time them here")
+    command = verb("estimate", "what a configuration needs: cases, memory, disk, hours, and all that is missing")
+    command.add_argument(
+        "config", type=path, metavar="CONFIG", help="a workflow configuration, e.g. config/config.yaml"
+    )
+    command.add_argument("--no-probe", action="store_true", help="make no training steps to time them here")
     probed = "where those steps are made (default: the configuration's)"
-    made.add_argument("--device", choices=("cpu", "cuda"), help=probed)
-    made.add_argument("--json", action="store_true", help="print JSON, with every figure")
+    command.add_argument("--device", choices=("cpu", "cuda"), help=probed)
+    command.add_argument("--json", action="store_true", help="print JSON, with every figure")
 
-    made = verb("doctor", "what this machine can and cannot do, each with its fix")
-    _path(made, "--config", "also check that this configuration can run here", required=False)
+    command = verb("doctor", "what this machine can and cannot do, each with its fix")
+    _path(command, "--config", "also check that this configuration can run here", required=False)
 
 
 def _studies(evaluate: argparse.ArgumentParser) -> None:

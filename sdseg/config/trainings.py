@@ -47,13 +47,13 @@ def names_of(recipe: str, choice: RecipeChoice) -> tuple[str, ...]:
 
 def trainings(recipes: Mapping[str, RecipeChoice]) -> dict[str, Trained]:
     """Every training by its name in the results. Raises ValueError where two would have one name."""
-    found: dict[str, Trained] = {}
+    trained: dict[str, Trained] = {}
     for recipe, choice in recipes.items():
         for name, seed in zip(names_of(recipe, choice), choice.seeds or (None,), strict=True):
-            if name in found:
+            if name in trained:
                 raise ValueError(f"recipes.{recipe}: two trainings would be called '{name}'; rename one of them")
-            found[name] = Trained(choice, seed)
-    return found
+            trained[name] = Trained(choice, seed)
+    return trained
 
 
 def start_of(begin: StartFrom, trained: Trained, recipes: Mapping[str, RecipeChoice], *, where: str) -> StartFrom:
