@@ -10,7 +10,7 @@ from pathlib import Path
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
 from sdseg.artifacts.results.evaluation import CaseScore, Overlay, Summary
 from sdseg.artifacts.results.parity import Engine, Parity
-from sdseg.artifacts.results.studies import Findings, Volume
+from sdseg.artifacts.results.studies import STUDIES, Findings, Volume
 from sdseg.artifacts.results.training import Curves, Training
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
@@ -31,14 +31,6 @@ __all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]
 OWN = "own"  # the source of a dataset of the user's own: only its settings say what the values of a mask mean
 SAME = ("protocol", "split", "target", "size", "scored_at", "data_checksum")  # or two runs are not compared
 _WORKFLOW = "snakemake --cores all {target}    # with the configuration of this run"
-
-_STUDIES = {
-    "sweep": "--sweep",
-    "stability": "--stability 5",
-    "robustness": "--robustness",
-    "efficiency": "--efficiency",
-    "latents": "--latents --codec CODEC",
-}
 
 
 @dataclass(frozen=True)
@@ -81,8 +73,8 @@ class Run:
             "evaluate": self._evaluate,
             "export": export,
             **{
-                name: f"{_model_command(self.folder, split=self.summary.split)} {options}"
-                for name, options in _STUDIES.items()
+                name: f"{_model_command(self.folder, split=self.summary.split)} {kind.options}"
+                for name, kind in STUDIES.items()
             },
         }
 

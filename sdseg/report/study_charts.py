@@ -62,45 +62,40 @@ def reliability(calibration: Calibration) -> Chart | None:
     return Chart(markup(drawing))
 
 
-def sweep(found: Sweep) -> Chart | None:
+def sweep(study: Sweep) -> Chart | None:
     """Dice against the number of reverse steps, logarithmic; a line per number of samples. None without a figure."""
-    rows = [row for row in found.rows if row.dice is not None]
-    if not rows:
+    if not study.lines:
         return None
-    steps = sorted({row.steps for row in rows})
+    steps = sorted({at for line in study.lines.values() for at, _ in line})
     x = (
         Axis(steps[0], steps[-1], LEFT + 8, RIGHT - 8, log=True)
         if len(steps) > 1
         else Axis(0, 2 * steps[0], LEFT, RIGHT)
     )
-    y = _dice_axis([row.dice or 0.0 for row in rows])
+    y = _dice_axis([dice for line in study.lines.values() for _, dice in line])
     drawing = figure(f"Dice against reverse steps from {steps[0]} to {steps[-1]}")
     y_axis(drawing, y, _dice_ticks(y))
     x_axis(drawing, x, [(tick, str(tick)) for tick in steps], "reverse steps")
-    samples = sorted({row.samples for row in rows})
-    for number, count in enumerate(samples):
-        points = sorted((float(row.steps), row.dice or 0.0) for row in rows if row.samples == count)
-        _line(drawing, points, x, y, number, f"{count} sample{'s' if count > 1 else ''}")
-    names = tuple((number, f"{count} sample{'s' if count > 1 else ''}") for number, count in enumerate(samples))
-    return Chart(markup(drawing), names)
+    for number, (name, line) in enumerate(study.lines.items()):
+        _line(drawing, line, x, y, number, name)
+    return Chart(markup(drawing), tuple(enumerate(study.lines)))
 
 
-def robustness(found: Robustness) -> Chart | None:
+def robustness(study: Robustness) -> Chart | None:
     """Dice against the level of harm, 0 being none; a line per kind."""
-    if not found.curves:
+    if not study.curves:
         return None
-    most = max((level.level for curve in found.curves for level in curve.levels), default=1)
+    most = max(1, *(at for line in study.lines.values() for at, _ in line))
     x = Axis(0.0, float(most), LEFT + 8, RIGHT - 8)
-    values = [found.clean.dice, *(level.dice for curve in found.curves for level in curve.levels)]
+    values = [dice for line in study.lines.values() for _, dice in line]
     y = _dice_axis(values)
-    drawing = figure(f"Dice of harmed images: clean {found.clean.dice:.3f}, lowest {min(values):.3f}")
+    drawing = figure(f"Dice of harmed images: clean {study.clean.dice:.3f}, lowest {min(values):.3f}")
     y_axis(drawing, y, _dice_ticks(y))
     x_axis(drawing, x, [(level, str(level)) for level in range(most + 1)], "level (0: clean)")
-    for number, curve in enumerate(found.curves):
-        points = [(0.0, found.clean.dice), *((float(level.level), level.dice) for level in curve.levels)]
+    for number, curve in enumerate(study.curves):
         strengths = ", ".join(f"{level.strength:g}" for level in curve.levels)
-        _line(drawing, points, x, y, number, f"{curve.kind}, strengths {strengths} {curve.unit}")
-    return Chart(markup(drawing), tuple((number, curve.kind) for number, curve in enumerate(found.curves)))
+        _line(drawing, study.lines[curve.kind], x, y, number, f"{curve.kind}, strengths {strengths} {curve.unit}")
+    return Chart(markup(drawing), tuple(enumerate(study.lines)))
 
 
 def _line(drawing: Element, points: Points, x: Axis, y: Axis, number: int, name: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from sdseg.artifacts.results.evaluation import CaseScore, Scored
 from sdseg.artifacts.results.parity import Check, Parity
+from sdseg.artifacts.results.studies import STUDIES
 from sdseg.report.collect import Run
 from sdseg.report.formats import NOT_DEFINED
 
@@ -22,13 +23,6 @@ TITLES = {
 }
 MILLIMETRES = ("hd95",)
 FAILURES = 5  # cases that are listed
-STUDIES = {
-    "sweep": "Dice by reverse steps (Figure 3)",
-    "stability": "stability over repeated runs (Table 5)",
-    "robustness": "Dice when images get worse",
-    "efficiency": "parameters, FLOPs, latency and memory (Table 4)",
-    "latents": "latents of masks and conditions (Figures 2 and 6)",
-}
 
 
 @dataclass(frozen=True)
@@ -131,5 +125,6 @@ def _check(file: str, parity: Parity) -> Check:
 
 def unrun(run: Run) -> tuple[Unrun, ...]:
     """The studies that were not run, each with its command."""
-    found = run.findings
-    return tuple(Unrun(what, run.commands[name]) for name, what in STUDIES.items() if getattr(found, name) is None)
+    return tuple(
+        Unrun(kind.shows, run.commands[name]) for name, kind in STUDIES.items() if getattr(run.findings, name) is None
+    )

@@ -21,6 +21,9 @@ from sdseg.artifacts.manifests import (
     PreparedManifest,
     Structure,
 )
+from sdseg.artifacts.results.evaluation import Summary
+from sdseg.artifacts.results.parity import Parity
+from sdseg.artifacts.results.training import EVENTS, Training
 from sdseg.core.files import sha256_text, write_json, write_text
 from sdseg.core.provenance import provenance
 from tests.helpers.study_files import calibration, scored, write_studies, write_volume
@@ -159,7 +162,10 @@ def _write_model(
             if dice > best:
                 best, best_step = dice, step
     lines.append({"event": "done", "step": 1000})
-    write_text(folder / "model" / "training.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    write_text(
+        folder / "model" / "training.jsonl",
+        "".join(json.dumps(EVENTS[line["event"]].checked(**line).content()) + "\n" for line in lines),
+    )
     parameters = {"denoiser": 1_204_516, "condition": 92_114, "codec": 88_301} if ceiling else {"network": 622_013}
     write_json(
         folder / "model" / "config.json",
@@ -174,17 +180,17 @@ def _write_model(
             image=_contract(),
             structures=_structures(structures),
             threshold=0.5,
-            training={
-                "steps": 1000,
-                "best_step": best_step,
-                "best_dice": best,
-                "seconds": 84.2,
-                "batch": 16,
-                "memory": {"bytes": 1_250_000_000, "of": "memory of the whole process"},
-                "data_checksum": _data_checksum(folder.parent.name),
-                "codec_ceiling": ceiling,
-                "parameters": parameters,
-            },
+            training=Training.checked(
+                steps=1000,
+                best_step=best_step,
+                best_dice=best,
+                seconds=84.2,
+                batch=16,
+                memory={"bytes": 1_250_000_000, "of": "memory of the whole process"},
+                data_checksum=_data_checksum(folder.parent.name),
+                codec_ceiling=ceiling,
+                parameters=parameters,
+            ).content(),
             files={"weights.safetensors": sha256_text(str(folder.name))},
             provenance=_made_by("torch", "diffusers"),
         ),
@@ -249,7 +255,7 @@ def _write_evaluation(
         "trained_on": {"dataset": folder.parent.name, "origin": origin, "data_checksum": None},
         "provenance": _made_by("torch"),
     }
-    write_json(folder / "evaluation" / "summary.json", summary)
+    write_json(folder / "evaluation" / "summary.json", Summary.checked(**summary).content())
     write_studies(folder / "evaluation", summary)
 
 
@@ -297,21 +303,19 @@ def _write_export(folder: Path, structures: Sequence[str], dice: float, n_cases:
             provenance=_made_by("onnx", "onnxruntime"),
         ),
     )
-    write_json(
-        folder / "export" / "parity.json",
-        {
-            "backend": "onnxruntime-cpu",
-            "reference": "torch-cpu",
-            "precision": "fp32",
-            "n_cases": n_cases,
-            "n_slices": n_cases,
-            "max_abs_difference": 3.1e-6,
-            "mean_abs_difference": 1.2e-8,
-            "dice_reference": dice,
-            "dice_exported": dice,
-            "dice_difference": 0.0,
-            "mask_dice": 1.0,
-            "tolerances": {"max_abs_difference": 1e-3, "max_dice_difference": 2e-3},
-            "passed": True,
-        },
+    parity = Parity.checked(
+        backend="onnxruntime-cpu",
+        reference="torch-cpu",
+        precision="fp32",
+        n_cases=n_cases,
+        n_slices=n_cases,
+        max_abs_difference=3.1e-6,
+        mean_abs_difference=1.2e-8,
+        dice_reference=dice,
+        dice_exported=dice,
+        dice_difference=0.0,
+        mask_dice=1.0,
+        tolerances={"max_abs_difference": 1e-3, "max_dice_difference": 2e-3},
+        passed=True,
     )
+    write_json(folder / "export" / "parity.json", parity.content())

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sdseg.artifacts.results.studies import STUDIES, Volume
 from sdseg.core.files import write_json
 from sdseg.io.pictures import outline_paths, pack_slices
 
@@ -61,24 +62,22 @@ def write_studies(folder: Path, summary: dict[str, Any]) -> None:
     ]
     reason = "20 steps need a recipe that was trained for them"
     rows.append({"steps": 20, "samples": 1, "dice": None, "iou": None, "seconds_per_image": None, "reason": reason})
-    write_json(folder / "sweep.json", {**head, "study": "sweep", "rows": rows})
+    _write_study(folder, "sweep", head, rows=rows)
     none = {"value": None, "reason": "no AlexNet weights were named"}
     small = {"value": None, "reason": "images of at least 176 pixels are needed"}
     masks = {"psnr": {"value": "inf", "reason": None}, "ssim": {"value": 1.0, "reason": None}, "ms_ssim": small}
     level = {"psnr": {"value": 31.25, "reason": None}, "ssim": {"value": 0.9812, "reason": None}, "ms_ssim": small}
-    write_json(
-        folder / "stability.json",
-        {
-            **head,
-            "study": "stability",
-            "runs": 3,
-            "pictures": 3,
-            "pairs": 6,
-            "identical": False,
-            "dice": [dice] * 3,
-            "instance_level": {"masks": masks, "probabilities": level},
-            "dataset_level": {"masks": {"lpips": none}, "probabilities": {"lpips": none}},
-        },
+    _write_study(
+        folder,
+        "stability",
+        head,
+        runs=3,
+        pictures=3,
+        pairs=6,
+        identical=False,
+        dice=[dice] * 3,
+        instance_level={"masks": masks, "probabilities": level},
+        dataset_level={"masks": {"lpips": none}, "probabilities": {"lpips": none}},
     )
     curves = [
         {
@@ -91,15 +90,20 @@ def write_studies(folder: Path, summary: dict[str, Any]) -> None:
         }
         for number, (kind, unit) in enumerate(KINDS)
     ]
-    write_json(folder / "robustness.json", {**head, "study": "robustness", "clean": {"dice": dice}, "curves": curves})
-    write_json(folder / "efficiency.json", {**head, "study": "efficiency", **_efficiency()})
+    _write_study(folder, "robustness", head, clean={"dice": dice}, curves=curves)
+    _write_study(folder, "efficiency", head, **_efficiency())
     drawn = {"file": "latents/masks.png", "reason": None, "cases": []}
     missing = {"file": None, "reason": "no codec was named (--codec): training begins from it", "cases": []}
-    write_json(folder / "latents.json", {**head, "study": "latents", "masks": drawn, "conditions": missing})
+    _write_study(folder, "latents", head, masks=drawn, conditions=missing)
     (folder / "latents").mkdir(exist_ok=True)
     picture = np.full((90, 240, 3), 255, dtype=np.uint8)
     cv2.circle(picture, (45, 45), 30, (20, 80, 160), -1)
     (folder / "latents" / "masks.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def _write_study(folder: Path, name: str, head: dict[str, Any], **values: Any) -> None:
+    record = STUDIES[name].record.checked(**head, study=name, **values)
+    write_json(folder / f"{name}.json", record.content())
 
 
 def _efficiency() -> dict[str, Any]:
@@ -138,4 +142,5 @@ def write_volume(folder: Path, case: str, *, rank: str = "median", slices: int =
         name: [outline_paths(one[None]) for one in masks]
         for name, masks in (("label", label), ("prediction", prediction))
     }
-    write_json(folder / f"{rank}.json", {**record, "columns": sprite.columns, "tile": sprite.tile, **paths})
+    volume = Volume.checked(**record, columns=sprite.columns, tile=sprite.tile, **paths)
+    write_json(folder / f"{rank}.json", volume.content())

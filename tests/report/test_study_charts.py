@@ -61,6 +61,7 @@ def test_a_sweep_has_a_line_per_number_of_samples() -> None:
 def test_a_sweep_of_one_step_or_none() -> None:
     assert len(drawn(study_charts.sweep(sweep((1, 1, 0.9)))).findall("circle")) == 1
     assert study_charts.sweep(sweep((10, 1, None))) is None
+    assert sweep((2, 1, 0.5), (1, 1, 0.0)).lines == {"1 sample": ((1, 0.0), (2, 0.5))}  # a Dice of 0 is a figure
 
 
 def test_robustness_begins_with_the_clean_score() -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat
 from sdseg.artifacts.results.record import FORMAT, Memory, Record
 
 __all__ = [
+    "STUDIES",
     "Curve",
     "Drawn",
     "Efficiency",
@@ -17,6 +18,7 @@ __all__ = [
     "Latency",
     "Latents",
     "Level",
+    "Line",
     "Means",
     "Measured",
     "Part",
@@ -25,10 +27,14 @@ __all__ = [
     "ShownSlice",
     "Stability",
     "Study",
+    "StudyKind",
     "Sweep",
     "SweepRow",
     "Volume",
 ]
+
+
+Line = tuple[tuple[int, float], ...]  # points
 
 
 class Study(Record):
@@ -64,6 +70,16 @@ class SweepRow(Record):
 
 class Sweep(Study):
     rows: tuple[SweepRow, ...]
+
+    @property
+    def lines(self) -> dict[str, Line]:
+        """What is drawn: Dice against reverse steps, a line per number of samples, where there is a figure."""
+        lines: dict[str, Line] = {}
+        for row in sorted(self.rows, key=lambda row: (row.samples, row.steps)):
+            if row.dice is not None:
+                name = f"{row.samples} sample{'s' if row.samples > 1 else ''}"
+                lines[name] = (*lines.get(name, ()), (row.steps, row.dice))
+        return lines
 
 
 class Measured(Record):
@@ -112,6 +128,12 @@ class Curve(Record):
 class Robustness(Study):
     clean: Means
     curves: tuple[Curve, ...]
+
+    @property
+    def lines(self) -> dict[str, Line]:
+        """What is drawn: Dice against the level of harm, 0 being none, a line per kind."""
+        clean = (0, self.clean.dice)
+        return {curve.kind: (clean, *((level.level, level.dice) for level in curve.levels)) for curve in self.curves}
 
 
 class Part(Record):
@@ -163,6 +185,24 @@ class Latents(Study):
 
 
 @dataclass(frozen=True)
+class StudyKind:
+    """A study in `<name>.json` of an evaluation folder: its record, the options that ask for it, what it shows."""
+
+    record: type[Study]
+    options: str  # of `sdseg evaluate`
+    shows: str
+
+
+STUDIES = {
+    "sweep": StudyKind(Sweep, "--sweep", "Dice by reverse steps (Figure 3)"),
+    "stability": StudyKind(Stability, "--stability 5", "stability over repeated runs (Table 5)"),
+    "robustness": StudyKind(Robustness, "--robustness", "Dice when images get worse"),
+    "efficiency": StudyKind(Efficiency, "--efficiency", "parameters, FLOPs, latency and memory (Table 4)"),
+    "latents": StudyKind(Latents, "--latents --codec CODEC", "latents of masks and conditions (Figures 2 and 6)"),
+}
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture of `latents/`, or why there is none."""
 
@@ -200,6 +240,5 @@ class Findings:
 
     def stale(self, model_checksum: str) -> tuple[str, ...]:
         """The studies that were made with another model than the one that was scored."""
-        studies = ("sweep", "stability", "robustness", "efficiency", "latents")
-        made = {name: getattr(self, name) for name in studies}
-        return tuple(name for name, study in made.items() if study and study.model_checksum != model_checksum)
+        studies: dict[str, Study | None] = {name: getattr(self, name) for name in STUDIES}
+        return tuple(name for name, study in studies.items() if study and study.model_checksum != model_checksum)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sdseg.artifacts.results.studies import Robustness, Sweep
+from sdseg.artifacts.results.studies import Line, Robustness, Sweep
 from sdseg.core.array_types import AnyArray
 from sdseg.core.files import atomic_file
 
@@ -35,11 +37,7 @@ def draw_sweep(path: Path, sweep: Sweep, heading: str) -> None:
     """Dice against the number of reverse steps, one line per number of samples (the paper's Figure 3)."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    for marker, samples in zip("osD^v", dict.fromkeys(row.samples for row in sweep.rows), strict=False):
-        points = sorted((row.steps, row.dice) for row in sweep.rows if row.samples == samples and row.dice)
-        if points:
-            label = f"{samples} sample{'s' if samples > 1 else ''}"
-            axes.plot(*zip(*points, strict=True), marker=marker, label=label)
+    _plot(axes, sweep.lines)
     axes.set_xscale("log")
     ticks = sorted({row.steps for row in sweep.rows})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -57,9 +55,7 @@ def draw_robustness(path: Path, study: Robustness, heading: str) -> None:
     """Dice against the level of harm, 0 being none, one line per kind."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    for marker, curve in zip("osD^v", study.curves, strict=True):
-        levels = [0, *(level.level for level in curve.levels)]
-        axes.plot(levels, [study.clean.dice, *(level.dice for level in curve.levels)], marker=marker, label=curve.kind)
+    _plot(axes, study.lines)
     axes.set_xticks(range(len(study.curves[0].levels) + 1))
     axes.set(xlabel="level (0: clean)", ylabel="mean Dice", title=heading, ylim=(0, 1.02))
     axes.grid(alpha=0.3)
@@ -82,6 +78,11 @@ def draw_panels(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> No
                 axes.imshow(panel.picture, cmap=panel.scale, vmin=low, vmax=high, interpolation="nearest")
                 axes.set_title(panel.title, fontsize=7, color=GREY, pad=2)
     _save(figure, path, transparent=True)
+
+
+def _plot(axes: Axes, lines: Mapping[str, Line]) -> None:
+    for marker, (name, line) in zip(itertools.cycle("osD^v"), lines.items(), strict=False):
+        axes.plot(*zip(*line, strict=True), marker=marker, label=name)
 
 
 def _save(figure: Figure, path: Path, *, transparent: bool = False) -> None:
