@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from sdseg.artifacts.results.parity import Parity
+from sdseg.artifacts.results.training import Training
 from sdseg.config.export import Export
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.evaluate import evaluate
@@ -98,7 +100,13 @@ def test_trains_evaluates_and_exports(ready: Path, tmp_path: Path, file: Path) -
     assert json.loads((tmp_path / "evaluation" / "summary.json").read_text("utf-8"))["n_cases"] == 3
 
     export(model, ready / "prepared", tmp_path / "export", Export(parity_cases=2))
-    assert json.loads((tmp_path / "export" / "parity.json").read_text("utf-8"))["passed"] is True
+    parity = json.loads((tmp_path / "export" / "parity.json").read_text("utf-8"))
+    assert parity["passed"] is True
+
+    # What the stages wrote is what the page's records hold, key for key.
+    assert Parity.checked(**parity).content() == parity
+    training = json.loads((model / "config.json").read_text("utf-8"))["training"]
+    assert Training.checked(**training).content() == training
 
 
 def expected_losses(chosen: Recipe) -> set[str]:
