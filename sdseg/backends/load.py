@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts.manifests import GraphManifest, ImageContract, Structure, model_checksum
+from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, Structure, model_checksum
 from sdseg.backends.base import Backend
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.backends.providers import open_graph
@@ -84,24 +84,14 @@ def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) 
     from sdseg.models.checkpoint import load_model
 
     segmenter, manifest = load_model(path, inference)
-    return Served(
-        backend=TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed),
-        image=manifest.image,
-        structures=manifest.structures,
-        rule=MaskRule(manifest.threshold, manifest.exclusive),
-        dataset=manifest.dataset,
-        origin=manifest.origin,
-        recipe=manifest.recipe_name,
-        protocol=manifest.protocol,
-        training=manifest.training,
-        checksum=model_checksum(manifest),
-        path=path,
-    )
+    backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed)
+    served = _served(backend, manifest, manifest.recipe_name, model_checksum(manifest), path)
+    return replace(served, training=manifest.training)
 
 
 def _open_graph(path: Path, device: str, seed: int) -> Served:
     backend = open_graph(path, device, seed)
-    return _exported(backend, backend.manifest, graph_checksum(path), path)
+    return _served(backend, backend.manifest, backend.manifest.recipe, graph_checksum(path), path)
 
 
 def _open_engine(path: Path, device: str, seed: int) -> Served:
@@ -113,10 +103,13 @@ def _open_engine(path: Path, device: str, seed: int) -> Served:
     from sdseg.backends.tensorrt import TensorrtBackend
 
     backend = TensorrtBackend(path, seed)
-    return _exported(backend, backend.manifest.graph, backend.manifest.engine_checksum, path)
+    manifest = backend.manifest.graph
+    return _served(backend, manifest, manifest.recipe, backend.manifest.engine_checksum, path)
 
 
-def _exported(backend: Backend, manifest: GraphManifest, checksum: str, path: Path) -> Served:
+def _served(
+    backend: Backend, manifest: ModelManifest | GraphManifest, recipe: str, checksum: str, path: Path
+) -> Served:
     return Served(
         backend=backend,
         image=manifest.image,
@@ -124,7 +117,7 @@ def _exported(backend: Backend, manifest: GraphManifest, checksum: str, path: Pa
         rule=MaskRule(manifest.threshold, manifest.exclusive),
         dataset=manifest.dataset,
         origin=manifest.origin,
-        recipe=manifest.recipe,
+        recipe=recipe,
         protocol=manifest.protocol,
         training={},
         checksum=checksum,

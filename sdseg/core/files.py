@@ -22,6 +22,7 @@ from sdseg.core.overwrite_checks import check_owned
 __all__ = [
     "atomic_file",
     "atomic_folder",
+    "json_or_empty",
     "make_folder",
     "not_writable",
     "parse_json",
@@ -79,6 +80,15 @@ def read_json(path: Path, model: type[Manifest]) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the {kind} file: {error}", where=path, remedy="check the file") from None
     return parse_json(text, model, where=path)
+
+
+def json_or_empty(path: Path) -> dict[str, Any]:
+    """What a JSON file holds that one can do without; empty where it is missing, damaged or no mapping."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sdseg.config.dataset import Dataset
 from sdseg.config.run import Config
+from sdseg.core.files import json_or_empty
 from sdseg.datasets.source_lookup import known_source, makes_split
 from sdseg.datasets.sources import PhantomSize, Source
 
@@ -38,7 +37,7 @@ class Count:
 def count(config: Config, name: str) -> Count:
     """From the prepared data, else the split, else what is known of the source. Opens small text files alone."""
     settings, results = config.datasets[name], Path(config.results) / name
-    prepared = _read_json(results / "prepared" / "manifest.json")
+    prepared = json_or_empty(results / "prepared" / "manifest.json")
     if isinstance(prepared.get("n_slices"), dict) and isinstance(prepared.get("n_cases"), dict):
         return Count(prepared["n_cases"], prepared["n_slices"], "prepared data")
     source = known_source(settings)
@@ -96,11 +95,3 @@ def _phantoms(
     frames = max(2, round(size.frames * min(scale, 1))) if size.frames else 1
     cases = {"train": (total - val - test) * frames, "val": val * frames, "test": test * frames}
     return cases, {part: number * size.slices for part, number in cases.items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import OnEdit
 from sdseg.core.errors import ListedError, UserError
-from sdseg.core.files import write_json
+from sdseg.core.files import json_or_empty, write_json
 from sdseg.core.fingerprint import code_of
 
 __all__ = [
@@ -65,7 +64,7 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
     ListedError where it says `refuse`: hours of training are not dropped for an edit that may be a mistake.
     """
     _check_ours(folder)
-    known, started = _read(folder / SETTINGS), _started(folder)
+    known, started = json_or_empty(folder / SETTINGS), _started(folder)
     changes = differences(known.get("settings"), settings) if started else ()
     finished = bool(known.get("finished"))
     if changes and not finished and on_edit == "refuse":
@@ -93,7 +92,7 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
 def _check_ours(folder: Path) -> None:
     """Raise UserError for a folder that holds files by the names of ours and is no state: they would be removed."""
     named = sorted(path.name for pattern in OURS for path in folder.glob(pattern))
-    if not named or "settings" in _read(folder / SETTINGS) or any(folder.glob("step-*/state.json")):
+    if not named or "settings" in json_or_empty(folder / SETTINGS) or any(folder.glob("step-*/state.json")):
         return
     if (folder / "training.jsonl").is_file() and SETTINGS not in named:  # of an earlier version, ended early
         return
@@ -106,23 +105,23 @@ def _check_ours(folder: Path) -> None:
 
 def is_finished(folder: Path) -> bool:
     """Whether both models of the run in this folder are written, and it was shrunk to what a rerun needs."""
-    return bool(_read(folder / SETTINGS).get("finished")) and (folder / "finished").is_dir()
+    return bool(json_or_empty(folder / SETTINGS).get("finished")) and (folder / "finished").is_dir()
 
 
 def mark_finished(folder: Path, provenance: dict[str, Any]) -> None:
     """Say that both models of this run are written: an edit from now on is a new run, and starts one."""
-    write_json(folder / SETTINGS, _read(folder / SETTINGS) | {"finished": True, "made_by": provenance})
+    write_json(folder / SETTINGS, json_or_empty(folder / SETTINGS) | {"finished": True, "made_by": provenance})
 
 
 def made_by(folder: Path) -> dict[str, Any] | None:
     """Provenance of the finished run in `folder`, which stays that of its weights; None where there is none."""
-    settings = _read(folder / SETTINGS)
+    settings = json_or_empty(folder / SETTINGS)
     return settings.get("made_by") if settings.get("finished") else None
 
 
 def start_anew(folder: Path) -> None:
     """Drop what is kept of a run, under the same settings."""
-    settings = _read(folder / SETTINGS) | {"finished": False}
+    settings = json_or_empty(folder / SETTINGS) | {"finished": False}
     clear(folder)
     write_json(folder / SETTINGS, settings)
 
@@ -181,12 +180,3 @@ def _flat(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
 def _shown(values: dict[str, Any], key: str) -> str:
     value = values.get(key)
     return f"{value[:12]}…" if isinstance(value, str) and len(value) == 64 else str(value)  # a checksum
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The settings file; empty where it is missing or damaged."""
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}

@@ -21,6 +21,7 @@ from sdseg.data.store import structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.studies.figures import Panel, draw_panels
 from sdseg.evaluation.studies.studied_model import Subject
+from sdseg.metrics import overlap
 from sdseg.models.checkpoint import load_codec_folder, load_model
 from sdseg.models.segmenter import LatentSegmenter
 from sdseg.models.start_from import new_segmenter, open_inputs
@@ -90,7 +91,7 @@ def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, out
     decoded = codec.decode(mean).squeeze(1).numpy()  # [N,H,W]
     rows, cases = [], []
     for view, latent, probability in zip(views, mean, decoded, strict=True):
-        dice = _dice(probability > 0.5, view.mask)
+        dice = float(overlap.dice(overlap.counts((probability > 0.5)[None, None], view.mask[None, None]))[0])
         cases.append(ShownSlice(case=view.case, slice=view.slice, structure=view.structure, dice=dice))
         difference = (probability > 0.5).astype(np.float32) - view.mask
         rows.append(
@@ -158,11 +159,6 @@ def _channels(latent: Tensor, name: str) -> list[Panel]:
     """The first channels of a latent [c,h,w]."""
     shown: list[AnyArray] = list(latent[:CHANNELS].float().numpy())
     return [Panel(channel, f"{name} {number}", scale=MAP) for number, channel in enumerate(shown, start=1)]
-
-
-def _dice(found: AnyArray, label: AnyArray) -> float:
-    total = int(found.sum()) + int(label.sum())
-    return 2.0 * int((found & label).sum()) / total if total else 1.0
 
 
 def _missing(reason: str) -> Drawn:
