@@ -57,22 +57,22 @@ def checksum_of(path: Path, without: tuple[int, int] | None = None) -> str:
     It is told again while device, inode, size, time of change and time of change of the inode are the same (as git
     has it): reading 1.4 GB takes longer than opening the graph.
     """
-    told = path.stat()
-    seen = (told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns)
-    if time.time() - max(told.st_mtime, told.st_ctime) <= SETTLED:
+    status = path.stat()
+    seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if time.time() - max(status.st_mtime, status.st_ctime) <= SETTLED:
         return _sha256(path, without)
-    return _checksum(path.resolve(), seen, told.st_size >= CACHED_FROM, without)
+    return _checksum(path.resolve(), seen, status.st_size >= CACHED_FROM, without)
 
 
 def open_to_others(path: Path) -> str | None:
     """Why what lies at `path` may be another user's work; None where it can only be our own, or root's."""
     try:
-        told = path.stat()
+        status = path.stat()
     except OSError:
         return None  # there is nothing
-    if told.st_uid not in (0, os.geteuid()):
+    if status.st_uid not in (0, os.geteuid()):
         return f"{path} belongs to another user"
-    if told.st_mode & OTHERS_WRITE:
+    if status.st_mode & OTHERS_WRITE:
         return f"others can write to {path}"
     return None
 
@@ -123,21 +123,21 @@ def _checksum(path: Path, seen: tuple[int, ...], remember: bool, without: tuple[
         return _sha256(path, without)
     note = cache_folder() / "checksums" / sha256_text(f"{path} {seen} {without or ''}".rstrip())[:32]
     try:
-        told = note.read_text("utf-8") if open_to_others(note) is None else ""
+        noted = note.read_text("utf-8") if open_to_others(note) is None else ""
     except (OSError, UnicodeDecodeError):
-        told = ""
-    if len(told) == 64:
+        noted = ""
+    if len(noted) == 64:
         used_now(note)
-        return told
-    found = _sha256(path, without)
+        return noted
+    checksum = _sha256(path, without)
     try:
-        write_text(note, found)
+        write_text(note, checksum)
         note.chmod(0o600)
     except (OSError, UserError):  # a cache that cannot be written costs the time of reading, nothing else
-        return found
+        return checksum
     for old in _unused(note.parent, REMEMBERED):
         old.unlink(missing_ok=True)
-    return found
+    return checksum
 
 
 def _sha256(path: Path, without: tuple[int, int] | None) -> str:
@@ -163,8 +163,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
-    told = {line.split(":")[0].strip(): line for line in reversed(lines)}
-    return " ".join(told.get(name, "") for name in ("model name", "flags", "Features"))
+    described = {line.split(":")[0].strip(): line for line in reversed(lines)}
+    return " ".join(described.get(name, "") for name in ("model name", "flags", "Features"))
 
 
 def _used(entry: Path) -> float:

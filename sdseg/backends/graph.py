@@ -75,13 +75,13 @@ def answer_shape(manifest: GraphManifest, count: int) -> tuple[int, int, int, in
     return count, len(manifest.structures), manifest.image.size, manifest.image.size
 
 
-def check_answer(found: FloatArray, manifest: GraphManifest, count: int, path: Path) -> FloatArray:
+def check_answer(probability: FloatArray, manifest: GraphManifest, count: int, path: Path) -> FloatArray:
     """The probability of `count` images. Raises UserError where it has another shape than the graph declares."""
     expected = answer_shape(manifest, count)
-    if found.shape != expected:
-        what = f"the graph gave a probability of shape {found.shape} instead of {expected}"
+    if probability.shape != expected:
+        what = f"the graph gave a probability of shape {probability.shape} instead of {expected}"
         raise UserError(what, where=path, remedy=FOREIGN)
-    return found
+    return probability
 
 
 def default_threads() -> int:
@@ -112,14 +112,14 @@ def run_failed(runtime: str, count: int, reason: str, path: Path) -> UserError:
     )
 
 
-def _check_ports(found: Sequence[FoundPort], declared: tuple[GraphPort, ...], kind: str, path: Path) -> None:
-    extra = sorted({port.name for port in found} - {wanted.name for wanted in declared})
+def _check_ports(ports: Sequence[FoundPort], declared: tuple[GraphPort, ...], kind: str, path: Path) -> None:
+    extra = sorted({port.name for port in ports} - {wanted.name for wanted in declared})
     if extra:
         raise UserError(f"the graph has an {kind} '{extra[0]}' that it does not declare", where=path, remedy=FOREIGN)
     for wanted in declared:
-        port = next((port for port in found if port.name == wanted.name), None)
+        port = next((port for port in ports if port.name == wanted.name), None)
         if port is None:
-            names = ", ".join(port.name for port in found)
+            names = ", ".join(port.name for port in ports)
             raise UserError(f"the graph has no {kind} '{wanted.name}' (it has: {names})", where=path, remedy=FOREIGN)
         # A dynamic axis has a name, whatever it is; a fixed one has its length.
         axes = tuple(axis if isinstance(axis, int) else None for axis in wanted.axes)

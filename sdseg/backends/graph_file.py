@@ -40,7 +40,7 @@ def _metadata(path: Path) -> dict[str, tuple[int, bytes]]:
     """Place in the file and bytes (UTF-8) of every metadata value, by key."""
     if not path.is_file():
         raise missing_graph(path)
-    found = {}
+    metadata = {}
     with path.open("rb") as stream:
         try:
             for number, place, length in _fields(stream, path.stat().st_size):
@@ -53,10 +53,10 @@ def _metadata(path: Path) -> dict[str, tuple[int, bytes]]:
                     }
                     value = parts.get(VALUE, (place, b""))
                     value[1].decode("utf-8")
-                    found[parts.get(KEY, (place, b""))[1].decode("utf-8")] = value
+                    metadata[parts.get(KEY, (place, b""))[1].decode("utf-8")] = value
         except ValueError as error:  # UnicodeDecodeError among them
             raise unusable(f"{error}", path) from None
-    return found
+    return metadata
 
 
 def _fields(stream: BinaryIO, end: int) -> Iterator[tuple[int, int, int]]:

@@ -69,15 +69,15 @@ class OnnxBackend(Seeded):
         feed, count = feed_of(self.manifest, images, self._seed), len(images)
         try:
             if self._bound is not None:
-                found = self._bound.run(feed, answer_shape(self.manifest, count))
+                answer = self._bound.run(feed, answer_shape(self.manifest, count))
             else:
-                found = np.asarray(self._session.run(["probability"], feed)[0], dtype=np.float32)  # [N,K,H,W]
+                answer = np.asarray(self._session.run(["probability"], feed)[0], dtype=np.float32)  # [N,K,H,W]
         except Exception as error:
             reason = failure_of(error)
             if reason is None:
                 raise
             raise run_failed("ONNX Runtime", count, reason, self.path) from error
-        return check_answer(found, self.manifest, count, self.path)
+        return check_answer(answer, self.manifest, count, self.path)
 
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -161,14 +161,14 @@ def _available(provider: str) -> str:
     return wanted
 
 
-def _ports(found: list[Any]) -> list[FoundPort]:
+def _ports(arguments: list[Any]) -> list[FoundPort]:
     return [
         FoundPort(
             port.name,
             TYPES.get(port.type, port.type),
             tuple(axis if isinstance(axis, int) else None for axis in port.shape),
         )
-        for port in found
+        for port in arguments
     ]
 
 
@@ -203,15 +203,15 @@ class BoundSession:
             for name, value in feed.items():
                 buffers.inputs[name].update_inplace(value)
             self._session.run_with_iobinding(buffers.binding, buffers.options)
-            found: FloatArray = buffers.output.numpy()
-        return found
+            probability: FloatArray = buffers.output.numpy()
+        return probability
 
     def _bind(self, feed: Mapping[str, AnyArray], shape: tuple[int, ...]) -> _Buffers:
         import onnxruntime
 
-        made = onnxruntime.OrtValue
-        inputs = {name: made.ortvalue_from_numpy(value, "cuda", 0) for name, value in feed.items()}
-        output = made.ortvalue_from_shape_and_type(list(shape), np.float32, "cuda", 0)
+        value_class = onnxruntime.OrtValue
+        inputs = {name: value_class.ortvalue_from_numpy(value, "cuda", 0) for name, value in feed.items()}
+        output = value_class.ortvalue_from_shape_and_type(list(shape), np.float32, "cuda", 0)
         binding, options = self._session.io_binding(), onnxruntime.RunOptions()
         for name, value in inputs.items():
             binding.bind_ortvalue_input(name, value)

@@ -99,25 +99,25 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
     if entry.is_dir():
         reason = damage_of(entry)
         if reason is None:
-            found = compiled(CACHE_DIR=str(entry))
-            if found.get_property("LOADED_FROM_CACHE"):
+            model = compiled(CACHE_DIR=str(entry))
+            if model.get_property("LOADED_FROM_CACHE"):
                 used_now(entry)
-                return found
+                return model
             reason = "OpenVINO does not take it"
         log.warning("what OpenVINO compiled earlier cannot be used: it is made again (%s)", reason)
     try:
         with atomic_folder(entry, ("*.blob", RECORD)) as folder:
-            found = compiled(CACHE_DIR=str(folder))
+            model = compiled(CACHE_DIR=str(folder))
             seal(folder)
     except UserError as error:  # of the folder or of the graph: a bad graph fails without the cache as well
-        found = compiled()
+        model = compiled()
         log.warning("what OpenVINO compiled is not kept: %s", error.what)
-        return found
+        return model
     prune(entry.parent)
-    return found
+    return model
 
 
-def _ports(found: list[Any], declared: set[str]) -> list[FoundPort]:
+def _ports(outlets: list[Any], declared: set[str]) -> list[FoundPort]:
     """OpenVINO drops casts and so joins values: a port may have several names."""
     return [
         FoundPort(
@@ -125,12 +125,12 @@ def _ports(found: list[Any], declared: set[str]) -> list[FoundPort]:
             TYPES.get(port.element_type.get_type_name(), port.element_type.get_type_name()),
             tuple(None if axis.is_dynamic else axis.get_length() for axis in port.partial_shape),
         )
-        for port in found
+        for port in outlets
     ]
 
 
 def _reason(error: RuntimeError) -> str:
     """The line of an error of OpenVINO's that says something: the others name places in its source."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
-    return (told or lines or [type(error).__name__])[0]
+    reasons = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return (reasons or lines or [type(error).__name__])[0]

@@ -84,7 +84,7 @@ class TensorrtBackend:
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
         fed = torch.from_numpy(as_input(images, self.manifest.graph.image))  # [N,H,W,C]
-        found = np.empty((len(fed), *self._buffers["probability"].shape[1:]), dtype=np.float32)  # [N,K,H,W]
+        answer = np.empty((len(fed), *self._buffers["probability"].shape[1:]), dtype=np.float32)  # [N,K,H,W]
         with self._lock, torch.cuda.stream(self._stream):
             for start in range(0, len(fed), self._largest):
                 part = fed[start : start + self._largest]
@@ -93,9 +93,9 @@ class TensorrtBackend:
                 image[: len(part)].copy_(part)
                 image[len(part) : size].copy_(image[:1].expand(size - len(part), *image.shape[1:]))
                 self._of(size).graph.replay()
-                target = torch.from_numpy(found[start : start + len(part)])
+                target = torch.from_numpy(answer[start : start + len(part)])
                 target.copy_(self._buffers["probability"][: len(part)])  # waits for the stream
-        return found
+        return answer
 
     def layers(self) -> dict[str, int]:
         """How many layers compute in which type, for the batch the engine is tuned for."""
@@ -142,19 +142,19 @@ class TensorrtBackend:
 
     def _check_ports(self) -> None:
         """The engine's own inputs and outputs are those its manifest declares."""
-        found = {}
+        actual = {}
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
             given = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            found[name] = (given, TYPES.get(self._engine.get_tensor_dtype(name)), self._shape(name))
+            actual[name] = (given, TYPES.get(self._engine.get_tensor_dtype(name)), self._shape(name))
         graph = self.manifest.graph
         wanted = {
             port.name: (given, port.dtype, tuple(axis if isinstance(axis, int) else -1 for axis in port.axes))
             for ports, given in ((graph.inputs, True), (graph.outputs, False))
             for port in ports
         }
-        if found != wanted:
-            problem = f"its inputs and outputs are {found} instead of {wanted}"
+        if actual != wanted:
+            problem = f"its inputs and outputs are {actual} instead of {wanted}"
             raise refused_engine(self.path, self.manifest, [problem, *self._told()])
 
     def _shape(self, name: str) -> tuple[int, ...]:

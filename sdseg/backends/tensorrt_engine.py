@@ -63,21 +63,21 @@ def misfits(manifest: EngineManifest, here: Machine, engine_checksum: str, graph
 
     `graph_checksum` is that of the ONNX file beside the engine, None where there is none to compare with.
     """
-    found = []
+    differences = []
     if here.tensorrt != manifest.tensorrt:
-        found.append(f"version: built by TensorRT {manifest.tensorrt}, here is {here.tensorrt}")
+        differences.append(f"version: built by TensorRT {manifest.tensorrt}, here is {here.tensorrt}")
     wanted, capability = manifest.compute_capability, here.compute_capability
     built = f"GPU: built on {manifest.gpu} (compute capability {wanted})"
     if manifest.options.hardware == "ampere-plus":
         if _number(capability) < 8.0:
-            found.append(f"{built} for Ampere and newer, here is {here.gpu} ({capability})")
+            differences.append(f"{built} for Ampere and newer, here is {here.gpu} ({capability})")
     elif capability != wanted or (manifest.options.hardware == "this-gpu" and here.gpu != manifest.gpu):
-        found.append(f"{built}, here is {here.gpu} ({capability})")
+        differences.append(f"{built}, here is {here.gpu} ({capability})")
     if engine_checksum != manifest.engine_checksum:
-        found.append("checksum: the engine file is not the one that was built; it is truncated or was replaced")
+        differences.append("checksum: the engine file is not the one that was built; it is truncated or was replaced")
     if graph_checksum is not None and graph_checksum != manifest.graph_checksum:
-        found.append(f"checksum: {manifest.graph_file} beside it is not the graph it was built from")
-    return found
+        differences.append(f"checksum: {manifest.graph_file} beside it is not the graph it was built from")
+    return differences
 
 
 def check_fits(engine: Path, manifest: EngineManifest, here: Machine) -> None:

@@ -71,6 +71,8 @@ class StrongAugmentation:
         low, high = self.contract.window
         inside = (np.clip(image.astype(np.float32), low, high) - np.float32(low)) / np.float32(high - low)
         self._transform.set_random_state(seed=seed)
-        made = self._transform({"image": inside.transpose(2, 0, 1), "masks": masks.astype(np.float32)})
-        changed = np.asarray(made["image"], dtype=np.float32).clip(0.0, 1.0)  # [C,H,W]
-        return changed.transpose(1, 2, 0) * np.float32(high - low) + np.float32(low), np.asarray(made["masks"]) > 0.5
+        transformed = self._transform({"image": inside.transpose(2, 0, 1), "masks": masks.astype(np.float32)})
+        changed = np.asarray(transformed["image"], dtype=np.float32).clip(0.0, 1.0)  # [C,H,W]
+        return changed.transpose(1, 2, 0) * np.float32(high - low) + np.float32(low), np.asarray(
+            transformed["masks"]
+        ) > 0.5

@@ -98,18 +98,18 @@ def summary(record: dict[str, Any]) -> str:
         line("axes", ", ".join(f"{number} {axes}" for axes, number in record["orientations"].items()))
     if record["intensities"]:
         line("intensities", "{:g} to {:g}".format(*record["intensities"]))
-    for label, found in record["labels"].items():
-        line(f"label {label}", f"{found['name']}: in {found['cases']} case(s)")
+    for label, seen in record["labels"].items():
+        line(f"label {label}", f"{seen['name']}: in {seen['cases']} case(s)")
     for name, area in record["areas"].items():
         shares = " to ".join(f"{100 * area[end]:.3g}" for end in ("smallest", "largest"))
         line("area", f"{name}: {100 * area['median']:.3g} % of the image, {shares} % ({area['cases']} case(s))")
     line("empty masks", len(record["empty_masks"]))
     line("duplicates", f"{len(record['duplicates'])} pairs of the same picture")
     for count in record["published_slices"]:
-        found = "not all there" if count["found"] is None else f"{count['found']} slices"
-        line("published", f"{count['what']}: {found}, {count['expected']} in the paper")
+        slices = "not all there" if count["found"] is None else f"{count['found']} slices"
+        line("published", f"{count['what']}: {slices}, {count['expected']} in the paper")
     for kind in ("warnings", "problems"):
-        lines += [f"  {kind:<12} {len(record[kind])}", *(f"    - {told}" for told in record[kind])]
+        lines += [f"  {kind:<12} {len(record[kind])}", *(f"    - {entry}" for entry in record[kind])]
     return "\n".join(lines)
 
 
@@ -134,9 +134,9 @@ def _facts(source: Source, structures: Sequence[Structure], seen: Sequence[Seen]
 
 def _areas(structures: Sequence[Structure], seen: Sequence[Seen]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of each structure the shares of an image that it takes where it is."""
-    found = [areas_of(each.content, structures) for each in seen]
+    per_case = [areas_of(each.content, structures) for each in seen]
     for one in structures:
-        shares = [areas[one.name] for areas in found if one.name in areas]
+        shares = [areas[one.name] for areas in per_case if one.name in areas]
         if shares:
             spread = {"smallest": min(shares), "median": median(shares), "largest": max(shares)}
             yield one.name, {"cases": len(shares), **{what: round(share, 6) for what, share in spread.items()}}
@@ -168,5 +168,5 @@ def _published(source: Source, seen: Sequence[Seen]) -> Iterator[dict[str, Any]]
     slices = {each.case.case: each.case.slices for each in seen}
     for count in source.published:
         whole = count.ids <= slices.keys()
-        found = sum(slices[case] for case in count.ids) if whole else None
-        yield {"what": count.what, "expected": count.slices, "found": found}
+        counted = sum(slices[case] for case in count.ids) if whole else None
+        yield {"what": count.what, "expected": count.slices, "found": counted}

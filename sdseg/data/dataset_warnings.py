@@ -22,8 +22,8 @@ OTHER_SCALE = 8.0  # so many times wider or narrower than most: stored in other 
 def areas_of(content: Content, structures: Sequence[Structure]) -> dict[str, float]:
     """The share of the image that each structure takes, at its native size; of those that are there."""
     shares = dict(content.areas)
-    found = {one.name: sum(shares.get(value, 0.0) for value in one.values) for one in structures}
-    return {name: share for name, share in found.items() if share > 0}
+    covered = {one.name: sum(shares.get(value, 0.0) for value in one.values) for one in structures}
+    return {name: share for name, share in covered.items() if share > 0}
 
 
 def implausible(

@@ -61,16 +61,16 @@ def intensities_of(spreads: Sequence[Spread]) -> Intensities | None:
     )
 
 
-def unlike(found: Spread, trained: Intensities | None) -> list[str]:
+def unlike(spread: Spread, trained: Intensities | None) -> list[str]:
     """In words, how an input lies clearly outside what the model was trained on; nothing where it does not."""
     if trained is None:
         return []
     narrow, _, wide = trained.width
-    here = f"most values lie between {found.p1:.4g} and {found.p99:.4g}"
+    here = f"most values lie between {spread.p1:.4g} and {spread.p99:.4g}"
     there = f"those of the training images between {trained.p1[1]:.4g} and {trained.p99[1]:.4g}"
-    if found.width > FAR * wide or found.width * FAR < narrow:
+    if spread.width > FAR * wide or spread.width * FAR < narrow:
         return [f"{here}, {there}: another scale than the model was trained on; give the original values"]
-    if not trained.p1[0] <= found.p50 <= trained.p99[2]:
+    if not trained.p1[0] <= spread.p50 <= trained.p99[2]:
         return [f"{here}, {there}: shifted against what the model was trained on; give the original values"]
     return []
 

@@ -68,11 +68,11 @@ def voxel_values(case: RawCase, window: tuple[float, float], limits: Limits = LI
 
     Raises UserError where the volume cannot be read, and for normalised values where the window wants others.
     """
-    told = range_in_header(case.image)
-    if told is None:
-        told = values_of(read_volume(case.image, limits)[0])
-        check_scale(told, window, case.image)
-    return told
+    values = range_in_header(case.image)
+    if values is None:
+        values = values_of(read_volume(case.image, limits)[0])
+        check_scale(values, window, case.image)
+    return values
 
 
 def read_case(

@@ -71,8 +71,8 @@ class Intake:
             keep(task, reading)
             return Seen(_case(task, reading, self.raw), reading.content)
 
-        found, problems = attempt(work, self.tasks, jobs=self.jobs, title=self.source.title, where=self.raw)
-        return [found[place] for place in sorted(found)], problems
+        contents, problems = attempt(work, self.tasks, jobs=self.jobs, title=self.source.title, where=self.raw)
+        return [contents[place] for place in sorted(contents)], problems
 
 
 def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Intake:
@@ -121,8 +121,8 @@ def _fitting(
     What cannot be read is left to the reading that follows, which names it.
     """
     title = f"{source.title}, range of values"
-    found, _ = attempt(lambda case: voxel_values(case, image.window, limits), cases, jobs=jobs, title=title, where=raw)
-    return image.model_copy(update={"dtype": kept_type(found.values(), image.window)}) if found else image
+    ranges, _ = attempt(lambda case: voxel_values(case, image.window, limits), cases, jobs=jobs, title=title, where=raw)
+    return image.model_copy(update={"dtype": kept_type(ranges.values(), image.window)}) if ranges else image
 
 
 def _case(task: Task, reading: Reading, raw: Path) -> Case:

@@ -186,13 +186,13 @@ def _disagreements(manifest: PreparedManifest, images: AnyArray, cases: Sequence
             break
         start += case.slices
     for split, number in manifest.n_cases.items():
-        found = sum(case.split == split for case in cases)
-        if found != number:
-            yield f"cases.csv lists {found} cases of '{split}', expected {number}"
+        listed = sum(case.split == split for case in cases)
+        if listed != number:
+            yield f"cases.csv lists {listed} cases of '{split}', expected {number}"
     for split, number in manifest.n_slices.items():
-        found = sum(case.slices for case in cases if case.split == split)
-        if found != number:
-            yield f"cases.csv lists {found} slices of '{split}', expected {number}"
+        listed = sum(case.slices for case in cases if case.split == split)
+        if listed != number:
+            yield f"cases.csv lists {listed} slices of '{split}', expected {number}"
 
 
 def _damaged(streams: AnyArray, ends: AnyArray, rows: int) -> Iterable[str]:

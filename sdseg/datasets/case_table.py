@@ -32,10 +32,10 @@ def tabled_cases(own: Own, table: str, raw: Path) -> tuple[RawCase, ...]:
     cases: dict[str, RawCase] = {}
     if not problems:
         for number, line in lines:
-            found = _case(own, line, raw, number, problems)
-            if found.id in cases:
-                problems.append(f"line {number}: id '{found.id}' again; give different ids in a column 'id'")
-            cases[found.id] = found
+            entry = _case(own, line, raw, number, problems)
+            if entry.id in cases:
+                problems.append(f"line {number}: id '{entry.id}' again; give different ids in a column 'id'")
+            cases[entry.id] = entry
         given = sum(case.split is not None for case in cases.values())
         if 0 < given < len(cases):
             problems.append(f"{given} of {len(cases)} cases have a split: give all of them one, or none")

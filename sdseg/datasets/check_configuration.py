@@ -140,23 +140,23 @@ def _check_dataset(settings: Config, dataset: str) -> None:
             _, structures = source.target(chosen.target)
             source.excludes(structures, chosen.exclusive)
             source.window(chosen.window)
-        made = makes_split(chosen)
+        drawn = makes_split(chosen)
     except UserError as error:
         raise UserError(error.what, where=where, remedy=error.remedy) from None
     protocol = "official" if source is not None and source.split_by == "folders" else "clean"
-    if made and chosen.protocol != protocol:
+    if drawn and chosen.protocol != protocol:
         raise UserError(
             f"the split that is made for '{chosen.source}' follows the protocol '{protocol}', not '{chosen.protocol}'",
             where=where,
             remedy=f"set 'protocol: {protocol}', or name a 'split_file'",
         )
-    if chosen.split is not None and (not made or protocol == "official"):
+    if chosen.split is not None and (not drawn or protocol == "official"):
         raise UserError(
             f"'split' says how a split is drawn, and that of '{chosen.source}' is not drawn",
             where=where,
             remedy="leave it out",
         )
-    if made and chosen.origin == "phantom":
+    if drawn and chosen.origin == "phantom":
         raise UserError(f"there are no phantoms of '{chosen.source}'", where=where, remedy="leave out 'origin'")
 
 

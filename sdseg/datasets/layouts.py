@@ -93,8 +93,8 @@ def find_cases(source: Source, raw: Path, layout: Layout | None = None) -> tuple
     for pairs in (layout or layout_of(source)).arrangements:
         if any((raw / folder).is_dir() for pair in pairs for folder in (pair.images, *pair.labels)):
             return _collect(source, raw, pairs)
-    found = ", ".join(sorted(entry.name for entry in raw.iterdir() if not entry.name.startswith("."))[:6])
-    raise _misplaced(source, raw, f"no files of {source.title} where they are expected; the raw folder holds {found}")
+    names = ", ".join(sorted(entry.name for entry in raw.iterdir() if not entry.name.startswith("."))[:6])
+    raise _misplaced(source, raw, f"no files of {source.title} where they are expected; the raw folder holds {names}")
 
 
 def check_folder(source: Source, raw: Path) -> None:
@@ -135,12 +135,12 @@ def _collect(source: Source, raw: Path, pairs: tuple[Pair, ...]) -> tuple[RawCas
             if name in cases:
                 problems.append(f"id '{name}' twice: {_short(cases[name].image, raw)}, {_short(images[name], raw)}")
             cases[name] = RawCase(name, images[name], labels[name], split=pair.split)
-    found = tuple(cases[name] for name in sorted(cases, key=natural))
+    ordered = tuple(cases[name] for name in sorted(cases, key=natural))
     if problems:
-        raise UnpairedError(source, found, problems, raw)
-    if not found:
+        raise UnpairedError(source, ordered, problems, raw)
+    if not ordered:
         raise _misplaced(source, raw, f"the raw folder holds the folders of {source.title} but no image in them")
-    return found
+    return ordered
 
 
 def _files(

@@ -50,10 +50,10 @@ class ExactValues:
 
     def _undeclared(self, foreign: list[int], path: Path) -> UserError:
         shown = ", ".join(map(str, foreign[:8])) + (", …" if len(foreign) > 8 else "")
-        told = [*(str(value) for value, _ in self.values), *(f"{first}-{last}" for first, last, _ in self.ranges)]
+        declared = [*(str(value) for value, _ in self.values), *(f"{first}-{last}" for first, last, _ in self.ranges)]
         objects = len(foreign) >= MANY and foreign == list(range(foreign[0], foreign[0] + len(foreign)))
         return UserError(
-            f"mask values {shown} are not declared; declared are {', '.join(told)}",
+            f"mask values {shown} are not declared; declared are {', '.join(declared)}",
             where=path,
             remedy="these are numbers of objects, it seems: 'mask_values: {nonzero: 1}' takes every value above 0 for "
             "label 1, and '1-40' in its place those of a range"

@@ -71,8 +71,8 @@ def _grouped(own: Own, cases: Sequence[RawCase], raw: Path) -> tuple[RawCase, ..
     """The cases with the group that `group_pattern` finds in their ids."""
     if own.group_pattern is None:
         return tuple(cases)
-    found = {case.id: re.search(own.group_pattern, case.id) for case in cases}
-    bare = [name for name, match in found.items() if match is None or not (match[1] or "").strip()]
+    matches = {case.id: re.search(own.group_pattern, case.id) for case in cases}
+    bare = [name for name, match in matches.items() if match is None or not (match[1] or "").strip()]
     if bare:
         raise ListedError(
             f"'group_pattern' {own.group_pattern} finds no group in {len(bare)} of {len(cases)} ids:",
@@ -80,4 +80,4 @@ def _grouped(own: Own, cases: Sequence[RawCase], raw: Path) -> tuple[RawCase, ..
             where=raw,
             remedy="correct the pattern; every case needs the patient or sequence it comes from",
         )
-    return tuple(replace(case, group=match[1].strip()) for case in cases if (match := found[case.id]) is not None)
+    return tuple(replace(case, group=match[1].strip()) for case in cases if (match := matches[case.id]) is not None)

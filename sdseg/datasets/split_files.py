@@ -63,9 +63,9 @@ def read_split(path: Path) -> tuple[SplitRow, ...]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read the split file: {error}", where=path, remedy="give a UTF-8 CSV file") from None
     if not lines or lines[0] != HEADER:
-        found = ",".join(lines[0]) if lines else "an empty file"
+        header = ",".join(lines[0]) if lines else "an empty file"
         raise UserError(
-            f"the first line must be {','.join(HEADER)}, found {found}", where=path, remedy="correct the first line"
+            f"the first line must be {','.join(HEADER)}, found {header}", where=path, remedy="correct the first line"
         )
     problems = list(_malformed(lines[1:]))
     if problems:
@@ -99,11 +99,11 @@ def check_split(
     Raises ListedError with every problem: cases on disk that no row names, rows without a case on disk, a group in
     two splits, an empty split.
     """
-    found = set(present)
-    problems = _listing("case(s) on disk are not in the split file", found - {row.id for row in rows})
+    on_disk = set(present)
+    problems = _listing("case(s) on disk are not in the split file", on_disk - {row.id for row in rows})
     if not allow_missing:
-        problems += _listing("case(s) of the split file are not on disk", {row.id for row in rows} - found)
-    kept = tuple(row for row in rows if row.id in found)
+        problems += _listing("case(s) of the split file are not on disk", {row.id for row in rows} - on_disk)
+    kept = tuple(row for row in rows if row.id in on_disk)
     if grouped_protocol(protocol):
         problems += impure_groups(rows)
     sizes = Counter(row.split for row in kept)
@@ -152,9 +152,9 @@ def impure_groups(rows: Iterable[SplitRow]) -> list[str]:
         splits[key].add(row.split)
         names[key][row.group] = None
     return [
-        f"{_named(list(names[key]))} in {' and '.join(sorted(found))}: its cases are alike, so scores would be too high"
-        for key, found in splits.items()
-        if len(found) > 1
+        f"{_named(list(names[key]))} in {' and '.join(sorted(parts))}: its cases are alike, so scores would be too high"
+        for key, parts in splits.items()
+        if len(parts) > 1
     ]
 
 

@@ -78,8 +78,8 @@ def synapse_address(entity: str, credential: Credential) -> Address:
     with requests.Session() as session:
         session.auth = partial(_signed, credential.token)  # as a header, ~/.netrc would win over it
         try:
-            found = session.get(f"{SYNAPSE_REPOSITORY}/entity/{entity}", timeout=TIMEOUT)
-            handle = _answer(found, entity, credential)["dataFileHandleId"]
+            response = session.get(f"{SYNAPSE_REPOSITORY}/entity/{entity}", timeout=TIMEOUT)
+            handle = _answer(response, entity, credential)["dataFileHandleId"]
             wanted = {"fileHandleId": handle, "associateObjectId": entity, "associateObjectType": "FileEntity"}
             body = {"includeFileHandles": True, "includePreSignedURLs": True, "requestedFiles": [wanted]}
             signed = session.post(f"{SYNAPSE_FILES}/fileHandle/batch", json=body, timeout=TIMEOUT)

@@ -57,8 +57,8 @@ def unpack(
         chosen: list[tuple[Path, Container, dict[str, Member]]] = []
         taken: dict[str, str] = {}
         for path, archive in opened:
-            found = _checked(archive, path, limits, taken)
-            chosen.append((path, archive, _selected(found, only)))
+            listed = _checked(archive, path, limits, taken)
+            chosen.append((path, archive, _selected(listed, only)))
         _check_amount([member for _, _, members in chosen for member in members.values()], opened[0][0], only, free)
         for path, archive, members in chosen:
             with damage_explained(path):
@@ -71,7 +71,7 @@ def unpack(
 def _checked(archive: Container, path: Path, limits: Limits, taken: dict[str, str]) -> list[tuple[str, Member]]:
     """Every file of an archive under its clean name. `taken` holds the names so far, of earlier archives too."""
     problems: list[str] = []
-    found: list[tuple[str, Member]] = []
+    files: list[tuple[str, Member]] = []
     total = count = 0
     with damage_explained(path):
         for member in archive.members():
@@ -85,7 +85,7 @@ def _checked(archive: Container, path: Path, limits: Limits, taken: dict[str, st
             name, problem = _clean(member)
             if problem is None and member.kind == "file":
                 problem = _collision(name, taken)
-                found.append((name, member))
+                files.append((name, member))
             if problem is not None:
                 problems.append(f"{member.name[:120]!r}: {problem}")
     if problems:
@@ -95,7 +95,7 @@ def _checked(archive: Container, path: Path, limits: Limits, taken: dict[str, st
             where=path,
             remedy="fetch it anew from its owner; if it stays so, unpack by hand what you trust",
         )
-    return found
+    return files
 
 
 def _clean(member: Member) -> tuple[str, str | None]:

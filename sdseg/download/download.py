@@ -111,22 +111,22 @@ def download_weights(name: str, *, folder: Path, registry: Path, means: Means) -
         _fill(name, entry, means, folder, title=entry.title, layout=layout, confirm=lambda at: _whole(entry, at))
     else:
         log.info("%s: taking what is in %s", entry.title, folder)
-    found = _whole(entry, folder)
-    for path, checksum in found.items():
+    checksums = _whole(entry, folder)
+    for path, checksum in checksums.items():
         log.info("%s  %s", checksum, folder / path)
     log.info("%s is for: %s (licence: %s)", entry.title, entry.purpose or "not said", entry.licence)
-    return found
+    return checksums
 
 
 def _whole(entry: Entry, folder: Path) -> dict[str, str]:
     """`sha256:…` of every file of a folder of weights, once all of them are there and none is another."""
     missing = [f"{path} is missing" for path in entry.holds if not (folder / path).is_file()]
-    found = {path: checksum_of(folder / path) for path in entry.holds if (folder / path).is_file()}
+    checksums = {path: checksum_of(folder / path) for path in entry.holds if (folder / path).is_file()}
     known = {file.to: file.checksum for file in entry.files if file.to is not None and file.checksum is not None}
     other = [
-        f"{path} has {found[path]} instead of {known[path]}"
-        for path in found
-        if found[path] != known.get(path, found[path])
+        f"{path} has {checksums[path]} instead of {known[path]}"
+        for path in checksums
+        if checksums[path] != known.get(path, checksums[path])
     ]
     if missing or other:
         raise ListedError(
@@ -135,7 +135,7 @@ def _whole(entry: Entry, folder: Path) -> dict[str, str]:
             where=folder,
             remedy="copy the whole folder again, or remove it and run again",
         )
-    return found
+    return checksums
 
 
 def _here(

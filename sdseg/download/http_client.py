@@ -75,10 +75,10 @@ def fetch(
     expected = address.checksum or checksum
     wanted = address.size or size
     if wanted is not None and part.size != wanted:
-        found = part.size
+        received = part.size
         part.discard()
         raise UserError(
-            f"'{target.name}' has {found:,} bytes where {wanted:,} were expected: cut short, or another file",
+            f"'{target.name}' has {received:,} bytes where {wanted:,} were expected: cut short, or another file",
             where=redact(address.url),
             remedy="run again; if it stays so, the owner has replaced the file: correct the registry",
         )
@@ -217,7 +217,7 @@ def _receive(response: requests.Response, part: Part, stream: BinaryIO) -> None:
             where=part.path.parent,
             remedy="make room, or let 'downloads' of the configuration name a folder on another disk",
         )
-    name, told = part.target.name, time.monotonic()
+    name, reported = part.target.name, time.monotonic()
     with tqdm(total=part.total, initial=start, desc=name, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         # What has arrived, not a full block: a break loses nothing of what came before it.
         while block := response.raw.read1(BLOCK, decode_content=False):
@@ -226,8 +226,8 @@ def _receive(response: requests.Response, part: Part, stream: BinaryIO) -> None:
                 raise _page(response, part)
             stream.write(block)
             bar.update(len(block))
-            if time.monotonic() - told > 30:  # for the log of a job, which shows no bar
-                told = time.monotonic()
+            if time.monotonic() - reported > 30:  # for the log of a job, which shows no bar
+                reported = time.monotonic()
                 log.info("%s: %s of %s bytes", name, f"{stream.tell():,}", f"{part.total:,}" if part.total else "?")
 
 

@@ -72,16 +72,16 @@ class Notes:
             raise _other(file, path, by_hand, f"{size:,} bytes instead of {file.size:,}")
         came_from = "by hand" if by_hand or seen is None else seen.came_from
         if file.checksum is None:
-            found = checksum_of(path)
+            digest = checksum_of(path)
             if seen is None:
                 log.warning("no checksum of %s is published; the first one seen is in %s", file.name, self.path)
-                self.write(file.name, found, came_from)
-            elif seen.checksum != found:
+                self.write(file.name, digest, came_from)
+            elif seen.checksum != digest:
                 log.warning(
                     "%s has changed: %s instead of %s, the first one seen (%s). Has its owner replaced it?",
-                    *(path, found, seen.checksum, self.path),
+                    *(path, digest, seen.checksum, self.path),
                 )
-            return Archive(file=file.name, size=size, checksum=found, came_from=came_from)
+            return Archive(file=file.name, size=size, checksum=digest, came_from=came_from)
         wanted = {file.checksum}
         if seen is not None and file.checksum_from != "owner":  # the owner's own, learnt when it was fetched
             wanted.add(seen.checksum)
@@ -101,10 +101,10 @@ def write_origin(raw: Path, origin: Origin) -> None:
     write_json(raw / MARK, origin)
 
 
-def _other(file: RemoteFile, path: Path, by_hand: bool, found: str) -> UserError:
+def _other(file: RemoteFile, path: Path, by_hand: bool, checksum: str) -> UserError:
     again = "fetch it again" if by_hand else "delete it and run again"
     return UserError(
-        f"'{file.name}' is not the archive expected: {found}",
+        f"'{file.name}' is not the archive expected: {checksum}",
         where=path,
         remedy=f"{again}; if its owner has replaced it, correct the registry once you know why",
     )

@@ -107,11 +107,11 @@ def _permitted(job: _Job, missing: tuple[RemoteFile, ...]) -> dict[str, Credenti
     who = {}
     for place, wanted in ((KAGGLE, any(file.kaggle for file in missing)), (SYNAPSE, any(f.synapse for f in missing))):
         if wanted:
-            found = credential(place)
-            if found is None:
+            secret = credential(place)
+            if secret is None:
                 what = f"no {place.service} token is here, neither in {place.variables} nor in {place.files}"
                 raise _not_here(job, missing, what)
-            who[place.service] = found
+            who[place.service] = secret
     return who
 
 
@@ -147,15 +147,15 @@ def _address(file: RemoteFile, who: dict[str, Credential]) -> Address:
     if file.kaggle:
         return kaggle_address(file.kaggle, who[KAGGLE.service])
     if file.synapse:
-        found = synapse_address(file.synapse, who[SYNAPSE.service])
-        if found.checksum and file.checksum:
-            agree = found.checksum == file.checksum
+        address = synapse_address(file.synapse, who[SYNAPSE.service])
+        if address.checksum and file.checksum:
+            agree = address.checksum == file.checksum
             log.log(
                 logging.INFO if agree else logging.WARNING,
                 "%s: Synapse says %s, the registry %s%s",
-                *(file.name, found.checksum, file.expected, "" if agree else "; Synapse's own is used"),
+                *(file.name, address.checksum, file.expected, "" if agree else "; Synapse's own is used"),
             )
-        return found
+        return address
     return Address(str(file.url))
 
 

@@ -108,11 +108,11 @@ class _Check:
     def __str__(self) -> str:
         if self.parity is None:
             return f"{self.file} on {self.backend}: NOT CHECKED, {self.reason}"
-        found = self.parity
+        parity = self.parity
         return (
-            f"{self.file} on {self.backend}, {self.precision}: parity on {found.n_cases} cases: probability within "
-            f"{found.max_abs_difference:.2g}, Dice {found.dice_exported:.4f} against {found.dice_reference:.4f}, "
-            f"between the masks {found.mask_dice:.4f}"
+            f"{self.file} on {self.backend}, {self.precision}: parity on {parity.n_cases} cases: probability within "
+            f"{parity.max_abs_difference:.2g}, Dice {parity.dice_exported:.4f} against {parity.dice_reference:.4f}, "
+            f"between the masks {parity.mask_dice:.4f}"
         )
 
 
@@ -127,21 +127,21 @@ def _checks(gate: Gate, precision: Precision, graph: Path) -> list[_Check]:
 
     ONNX Runtime computes the fp16 graph in fp32 on a CPU: what overflows on a GPU would not be seen.
     """
-    found = []
+    checks = []
     for provider in gate.settings.providers:
         reason = cannot_run(provider, precision)
         if reason is not None:
-            found.append(_Check(graph.name, precision, backend_name(provider), None, reason))
+            checks.append(_Check(graph.name, precision, backend_name(provider), None, reason))
             continue
         backend = open_graph(graph, provider)
         parity = gate.judge(backend, precision, tolerated=arithmetic_of(provider, precision))
-        found.append(_Check(graph.name, precision, backend.name, parity))
+        checks.append(_Check(graph.name, precision, backend.name, parity))
     if precision in ("fp16", "bf16"):
         segmenter = gate.segmenter
         lowered = in_precision(segmenter, precision)
         arithmetic = TorchBackend(lowered, gate.manifest.image, "cpu", segmenter.noise_shape)
-        found.append(_Check(graph.name, precision, arithmetic.name, gate.judge(arithmetic, precision)))
-    return found
+        checks.append(_Check(graph.name, precision, arithmetic.name, gate.judge(arithmetic, precision)))
+    return checks
 
 
 def _refuse_unchecked(precisions: tuple[Precision, ...], settings: Export) -> None:

@@ -141,5 +141,5 @@ class _Sums:
             (self.black, "black mask: nothing found where the model finds a structure"),
         )
         return [
-            f"{text}, in {len(found)} of {slices} slices (first: case {found[0]})" for found, text in kinds if found
+            f"{text}, in {len(cases)} of {slices} slices (first: case {cases[0]})" for cases, text in kinds if cases
         ]

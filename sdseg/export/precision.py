@@ -43,8 +43,8 @@ class _Lowered(nn.Module):
         self.kind = kind
 
     def forward(self, *inputs: Any) -> Tensor:
-        found: Tensor = self.network(*(self._cast(value) for value in inputs))
-        return found.float()
+        output: Tensor = self.network(*(self._cast(value) for value in inputs))
+        return output.float()
 
     def _cast(self, value: Any) -> Any:
         return value.to(self.kind) if isinstance(value, Tensor) and value.is_floating_point() else value

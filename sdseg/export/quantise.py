@@ -60,10 +60,10 @@ def quantise(
         ) from error
     finally:
         logger.setLevel(level)
-    made = onnx.load(str(target), load_external_data=False)
-    del made.metadata_props[:]
-    onnx.helper.set_model_props(made, {METADATA_KEY: unsealed(manifest, external=external).model_dump_json()})
-    onnx.save(made, str(target))
+    quantised = onnx.load(str(target), load_external_data=False)
+    del quantised.metadata_props[:]
+    onnx.helper.set_model_props(quantised, {METADATA_KEY: unsealed(manifest, external=external).model_dump_json()})
+    onnx.save(quantised, str(target))
     return seal_graph(target)
 
 
@@ -76,7 +76,7 @@ def _reader(feeds: Sequence[Mapping[str, AnyArray]]) -> object:
             self.waiting: Iterator[Mapping[str, AnyArray]] = iter(feeds)
 
         def get_next(self) -> dict[str, AnyArray] | None:
-            found = next(self.waiting, None)
-            return None if found is None else dict(found)
+            feed = next(self.waiting, None)
+            return None if feed is None else dict(feed)
 
     return Reader()

@@ -119,14 +119,14 @@ def _check_ports(model: object, manifest: GraphManifest, path: Path) -> None:
         raise TypeError(f"expected a ModelProto, got {type(model).__name__}")
     pairs = ((model.graph.input, manifest.inputs), (model.graph.output, manifest.outputs))
     for written, declared in pairs:
-        found = {
+        ports = {
             value.name: tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
             for value in written
         }
         wanted = {port.name: port.axes for port in declared}
-        if found != wanted:
+        if ports != wanted:
             raise UserError(
-                f"the ONNX graph came out with the ports {found} instead of {wanted}",
+                f"the ONNX graph came out with the ports {ports} instead of {wanted}",
                 where=path.name,
                 remedy="the network does not give what its manifest says: make the model again with this version",
             )

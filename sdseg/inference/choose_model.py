@@ -76,12 +76,12 @@ def _candidates(path: Path) -> list[Path] | None:
     export = path if path.name == "export" else path / "export"
     model = path.parent / "model" if path.name == "export" else path / "model"
     engines = sorted(export.glob("*.engine"), key=_rank)
-    found = [*engines, *(each for each in (export / "model.onnx",) if each.is_file())]
-    found += [model] if (model / "config.json").is_file() else []
-    if found:
-        return found
+    candidates = [*engines, *(each for each in (export / "model.onnx",) if each.is_file())]
+    candidates += [model] if (model / "config.json").is_file() else []
+    if candidates:
+        return candidates
     files = [f"{depth}/{file}" for depth in ("*", "*/*") for file in ("model/config.json", "export/model.onnx")]
-    recipes = sorted({found.parent.parent for file in files for found in path.glob(file)})
+    recipes = sorted({model_file.parent.parent for file in files for model_file in path.glob(file)})
     if len(recipes) == 1:
         return _candidates(recipes[0])
     if not recipes:

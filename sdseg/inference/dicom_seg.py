@@ -83,7 +83,7 @@ def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd but harmless values that are copied from the series
         try:
-            made = hd.seg.Segmentation(
+            segmentation = hd.seg.Segmentation(
                 source_images=slices,
                 pixel_array=masks.astype(np.uint8),
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -110,7 +110,7 @@ def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
                 remedy="convert the series to NIfTI; the headers of its slices are incomplete or contradictory",
             ) from error
         content = BytesIO()
-        made.save_as(content)
+        segmentation.save_as(content)
         with atomic_file(path) as temporary:  # written by us: pydicom would wrap a full disk into a traceback
             temporary.write_bytes(content.getbuffer())
 
@@ -124,26 +124,26 @@ def _header(path: Path, thickness: str) -> Dataset:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         for uid, other in (
             ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
             ("SOPClassUID", "MediaStorageSOPClassUID"),
         ):
-            if not found.get(uid):  # the head of the file names them as well
-                setattr(found, uid, found.file_meta.get(other, ""))
+            if not header.get(uid):  # the head of the file names them as well
+                setattr(header, uid, header.file_meta.get(other, ""))
         for tag in EMPTY:
-            if tag not in found:
-                setattr(found, tag, "")
-        if not found.get("SliceThickness"):
-            found.SliceThickness = thickness
-    missing = [tag for tag in NEEDED if not found.get(tag)]
+            if tag not in header:
+                setattr(header, tag, "")
+        if not header.get("SliceThickness"):
+            header.SliceThickness = thickness
+    missing = [tag for tag in NEEDED if not header.get(tag)]
     if missing:
         raise UserError(
             f"a slice without {', '.join(missing)}: a segmentation could not refer to it",
             where=path,
             remedy="give the series as the scanner or archive wrote it, or convert it to NIfTI",
         )
-    return found
+    return header
 
 
 def _derive(slices: Sequence[Dataset]) -> list[str]:
@@ -152,9 +152,9 @@ def _derive(slices: Sequence[Dataset]) -> list[str]:
 
     missing = [tag for tag in DERIVED if not all(one.get(tag) for one in slices)]
     for tag in missing:
-        made = generate_uid(entropy_srcs=[str(slices[0].SOPInstanceUID), tag])
+        uid = generate_uid(entropy_srcs=[str(slices[0].SOPInstanceUID), tag])
         for one in slices:
-            setattr(one, tag, made)
+            setattr(one, tag, uid)
     if not missing:
         return []
     return [

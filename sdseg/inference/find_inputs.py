@@ -72,37 +72,37 @@ def find_inputs(named: Sequence[Path], output: Path, former: Former | None = Non
             remedy="name another output folder, for example one inside it",
         )
     former = former or Former()
-    found, candidates = Found(), list[InputFile]()
+    listing, candidates = Found(), list[InputFile]()
     loose: dict[Path, list[Path]] = defaultdict(list)  # DICOM files named one by one, by folder
-    for path in _expanded(named, found):
+    for path in _expanded(named, listing):
         if path.is_dir():
-            candidates += _in_folder(path, output, found, model)
+            candidates += _in_folder(path, output, listing, model)
         elif not os.path.lexists(path):  # a link that leads nowhere is told when it is read
-            found.problems.append(missing(path))
+            listing.problems.append(missing(path))
         elif kind := _kind(path):
             candidates.append(InputFile(path, _stem(path.name), kind))
         elif is_dicom(path):
             loose[path.parent].append(path)
         else:
-            found.problems.append(
+            listing.problems.append(
                 UserError("no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}")
             )
     for folder, files in loose.items():
-        candidates += _series(sorted(set(files)), folder.resolve().name, found, model)
+        candidates += _series(sorted(set(files)), folder.resolve().name, listing, model)
     unique: dict[tuple[Path, str], InputFile] = {}
     for one in candidates:
         unique.setdefault((_real(one.path), one.uid), one)
     if results := [unique.pop(place) for place in list(unique) if place[0] in former.results]:
-        found.skipped.append((output, f"{len(results)} of its results, named as inputs"))
-    found.problems += [
+        listing.skipped.append((output, f"{len(results)} of its results, named as inputs"))
+    listing.problems += [
         UserError("a name that is not UTF-8: reports could not hold it", where=shown(one.path), remedy="rename it")
         for one in unique.values()
         if shown(one.path) != str(one.path)
     ]
     keyed = [replace(one, key=_key(one, output)) for one in unique.values() if shown(one.path) == str(one.path)]
     names = result_names([(one.key, one.name) for one in keyed], former.names)
-    found.inputs = tuple(replace(one, name=names[one.key]) for one in keyed)
-    return found
+    listing.inputs = tuple(replace(one, name=names[one.key]) for one in keyed)
+    return listing
 
 
 def shown(path: Path) -> str:
@@ -121,7 +121,7 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _expanded(named: Sequence[Path], found: Found) -> Iterator[Path]:
+def _expanded(named: Sequence[Path], listing: Found) -> Iterator[Path]:
     """Patterns replaced by what they match: for shells that do not, and for quoted ones."""
     for path in named:
         if os.path.lexists(path) or not glob.has_magic(str(path)):
@@ -129,20 +129,20 @@ def _expanded(named: Sequence[Path], found: Found) -> Iterator[Path]:
             continue
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
-            found.problems.append(
+            listing.problems.append(
                 UserError("the pattern matches nothing", where=path, remedy="check it; '**' stands for any folders")
             )
         yield from map(Path, matches)
 
 
-def _in_folder(root: Path, output: Path, found: Found, model: str) -> list[InputFile]:
+def _in_folder(root: Path, output: Path, listing: Found, model: str) -> list[InputFile]:
     """Everything below a folder, sorted, each with its path below it."""
     own, listed, others = output.resolve(), list[InputFile](), Counter[str]()
-    before = len(found.problems), len(found.skipped)
+    before = len(listing.problems), len(listing.skipped)
 
     def unreadable(error: OSError) -> None:
         place = Path(error.filename or root)
-        found.problems.append(
+        listing.problems.append(
             UserError(f"cannot be read: {error.strerror}", where=place, remedy="check the folder's permissions")
         )
 
@@ -150,9 +150,9 @@ def _in_folder(root: Path, output: Path, found: Found, model: str) -> list[Input
         folder = Path(place)
         folders[:] = sorted(name for name in folders if (folder / name).resolve() != own)
         links = [name for name in folders if (folder / name).is_symlink()]  # not walked into: they may lead in circles
-        found.skipped += [(folder / name, "a link to a folder: name it to have what lies there") for name in links]
+        listing.skipped += [(folder / name, "a link to a folder: name it to have what lies there") for name in links]
         if folder != root and REPORT in files:
-            found.skipped.append((folder, f"results of an earlier run ({REPORT})"))
+            listing.skipped.append((folder, f"results of an earlier run ({REPORT})"))
             folders.clear()
             continue
         slices, relative = list[Path](), folder.relative_to(root)
@@ -170,22 +170,22 @@ def _in_folder(root: Path, output: Path, found: Found, model: str) -> list[Input
                 others[path.suffix.lower() or "without suffix"] += 1
         if slices:
             below = root.resolve().name if folder == root else relative.as_posix()
-            listed += _series(slices, below or "series", found, model)
-    if not listed and before == (len(found.problems), len(found.skipped)):
-        found.problems.append(
+            listed += _series(slices, below or "series", listing, model)
+    if not listed and before == (len(listing.problems), len(listing.skipped)):
+        listing.problems.append(
             UserError("a folder without images or volumes", where=root, remedy=f"known suffixes: {KNOWN}")
         )
     elif others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
-        found.skipped.append((root, f"files that are no images or volumes by their names: {kinds}"))
+        listing.skipped.append((root, f"files that are no images or volumes by their names: {kinds}"))
     return sorted(listed, key=lambda one: one.path)
 
 
-def _series(files: Sequence[Path], below: str, found: Found, model: str) -> list[InputFile]:
+def _series(files: Sequence[Path], below: str, listing: Found, model: str) -> list[InputFile]:
     """The series among the DICOM files of one folder, named like the folder; several by their number as well."""
     seen = find_series(files, f"{model}; of DICOM, CT series alone are read, whose values are Hounsfield units")
-    found.problems += seen.problems
-    found.skipped += seen.skipped
+    listing.problems += seen.problems
+    listing.skipped += seen.skipped
     several = len(seen.series) > 1
     return [
         InputFile(

@@ -69,12 +69,12 @@ class Native:
         It is enlarged before it becomes masks, so that outlines are smooth.
         """
         native = restore_probability(probability, self.size)  # [K,H,W]
-        found = self.bits[index]
-        found[...] = 0
+        bits = self.bits[index]
+        bits[...] = 0
         for number, mask in enumerate(rule.masks(native)):
             self.pixels[number] += np.count_nonzero(mask)
-            found |= mask.astype(found.dtype) << found.dtype.type(number)
-        self.per_slice[index] = np.count_nonzero(found)
+            bits |= mask.astype(bits.dtype) << bits.dtype.type(number)
+        self.per_slice[index] = np.count_nonzero(bits)
         if self.probability is not None:
             self.probability[index] = native
 

@@ -149,13 +149,13 @@ class Stages:
 
     def _record(self, native: Native, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
         """What predict.json says of one input. `seconds` has its share of the time its group took."""
-        found = _named(native, native.pixels)
-        record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": found}
+        pixels = _named(native, native.pixels)
+        record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": pixels}
         if not self.one_label_each and native.file.kind != "series":  # a segmentation object keeps overlaps
             record["label_map"] = _named(native, native.label_counts())
         if native.geometry is not None:
             voxel = abs(float(np.linalg.det(native.geometry.matrix[:3, :3]))) / 1000.0  # mm³ to ml
-            record["millilitres"] = {name: round(count * voxel, 3) for name, count in found.items()}
+            record["millilitres"] = {name: round(count * voxel, 3) for name, count in pixels.items()}
         rule, model = asdict(self.chosen.served.rule), self.maker.checksum
         return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": model, "rule": rule}
 
@@ -197,15 +197,15 @@ def segment(
     `progress` is told after each batch how many of all slices are done.
     Raises UserError where the model fails or gives NaN.
     """
-    flat = [(found, index) for found in opened for index in range(len(found.images))]
+    flat = [(native, index) for native in opened for index in range(len(native.images))]
     for start in range(0, len(flat), batch):
         part = flat[start : start + batch]
         # 1. The slices at the working size.
-        images = np.stack([found.images[index] for found, index in part])  # [N,S,S,C]
+        images = np.stack([native.images[index] for native, index in part])  # [N,S,S,C]
         # 2. Probability of every structure.
         probability = check_finite(served.backend.probability(images), served.path)  # [N,K,S,S]
         # 3. Back to the native size.
-        for (found, index), own in zip(part, probability, strict=True):
-            found.put(index, own, served.rule)
+        for (native, index), own in zip(part, probability, strict=True):
+            native.put(index, own, served.rule)
         if progress is not None:
             progress(start + len(part), len(flat))

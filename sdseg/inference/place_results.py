@@ -132,10 +132,10 @@ def _identities(files: Sequence[InputFile]) -> Iterator[tuple[int, int]]:
 def _identity(path: Path) -> tuple[int, int] | None:
     """What tells a file from every other, whatever names and links lead to it; None for one that cannot be reached."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _longest_name(folder: Path) -> int:

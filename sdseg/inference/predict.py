@@ -78,23 +78,23 @@ def predict(
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
         account = Account(output)
-        found = find_inputs(inputs, output, account.former, chosen.served.words)
-        for problem in found.problems:
+        listing = find_inputs(inputs, output, account.former, chosen.served.words)
+        for problem in listing.problems:
             account.fail(problem)
-        for line in grouped((shown(path), reason) for path, reason in found.skipped):
+        for line in grouped((shown(path), reason) for path, reason in listing.skipped):
             log.info("left out: %s", line)
-        sweep(output, (file.name for file in found.inputs))
+        sweep(output, (file.name for file in listing.inputs))
 
         # 2. Read, compute and write, at the same time.
-        stages = Stages(chosen, output, wanted, account, found.inputs)
+        stages = Stages(chosen, output, wanted, account, listing.inputs)
         try:
-            _segment_all(stages, found.inputs)
+            _segment_all(stages, listing.inputs)
         except KeyboardInterrupt:
-            log.warning("%d of %d inputs are done; the same command continues", len(account.done), len(found.inputs))
+            log.warning("%d of %d inputs are done; the same command continues", len(account.done), len(listing.inputs))
             raise
 
         # 3. The report, and what went wrong.
-        account.close(_report(stages, found, time.perf_counter() - started), [file.key for file in found.inputs])
+        account.close(_report(stages, listing, time.perf_counter() - started), [file.key for file in listing.inputs])
         tell(account, output)
     return 1 if account.failures else 0
 
@@ -124,7 +124,7 @@ def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
                     spoken = time.monotonic()
 
 
-def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:
+def _report(stages: Stages, listing: Found, seconds: float) -> dict[str, Any]:
     """What predict.json says of the run as a whole."""
     served = stages.chosen.served
     names = [one.name for one in served.structures]
@@ -146,5 +146,5 @@ def _report(stages: Stages, found: Found, seconds: float) -> dict[str, Any]:
         "probabilities": dict(zip(probability_kinds(served.structures), names, strict=True)),
         "seconds": seconds,
         "provenance": provenance(tuple(name for name in PACKAGES if version_of(name))),
-        "skipped": [{"input": shown(path), "reason": reason} for path, reason in found.skipped],
+        "skipped": [{"input": shown(path), "reason": reason} for path, reason in listing.skipped],
     }

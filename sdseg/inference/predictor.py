@@ -49,9 +49,9 @@ class Prediction:
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.mask.shape))
         unit = "pixels" if self.geometry is None else "voxels"
-        found = (f"{name} {int(mask.sum())} {unit}" for name, mask in zip(self.structures, self.masks, strict=True))
+        counts = (f"{name} {int(mask.sum())} {unit}" for name, mask in zip(self.structures, self.masks, strict=True))
         notes = f", {len(self.notes)} note{'s' if len(self.notes) > 1 else ''}" if self.notes else ""
-        return f"<Prediction {shape}: {', '.join(found)}{notes}>"
+        return f"<Prediction {shape}: {', '.join(counts)}{notes}>"
 
     def save(self, path: str | Path) -> None:
         """Write the mask with the values of `sdseg predict`: .png of an image, .nii.gz, .mha or .nrrd of a volume.
@@ -78,11 +78,11 @@ class Predictor:
 
     def __repr__(self) -> str:
         served = self._served
-        found = ", ".join(self.structures) + (" (exclusive)" if self.exclusive else "")
+        structures = ", ".join(self.structures) + (" (exclusive)" if self.exclusive else "")
         origin = "" if served.origin == "real" else f" {served.origin}"
         return (
-            f"<Predictor {served.path}: {found} in {served.image.modality} images, {served.recipe} trained on{origin} "
-            f"{served.dataset}, {self.backend}>"
+            f"<Predictor {served.path}: {structures} in {served.image.modality} images, {served.recipe} trained on"
+            f"{origin} {served.dataset}, {self.backend}>"
         )
 
     @property
@@ -126,18 +126,18 @@ class Predictor:
                     where=image,
                     remedy="leave it out, or give the voxels as an array: predict(array, affine=affine)",
                 )
-            found = find_inputs([Path(image)], NOWHERE, model=served.words)
-            if found.problems:
-                raise found.problems[0]
-            if len(found.inputs) != 1:
+            listing = find_inputs([Path(image)], NOWHERE, model=served.words)
+            if listing.problems:
+                raise listing.problems[0]
+            if len(listing.inputs) != 1:
                 raise ListedError(
-                    f"{len(found.inputs)} inputs where one is expected:",
-                    (one.name for one in found.inputs),
+                    f"{len(listing.inputs)} inputs where one is expected:",
+                    (one.name for one in listing.inputs),
                     where=image,
                     remedy="give one file or series, or use 'sdseg predict' for a folder",
                 )
             native = open_file(
-                found.inputs[0], served.image, served.structures, with_probability=True, limits=self._limits
+                listing.inputs[0], served.image, served.structures, with_probability=True, limits=self._limits
             )
         else:
             native = open_array(image, affine, served.image, served.structures)

@@ -36,10 +36,10 @@ def tell(account: Account, output: Path) -> None:
     )
 
 
-def grouped(told: Iterable[tuple[str, str]]) -> Iterator[str]:
+def grouped(messages: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Lines `input: what`; what more than a few inputs share makes one line that names the first of them."""
     inputs: dict[str, list[str]] = defaultdict(list)
-    for name, what in told:
+    for name, what in messages:
         inputs[what].append(name)
     for what, names in inputs.items():
         if len(names) <= FEW:

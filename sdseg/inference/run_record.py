@@ -158,21 +158,21 @@ def fingerprint(file: InputFile) -> str:
     try:
         if is_itk(file.path):  # the voxels may lie in files beside the header
             files = (file.path, *data_files(file.path))
-        found = [(each.name, each.stat()) for each in files]
+        entries = [(each.name, each.stat()) for each in files]
     except (OSError, UserError):
         return ""
-    return sha256_text("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in found))
+    return sha256_text("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in entries))
 
 
 def _read_earlier(output: Path) -> list[Record]:
     """Records of the last report and of a run that was cut off after it."""
-    found: list[Record] = []
+    records: list[Record] = []
     report = output / REPORT
     if report.exists():
         try:
             data = json.loads(report.read_text(encoding="utf-8"))
             ours = data["kind"] == KIND and data["format"] <= FORMAT
-            found = [*data["earlier"], *data["inputs"]] if ours else []
+            records = [*data["earlier"], *data["inputs"]] if ours else []
         except (OSError, ValueError, KeyError, TypeError):
             ours = False
         if not ours:
@@ -189,10 +189,10 @@ def _read_earlier(output: Path) -> list[Record]:
             except ValueError:  # empty, or the line that was being written when a run was cut off
                 continue
             if record.get("withdrawn"):  # the line that was withdrawn is the last of this input
-                next(one for one in reversed(found) if one["key"] == record["key"])["withdrawn"] = True
+                next(one for one in reversed(records) if one["key"] == record["key"])["withdrawn"] = True
             else:
-                found.append(record)
-    return found
+                records.append(record)
+    return records
 
 
 def _written(records: Iterable[Record]) -> dict[str, set[int | str]]:

@@ -39,12 +39,12 @@ def overlapped(
                     break
             if not reading:
                 break
-            found = reading.popleft().result()
-            compute(found)
+            loaded = reading.popleft().result()
+            compute(loaded)
             while len(writing) >= ahead or (writing and writing[0].done()):
                 yield writing.popleft().result()
-            writing.append(writers.submit(write, found))
-            del found
+            writing.append(writers.submit(write, loaded))
+            del loaded
         while writing:
             yield writing.popleft().result()
     finally:

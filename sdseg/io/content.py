@@ -37,19 +37,19 @@ def content_of(path: Path) -> bytes:
 def file_size(path: Path) -> int:
     """Bytes of a file. Raises UserError unless it is an ordinary one, or a link to one: before any library opens it."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         raise missing(path) from None
     except OSError as error:  # a link that leads in a circle, a folder that may not be looked into
         raise unreadable(path, error) from None
     for is_kind, name in KINDS:
-        if is_kind(found.st_mode):
+        if is_kind(status.st_mode):
             raise UserError(
                 f"{name}; an ordinary file is expected",
                 where=path,
                 remedy="write what it gives into a file, and name that",
             )
-    return found.st_size
+    return status.st_size
 
 
 def missing(path: Path) -> UserError:
@@ -59,6 +59,6 @@ def missing(path: Path) -> UserError:
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """The error of a file that a library cannot read, with the first line of what the library says."""
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    reason = told.splitlines()[0]
+    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    reason = message.splitlines()[0]
     return UserError(f"cannot be read: {reason}", where=path, remedy="replace the file by a whole, valid copy")

@@ -60,23 +60,23 @@ def read_slices(
 
 
 def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[Slice]:
-    found = [read_header(path) for path in paths]
-    for one in found:
+    headers = [read_header(path) for path in paths]
+    for one in headers:
         check_slice(one)
-    _check_alike(found, folder)
-    _, across = _directions(found[0])
-    ordered = sorted(found, key=lambda each: float(np.dot(each.position, across)))
+    _check_alike(headers, folder)
+    _, across = _directions(headers[0])
+    ordered = sorted(headers, key=lambda each: float(np.dot(each.position, across)))
     _check_distances(ordered, folder)
     return ordered
 
 
-def _check_alike(found: Sequence[Slice], folder: Path) -> None:
+def _check_alike(headers: Sequence[Slice], folder: Path) -> None:
     """All slices must have one size, spacing and direction; a scout among them is the usual exception."""
-    usual = Counter(each.grid for each in found).most_common(1)[0][0]
-    strange = [each for each in found if each.grid != usual]
+    usual = Counter(each.grid for each in headers).most_common(1)[0][0]
+    strange = [each for each in headers if each.grid != usual]
     if strange:
         raise ListedError(
-            f"{len(strange)} of {len(found)} slices differ from the others in size, pixel spacing or direction:",
+            f"{len(strange)} of {len(headers)} slices differ from the others in size, pixel spacing or direction:",
             (f"{each.path.name}: {each.size[0]}×{each.size[1]} pixels" for each in strange),
             where=folder,
             remedy="move them to a folder of their own",

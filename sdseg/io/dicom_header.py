@@ -82,8 +82,8 @@ def read_header(path: Path) -> Slice:
             warnings.simplefilter("ignore")  # odd values elsewhere in a header are none of our business
             marked = stream.read(132)[128:] == b"DICM"  # old files lack the mark, and are read all the same
             stream.seek(0)
-            found = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
-            header = _slice(path, found, size - stream.tell())
+            dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
+            header = _slice(path, dataset, size - stream.tell())
     except Exception as error:  # pydicom raises nearly anything at damaged bytes, and one file must not end a run
         reason = (str(error) or type(error).__name__).splitlines()[0]
     if header is None or not (marked or header.modality):
@@ -158,13 +158,13 @@ def _fault(one: Slice) -> str | None:
     return None
 
 
-def _slice(path: Path, found: Dataset, remaining: int) -> Slice:
+def _slice(path: Path, dataset: Dataset, remaining: int) -> Slice:
     """`remaining` bytes follow the header."""
-    texts = {tag: str(found.get(tag, "") or "").strip(" \0") for tag in TEXTS}
-    counts = {tag: int(found.get(tag) or 0) for tag in COUNTS}
+    texts = {tag: str(dataset.get(tag, "") or "").strip(" \0") for tag in TEXTS}
+    counts = {tag: int(dataset.get(tag) or 0) for tag in COUNTS}
     frames, colours = max(1, counts["NumberOfFrames"]), counts["SamplesPerPixel"] or 1
     promised = counts["Rows"] * counts["Columns"] * frames * colours * (counts["BitsAllocated"] or 16) // 8
-    syntax = str(found.file_meta.get("TransferSyntaxUID", UNPACKED[0]))
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID", UNPACKED[0]))
     return Slice(
         path=path,
         series=texts["SeriesInstanceUID"],
@@ -172,20 +172,20 @@ def _slice(path: Path, found: Dataset, remaining: int) -> Slice:
         description=texts["SeriesDescription"],
         modality=texts["Modality"],
         localiser="LOCALIZER" in texts["ImageType"].upper(),
-        position=_numbers(found, POSITION),
-        orientation=_numbers(found, ORIENTATION),
-        spacing=_numbers(found, SPACING),
+        position=_numbers(dataset, POSITION),
+        orientation=_numbers(dataset, ORIENTATION),
+        spacing=_numbers(dataset, SPACING),
         size=(counts["Columns"], counts["Rows"]),
         frames=frames,
         colours=colours,
-        rescaling=(*_numbers(found, "RescaleSlope"), *_numbers(found, "RescaleIntercept")),
+        rescaling=(*_numbers(dataset, "RescaleSlope"), *_numbers(dataset, "RescaleIntercept")),
         lacking=max(0, promised - remaining) if syntax in UNPACKED else 0,
     )
 
 
-def _numbers(found: Dataset, tag: str) -> tuple[float, ...]:
+def _numbers(dataset: Dataset, tag: str) -> tuple[float, ...]:
     try:
-        value = found.get(tag)
+        value = dataset.get(tag)
         if value is None or value == "":
             return ()
         return tuple(float(part) for part in (value if hasattr(value, "__iter__") else [value]))

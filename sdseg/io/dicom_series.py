@@ -57,32 +57,32 @@ def one_series(folder: Path) -> Series:
     files = [path for path in series_files(folder) if is_dicom(path)]
     if not files:
         raise UserError("no DICOM files in the folder", where=folder, remedy="give a folder with one CT series")
-    found = find_series(files)
-    if len(found.problems) == 1:
-        raise found.problems[0]
-    if found.problems:
-        listed = (f"{Path(one.where or '').name}: {one.what}" for one in found.problems)
-        what = f"{len(found.problems)} problems in a DICOM folder:"
+    listing = find_series(files)
+    if len(listing.problems) == 1:
+        raise listing.problems[0]
+    if listing.problems:
+        listed = (f"{Path(one.where or '').name}: {one.what}" for one in listing.problems)
+        what = f"{len(listing.problems)} problems in a DICOM folder:"
         raise ListedError(what, listed, where=folder, remedy="replace these files by whole copies, or take them away")
-    if not found.series:
+    if not listing.series:
         raise ListedError(
             "no series of slices in the folder:",
-            (reason for _, reason in found.skipped),
+            (reason for _, reason in listing.skipped),
             where=folder,
             remedy="give a folder with one CT series",
         )
-    if len(found.series) > 1:
+    if len(listing.series) > 1:
         raise ListedError(
-            f"{len(found.series)} series in one folder:",
+            f"{len(listing.series)} series in one folder:",
             (
                 f"'{one.description}', {len(one.files)} file(s), e.g. {one.files[0].name}"
-                for one in sorted(found.series, key=lambda each: each.files[0])
+                for one in sorted(listing.series, key=lambda each: each.files[0])
             ),
             where=folder,
             remedy="give each series a folder of its own",
         )
-    (one,) = found.series
-    left_out = tuple(f"left out: {reason}" for _, reason in found.skipped)
+    (one,) = listing.series
+    left_out = tuple(f"left out: {reason}" for _, reason in listing.skipped)
     return Series(one.uid, one.number, one.description, one.files, one.notes + left_out)
 
 

@@ -75,8 +75,8 @@ def _directories(stream: BinaryIO) -> Iterator[dict[int, tuple[int, ...]]]:
         seen.add(directory.next)
         stream.seek(directory.next)
         directory.load(stream)
-        found = {tag: directory[tag] for tag in (WIDTH, HEIGHT, BITS, NUMBERS) if tag in directory}
-        yield {tag: tuple(value) if isinstance(value, tuple) else (int(value),) for tag, value in found.items()}
+        values = {tag: directory[tag] for tag in (WIDTH, HEIGHT, BITS, NUMBERS) if tag in directory}
+        yield {tag: tuple(value) if isinstance(value, tuple) else (int(value),) for tag, value in values.items()}
 
 
 def _tiff(pages: list[dict[int, tuple[int, ...]]]) -> ImageHeader:

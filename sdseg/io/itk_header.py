@@ -57,8 +57,8 @@ def check_header(path: Path, *, nrrd: bool) -> None:
 
 def _check_spacing(head: bytes, path: Path) -> None:
     """ITK takes a negative spacing for an axis that runs the other way: left and right would change places unseen."""
-    found = SPACING.search(head)
-    text = found.group(1).decode("ascii", "replace").strip() if found else ""
+    match = SPACING.search(head)
+    text = match.group(1).decode("ascii", "replace").strip() if match else ""
     try:
         wrong = any(float(word) <= 0 for word in text.split())
     except ValueError:
@@ -73,11 +73,11 @@ def _check_spacing(head: bytes, path: Path) -> None:
 
 def named_files(path: Path, *, nrrd: bool) -> tuple[Path, ...]:
     """The files beside a header that hold its voxels, those of a numbered name included; none where it holds them."""
-    found = list[Path]()
+    paths = list[Path]()
     for name in _names(path, nrrd=nrrd):
         pattern = re.sub(r"%0?\d*d", "[0-9]*", name)
-        found += sorted(path.parent.glob(pattern)) if "%" in name else [path.parent / name]
-    return tuple(found)
+        paths += sorted(path.parent.glob(pattern)) if "%" in name else [path.parent / name]
+    return tuple(paths)
 
 
 def _names(path: Path, *, nrrd: bool) -> list[str]:
@@ -85,7 +85,7 @@ def _names(path: Path, *, nrrd: bool) -> list[str]:
     with path.open("rb") as stream:
         text = stream.read(LONGEST)
         whole = not stream.read(1)
-    fields = list(NRRD_DATA.finditer(text)) if nrrd else [found] if (found := META_DATA.search(text)) else []
+    fields = list(NRRD_DATA.finditer(text)) if nrrd else [match] if (match := META_DATA.search(text)) else []
     if not (fields or (nrrd and (whole or NRRD_END.search(text)))):
         raise UserError(
             "its header does not say where the voxels lie, or only behind its first megabyte",

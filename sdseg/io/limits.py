@@ -39,10 +39,10 @@ class Limits:
         check_memory(voxels * bytes_each * COPIES, path)
 
     @staticmethod
-    def _check(found: str, count: int, most: int, unit: str, path: Path) -> None:
+    def _check(size: str, count: int, most: int, unit: str, path: Path) -> None:
         if count > most:
             raise UserError(
-                f"{found} by its header, {count:,} in all; at most {most:,} are read",
+                f"{size} by its header, {count:,} in all; at most {most:,} are read",
                 where=path,
                 remedy="check that the header is right; reduce or cut it; or allow more: "
                 f"--max-{unit} of 'predict', 'max_{unit}' of a dataset that is prepared",

@@ -40,9 +40,9 @@ def kept_type(values: Iterable[Values], window: tuple[float, float]) -> StoredTy
     Whole numbers: int16, uint16 or int32. Others: float16 where all fit its range and its steps within the window are
     fine enough, else float32; that is also for whole numbers beyond 32 bits.
     """
-    told = list(values)
-    low, high = min(each.low for each in told), max(each.high for each in told)
-    if all(each.whole for each in told):
+    ranges = list(values)
+    low, high = min(each.low for each in ranges), max(each.high for each in ranges)
+    if all(each.whole for each in ranges):
         whole: tuple[StoredType, ...] = ("int16", "uint16", "int32")
         return next((name for name in whole if np.iinfo(name).min <= low and high <= np.iinfo(name).max), "float32")
     largest = max(abs(window[0]), abs(window[1]))
@@ -68,10 +68,10 @@ def alterations(values: Values, dtype: StoredType) -> list[str]:
     """What `as_type` does to such values, in words."""
     if np.dtype(dtype).kind == "f":
         return []
-    limits, told = np.iinfo(dtype), []
+    limits, changes = np.iinfo(dtype), []
     if not values.whole:
-        told.append("values with fractions are rounded to whole numbers")
+        changes.append("values with fractions are rounded to whole numbers")
     if values.low < limits.min or values.high > limits.max:
         shown = f"{limits.min} to {limits.max}"
-        told.append(f"values from {values.low:g} to {values.high:g} are clipped to {shown}")
-    return told
+        changes.append(f"values from {values.low:g} to {values.high:g} are clipped to {shown}")
+    return changes

@@ -70,17 +70,17 @@ def draw_outlines(image: Pixels, outlines: tuple[Outline, ...], note: str = "", 
     factor = _factor(image, smallest)
     canvas = enlarge(image, smallest)
     contours = [(outline, _contours(mask, factor)) for outline in outlines for mask in outline.masks]
-    for outline, found in contours:  # every halo first: none may cover another outline
-        cv2.drawContours(canvas, found, -1, HALO, outline.width + 2)
-    for outline, found in contours:
-        cv2.drawContours(canvas, found, -1, outline.colour, outline.width, cv2.LINE_AA)
+    for outline, lines in contours:  # every halo first: none may cover another outline
+        cv2.drawContours(canvas, lines, -1, HALO, outline.width + 2)
+    for outline, lines in contours:
+        cv2.drawContours(canvas, lines, -1, outline.colour, outline.width, cv2.LINE_AA)
     return np.concatenate([canvas, _legend(canvas.shape[1], outlines, note)])
 
 
 def _contours(mask: npt.NDArray[np.bool_], factor: int) -> Sequence[AnyArray]:
     large = np.repeat(np.repeat(mask.astype(np.uint8), factor, axis=0), factor, axis=1)
-    found, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return tuple(found)
+    lines, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return tuple(lines)
 
 
 def _legend(width: int, outlines: tuple[Outline, ...], note: str) -> Pixels:
@@ -145,8 +145,8 @@ def outline_paths(masks: MaskArray) -> str:
     """Outlines of masks [K,H,W] as one SVG path through pixels; to be drawn half a pixel further right and down."""
     parts = []
     for mask in masks:
-        found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        parts += [_path(contour[:, 0]) for contour in found]
+        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        parts += [_path(contour[:, 0]) for contour in contours]
     return "".join(parts)
 
 

@@ -37,8 +37,8 @@ def write_phantoms(source: str, folder: Path, seed: int, scale: float) -> dict[s
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(("id", "group", "split"))
         table.writerows((case.id, case.group, case.split) for case in cases)
-    found = Counter(case.split for case in cases)
-    counts = {split: found[split] for split in ("train", "val", "test")}
+    per_split = Counter(case.split for case in cases)
+    counts = {split: per_split[split] for split in ("train", "val", "test")}
     groups = len({case.group for case in cases})
     write_json(
         folder / "phantom.json",

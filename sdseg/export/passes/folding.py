@@ -29,18 +29,20 @@ def fold_rows(model: ir.Model) -> int:
     """
     before = len(model.graph)
     rows: dict[ir.Value, ir.Value] = {}  # a value -> its one row
-    made: set[ir.Node] = set()
+    inserted: set[ir.Node] = set()
     for node in list(model.graph):
         if len(node.outputs) == 0 or node.domain not in ("", "ai.onnx"):
             continue
         if _is_source(node):
-            rows[node.outputs[0]] = _row_of_source(node, made, model)
+            rows[node.outputs[0]] = _row_of_source(node, inserted, model)
         elif any(value in rows for value in node.inputs if value is not None):
             if _is_rowwise(node, rows):
-                rows.update(_twin(node, rows, made))
+                rows.update(_twin(node, rows, inserted))
             else:
                 _use_rows(node, rows)
-    fold_constants(model, input_size_limit=LARGEST, output_size_limit=LARGEST, should_fold=lambda node: node in made)
+    fold_constants(
+        model, input_size_limit=LARGEST, output_size_limit=LARGEST, should_fold=lambda node: node in inserted
+    )
     RemoveUnusedNodesPass()(model)
     return before - len(model.graph)
 
@@ -57,7 +59,7 @@ def _is_source(node: ir.Node) -> bool:
     return len(spread) < len(shape) or spread[0] == 1
 
 
-def _row_of_source(node: ir.Node, made: set[ir.Node], model: ir.Model) -> ir.Value:
+def _row_of_source(node: ir.Node, inserted: set[ir.Node], model: ir.Model) -> ir.Value:
     """The same `Expand`, to one row."""
     shape = node.outputs[0].shape
     if shape is None:
@@ -65,7 +67,7 @@ def _row_of_source(node: ir.Node, made: set[ir.Node], model: ir.Model) -> ir.Val
     sizes = ir.tensor([1, *_sizes(shape)], dtype=ir.DataType.INT64, name=f"{node.outputs[0].name}_row_shape")
     wanted = ir.Value(name=sizes.name, shape=ir.Shape([len(shape)]), type=ir.TensorType(sizes.dtype), const_value=sizes)
     model.graph.initializers[str(sizes.name)] = wanted
-    return _insert(node, [node.inputs[0], wanted], made)[0]
+    return _insert(node, [node.inputs[0], wanted], inserted)[0]
 
 
 def _is_rowwise(node: ir.Node, rows: dict[ir.Value, ir.Value]) -> bool:
@@ -115,20 +117,20 @@ def _fits(value: ir.Value, rank: int, rows: dict[ir.Value, ir.Value]) -> bool:
     return len(shape) < rank or (len(shape) == rank and shape[0] == 1)
 
 
-def _twin(node: ir.Node, rows: dict[ir.Value, ir.Value], made: set[ir.Node]) -> dict[ir.Value, ir.Value]:
+def _twin(node: ir.Node, rows: dict[ir.Value, ir.Value], inserted: set[ir.Node]) -> dict[ir.Value, ir.Value]:
     """The same node on one row."""
     inputs = [value if value is None else rows.get(value, value) for value in node.inputs]
-    return dict(zip(node.outputs, _insert(node, inputs, made), strict=True))
+    return dict(zip(node.outputs, _insert(node, inputs, inserted), strict=True))
 
 
-def _insert(node: ir.Node, inputs: Iterable[ir.Value | None], made: set[ir.Node]) -> tuple[ir.Value, ...]:
+def _insert(node: ir.Node, inputs: Iterable[ir.Value | None], inserted: set[ir.Node]) -> tuple[ir.Value, ...]:
     """A copy of `node` with other inputs, put before it; its outputs have one row each."""
     copy = ir.Node(node.domain, node.op_type, inputs, node.attributes.values(), num_outputs=len(node.outputs))
     for theirs, ours in zip(node.outputs, copy.outputs, strict=True):
         ours.name, ours.type = f"{theirs.name}_row", theirs.type
         ours.shape = ir.Shape([1, *(theirs.shape or ())[1:]])
     node.prepend(copy)
-    made.add(copy)
+    inserted.add(copy)
     return tuple(copy.outputs)
 
 
@@ -144,8 +146,8 @@ def _use_rows(node: ir.Node, rows: dict[ir.Value, ir.Value]) -> None:
 
 def _has_batch(value: ir.Value, node: ir.Node) -> bool:
     """Whether `value` has as many rows as what `node` gives."""
-    own, found = value.shape, node.outputs[0].shape
-    return own is not None and found is not None and len(own) == len(found) and len(own) > 0 and own[0] == found[0]
+    own, other = value.shape, node.outputs[0].shape
+    return own is not None and other is not None and len(own) == len(other) and len(own) > 0 and own[0] == other[0]
 
 
 def _leads_with_batch(shape: ir.Shape | None) -> bool:

@@ -25,8 +25,8 @@ def spread_group_norms(model: ir.Model) -> int:
     Channels of a group become one long row, which is normalised; scale and bias per channel follow as a product and a
     sum. Nodes whose scale, bias or sizes other than the batch are no constants are left as they are.
     """
-    found = [node for node in model.graph if node.op_type == "GroupNormalization" and node.domain in ("", "ai.onnx")]
-    done = sum(_replace(node, model) for node in found)
+    nodes = [node for node in model.graph if node.op_type == "GroupNormalization" and node.domain in ("", "ai.onnx")]
+    done = sum(_replace(node, model) for node in nodes)
     if done:
         RemoveUnusedNodesPass()(model)
     return done
@@ -67,19 +67,19 @@ class _Put:
     def constant(self, part: str, values: npt.NDArray[Any]) -> ir.Value:
         tensor = ir.tensor(values, name=self._name(part))
         kind = ir.TensorType(tensor.dtype)
-        made = ir.Value(name=tensor.name, shape=ir.Shape(values.shape), type=kind, const_value=tensor)
-        self.model.graph.initializers[self._name(part)] = made
-        return made
+        initializer = ir.Value(name=tensor.name, shape=ir.Shape(values.shape), type=kind, const_value=tensor)
+        self.model.graph.initializers[self._name(part)] = initializer
+        return initializer
 
     def value(
         self, operator: str, part: str, inputs: tuple[ir.Value, ...], sizes: list[int], **attributes: float
     ) -> ir.Value:
-        made = ir.node(operator, inputs, attributes)
-        (found,) = made.outputs
-        found.name, found.type = self._name(part), ir.TensorType(ir.DataType.FLOAT)
-        found.shape = ir.Shape([self.batch, *sizes])
-        self.node.prepend(made)
-        return found
+        node = ir.node(operator, inputs, attributes)
+        (output,) = node.outputs
+        output.name, output.type = self._name(part), ir.TensorType(ir.DataType.FLOAT)
+        output.shape = ir.Shape([self.batch, *sizes])
+        self.node.prepend(node)
+        return output
 
     def _name(self, part: str) -> str:
         return f"{self.node.outputs[0].name}_{part}"
