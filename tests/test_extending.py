@@ -10,20 +10,25 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import yaml
+from pydantic import FiniteFloat
 
 from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.results.studies import Study
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.load import open_model
 from sdseg.backends.providers import PROVIDERS, Runtime
 from sdseg.config.dataset import Dataset
 from sdseg.config.recipe import load_recipe
 from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.files import read_json
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets import layouts, sources
 from sdseg.datasets.mask_values import WHITE_ON_BLACK
 from sdseg.evaluation.case_scores import METRICS, Compared
 from sdseg.evaluation.evaluate import evaluate
+from sdseg.evaluation.studies.run import STUDIES, Asked, Entry, Scope, study
+from sdseg.evaluation.studies.studied_model import Subject
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.native_size import Native
 from sdseg.inference.predict import predict
@@ -106,6 +111,31 @@ def test_a_backend(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out", "halves") == 0
     record = json.loads((tmp_path / "out" / "predict.json").read_text("utf-8"))
     assert (record["backend"], record["inputs"][0]["pixels"]) == ("halves", {"polyp": 20 * 30})
+
+
+class Areas(Study):
+    """How much of the cases the model finds."""
+
+    share: FiniteFloat
+
+
+def areas(subject: Subject) -> Areas:
+    start, stop = subject.cases[0].start, subject.cases[-1].start + subject.cases[-1].slices
+    found = subject.served.backend.probability(subject.store.images[start:stop]) > 0.5
+    return Areas.checked(**subject.header("areas"), share=float(found.mean()))
+
+
+def test_a_study(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STUDIES, "areas", Entry(lambda _: True, lambda subject, _, __: areas(subject)))
+    prepared = write_store(tmp_path / "prepared")
+    assert Asked()
+    study(prepared, bright_rgb, tmp_path / "evaluation", Asked(), Scope())
+    assert [path.name for path in (tmp_path / "evaluation").iterdir()] == ["areas.json"]
+    record = read_json(tmp_path / "evaluation" / "areas.json", Areas)
+    assert (record.study, record.n_cases, record.recipe) == ("areas", 3, "bright")
+    store = SliceStore.open(prepared)
+    labelled = [store.masks[case.start] > 0 for case in store.cases_of("test")]
+    assert record.share == pytest.approx(np.mean(labelled), abs=0.02)
 
 
 def save_array(path: Path, native: Native, maker: Maker) -> None:

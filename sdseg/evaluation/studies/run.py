@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sdseg.artifacts.results.studies import Robustness, Study, Sweep
+from sdseg.artifacts.results.studies import Study
 from sdseg.core.files import make_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.evaluation.studies.efficiency import efficiency
@@ -18,7 +19,7 @@ from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.evaluation.studies.sweep import Grid, sweep
 
-__all__ = ["Asked", "Grid", "Origins", "Scope", "study"]
+__all__ = ["STUDIES", "Asked", "Entry", "Grid", "Origins", "Scope", "study"]
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,36 @@ class Asked:
     latents: Origins | None = None
 
     def __bool__(self) -> bool:
-        wanted = (self.efficiency, self.robustness, self.stability is not None, self.sweep, self.latents)
-        return any(bool(each) for each in wanted)
+        return any(entry.asked(self) for entry in STUDIES.values())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One study: whether it is asked for, how it is made, and the picture of it, where it has one."""
+
+    asked: Callable[[Asked], bool]
+    make: Callable[[Subject, Asked, Path], Study]  # the content of its file; the folder is for pictures of its own
+    draw: Callable[[Path, Any, str], None] | None = None  # into `<study>.png`, what was made, under a heading
+
+
+# In the order in which they are made. Efficiency is first: its peak memory is the process's.
+STUDIES: dict[str, Entry] = {
+    "efficiency": Entry(lambda asked: asked.efficiency, lambda subject, _, __: efficiency(subject)),
+    "sweep": Entry(
+        lambda asked: asked.sweep is not None,
+        lambda subject, asked, _: sweep(subject, asked.sweep or Grid()),
+        draw_sweep,
+    ),
+    "stability": Entry(
+        lambda asked: asked.stability is not None,
+        lambda subject, asked, _: stability(subject, asked.stability or 0, asked.lpips),
+    ),
+    "robustness": Entry(lambda asked: asked.robustness, lambda subject, _, __: robustness(subject), draw_robustness),
+    "latents": Entry(
+        lambda asked: asked.latents is not None,
+        lambda subject, asked, output: latents(subject, asked.latents or Origins(), output),
+    ),
+}
 
 
 @writes("output")
@@ -47,30 +76,11 @@ def study(prepared: Path, model: Path, output: Path, asked: Asked, scope: Scope)
     """
     subject = open_subject(prepared, model, scope)
     make_folder(output)
-    for name, run in _chosen(subject, asked, output).items():  # efficiency first: its peak memory is the process's
-        record = run()
-        heading = f"{record.dataset} ({record.origin} data), {record.recipe}"
-        if isinstance(record, Sweep):
-            draw_sweep(output / "sweep.png", record, heading)
-        if isinstance(record, Robustness):
-            draw_robustness(output / "robustness.png", record, heading)
+    for name, entry in STUDIES.items():
+        if not entry.asked(asked):
+            continue
+        record = entry.make(subject, asked, output)
+        if entry.draw is not None:
+            entry.draw(output / f"{name}.png", record, f"{record.dataset} ({record.origin} data), {record.recipe}")
         write_json(output / f"{name}.json", record.content())
         log.info("%s: %s of %s", record.dataset, name, record.recipe)
-
-
-def _chosen(subject: Subject, asked: Asked, output: Path) -> dict[str, Callable[[], Study]]:
-    chosen: dict[str, Callable[[], Study]] = {}
-    if asked.efficiency:
-        chosen["efficiency"] = lambda: efficiency(subject)
-    if asked.sweep is not None:
-        grid = asked.sweep
-        chosen["sweep"] = lambda: sweep(subject, grid)
-    if asked.stability is not None:
-        runs = asked.stability
-        chosen["stability"] = lambda: stability(subject, runs, asked.lpips)
-    if asked.robustness:
-        chosen["robustness"] = lambda: robustness(subject)
-    if asked.latents is not None:
-        origins = asked.latents
-        chosen["latents"] = lambda: latents(subject, origins, output)
-    return chosen
