@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from sdseg.__main__ import main as command_line  # noqa: E402
 
 SECONDS = 60  # an answer that takes longer is none
 GOOD = ("refused", "noted")
+USUAL = ("no checksum of", "trained on phantoms")  # notes that good inputs get as well
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,7 @@ def ask(family: str, bad: Bad, scratch: Path) -> Answer:
     outcome = fault or _judged(bad, status, text)
     if outcome in GOOD and (left := _hidden(scratch) - before):
         outcome, text = "litter", f"{text}\nleft behind: {sorted(left)[:3]}"
-    for path in bad.made:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(True)
+    bad.clear()
     return Answer(family, bad.name, outcome, status, round(seconds, 3), text)
 
 
@@ -131,7 +130,8 @@ def _judged(bad: Bad, status: int | None, text: str) -> str:
     named = any(word in text for word in bad.about)
     if status == 0:
         marks = ("WARNING", "left out", bad.note)
-        notes = [line for line in text.splitlines() if any(mark in line for mark in marks)]
+        lines = [line for line in text.splitlines() if not any(usual in line for usual in USUAL)]
+        notes = [line for line in lines if any(mark in line for mark in marks)]
         return "noted" if any(word in line for line in notes for word in bad.about) else "silent"
     helped = any(word in text for word in ("remedy: ", "fix: ", "error: ", "ERROR "))
     return "refused" if named and helped else "unclear"

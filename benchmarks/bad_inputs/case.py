@@ -60,6 +60,10 @@ class Bad:
     note: str = "WARNING"
     made: tuple[Path, ...] = ()
 
+    def clear(self) -> None:
+        for path in self.made:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() and not path.is_symlink() else path.unlink(True)
+
 
 @dataclass(frozen=True)
 class Ready:

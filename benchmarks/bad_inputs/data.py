@@ -20,6 +20,7 @@ from tests.helpers.raw_files import SIX, encode, save, write_series
 
 __all__ = ["masks", "predictions", "raw_files", "splits"]
 
+SHAPE = (30, 26, 5)  # of every volume
 GOOD_SPLIT = ["id,group,split", *(f"{case},{case},{split}" for case, split in SIX.items())]
 
 
@@ -100,18 +101,21 @@ def raw_files(ready: Ready) -> Iterator[Bad]:
     (ready.scratch / "link").unlink()
     shutil.rmtree(mine)
     for name, spoil_volume in SPOILT_VOLUMES.items():
-        path = ready.scratch / "own" / "images" / "v.nii.gz"
+        path = ready.scratch / "own" / "images" / "vol7.nii.gz"
         _volumes(path.parent.parent)
         spoil_volume(path)
         own = {"layout": "folders", "modality": "ct", "images": "images", "masks": "masks", "labels": {1: "x"}}
         own |= {"windows": {"w": [-175, 250]}}
         chosen = write_yaml(ready.scratch / "own.yaml", {"source": "own", "size": 32, "own": own})
         split = ready.scratch / "own.csv"
-        split.write_text("id,group,split\nv,v,train\nw,w,test\n", encoding="utf-8")
+        split.write_text("id,group,split\nvol7,vol7,train\nu,u,val\nw,w,test\n", encoding="utf-8")
         words = ["prepare", "--name", "x", "--settings", chosen, "--raw", path.parent.parent, "--split", split]
         made = (path.parent.parent, ready.scratch / "out" / "p")
         yield Bad(
-            f"volume: {name}", [*words, "--output", ready.scratch / "out" / "p"], ("v.nii.gz", "'v'", "v:"), made=made
+            f"volume: {name}",
+            [*words, "--output", ready.scratch / "out" / "p"],
+            ("vol7.nii.gz", "'vol7'", ": vol7"),
+            made=made,
         )
 
 
@@ -233,14 +237,14 @@ def masks(ready: Ready) -> Iterator[Bad]:
 
 
 def _scan() -> np.ndarray[Any, np.dtype[np.int16]]:
-    voxels = np.full((30, 26, 5), -120, np.int16)
+    voxels = np.full(SHAPE, -120, np.int16)
     voxels[10:20, 8:16, 1:] = 150
     return voxels
 
 
 def _volumes(folder: Path) -> None:
-    for case in ("v", "w"):
-        save(folder / "images" / f"{case}.nii.gz", _scan())
+    for seed, case in enumerate(("u", "vol7", "w")):
+        save(folder / "images" / f"{case}.nii.gz", _scan() + noise(*SHAPE, seed=seed))
         save(folder / "masks" / f"{case}.nii.gz", (_scan() > 0).astype(np.uint8))
 
 
@@ -297,7 +301,7 @@ SPOILT_IMAGES: dict[str, Callable[[Path], object]] = {
     "a dead link": _instead(lambda path: path.symlink_to("nowhere")),
     "a pipe": _instead(lambda path: os.mkfifo(path)),
     "a link to /dev/zero": _instead(lambda path: path.symlink_to("/dev/zero")),
-    "a link to a folder": _instead(lambda path: path.symlink_to("/")),
+    "a link to a folder": _instead(lambda path: path.symlink_to("/etc/ssl")),
 }
 
 
@@ -333,20 +337,20 @@ SPOILT_VOLUMES: dict[str, Callable[[Path], object]] = {
     "no dimension": _header(dim=[0, 1, 1, 1, 1, 1, 1, 1]),
     "seven dimensions": _header(dim=[7, 5, 2, 2, 2, 2, 2, 2]),
     "unknown type": _header(datatype=9999),
-    "complex": _again(lambda: np.zeros((8, 8, 3), np.complex64)),
-    "four dimensions": _again(lambda: np.zeros((8, 8, 3, 2), np.int16)),
-    "all NaN": _again(lambda: np.full((8, 8, 3), np.nan, np.float32)),
-    "one NaN": _again(lambda: np.where(np.arange(192).reshape(8, 8, 3) == 5, np.nan, 50).astype(np.float32)),
-    "infinite": _again(lambda: np.full((8, 8, 3), np.inf, np.float32)),
-    "1e30": _again(lambda: np.full((8, 8, 3), 1e30, np.float32)),
+    "complex": _again(lambda: np.zeros(SHAPE, np.complex64)),
+    "four dimensions": _again(lambda: np.zeros((*SHAPE, 2), np.int16)),
+    "all NaN": _again(lambda: np.full(SHAPE, np.nan, np.float32)),
+    "one NaN": _again(lambda: np.where(np.arange(np.prod(SHAPE)).reshape(SHAPE) == 5, np.nan, 50).astype(np.float32)),
+    "infinite": _again(lambda: np.full(SHAPE, np.inf, np.float32)),
+    "1e30": _again(lambda: np.full(SHAPE, 1e30, np.float32)),
     "slope of 1e30": _header(scl_slope=1e30, scl_inter=0),
     "NaN in the affine": _header(sform_code=1, srow_x=[np.nan, 0, 0, 0]),
     "zero affine": _header(sform_code=1, srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4),
     "singular affine": _header(sform_code=1, srow_x=[1, 0, 0, 0], srow_y=[1, 0, 0, 0], srow_z=[0, 0, 1, 0]),
     "spacing of 1e6 mm": _again(lambda: _scan(), np.diag([1e6, 1e6, 1e6, 1])),
     "spacing of 1e-9 mm": _again(lambda: _scan(), np.diag([1e-9, 1e-9, 1e-9, 1])),
-    "photo values": _again(lambda: noise(8, 8, 3)),
-    "0 to 1": _again(lambda: np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)),
+    "photo values": _again(lambda: noise(*SHAPE)),
+    "0 to 1": _again(lambda: np.random.default_rng(0).random(SHAPE).astype(np.float32)),
     "missing": lambda path: path.unlink(),
     "a folder": _instead(lambda path: path.mkdir()),
     "a link to itself": _instead(lambda path: path.symlink_to(path.name)),

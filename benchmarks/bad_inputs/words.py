@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.bad_inputs.case import LAYOUT, Bad, Ready, write_yaml
+from benchmarks.bad_inputs.case import LAYOUT, Bad, Ready, noise, write_yaml
 from sdseg.cli import argument_types
 from sdseg.cli.commands import HANDLERS
 from sdseg.cli.parser import build_parser
@@ -73,8 +73,8 @@ def words(ready: Ready) -> Iterator[Bad]:
         ([*export, "--tolerance", "int8"], "tolerance"),
         ([*export, "--tolerance", "int8.size=1"], "size"),
         ([*export, "--tolerance", "int8.max_abs_difference=x"], "max_abs_difference"),
-        ([*export, "--max-abs-difference", "-1"], "max_abs_difference"),
-        ([*export, "--max-abs-difference", "nan"], "max_abs_difference"),
+        ([*export, "--max-abs-difference", "-1"], "max-abs-difference"),
+        ([*export, "--max-abs-difference", "nan"], "max-abs-difference"),
         ([*export, "--calibration-images", "0"], "calibration"),
         ([*export, "--to", "tensorrt"], "tensorrt"),
         ([*export, "--to", "triton"], str(ready.model)),
@@ -85,7 +85,7 @@ def words(ready: Ready) -> Iterator[Bad]:
         ([*train, "--set", "=3"], "=3"),
         ([*train, "--set", "training.batch=1000000000000"], "batch"),
         ([*train, "--device", "cuda"], "cuda"),
-        ([*train, "--codec", ready.scratch / "none"], "none"),
+        ([*train, "--codec", ready.scratch / "none"], "--codec"),
         ([*train, "--start-from", ready.scratch / "none"], "none"),
         ([*phantoms, "--seed", "-1"], "seed"),
         ([*phantoms, "--seed", "9" * 40], "seed"),
@@ -127,7 +127,7 @@ def archives(ready: Ready) -> Iterator[Bad]:
     path = manual / "kvasir-seg.zip"
     registry = ready.scratch / "registry.yaml"
     entry = yaml.safe_load((ROOT / "resources" / "datasets.yaml").read_text("utf-8"))["kseg"]
-    entry["files"] = [{"name": path.name}]
+    entry |= {"access": "manual", "files": [{"name": path.name}]}
     write_yaml(registry, {"kseg": entry})
     given = [
         "download",
@@ -141,7 +141,9 @@ def archives(ready: Ready) -> Iterator[Bad]:
         registry,
     ]
     given += ["--manual", manual.parent, "--downloads", ready.scratch / "downloads"]
-    good = [("Kvasir-SEG/images/a.jpg", b"x" * 900), ("Kvasir-SEG/masks/a.jpg", b"y" * 900)]
+    good = [
+        (f"Kvasir-SEG/{kind}/a.jpg", noise(900, seed=seed).tobytes()) for seed, kind in enumerate(("images", "masks"))
+    ]
     deep = "/".join(["d"] * 2000)
     made: dict[str, bytes] = {
         "empty": b"",
@@ -150,9 +152,10 @@ def archives(ready: Ready) -> Iterator[Bad]:
         "zeros": bytes(5000),
         "cut": _zip(good)[:-30],
         "cut at half": _zip(good)[:900],
-        "end of directory damaged": _flipped(_zip(good), -18),
-        "directory damaged": _flipped(_zip(good), -60),
-        "a count of 65535": _zip(good)[:-12] + b"\xff\xff" + _zip(good)[-10:],
+        "end of directory damaged": _flipped(_zip(good), -22),
+        "place of the directory damaged": _flipped(_zip(good), -5),
+        "size of the directory damaged": _flipped(_zip(good), -9),
+        "directory damaged": _flipped(_zip(good), _zip(good).index(b"PK\x01\x02")),
         "content damaged": _flipped(_zip([("Kvasir-SEG/images/a.jpg", bytes(range(256)) * 40)]), 100),
         "outside": _zip([*good, ("../../outside.jpg", b"x")]),
         "absolute": _zip([*good, ("/tmp/outside.jpg", b"x")]),
@@ -169,7 +172,7 @@ def archives(ready: Ready) -> Iterator[Bad]:
         "tar outside": _tar([*good, ("../../outside.jpg", b"x")]),
         "tar of a device": _tar(good, type=tarfile.CHRTYPE),
         "tar of a link": _tar(good, type=tarfile.SYMTYPE, linkname="/etc"),
-        "tar cut": _tar(good)[:-700],
+        "tar cut": _tar(good)[:2300],
         "rar's head": b"Rar!\x1a\x07\x01\x00" + bytes(40),
         "7z's head": b"7z\xbc\xaf\x27\x1c" + bytes(40),
         "another dataset": _zip([("photos/a.jpg", b"x")]),
@@ -179,7 +182,7 @@ def archives(ready: Ready) -> Iterator[Bad]:
         yield Bad(
             name,
             given,
-            (path.name, "Kvasir-SEG", "unpacked"),
+            (path.name, "Kvasir-SEG/"),
             made=(raw, ready.scratch / "raw.json", ready.scratch / "downloads"),
         )
 

@@ -89,6 +89,7 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"missing key '{key}'"
     message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message.replace("valid tuple", "valid list").replace("valid dictionary", "valid mapping")  # as YAML says
     if problem.get("ctx", {}).get("pattern") == NAME:
         message = "a name has lower-case letters, digits, '-' and '_', 100 at most, and starts with a letter or digit"
     shown = "" if isinstance(problem["input"], dict | BaseModel) else f" (got {_short(repr(problem['input']))})"

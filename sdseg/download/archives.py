@@ -122,12 +122,19 @@ def _clean(member: Member) -> tuple[str, str | None]:
 
 
 def _collision(name: str, taken: dict[str, str]) -> str | None:
-    """Remember a file's name; say what is wrong when it is there already, also as a folder or below a file."""
-    if name in taken:
-        return "twice" if taken[name] == "file" else "a file where a folder is"
-    taken[name] = "file"
-    for parent in list(PurePosixPath(name).parents)[:-1]:
-        if taken.setdefault(str(parent), "folder") == "file":
+    """Remember a file's name; say what is wrong when it is there already, also as a folder or below a file.
+
+    Upper and lower case are one name, as on many disks, where the second file would replace the first. `taken` holds
+    the name of each file by its folded name, and nothing for a folder.
+    """
+    folded = name.casefold()
+    if folded in taken:
+        if not taken[folded]:
+            return "a file where a folder is"
+        return "twice" if taken[folded] == name else f"'{taken[folded]}' but for upper and lower case"
+    taken[folded] = name
+    for parent in list(PurePosixPath(folded).parents)[:-1]:
+        if taken.setdefault(str(parent), ""):
             return "below another file"
     return None
 

@@ -37,6 +37,12 @@ def check_header(path: Path, *, nrrd: bool) -> None:
         )
     _check_spacing(head, path)
     for name in _names(path, nrrd=nrrd):
+        if not name.isprintable():
+            raise UserError(
+                "its header names a data file in bytes that are no text",
+                where=path,
+                remedy="replace the file by a whole, valid copy",
+            )
         if Path(name).name != name or "\\" in name or name in (".", ".."):
             raise UserError(
                 f"its header says that the voxels lie in '{name}'; only a file beside it is read",
@@ -75,6 +81,12 @@ def named_files(path: Path, *, nrrd: bool) -> tuple[Path, ...]:
     """The files beside a header that hold its voxels, those of a numbered name included; none where it holds them."""
     paths = list[Path]()
     for name in _names(path, nrrd=nrrd):
+        if not name.isprintable():
+            raise UserError(
+                "its header names a data file in bytes that are no text",
+                where=path,
+                remedy="replace the file by a whole, valid copy",
+            )
         pattern = re.sub(r"%0?\d*d", "[0-9]*", name)
         paths += sorted(path.parent.glob(pattern)) if "%" in name else [path.parent / name]
     return tuple(paths)

@@ -33,12 +33,18 @@ class FrozenCodec:
 def open_codec(
     recipe: Recipe, folder: Path | None, device: torch.device, store: SliceStore | None = None
 ) -> FrozenCodec | None:
-    """The codec of a latent-diffusion recipe; None for a direct one. Raises UserError where one is missing.
+    """The codec of a latent-diffusion recipe; None for a direct one.
+
+    Raises UserError where one is missing, and for one given to a direct recipe, which would be ignored.
 
     With `latent_scale: first_batch` the scale is measured on the training split of `store`, as the official code's
     `scale_by_std` does, and stands in the manifest in place of the codec's own.
     """
     if not isinstance(recipe.network, LatentNetwork):
+        if folder is not None:
+            raise UserError(
+                "this recipe segments directly and uses no mask codec", where=f"--codec {folder}", remedy="leave it out"
+            )
         return None
     if folder is None:
         raise UserError("this recipe needs a mask codec", where="--codec", remedy="make one with 'sdseg codec'")

@@ -167,6 +167,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("datasets.kseg.sise", 64, "unknown key 'datasets.kseg.sise': did you mean 'size'?"),
     ("codecs.tiny.training.step", 1, "unknown key 'codecs.tiny.training.step': did you mean 'steps'?"),
     ("export.opsett", 21, "unknown key 'export.opsett': did you mean 'opset'?"),
+    ("engines", {"precisions": {"fp32": 1}}, "engines.precisions: Input should be a valid list"),
     ("phantoms", {"sed": 1}, "unknown key 'phantoms.sed': did you mean 'seed'?"),
     ("recipes.sdseg.override", {}, "unknown key 'recipes.sdseg.override': did you mean 'overrides'?"),
     ("export.zzz", 1, "unknown key 'export.zzz': known here: calibration_images, max_abs_difference"),

@@ -135,6 +135,7 @@ def test_names_that_lead_elsewhere_are_refused(kind: str, name: str, problem: st
 def test_names_that_collide_are_refused(kind: str, tmp_path: Path, empty: Path) -> None:
     for members, problem in [
         ([("a.txt", b"1"), ("./a.txt", b"2")], "'./a.txt': twice"),
+        ([("A/a.txt", b"1"), ("a/A.TXT", b"2")], "'a/A.TXT': 'A/a.txt' but for upper and lower case"),
         ([("a", b"1"), ("a/b", b"2")], "'a/b': below another file"),
         ([("a/b", b"1"), ("a", b"2")], "'a': a file where a folder is"),
     ]:

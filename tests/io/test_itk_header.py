@@ -9,7 +9,7 @@ import pytest
 import SimpleITK
 
 from sdseg.core.errors import UserError
-from sdseg.io.itk_header import named_files
+from sdseg.io.itk_header import check_header, named_files
 from sdseg.io.volumes import read_volume
 
 META = "ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\n"
@@ -81,3 +81,9 @@ def test_spacings_of_nothing_or_less(folder: Path, spacing: str) -> None:
     for name in ("a.mhd", "a.nhdr"):
         with pytest.raises(UserError, match=f"the spacing '{spacing}' in its header; lengths above 0"):
             read_volume(folder / name)
+
+
+def test_names_that_are_no_text_are_not_quoted(folder: Path) -> None:
+    (folder / "a.mhd").write_bytes(META.encode() + b"ElementDataFile = LIST\n" + bytes(128))
+    with pytest.raises(UserError, match=r"(?s)in bytes that are no text.*a\.mhd"):
+        check_header(folder / "a.mhd", nrrd=False)

@@ -448,6 +448,11 @@ def test_a_latent_recipe_without_a_codec_says_how_to_make_one(ready: Path, tmp_p
     assert not (tmp_path / "model").exists()
 
 
+def test_a_direct_recipe_refuses_a_codec(ready: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)uses no mask codec.*--codec.*leave it out"):
+        open_codec(direct_recipe(), ready / "codec", torch.device("cpu"))
+
+
 def test_starts_from_another_model_and_records_which(ready: Path, tmp_path: Path) -> None:
     """Learning rate next to zero: the networks stay those of the start."""
     first = run(ready, tmp_path / "first", recipe(training={"steps": 2}))

@@ -58,8 +58,8 @@ def read_checkpoint_file(path: Path, kind: str) -> tuple[Weights, int]:
     except pickle.UnpicklingError as error:
         raise _refused(str(error), path) from None
     except Exception as error:  # whatever PyTorch stumbles over in a damaged file, by no common class
-        told = str(error).splitlines()[0][:200] if isinstance(error, RuntimeError | OSError) and str(error) else ""
-        what = f"not a whole checkpoint: {told or 'it is cut off or damaged'}"
+        reason = error.strerror if isinstance(error, OSError) else None  # PyTorch's own reasons are of its archives
+        what = f"not a whole checkpoint: {reason or 'it is cut off or damaged'}"
         raise UserError(what, where=path, remedy="get the file again") from None
     weights = stored.get("state_dict", stored) if isinstance(stored, dict) else None
     if not isinstance(weights, dict) or not all(

@@ -194,7 +194,7 @@ def test_missing_truncated_and_foreign_files(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "nowhere.ckpt")
     torch.save({"state_dict": {"x": torch.zeros(1000)}}, tmp_path / "whole.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "whole.ckpt").read_bytes()[:900])
-    with pytest.raises(UserError, match="not a whole checkpoint"):
+    with pytest.raises(UserError, match="not a whole checkpoint: it is cut off or damaged\n"):
         read_checkpoint(tmp_path / "cut.ckpt")
     with pytest.raises(UserError, match="unknown key 'x'"):
         read_checkpoint(tmp_path / "whole.ckpt")
