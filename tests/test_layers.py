@@ -127,6 +127,26 @@ def test_no_circle_of_modules() -> None:
         waiting = {name: imported - free for name, imported in waiting.items() if name not in free}
 
 
+def private_names_in(source: str) -> list[str]:
+    """Names with a leading underscore that a text of Python takes from modules below `sdseg`."""
+    return [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sdseg"
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+
+
+def test_private_names_stay_in_their_module() -> None:
+    private = {name: private_names_in(path.read_text("utf-8")) for name, path in MODULES.items()}
+    assert {name: taken for name, taken in private.items() if taken} == {}
+    assert private_names_in("def late():\n    from sdseg.core.files import _part, sha256_file") == [
+        "sdseg.core.files._part"
+    ]
+    assert private_names_in("from sdseg import __version__\nfrom os import _exit") == []
+
+
 def test_the_rules_would_notice(tmp_path: Path) -> None:
     file = tmp_path / "late.py"
     lines = ("from sdseg.training.train import train", "import sdseg.models.codec", "from sdseg.metrics import overlap")

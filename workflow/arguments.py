@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.core.shipped_files import shipped
-from sdseg.datasets.check_configuration import Run
+from sdseg.datasets.check_configuration import CheckedConfig
 
 __all__ = ["Arguments", "no_reason"]
 
@@ -24,7 +24,7 @@ def no_reason(value: Any) -> Callable[..., Any]:
 class Arguments:
     """The arguments of the verbs, by the configuration."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CheckedConfig) -> None:
         self.settings, self.recipes = run.settings, run.recipes
 
     def source(self, wildcards: Any) -> str:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
-from sdseg.datasets.check_configuration import Run
+from sdseg.datasets.check_configuration import CheckedConfig
 
 __all__ = ["look_at_raw_files"]
 
 LOOKED_AT = 1000  # files of a dataset whose sizes are compared, evenly spread
 
 
-def look_at_raw_files(run: Run) -> None:
+def look_at_raw_files(run: CheckedConfig) -> None:
     """Drop our links to phantoms that are gone, and warn of raw folders with other files than the prepared ones."""
     for dataset, chosen in run.settings.datasets.items():
         results = Path(run.settings.results) / dataset

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from sdseg.core.settings import Strict
-from sdseg.datasets.check_configuration import Run
+from sdseg.datasets.check_configuration import CheckedConfig
 
 __all__ = ["SPEED", "SettingsFiles"]
 
@@ -19,7 +19,7 @@ SPEED = {"inference": {"batch"}, "training": {"checkpoint_every", "log_every", "
 class SettingsFiles:
     """Texts by the wildcards of a rule; stages read them with `--settings` and the like."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CheckedConfig) -> None:
         self.settings, self.recipes = run.settings, run.recipes
 
     def dataset(self, wildcards: Any) -> str:

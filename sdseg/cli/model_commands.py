@@ -7,7 +7,6 @@ import argparse
 from sdseg.cli.assignments import assignments
 from sdseg.cli.unused_options import refuse_unused
 from sdseg.core.errors import UserError
-from sdseg.datasets.source_names import SOURCE_NAMES
 
 __all__ = ["codec_command", "convert_command", "train_command"]
 
@@ -41,18 +40,10 @@ def convert_command(arguments: argparse.Namespace) -> int:
         raise UserError("no layout of the network", where="--recipe", remedy="name one, e.g. sdseg-paper.yaml")
     name, recipe = arguments.name or arguments.recipe.stem, load_recipe(arguments.recipe)
     outputs = {"output": arguments.output, "codec_output": arguments.codec_output}
-    if origin == "official":
-        if arguments.source is None:
-            remedy = f"name it, one of {', '.join(SOURCE_NAMES)}"
-            raise UserError("nothing says what it was trained on", where="--source", remedy=remedy)
-        meant = {"source": arguments.source, "target": arguments.target, "window": arguments.window, "size": size}
-        ema = arguments.unet != "raw"
-        convert.convert_official(
-            weights=weights, recipe_name=name, recipe=recipe, codec=codec, ema=ema, **meant, **outputs
-        )
-        return 0
     layout = convert.Layout(name, recipe, codec, arguments.source, arguments.target, size, arguments.window)
-    if origin == "ldm":
+    if origin == "official":
+        convert.convert_official(layout, weights=weights, ema=arguments.unet != "raw", **outputs)
+    elif origin == "ldm":
         ema, seed = arguments.unet == "ema", arguments.seed
         convert.convert_ldm(layout, unet=weights, autoencoder=arguments.autoencoder, ema=ema, seed=seed, **outputs)
     else:

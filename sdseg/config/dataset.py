@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.config.network import Codec, LatentNetwork
-from sdseg.core.errors import UserError, nearest
+from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
 
 __all__ = ["Dataset", "Draw", "Own", "load_dataset"]
@@ -207,20 +206,3 @@ class Dataset(Strict):
 
 def load_dataset(path: Path) -> Dataset:
     return parse(Dataset, read_yaml(path), where=str(path))
-
-
-def _check_size(dataset: str, size: int, recipe: str, network: LatentNetwork, codec: Codec) -> None:
-    where = f"datasets.{dataset}.size with recipe '{recipe}'"
-    if network.condition.factor != codec.factor:
-        raise UserError(
-            f"the condition encoder shrinks the image {network.condition.factor}×, the codec {codec.factor}×",
-            where=where,
-            remedy="give network.condition.block_out_channels as many entries as the codec's",
-        )
-    multiple = codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1)
-    if size % multiple:
-        raise UserError(
-            f"size {size} cannot be halved often enough: a multiple of {multiple} is needed",
-            where=where,
-            remedy=f"use size {max(1, round(size / multiple)) * multiple}",
-        )

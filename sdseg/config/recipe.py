@@ -18,6 +18,7 @@ __all__ = [
     "Recipe",
     "StartFrom",
     "Training",
+    "check_batch",
     "load_codec",
     "load_recipe",
     "read_recipe",
@@ -178,6 +179,17 @@ class Recipe(Strict):
         if self.inference.steps == 1 and self.diffusion.spacing == "leading":
             raise ValueError("one step with 'spacing: leading' would start at timestep 1; set 'spacing: trailing'")
         return self
+
+
+def check_batch(training: Training, processes: int, *, where: str) -> None:
+    """Raise UserError for a batch that processes and accumulation do not share evenly; `where`: the keys to change."""
+    parts = training.accumulate * processes
+    if training.batch % parts:
+        raise UserError(
+            f"a batch of {training.batch} cannot be shared by {processes} processes in {training.accumulate} part(s)",
+            where=where,
+            remedy=f"make 'batch' a multiple of {parts}, or set 'processes' to another number",
+        )
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sdseg.config.dataset import Dataset, _check_size
+from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
 from sdseg.config.network import Codec, LatentNetwork, made_from
-from sdseg.config.recipe import Recipe, read_recipe
+from sdseg.config.recipe import Recipe, check_batch, read_recipe
 from sdseg.config.studies import Ablation, Studies
 from sdseg.config.trainings import RecipeChoice, Trained, names_of, start_of, trainings
 from sdseg.core.errors import UserError, nearest
@@ -120,14 +120,7 @@ class Config(Strict):
             recipes = self.recipes | self._ablation_recipes
             start = start_of(resolved.start_from, trained, recipes, where=f"start_from.recipe of recipe '{recipe}'")
             resolved = resolved.model_copy(update={"start_from": start})
-        training, parts = resolved.training, resolved.training.accumulate * self.processes
-        if training.batch % parts:
-            raise UserError(
-                f"a batch of {training.batch} cannot be shared by {self.processes} processes in {training.accumulate} "
-                "part(s)",
-                where=f"training.batch of recipe '{recipe}', and processes",
-                remedy=f"make 'batch' a multiple of {parts}, or lower 'processes'",
-            )
+        check_batch(resolved.training, self.processes, where=f"training.batch of recipe '{recipe}', and processes")
         if isinstance(resolved.network, LatentNetwork):
             codec = self.codecs.get(resolved.network.codec)
             if codec is None:
@@ -171,3 +164,20 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of `Config`, as committed in workflow/schemas/config.schema.json."""
     schema = Config.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _check_size(dataset: str, size: int, recipe: str, network: LatentNetwork, codec: Codec) -> None:
+    where = f"datasets.{dataset}.size with recipe '{recipe}'"
+    if network.condition.factor != codec.factor:
+        raise UserError(
+            f"the condition encoder shrinks the image {network.condition.factor}×, the codec {codec.factor}×",
+            where=where,
+            remedy="give network.condition.block_out_channels as many entries as the codec's",
+        )
+    multiple = codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1)
+    if size % multiple:
+        raise UserError(
+            f"size {size} cannot be halved often enough: a multiple of {multiple} is needed",
+            where=where,
+            remedy=f"use size {max(1, round(size / multiple)) * multiple}",
+        )

@@ -15,7 +15,7 @@ import yaml
 
 from sdseg.core.errors import ListedError, UserError
 
-__all__ = ["read_json", "read_yaml", "yaml_value"]
+__all__ = ["read_user_json", "read_yaml", "yaml_value"]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def read_json(path: Path) -> Any:
+def read_user_json(path: Path) -> Any:
     """What a JSON file holds. Raises UserError or ListedError, FileNotFoundError where it is missing."""
     if not path.exists():
         raise FileNotFoundError(path)

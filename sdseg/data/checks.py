@@ -151,7 +151,7 @@ def _span(lengths: Sequence[tuple[float, ...]]) -> dict[str, list[float]] | None
 
 
 def _duplicates(seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:
-    for first, second, bits in near_pairs([each.content.fingerprint for each in seen]):
+    for first, second, bits in near_pairs([each.content.picture_hash for each in seen]):
         pair = (seen[first].case, seen[second].case)
         yield {"cases": [case.case for case in pair], "splits": [case.split for case in pair], "bits": bits}
 

@@ -16,7 +16,7 @@ from PIL import Image
 from sdseg.core.array_types import RawImages
 from sdseg.data.transforms import resize_images, to_display
 
-__all__ = ["LIMIT", "fingerprint", "near_pairs"]
+__all__ = ["LIMIT", "near_pairs", "picture_hash"]
 
 LIMIT = 20  # of 256 bits, on average over the slices of a volume
 SIDE, HASH = 64, 16
@@ -25,7 +25,7 @@ SLICES = (0.25, 0.5, 0.75)  # of a volume's height
 Fingerprint = npt.NDArray[np.uint64]  # [S,4]: 256 bits of each of S slices
 
 
-def fingerprint(images: RawImages, window: tuple[float, float]) -> Fingerprint | None:
+def picture_hash(images: RawImages, window: tuple[float, float]) -> Fingerprint | None:
     """The hashes of an image [1,H,W,C], or of three slices of a volume [N,H,W,C] seen through `window`, [S,4].
 
     None where a picture is of one colour: all such pictures would be each other's duplicates.

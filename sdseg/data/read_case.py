@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
-from sdseg.data.duplicates import fingerprint
+from sdseg.data.duplicates import picture_hash
 from sdseg.data.intensities import Spread, spread_of
 from sdseg.data.transforms import resize_images, resize_labels, stretch, to_axial
 from sdseg.datasets.layouts import RawCase
@@ -41,7 +41,7 @@ class Content:
     spread: Spread  # of the raw values
     labels: tuple[int, ...]  # ids that occur, 0 left out
     lost: tuple[int, ...]  # those of them that no pixel of the working size has
-    fingerprint: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: a picture of one colour
+    picture_hash: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: a picture of one colour
     areas: tuple[tuple[int, float], ...] = ()  # label id and its share of the image, at its native size
     notes: tuple[str, ...] = ()  # what is odd about the image's file, and what the store's number type takes from it
 
@@ -151,7 +151,7 @@ def _content(
         labels=tuple(counted),
         lost=tuple(sorted(counted.keys() - counted_labels(masks).keys())),
         areas=tuple((label, number / pixels) for label, number in counted.items()),
-        fingerprint=fingerprint(images, next(iter(source.windows.values()))),
+        picture_hash=picture_hash(images, next(iter(source.windows.values()))),
         notes=notes,
     )
 

@@ -18,9 +18,10 @@ from sdseg.config.run import Config
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml
 from sdseg.core.shipped_files import shipped
+from sdseg.datasets.phantom_marks import PHANTOM_MARKS
 from sdseg.datasets.source_lookup import known_source, makes_split
 
-__all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "Run", "check_machine", "configure", "configure_file"]
+__all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "CheckedConfig", "check_machine", "configure", "configure_file"]
 
 FOLDERS = ("codecs", "logs")  # in the results, beside those of datasets
 FOLDERS_OF_DATASETS = ("prepared",)  # in the results of a dataset, beside those of recipes
@@ -31,14 +32,10 @@ TARGETS = (
     *("export_settings", "engine_settings", "study_settings"),
     *("made_split", "slice_store", "model", "scores", "model_studies", "graph", "engine"),
 )
-PHANTOM_MARKS = (
-    ".phantom",
-    "phantom.json",
-)  # as in sdseg/datasets/phantoms/write.py, which needs more than a plan may import
 
 
 @dataclass(frozen=True)
-class Run:
+class CheckedConfig:
     """A configuration that passed every check, with the complete recipe of every training."""
 
     settings: Config
@@ -46,7 +43,7 @@ class Run:
     recipes: Mapping[tuple[str, str], Recipe]  # of those, and of the ablation's
 
 
-def configure(data: Mapping[str, Any], *, where: str) -> Run:
+def configure(data: Mapping[str, Any], *, where: str) -> CheckedConfig:
     """Check a configuration as far as that needs no look at the user's files.
 
     Raises UserError for the first mistake: a key or value (all of them at once), a name that is taken, folders that
@@ -56,7 +53,7 @@ def configure(data: Mapping[str, Any], *, where: str) -> Run:
     _check_names(settings)
     pairs = tuple((dataset, recipe) for dataset in settings.datasets for recipe in settings.recipes_of(dataset))
     every = dict.fromkeys((*pairs, *settings.ablation_pairs()))
-    run = Run(settings, pairs, {pair: settings.resolve_recipe(*pair) for pair in every})
+    run = CheckedConfig(settings, pairs, {pair: settings.resolve_recipe(*pair) for pair in every})
     check_places(settings, [begin.model for each in run.recipes.values() if (begin := each.start_from) and begin.model])
     for dataset in settings.datasets:
         _check_dataset(settings, dataset)
@@ -64,7 +61,7 @@ def configure(data: Mapping[str, Any], *, where: str) -> Run:
     return run
 
 
-def configure_file(path: Path) -> Run:
+def configure_file(path: Path) -> CheckedConfig:
     """The run of one file; one without datasets is laid over the default configuration, as Snakemake does it."""
     values, default = read_yaml(path), shipped("config/config.yaml")
     if "datasets" not in values and default.is_file():
@@ -72,7 +69,7 @@ def configure_file(path: Path) -> Run:
     return configure(values, where=str(path))
 
 
-def check_machine(run: Run) -> None:
+def check_machine(run: CheckedConfig) -> None:
     """Check what a look at the disk tells: folders that can be written, models to start from, files in the way.
 
     Raises UserError also where phantoms would be written over files of the user's, or their results over those of
@@ -160,7 +157,7 @@ def _check_dataset(settings: Config, dataset: str) -> None:
         raise UserError(f"there are no phantoms of '{chosen.source}'", where=where, remedy="leave out 'origin'")
 
 
-def _check_starts(run: Run, dataset: str) -> None:
+def _check_starts(run: CheckedConfig, dataset: str) -> None:
     """Refuse a recipe that starts from an unknown one, one of another codec or not of this run, or itself."""
     for recipe in run.settings.recipes_of(dataset):
         passed = [recipe]

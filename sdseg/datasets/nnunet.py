@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.core.yaml_json import read_json
+from sdseg.core.yaml_json import read_user_json
 from sdseg.datasets.layouts import Layout, Pair
 from sdseg.io.images import IMAGE_SUFFIXES
 from sdseg.io.volumes import VOLUME_SUFFIXES
@@ -99,7 +99,7 @@ def nnunet_layout(description: Description, raw: Path) -> Layout:
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        data = read_json(path)
+        data = read_user_json(path)
     except FileNotFoundError:
         raise UserError(
             "dataset.json of nnU-Net is missing",

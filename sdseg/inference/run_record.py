@@ -16,7 +16,7 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.inference.find_inputs import REPORT, Former, InputFile, shown
 from sdseg.io.itk import data_files, is_itk
 
-__all__ = ["FORMAT", "KIND", "Account", "fingerprint"]
+__all__ = ["FORMAT", "KIND", "Account", "input_fingerprint"]
 
 FORMAT = 1
 KIND = "sdseg-predictions"
@@ -58,7 +58,7 @@ class Account:
             or record["model"] != model
             or record.get("rule", BEFORE | {"threshold": rule.threshold}) != asdict(rule)
             or not record["fingerprint"]  # the files could not be looked at: nothing says that they are the same
-            or record["fingerprint"] != fingerprint(file)
+            or record["fingerprint"] != input_fingerprint(file)
             or any(kind not in record["outputs"] for kind in kinds)
         ):
             return False
@@ -99,7 +99,7 @@ class Account:
             **record,
             "bytes": {kind: path.stat().st_size for kind, path in results.items()},
             "checksums": {kind: sha256_file(path) for kind, path in results.items()},
-            "fingerprint": fingerprint(file),
+            "fingerprint": input_fingerprint(file),
             "kept": False,
         }
         self._append(whole)
@@ -152,7 +152,7 @@ class Account:
         (self.output / PARTIAL).unlink(missing_ok=True)
 
 
-def fingerprint(file: InputFile) -> str:
+def input_fingerprint(file: InputFile) -> str:
     """A checksum of the sizes and times of change of an input's files; empty where one cannot be looked at."""
     files: Iterable[Path] = file.files or (file.path,)
     try:

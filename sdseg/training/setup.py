@@ -17,7 +17,7 @@ from accelerate.utils import InitProcessGroupKwargs, set_seed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from sdseg.config.recipe import Recipe
+from sdseg.config.recipe import Recipe, check_batch
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
 from sdseg.data.store import SliceStore
@@ -85,12 +85,7 @@ def check_possible(recipe: Recipe, device: str) -> None:
     processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if training.precision == "fp16" and device == "cpu":
         raise UserError("fp16 needs a GPU", where="training.precision", remedy="use 'no' or 'bf16' on the CPU")
-    if training.batch % (training.accumulate * processes):
-        raise UserError(
-            f"a batch of {training.batch} cannot be shared by {processes} processes in {training.accumulate} part(s)",
-            where="training.batch",
-            remedy=f"make it a multiple of {training.accumulate * processes}, or set 'processes' to another number",
-        )
+    check_batch(training, processes, where="training.batch")
     if device == "cuda" and here > torch.cuda.device_count():
         raise UserError(
             f"{here} processes, and {torch.cuda.device_count()} GPU(s)",

@@ -18,7 +18,7 @@ from sdseg.config.dataset import load_dataset
 from sdseg.config.recipe import load_codec, load_recipe
 from sdseg.config.run import load_config
 from sdseg.core.errors import ListedError, UserError
-from sdseg.core.yaml_json import read_json, read_yaml, yaml_value
+from sdseg.core.yaml_json import read_user_json, read_yaml, yaml_value
 from sdseg.datasets.nnunet import read_description
 from sdseg.datasets.registry import read_registry
 
@@ -103,7 +103,7 @@ def test_a_byte_order_mark_is_no_part_of_a_key(tmp_path: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfa: 1\n")
     assert read_yaml(file) == {"a": 1}
     file.write_bytes(b'\xef\xbb\xbf{"a":\t1}')
-    assert read_yaml(file) == read_json(file) == {"a": 1}
+    assert read_yaml(file) == read_user_json(file) == {"a": 1}
 
 
 KEYS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=4)
@@ -123,7 +123,7 @@ def test_what_yaml_and_json_write_is_read_as_they_read_it(tree: dict[str, Any]) 
 def test_json_with_tabs_is_read(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(json.dumps({"a": [1, {"b": "x\ty"}]}, indent="\t"), encoding="utf-8")
-    assert read_yaml(file) == read_json(file) == {"a": [1, {"b": "x\ty"}]}
+    assert read_yaml(file) == read_user_json(file) == {"a": [1, {"b": "x\ty"}]}
 
 
 @given(st.text(st.sampled_from("{}[]:,-?&*!<>|#%@`'\"\n\t a0~=.\\x"), max_size=30) | st.text(max_size=20))

@@ -17,7 +17,7 @@ DEPTHS = {"btcv": {"train": 2211, "test": 1568}, "sts": {"train": 2505, "test": 
 
 
 def seen(name: str, split: str = "train", *, slices: int = 1, bits: int | None = None, **content: object) -> Seen:
-    """A case whose fingerprint has the `bits` lowest of 256 bits set; None for one of its own."""
+    """A case whose picture hash has the `bits` lowest of 256 bits set; None for one of its own."""
     spacing, axcodes = ((0.9, 0.9, 3.0), "LPS") if slices > 1 else ((), "")
     case = Case(name, name, split, 0, slices, name, name, 30, 40, slices, spacing, axcodes, (), "0")
     number = np.random.default_rng(crc32(name.encode())).integers(0, 2**63, 4, np.uint64)
@@ -28,7 +28,7 @@ def seen(name: str, split: str = "train", *, slices: int = 1, bits: int | None =
         "spread": Spread(low, low, low, high, high),
         "labels": tuple(range(1, 14)),
         "lost": (),
-        "fingerprint": number[None],
+        "picture_hash": number[None],
     }
     return Seen(case, Content(**(known | content)))  # type: ignore[arg-type]
 

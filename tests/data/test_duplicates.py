@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sdseg.core.array_types import AnyArray
-from sdseg.data.duplicates import LIMIT, fingerprint, near_pairs
+from sdseg.data.duplicates import LIMIT, near_pairs, picture_hash
 from sdseg.datasets.phantoms import write_phantoms
 from sdseg.io.images import read_image
 from sdseg.io.volumes import read_volume
@@ -17,7 +17,7 @@ RGB, CT = (0.0, 255.0), (-175.0, 250.0)
 
 
 def pairs_of(*pictures: AnyArray) -> list[tuple[int, int]]:
-    return [(first, second) for first, second, _ in near_pairs([fingerprint(one[None], RGB) for one in pictures])]
+    return [(first, second) for first, second, _ in near_pairs([picture_hash(one[None], RGB) for one in pictures])]
 
 
 def recoded(picture: AnyArray, quality: int) -> AnyArray:
@@ -55,8 +55,8 @@ def test_neighbouring_frames_and_like_pictures_are_not_the_same(samples: Path, f
 
 
 def test_pictures_of_one_colour_are_no_ones_duplicates() -> None:
-    assert fingerprint(np.full((1, 40, 40, 3), 7, np.uint8), RGB) is None
-    assert fingerprint(np.full((5, 40, 40, 1), -1000, np.int16), CT) is None
+    assert picture_hash(np.full((1, 40, 40, 3), 7, np.uint8), RGB) is None
+    assert picture_hash(np.full((5, 40, 40, 1), -1000, np.int16), CT) is None
     assert list(near_pairs([None, None])) == []
 
 
@@ -65,7 +65,7 @@ def test_volumes_are_compared_by_three_slices(tmp_path: Path) -> None:
     volumes = [read_volume(path)[0] for path in sorted(tmp_path.rglob("img*.nii.gz"))]
     slices = [volume.transpose(2, 1, 0)[..., None] for volume in volumes]
     again = (slices[1] + np.random.default_rng(0).integers(-3, 4, slices[1].shape)).astype(np.int16)
-    prints = [fingerprint(one, CT) for one in (*slices, again)]
+    prints = [picture_hash(one, CT) for one in (*slices, again)]
     assert all(own is not None and own.shape == (3, 4) for own in prints)
     (found,) = near_pairs(prints)
     assert found[:2] == (1, len(slices))
@@ -74,4 +74,4 @@ def test_volumes_are_compared_by_three_slices(tmp_path: Path) -> None:
 
 def test_an_image_is_never_like_a_volume() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 1)).astype(np.int16)
-    assert list(near_pairs([fingerprint(noise[:1], RGB), fingerprint(noise, RGB)])) == []
+    assert list(near_pairs([picture_hash(noise[:1], RGB), picture_hash(noise, RGB)])) == []

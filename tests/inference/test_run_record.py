@@ -13,7 +13,7 @@ import pytest
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.mask_rule import MaskRule
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.run_record import PARTIAL, Account, fingerprint
+from sdseg.inference.run_record import PARTIAL, Account, input_fingerprint
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
 def test_what_cannot_be_looked_at_is_never_the_same(output: Path) -> None:
     gone = InputFile(output / "gone.png", "a", "image")
     note(Account(output), gone)
-    assert fingerprint(gone) == ""
+    assert input_fingerprint(gone) == ""
     assert not Account(output).kept(gone, ["mask"], "m", MaskRule())
 
 
@@ -93,9 +93,9 @@ def test_a_header_with_its_data_beside_it(tmp_path: Path, name: str) -> None:
     header, data = tmp_path / "v.mhd", tmp_path / name
     header.write_text(f"ObjectType = Image\nNDims = 3\nElementDataFile = {data.name}\n")
     data.write_bytes(b"1")
-    before = fingerprint(InputFile(header, "v", "volume"))
+    before = input_fingerprint(InputFile(header, "v", "volume"))
     data.write_bytes(b"22")
-    assert fingerprint(InputFile(header, "v", "volume")) != before
+    assert input_fingerprint(InputFile(header, "v", "volume")) != before
 
 
 def test_what_was_noted_and_not_placed_does_not_count(file: InputFile, output: Path) -> None:

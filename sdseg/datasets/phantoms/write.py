@@ -11,15 +11,13 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_text
 from sdseg.core.locks import writes
 from sdseg.core.overwrite_checks import check_owned
+from sdseg.datasets.phantom_marks import PHANTOM_MARKS
 from sdseg.datasets.phantoms import write_phantoms
 from sdseg.datasets.sources import source_named
 
 __all__ = ["phantoms"]
 
 log = logging.getLogger(__name__)
-
-# Either says that a folder is ours to replace; a workflow takes phantom.json away before it runs this again.
-MARKS = (".phantom", "phantom.json")
 
 
 @writes("output")
@@ -47,8 +45,8 @@ def phantoms(source: str, output: Path, seed: int, scale: float) -> None:
         counts = write_phantoms(source, folder, seed, scale)
         written = _files(folder)
         if not listed:  # a phantom of an earlier version, which kept no list
-            check_owned(output, {*MARKS, *_alike(written)})
-        write_text(folder / MARKS[0], "".join(f"{name}\n" for name in (*MARKS, *written)))
+            check_owned(output, {*PHANTOM_MARKS, *_alike(written)})
+        write_text(folder / PHANTOM_MARKS[0], "".join(f"{name}\n" for name in (*PHANTOM_MARKS, *written)))
     shown = ", ".join(f"{count} {split}" for split, count in counts.items())
     log.info("%s: %s (phantom, seed %d) in %s", source, shown, seed, output)
 
@@ -59,7 +57,7 @@ def _files(folder: Path) -> tuple[str, ...]:
 
 def _listed(output: Path) -> tuple[str, ...]:
     """What the phantoms' mark says was written; none where there is no mark, or one of an earlier version."""
-    mark = output / MARKS[0]
+    mark = output / PHANTOM_MARKS[0]
     return tuple(mark.read_text(encoding="utf-8").splitlines()) if mark.is_file() else ()
 
 
@@ -70,7 +68,7 @@ def _alike(written: Iterable[str]) -> set[str]:
 
 
 def _check_output(output: Path) -> None:
-    if output.is_dir() and (any((output / mark).exists() for mark in MARKS) or not any(output.iterdir())):
+    if output.is_dir() and (any((output / mark).exists() for mark in PHANTOM_MARKS) or not any(output.iterdir())):
         return
     if output.exists():
         raise UserError(

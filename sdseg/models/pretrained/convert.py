@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sdseg.core.files import atomic_folder, sha256_file
 from sdseg.core.locks import writes
 from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance
+from sdseg.datasets.source_names import SOURCE_NAMES
 from sdseg.datasets.sources import source_named
 from sdseg.models.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
 from sdseg.models.codec import MaskCodec, MaskDecoder, load_strictly
@@ -89,39 +90,29 @@ class Layout:
 
 @writes("output", "codec_output")
 def convert_official(
-    *,
-    weights: Path,
-    recipe_name: str,
-    recipe: Recipe,
-    codec: Codec,
-    source: str,
-    size: int,
-    ema: bool,
-    output: Path,
-    target: str | None = None,
-    window: str | None = None,
-    codec_output: Path | None = None,
+    layout: Layout, *, weights: Path, ema: bool, output: Path, codec_output: Path | None = None
 ) -> None:
     """Write the model folder of an official SDSeg checkpoint, and its autoencoder as a codec folder where one is named.
 
-    `recipe` and `codec` describe the network's layout (`config/recipes/sdseg-paper.yaml` and KL-f8 for the published
-    one), `source` the dataset it was trained on, `window` how its intensities were taken: a preset of the source, by
-    default what the official code does (`official`) where that is another than ours. Every key and shape must agree,
-    else UserError and nothing is written.
+    `layout` names the networks (`config/recipes/sdseg-paper.yaml` and KL-f8 for the published ones) and the dataset
+    that they were trained on. Its window is by default what the official code does (`official`) where that is another
+    than ours. Every key and shape must agree, else UserError and nothing is written.
     """
-    if window is None and "official" in source_named(source).windows:
-        window = "official"
+    if layout.source is None:
+        remedy = f"name it, one of {', '.join(SOURCE_NAMES)}"
+        raise UserError("nothing says what it was trained on", where="--source", remedy=remedy)
+    if layout.window is None and "official" in source_named(layout.source).windows:
+        layout = replace(layout, window="official")
         log.info("window 'official', with which the official code trains and tests; --window chooses another")
-    layout = Layout(recipe_name, recipe, codec, source, target, size, window)
     _check_outputs(output, codec_output)
     network = layout.network
     checkpoint = read_checkpoint(weights)
     segmenter = layout.build(checkpoint.scale)
-    whole = MaskCodec(codec, checkpoint.scale)
+    whole = MaskCodec(layout.codec, checkpoint.scale)
     fill_segmenter(segmenter, network, whole, checkpoint, ema=ema)
     segmenter.decoder.load_state_dict(MaskDecoder.of(whole).state_dict())
     if codec_output is not None:
-        _, dice = _measured(whole, size)
+        _, dice = _measured(whole, layout.size)
         _write_codec(codec_output, whole, dice, [weights])
     training = {"unet": "ema" if ema else "raw", "steps": checkpoint.step}
     _write_model(output, layout, segmenter, [weights], training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -20,7 +21,7 @@ from sdseg.core.errors import UserError
 from sdseg.datasets.sources import SOURCES
 from sdseg.models.checkpoint import load_model, read_manifest
 from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
-from sdseg.models.pretrained.convert import convert_official
+from sdseg.models.pretrained.convert import Layout, convert_official
 from sdseg.models.pretrained.official import read_checkpoint
 from sdseg.training.codec import build_codec
 from tests.helpers.networks import direct_recipe
@@ -43,17 +44,13 @@ def layout(golden: Path, root: Path) -> tuple[Recipe, Codec]:
 
 def convert(golden: Path, layout: tuple[Recipe, Codec], output: Path, **changed: Any) -> Path:
     recipe, codec = layout
-    chosen = {
-        "weights": golden / "official_mini.ckpt",
-        "recipe_name": "sdseg-paper",
-        "recipe": recipe,
-        "codec": codec,
-        "source": "cvc",
-        "size": 128,
-        "ema": True,
-        "output": output,
-    }
-    convert_official(**(chosen | changed))
+    values = {"recipe_name": "sdseg-paper", "recipe": recipe, "codec": codec, "source": "cvc", "size": 128}
+    chosen = {"weights": golden / "official_mini.ckpt", "ema": True, "output": output}
+    fields = {field.name for field in dataclasses.fields(Layout)}
+    convert_official(
+        Layout(**values | {name: value for name, value in changed.items() if name in fields}),
+        **chosen | {name: value for name, value in changed.items() if name not in fields},
+    )
     return output
 
 
