@@ -1,4 +1,4 @@
-"""Verb: what a configuration is going to need, before anything is run."""
+"""What a configuration is going to need, before anything is run."""
 
 from __future__ import annotations
 

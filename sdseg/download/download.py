@@ -1,4 +1,4 @@
-"""Verb: raw files of a dataset, or weights, got, found and recorded: every file with its checksum, one fingerprint.
+"""Raw files of a dataset, or weights, got, found and recorded: every file with its checksum, one fingerprint.
 
 The record is what later stages depend on: it changes when a raw file's content, name or number does, and not when
 the folder is copied or touched. Whole files are hashed, since a corrected label may keep its size; that reads about

@@ -1,4 +1,4 @@
-"""The networks that sdseg/model builds of diffusers' and MONAI's blocks, layer by layer, as sums."""
+"""The networks of models/ (diffusers' and MONAI's blocks), layer by layer, as sums; none is built."""
 
 from __future__ import annotations
 
