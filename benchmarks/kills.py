@@ -210,6 +210,7 @@ class Campaign:
     def _until_done(self, pipeline: Pipeline, fill: Callable[[], None] | None) -> Counter[str]:
         """Run and kill one pipeline until it is done; the ways it was killed in."""
         ways: Counter[str] = Counter()
+        self.scale = self.least
         while True:
             enough = self.kills >= self.wanted
             way = self.random.choices([*WAYS], [*WAYS.values()])[0]
@@ -225,7 +226,7 @@ class Campaign:
                 self.by_way[way]["kills"] += 1
                 self.by_way[way]["lost_steps_max"] = max(self.by_way[way]["lost_steps_max"], lost)
                 moved = pipeline.progress() != before
-                self.scale = max(self.least, self.scale * 0.9) if moved else self.scale * 1.3
+                self.scale = max(self.least, self.scale * 0.8) if moved else min(3 * self.least, self.scale * 1.3)
                 print(f"{self.kills}: {way}, {pipeline.progress()} done, {lost} steps lost", flush=True)
                 continue
             if code == 0:
