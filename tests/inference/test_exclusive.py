@@ -181,7 +181,7 @@ def test_studies_follow_the_rule(store: Path, graphs: dict[bool, Path]) -> None:
         subject = open_subject(store, path, Scope(batch=4))
         with bar(subject.slices, "test") as progress:
             scores[exclusive] = mean_scores(subject, subject.served.backend, progress, timed=False).dice
-        assert stability(subject, 2)["dice"][0] == pytest.approx(scores[exclusive])
+        assert stability(subject, 2).dice[0] == pytest.approx(scores[exclusive])
     assert scores[True] > scores[False] + 0.05
 
 
