@@ -14,7 +14,7 @@ from sdseg.backends.cache import cache_entry, private_folder, prune, used_now, w
 from sdseg.backends.cache_checksums import RECORD, damage_of, seal
 from sdseg.backends.graph import FoundPort, check_answer, check_ports, default_threads, feed_of, run_failed, unusable
 from sdseg.backends.graph_checksum import open_manifest
-from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
+from sdseg.backends.openvino_support import computes_in_bf16, load_openvino, openvino_core
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
@@ -75,8 +75,8 @@ class OpenvinoBackend(Seeded):
 def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
     """The graph as OpenVINO runs it, from an earlier start where there is one."""
     openvino = load_openvino()
-    core = openvino.Core()
-    if arithmetic == "bf16" and not computes_in_bf16(core):
+    core = openvino_core()
+    if arithmetic == "bf16" and not computes_in_bf16():
         raise UserError(
             "this processor does not compute in bfloat16", where="--device", remedy="use openvino instead: it is exact"
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 from sdseg.core.errors import UserError
 
-__all__ = ["INSTALL", "computes_in_bf16", "load_openvino"]
+__all__ = ["INSTALL", "computes_in_bf16", "load_openvino", "openvino_core"]
 
 INSTALL = "pip install 'sdseg[openvino]'"
 TELEMETRY = "openvino_telemetry"
@@ -35,6 +36,16 @@ def load_openvino() -> Any:
     return openvino
 
 
-def computes_in_bf16(core: Any) -> bool:
-    """Whether this processor computes in bfloat16 by itself; `core` is an openvino.Core."""
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+@cache
+def openvino_core() -> Any:
+    """The one openvino.Core of this process, kept until it ends. Raises UserError where OpenVINO is missing.
+
+    A Core gives its thread a stack for signal handlers and, when it goes, puts back the one before: where two go in
+    the order in which they came, that is a stack already freed, and the next signal, Ctrl-C too, is a crash.
+    """
+    return load_openvino().Core()
+
+
+def computes_in_bf16() -> bool:
+    """Whether this processor computes in bfloat16 by itself."""
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

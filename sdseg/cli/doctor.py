@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from sdseg.backends.onnxruntime import PACKAGES
 from sdseg.backends.openvino_support import INSTALL as INSTALL_OPENVINO
-from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
+from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.backends.tensorrt_support import SUPPORTED, installed_version, why_not_here
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError
@@ -145,7 +145,7 @@ def _openvino(version: str | None) -> Finding:
         fix = f"{INSTALL_OPENVINO} to run graphs with --device openvino"
         return Finding("note", "openvino", "missing: graphs run on ONNX Runtime alone", fix)
     try:
-        bf16 = computes_in_bf16(load_openvino().Core())
+        bf16 = computes_in_bf16()
     except (UserError, OSError, RuntimeError) as error:
         fix = f"{INSTALL_OPENVINO}, or pip uninstall openvino"
         return Finding("problem", "openvino", f"cannot be used: {error}", fix)

@@ -20,7 +20,7 @@ from sdseg.backends import cache
 from sdseg.backends.base import Backend, Reseedable
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
-from sdseg.backends.openvino_support import computes_in_bf16, load_openvino
+from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.export.tracing import METADATA_KEY
@@ -78,7 +78,7 @@ def test_single_precision_is_single_precision(latent_segmenter: Segmenter, expor
     expected = TorchBackend(latent_segmenter, CT).probability(images)
     exact = np.abs(OpenvinoBackend(exported["fp32"]).probability(images) - expected).max()
     assert exact < 2e-5
-    if not computes_in_bf16(load_openvino().Core()):
+    if not computes_in_bf16():
         with pytest.raises(UserError, match="this processor does not compute in bfloat16"):
             OpenvinoBackend(exported["fp32"], arithmetic="bf16")
         return
@@ -189,12 +189,25 @@ def test_missing_package(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_nothing_is_sent_by_importing_it(tmp_path: Path, root: Path) -> None:
     """OpenVINO's telemetry stays out, and so leaves no identification in the home folder."""
     code = (
-        "import sys; from sdseg.backends.openvino_support import load_openvino; load_openvino().Core();"
+        "import sys; from sdseg.backends.openvino_support import openvino_core; openvino_core();"
         "sys.exit(any(name.startswith('openvino_telemetry') for name in sys.modules))"
     )
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(root)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_is_survived_after_two_were_open(exported: dict[str, Path], root: Path) -> None:
+    """Handlers of signals run on a stack of their own, which must not be one that OpenVINO has freed."""
+    code = (
+        "import signal, sys; from pathlib import Path; from sdseg.backends.openvino import OpenvinoBackend;"
+        "signal.signal(signal.SIGINT, lambda *_: print('heeded'));"
+        "first, second = (OpenvinoBackend(Path(sys.argv[1])) for _ in range(2));"
+        "del first; del second; signal.raise_signal(signal.SIGINT)"
+    )
+    command = [sys.executable, "-c", code, exported["fp32"]]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=root)
+    assert (done.returncode, done.stdout) == (0, "heeded\n"), done.stderr
 
 
 def test_threads_follow_the_environment(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-
-import pytest
 
 from sdseg.config.recipe import Recipe
 from sdseg.models.segmenter import Segmenter
@@ -57,12 +54,7 @@ def _run(ready: Path, place: Path, chosen: Recipe, more: dict[str, Any]) -> None
 
 
 def heed(number: int) -> None:
-    """Let a signal have its effect, also where the shell that started the tests ignores it.
-
-    SIGTERM is raised where the test has a process to itself alone: among others, the whole worker has ended of it.
-    """
-    if number == signal.SIGTERM and "PYTEST_XDIST_WORKER" in os.environ:
-        pytest.skip("SIGTERM: run without other processes of pytest, as .ci/run does once more")
+    """Let a signal have its effect, also where the shell that started the tests ignores it."""
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
