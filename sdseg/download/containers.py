@@ -96,13 +96,16 @@ def open_container(pieces: tuple[Path, ...]) -> Iterator[Container]:
 def damage_explained(path: Path) -> Iterator[None]:
     """Turn what the libraries raise on a damaged archive into one error."""
     damage: list[type[Exception]] = [zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError]
-    damage += [gzip.BadGzipFile, EOFError, NotImplementedError]
+    damage += [gzip.BadGzipFile, EOFError]
     # What they stumble over where sizes, places and names in a directory are wrong; no writing raises these.
     damage += [struct.error, ValueError, IndexError, KeyError, OverflowError, RecursionError, RuntimeError]
     if "rarfile" in sys.modules:
         damage.append(sys.modules["rarfile"].Error)
     try:
         yield
+    except NotImplementedError as error:  # zipfile, for example of the Deflate64 that Windows packs large files with
+        what = f"the archive is packed in a way that is not read here: {error}"
+        raise UserError(what, where=path, remedy="unpack it with your own tool, for example 7z") from None
     except tuple(damage) as error:
         raise _damaged(path, error) from None
     except OSError as error:

@@ -281,6 +281,16 @@ def test_an_encrypted_zip_is_told(tmp_path: Path, empty: Path) -> None:
         unpack([archive], empty)
 
 
+def test_a_compression_that_python_lacks_is_named(tmp_path: Path, empty: Path) -> None:
+    archive = make_zip(tmp_path / "deflate64.zip", [("a", b"1")])
+    data = bytearray(archive.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(mark) + offset] = 9
+    archive.write_bytes(data)
+    with pytest.raises(UserError, match=r"(?s)packed in a way that is not read here: .*compression.*deflate64\.zip"):
+        unpack([archive], empty)
+
+
 def test_an_archive_without_files(tmp_path: Path, empty: Path) -> None:
     with pytest.raises(UserError, match="the archive is empty"):
         unpack([make_zip(tmp_path / "a.zip", [])], empty)
