@@ -27,7 +27,7 @@ from sdseg.datasets import layouts, sources
 from sdseg.datasets.mask_values import WHITE_ON_BLACK
 from sdseg.evaluation.case_scores import METRICS, Compared
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.evaluation.studies.run import STUDIES, Asked, Entry, Scope, study
+from sdseg.evaluation.studies.run import STUDIES, Scope, StudyEntry, StudyOptions, study
 from sdseg.evaluation.studies.studied_model import Subject
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.native_size import Native
@@ -126,10 +126,10 @@ def areas(subject: Subject) -> Areas:
 
 
 def test_a_study(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STUDIES, "areas", Entry(lambda _: True, lambda subject, _, __: areas(subject)))
+    monkeypatch.setitem(STUDIES, "areas", StudyEntry(lambda _: True, lambda subject, _, __: areas(subject)))
     prepared = write_store(tmp_path / "prepared")
-    assert Asked()
-    study(prepared, bright_rgb, tmp_path / "evaluation", Asked(), Scope())
+    assert StudyOptions()
+    study(prepared, bright_rgb, tmp_path / "evaluation", StudyOptions(), Scope())
     assert [path.name for path in (tmp_path / "evaluation").iterdir()] == ["areas.json"]
     record = read_json(tmp_path / "evaluation" / "areas.json", Areas)
     assert (record.study, record.n_cases, record.recipe) == ("areas", 3, "bright")

@@ -15,12 +15,12 @@ from sdseg.core.settings import Strict
 
 __all__ = [
     "CodecManifest",
+    "EngineMachine",
     "EngineManifest",
     "GraphManifest",
     "GraphPort",
     "ImageContract",
     "Intensities",
-    "Machine",
     "ModelManifest",
     "PreparedManifest",
     "StoredType",
@@ -189,7 +189,7 @@ class CodecManifest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Machine:
+class EngineMachine:
     """What an engine is bound to."""
 
     tensorrt: str  # version
@@ -217,8 +217,8 @@ class EngineManifest(Strict):
     provenance: dict[str, Any]
 
     @property
-    def machine(self) -> Machine:
-        return Machine(self.tensorrt, self.gpu, self.compute_capability)
+    def machine(self) -> EngineMachine:
+        return EngineMachine(self.tensorrt, self.gpu, self.compute_capability)
 
 
 def model_checksum(manifest: ModelManifest) -> str:

@@ -15,7 +15,7 @@ import tensorrt as trt
 import torch
 from torch import Tensor
 
-from sdseg.artifacts.manifests import EngineManifest, GraphPort, Machine
+from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
 from sdseg.backends.device import torch_device
 from sdseg.backends.inputs import as_input, draw_noise
 from sdseg.backends.tensorrt_engine import check_fits, layer_precisions, read_engine_manifest, refused_engine
@@ -29,10 +29,10 @@ TYPES = {trt.DataType.FLOAT: "float32", trt.DataType.UINT8: "uint8"}
 SIZES_KEPT = 8  # batch sizes whose CUDA graph is kept: the size in use, and the remainders of volumes
 
 
-def this_machine() -> Machine:
+def this_machine() -> EngineMachine:
     """The GPU that PyTorch uses, and TensorRT. Raises UserError where there is no GPU."""
     gpu = torch.cuda.get_device_properties(torch_device("cuda"))
-    return Machine(trt.__version__, gpu.name, f"{gpu.major}.{gpu.minor}")
+    return EngineMachine(trt.__version__, gpu.name, f"{gpu.major}.{gpu.minor}")
 
 
 @dataclass(frozen=True)

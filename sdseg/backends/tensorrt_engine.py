@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts.manifests import EngineManifest, GraphPort, Machine
+from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.config.export import Batches
 from sdseg.core.errors import ListedError, UserError
@@ -58,7 +58,9 @@ def read_engine_manifest(engine: Path) -> EngineManifest:
     return manifest
 
 
-def misfits(manifest: EngineManifest, here: Machine, engine_checksum: str, graph_checksum: str | None) -> list[str]:
+def misfits(
+    manifest: EngineManifest, here: EngineMachine, engine_checksum: str, graph_checksum: str | None
+) -> list[str]:
     """Why an engine cannot run here, one line for each of version, GPU and checksum that differs.
 
     `graph_checksum` is that of the ONNX file beside the engine, None where there is none to compare with.
@@ -80,7 +82,7 @@ def misfits(manifest: EngineManifest, here: Machine, engine_checksum: str, graph
     return differences
 
 
-def check_fits(engine: Path, manifest: EngineManifest, here: Machine) -> None:
+def check_fits(engine: Path, manifest: EngineManifest, here: EngineMachine) -> None:
     """Raise ListedError unless the engine was built for this machine, from the graph beside it."""
     graph = engine.with_name(manifest.graph_file)
     beside = graph_checksum(graph) if graph.is_file() else None

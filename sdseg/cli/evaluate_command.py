@@ -71,9 +71,9 @@ def _study(arguments: argparse.Namespace) -> int:
             raise UserError(what, where=f"--{option.replace('_', '-')}", remedy=remedy)
     if not chosen.names:
         raise UserError("no study is left", where="--studies and --no-…", remedy="ask for one, such as --sweep")
-    from sdseg.evaluation.studies.run import Asked, Grid, Origins, Scope, study
+    from sdseg.evaluation.studies.run import Grid, Origins, Scope, StudyOptions, study
 
-    asked = Asked(
+    options = StudyOptions(
         efficiency=chosen.efficiency,
         stability=chosen.stability,
         lpips=arguments.lpips or (chosen.lpips if chosen.stability else None),
@@ -82,7 +82,7 @@ def _study(arguments: argparse.Namespace) -> int:
         latents=Origins(arguments.codec, arguments.start_from) if chosen.latents else None,
     )
     scope = Scope(arguments.split, arguments.device, arguments.batch, chosen.limit)
-    study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, asked=asked, scope=scope)
+    study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, options=options, scope=scope)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.artifacts.results.evaluation import ChosenThreshold, Summary, TrainedOn
+from sdseg.artifacts.results.evaluation import ChosenThreshold, EvaluationSummary, TrainedOn
 from sdseg.backends.load import Served, open_model
 from sdseg.backends.probability import TimedBackend, check_finite
 from sdseg.core.array_types import MaskArray
@@ -180,7 +180,7 @@ def _about(served: Served) -> dict[str, Any]:
     }
 
 
-def _log_scores(summary: Summary) -> None:
+def _log_scores(summary: EvaluationSummary) -> None:
     dice = summary.dice
     log.info(
         "%s: Dice %.4f ± %.4f over %d cases of '%s', at the %s",

@@ -76,9 +76,9 @@ def figures(scores: Sequence[Assessed], why_not_native: str | None) -> dict[str,
     }
 
 
-def _sized(scores: Sequence[Sized]) -> results.Sized:
+def _sized(scores: Sequence[Sized]) -> results.ScoresAtSize:
     structures = tuple(scores[0].structures)
-    return results.Sized(
+    return results.ScoresAtSize(
         metrics={name: _over_cases([score.whole[name] for score in scores]) for name in scores[0].whole},
         structures={
             structure: {
@@ -89,12 +89,12 @@ def _sized(scores: Sequence[Sized]) -> results.Sized:
     )
 
 
-def _over_cases(scores: Sequence[Score]) -> results.Scored:
+def _over_cases(scores: Sequence[Score]) -> results.MetricSummary:
     """Statistics over the cases in which the score is defined; None where there is no such case."""
     values = np.array([score.value for score in scores if score.defined])
     nothing = dict.fromkeys(("mean", "sd", "minimum", "median", "maximum"))
     between = interval(values)
-    return results.Scored.checked(
+    return results.MetricSummary.checked(
         **(asdict(summarise(values)) if len(values) else nothing),
         ci95=(between.low, between.high) if between else None,
         n=len(values),

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sdseg.artifacts.results.evaluation import Summary
+from sdseg.artifacts.results.evaluation import EvaluationSummary
 from sdseg.artifacts.results.record import FORMAT
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
@@ -119,11 +119,11 @@ def summary_of(scores: Sequence[Assessed], store: SliceStore, options: Options, 
 
 def write_evaluation(
     folder: Path, scores: Sequence[Assessed], summary: dict[str, Any], store: SliceStore, found: Found
-) -> Summary:
+) -> EvaluationSummary:
     """Write cases.csv, summary.json (which is given), and pictures of the best, median and worst case."""
     exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     write_text(folder / "cases.csv", table(scores))
-    written = Summary.checked(**summary, exhibits=exhibits)
+    written = EvaluationSummary.checked(**summary, exhibits=exhibits)
     write_json(folder / "summary.json", written.content())
     write_exhibits(folder, scores, store, found)
     return written

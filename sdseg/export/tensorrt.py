@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts.manifests import EngineManifest, GraphManifest, Machine
+from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphManifest
 from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.backends.graph_precision import read_graph
@@ -99,7 +99,7 @@ def _describe(
     graph: GraphManifest,
     precision: Precision,
     options: EngineOptions,
-    here: Machine,
+    here: EngineMachine,
     seconds: float,
 ) -> EngineManifest:
     """What is known of an engine before it has run: its layers and its parity come later."""

@@ -14,7 +14,7 @@ __all__ = [
     "RULES",
     "Counts",
     "Score",
-    "Summary",
+    "ScoreStatistics",
     "Tally",
     "counts",
     "cup_to_disc_error",
@@ -72,7 +72,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ScoreStatistics:
     """Mean, sample standard deviation and quartiles over cases."""
 
     mean: float
@@ -164,9 +164,9 @@ def mean_score(scores: Sequence[Score]) -> Score:
     return Score(nan, "; ".join(dict.fromkeys(score.reason for score in scores)))
 
 
-def summarise(values: Values) -> Summary:
+def summarise(values: Values) -> ScoreStatistics:
     """Statistics over cases, [n_cases] with n_cases ≥ 1; the deviation of a single case is 0."""
-    return Summary(
+    return ScoreStatistics(
         mean=float(values.mean()),
         sd=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
         minimum=float(values.min()),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from sdseg.artifacts.results.evaluation import CaseScore, Spread
+from sdseg.artifacts.results.evaluation import CaseRow, ShareSummary
 from sdseg.report import formats
 from sdseg.report.svg import (
     BASE,
@@ -40,7 +40,7 @@ def lower_end(scores: Sequence[float]) -> float:
     return max(0.0, min(0.9, math.floor(min(scores, default=0.0) * 10 - 0.2) / 10))
 
 
-def distribution(cases: Sequence[CaseScore], low: float) -> Markup:
+def distribution(cases: Sequence[CaseRow], low: float) -> Markup:
     """Dice per case from `low` to 1: a dot per case, stacked, or bars where the stacks would be too high."""
     axis, room = Axis(low, 1.0, LEFT / 2, RIGHT), BASE - TOP - 12
     for size in DOTS:
@@ -107,7 +107,7 @@ def score_curve(points: Points, kept_step: int | None) -> Markup | None:
     return markup(drawing)
 
 
-def whisker(spread: Spread, low: float) -> Markup:
+def whisker(spread: ShareSummary, low: float) -> Markup:
     """A line from `low` to 1: smallest to largest thin, mean ± standard deviation thick, the mean a dot."""
     axis = Axis(low, 1.0, 4, 116)
     drawing = add(None, "svg", "whisker", viewBox="0 0 120 16", aria_hidden="true")
@@ -136,9 +136,9 @@ def _mark(drawing: Element, x: float, top: float, label_at: float, label: str) -
     )
 
 
-def _stacked(cases: Sequence[CaseScore], low: float, bins: int) -> list[list[CaseScore]]:
+def _stacked(cases: Sequence[CaseRow], low: float, bins: int) -> list[list[CaseRow]]:
     """The cases in equal bins of Dice from `low` to 1, lowest first within each."""
-    stacks: list[list[CaseScore]] = [[] for _ in range(bins)]
+    stacks: list[list[CaseRow]] = [[] for _ in range(bins)]
     for case in sorted(cases, key=lambda case: case.dice):
         stacks[min(bins - 1, int((case.dice - low) / (1 - low) * bins))].append(case)
     return stacks

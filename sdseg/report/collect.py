@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
-from sdseg.artifacts.results.evaluation import CaseScore, Overlay, Summary
+from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
 from sdseg.artifacts.results.parity import Engine, Parity
-from sdseg.artifacts.results.studies import STUDIES, Findings, Volume
-from sdseg.artifacts.results.training import Curves, Training
+from sdseg.artifacts.results.studies import STUDIES, StudyRecords, Volume
+from sdseg.artifacts.results.training import Curves, TrainingRecord
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
 from sdseg.report.read_results import (
@@ -26,7 +26,7 @@ from sdseg.report.read_results import (
     read_volumes,
 )
 
-__all__ = ["DatasetResults", "Gathered", "Run", "Unscored", "gather"]
+__all__ = ["CollectedResults", "DatasetResults", "ScoredRun", "UnscoredModel", "collect_results"]
 
 OWN = "own"  # the source of a dataset of the user's own: only its settings say what the values of a mask mean
 SAME = ("protocol", "split", "target", "size", "scored_at", "data_checksum")  # or two runs are not compared
@@ -34,22 +34,22 @@ _WORKFLOW = "snakemake --cores all {target}    # with the configuration of this 
 
 
 @dataclass(frozen=True)
-class Run:
+class ScoredRun:
     """One recipe on one dataset. A part is None where it was not made."""
 
     dataset: str
     recipe: str
     folder: Path
-    summary: Summary
-    cases: tuple[CaseScore, ...] | None
+    summary: EvaluationSummary
+    cases: tuple[CaseRow, ...] | None
     overlays: tuple[Overlay, ...]
     model: ModelManifest | None
-    training: Training | None
+    training: TrainingRecord | None
     curves: Curves | None
     parity: Parity | None
     engines: tuple[Engine, ...]
     graph: GraphManifest | None
-    findings: Findings
+    studies: StudyRecords
     volumes: tuple[Volume, ...]
 
     @property
@@ -99,7 +99,7 @@ class DatasetResults:
 
     name: str
     prepared: PreparedManifest | None
-    runs: tuple[Run, ...]
+    runs: tuple[ScoredRun, ...]
 
     @property
     def commands(self) -> dict[str, str]:
@@ -111,13 +111,13 @@ class DatasetResults:
         return tuple(key for key in SAME if len({getattr(run.summary, key) for run in self.runs}) > 1)
 
     @staticmethod
-    def differences(a: Run, b: Run) -> tuple[str, ...]:
+    def differences(a: ScoredRun, b: ScoredRun) -> tuple[str, ...]:
         """What keeps two runs from being compared."""
         return tuple(key for key in SAME if getattr(a.summary, key) != getattr(b.summary, key))
 
 
 @dataclass(frozen=True)
-class Unscored:
+class UnscoredModel:
     """A trained model that nobody has scored yet."""
 
     dataset: str
@@ -126,25 +126,25 @@ class Unscored:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class CollectedResults:
     """All that the page shows."""
 
     folder: Path
     datasets: tuple[DatasetResults, ...]
-    unscored: tuple[Unscored, ...]
+    unscored: tuple[UnscoredModel, ...]
 
     @property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[ScoredRun, ...]:
         return tuple(run for dataset in self.datasets for run in dataset.runs)
 
     @property
     def origins(self) -> dict[str, int]:
         """How many runs there are of each origin, in the order phantom, sample, real."""
-        found = Counter(run.summary.origin for run in self.runs)
-        return {origin: found[origin] for origin in ("phantom", "sample", "real") if origin in found}
+        counts = Counter(run.summary.origin for run in self.runs)
+        return {origin: counts[origin] for origin in ("phantom", "sample", "real") if origin in counts}
 
 
-def gather(results: Path) -> Gathered:
+def collect_results(results: Path) -> CollectedResults:
     """Read `results/<dataset>/<recipe>/…`. Raises UserError where nothing was scored or a file is not as expected."""
     if not results.is_dir():
         raise UserError("no such folder of results", where=results, remedy="name the folder that the workflow wrote")
@@ -155,7 +155,7 @@ def gather(results: Path) -> Gathered:
             if (place / "evaluation").is_dir():
                 runs.append(_run(place))
             elif (place / "model" / "config.json").is_file():
-                unscored.append(Unscored(folder.name, place.name, _model_command(place, raw="RAW")))
+                unscored.append(UnscoredModel(folder.name, place.name, _model_command(place, raw="RAW")))
         if runs:
             manifest = folder / "prepared" / "manifest.json"
             prepared = read_json(manifest, PreparedManifest) if manifest.is_file() else None
@@ -166,10 +166,10 @@ def gather(results: Path) -> Gathered:
             where=results,
             remedy=unscored[0].command if unscored else "run the workflow first, or name another folder",
         )
-    return Gathered(results, tuple(datasets), tuple(unscored))
+    return CollectedResults(results, tuple(datasets), tuple(unscored))
 
 
-def _run(folder: Path) -> Run:
+def _run(folder: Path) -> ScoredRun:
     evaluation, manifest = folder / "evaluation", folder / "model" / "config.json"
     path = evaluation / "summary.json"
     if not path.is_file():
@@ -178,7 +178,7 @@ def _run(folder: Path) -> Run:
     model = read_json(manifest, ModelManifest) if manifest.is_file() else None
     cases, log = evaluation / "cases.csv", folder / "model" / "training.jsonl"
     parity, ports = folder / "export" / "parity.json", folder / "export" / "io.json"
-    return Run(
+    return ScoredRun(
         dataset=folder.parent.name,
         recipe=folder.name,
         folder=folder,
@@ -191,7 +191,7 @@ def _run(folder: Path) -> Run:
         parity=read_parity(parity) if parity.is_file() else None,
         engines=read_engines(folder / "export"),
         graph=read_json(ports, GraphManifest) if ports.is_file() else None,
-        findings=read_findings(evaluation),
+        studies=read_findings(evaluation),
         volumes=read_volumes(evaluation / "volumes"),
     )
 

@@ -7,10 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdseg.artifacts.results.evaluation import Scored, Sized
+from sdseg.artifacts.results.evaluation import MetricSummary, ScoresAtSize
 from sdseg.metrics.intervals import over_seeds
-from sdseg.report.collect import Gathered, Run
-from sdseg.report.comparisons import Rival, seeded
+from sdseg.report.collect import CollectedResults, ScoredRun
+from sdseg.report.recipe_comparison import ComparedRecipe, recipes_with_seeds
 
 __all__ = ["COLUMNS", "records_of", "records_over_seeds", "table_of"]
 
@@ -27,31 +27,31 @@ _REST = (
 COLUMNS = (*_WHAT, "n_cases", *_SCORES, *_REST)
 
 
-def records_of(gathered: Gathered) -> list[dict[str, Any]]:
+def records_of(results: CollectedResults) -> list[dict[str, Any]]:
     """Every column of every run; None where there is no figure."""
-    return [_record(run) for run in gathered.runs]
+    return [_record(run) for run in results.runs]
 
 
-def records_over_seeds(gathered: Gathered) -> list[dict[str, Any]]:
+def records_over_seeds(results: CollectedResults) -> list[dict[str, Any]]:
     """The same columns of every recipe that was trained with several seeds.
 
     A figure is the mean over seeds, `_sd` the sample standard deviation over seeds and `_n` their number; what cannot
     be averaged is None.
     """
-    return [_over_seeds(dataset.name, one) for dataset in gathered.datasets for one in seeded(dataset)]
+    return [_over_seeds(dataset.name, one) for dataset in results.datasets for one in recipes_with_seeds(dataset)]
 
 
-def table_of(gathered: Gathered) -> str:
+def table_of(results: CollectedResults) -> str:
     """Both as CSV; n/a, which pandas and R read as missing, where there is no figure."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for record in (*records_of(gathered), *records_over_seeds(gathered)):
+    for record in (*records_of(results), *records_over_seeds(results)):
         writer.writerow({key: "n/a" if value is None else value for key, value in record.items()})
     return text.getvalue()
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: ScoredRun) -> dict[str, Any]:
     summary, parity, training = run.summary, run.parity, run.training
     values: dict[str, Any] = {key: getattr(summary, key, None) for key in (*_WHAT, "n_cases")}
     values |= {"dataset": run.dataset, "recipe": run.recipe}
@@ -77,28 +77,28 @@ def _record(run: Run) -> dict[str, Any]:
     return {key: values[key] for key in COLUMNS}
 
 
-def _scores(place: str, sized: Sized | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _scores(size: str, scores: ScoresAtSize | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for metric in METRICS:
-        scored: Scored | None = sized.metrics.get(metric) if sized else None
-        low, high = scored.ci95 if scored and scored.ci95 else (None, None)
-        name = f"{metric}_{place}"
-        found |= {name: scored.mean if scored else None, f"{name}_sd": scored.sd if scored else None}
-        found |= {f"{name}_low": low, f"{name}_high": high, f"{name}_n": scored.n if scored else None}
-    return found
+        summary: MetricSummary | None = scores.metrics.get(metric) if scores else None
+        low, high = summary.ci95 if summary and summary.ci95 else (None, None)
+        name = f"{metric}_{size}"
+        values |= {name: summary.mean if summary else None, f"{name}_sd": summary.sd if summary else None}
+        values |= {f"{name}_low": low, f"{name}_high": high, f"{name}_n": summary.n if summary else None}
+    return values
 
 
-def _over_seeds(dataset: str, one: Rival) -> dict[str, Any]:
-    records = [_record(run) for run in one.runs]
+def _over_seeds(dataset: str, recipe: ComparedRecipe) -> dict[str, Any]:
+    records = [_record(run) for run in recipe.runs]
     values = {key: _common(records, key) for key in COLUMNS}
-    values |= {"dataset": dataset, "recipe": one.recipe, "seeds": " ".join(one.seeds)}
+    values |= {"dataset": dataset, "recipe": recipe.recipe, "seeds": " ".join(recipe.seeds)}
     values |= {"scored": None, "commit": None, "model_checksum": None, "parity_passed": None}
     for key in (*_MEANS, "dice_official", *_ALONE):
-        known = [record[key] for record in records if record[key] is not None]
-        found = over_seeds(known) if len(known) == len(records) else None  # never a mean over some of the seeds
-        values[key] = found.mean if found else None
+        defined = [record[key] for record in records if record[key] is not None]
+        averaged = over_seeds(defined) if len(defined) == len(records) else None  # never a mean over some of the seeds
+        values[key] = averaged.mean if averaged else None
         if key in _MEANS:
-            spread = {"_sd": found.sd, "_n": found.n} if found else {"_sd": None, "_n": None}
+            spread = {"_sd": averaged.sd, "_n": averaged.n} if averaged else {"_sd": None, "_n": None}
             values |= {f"{key}{part}": value for part, value in {**spread, "_low": None, "_high": None}.items()}
     return values
 

@@ -11,17 +11,25 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from sdseg.artifacts.results.evaluation import Overlay
-from sdseg.artifacts.results.studies import Measured, Stability
+from sdseg.artifacts.results.studies import Measurement, Stability
 from sdseg.report import study_charts
-from sdseg.report.collect import Run
+from sdseg.report.collect import ScoredRun
 from sdseg.report.formats import NOT_DEFINED
 from sdseg.report.tables import Cell
 
-__all__ = ["Drawn", "Shown", "agreement", "drawn_studies", "latent_pictures", "overlay_pictures", "volume_data"]
+__all__ = [
+    "PagePicture",
+    "TitledChart",
+    "agreement",
+    "latent_pictures",
+    "overlay_pictures",
+    "titled_charts",
+    "volume_data",
+]
 
 
 @dataclass(frozen=True)
-class Shown:
+class PagePicture:
     """A picture ready to be embedded; without a source there is a reason."""
 
     title: str
@@ -39,7 +47,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class TitledChart:
     """A chart with its heading and what must be said below it."""
 
     title: str
@@ -48,15 +56,17 @@ class Drawn:
     remarks: tuple[str, ...] = ()
 
 
-def overlay_pictures(run: Run) -> list[Shown]:
+def overlay_pictures(run: ScoredRun) -> list[PagePicture]:
     """Best, median and worst case."""
     cases = {case.case: case for case in run.cases or ()}
-    named = {re.sub(r'[\\/:*?"<>|]+', "_", name): name for name in cases}  # as files are, where the summary is silent
+    by_file_name = {
+        re.sub(r'[\\/:*?"<>|]+', "_", name): name for name in cases
+    }  # as files are, where the summary is silent
 
-    def picture(overlay: Overlay) -> Shown:
-        name = run.summary.exhibits.get(overlay.rank, named.get(overlay.case, overlay.case))
+    def picture(overlay: Overlay) -> PagePicture:
+        name = run.summary.exhibits.get(overlay.rank, by_file_name.get(overlay.case, overlay.case))
         case = cases.get(name)
-        return Shown(
+        return PagePicture(
             title=name,
             source=_url("png", overlay.png),
             width=overlay.width,
@@ -68,51 +78,51 @@ def overlay_pictures(run: Run) -> list[Shown]:
     return [picture(overlay) for overlay in run.overlays]
 
 
-def latent_pictures(run: Run) -> list[Shown]:
+def latent_pictures(run: ScoredRun) -> list[PagePicture]:
     """Figures 2 and 6 of the paper, of this model."""
-    found = []
-    for one in run.findings.pictures:
-        if one.png is None:
-            found.append(Shown(one.title, reason=one.reason))
+    pictures = []
+    for picture in run.studies.pictures:
+        if picture.png is None:
+            pictures.append(PagePicture(picture.title, reason=picture.reason))
         else:
-            width, height = struct.unpack(">II", one.png[16:24])
-            found.append(Shown(one.title, _url("png", one.png), width, height))
-    return found
+            width, height = struct.unpack(">II", picture.png[16:24])
+            pictures.append(PagePicture(picture.title, _url("png", picture.png), width, height))
+    return pictures
 
 
-def drawn_studies(run: Run) -> list[Drawn]:
+def titled_charts(run: ScoredRun) -> list[TitledChart]:
     """Calibration, sweep and robustness, as far as they were made."""
-    found: list[Drawn] = []
-    summary, studies = run.summary, run.findings
+    titled: list[TitledChart] = []
+    summary, studies = run.summary, run.studies
     if summary.calibration and (chart := study_charts.reliability(summary.calibration)):
         chosen = summary.threshold_chosen
-        said = (
+        remark = (
             f"Threshold {chosen.threshold:g}, chosen on {chosen.n_cases} cases of the {chosen.split} split "
             f"(Dice {chosen.dice:.3f} there), never on test cases."
             if chosen
             else f"Threshold {summary.threshold or 0:g}, the model's own."
         )
-        found.append(Drawn("Calibration", f"ECE {summary.calibration.ece:.4f}", chart, (said,)))
+        titled.append(TitledChart("Calibration", f"ECE {summary.calibration.ece:.4f}", chart, (remark,)))
     if studies.sweep:
         missing = sorted({row.reason for row in studies.sweep.rows if row.reason})
         chart = study_charts.sweep(studies.sweep)
         if chart:
             remarks = tuple(f"Left out: {reason}." for reason in missing)
-            found.append(Drawn("Dice by reverse steps", f"{studies.sweep.n_cases} cases", chart, remarks))
+            titled.append(TitledChart("Dice by reverse steps", f"{studies.sweep.n_cases} cases", chart, remarks))
     if studies.robustness and (chart := study_charts.robustness(studies.robustness)):
-        found.append(Drawn("Dice when images get worse", f"{studies.robustness.n_cases} cases", chart))
-    return found
+        titled.append(TitledChart("Dice when images get worse", f"{studies.robustness.n_cases} cases", chart))
+    return titled
 
 
 def agreement(stability: Stability, compared: str) -> list[Cell]:
     """PSNR, SSIM, MS-SSIM and LPIPS of masks or probabilities; n/a with its reason."""
     level = stability.instance_level.get(compared, {})
-    measured = [(name, level.get(name)) for name in ("psnr", "ssim", "ms_ssim")]
-    measured.append(("lpips", stability.dataset_level.get(compared, {}).get("lpips")))
-    return [_agreement(name, one) for name, one in measured]
+    measurements = [(name, level.get(name)) for name in ("psnr", "ssim", "ms_ssim")]
+    measurements.append(("lpips", stability.dataset_level.get(compared, {}).get("lpips")))
+    return [_agreement(name, measurement) for name, measurement in measurements]
 
 
-def volume_data(run: Run) -> Markup:
+def volume_data(run: ScoredRun) -> Markup:
     """The volumes of a run as JSON for the script; no text in it can end the element that holds it."""
     records = [
         {**volume.model_dump(exclude={"webp", "dice", "rank"}), "source": _url("webp", volume.webp)}
@@ -122,12 +132,12 @@ def volume_data(run: Run) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
-def _agreement(name: str, one: Measured | None) -> Cell:
-    if one is None or one.value is None:
-        return Cell(NOT_DEFINED, note=one.reason or "" if one else "")
-    if one.value == "inf":
+def _agreement(name: str, measurement: Measurement | None) -> Cell:
+    if measurement is None or measurement.value is None:
+        return Cell(NOT_DEFINED, note=measurement.reason or "" if measurement else "")
+    if measurement.value == "inf":
         return Cell("∞", note="identical")
-    return Cell(f"{one.value:.2f} dB" if name == "psnr" else f"{one.value:.4f}")
+    return Cell(f"{measurement.value:.2f} dB" if name == "psnr" else f"{measurement.value:.4f}")
 
 
 def _url(kind: str, content: bytes) -> str:

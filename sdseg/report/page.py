@@ -16,10 +16,10 @@ from markupsafe import Markup
 from sdseg.core.files import sha256_text
 from sdseg.core.provenance import provenance
 from sdseg.metrics import overlap
-from sdseg.report import charts, comparisons, figures, formats, paper, tables
-from sdseg.report.collect import DatasetResults, Gathered, Run
+from sdseg.report import charts, figures, formats, paper, recipe_comparison, tables
+from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
+from sdseg.report.folder_comparison import FolderComparison
 from sdseg.report.published import Published
-from sdseg.report.versus import Versus
 
 __all__ = ["ORIGINS", "compose", "render", "render_comparison", "scoring_rules"]
 
@@ -40,43 +40,43 @@ ORIGINS = {  # heading, and what follows "measured on"
 Section = tuple[str, list[tuple[str, str]]]
 
 
-def render(gathered: Gathered, titles: Mapping[str, str], published: Published | None = None) -> str:
+def render(results: CollectedResults, titles: Mapping[str, str], published: Published | None = None) -> str:
     """The whole page as HTML. `titles` gives the full name of each dataset source."""
-    published_tables = paper.tables(gathered, published) if published else ()
-    sources = {dataset.name: dataset.prepared.source for dataset in gathered.datasets if dataset.prepared}
-    named = paper.sources_of(published_tables)
+    published_tables = paper.tables(results, published) if published else ()
+    sources = {dataset.name: dataset.prepared.source for dataset in results.datasets if dataset.prepared}
+    source_names = paper.sources_of(published_tables)
     return compose(
         "page.html",
-        gathered=gathered,
-        anchors=_anchors(gathered),
+        results=results,
+        anchors=_anchors(results),
         titles=titles,
         rules=scoring_rules(),
         spread=lambda spread: formats.spread(spread.mean, spread.sd),
         whisker=charts.whisker,
-        low=charts.lower_end([run.summary.dice.minimum for run in gathered.runs]),
+        low=charts.lower_end([run.summary.dice.minimum for run in results.runs]),
         drawings=_drawings,
         pictures=figures.overlay_pictures,
         latents=figures.latent_pictures,
-        study_charts=figures.drawn_studies,
+        titled_charts=figures.titled_charts,
         agreement=figures.agreement,
         volumes=figures.volume_data,
         metric_rows=tables.metric_rows,
         structure_columns=tables.structure_columns,
         failures=tables.failures,
         checks=tables.checks,
-        unrun=tables.unrun,
-        duels=comparisons.duels,
-        over_seeds=comparisons.seeded,
+        missing_studies=tables.missing_studies,
+        recipe_comparisons=recipe_comparison.recipe_comparisons,
+        recipes_with_seeds=recipe_comparison.recipes_with_seeds,
         paper_dice=lambda run: paper.paper_dice(run, sources.get(run.dataset), published),
         published_tables=published_tables,
-        published_sources={name: published.sources[name] for name in named} if published else {},
+        published_sources={name: published.sources[name] for name in source_names} if published else {},
         recipe_hash=_recipe_hash,
     )
 
 
-def render_comparison(found: Versus) -> str:
+def render_comparison(comparison: FolderComparison) -> str:
     """The page of two folders side by side."""
-    return compose("compare.html", found=found, spread=lambda spread: formats.spread(spread.mean, spread.sd))
+    return compose("compare.html", comparison=comparison, spread=lambda spread: formats.spread(spread.mean, spread.sd))
 
 
 def compose(template: str, **values: Any) -> str:
@@ -94,6 +94,7 @@ def compose(template: str, **values: Any) -> str:
         "difference": formats.difference,
         "duration": formats.duration,
         "flatten": formats.flatten,
+        "p_value": formats.p_value,
         "score": formats.score,
         "seconds": formats.seconds,
         "signed": formats.signed,
@@ -116,7 +117,7 @@ def scoring_rules() -> list[str]:
     return [rule.replace("`", "") for rule in overlap.RULES]
 
 
-def _drawings(dataset: DatasetResults, run: Run) -> dict[str, Markup | None]:
+def _drawings(dataset: DatasetResults, run: ScoredRun) -> dict[str, Markup | None]:
     """The charts of a run; the axis of Dice is shared by the dataset's runs so that they compare by eye."""
     low = charts.lower_end([case.dice for other in dataset.runs for case in other.cases or ()])
     best = run.training.best_step if run.training else None
@@ -127,14 +128,14 @@ def _drawings(dataset: DatasetResults, run: Run) -> dict[str, Markup | None]:
     }
 
 
-def _anchors(gathered: Gathered) -> dict[tuple[str, str], str]:
+def _anchors(results: CollectedResults) -> dict[tuple[str, str], str]:
     """A distinct id for every dataset (with an empty recipe) and run."""
     anchors: dict[tuple[str, str], str] = {}
-    for dataset in gathered.datasets:
+    for dataset in results.datasets:
         for recipe in ("", *(run.recipe for run in dataset.runs)):
-            plain = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{dataset.name}--{recipe}" if recipe else dataset.name)
-            taken = set(anchors.values())
-            anchors[dataset.name, recipe] = plain if plain not in taken else f"{plain}-{len(taken)}"
+            anchor = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{dataset.name}--{recipe}" if recipe else dataset.name)
+            used = set(anchors.values())
+            anchors[dataset.name, recipe] = anchor if anchor not in used else f"{anchor}-{len(used)}"
     return anchors
 
 

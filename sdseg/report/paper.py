@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sdseg.artifacts.results.evaluation import Scored
+from sdseg.artifacts.results.evaluation import MetricSummary
 from sdseg.artifacts.results.studies import SweepRow
-from sdseg.report.collect import DatasetResults, Gathered, Run
-from sdseg.report.comparisons import recipe_of
+from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.published import Figure, Published
+from sdseg.report.recipe_comparison import recipe_of
 
-__all__ = ["Beside", "Ours", "PaperDice", "Table", "paper_dice", "sources_of", "tables"]
+__all__ = ["OurFigure", "PaperDice", "PaperTable", "TableLine", "paper_dice", "sources_of", "tables"]
 
 METHOD = "SDSeg"
 DICE_TABLES = ("2", "3")  # of its own five datasets; one of them stands in both, with the same figure
-Read = Callable[[DatasetResults, Run], str | None]  # a figure of ours as text; None where it was not measured
+Read = Callable[[DatasetResults, ScoredRun], str | None]  # a figure of ours as text; None where it was not measured
 
 
 @dataclass(frozen=True)
-class Ours:
+class OurFigure:
     """A figure of ours and everything that must be known before it is compared with a published one."""
 
-    run: Run
+    run: ScoredRun
     text: str
 
     @property
@@ -49,57 +49,57 @@ class PaperDice:
 
 
 @dataclass(frozen=True)
-class Beside:
+class TableLine:
     """A line of a published table, with ours."""
 
     label: str
     metric: str
     published: str
     source: str
-    ours: tuple[Ours, ...]
+    ours: tuple[OurFigure, ...]
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """A published table."""
 
     number: str
     caption: str
-    lines: tuple[Beside, ...]
+    lines: tuple[TableLine, ...]
 
 
-def tables(gathered: Gathered, published: Published) -> tuple[Table, ...]:
+def tables(results: CollectedResults, published: Published) -> tuple[PaperTable, ...]:
     """Every published table, ours set beside the lines that this project measures."""
-    found = []
+    paper_tables = []
     for number, figures in sorted(published.tables.items(), key=lambda item: (not item[0][0].isdecimal(), item[0])):
-        lines = [_line(figure, gathered, number) for figure in figures]
-        found.append(Table(number, published.captions[number], tuple(lines)))
-    return tuple(found)
+        lines = [_line(figure, results, number) for figure in figures]
+        paper_tables.append(PaperTable(number, published.captions[number], tuple(lines)))
+    return tuple(paper_tables)
 
 
-def paper_dice(run: Run, source: str | None, published: Published | None) -> PaperDice:
+def paper_dice(run: ScoredRun, source: str | None, published: Published | None) -> PaperDice:
     """The paper's Dice for the dataset of a run, and what keeps ours from being compared with it."""
-    wanted = {"method": METHOD, "metric": "dice", "dataset": source or run.dataset}
-    figures = [one for number in DICE_TABLES for one in published.find(number, **wanted)] if published else []
+    row = {"method": METHOD, "metric": "dice", "dataset": source or run.dataset}
+    figures = [figure for number in DICE_TABLES for figure in published.find(number, **row)] if published else []
     if not figures:
         return PaperDice("–", None, "")
-    ours = Ours(run, "")
+    ours = OurFigure(run, "")
     return PaperDice(figures[0].text, figures[0].share, "" if ours.comparable else f"ours: {ours.mark}")
 
 
-def sources_of(found: Sequence[Table]) -> tuple[str, ...]:
+def sources_of(paper_tables: Sequence[PaperTable]) -> tuple[str, ...]:
     """The sources that the lines name, each once, in their order."""
-    return tuple(dict.fromkeys(line.source for table in found for line in table.lines))
+    return tuple(dict.fromkeys(line.source for paper_table in paper_tables for line in paper_table.lines))
 
 
-def _line(figure: Figure, gathered: Gathered, number: str) -> Beside:
-    about = figure.condition == "about"
-    named = [figure.method, figure.dataset, "" if about else figure.condition]
-    ours = _ours(figure, gathered, number) if figure.method == METHOD else ()
-    return Beside(
-        " · ".join(word for word in named if word),
+def _line(figure: Figure, results: CollectedResults, number: str) -> TableLine:
+    approximate = figure.condition == "about"
+    label = [figure.method, figure.dataset, "" if approximate else figure.condition]
+    ours = _ours(figure, results, number) if figure.method == METHOD else ()
+    return TableLine(
+        " · ".join(word for word in label if word),
         _spoken(figure.metric),
-        f"{'about ' if about else ''}{figure.text}",
+        f"{'about ' if approximate else ''}{figure.text}",
         figure.source,
         ours,
     )
@@ -110,33 +110,33 @@ def _spoken(metric: str) -> str:
     return names.get(metric, metric.replace("_", " "))
 
 
-def _ours(figure: Figure, gathered: Gathered, number: str) -> tuple[Ours, ...]:
-    read = (_MEASURED | _MEASURED_IF.get(figure.condition, {})).get(figure.metric)
-    if read is None:
+def _ours(figure: Figure, results: CollectedResults, number: str) -> tuple[OurFigure, ...]:
+    measure = (_MEASURED | _MEASURED_IF.get(figure.condition, {})).get(figure.metric)
+    if measure is None:
         return ()
-    found = []
-    for dataset in gathered.datasets:
+    figures = []
+    for dataset in results.datasets:
         source = dataset.prepared.source if dataset.prepared else dataset.name
         for run in dataset.runs:
             if figure.dataset not in (None, source) or figure.recipe not in (None, recipe_of(run)):
                 continue
             if number == "6" and figure.recipe is None:
                 continue
-            text = read(dataset, run)
+            text = measure(dataset, run)
             if text is not None:
-                found.append(Ours(run, text))
-    return tuple(found)
+                figures.append(OurFigure(run, text))
+    return tuple(figures)
 
 
-def _percent(scored: Scored | None) -> str | None:
+def _percent(scored: MetricSummary | None) -> str | None:
     return f"{100 * scored.mean:.1f} %" if scored and scored.mean is not None else None
 
 
-def _dice(_: DatasetResults, run: Run) -> str | None:
+def _dice(_: DatasetResults, run: ScoredRun) -> str | None:
     return _percent(run.summary.dice_official)
 
 
-def _iou(_: DatasetResults, run: Run) -> str | None:
+def _iou(_: DatasetResults, run: ScoredRun) -> str | None:
     return _percent(run.summary.working.metrics.get("iou")) if run.summary.working else None
 
 
@@ -145,38 +145,38 @@ def _cases(part: str) -> Read:
 
 
 def _stability(metric: str, compared: str) -> Read:
-    def read(_: DatasetResults, run: Run) -> str | None:
-        study = run.findings.stability
+    def read(_: DatasetResults, run: ScoredRun) -> str | None:
+        study = run.studies.stability
         if study is None:
             return None
         level = study.dataset_level if metric == "lpips" else study.instance_level
-        measured = level.get(compared, {}).get(metric)
-        if measured is None or measured.value is None:
+        measurement = level.get(compared, {}).get(metric)
+        if measurement is None or measurement.value is None:
             return None
         unit = " dB" if metric == "psnr" else ""
-        return "∞" if measured.value == "inf" else f"{measured.value:.4g}{unit}"
+        return "∞" if measurement.value == "inf" else f"{measurement.value:.4g}{unit}"
 
     return read
 
 
-def _speed(_: DatasetResults, run: Run) -> str | None:
+def _speed(_: DatasetResults, run: ScoredRun) -> str | None:
     """One step only, as the published figure; with the device, since speeds of two devices do not compare."""
-    study = run.findings.efficiency
+    study = run.studies.efficiency
     if study is None or not study.latency or (study.inference or {}).get("steps") not in (None, 1):
         return None
-    return f"{max(one.images_per_second for one in study.latency):.3g} slices/s on {study.device}"
+    return f"{max(latency.images_per_second for latency in study.latency):.3g} slices/s on {study.device}"
 
 
-def _swept(run: Run, steps: int) -> SweepRow | None:
+def _swept(run: ScoredRun, steps: int) -> SweepRow | None:
     """The row of the sweep with these steps and one sample."""
-    rows = run.findings.sweep.rows if run.findings.sweep else ()
-    return next((one for one in rows if (one.steps, one.samples) == (steps, 1)), None)
+    rows = run.studies.sweep.rows if run.studies.sweep else ()
+    return next((row for row in rows if (row.steps, row.samples) == (steps, 1)), None)
 
 
 def _speed_of(steps: int) -> Read:
     """Of the sweep: at the batch size that the sweep was made with."""
 
-    def read(_: DatasetResults, run: Run) -> str | None:
+    def read(_: DatasetResults, run: ScoredRun) -> str | None:
         row = _swept(run, steps)
         seconds = row.seconds_per_image if row else None
         return f"{1 / seconds:.3g} slices/s by {run.summary.backend}" if seconds else None
@@ -187,7 +187,7 @@ def _speed_of(steps: int) -> Read:
 def _dice_of(steps: int) -> Read:
     """Of the sweep, by our own rule for empty labels: it keeps no other."""
 
-    def read(_: DatasetResults, run: Run) -> str | None:
+    def read(_: DatasetResults, run: ScoredRun) -> str | None:
         row = _swept(run, steps)
         return f"{100 * row.dice:.1f} % (mean of all cases)" if row and row.dice is not None else None
 
@@ -198,7 +198,7 @@ def _trained(key: str, unit: str) -> Read:
     return lambda _, run: f"{getattr(run.training, key)} {unit}" if run.training else None
 
 
-def _trained_memory(_: DatasetResults, run: Run) -> str | None:
+def _trained_memory(_: DatasetResults, run: ScoredRun) -> str | None:
     memory = run.training.memory if run.training else None
     return None if memory is None or memory.bytes is None else f"{memory.bytes / 1e9:.2g} GB: {memory.of}"
 

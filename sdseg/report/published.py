@@ -67,10 +67,12 @@ class Published:
     captions: dict[str, str]  # table -> what it shows
     tables: dict[str, tuple[Figure, ...]]
 
-    def find(self, table: str, **wanted: str | None) -> tuple[Figure, ...]:
+    def find(self, table: str, **columns: str | None) -> tuple[Figure, ...]:
         """Figures of a table with the given method, dataset, metric, recipe, source or condition."""
         figures = self.tables.get(table, ())
-        return tuple(one for one in figures if all(getattr(one, key) == value for key, value in wanted.items()))
+        return tuple(
+            figure for figure in figures if all(getattr(figure, key) == value for key, value in columns.items())
+        )
 
 
 def load_published(folder: Path) -> Published:
@@ -85,24 +87,24 @@ def load_published(folder: Path) -> Published:
     for path in sorted(folder.glob("*.yaml")):
         if path.name == "sources.yaml":
             continue
-        read = parse(_Table, read_yaml(path), where=str(path))
-        problems = _problems(read, sources)
+        table = parse(_Table, read_yaml(path), where=str(path))
+        problems = _problems(table, sources)
         if problems:
             raise ListedError("figures that cannot be used:", problems, where=path, remedy=REMEDY)
-        if read.table in tables:
-            raise UserError(f"table {read.table} is there twice", where=path, remedy=REMEDY)
-        captions[read.table], tables[read.table] = read.caption, read.figures
+        if table.table in tables:
+            raise UserError(f"table {table.table} is there twice", where=path, remedy=REMEDY)
+        captions[table.table], tables[table.table] = table.caption, table.figures
     return Published(sources, captions, tables)
 
 
-def _problems(read: _Table, sources: dict[str, Reference]) -> list[str]:
-    found, seen = [], set()
-    for figure in read.figures:
+def _problems(table: _Table, sources: dict[str, Reference]) -> list[str]:
+    problems, seen = [], set()
+    for figure in table.figures:
         name = (figure.method, figure.dataset, figure.recipe, figure.metric, figure.condition, figure.source)
         words = " ".join(part for part in name if part)
         if figure.source not in sources:
-            found.append(f"{words}: source '{figure.source}' is not in sources.yaml")
+            problems.append(f"{words}: source '{figure.source}' is not in sources.yaml")
         if name in seen:
-            found.append(f"{words}: there twice")
+            problems.append(f"{words}: there twice")
         seen.add(name)
-    return found
+    return problems

@@ -11,20 +11,20 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sdseg.artifacts.results.evaluation import CaseScore, Overlay, Summary
+from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
 from sdseg.artifacts.results.parity import Engine, Parity
 from sdseg.artifacts.results.studies import (
-    Drawn,
     Efficiency,
-    Findings,
+    LatentPicture,
     Latents,
-    Picture,
     Robustness,
     Stability,
+    StudyRecords,
     Sweep,
+    TitledPicture,
     Volume,
 )
-from sdseg.artifacts.results.training import Curves, Event, Resumed, Step, Training, Validation
+from sdseg.artifacts.results.training import Curves, Event, Resumed, Step, TrainingRecord, Validation
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
 
@@ -46,8 +46,8 @@ Record = TypeVar("Record", bound=BaseModel)
 RANKS = ("best", "median", "worst")
 
 
-def read_summary(path: Path) -> Summary:
-    return read_json(path, Summary)
+def read_summary(path: Path) -> EvaluationSummary:
+    return read_json(path, EvaluationSummary)
 
 
 def read_parity(path: Path) -> Parity:
@@ -56,23 +56,23 @@ def read_parity(path: Path) -> Parity:
 
 def read_engines(folder: Path) -> tuple[Engine, ...]:
     """What the engines of an export folder say about themselves; none where there are none."""
-    found = sorted(folder.glob("*.engine.json"))
-    return tuple(read_json(path, Engine).model_copy(update={"file": path.stem}) for path in found)
+    paths = sorted(folder.glob("*.engine.json"))
+    return tuple(read_json(path, Engine).model_copy(update={"file": path.stem}) for path in paths)
 
 
-def read_training(training: dict[str, Any], *, path: Path) -> Training:
+def read_training(training: dict[str, Any], *, path: Path) -> TrainingRecord:
     """The training record inside the model's manifest at `path`."""
-    return _validated(Training, training, f"{path}, 'training'")
+    return _validated(TrainingRecord, training, f"{path}, 'training'")
 
 
-def read_cases(path: Path, *, expected: int) -> tuple[CaseScore, ...]:
+def read_cases(path: Path, *, expected: int) -> tuple[CaseRow, ...]:
     """Scores per case in the file's order. Raises UserError unless there are `expected` of them."""
     rows = []
     table = csv.DictReader(io.StringIO(_text(path), newline=""))
     for row in table:
         where = f"{path}, line {table.line_num}"
         rows.append(
-            CaseScore(
+            CaseRow(
                 case=_cell(row, "case", where),
                 dice=_score(row, "dice", where),
                 iou=_score(row, "iou", where),
@@ -104,8 +104,8 @@ def read_curves(path: Path) -> Curves:
             step = _validated(Step, line, where)
             loss[step.step] = float("nan") if step.loss is None else step.loss
         elif event.event == "validation":
-            checked = _validated(Validation, line, where)
-            dice[checked.step] = checked.dice
+            validation = _validated(Validation, line, where)
+            dice[validation.step] = validation.dice
         elif event.event == "resumed":
             resumed.append(_validated(Resumed, line, where).step)
     return Curves(tuple(sorted(loss.items())), tuple(sorted(dice.items())), tuple(resumed))
@@ -181,10 +181,10 @@ def _count(row: dict[str, str | None], key: str) -> int | None:
 REMEDY = "run the study again"
 
 
-def read_findings(folder: Path) -> Findings:
+def read_findings(folder: Path) -> StudyRecords:
     """The studies in an evaluation folder. Raises UserError for a file that is truncated or not as expected."""
     latents = _optional(folder / "latents.json", Latents)
-    return Findings(
+    return StudyRecords(
         sweep=_optional(folder / "sweep.json", Sweep),
         stability=_optional(folder / "stability.json", Stability),
         robustness=_optional(folder / "robustness.json", Robustness),
@@ -196,7 +196,7 @@ def read_findings(folder: Path) -> Findings:
 
 def read_volumes(folder: Path) -> tuple[Volume, ...]:
     """The volumes that may be scrolled, best first. Raises UserError where a picture is missing or cut off."""
-    found = []
+    volumes = []
     for path in (folder / f"{rank}.json" for rank in RANKS):
         if not path.is_file():
             continue
@@ -206,24 +206,24 @@ def read_volumes(folder: Path) -> tuple[Volume, ...]:
         webp = picture.read_bytes() if picture.is_file() else b""
         if webp[:4] != b"RIFF" or webp[8:12] != b"WEBP" or int.from_bytes(webp[4:8], "little") + 8 > len(webp):
             raise UserError("not a whole WebP picture", where=picture, remedy="evaluate again")
-        found.append(volume.model_copy(update={"webp": webp}))
-    return tuple(found)
+        volumes.append(volume.model_copy(update={"webp": webp}))
+    return tuple(volumes)
 
 
 def _optional(path: Path, model: type[Record]) -> Record | None:
     return read_json(path, model) if path.is_file() else None
 
 
-def _pictures(folder: Path, latents: Latents) -> list[Picture]:
+def _pictures(folder: Path, latents: Latents) -> list[TitledPicture]:
     titles = {"masks": "Masks, their latents and reconstructions", "conditions": "Condition before and after training"}
-    found = []
+    pictures = []
     for name, title in titles.items():
-        drawn: Drawn = getattr(latents, name)
+        picture: LatentPicture = getattr(latents, name)
         png = None
-        if drawn.file is not None:
-            path = folder / "latents" / Path(drawn.file).name
+        if picture.file is not None:
+            path = folder / "latents" / Path(picture.file).name
             png = path.read_bytes() if path.is_file() else b""
             if not is_whole_png(png):
                 raise UserError("not a whole PNG picture", where=path, remedy=REMEDY)
-        found.append(Picture(title, png, drawn.reason or "not drawn"))
-    return found
+        pictures.append(TitledPicture(title, png, picture.reason or "not drawn"))
+    return pictures

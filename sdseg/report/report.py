@@ -10,11 +10,12 @@ from pathlib import Path
 from sdseg.core.files import write_text
 from sdseg.core.locks import locked
 from sdseg.datasets.sources import SOURCES
-from sdseg.report.collect import Gathered, Run, gather
+from sdseg.report import formats
+from sdseg.report.collect import CollectedResults, ScoredRun, collect_results
 from sdseg.report.csv_export import records_of, records_over_seeds, table_of
+from sdseg.report.folder_comparison import compare_folders
 from sdseg.report.page import ORIGINS, render, render_comparison
 from sdseg.report.published import load_published
-from sdseg.report.versus import versus
 
 __all__ = ["compare", "print_table", "report"]
 
@@ -33,12 +34,12 @@ def report(results: Path, output: Path, published: Path | None = None) -> None:
     Raises UserError when nothing was scored, or a file is missing, truncated or not as expected.
     """
     titles = {name: source.title for name, source in SOURCES.items()}
-    gathered = gather(results)
-    page = render(gathered, titles, load_published(published) if published else None)
-    plain = {"format": 1, "runs": records_of(gathered), "over_seeds": records_over_seeds(gathered)}
+    collected = collect_results(results)
+    page = render(collected, titles, load_published(published) if published else None)
+    plain = {"format": 1, "runs": records_of(collected), "over_seeds": records_over_seeds(collected)}
     texts = {
         output: page,
-        output.with_name("summary.csv"): _utf8(table_of(gathered)),
+        output.with_name("summary.csv"): _utf8(table_of(collected)),
         output.with_name("summary.json"): json.dumps(plain, indent=2, allow_nan=False) + "\n",
     }
     with locked(*texts):
@@ -52,14 +53,15 @@ def compare(a: Path, b: Path, output: Path) -> None:
     Raises ListedError where runs of one name were not scored on the same cases by the same protocol; UserError as
     `report` does, and where the folders have nothing in common.
     """
-    found = versus(gather(a), gather(b))
-    write_text(output, render_comparison(found))
+    comparison = compare_folders(collect_results(a), collect_results(b))
+    write_text(output, render_comparison(comparison))
     rows: list[tuple[str, ...]] = [("dataset", "recipe", "Dice A", "Dice B", "B - A", "p")]
-    for pair in found.pairs:
-        dice = (f"{one.summary.dice.mean:.4f}" for one in (pair.a, pair.b))
-        rows.append((_shown(pair.a.dataset), _shown(pair.a.recipe), *dice, f"{pair.difference:+.4f}", pair.p_text))
+    for pair in comparison.pairs:
+        dice = (f"{run.summary.dice.mean:.4f}" for run in (pair.a, pair.b))
+        p = formats.p_value(pair.paired.p_value) if pair.paired else formats.NOT_DEFINED
+        rows.append((_shown(pair.a.dataset), _shown(pair.a.recipe), *dice, f"{pair.difference:+.4f}", p))
     _print_rows(rows)
-    for letter, names in (("A", found.only_a), ("B", found.only_b)):
+    for letter, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         for name in names:
             print(f"only in {letter}: {_shown(name, 60)}")
     print(f"page: {output}")
@@ -72,10 +74,10 @@ def _utf8(text: str) -> str:
 
 def print_table(results: Path, page: Path) -> None:
     """Print the scores of every run and where the page is. Raises UserError as `report` does."""
-    gathered = gather(results)
-    rows = [HEADINGS, *(_row(run) for run in gathered.runs)]
+    collected = collect_results(results)
+    rows = [HEADINGS, *(_row(run) for run in collected.runs)]
     _print_rows(rows)
-    for line in _notes(gathered):
+    for line in _notes(collected):
         print(line)
     missing = f"not made yet; python -m sdseg report --results {shlex.quote(str(results))}"
     print(f"page: {page if page.is_file() else missing}")
@@ -93,7 +95,7 @@ def _print_rows(rows: Sequence[tuple[str, ...]]) -> None:
     print()
 
 
-def _row(run: Run) -> tuple[str, ...]:
+def _row(run: ScoredRun) -> tuple[str, ...]:
     summary, parity = run.summary, run.parity
     exported = (
         "no model"
@@ -112,18 +114,18 @@ def _row(run: Run) -> tuple[str, ...]:
     )
 
 
-def _notes(gathered: Gathered) -> list[str]:
+def _notes(collected: CollectedResults) -> list[str]:
     """What must be known beside the figures: what they were measured on, and exports that failed."""
     notes = []
-    for origin, number in gathered.origins.items():
-        which = "all figures" if len(gathered.origins) == 1 else f"{number} of {len(gathered.runs)} rows"
-        if origin != "real" or len(gathered.origins) > 1:
-            names = sorted({run.dataset for run in gathered.runs if run.summary.origin == origin})
-            listed = "" if len(gathered.origins) == 1 else f" ({_shown(', '.join(names), 30)})"
+    for origin, number in collected.origins.items():
+        which = "all figures" if len(collected.origins) == 1 else f"{number} of {len(collected.runs)} rows"
+        if origin != "real" or len(collected.origins) > 1:
+            names = sorted({run.dataset for run in collected.runs if run.summary.origin == origin})
+            listed = "" if len(collected.origins) == 1 else f" ({_shown(', '.join(names), 30)})"
             notes.append(f"data: {which}{listed} on {ORIGINS[origin][0].lower()}")
-    if any(run.parity and not run.parity.passed for run in gathered.runs):
+    if any(run.parity and not run.parity.passed for run in collected.runs):
         notes.append("!     the ONNX model does not agree with the trained one, see the page")
-    notes += [f"unscored: {_shown(one.dataset)} / {_shown(one.recipe)}" for one in gathered.unscored]
+    notes += [f"unscored: {_shown(one.dataset)} / {_shown(one.recipe)}" for one in collected.unscored]
     return notes
 
 

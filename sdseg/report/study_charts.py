@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from sdseg.artifacts.results.evaluation import Calibration
+from sdseg.artifacts.results.evaluation import CalibrationRecord
 from sdseg.artifacts.results.studies import Robustness, Sweep
 from sdseg.report.svg import (
     BASE,
@@ -41,9 +41,9 @@ class Chart:
     legend: tuple[tuple[int, str], ...] = ()
 
 
-def reliability(calibration: Calibration) -> Chart | None:
+def reliability(calibration: CalibrationRecord) -> Chart | None:
     """Share of positives against the probability; the area of a dot grows with its pixels. None without a pixel."""
-    bins = [one for one in calibration.bins if one.probability is not None and one.positives is not None]
+    bins = [bin_ for bin_ in calibration.bins if bin_.probability is not None and bin_.positives is not None]
     if not bins:
         return None
     x, y = Axis(0.0, 1.0, LEFT, RIGHT), Axis(0.0, 1.0, BASE, TOP)
@@ -52,13 +52,13 @@ def reliability(calibration: Calibration) -> Chart | None:
     y_axis(drawing, y, ticks)
     x_axis(drawing, x, ticks, "probability")
     polyline(drawing, "ideal", [(0.0, 0.0), (1.0, 1.0)], x, y)
-    polyline(drawing, "curve", [(one.probability or 0.0, one.positives or 0.0) for one in bins], x, y)
-    most = max(one.pixels for one in bins)
-    for one in bins:
-        size = 2 + 3 * math.log1p(one.pixels) / math.log1p(most)
-        dot = add(drawing, "circle", "dot", cx=x(one.probability or 0.0), cy=y(one.positives or 0.0), r=size)
-        shares = f"mean probability {one.probability:.3f}, positives {one.positives:.3f}"
-        add(dot, "title", text=f"{one.low:.2f} to {one.high:.2f}: {shares}, {one.pixels} pixels")
+    polyline(drawing, "curve", [(bin_.probability or 0.0, bin_.positives or 0.0) for bin_ in bins], x, y)
+    most = max(bin_.pixels for bin_ in bins)
+    for bin_ in bins:
+        size = 2 + 3 * math.log1p(bin_.pixels) / math.log1p(most)
+        dot = add(drawing, "circle", "dot", cx=x(bin_.probability or 0.0), cy=y(bin_.positives or 0.0), r=size)
+        shares = f"mean probability {bin_.probability:.3f}, positives {bin_.positives:.3f}"
+        add(dot, "title", text=f"{bin_.low:.2f} to {bin_.high:.2f}: {shares}, {bin_.pixels} pixels")
     return Chart(markup(drawing))
 
 
@@ -119,11 +119,11 @@ def _mark(drawing: Element, style: int, x: float, y: float, words: str) -> None:
     }
     shape = MARKS[style]
     if shape == "circle":
-        made = add(drawing, "circle", f"mark-s s{style}", cx=x, cy=y, r=3.2)
+        element = add(drawing, "circle", f"mark-s s{style}", cx=x, cy=y, r=3.2)
     else:
         points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in shapes[shape])
-        made = add(drawing, "polygon", f"mark-s s{style}", points=points)
-    add(made, "title", text=words)
+        element = add(drawing, "polygon", f"mark-s s{style}", points=points)
+    add(element, "title", text=words)
 
 
 def _dice_axis(values: Sequence[float]) -> Axis:

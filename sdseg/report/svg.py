@@ -46,15 +46,15 @@ def add(
     parent: Element | None, tag: str, kind: str = "", *, text: str | None = None, **attributes: str | float
 ) -> Element:
     """A new element of class `kind` in `parent`. Underscores in names become hyphens; numbers are positions."""
-    named = {
+    names = {
         name if name == "viewBox" else name.replace("_", "-"): value if isinstance(value, str) else f"{value:.1f}"
         for name, value in attributes.items()
     }
     if kind:
-        named["class"] = kind
-    made = ElementTree.Element(tag, named) if parent is None else ElementTree.SubElement(parent, tag, named)
-    made.text = text
-    return made
+        names["class"] = kind
+    element = ElementTree.Element(tag, names) if parent is None else ElementTree.SubElement(parent, tag, names)
+    element.text = text
+    return element
 
 
 def markup(drawing: Element) -> Markup:

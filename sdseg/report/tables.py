@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sdseg.artifacts.results.evaluation import CaseScore, Scored
+from sdseg.artifacts.results.evaluation import CaseRow, MetricSummary
 from sdseg.artifacts.results.parity import Check, Parity
 from sdseg.artifacts.results.studies import STUDIES
-from sdseg.report.collect import Run
+from sdseg.report.collect import ScoredRun
 from sdseg.report.formats import NOT_DEFINED
 
-__all__ = ["Cell", "MetricRow", "Unrun", "checks", "failures", "metric_rows", "structure_columns", "unrun"]
+__all__ = [
+    "Cell",
+    "MetricRow",
+    "MissingStudy",
+    "checks",
+    "failures",
+    "metric_rows",
+    "missing_studies",
+    "structure_columns",
+]
 
 TITLES = {
     "dice": "Dice",
@@ -43,14 +52,14 @@ class MetricRow:
 
 
 @dataclass(frozen=True)
-class Unrun:
+class MissingStudy:
     """A study that nobody has run."""
 
     what: str
     command: str
 
 
-def metric_rows(run: Run) -> tuple[MetricRow, ...]:
+def metric_rows(run: ScoredRun) -> tuple[MetricRow, ...]:
     """One row per metric: native size, working size, and the official code's Dice beside Dice."""
     summary = run.summary
     native = summary.native.metrics if summary.native else {}
@@ -66,7 +75,7 @@ def metric_rows(run: Run) -> tuple[MetricRow, ...]:
     )
 
 
-def structure_columns(run: Run) -> tuple[tuple[str, ...], dict[str, tuple[Cell, ...]]]:
+def structure_columns(run: ScoredRun) -> tuple[tuple[str, ...], dict[str, tuple[Cell, ...]]]:
     """Names of the metrics and, per structure, their cells at the size of the headline."""
     structures = run.summary.structures
     names = tuple(dict.fromkeys(name for scores in structures.values() for name in scores))
@@ -77,7 +86,7 @@ def structure_columns(run: Run) -> tuple[tuple[str, ...], dict[str, tuple[Cell, 
     return tuple(title(name) for name in names), rows
 
 
-def cell(metric: str, scored: Scored | None) -> Cell | None:
+def cell(metric: str, scored: MetricSummary | None) -> Cell | None:
     """None where nobody computed it."""
     if scored is None:
         return None
@@ -93,7 +102,7 @@ def title(metric: str) -> str:
     return TITLES.get(metric, metric)
 
 
-def failures(run: Run) -> tuple[CaseScore, ...]:
+def failures(run: ScoredRun) -> tuple[CaseRow, ...]:
     """The cases with the lowest Dice, lowest first; no more than half of all.
 
     What is undefined for every case (HD95 of images) is said beside the scores and left out here.
@@ -107,24 +116,26 @@ def failures(run: Run) -> tuple[CaseScore, ...]:
     )
 
 
-def checks(run: Run) -> tuple[Check, ...]:
+def checks(run: ScoredRun) -> tuple[Check, ...]:
     """Every graph on every backend, then every engine; of an older export the one check there is."""
-    found: list[Check] = []
+    all_checks: list[Check] = []
     if run.parity is not None:
-        found += run.parity.checks or (_check("model.onnx", run.parity),)
+        all_checks += run.parity.checks or (_check("model.onnx", run.parity),)
     for engine in run.engines:
         unknown = {"file": engine.file, "precision": engine.precision, "backend": "tensorrt"}
-        checked = _check(engine.file, engine.parity) if engine.parity else Check.model_validate(unknown)
-        found.append(checked.model_copy(update={"backend": f"{checked.backend}, {engine.gpu}"}))
-    return tuple(found)
+        engine_check = _check(engine.file, engine.parity) if engine.parity else Check.model_validate(unknown)
+        all_checks.append(engine_check.model_copy(update={"backend": f"{engine_check.backend}, {engine.gpu}"}))
+    return tuple(all_checks)
 
 
 def _check(file: str, parity: Parity) -> Check:
     return Check.model_validate({**parity.model_dump(exclude={"checks"}), "file": file})
 
 
-def unrun(run: Run) -> tuple[Unrun, ...]:
+def missing_studies(run: ScoredRun) -> tuple[MissingStudy, ...]:
     """The studies that were not run, each with its command."""
     return tuple(
-        Unrun(kind.shows, run.commands[name]) for name, kind in STUDIES.items() if getattr(run.findings, name) is None
+        MissingStudy(kind.shows, run.commands[name])
+        for name, kind in STUDIES.items()
+        if getattr(run.studies, name) is None
     )

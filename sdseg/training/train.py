@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 from accelerate.utils import broadcast_object_list
 
 from sdseg.artifacts.manifests import ModelManifest
-from sdseg.artifacts.results.training import Training
+from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import OnEdit
@@ -163,7 +163,7 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, step: int, progress: P
         structures=store.structures,
         threshold=rule.threshold,
         exclusive=rule.exclusive,
-        training=Training.checked(
+        training=TrainingRecord.checked(
             steps=step,
             stopped=progress.stopped,
             batch=run.recipe.training.batch,

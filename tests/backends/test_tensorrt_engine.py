@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sdseg.artifacts.manifests import EngineManifest, Machine
+from sdseg.artifacts.manifests import EngineMachine, EngineManifest
 from sdseg.backends.tensorrt_engine import (
     batch_shapes,
     check_fits,
@@ -29,7 +29,7 @@ from sdseg.core.files import sha256_file, write_json
 from sdseg.export.tracing import graph_inputs
 from tests.helpers.tiny import CT, RGB, describe
 
-HERE = Machine("11.4.0.106", "NVIDIA H100 80GB HBM3", "9.0")
+HERE = EngineMachine("11.4.0.106", "NVIDIA H100 80GB HBM3", "9.0")
 
 
 def manifest(**changes: Any) -> EngineManifest:
@@ -66,24 +66,24 @@ def write_engine(folder: Path, content: bytes = b"a plan", **changes: Any) -> Pa
         ({"tensorrt": "11.3.0.99"}, HERE, ["version: built by TensorRT 11.3.0.99, here is 11.4.0.106"]),
         (
             {},
-            Machine(HERE.tensorrt, "NVIDIA L4", "8.9"),
+            EngineMachine(HERE.tensorrt, "NVIDIA L4", "8.9"),
             ["GPU: built on NVIDIA H100 80GB HBM3 (compute capability 9.0), here is NVIDIA L4 (8.9)"],
         ),
         (
             {},
-            Machine(HERE.tensorrt, "NVIDIA H200", "9.0"),
+            EngineMachine(HERE.tensorrt, "NVIDIA H200", "9.0"),
             ["GPU: built on NVIDIA H100 80GB HBM3 (compute capability 9.0), here is NVIDIA H200 (9.0)"],
         ),
-        ({"options": {"hardware": "same-compute-capability"}}, Machine(HERE.tensorrt, "NVIDIA H200", "9.0"), []),
+        ({"options": {"hardware": "same-compute-capability"}}, EngineMachine(HERE.tensorrt, "NVIDIA H200", "9.0"), []),
         (
             {"options": {"hardware": "same-compute-capability"}},
-            Machine(HERE.tensorrt, "NVIDIA B200", "10.0"),
+            EngineMachine(HERE.tensorrt, "NVIDIA B200", "10.0"),
             ["GPU: built on NVIDIA H100 80GB HBM3 (compute capability 9.0), here is NVIDIA B200 (10.0)"],
         ),
-        ({"options": {"hardware": "ampere-plus"}}, Machine(HERE.tensorrt, "NVIDIA B200", "10.0"), []),
+        ({"options": {"hardware": "ampere-plus"}}, EngineMachine(HERE.tensorrt, "NVIDIA B200", "10.0"), []),
         (
             {"options": {"hardware": "ampere-plus"}},
-            Machine(HERE.tensorrt, "Tesla T4", "7.5"),
+            EngineMachine(HERE.tensorrt, "Tesla T4", "7.5"),
             [
                 "GPU: built on NVIDIA H100 80GB HBM3 (compute capability 9.0) for Ampere and newer, "
                 "here is Tesla T4 (7.5)"
@@ -91,7 +91,7 @@ def write_engine(folder: Path, content: bytes = b"a plan", **changes: Any) -> Pa
         ),
     ],
 )
-def test_what_differs_is_named(built: dict[str, Any], here: Machine, expected: list[str]) -> None:
+def test_what_differs_is_named(built: dict[str, Any], here: EngineMachine, expected: list[str]) -> None:
     assert misfits(manifest(**built), here, "e", "g") == expected
 
 
@@ -111,7 +111,7 @@ def test_a_misfit_says_how_to_rebuild(tmp_path: Path) -> None:
     engine = write_engine(folder, options=options)
     check_fits(engine, read_engine_manifest(engine), HERE)
     with pytest.raises(ListedError, match="the engine does not fit this machine") as caught:
-        check_fits(engine, read_engine_manifest(engine), Machine("11.5.0", "Tesla T4", "7.5"))
+        check_fits(engine, read_engine_manifest(engine), EngineMachine("11.5.0", "Tesla T4", "7.5"))
     assert [problem.partition(":")[0] for problem in caught.value.problems] == ["version", "GPU"]
     command = rebuild_command(engine, read_engine_manifest(engine))
     assert command in str(caught.value)

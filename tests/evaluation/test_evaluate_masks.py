@@ -19,8 +19,8 @@ from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
 from sdseg.evaluation.predicted_masks import Predictions
 from sdseg.inference.predict import predict
-from sdseg.report.collect import gather
-from sdseg.report.comparisons import duels
+from sdseg.report.collect import collect_results
+from sdseg.report.recipe_comparison import recipe_comparisons
 from sdseg.report.report import report
 from tests.helpers.prepared_sets import ORGANS, SMALL, prepare_fundus, prepare_scans
 from tests.helpers.raw_files import encode
@@ -205,7 +205,7 @@ def test_the_page_holds_them_against_a_model(scans: Given, tmp_path: Path) -> No
     shutil.copytree(prepared, tmp_path / "btcv" / "prepared")
     evaluate(prepared, model, tmp_path / "btcv" / "bright" / "evaluation", Options(raw=raw))
     evaluate_masks(prepared, masks, "nnU-Net", tmp_path / "btcv" / "nnU-Net" / "evaluation", Options(raw=raw))
-    (duel,) = duels(gather(tmp_path).datasets[0])
+    (duel,) = recipe_comparisons(collect_results(tmp_path).datasets[0])
     assert duel.found is not None
     assert (duel.found.n, duel.found.difference) == (3, 0)
     report(tmp_path, tmp_path / "report.html")

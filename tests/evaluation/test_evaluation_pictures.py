@@ -17,7 +17,7 @@ from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.evaluator import Assessed, Assessment, Rules
 from sdseg.evaluation.pictures import Found, overlay, ranked, write_volumes
 from sdseg.io.pictures import outline_paths
-from sdseg.report.collect import gather
+from sdseg.report.collect import collect_results
 from sdseg.report.figures import overlay_pictures
 from sdseg.report.read_results import read_volumes
 from tests.helpers.tiny import CT, DISC_CUP, write_store
@@ -111,6 +111,6 @@ def test_the_page_finds_the_case_of_every_picture(name: str, bright_rgb: Path, t
             (run / "evaluation/summary.json").write_text(json.dumps(summary), encoding="utf-8")
             if len(name) > 180 or "\n" in name:
                 return  # an earlier version could not have written this file
-        shown = overlay_pictures(gather(tmp_path / "results").datasets[0].runs[0])
+        shown = overlay_pictures(collect_results(tmp_path / "results").datasets[0].runs[0])
         assert [picture.title for picture in shown] == [name] * 3
         assert all(picture.dice is not None for picture in shown)

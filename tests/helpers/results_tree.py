@@ -21,9 +21,9 @@ from sdseg.artifacts.manifests import (
     PreparedManifest,
     Structure,
 )
-from sdseg.artifacts.results.evaluation import Summary
+from sdseg.artifacts.results.evaluation import EvaluationSummary
 from sdseg.artifacts.results.parity import Parity
-from sdseg.artifacts.results.training import EVENTS, Training
+from sdseg.artifacts.results.training import EVENTS, TrainingRecord
 from sdseg.core.files import sha256_text, write_json, write_text
 from sdseg.core.provenance import provenance
 from tests.helpers.study_files import calibration, scored, write_studies, write_volume
@@ -180,7 +180,7 @@ def _write_model(
             image=_contract(),
             structures=_structures(structures),
             threshold=0.5,
-            training=Training.checked(
+            training=TrainingRecord.checked(
                 steps=1000,
                 best_step=best_step,
                 best_dice=best,
@@ -255,7 +255,7 @@ def _write_evaluation(
         "trained_on": {"dataset": folder.parent.name, "origin": origin, "data_checksum": None},
         "provenance": _made_by("torch"),
     }
-    write_json(folder / "evaluation" / "summary.json", Summary.checked(**summary).content())
+    write_json(folder / "evaluation" / "summary.json", EvaluationSummary.checked(**summary).content())
     write_studies(folder / "evaluation", summary)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.artifacts.results.evaluation import CaseScore, Spread
+from sdseg.artifacts.results.evaluation import CaseRow, ShareSummary
 from sdseg.report import charts
 from sdseg.report.svg import BASE, HEIGHT, LEFT, RIGHT, TOP, WIDTH, linear_ticks, log_ticks
 
@@ -30,7 +30,7 @@ def inside(svg: ElementTree.Element) -> bool:
 
 @given(scores)
 def test_every_case_is_a_dot_or_counted_in_a_bar(values: list[float]) -> None:
-    cases = [CaseScore(f"case {index}", value, value) for index, value in enumerate(values)]
+    cases = [CaseRow(f"case {index}", value, value) for index, value in enumerate(values)]
     svg = drawn(charts.distribution(cases, charts.lower_end(values)))
     assert inside(svg)
     titles = [title.text or "" for title in svg.iter("title")]
@@ -42,14 +42,14 @@ def test_every_case_is_a_dot_or_counted_in_a_bar(values: list[float]) -> None:
 
 
 def test_dots_become_bars_when_there_are_too_many() -> None:
-    few = drawn(charts.distribution([CaseScore("a", 0.9, 0.8)] * 5, 0.0))
-    many = drawn(charts.distribution([CaseScore("a", 0.9, 0.8)] * 500, 0.0))
+    few = drawn(charts.distribution([CaseRow("a", 0.9, 0.8)] * 5, 0.0))
+    many = drawn(charts.distribution([CaseRow("a", 0.9, 0.8)] * 500, 0.0))
     assert len(few.findall("circle")) == 5
     assert (many.findall("circle"), len(many.findall("rect"))) == ([], 1)
 
 
 def test_names_of_cases_are_escaped() -> None:
-    chart = str(charts.distribution([CaseScore("<script>&\"'", 0.5, 0.3)], 0.0))
+    chart = str(charts.distribution([CaseRow("<script>&\"'", 0.5, 0.3)], 0.0))
     assert "<script" not in chart
     assert "&lt;script&gt;&amp;" in chart
 
@@ -96,7 +96,7 @@ def test_the_kept_step_is_marked_where_it_is() -> None:
 
 
 def test_a_whisker_shows_range_deviation_and_mean() -> None:
-    svg = drawn(charts.whisker(Spread(mean=0.75, sd=0.5, minimum=0.5, median=0.7, maximum=1.0), 0.5))
+    svg = drawn(charts.whisker(ShareSummary(mean=0.75, sd=0.5, minimum=0.5, median=0.7, maximum=1.0), 0.5))
     dot, spread = svg.find("circle"), svg.find("line[@class='deviation']")
     assert dot is not None
     assert spread is not None

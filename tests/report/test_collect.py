@@ -11,7 +11,7 @@ import pytest
 from sdseg.cli.commands import HANDLERS
 from sdseg.cli.parser import build_parser
 from sdseg.core.errors import UserError
-from sdseg.report.collect import gather
+from sdseg.report.collect import collect_results
 from tests.helpers.results_tree import edit_json, write_results, write_run
 
 
@@ -21,7 +21,7 @@ def test_every_run_is_found_in_alphabetical_order(tmp_path: Path) -> None:
     (folder / "codecs" / "small" / "codec").mkdir(parents=True)
     (folder / ".cvc.part" / "sdseg" / "evaluation").mkdir(parents=True)
     (folder / "report.html").write_text("an earlier page")
-    gathered = gather(folder)
+    gathered = collect_results(folder)
     assert [(run.dataset, run.recipe) for run in gathered.runs] == [
         ("cvc", "sdseg"),
         ("cvc", "unet"),
@@ -34,10 +34,10 @@ def test_every_run_is_found_in_alphabetical_order(tmp_path: Path) -> None:
 
 
 def test_the_ceiling_is_the_codecs_and_absent_without_one(tmp_path: Path) -> None:
-    latent, direct = gather(write_results(tmp_path, ("cvc",))).runs
+    latent, direct = collect_results(write_results(tmp_path, ("cvc",))).runs
     assert (latent.ceiling, direct.ceiling) == (0.981, None)
     edit_json(latent.folder / "evaluation" / "summary.json", codec_ceiling=None)
-    assert gather(tmp_path).runs[0].ceiling == 0.981  # from the model's own record
+    assert collect_results(tmp_path).runs[0].ceiling == 0.981  # from the model's own record
 
 
 def test_missing_parts_are_none_and_their_commands_can_be_run(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_missing_parts_are_none_and_their_commands_can_be_run(tmp_path: Path) ->
         shutil.rmtree(folder / "cvc" / "sdseg" / part)
     (folder / "cvc" / "sdseg" / "evaluation" / "cases.csv").unlink()
     (folder / "cvc" / "prepared" / "manifest.json").unlink()
-    gathered = gather(folder)
+    gathered = collect_results(folder)
     (run,) = gathered.runs
     assert (run.parity, run.cases, run.overlays, run.model, run.curves) == (None, None, (), None, None)
     assert gathered.datasets[0].prepared is None
@@ -62,14 +62,14 @@ def test_the_command_that_evaluates_again_does_what_was_done(tmp_path: Path) -> 
     write_results(tmp_path, ("cvc",), ("sdseg",))
     summary = tmp_path / "cvc" / "sdseg" / "evaluation" / "summary.json"
     edit_json(summary, split="val")
-    (run,) = gather(tmp_path).runs
+    (run,) = collect_results(tmp_path).runs
     assert run.commands["evaluate"].endswith("/evaluation --split val")  # at the working size, as then
     assert run.commands["sweep"].endswith("/evaluation --split val --sweep")
     edit_json(summary, source="own", native={"metrics": {}, "structures": {}})
-    (run,) = gather(tmp_path).runs
+    (run,) = collect_results(tmp_path).runs
     assert run.commands["evaluate"].endswith(f"--split val --raw RAW --settings {tmp_path}/cvc/dataset.yaml")
     edit_json(summary, predictions="masks", recipe="nnU-Net")
-    (run,) = gather(tmp_path).runs
+    (run,) = collect_results(tmp_path).runs
     assert "--predictions masks --name nnU-Net" in run.commands["evaluate"]
     assert run.commands["evaluate"].endswith(f"--split val --raw RAW --settings {tmp_path}/cvc/dataset.yaml")
 
@@ -77,7 +77,7 @@ def test_the_command_that_evaluates_again_does_what_was_done(tmp_path: Path) -> 
 def test_a_model_without_scores_is_listed_with_the_command_that_scores_it(tmp_path: Path) -> None:
     write_results(tmp_path, ("cvc",), ("sdseg", "unet"))
     shutil.rmtree(tmp_path / "cvc" / "unet" / "evaluation")
-    gathered = gather(tmp_path)
+    gathered = collect_results(tmp_path)
     assert [run.recipe for run in gathered.runs] == ["sdseg"]
     (one,) = gathered.unscored
     assert (one.dataset, one.recipe) == ("cvc", "unet")
@@ -88,25 +88,25 @@ def test_an_evaluation_without_its_summary_is_an_error(tmp_path: Path) -> None:
     write_results(tmp_path, ("cvc", "kseg"), ("sdseg",))
     (tmp_path / "kseg" / "sdseg" / "evaluation" / "summary.json").unlink()
     with pytest.raises(UserError, match=r"(?s)summary of the scores is missing.*kseg/sdseg/evaluation/summary\.json"):
-        gather(tmp_path)
+        collect_results(tmp_path)
 
 
 def test_a_folder_without_any_summary_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing was scored here"):
-        gather(tmp_path)
+        collect_results(tmp_path)
     write_run(tmp_path / "cvc" / "sdseg")
     shutil.rmtree(tmp_path / "cvc" / "sdseg" / "evaluation")
     with pytest.raises(UserError, match=r"(?s)nothing was scored here.*remedy: python -m sdseg evaluate"):
-        gather(tmp_path)
+        collect_results(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)no such folder of results.*nowhere"):
-        gather(tmp_path / "nowhere")
+        collect_results(tmp_path / "nowhere")
 
 
 def test_runs_that_do_not_compare_are_told_apart(tmp_path: Path) -> None:
     write_results(tmp_path, ("cvc",))
-    assert gather(tmp_path).datasets[0].differing == ()
+    assert collect_results(tmp_path).datasets[0].differing == ()
     edit_json(tmp_path / "cvc" / "unet" / "evaluation" / "summary.json", protocol="paper", data_checksum="0" * 64)
-    assert gather(tmp_path).datasets[0].differing == ("protocol", "data_checksum")
+    assert collect_results(tmp_path).datasets[0].differing == ("protocol", "data_checksum")

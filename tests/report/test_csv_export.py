@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.report.collect import gather
+from sdseg.report.collect import collect_results
 from sdseg.report.csv_export import COLUMNS, records_of, records_over_seeds, table_of
 from sdseg.report.report import report
 from tests.helpers.results_tree import edit_json, write_results, write_run
 
 
 def test_the_plain_tables_hold_the_same_figures(tmp_path: Path) -> None:
-    gathered = gather(write_results(tmp_path, ("btcv", "cvc"), ("sdseg",)))
+    gathered = collect_results(write_results(tmp_path, ("btcv", "cvc"), ("sdseg",)))
     rows = list(csv.DictReader(io.StringIO(table_of(gathered))))
     records = records_of(gathered)
     assert tuple(rows[0]) == COLUMNS
@@ -48,6 +48,6 @@ def test_no_mean_over_some_of_the_seeds(tmp_path: Path) -> None:
     for seed in range(2):
         write_run(tmp_path / "cvc" / f"sdseg-seed{seed}", seed=seed)
     edit_json(tmp_path / "cvc" / "sdseg-seed1" / "evaluation" / "summary.json", dice_official=None)
-    (over,) = records_over_seeds(gather(tmp_path))
+    (over,) = records_over_seeds(collect_results(tmp_path))
     assert over["dice_official"] is None
     assert over["dice_working"] is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sdseg.report.collect import gather
+from sdseg.report.collect import collect_results
 from sdseg.report.paper import paper_dice, tables
 from sdseg.report.published import load_published
 from tests.helpers.results_tree import edit_json, write_results, write_run
@@ -13,7 +13,7 @@ PUBLISHED = load_published(Path(__file__).resolve().parents[2] / "resources" / "
 
 
 def test_ours_never_stands_beside_a_published_figure_without_its_mark(tmp_path: Path) -> None:
-    gathered = gather(write_results(tmp_path, ("cvc",), ("sdseg",)))
+    gathered = collect_results(write_results(tmp_path, ("cvc",), ("sdseg",)))
     lines = [line for table in tables(gathered, PUBLISHED) for line in table.lines]
     ours = [one for line in lines for one in line.ours]
     assert ours
@@ -29,13 +29,13 @@ def test_ours_never_stands_beside_a_published_figure_without_its_mark(tmp_path: 
 def test_real_data_by_the_papers_protocol_compare(tmp_path: Path) -> None:
     write_results(tmp_path, ("cvc",), ("sdseg",), origin="real")
     edit_json(tmp_path / "cvc" / "sdseg" / "evaluation" / "summary.json", protocol="paper")
-    assert paper_dice(gather(tmp_path).runs[0], "cvc", PUBLISHED).mark == ""
+    assert paper_dice(collect_results(tmp_path).runs[0], "cvc", PUBLISHED).mark == ""
 
 
 def test_rows_of_the_ablation_find_their_recipes_and_seeds(tmp_path: Path) -> None:
     for name in ("ablation-concatenation", "ablation-no-latent-loss-seed3", "unet"):
         write_run(tmp_path / "btcv" / name)
-    found = {table.number: table for table in tables(gather(tmp_path), PUBLISHED)}
+    found = {table.number: table for table in tables(collect_results(tmp_path), PUBLISHED)}
     ours = {line.label: [one.run.recipe for one in line.ours] for line in found["6"].lines}
     assert ours["SDSeg · btcv · concatenation"] == ["ablation-concatenation"]
     assert ours["SDSeg · btcv · and a trained encoder"] == ["ablation-no-latent-loss-seed3"]
@@ -43,7 +43,7 @@ def test_rows_of_the_ablation_find_their_recipes_and_seeds(tmp_path: Path) -> No
 
 
 def test_tables_come_in_their_order_each_figure_beside_what_it_holds_for(tmp_path: Path) -> None:
-    found = tables(gather(write_results(tmp_path, ("btcv",), ("sdseg",))), PUBLISHED)
+    found = tables(collect_results(write_results(tmp_path, ("btcv",), ("sdseg",))), PUBLISHED)
     assert [table.number for table in found] == ["1", "2", "3", "4", "5", "6", "elsewhere"]
     ours = {
         (table.number, line.label, line.metric): [one.text for one in line.ours]

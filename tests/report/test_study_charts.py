@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sdseg.artifacts.results.evaluation import Calibration
+from sdseg.artifacts.results.evaluation import CalibrationRecord
 from sdseg.artifacts.results.studies import Robustness, Sweep
 from sdseg.report import study_charts
 from sdseg.report.svg import BASE, LEFT, RIGHT, TOP
@@ -35,7 +35,7 @@ def titles(svg: ElementTree.Element) -> list[str]:
 
 
 def test_a_reliability_diagram_has_a_dot_per_bin_with_pixels() -> None:
-    svg = drawn(study_charts.reliability(Calibration.model_validate(calibration())))
+    svg = drawn(study_charts.reliability(CalibrationRecord.model_validate(calibration())))
     dots = svg.findall("circle")
     assert len(dots) == 14  # one of 15 bins has no pixel
     first = dots[0]
@@ -44,7 +44,7 @@ def test_a_reliability_diagram_has_a_dot_per_bin_with_pixels() -> None:
     assert float(first.attrib["r"]) > float(dots[3].attrib["r"])  # more pixels
     assert titles(svg)[0] == "0.00 to 0.07: mean probability 0.033, positives 0.012, 40000 pixels"
     nothing = {"low": 0, "high": 1, "pixels": 0, "probability": None, "positives": None}
-    assert study_charts.reliability(Calibration.model_validate({"ece": 0, "bins": [nothing]})) is None
+    assert study_charts.reliability(CalibrationRecord.model_validate({"ece": 0, "bins": [nothing]})) is None
 
 
 def test_a_sweep_has_a_line_per_number_of_samples() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
-from sdseg.report.collect import gather
+from sdseg.report.collect import collect_results
 from sdseg.report.report import report
 from sdseg.report.tables import checks, failures
 from tests.helpers.results_tree import edit_json, write_results
@@ -28,7 +28,7 @@ def parity_of(results: Path) -> dict[str, Any]:
 
 
 def test_an_older_export_has_one_check(results: Path) -> None:
-    (one,) = checks(gather(results).runs[0])
+    (one,) = checks(collect_results(results).runs[0])
     assert (one.file, one.precision, one.backend, one.passed) == ("model.onnx", "fp32", "onnxruntime-cpu", True)
 
 
@@ -46,7 +46,7 @@ def test_every_graph_on_every_backend_and_every_engine(results: Path) -> None:
     edit_json(export / "parity.json", checks=[{**parity, "file": "model.onnx"}, int8, bf16])
     engine = {"precision": "fp16", "gpu": "NVIDIA X", "parity": {**parity, "backend": "tensorrt", "precision": "fp16"}}
     write_json(export / "model.fp16.engine.json", engine)
-    found = checks(gather(results).runs[0])
+    found = checks(collect_results(results).runs[0])
     assert [(one.file, one.backend, one.passed) for one in found] == [
         ("model.onnx", "onnxruntime-cpu", True),
         ("model.int8.onnx", "onnxruntime-cpu", False),
@@ -67,10 +67,10 @@ def test_every_graph_on_every_backend_and_every_engine(results: Path) -> None:
 def test_an_engine_that_says_nothing_of_its_check_is_not_passed(results: Path) -> None:
     path = results / "cvc" / "sdseg" / "export" / "model.fp16.engine.json"
     write_json(path, {"precision": "fp16", "gpu": "NVIDIA X", "parity": None})
-    assert checks(gather(results).runs[0])[-1].passed is None
+    assert checks(collect_results(results).runs[0])[-1].passed is None
     path.write_text(path.read_text("utf-8")[:20], "utf-8")
     with pytest.raises(UserError, match=r"(?s)truncated.*model\.fp16\.engine\.json"):
-        gather(results)
+        collect_results(results)
 
 
 def test_what_is_undefined_everywhere_is_no_remark_on_a_case(results: Path) -> None:
@@ -80,6 +80,6 @@ def test_what_is_undefined_everywhere_is_no_remark_on_a_case(results: Path) -> N
     worst = scores.index(min(scores)) + 1
     lines[worst] += "; precision: nothing predicted"
     table.write_text("\n".join(lines) + "\n", "utf-8")
-    shown = failures(gather(results).runs[0])
+    shown = failures(collect_results(results).runs[0])
     assert [case.note for case in shown] == ["precision: nothing predicted"] + [""] * 4
     assert [case.dice for case in shown] == sorted(scores)[:5]

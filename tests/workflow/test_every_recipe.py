@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sdseg.artifacts.results.parity import Parity
-from sdseg.artifacts.results.training import Training
+from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.config.export import Export
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.evaluate import evaluate
@@ -106,7 +106,7 @@ def test_trains_evaluates_and_exports(ready: Path, tmp_path: Path, file: Path) -
     # What the stages wrote is what the page's records hold, key for key.
     assert Parity.checked(**parity).content() == parity
     training = json.loads((model / "config.json").read_text("utf-8"))["training"]
-    assert Training.checked(**training).content() == training
+    assert TrainingRecord.checked(**training).content() == training
 
 
 def expected_losses(chosen: Recipe) -> set[str]:

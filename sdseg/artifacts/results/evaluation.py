@@ -10,23 +10,23 @@ from pydantic import Field, FiniteFloat
 from sdseg.artifacts.results.record import FORMAT, Ceiling, Positive, Record, Score
 
 __all__ = [
-    "Bin",
-    "Calibration",
-    "CaseScore",
+    "CalibrationRecord",
+    "CaseRow",
     "ChosenThreshold",
+    "EvaluationSummary",
+    "MetricSummary",
     "Origin",
     "Overlay",
-    "Scored",
-    "Sized",
-    "Spread",
-    "Summary",
+    "ReliabilityBin",
+    "ScoresAtSize",
+    "ShareSummary",
     "TrainedOn",
 ]
 
 Origin = Literal["real", "sample", "phantom"]
 
 
-class Scored(Record):
+class MetricSummary(Record):
     """Any metric over cases: a share, or millimetres. Where no case has it, `n` is 0 and `mean` None."""
 
     mean: FiniteFloat | None
@@ -44,7 +44,7 @@ class Scored(Record):
         return "; ".join(f"{why} ({number} case{'s' if number > 1 else ''})" for why, number in self.undefined.items())
 
 
-class Spread(Scored):
+class ShareSummary(MetricSummary):
     """Statistics of a share that every case has."""
 
     mean: Score
@@ -59,14 +59,14 @@ class Spread(Scored):
         return f"{self.ci95[0]:.3f} – {self.ci95[1]:.3f}" if self.ci95 else ""
 
 
-class Sized(Record):
+class ScoresAtSize(Record):
     """Scores at one size."""
 
-    metrics: dict[str, Scored]
-    structures: dict[str, dict[str, Scored]]
+    metrics: dict[str, MetricSummary]
+    structures: dict[str, dict[str, MetricSummary]]
 
 
-class Bin(Record):
+class ReliabilityBin(Record):
     """One bar of a reliability diagram; a bin without pixels has no means."""
 
     low: Score
@@ -76,13 +76,13 @@ class Bin(Record):
     positives: Score | None
 
 
-class Calibration(Record):
+class CalibrationRecord(Record):
     """Whether a probability means what it says."""
 
     size: str = ""  # at which it was measured
     ece: Score
     pixels: int = 0
-    bins: tuple[Bin, ...]
+    bins: tuple[ReliabilityBin, ...]
 
 
 class ChosenThreshold(Record):
@@ -103,7 +103,7 @@ class TrainedOn(Record):
     data_checksum: str | None = None
 
 
-class Summary(Record):
+class EvaluationSummary(Record):
     """`evaluation/summary.json`."""
 
     format: int = FORMAT
@@ -120,13 +120,13 @@ class Summary(Record):
     size: int
     data_checksum: str
     scored_at: str
-    dice: Spread
-    iou: Spread
-    structures: dict[str, dict[str, Scored]]
-    native: Sized | None = None
+    dice: ShareSummary
+    iou: ShareSummary
+    structures: dict[str, dict[str, MetricSummary]]
+    native: ScoresAtSize | None = None
     native_missing: str | None = None
-    working: Sized | None = None
-    dice_official: Scored | None = None
+    working: ScoresAtSize | None = None
+    dice_official: MetricSummary | None = None
     provenance: dict[str, Any]
     recipe: str
     backend: str
@@ -136,7 +136,7 @@ class Summary(Record):
     threshold: FiniteFloat | None
     exclusive: bool | None = None  # whether the likelier structure took the pixel; None: nothing tells
     threshold_chosen: ChosenThreshold | None = None
-    calibration: Calibration | None = None
+    calibration: CalibrationRecord | None = None
     seconds_per_image: Positive | None
     calibration_missing: str | None = None  # why there is none, where there can be none
     predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
@@ -150,7 +150,7 @@ class Summary(Record):
 
 
 @dataclass(frozen=True)
-class CaseScore:
+class CaseRow:
     """One row of `evaluation/cases.csv`."""
 
     case: str

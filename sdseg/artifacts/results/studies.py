@@ -11,25 +11,25 @@ from sdseg.artifacts.results.record import FORMAT, Memory, Record
 
 __all__ = [
     "STUDIES",
-    "Curve",
-    "Drawn",
     "Efficiency",
-    "Findings",
+    "HarmLevel",
     "Latency",
+    "LatentPicture",
     "Latents",
-    "Level",
     "Line",
-    "Means",
-    "Measured",
-    "Part",
-    "Picture",
+    "MeanScores",
+    "Measurement",
+    "NetworkPart",
     "Robustness",
+    "RobustnessCurve",
     "ShownSlice",
     "Stability",
     "Study",
     "StudyKind",
+    "StudyRecords",
     "Sweep",
     "SweepRow",
+    "TitledPicture",
     "Volume",
 ]
 
@@ -82,7 +82,7 @@ class Sweep(Study):
         return lines
 
 
-class Measured(Record):
+class Measurement(Record):
     """A figure, "inf" where it has no bound, or a reason why there is none."""
 
     value: FiniteFloat | Literal["inf"] | None = None
@@ -98,11 +98,11 @@ class Stability(Study):
     identical_pairs: dict[str, int] = Field(default_factory=dict)  # of masks, of probabilities
     identical: bool
     dice: tuple[FiniteFloat, ...]
-    instance_level: dict[str, dict[str, Measured]]  # masks, probabilities -> psnr, ssim, ms_ssim
-    dataset_level: dict[str, dict[str, Measured]]
+    instance_level: dict[str, dict[str, Measurement]]  # masks, probabilities -> psnr, ssim, ms_ssim
+    dataset_level: dict[str, dict[str, Measurement]]
 
 
-class Means(Record):
+class MeanScores(Record):
     """Means over the cases."""
 
     dice: FiniteFloat
@@ -111,7 +111,7 @@ class Means(Record):
     seconds_per_image: FiniteFloat | None = None  # where it was measured
 
 
-class Level(Record):
+class HarmLevel(Record):
     level: int
     strength: int | FiniteFloat
     dice: FiniteFloat
@@ -119,15 +119,15 @@ class Level(Record):
     iou: FiniteFloat | None = None
 
 
-class Curve(Record):
+class RobustnessCurve(Record):
     kind: str
     unit: str = ""
-    levels: tuple[Level, ...]
+    levels: tuple[HarmLevel, ...]
 
 
 class Robustness(Study):
-    clean: Means
-    curves: tuple[Curve, ...]
+    clean: MeanScores
+    curves: tuple[RobustnessCurve, ...]
 
     @property
     def lines(self) -> dict[str, Line]:
@@ -136,7 +136,7 @@ class Robustness(Study):
         return {curve.kind: (clean, *((level.level, level.dice) for level in curve.levels)) for curve in self.curves}
 
 
-class Part(Record):
+class NetworkPart(Record):
     part: str
     parameters: int
     flops: int
@@ -151,7 +151,7 @@ class Latency(Record):
 
 
 class Efficiency(Study):
-    parts: tuple[Part, ...] | None = None
+    parts: tuple[NetworkPart, ...] | None = None
     parameters: int | None = None
     flops: int | None = None
     inference: dict[str, Any] | None = None
@@ -170,7 +170,7 @@ class ShownSlice(Record):
     dice: FiniteFloat | None = None  # of decode(encode(mask))
 
 
-class Drawn(Record):
+class LatentPicture(Record):
     """A picture below the evaluation folder, or the reason why there is none."""
 
     file: str | None = None
@@ -180,8 +180,8 @@ class Drawn(Record):
 
 
 class Latents(Study):
-    masks: Drawn
-    conditions: Drawn
+    masks: LatentPicture
+    conditions: LatentPicture
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ STUDIES = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class TitledPicture:
     """A picture of `latents/`, or why there is none."""
 
     title: str
@@ -228,7 +228,7 @@ class Volume(Record):
 
 
 @dataclass(frozen=True)
-class Findings:
+class StudyRecords:
     """Every study of a model; None where it was not run."""
 
     sweep: Sweep | None
@@ -236,7 +236,7 @@ class Findings:
     robustness: Robustness | None
     efficiency: Efficiency | None
     latents: Latents | None
-    pictures: tuple[Picture, ...]
+    pictures: tuple[TitledPicture, ...]
 
     def stale(self, model_checksum: str) -> tuple[str, ...]:
         """The studies that were made with another model than the one that was scored."""

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from sdseg.artifacts.results.record import Ceiling, Memory, Positive, Record, Score
 
-__all__ = ["EVENTS", "Curves", "Done", "Event", "Resumed", "Step", "Training", "Validation"]
+__all__ = ["EVENTS", "Curves", "Done", "Event", "Resumed", "Step", "TrainingRecord", "Validation"]
 
 
-class Training(Record):
+class TrainingRecord(Record):
     """`training` of `model/config.json`."""
 
     steps: int

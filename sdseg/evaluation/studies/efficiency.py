@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdseg.artifacts.manifests import ModelManifest
-from sdseg.artifacts.results.studies import Efficiency, Latency, Part
+from sdseg.artifacts.results.studies import Efficiency, Latency, NetworkPart
 from sdseg.backends.base import Backend
 from sdseg.backends.device import peak_memory
 from sdseg.backends.load import Served
@@ -48,10 +48,10 @@ def efficiency(subject: Subject) -> Efficiency:
             latency.append(_latency(subject.served, _images(subject, batch)))
             progress.update(WARM_UP + REPEATS)
     memory = _memory(subject.served.backend, device)  # before another copy of the network is loaded
-    counted = _counted(subject.served.path)
+    costs = _counted(subject.served.path)
     return Efficiency.checked(
         **subject.header("efficiency"),
-        **counted,
+        **costs,
         latency=latency,
         memory=memory,
         device=_device_name(device),
@@ -79,13 +79,13 @@ def _counted(path: Path) -> dict[str, Any]:
         return {**dict.fromkeys(names), "reason": GRAPH}
     segmenter, manifest = load_model(path)
     total, parts = flops_of(segmenter, _blank(manifest))
-    listed = [
-        Part(part=name, parameters=count_parameters(part), flops=parts[name])
+    network_parts = [
+        NetworkPart(part=name, parameters=count_parameters(part), flops=parts[name])
         for name, part in segmenter.parts().items()
     ]
     inference = manifest.recipe.get("inference", {})
     return {
-        "parts": listed,
+        "parts": network_parts,
         "parameters": count_parameters(segmenter),
         "flops": total,
         "inference": {name: inference.get(name) for name in ("steps", "samples")},
@@ -97,8 +97,8 @@ def _counted(path: Path) -> dict[str, Any]:
 
 def _blank(manifest: ModelManifest) -> torch.Tensor:
     image = manifest.image
-    fed = torch.uint8 if image.modality == "rgb" else torch.float32  # as every runtime is fed
-    return torch.zeros(1, image.size, image.size, image.channels, dtype=fed)
+    dtype = torch.uint8 if image.modality == "rgb" else torch.float32  # as every runtime is fed
+    return torch.zeros(1, image.size, image.size, image.channels, dtype=dtype)
 
 
 def _latency(served: Served, images: RawImages) -> Latency:

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from sdseg.artifacts.results.studies import Drawn, Latents, ShownSlice
+from sdseg.artifacts.results.studies import LatentPicture, Latents, ShownSlice
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
@@ -75,7 +75,7 @@ def latents(subject: Subject, origins: Origins, output: Path) -> Latents:
 
 
 @torch.inference_mode()
-def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, output: Path) -> Drawn:
+def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, output: Path) -> LatentPicture:
     """Figure 2: mask, channels of its latent, reconstruction, and where the two differ."""
     if origins.codec is None:
         return _missing("no codec was named (--codec): a model folder holds its decoder alone")
@@ -103,13 +103,13 @@ def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, out
             ]
         )
     draw_panels(output / FOLDER / "masks.png", rows, "Masks, their latents and reconstructions")
-    return Drawn(file=f"{FOLDER}/masks.png", reason=None, cases=tuple(cases))
+    return LatentPicture(file=f"{FOLDER}/masks.png", reason=None, cases=tuple(cases))
 
 
 @torch.inference_mode()
 def _conditions(
     subject: Subject, views: list[_View], trained: LatentSegmenter, recipe: Recipe, origins: Origins, output: Path
-) -> Drawn:
+) -> LatentPicture:
     """Figure 6: the image, channels of its latent before the first step of training, and after the last."""
     if origins.codec is None:
         return _missing("no codec was named (--codec): training begins from it")
@@ -135,7 +135,7 @@ def _conditions(
     ]
     draw_panels(output / FOLDER / "conditions.png", rows, "Condition latents before and after training")
     change = float((after - untrained).square().mean().sqrt() / untrained.square().mean().sqrt().clamp(min=1e-12))
-    return Drawn(
+    return LatentPicture(
         file=f"{FOLDER}/conditions.png",
         reason=None,
         cases=tuple(ShownSlice(case=view.case, slice=view.slice, structure=view.structure) for view in views),
@@ -157,9 +157,9 @@ def _views(subject: Subject) -> list[_View]:
 
 def _channels(latent: Tensor, name: str) -> list[Panel]:
     """The first channels of a latent [c,h,w]."""
-    shown: list[AnyArray] = list(latent[:CHANNELS].float().numpy())
-    return [Panel(channel, f"{name} {number}", scale=MAP) for number, channel in enumerate(shown, start=1)]
+    channels: list[AnyArray] = list(latent[:CHANNELS].float().numpy())
+    return [Panel(channel, f"{name} {number}", scale=MAP) for number, channel in enumerate(channels, start=1)]
 
 
-def _missing(reason: str) -> Drawn:
-    return Drawn(file=None, reason=reason, cases=())
+def _missing(reason: str) -> LatentPicture:
+    return LatentPicture(file=None, reason=reason, cases=())

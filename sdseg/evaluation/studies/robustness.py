@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts.manifests import ImageContract
-from sdseg.artifacts.results.studies import Curve, Level, Robustness
+from sdseg.artifacts.results.studies import HarmLevel, Robustness, RobustnessCurve
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.data.store import Case
 from sdseg.evaluation.studies.studied_model import Subject, bar, mean_scores
@@ -36,8 +36,8 @@ def robustness(subject: Subject) -> Robustness:
             for level, strength in enumerate(kind.strengths, start=1):
                 harmed = cast("RawImages", CorruptedImages(images, subject.cases, kind, strength, image))
                 means = mean_scores(subject.on(harmed), backend, progress, timed=False)
-                levels.append(Level.checked(level=level, strength=strength, **means.content()))
-            curves.append(Curve(kind=kind.name, unit=kind.unit, levels=tuple(levels)))
+                levels.append(HarmLevel.checked(level=level, strength=strength, **means.content()))
+            curves.append(RobustnessCurve(kind=kind.name, unit=kind.unit, levels=tuple(levels)))
     return Robustness.checked(**subject.header("robustness"), clean=clean, curves=curves)
 
 
@@ -108,8 +108,8 @@ def _jpeg(image: FloatArray, quality: float, generator: np.random.Generator) -> 
     if coloured:  # OpenCV means BGR, and JPEG treats the colours differently
         pixels = np.ascontiguousarray(pixels[..., ::-1])
     _, stream = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    read = np.asarray(cv2.imdecode(stream, cv2.IMREAD_COLOR if coloured else cv2.IMREAD_GRAYSCALE))
-    return np.asarray(read[..., ::-1] if coloured else read, dtype=np.float32) / np.float32(255.0)
+    decoded = np.asarray(cv2.imdecode(stream, cv2.IMREAD_COLOR if coloured else cv2.IMREAD_GRAYSCALE))
+    return np.asarray(decoded[..., ::-1] if coloured else decoded, dtype=np.float32) / np.float32(255.0)
 
 
 def _contrast(image: FloatArray, factor: float, generator: np.random.Generator) -> FloatArray:

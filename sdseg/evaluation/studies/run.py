@@ -19,13 +19,13 @@ from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.evaluation.studies.sweep import Grid, sweep
 
-__all__ = ["STUDIES", "Asked", "Entry", "Grid", "Origins", "Scope", "study"]
+__all__ = ["STUDIES", "Grid", "Origins", "Scope", "StudyEntry", "StudyOptions", "study"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class StudyOptions:
     """Which studies, with what each of them needs to know; None and False leave one out."""
 
     efficiency: bool = False
@@ -36,40 +36,44 @@ class Asked:
     latents: Origins | None = None
 
     def __bool__(self) -> bool:
-        return any(entry.asked(self) for entry in STUDIES.values())
+        return any(entry.requested(self) for entry in STUDIES.values())
 
 
 @dataclass(frozen=True)
-class Entry:
+class StudyEntry:
     """One study: whether it is asked for, how it is made, and the picture of it, where it has one."""
 
-    asked: Callable[[Asked], bool]
-    make: Callable[[Subject, Asked, Path], Study]  # the content of its file; the folder is for pictures of its own
+    requested: Callable[[StudyOptions], bool]
+    make: Callable[
+        [Subject, StudyOptions, Path], Study
+    ]  # the content of its file; the folder is for pictures of its own
     draw: Callable[[Path, Any, str], None] | None = None  # into `<study>.png`, what was made, under a heading
 
 
 # In the order in which they are made. Efficiency is first: its peak memory is the process's.
-STUDIES: dict[str, Entry] = {
-    "efficiency": Entry(lambda asked: asked.efficiency, lambda subject, _, __: efficiency(subject)),
-    "sweep": Entry(
-        lambda asked: asked.sweep is not None,
-        lambda subject, asked, _: sweep(subject, asked.sweep or Grid()),
+STUDIES: dict[str, StudyEntry] = {
+    "efficiency": StudyEntry(lambda options: options.efficiency, lambda subject, _, __: efficiency(subject)),
+    "sweep": StudyEntry(
+        lambda options: options.sweep is not None,
+        lambda subject, options, _: sweep(subject, options.sweep or Grid()),
         draw_sweep,
     ),
-    "stability": Entry(
-        lambda asked: asked.stability is not None,
-        lambda subject, asked, _: stability(subject, asked.stability or 0, asked.lpips),
+    "stability": StudyEntry(
+        lambda options: options.stability is not None,
+        lambda subject, options, _: stability(subject, options.stability or 0, options.lpips),
     ),
-    "robustness": Entry(lambda asked: asked.robustness, lambda subject, _, __: robustness(subject), draw_robustness),
-    "latents": Entry(
-        lambda asked: asked.latents is not None,
-        lambda subject, asked, output: latents(subject, asked.latents or Origins(), output),
+    "robustness": StudyEntry(
+        lambda options: options.robustness, lambda subject, _, __: robustness(subject), draw_robustness
+    ),
+    "latents": StudyEntry(
+        lambda options: options.latents is not None,
+        lambda subject, options, output: latents(subject, options.latents or Origins(), output),
     ),
 }
 
 
 @writes("output")
-def study(prepared: Path, model: Path, output: Path, asked: Asked, scope: Scope) -> None:
+def study(prepared: Path, model: Path, output: Path, options: StudyOptions, scope: Scope) -> None:
     """Write `output`/<study>.json for every study asked for, and its pictures; other files there are left alone.
 
     Raises UserError where store and model do not fit each other, or a value makes no sense.
@@ -77,9 +81,9 @@ def study(prepared: Path, model: Path, output: Path, asked: Asked, scope: Scope)
     subject = open_subject(prepared, model, scope)
     make_folder(output)
     for name, entry in STUDIES.items():
-        if not entry.asked(asked):
+        if not entry.requested(options):
             continue
-        record = entry.make(subject, asked, output)
+        record = entry.make(subject, options, output)
         if entry.draw is not None:
             entry.draw(output / f"{name}.png", record, f"{record.dataset} ({record.origin} data), {record.recipe}")
         write_json(output / f"{name}.json", record.content())

@@ -95,24 +95,24 @@ def open_lpips(weights: str | None, device: str = "cpu") -> tuple[Lpips | None, 
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     if path is None:
-        measure = _load(LearnedPerceptualImagePatchSimilarity)
+        metric = _load(LearnedPerceptualImagePatchSimilarity)
     else:
         # torchvision looks for the file in PyTorch's folder of downloads: for a moment that is one with this file.
-        usual = torch.hub.get_dir()
+        hub_folder = torch.hub.get_dir()
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "checkpoints").mkdir()
             (Path(folder) / "checkpoints" / ALEXNET).symlink_to(path.resolve())
             torch.hub.set_dir(folder)
             try:
-                measure = _load(LearnedPerceptualImagePatchSimilarity)
+                metric = _load(LearnedPerceptualImagePatchSimilarity)
             finally:
-                torch.hub.set_dir(usual)
-    network = measure.net.to(device)
+                torch.hub.set_dir(hub_folder)
+    network = metric.net.to(device)
 
     def compare(one: Tensor, other: Tensor) -> Tensor:
         with torch.no_grad():
-            found: Tensor = network(one.to(device), other.to(device), normalize=True)  # [n,1,1,1]
-        return found.reshape(-1).cpu()
+            distance: Tensor = network(one.to(device), other.to(device), normalize=True)  # [n,1,1,1]
+        return distance.reshape(-1).cpu()
 
     return compare, None
 
@@ -123,9 +123,9 @@ def alexnet_file(path: Path, checksum: str = ALEXNET_SHA256) -> Path:
     if not path.is_file():
         raise UserError("there is no such file of AlexNet's weights", where=path, remedy=remedy)
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if not found.startswith(checksum):
-        raise UserError(f"these are not AlexNet's weights: the SHA-256 is {found[:12]}…", where=path, remedy=remedy)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not digest.startswith(checksum):
+        raise UserError(f"these are not AlexNet's weights: the SHA-256 is {digest[:12]}…", where=path, remedy=remedy)
     return path
 
 

@@ -38,16 +38,16 @@ def stability(subject: Subject, runs: int, lpips: str | None = None) -> Stabilit
     tallies, rule = [Tally() for _ in range(runs)], subject.served.rule
     with bar(subject.slices * runs, f"stability, {runs} runs") as progress:
         for batch in slice_batches(subject.store, subject.cases, (subject.scope.batch,)):
-            found, drawn = list[torch.Tensor](), list[torch.Tensor]()
-            for one, tally in zip(seeded, tallies, strict=True):
-                probability = check_finite(one.probability(batch.images), subject.served.path)  # [N,K,H,W]
+            probabilities, masks_of_runs = list[torch.Tensor](), list[torch.Tensor]()
+            for seeded_backend, tally in zip(seeded, tallies, strict=True):
+                probability = check_finite(seeded_backend.probability(batch.images), subject.served.path)  # [N,K,H,W]
                 masks = rule.masks(probability)
                 tally.add(batch.cases, masks, batch.labelled)
-                for pictures, kept in ((probability, found), (masks, drawn)):
-                    kept.append(torch.from_numpy(pictures).flatten(0, 1))  # [N·K,H,W]
+                for pictures, of_runs in ((probability, probabilities), (masks, masks_of_runs)):
+                    of_runs.append(torch.from_numpy(pictures).flatten(0, 1))  # [N·K,H,W]
                 progress.update(len(batch.images))
-            compared["probabilities"].add(torch.stack(found))  # [M,N·K,H,W]
-            compared["masks"].add(torch.stack(drawn).float())
+            compared["probabilities"].add(torch.stack(probabilities))  # [M,N·K,H,W]
+            compared["masks"].add(torch.stack(masks_of_runs).float())
     return Stability.checked(
         **subject.header("stability"),
         runs=runs,

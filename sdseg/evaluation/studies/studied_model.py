@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sdseg.artifacts.results.record import FORMAT
-from sdseg.artifacts.results.studies import Means
+from sdseg.artifacts.results.studies import MeanScores
 from sdseg.backends.base import Backend
 from sdseg.backends.load import Served, open_model
 from sdseg.backends.probability import TimedBackend
@@ -89,7 +89,7 @@ def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject
     return Subject(store, evenly_spread(cases, scope.limit), served, scope)
 
 
-def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, timed: bool) -> Means:
+def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, timed: bool) -> MeanScores:
     """Mean Dice over the cases at the working size, its standard deviation, mean IoU, and, `timed`, the seconds per
     image.
     """
@@ -101,7 +101,7 @@ def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, time
         scores.append(score)
         progress.update(score.case.slices)
     dice, iou = ([getattr(score, name) for score in scores] for name in ("mean_dice", "mean_iou"))
-    return Means.checked(
+    return MeanScores.checked(
         dice=float(np.mean(dice)),
         dice_sd=float(np.std(dice, ddof=1)) if len(dice) > 1 else 0.0,
         iou=float(np.mean(iou)),

@@ -62,5 +62,5 @@ def _check(grid: Grid) -> None:
     for flag, numbers, most in (("--steps", grid.steps, 50), ("--samples", grid.samples, 1000)):
         wrong: Sequence[int] = [number for number in numbers if not 1 <= number <= most]
         if wrong or not numbers:
-            shown = ", ".join(map(str, wrong)) or "none"
-            raise UserError(f"these numbers make no sense: {shown}", where=flag, remedy=f"give some from 1 to {most}")
+            listed = ", ".join(map(str, wrong)) or "none"
+            raise UserError(f"these numbers make no sense: {listed}", where=flag, remedy=f"give some from 1 to {most}")

@@ -9,7 +9,7 @@ import cv2
 import pytest
 from pydantic import ValidationError
 
-from sdseg.artifacts.results.evaluation import Summary
+from sdseg.artifacts.results.evaluation import EvaluationSummary
 from sdseg.artifacts.results.studies import STUDIES
 from sdseg.cli.commands import main
 from sdseg.evaluation.evaluate import evaluate
@@ -40,10 +40,10 @@ def test_every_study_of_one_command(trained: Path) -> None:
         assert (record["study"], record["n_cases"], record["recipe"]) == (name, 1, "tiny")
         assert STUDIES[name].record.checked(**record).content() == record  # the page's schema holds all of it
     summary = json.loads((output / "summary.json").read_text("utf-8"))
-    assert Summary.checked(**summary).content() == summary
-    assert Summary.model_validate(summary | {"of a later version": 1}).content() == summary
+    assert EvaluationSummary.checked(**summary).content() == summary
+    assert EvaluationSummary.model_validate(summary | {"of a later version": 1}).content() == summary
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-        Summary.checked(**summary, missing_from_the_schema=1)
+        EvaluationSummary.checked(**summary, missing_from_the_schema=1)
     for name in ("sweep.png", "robustness.png", "latents/masks.png", "latents/conditions.png"):
         assert cv2.imread(str(output / name)) is not None
     assert (output / "summary.json").exists()

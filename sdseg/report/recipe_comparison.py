@@ -8,10 +8,9 @@ from itertools import combinations
 from statistics import fmean
 
 from sdseg.metrics.intervals import Paired, Seeds, over_seeds, paired
-from sdseg.report import formats
-from sdseg.report.collect import DatasetResults, Run
+from sdseg.report.collect import DatasetResults, ScoredRun
 
-__all__ = ["Duel", "Rival", "duels", "recipe_of", "seeded"]
+__all__ = ["ComparedRecipe", "RecipeComparison", "recipe_comparisons", "recipe_of", "recipes_with_seeds"]
 
 SEEDED = re.compile(r"^(?P<recipe>.+?)[-_.]seed[-_.]?(?P<seed>\d+)$")
 
@@ -19,11 +18,11 @@ DIGITS = 9  # of a mean over seeds: equal scores stay equal
 
 
 @dataclass(frozen=True)
-class Rival:
+class ComparedRecipe:
     """One recipe: its run, or its runs with several seeds, named `<recipe>-seed<number>`, that may be compared."""
 
     recipe: str
-    runs: tuple[Run, ...]
+    runs: tuple[ScoredRun, ...]
     seeds: tuple[str, ...] = ()
 
     @property
@@ -44,59 +43,61 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Duel:
+class RecipeComparison:
     """Two recipes on the same cases of a dataset."""
 
-    a: Rival
-    b: Rival
-    found: Paired | None
+    a: ComparedRecipe
+    b: ComparedRecipe
+    paired: Paired | None
     reason: str = ""
 
-    @property
-    def p_text(self) -> str:
-        return formats.p_value(self.found.p_value) if self.found else formats.NOT_DEFINED
 
-
-def duels(dataset: DatasetResults) -> tuple[Duel, ...]:
+def recipe_comparisons(dataset: DatasetResults) -> tuple[RecipeComparison, ...]:
     """Every pair of recipes on this dataset, by Dice per case; without a result where they must not be compared.
 
     A recipe with several seeds stands as one, with the mean over seeds of each case.
     """
-    groups = seeded(dataset)
-    grouped = {id(run) for group in groups for run in group.runs}
-    alone = (Rival(run.recipe, (run,)) for run in dataset.runs if id(run) not in grouped)
-    rivals = sorted((*groups, *alone), key=lambda rival: rival.recipe)
+    recipes = recipes_with_seeds(dataset)
+    grouped = {id(run) for group in recipes for run in group.runs}
+    alone = (ComparedRecipe(run.recipe, (run,)) for run in dataset.runs if id(run) not in grouped)
+    rivals = sorted((*recipes, *alone), key=lambda rival: rival.recipe)
     return tuple(_duel(dataset, a, b) for a, b in combinations(rivals, 2))
 
 
-def seeded(dataset: DatasetResults) -> tuple[Rival, ...]:
+def recipes_with_seeds(dataset: DatasetResults) -> tuple[ComparedRecipe, ...]:
     """The recipes that were trained with several seeds; without those whose runs must not be compared."""
-    groups: dict[str, list[tuple[int, Run]]] = {}
+    recipes: dict[str, list[tuple[int, ScoredRun]]] = {}
     for run in dataset.runs:
-        if named := SEEDED.match(run.recipe):
-            groups.setdefault(named["recipe"], []).append((int(named["seed"]), run))
-    found = [
-        Rival(recipe, tuple(run for _, run in runs), tuple(str(seed) for seed, _ in runs))
-        for recipe, runs in ((recipe, sorted(runs, key=lambda one: one[0])) for recipe, runs in groups.items())
+        if match := SEEDED.match(run.recipe):
+            recipes.setdefault(match["recipe"], []).append((int(match["seed"]), run))
+    seeded = [
+        ComparedRecipe(recipe, tuple(run for _, run in runs), tuple(str(seed) for seed, _ in runs))
+        for recipe, runs in (
+            (recipe, sorted(runs, key=lambda compared: compared[0])) for recipe, runs in recipes.items()
+        )
         if len(runs) > 1
     ]
-    return tuple(one for one in found if not any(dataset.differences(one.runs[0], run) for run in one.runs[1:]))
+    return tuple(
+        compared
+        for compared in seeded
+        if not any(dataset.differences(compared.runs[0], run) for run in compared.runs[1:])
+    )
 
 
-def recipe_of(run: Run) -> str:
+def recipe_of(run: ScoredRun) -> str:
     """The recipe's name without its seed."""
-    named = SEEDED.match(run.recipe)
-    return named["recipe"] if named else run.recipe
+    match = SEEDED.match(run.recipe)
+    return match["recipe"] if match else run.recipe
 
 
-def _duel(dataset: DatasetResults, a: Rival, b: Rival) -> Duel:
+def _duel(dataset: DatasetResults, a: ComparedRecipe, b: ComparedRecipe) -> RecipeComparison:
     differing = dataset.differences(a.runs[0], b.runs[0])
     if differing:
-        return Duel(a, b, None, f"they differ in {', '.join(differing)}")
+        return RecipeComparison(a, b, None, f"they differ in {', '.join(differing)}")
     scores = a.by_case, b.by_case
     if scores[0] is None or scores[1] is None:
-        return Duel(a, b, None, "scores per case are missing")
+        return RecipeComparison(a, b, None, "scores per case are missing")
     apart = scores[0].keys() ^ scores[1].keys()
     if apart:
-        return Duel(a, b, None, f"{len(apart)} cases are scored in one of them only")
-    return Duel(a, b, paired(scores[0], scores[1]))
+        return RecipeComparison(a, b, None, f"{len(apart)} cases are scored in one of them only")
+    return RecipeComparison(a, b, paired(scores[0], scores[1]))

@@ -7,46 +7,46 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.report.collect import gather
-from sdseg.report.comparisons import duels, seeded
+from sdseg.report.collect import collect_results
+from sdseg.report.recipe_comparison import recipe_comparisons, recipes_with_seeds
 from tests.helpers.results_tree import edit_json, write_results, write_run
 
 
 def test_recipes_are_tested_in_pairs_unless_they_differ(tmp_path: Path) -> None:
     write_results(tmp_path, ("cvc",))
-    (duel,) = duels(gather(tmp_path).datasets[0])
-    assert duel.found is not None
-    a, b = (rival.dice.mean for rival in (duel.a, duel.b))
-    assert duel.found.difference == pytest.approx(b - a, abs=1e-6)
+    (comparison,) = recipe_comparisons(collect_results(tmp_path).datasets[0])
+    assert comparison.paired is not None
+    a, b = (rival.dice.mean for rival in (comparison.a, comparison.b))
+    assert comparison.paired.difference == pytest.approx(b - a, abs=1e-6)
     edit_json(tmp_path / "cvc" / "unet" / "evaluation" / "summary.json", protocol="paper")
-    (duel,) = duels(gather(tmp_path).datasets[0])
-    assert (duel.found, duel.reason) == (None, "they differ in protocol")
+    (comparison,) = recipe_comparisons(collect_results(tmp_path).datasets[0])
+    assert (comparison.paired, comparison.reason) == (None, "they differ in protocol")
 
 
 def test_runs_named_by_seed_are_averaged(tmp_path: Path) -> None:
     for seed in (0, 1, 10, 2):
         write_run(tmp_path / "cvc" / f"sdseg-seed{seed}", seed=seed)
-    (row,) = seeded(gather(tmp_path).datasets[0])
-    means = [run.summary.dice.mean for run in gather(tmp_path).runs]
+    (row,) = recipes_with_seeds(collect_results(tmp_path).datasets[0])
+    means = [run.summary.dice.mean for run in collect_results(tmp_path).runs]
     assert (row.recipe, row.seeds, row.dice.n) == ("sdseg", ("0", "1", "2", "10"), 4)
     assert row.dice.mean == pytest.approx(statistics.mean(means))
     assert row.dice.sd == pytest.approx(statistics.stdev(means))
     edit_json(tmp_path / "cvc" / "sdseg-seed1" / "evaluation" / "summary.json", protocol="paper")
-    assert seeded(gather(tmp_path).datasets[0]) == ()  # they do not compare
+    assert recipes_with_seeds(collect_results(tmp_path).datasets[0]) == ()  # they do not compare
 
 
 def test_a_recipe_with_seeds_fights_as_one_by_its_mean(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path / "cvc" / f"sdseg-seed{seed}", seed=seed)
     write_run(tmp_path / "cvc" / "unet", seed=9)
-    (dataset,) = gather(tmp_path).datasets
-    (duel,) = duels(dataset)
-    assert (duel.a.recipe, duel.b.recipe) == ("sdseg", "unet")
-    assert duel.found is not None
+    (dataset,) = collect_results(tmp_path).datasets
+    (comparison,) = recipe_comparisons(dataset)
+    assert (comparison.a.recipe, comparison.b.recipe) == ("sdseg", "unet")
+    assert comparison.paired is not None
     *ours, theirs = ({case.case: case.dice for case in run.cases or ()} for run in dataset.runs)
     means = {case: statistics.mean(one[case] for one in ours) for case in theirs}
-    assert duel.found.better == sum(theirs[case] > means[case] for case in theirs)
-    assert duel.found.difference == pytest.approx(statistics.mean(theirs[case] - means[case] for case in theirs))
+    assert comparison.paired.better == sum(theirs[case] > means[case] for case in theirs)
+    assert comparison.paired.difference == pytest.approx(statistics.mean(theirs[case] - means[case] for case in theirs))
     (tmp_path / "cvc" / "sdseg-seed1" / "evaluation" / "cases.csv").unlink()
-    (duel,) = duels(gather(tmp_path).datasets[0])
-    assert (duel.found, duel.reason, duel.p_text) == (None, "scores per case are missing", "n/a")
+    (comparison,) = recipe_comparisons(collect_results(tmp_path).datasets[0])
+    assert (comparison.paired, comparison.reason) == (None, "scores per case are missing")

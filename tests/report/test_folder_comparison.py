@@ -8,8 +8,8 @@ import pytest
 
 from sdseg.cli.commands import main
 from sdseg.core.errors import ListedError, UserError
-from sdseg.report.collect import gather
-from sdseg.report.versus import versus
+from sdseg.report.collect import collect_results
+from sdseg.report.folder_comparison import compare_folders
 from tests.helpers.results_tree import edit_json, write_results
 
 
@@ -24,6 +24,6 @@ def test_two_folders_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(
         ListedError, match=r"(?s)must not be compared.*protocol is clean in one and paper.*data_checksum"
     ):
-        versus(gather(a), gather(b))
+        compare_folders(collect_results(a), collect_results(b))
     with pytest.raises(UserError, match="no dataset and recipe is in both"):
-        versus(gather(a), gather(write_results(tmp_path / "c", ("kseg",))))
+        compare_folders(collect_results(a), collect_results(write_results(tmp_path / "c", ("kseg",))))
