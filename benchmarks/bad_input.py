@@ -153,6 +153,7 @@ def _figures(answers: list[Answer]) -> dict[str, object]:
     outcomes = Counter(answer.outcome for answer in answers)
     return {
         "command": "python benchmarks/bad_input.py --figures benchmarks/figures/bad_input.json",
+        "date": time.strftime("%Y-%m-%d"),
         "commit": commit.stdout.strip() or None,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "inputs": len(answers),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.figure_tables import with_tables
 from tools.generate import CPU_INDEX, GPU_LOCK, LOCK, generated, read_lock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,3 +75,18 @@ def test_conda_installs_what_the_lock_says(name: str, lock: Path) -> None:
 def test_nothing_replaces_an_environment() -> None:
     """Snakemake installs from a `.pin.txt` instead of the YAML beside it, without its pip packages."""
     assert {path.suffix for path in (ROOT / "workflow/envs").iterdir()} == {".yaml"}
+
+
+def test_tables_of_figures_are_written_between_their_marks(tmp_path: Path) -> None:
+    row = {"dataset": "d", "size": 64, "recipe": "r", "kind": "unet", "budget": 200, "cpu_seconds": 198.6, "seeds": 2}
+    rows = [row | {"dice_mean": 0.5, "dice_sd": 0.01, "val_mean": 0.61}, row | {"dice_mean": 0.25, "dice_sd": None}]
+    rows[1]["val_mean"] = None
+    figures = {"date": "today", "commit": "abc", "machine": "m", "command": "c", "rows": rows}
+    (tmp_path / "curves.json").write_text(json.dumps(figures), "utf-8")
+    page = with_tables("before\n<!-- figures: curves -->\nold\n<!-- end -->\nafter\n", tmp_path)
+    assert page.startswith("before\n<!-- figures: curves -->\ntoday, commit abc, m: `c`.\n\n| data | budget |")
+    assert page.endswith(
+        "| d, 64 | 200 | `r` | unet | 199 | 2 | 0.610 | 0.500 ± 0.010 |\n"
+        "| d, 64 | 200 | `r` | unet | 199 | 2 | n/a | 0.250 |\n<!-- end -->\nafter\n"
+    )
+    assert with_tables(page, tmp_path) == page

@@ -2,6 +2,7 @@
 
 python tools/generate.py          workflow/schemas/config.schema.json from sdseg/config/run.py,
                                   workflow/envs/*.yaml from the lock files; tensorrt.yaml also from pyproject.toml
+                                  tables of docs/benchmarks.md from benchmarks/figures/*.json
 python tools/generate.py --check  write nothing; exit 1 and name the files that are out of date
 python tools/generate.py --lock   first resolve pyproject.toml anew into requirements.lock and requirements-gpu.lock
 """
@@ -27,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from sdseg.config.run import json_schema  # noqa: E402
 from sdseg.core.files import write_text  # noqa: E402
+from tools.figure_tables import with_tables  # noqa: E402
 
 __all__ = ["generated", "main", "read_lock"]
 
@@ -66,11 +68,13 @@ def main(arguments: list[str] | None = None) -> int:
 def generated() -> dict[Path, str]:
     """Every generated file with the text it must have."""
     tensorrt = _project()["optional-dependencies"]["tensorrt"]
+    measured = ROOT / "docs/benchmarks.md"
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     return {
         ROOT / "workflow/schemas/config.schema.json": schema,
         ROOT / "workflow/envs/cpu.yaml": _environment(LOCK, index=CPU_INDEX),
         ROOT / "workflow/envs/gpu.yaml": _environment(GPU_LOCK),
+        measured: with_tables(measured.read_text("utf-8"), ROOT / "benchmarks/figures"),
         ROOT / "workflow/envs/tensorrt.yaml": _environment(GPU_LOCK, tensorrt, index=TENSORRT_INDEX),
     }
 

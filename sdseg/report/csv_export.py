@@ -18,7 +18,7 @@ METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 _WHAT = ("dataset", "recipe", "seeds", "origin", "protocol", "split", "target", "backend", "scored_at", "size")
 _MEANS = tuple(f"{metric}_{place}" for place in ("native", "working") for metric in METRICS)
 _SCORES = tuple(f"{mean}{part}" for mean in _MEANS for part in ("", "_sd", "_low", "_high", "_n"))
-_ALONE = ("ece", "threshold", "codec_ceiling", "seconds_per_image", "training_seconds")
+_ALONE = ("ece", "threshold", "codec_ceiling", "seconds_per_image", "training_seconds", "training_cpu_seconds")
 _REST = (
     *("dice_official", *_ALONE, "parameters", "exclusive"),
     *("parity_passed", "parity_max_abs_difference", "parity_dice_difference"),
@@ -66,6 +66,7 @@ def _record(run: ScoredRun) -> dict[str, Any]:
         "seconds_per_image": summary.seconds_per_image,
         "parameters": training.n_parameters if training else None,
         "training_seconds": training.seconds if training else None,
+        "training_cpu_seconds": training.cpu_seconds if training else None,
         "parity_passed": parity.passed if parity else None,
         "parity_max_abs_difference": parity.max_abs_difference if parity else None,
         "parity_dice_difference": parity.dice_difference if parity else None,

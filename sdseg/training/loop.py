@@ -41,7 +41,7 @@ def training_loop(run: Run, start: int, progress: Progress, journal: Journal | N
     training, watch, step = run.recipe.training, DivergenceWatch(run), start
     if start >= training.steps and not progress.stopped:
         progress.stopped = "steps"
-    began = time.perf_counter() - progress.seconds
+    began, began_cpu = time.perf_counter() - progress.seconds, time.process_time() - progress.cpu_seconds
     with deferred() as request:
         if progress.unjudged:
             progress.unjudged = False
@@ -64,6 +64,7 @@ def training_loop(run: Run, start: int, progress: Progress, journal: Journal | N
                 # 3. Watch: a loss that is not finite, or above its limit, ends the run.
                 watch.see(step, losses)
                 progress.seconds = time.perf_counter() - began
+                progress.cpu_seconds = time.process_time() - began_cpu
 
                 # 4. Log.
                 if step % training.log_every == 0 or step in (1, training.steps):

@@ -50,6 +50,7 @@ class Progress:
     best_dice: float = -1.0
     best_step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of all threads of the process; loader workers are others
     worse: int = 0  # validations in a row without a better Dice
     stopped: str = ""  # why training ended, once it did: steps or plateau
     unjudged: bool = False  # the process was asked to end before the validation that is due after this step

@@ -170,6 +170,7 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, step: int, progress: P
             best_step=progress.best_step,
             best_dice=progress.best_dice if progress.best_dice >= 0 else None,
             seconds=round(progress.seconds, 1),
+            cpu_seconds=round(progress.cpu_seconds, 1),
             device=str(run.accelerator.device),
             processes=run.accelerator.num_processes,
             memory=peak_memory(str(run.accelerator.device)),  # of the first process, since it was last started

@@ -113,6 +113,8 @@ def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Pa
         weights = [(place / "weights.safetensors").read_bytes() for place in (whole, killed)]
         assert weights[0] == weights[1]
     assert events(tmp_path / "killed" / "model", "resumed")
+    spent = [load_model(tmp_path / name / "model")[1].training["cpu_seconds"] for name in ("whole", "killed")]
+    assert 0.2 * spent[0] < spent[1] < 5 * spent[0]  # of both parts, as the clock of one process would not show
 
     def history(name: str) -> list[tuple[object, object]]:
         return [(event["step"], event["loss"]) for event in events(tmp_path / name / "model", "step")]

@@ -20,6 +20,7 @@ class TrainingRecord(Record):
     best_step: int | None = None
     best_dice: Score | None = None  # None where no validation was run
     seconds: Positive
+    cpu_seconds: Positive | None = None  # of the first process, all its threads; None where nobody counted
     device: str | None = None
     processes: int | None = None
     memory: Memory | None = None

@@ -1,0 +1,88 @@
+"""The tables of docs/benchmarks.md that are made from the JSON files of benchmarks/figures, between their two marks.
+
+<!-- figures: NAME --> and <!-- end --> stand around each; what is between them is written anew by tools/generate.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["with_tables"]
+
+MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+Figures = dict[str, Any]
+
+
+def with_tables(text: str, figures: Path) -> str:
+    """The page with each marked table as the file of its name in the folder `figures` has it."""
+
+    def table(match: re.Match[str]) -> str:
+        values = json.loads((figures / f"{match[2]}.json").read_text("utf-8"))
+        return f"{match[1]}{TABLES[match[2]](values)}\n{match[3]}"
+
+    return MARKED.sub(table, text)
+
+
+def _measured(values: Figures) -> str:
+    """Where the figures come from, as a line."""
+    date = f"{values['date']}, " if "date" in values else ""
+    return f"{date}commit {values['commit']}, {values['machine']}: `{values['command']}`.\n"
+
+
+def _bad_input(values: Figures) -> str:
+    def row(name: str, outcomes: dict[str, int]) -> tuple[object, ...]:
+        refused, noted, total = outcomes.get("refused", 0), outcomes.get("noted", 0), sum(outcomes.values())
+        return name, total, refused, noted, total - refused - noted
+
+    rows = [row(name, outcomes) for name, outcomes in values["families"].items()]
+    defects = ", ".join(f"`{each['name']}` ({each['outcome']})" for each in values["defects"])
+    said = f"{_measured(values)}{values['inputs']:,} inputs; tracebacks: {values['tracebacks']}, silent: "
+    said += f"{values['silent']}, the slowest answer {values['slowest_seconds']:.0f} s."
+    said += f" Not answered as it should be: {defects}.\n" if defects else "\n"
+    return (
+        f"{said}\n{_table(('family', 'inputs', 'refused', 'noted', 'other'), [*rows, row('all', values['outcomes'])])}"
+    )
+
+
+def _kills(values: Figures) -> str:
+    rows = [
+        (way, each["kills"], each["identical"], "not counted" if "main process" in way else each["lost_steps_max"])
+        for way, each in sorted(values["by_signal"].items())
+    ]
+    said = f"{_measured(values)}{values['kills']} kills at random times in {values['pipelines']} runs of the mini "
+    said += f"pipeline; a training keeps its state every {values['checkpoint_every']} steps.\n"
+    return f"{said}\n{_table(('how', 'kills', 'results identical', 'most steps lost'), rows)}"
+
+
+def _curves(values: Figures) -> str:
+    def dice(row: Figures) -> str:
+        spread = "" if row["dice_sd"] is None else f" ± {row['dice_sd']:.3f}"
+        return f"{row['dice_mean']:.3f}{spread}"
+
+    rows = [
+        (
+            f"{row['dataset']}, {row['size']}",
+            row["budget"],
+            f"`{row['recipe']}`",
+            row["kind"],
+            f"{row['cpu_seconds']:.0f}",
+            row["seeds"],
+            "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
+            dice(row),
+        )
+        for row in values["rows"]
+    ]
+    heads = ("data", "budget", "recipe", "kind", "CPU s", "seeds", "validation Dice", "test Dice, native size")
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+TABLES: dict[str, Callable[[Figures], str]] = {"bad_input": _bad_input, "kills": _kills, "curves": _curves}
