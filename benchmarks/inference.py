@@ -149,7 +149,7 @@ def rule_of(model: Path) -> Any:
     from sdseg.data.mask_rule import MaskRule
 
     manifest = read_json(model / "config.json", ModelManifest)
-    return MaskRule(manifest.threshold, manifest.exclusive)
+    return MaskRule.of(manifest)
 
 
 def load_libraries(name: str) -> None:

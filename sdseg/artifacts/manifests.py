@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sdseg.config.export import EngineOptions
 from sdseg.config.network import Codec
+from sdseg.config.recipe import Postprocessing
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
 from sdseg.core.settings import Strict
@@ -22,6 +23,7 @@ __all__ = [
     "ImageContract",
     "Intensities",
     "ModelManifest",
+    "PostprocessingChoice",
     "PreparedManifest",
     "StoredType",
     "Structure",
@@ -113,6 +115,14 @@ class PreparedManifest(_Strict):
     provenance: dict[str, Any]
 
 
+class PostprocessingChoice(_Strict):
+    """How `postprocessing: auto` was settled."""
+
+    split: str
+    n_cases: int
+    dice: dict[str, float]  # combination -> mean Dice over the cases, at the working size
+
+
 class ModelManifest(_Strict):
     """`model/config.json`: everything needed to rebuild the network and to feed it."""
 
@@ -129,6 +139,8 @@ class ModelManifest(_Strict):
     structures: Structures
     threshold: Probability
     exclusive: bool = False  # whether structures exclude each other: the likelier one has the pixel
+    postprocessing: Postprocessing = Postprocessing()  # of its masks: what the recipe says, or what was chosen
+    postprocessing_chosen: PostprocessingChoice | None = None  # None: the recipe said what, or nothing to choose by
     training: dict[str, Any]  # step, validation Dice, seconds, data checksum, codec ceiling
     files: dict[str, str]  # weight file -> SHA-256
     provenance: dict[str, Any]
@@ -162,6 +174,9 @@ class GraphManifest(_Strict):
     structures: Structures
     threshold: Probability
     exclusive: bool = False  # true: of structures above the threshold the likeliest has the pixel; false: they overlap
+    postprocessing: Postprocessing = (
+        Postprocessing()
+    )  # of masks made from `probability`, which is as the networks gave it
     opset: int = Field(ge=1)
     protocol: str | None = None
     labels: dict[int, str] | None = None  # every label id the dataset declares, with its name

@@ -114,7 +114,7 @@ def _served(
         backend=backend,
         image=manifest.image,
         structures=manifest.structures,
-        rule=MaskRule(manifest.threshold, manifest.exclusive),
+        rule=MaskRule.of(manifest),
         dataset=manifest.dataset,
         origin=manifest.origin,
         recipe=recipe,

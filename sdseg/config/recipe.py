@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from sdseg.config.network import Codec, DirectNetwork, LatentNetwork
 from sdseg.core.errors import UserError
@@ -15,6 +15,7 @@ __all__ = [
     "Diffusion",
     "Inference",
     "Optimiser",
+    "Postprocessing",
     "Recipe",
     "StartFrom",
     "Training",
@@ -120,12 +121,34 @@ class Training(Strict):
         return self
 
 
+class Postprocessing(Strict):
+    """What is mended in the masks of a whole image or volume, structure by structure."""
+
+    largest_component: bool = False  # the largest connected part alone
+    fill_holes: bool = False
+
+
+def _word_or_mapping(value: Any) -> Any:
+    if isinstance(value, dict | Postprocessing) or (isinstance(value, str) and value in ("none", "auto")):
+        return value
+    raise ValueError("'none', 'auto' or a mapping with 'largest_component' and 'fill_holes' is expected")
+
+
+PostprocessingWish = Annotated[
+    Annotated[Literal["none", "auto"], Tag("word")] | Annotated[Postprocessing, Tag("mapping")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "mapping"),
+    BeforeValidator(_word_or_mapping),
+]
+
+
 class Inference(Strict):
     """How many passes are made, and what turns probabilities into a mask."""
 
     steps: int = Field(1, ge=1, le=50)  # reverse steps, DDIM (η = 0); the paper's point is that one is enough
     samples: int = Field(1, ge=1, le=10_000)  # hypotheses from different noise, averaged into one probability
     threshold: float = Field(0.5, gt=0, lt=1)
+    # auto: the one of the four combinations with the best mean Dice on the validation split, after training
+    postprocessing: PostprocessingWish = "none"
     batch: int = Field(8, ge=1, le=65536)
 
 

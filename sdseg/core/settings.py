@@ -16,6 +16,7 @@ __all__ = ["MANY", "Name", "Place", "Seed", "Strict", "merge", "parse", "read_ya
 Model = TypeVar("Model", bound=BaseModel)
 NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"
 MANY = 1_000_000_000  # more steps, cases or slices than any run has
+TAGS = ("latent-diffusion", "direct", "word", "mapping")  # of unions: no keys of a file
 SHOWN = 80  # characters of a wrong value
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -81,7 +82,7 @@ def parse(model: type[Model], data: dict[str, Any], *, where: str) -> Model:
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
-    location = [str(part) for part in problem["loc"] if part not in ("latent-diffusion", "direct")]
+    location = [str(part) for part in problem["loc"] if part not in TAGS]
     key = ".".join(map(_short, location))
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, problem["loc"][:-1])

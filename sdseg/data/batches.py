@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ __all__ = [
     "CaseScore",
     "Predict",
     "SliceBatch",
+    "by_case",
     "check_store",
     "evenly_spread",
     "predicted_by",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 Item = TypeVar("Item")
+Values = npt.NDArray[Any]
 # Raw images [N,H,W,C], labelled masks [N,K,H,W] -> predicted masks [N,K,H,W]. Only a codec looks at the labels.
 Predict = Callable[[RawImages, MaskArray], npt.NDArray[np.bool_]]
 
@@ -52,17 +54,45 @@ class CaseScore:
         return float(self.iou.mean())
 
 
+def by_case(
+    parts: Iterable[tuple[Sequence[str], tuple[Values, ...]]],
+) -> Iterator[tuple[str, tuple[Values, ...]]]:
+    """Whole cases, from batches of slices in a row: the case of each slice, and some arrays [N,…] of them."""
+    current, held = "", list[tuple[Values, ...]]()
+    for names, arrays in parts:
+        for index, name in enumerate(names):
+            if held and name != current:
+                yield current, tuple(np.stack(one) for one in zip(*held, strict=True))
+                held = []
+            current = name
+            held.append(tuple(array[index] for array in arrays))
+    if held:
+        yield current, tuple(np.stack(one) for one in zip(*held, strict=True))
+
+
 def predicted_by(probability: Callable[[RawImages], FloatArray], rule: MaskRule) -> Predict:
     """What `score_cases` wants, made from a backend's `probability`."""
     return lambda images, labelled: rule.masks(probability(images))
 
 
-def score_cases(predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int) -> Iterator[CaseScore]:
-    """Score `cases` in order. Batches run over the borders of cases: single images are not computed one by one."""
+def score_cases(
+    predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int, rule: MaskRule | None = None
+) -> Iterator[CaseScore]:
+    """Score `cases` in order. Batches run over the borders of cases: single images are not computed one by one.
+
+    `rule` finishes the masks of every case that is whole; None: they are scored as `predict` gives them.
+    """
     tally, by_name = overlap.Tally(), {case.case: case for case in cases}
-    for part in slice_batches(store, cases, (batch,)):
-        tally.add(part.cases, predict(part.images, part.labelled), part.labelled)
-        for name in dict.fromkeys(part.cases):
+    parts: Iterable[tuple[Sequence[str], tuple[MaskArray, ...]]] = (
+        (part.cases, (predict(part.images, part.labelled), part.labelled))
+        for part in slice_batches(store, cases, (batch,))
+    )
+    if rule is not None and rule.postprocesses:
+        finish = rule.finish
+        parts = (((name,) * len(mask), (finish(mask), label)) for name, (mask, label) in by_case(parts))
+    for names, (predicted, labelled) in parts:
+        tally.add(names, predicted, labelled)
+        for name in dict.fromkeys(names):
             case, pixels = by_name[name], tally.counts[name]
             if tally.slices[name] == case.slices:  # the last of them is in
                 yield CaseScore(case, pixels, overlap.dice(pixels), overlap.iou(pixels))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest
 from sdseg.core.array_types import FloatArray, MaskArray
+from sdseg.data.postprocessing import CaseMasks, StackedMasks, postprocess
 
 __all__ = ["MaskRule"]
 
 
 @dataclass(frozen=True)
 class MaskRule:
-    """A threshold, and whether structures exclude each other.
+    """A threshold, whether structures exclude each other, and what is mended in the masks of a whole case.
 
     A pixel belongs to a structure whose probability lies above `threshold`. With `exclusive` it belongs to one at most:
     that of the highest probability, among equals the first. Where probabilities are resized, the rule comes last.
@@ -23,10 +26,38 @@ class MaskRule:
 
     threshold: float = 0.5
     exclusive: bool = False
+    largest_component: bool = False  # of every structure the largest connected part alone
+    fill_holes: bool = False
+
+    @classmethod
+    def of(cls, manifest: ModelManifest | GraphManifest) -> Self:
+        """The rule that a model was made with."""
+        mended = manifest.postprocessing
+        return cls(manifest.threshold, manifest.exclusive, mended.largest_component, mended.fill_holes)
+
+    @property
+    def postprocesses(self) -> bool:
+        """Whether masks change once their whole case is there; probabilities never do."""
+        return self.largest_component or self.fill_holes
 
     def masks(self, probability: FloatArray) -> MaskArray:
         """Bool masks of the same shape; with `exclusive` no two structures share a pixel."""
         return np.asarray(self.contenders(probability) > self.threshold, dtype=np.bool_)
+
+    def finish(self, masks: MaskArray) -> MaskArray:
+        """The masks [Z,K,H,W] of one whole image (Z = 1) or volume after post-processing. UserError for numbers."""
+        if not self.postprocesses:
+            return masks
+        stacked = StackedMasks(masks.copy())
+        self.finish_in_place(stacked, masks.shape[1])
+        return stacked.array
+
+    def finish_in_place(self, masks: CaseMasks, structures: int) -> None:
+        """The same on masks that lie in little memory."""
+        if self.postprocesses:
+            postprocess(
+                masks, structures, largest=self.largest_component, holes=self.fill_holes, exclusive=self.exclusive
+            )
 
     def contenders(self, probability: FloatArray) -> FloatArray:
         """The probability where its structure may claim the pixel, −∞ where another one excludes it.

@@ -81,15 +81,21 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
             **_about(served),
             "threshold": rule.threshold,
             "exclusive": rule.exclusive,
+            "postprocessing": {"largest_component": rule.largest_component, "fill_holes": rule.fill_holes},
             "threshold_chosen": chosen,
             "calibration": {"size": "working size", **calibration.record()},
             "seconds_per_image": timed.seconds_per_image,
         }
 
+        def masks(rows: slice) -> MaskArray:
+            return rule.masks(timed.probability(store.images[rows]))
+
         def found(case: Case) -> Callable[[int], MaskArray]:
-            return lambda index: rule.masks(
-                timed.probability(store.images[case.start + index : case.start + index + 1])[0]
-            )
+            if not rule.postprocesses:
+                return lambda index: masks(slice(case.start + index, case.start + index + 1))[0]
+            starts = range(case.rows.start, case.rows.stop, options.batch)
+            parts = [masks(slice(start, min(start + options.batch, case.rows.stop))) for start in starts]
+            return rule.finish(np.concatenate(parts)).__getitem__
 
         written = write_evaluation(folder, scores, summary, store, found)
     _log_scores(written)
@@ -130,7 +136,7 @@ def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, o
         assessed = assess_masks(given.masks, cases, native, options.nsd_tolerance, NO_WORKING)
         scores = collect(assessed, cases, options.split)
         nothing = (
-            *("threshold", "exclusive", "threshold_chosen", "calibration"),
+            *("threshold", "exclusive", "postprocessing", "threshold_chosen", "calibration"),
             *("seconds_per_image", "codec_ceiling", "trained_on"),
         )
         summary = {

@@ -79,16 +79,16 @@ class Assessment:
         stretched = (1.0, case.height / size, case.width / size)  # a working pixel in native ones, Z, rows, columns
         spacing = case.spacing[::-1]  # of native pixels along Z, rows, columns
         at_work = tuple(one * factor for one, factor in zip(spacing, stretched, strict=True)) if spacing else ()
-        working = self._score(pending.working, self.store.masks[case.rows], at_work)
-        native = None if self.native is None else self._score(pending.native, self.native.read(case), spacing)
+        working = self._score(_Packed(pending.working, size), self.store.masks[case.rows], at_work)
+        native = None
+        if self.native is not None:
+            native = self._score(_Packed(pending.native, case.width), self.native.read(case), spacing)
         return Assessed(case, working, native, Score(float(overlap.dice_official(working.pixels).mean())))
 
-    def _score(self, packed: Sequence[_Bits], labels: LabelArray, spacing: tuple[float, ...]) -> Sized:
+    def _score(self, packed: _Packed, labels: LabelArray, spacing: tuple[float, ...]) -> Sized:
         held = self.store.manifest
-        predicted = (
-            np.stack([_unpacked(slice_[index], labels.shape[2]) for slice_ in packed])  # [Z,H,W]
-            for index in range(len(held.structures))
-        )
+        self.rules.masks.finish_in_place(packed, len(held.structures))
+        predicted = (packed.mask(number) for number in range(len(held.structures)))
         return score_masks(predicted, labels, held, spacing, self.rules.tolerance)
 
 
@@ -144,5 +144,17 @@ class _Pending:
             self.native.append(np.packbits(rule.masks(enlarged), axis=-1))
 
 
-def _unpacked(bits: _Bits, width: int) -> MaskArray:
-    return np.unpackbits(bits, axis=-1, count=width).view(np.bool_)
+@dataclass(frozen=True)
+class _Packed:
+    """The masks of a whole case, as `CaseMasks` wants them."""
+
+    slices: Sequence[_Bits]
+    width: int
+
+    def mask(self, number: int) -> MaskArray:
+        packed = np.stack([bits[number] for bits in self.slices])
+        return np.unpackbits(packed, axis=-1, count=self.width).view(np.bool_)  # [Z,H,W]
+
+    def replace(self, number: int, mask: MaskArray) -> None:
+        for bits, own in zip(self.slices, mask, strict=True):
+            bits[number] = np.packbits(own, axis=-1)

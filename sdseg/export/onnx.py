@@ -190,6 +190,7 @@ def _describe(gate: Gate, opset: int) -> GraphManifest:
         structures=manifest.structures,
         threshold=manifest.threshold,
         exclusive=manifest.exclusive,
+        postprocessing=manifest.postprocessing,
         opset=opset,
         protocol=manifest.protocol,
         labels=gate.store.manifest.labels,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,11 +12,13 @@ from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.base import Backend
 from sdseg.config.export import Precision, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
+from sdseg.data.batches import by_case
 from sdseg.data.mask_rule import MaskRule
 from sdseg.metrics.overlap import Tally
 
 __all__ = ["LabelledImages", "compare"]
 
+_Part = tuple[Sequence[str], tuple[MaskArray, ...]]
 SPECK = 1e-3  # share of a slice: what is smaller may vanish, and counts in the Dice between the masks
 CLEARLY = 0.1  # a probability this far above the threshold is a mask in every precision, whatever else is tolerated
 
@@ -54,8 +56,9 @@ def compare(
     not fails by name, however small its share in the averages.
     """
     sums = _Sums(rule, min(tolerance.max_abs_difference, CLEARLY))
-    for batch in batches:
-        sums.add(batch, reference.probability(batch.images), exported.probability(batch.images))
+    sums.tally(
+        sums.add(batch, reference.probability(batch.images), exported.probability(batch.images)) for batch in batches
+    )
     dice_reference, dice_exported = float(sums.reference.dice().mean()), float(sums.exported.dice().mean())
     largest, difference, mask_dice = sums.largest, abs(dice_exported - dice_reference), float(sums.masks.dice().mean())
     mean = sums.total / max(sums.values, 1)
@@ -112,7 +115,8 @@ class _Sums:
     constant: list[str] = field(default_factory=list)
     black: list[str] = field(default_factory=list)
 
-    def add(self, batch: LabelledImages, reference: FloatArray, exported: FloatArray) -> None:
+    def add(self, batch: LabelledImages, reference: FloatArray, exported: FloatArray) -> _Part:
+        """Compare probabilities; gives the case of each slice, both models' masks of it, and the label's."""
         for case, theirs, ours in zip(batch.cases, reference, exported, strict=True):  # [K,H,W] each
             if not np.isfinite(ours).all():
                 self.broken.append(case)
@@ -128,10 +132,20 @@ class _Sums:
         self.largest = max(self.largest, float(finite.max(initial=0.0)))
         self.total += float(finite.sum())
         self.values += finite.size
-        ours_mask, their_mask = self.rule.masks(exported), self.rule.masks(reference)  # [N,K,H,W]
-        self.reference.add(batch.cases, their_mask, batch.labelled)
-        self.exported.add(batch.cases, ours_mask, batch.labelled)
-        self.masks.add(batch.cases, ours_mask, their_mask)
+        return batch.cases, (self.rule.masks(exported), self.rule.masks(reference), batch.labelled)  # [N,K,H,W] each
+
+    def tally(self, parts: Iterable[_Part]) -> None:
+        """Compare masks, after post-processing where the model has one."""
+        if self.rule.postprocesses:
+            finish = self.rule.finish
+            whole = by_case(parts)
+            parts = (
+                ((name,) * len(ours), (finish(ours), finish(theirs), label)) for name, (ours, theirs, label) in whole
+            )
+        for cases, (ours, theirs, labelled) in parts:
+            self.reference.add(cases, theirs, labelled)
+            self.exported.add(cases, ours, labelled)
+            self.masks.add(cases, ours, theirs)
 
     def problems(self) -> list[str]:
         slices = sum(self.reference.slices.values())

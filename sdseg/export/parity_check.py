@@ -51,8 +51,7 @@ class Gate:
         batches = slice_batches(self.store, self.cases, PARITY_BATCHES)
         shown = tqdm(batches, desc="parity", unit="batch", disable=None, leave=False)
         tolerance = self.settings.tolerance(tolerated or precision)
-        rule = MaskRule(self.manifest.threshold, self.manifest.exclusive)
-        return compare(reference, exported, shown, rule, tolerance, precision)
+        return compare(reference, exported, shown, MaskRule.of(self.manifest), tolerance, precision)
 
     def check_same_model(self, described: GraphManifest, graph: Path) -> None:
         """Raise UserError unless the graph was exported from this very model: two different ones cannot be compared."""

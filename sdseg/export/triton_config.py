@@ -70,6 +70,8 @@ def config_text(variant: Variant) -> str:
         "sdseg": graph.model_dump_json(),
         "threshold": f"{graph.threshold:g}",
         "exclusive": "true" if graph.exclusive else "false",
+        "largest_component": "true" if graph.postprocessing.largest_component else "false",
+        "fill_holes": "true" if graph.postprocessing.fill_holes else "false",
     }
     for key, value in parameters.items():
         lines.append(f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}")

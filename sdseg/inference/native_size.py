@@ -78,6 +78,20 @@ class Native:
         if self.probability is not None:
             self.probability[index] = native
 
+    def finish(self, rule: MaskRule) -> None:
+        """Post-process the masks, once every slice is there; the probability stays as the model gave it."""
+        if not rule.postprocesses:
+            return
+        rule.finish_in_place(self, len(self.structures))
+        self.pixels[:] = [np.count_nonzero(self.mask(number)) for number in range(len(self.structures))]
+        self.per_slice[:] = np.count_nonzero(self.bits, axis=(1, 2))
+
+    def replace(self, number: int, mask: MaskArray) -> None:
+        """Let structure `number` be where `mask` [N,H,W] is."""
+        bit = self.bits.dtype.type(1 << number)
+        np.bitwise_and(self.bits, ~bit, out=self.bits)
+        np.bitwise_or(self.bits, bit, out=self.bits, where=mask)
+
     def mask(self, number: int) -> MaskArray:
         """Where structure `number` is, [N,H,W]."""
         return np.asarray((self.bits >> self.bits.dtype.type(number)) & self.bits.dtype.type(1), dtype=np.bool_)

@@ -209,3 +209,6 @@ def segment(
             native.put(index, own, served.rule)
         if progress is not None:
             progress(start + len(part), len(flat))
+    # 4. What is mended in whole masks.
+    for native in opened:
+        native.finish(served.rule)

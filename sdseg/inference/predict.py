@@ -42,6 +42,10 @@ OVERLAP = (
     "structures may overlap: 'pixels' counts each of them whole, 'label_map' what the file of labels shows, which is "
     "the inner one of two that lie in each other, else the later one"
 )
+UNMENDED = (
+    "the model post-processes its masks; probabilities are written as they were before that, and may exceed the "
+    "threshold where a mask is empty"
+)
 SILENCE = 60.0  # seconds between two lines of progress where no bar can be drawn, as in the log of a cluster's job
 
 
@@ -77,6 +81,8 @@ def predict(
         chosen = choose_model(model, device)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
+        if wanted.probability and chosen.served.rule.postprocesses:
+            log.warning("%s", UNMENDED)
         account = Account(output)
         listing = find_inputs(inputs, output, account.former, chosen.served.words)
         for problem in listing.problems:
@@ -141,6 +147,7 @@ def _report(stages: Stages, listing: Found, seconds: float) -> dict[str, Any]:
         "device": stages.chosen.device,
         "threshold": served.rule.threshold,
         "exclusive": served.rule.exclusive,
+        "postprocessing": {"largest_component": served.rule.largest_component, "fill_holes": served.rule.fill_holes},
         "overlap": None if stages.one_label_each else OVERLAP,
         "values": {str(number): name for number, name in enumerate(names, start=1)},
         "probabilities": dict(zip(probability_kinds(served.structures), names, strict=True)),

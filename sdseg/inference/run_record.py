@@ -20,7 +20,8 @@ __all__ = ["FORMAT", "KIND", "Account", "input_fingerprint"]
 
 FORMAT = 1
 KIND = "sdseg-predictions"
-BEFORE = {"exclusive": False}  # of records that do not tell: structures overlapped
+# Of records that do not tell: structures overlapped, and nothing was mended in masks.
+BEFORE = {"exclusive": False, "largest_component": False, "fill_holes": False}
 PARTIAL = ".predict.partial.jsonl"  # one line for each input that is done, until the report is written
 Record = dict[str, Any]
 
@@ -56,7 +57,7 @@ class Account:
         if (
             record is None
             or record["model"] != model
-            or record.get("rule", BEFORE | {"threshold": rule.threshold}) != asdict(rule)
+            or BEFORE | record.get("rule", {"threshold": rule.threshold}) != asdict(rule)
             or not record["fingerprint"]  # the files could not be looked at: nothing says that they are the same
             or record["fingerprint"] != input_fingerprint(file)
             or any(kind not in record["outputs"] for kind in kinds)

@@ -35,6 +35,9 @@ NEUTRAL = frozenset(
     {
         "recipe.description",
         "recipe.inference.batch",
+        "recipe.inference.postprocessing",  # made anew of the finished weights
+        "recipe.inference.postprocessing.fill_holes",
+        "recipe.inference.postprocessing.largest_component",
         "recipe.training.checkpoint_every",
         "recipe.training.log_every",
         "recipe.training.loss_limit",

@@ -27,8 +27,9 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
 from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
+from sdseg.training.choose_postprocessing import settle_postprocessing
 from sdseg.training.dataloader import codec_ceiling
-from sdseg.training.finished_run import keep_finished, rewrite, write_model
+from sdseg.training.finished_run import Mend, keep_finished, rewrite, write_model
 from sdseg.training.log import Journal
 from sdseg.training.loop import training_loop
 from sdseg.training.resume import is_finished, made_by, settle, start_anew
@@ -79,7 +80,8 @@ def train(
     # 2. Build the run, as new or as it was; one that is finished is written again.
     with _refused_without_trace(state):
         changed = _shared(lambda: settle(state, described(recipe, inputs), on_edit), main=main)
-        if _shared(lambda: _finished(state, recipe_name, recipe, (output, last)), main=main):
+        mend = _mending(inputs.store, recipe, accelerator.device.type)
+        if _shared(lambda: _finished(state, recipe_name, recipe, (output, last), mend), main=main):
             accelerator.end_training()
             return
         run = build_run(recipe, inputs, accelerator, state)
@@ -95,7 +97,7 @@ def train(
 
     # 4. Write the last and the best model.
     if main:
-        _write_both(run, _manifest(run, recipe_name, inputs, step, progress), progress, (output, last))
+        _write_both(run, _manifest(run, recipe_name, inputs, step, progress), progress, (output, last), mend)
         log.info("stopped at step %d of %d: %s", step, recipe.training.steps, progress.stopped)
         log.info(
             "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
@@ -123,11 +125,15 @@ def _shared(work: Callable[[], T], *, main: bool) -> T:
     return cast("T", broadcast_object_list([work() if main else None])[0])
 
 
-def _finished(state: Path, recipe_name: str, recipe: Recipe, places: tuple[Path, Path]) -> bool:
+def _mending(store: SliceStore, recipe: Recipe, device: str) -> Mend:
+    return lambda manifest, segmenter: settle_postprocessing(manifest, segmenter, store, recipe.inference, device)
+
+
+def _finished(state: Path, recipe_name: str, recipe: Recipe, places: tuple[Path, Path], mend: Mend) -> bool:
     """Write a finished run again; False where there is none, or none that can be used: then the state is as new."""
     if not is_finished(state):
         return False
-    done = rewrite(state, recipe_name, recipe, places)
+    done = rewrite(state, recipe_name, recipe, places, mend)
     if not done:
         start_anew(state)
     return done
@@ -186,7 +192,7 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, step: int, progress: P
     )
 
 
-def _write_both(run: Run, manifest: ModelManifest, progress: Progress, places: tuple[Path, Path]) -> None:
+def _write_both(run: Run, manifest: ModelManifest, progress: Progress, places: tuple[Path, Path], mend: Mend) -> None:
     """The best and the last model, into `places`; the state shrinks. Without validation cases the last is the best."""
     last, journal = run.averaged, run.state / "training.jsonl"
     chosen = last
@@ -200,8 +206,8 @@ def _write_both(run: Run, manifest: ModelManifest, progress: Progress, places: t
             )
         chosen = copy.deepcopy(last)
         chosen.load_state_dict(read_tensors(weights))
-    write_model(places[1], last, manifest, journal)
-    write_model(places[0], chosen, manifest, journal)
+    for place, segmenter in zip(places, (chosen, last), strict=True):
+        write_model(place, segmenter, mend(manifest, segmenter), journal)
     keep_finished(run.state, places, (chosen, last))
 
 

@@ -135,12 +135,18 @@ class EvaluationSummary(Record):
     trained_on: TrainedOn | None = None
     threshold: FiniteFloat | None
     exclusive: bool | None = None  # whether the likelier structure took the pixel; None: nothing tells
+    postprocessing: dict[str, bool] | None = None  # of the masks that were scored; None: nothing tells
     threshold_chosen: ChosenThreshold | None = None
     calibration: CalibrationRecord | None = None
     seconds_per_image: Positive | None
     calibration_missing: str | None = None  # why there is none, where there can be none
     predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
     exhibits: dict[str, str] = Field(default_factory=dict)  # best, median, worst -> case; empty: nothing tells
+
+    @property
+    def mended_by(self) -> str:
+        """What masks went through before they were scored, in words; empty for nothing."""
+        return ", ".join(name.replace("_", " ") for name, on in (self.postprocessing or {}).items() if on)
 
     @property
     def working_missing(self) -> str:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from sdseg.artifacts.results.studies import Stability
-from sdseg.backends.base import Reseedable
+from sdseg.backends.base import Backend, Reseedable
 from sdseg.backends.probability import check_finite
+from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
-from sdseg.data.batches import slice_batches
+from sdseg.data.batches import by_case, slice_batches
 from sdseg.evaluation.studies.similarity import Similarities, open_lpips
 from sdseg.evaluation.studies.studied_model import Subject, bar
 from sdseg.metrics.overlap import Tally
 
 __all__ = ["stability"]
+
+_Arrays = tuple[AnyArray, ...]
 
 
 def stability(subject: Subject, runs: int, lpips: str | None = None) -> Stability:
@@ -37,17 +44,15 @@ def stability(subject: Subject, runs: int, lpips: str | None = None) -> Stabilit
     compared = {name: Similarities(distance, reason) for name in ("masks", "probabilities")}
     tallies, rule = [Tally() for _ in range(runs)], subject.served.rule
     with bar(subject.slices * runs, f"stability, {runs} runs") as progress:
-        for batch in slice_batches(subject.store, subject.cases, (subject.scope.batch,)):
-            probabilities, masks_of_runs = list[torch.Tensor](), list[torch.Tensor]()
-            for seeded_backend, tally in zip(seeded, tallies, strict=True):
-                probability = check_finite(seeded_backend.probability(batch.images), subject.served.path)  # [N,K,H,W]
-                masks = rule.masks(probability)
-                tally.add(batch.cases, masks, batch.labelled)
-                for pictures, of_runs in ((probability, probabilities), (masks, masks_of_runs)):
-                    of_runs.append(torch.from_numpy(pictures).flatten(0, 1))  # [N·K,H,W]
-                progress.update(len(batch.images))
-            compared["probabilities"].add(torch.stack(probabilities))  # [M,N·K,H,W]
-            compared["masks"].add(torch.stack(masks_of_runs).float())
+        for names, (labelled, *probabilities) in _slices(subject, seeded, progress):
+            masks_of_runs = [rule.masks(probability) for probability in probabilities]  # [N,K,H,W] each
+            if rule.postprocesses:
+                masks_of_runs = [rule.finish(masks) for masks in masks_of_runs]
+            for masks, tally in zip(masks_of_runs, tallies, strict=True):
+                tally.add(names, masks, labelled)
+            for name, runs_of in (("probabilities", probabilities), ("masks", masks_of_runs)):
+                pictures = torch.stack([torch.from_numpy(one).flatten(0, 1) for one in runs_of])  # [M,N·K,H,W]
+                compared[name].add(pictures.float())
     return Stability.checked(
         **subject.header("stability"),
         runs=runs,
@@ -60,3 +65,19 @@ def stability(subject: Subject, runs: int, lpips: str | None = None) -> Stabilit
         instance_level={name: each.instance_level() for name, each in compared.items()},
         dataset_level={name: each.dataset_level() for name, each in compared.items()},
     )
+
+
+def _slices(subject: Subject, seeded: Sequence[Backend], progress: tqdm[Any]) -> Iterator[tuple[Sequence[str], _Arrays]]:
+    """The case of some slices, their label and the probability of each run; of whole cases where masks are mended."""
+
+    def parts() -> Iterator[tuple[Sequence[str], _Arrays]]:
+        for batch in slice_batches(subject.store, subject.cases, (subject.scope.batch,)):
+            probabilities = list[AnyArray]()
+            for one in seeded:
+                probabilities.append(check_finite(one.probability(batch.images), subject.served.path))  # [N,K,H,W]
+                progress.update(len(batch.images))
+            yield batch.cases, (batch.labelled, *probabilities)
+
+    if not subject.served.rule.postprocesses:
+        return parts()
+    return (((name,) * len(arrays[0]), arrays) for name, arrays in by_case(parts()))

@@ -96,8 +96,9 @@ def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, time
     clock, scores, batch = TimedBackend(backend, subject.served.path), list[CaseScore](), subject.scope.batch
     if timed:
         clock.warm_up(next(slice_batches(subject.store, subject.cases, (batch,))).images)
-    predict = predicted_by(clock.probability, subject.served.rule)
-    for score in score_cases(predict, subject.store, subject.cases, batch):
+    rule = subject.served.rule
+    predict = predicted_by(clock.probability, rule)
+    for score in score_cases(predict, subject.store, subject.cases, batch, rule):
         scores.append(score)
         progress.update(score.case.slices)
     dice, iou = ([getattr(score, name) for score in scores] for name in ("mean_dice", "mean_iou"))

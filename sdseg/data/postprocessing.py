@@ -1,0 +1,112 @@
+"""What is mended in the masks of a whole case: small parts dropped, holes filled; by `MaskRule` alone."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from sdseg.core.array_types import MaskArray
+from sdseg.core.errors import UserError
+
+__all__ = ["CaseMasks", "StackedMasks", "fill_holes", "largest_component", "postprocess"]
+
+
+class CaseMasks(Protocol):
+    """The masks of one image or volume, of which one structure at a time is unpacked."""
+
+    def mask(self, number: int) -> MaskArray:
+        """Where structure `number` is, [Z,H,W]."""
+        ...
+
+    def replace(self, number: int, mask: MaskArray) -> None:
+        """Put `mask` [Z,H,W] in its place."""
+        ...
+
+
+class StackedMasks:
+    """Masks [Z,K,H,W] of one case in one array, which `replace` changes."""
+
+    def __init__(self, masks: MaskArray) -> None:
+        if masks.dtype != np.bool_:
+            raise UserError(
+                f"post-processing was asked of values of type {masks.dtype}: it changes masks, never probabilities",
+                where="inference.postprocessing",
+                remedy="make masks of the probabilities first (MaskRule.masks)",
+            )
+        self.array = masks
+
+    def mask(self, number: int) -> MaskArray:
+        return self.array[:, number]
+
+    def replace(self, number: int, mask: MaskArray) -> None:
+        self.array[:, number] = mask
+
+
+def postprocess(masks: CaseMasks, structures: int, *, largest: bool, holes: bool, exclusive: bool) -> None:
+    """Keep the largest component of every structure, then fill its holes, as asked.
+
+    Structures that exclude each other stay apart: a hole is filled only where no structure is; what several enclose
+    is the first one's.
+    """
+    if largest:
+        for number in range(structures):
+            masks.replace(number, largest_component(masks.mask(number)))
+    if not holes:
+        return
+    taken: MaskArray | None = None
+    if exclusive and structures > 1:
+        taken = masks.mask(0).copy()
+        for number in range(1, structures):
+            taken |= masks.mask(number)
+    for number in range(structures):
+        own = masks.mask(number)
+        filled = fill_holes(own)
+        if taken is not None:
+            filled &= own | ~taken
+            taken |= filled
+        masks.replace(number, filled)
+
+
+def largest_component(mask: MaskArray) -> MaskArray:
+    """The largest connected part of `mask` [Z,H,W], neighbours over corners included; of equal ones the first.
+
+    In two dimensions of an image (Z = 1), in three of a volume.
+    """
+    from scipy import ndimage
+
+    box = _box(mask)
+    if box is None:
+        return mask
+    labels, count = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
+    if count == 1:
+        return mask
+    kept = np.zeros_like(mask)
+    kept[box] = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    return kept
+
+
+def fill_holes(mask: MaskArray) -> MaskArray:
+    """`mask` [Z,H,W] with what it encloses: background from which no way over edges of pixels leads outside.
+
+    In two dimensions of an image (Z = 1); in a volume a hole is closed in all three.
+    """
+    from scipy import ndimage
+
+    box = _box(mask)
+    if box is None:
+        return mask
+    filled, part = mask.copy(), mask[box]
+    filled[box] = ndimage.binary_fill_holes(part[0])[None] if len(mask) == 1 else ndimage.binary_fill_holes(part)
+    return filled
+
+
+def _box(mask: MaskArray) -> tuple[slice, ...] | None:
+    """The smallest box around a mask, None where it is empty: nothing else has to be looked at."""
+    box = []
+    for axis in range(mask.ndim):
+        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(found):
+            return None
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+    return tuple(box)
