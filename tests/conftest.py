@@ -20,6 +20,15 @@ settings.load_profile("sdseg")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `xdist_group` hold: pytest-xdist 3.8 writes the group into `_nodeid`, which pytest 9.2 does not read."""
+    for item in items:
+        grouped = getattr(item, "_nodeid", item.nodeid)
+        if grouped != item.nodeid:
+            item._id = type(item.id).parse(grouped)
+
+
 def _folder(variable: str, name: str) -> Path:
     folder = Path(os.environ.get(variable, ROOT.parent / "shared" / name))
     if not folder.is_dir():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdseg.report.report import compare, report
-from tests.helpers.results_tree import edit_json, write_results, write_run
+from tests.helpers.stage_results import StageResults, edit_json
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -39,12 +39,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_results(tmp_path_factory.mktemp("results"), ("btcv", "cvc", "refuge2"))
+def file(stages: StageResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = stages.results(tmp_path_factory.mktemp("results"), ("btcv", "cvc", "refuge2"))
     # As much as a card can hold: masks made elsewhere, seeds, and an export checked several times.
     edit_json(folder / "cvc" / "unet" / "evaluation" / "summary.json", predictions="masks")
     for seed in (0, 1):
-        write_run(folder / "cvc" / f"a-recipe-with-a-long-name-seed{seed}", seed=seed)
+        stages.run(folder / "cvc" / f"a-recipe-with-a-long-name-seed{seed}", seed=seed)
     parity = folder / "cvc" / "sdseg" / "export" / "parity.json"
     found = json.loads(parity.read_text("utf-8"))
     none = {"file": "model.bf16.onnx", "precision": "bf16", "backend": "onnxruntime-cpu", "not_run": "no convolution"}
@@ -125,21 +125,24 @@ def test_pictures_enlarge_and_close_by_keyboard(page: Page) -> None:
     assert picture.evaluate("one => one === document.activeElement")
 
 
-def test_volumes_scroll_by_keyboard_and_their_outlines_can_be_hidden(page: Page) -> None:
+def test_volumes_scroll_by_keyboard_and_their_outlines_can_be_hidden(page: Page, file: Path) -> None:
     volume = page.locator(".volume").first
     slider, canvas = volume.locator("input[type=range]"), volume.locator("canvas")
     page.wait_for_function(
         "document.querySelector('.volume canvas').getContext('2d').getImageData(320,320,1,1).data[3]"
     )
-    assert slider.input_value() == "5"  # the largest label of nine slices
+    volumes = file.parent / "btcv" / "sdseg" / "evaluation" / "volumes"
+    best, worst = (json.loads((volumes / f"{rank}.json").read_text("utf-8")) for rank in ("best", "worst"))
+    shown, slices = best["first"] + 1, best["slices"]  # the largest label
+    assert slider.input_value() == str(shown)
     drawn = canvas.evaluate("one => one.toDataURL()")
     slider.focus()
     page.keyboard.press("ArrowRight")
-    assert canvas.get_attribute("data-slice") == "6"
-    assert volume.locator("output").text_content() == "Slice 6 of 9"
+    assert canvas.get_attribute("data-slice") == str(shown + 1)
+    assert volume.locator("output").text_content() == f"Slice {shown + 1} of {slices}"
     assert canvas.evaluate("one => one.toDataURL()") != drawn
     page.keyboard.press("End")
-    assert canvas.get_attribute("data-slice") == "9"
+    assert canvas.get_attribute("data-slice") == str(slices)
     page.keyboard.press("Home")
     with_outlines = canvas.evaluate("one => one.toDataURL()")
     for tick in volume.locator("input[type=checkbox]").all():
@@ -147,7 +150,7 @@ def test_volumes_scroll_by_keyboard_and_their_outlines_can_be_hidden(page: Page)
         page.keyboard.press("Space")
     assert canvas.evaluate("one => one.toDataURL()") != with_outlines
     volume.locator("select").select_option("1")
-    assert volume.locator("output").text_content() == "Slice 4 of 7"
+    assert volume.locator("output").text_content() == f"Slice {worst['first'] + 1} of {worst['slices']}"
 
 
 def test_the_keyboard_reaches_everything(page: Page) -> None:

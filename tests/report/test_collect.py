@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -12,11 +13,11 @@ from sdseg.cli.commands import HANDLERS
 from sdseg.cli.parser import build_parser
 from sdseg.core.errors import UserError
 from sdseg.report.collect import collect_results
-from tests.helpers.results_tree import edit_json, write_results, write_run
+from tests.helpers.stage_results import StageResults, edit_json
 
 
-def test_every_run_is_found_in_alphabetical_order(tmp_path: Path) -> None:
-    folder = write_results(tmp_path / "Résultats d'été", ("kseg", "cvc"), ("unet", "sdseg"))
+def test_every_run_is_found_in_alphabetical_order(stages: StageResults, tmp_path: Path) -> None:
+    folder = stages.results(tmp_path / "Résultats d'été", ("kseg", "cvc"), ("unet", "sdseg"))
     (folder / "logs").mkdir()
     (folder / "codecs" / "small" / "codec").mkdir(parents=True)
     (folder / ".cvc.part" / "sdseg" / "evaluation").mkdir(parents=True)
@@ -33,15 +34,16 @@ def test_every_run_is_found_in_alphabetical_order(tmp_path: Path) -> None:
     assert all(run.cases and run.overlays and run.model and run.curves and run.parity for run in gathered.runs)
 
 
-def test_the_ceiling_is_the_codecs_and_absent_without_one(tmp_path: Path) -> None:
-    latent, direct = collect_results(write_results(tmp_path, ("cvc",))).runs
-    assert (latent.ceiling, direct.ceiling) == (0.981, None)
+def test_the_ceiling_is_the_codecs_and_absent_without_one(stages: StageResults, tmp_path: Path) -> None:
+    latent, direct = collect_results(stages.results(tmp_path, ("cvc",))).runs
+    measured = json.loads((latent.folder / "model" / "config.json").read_text("utf-8"))["training"]["codec_ceiling"]
+    assert (latent.ceiling, direct.ceiling) == (measured["dice"], None)
     edit_json(latent.folder / "evaluation" / "summary.json", codec_ceiling=None)
-    assert collect_results(tmp_path).runs[0].ceiling == 0.981  # from the model's own record
+    assert collect_results(tmp_path).runs[0].ceiling == measured["dice"]  # from the model's own record
 
 
-def test_missing_parts_are_none_and_their_commands_can_be_run(tmp_path: Path) -> None:
-    folder = write_results(tmp_path / "mes résultats", ("cvc",), ("sdseg",))
+def test_missing_parts_are_none_and_their_commands_can_be_run(stages: StageResults, tmp_path: Path) -> None:
+    folder = stages.results(tmp_path / "mes résultats", ("cvc",), ("sdseg",))
     for part in ("export", "evaluation/overlays", "model"):
         shutil.rmtree(folder / "cvc" / "sdseg" / part)
     (folder / "cvc" / "sdseg" / "evaluation" / "cases.csv").unlink()
@@ -58,10 +60,10 @@ def test_missing_parts_are_none_and_their_commands_can_be_run(tmp_path: Path) ->
         assert parsed.prepared == folder / "cvc" / "prepared"
 
 
-def test_the_command_that_evaluates_again_does_what_was_done(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",))
+def test_the_command_that_evaluates_again_does_what_was_done(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
     summary = tmp_path / "cvc" / "sdseg" / "evaluation" / "summary.json"
-    edit_json(summary, split="val")
+    edit_json(summary, split="val", native=None)
     (run,) = collect_results(tmp_path).runs
     assert run.commands["evaluate"].endswith("/evaluation --split val")  # at the working size, as then
     assert run.commands["sweep"].endswith("/evaluation --split val --sweep")
@@ -74,8 +76,8 @@ def test_the_command_that_evaluates_again_does_what_was_done(tmp_path: Path) -> 
     assert run.commands["evaluate"].endswith(f"--split val --raw RAW --settings {tmp_path}/cvc/dataset.yaml")
 
 
-def test_a_model_without_scores_is_listed_with_the_command_that_scores_it(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg", "unet"))
+def test_a_model_without_scores_is_listed_with_the_command_that_scores_it(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg", "unet"))
     shutil.rmtree(tmp_path / "cvc" / "unet" / "evaluation")
     gathered = collect_results(tmp_path)
     assert [run.recipe for run in gathered.runs] == ["sdseg"]
@@ -84,17 +86,17 @@ def test_a_model_without_scores_is_listed_with_the_command_that_scores_it(tmp_pa
     assert one.command.startswith("python -m sdseg evaluate --prepared ")
 
 
-def test_an_evaluation_without_its_summary_is_an_error(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc", "kseg"), ("sdseg",))
+def test_an_evaluation_without_its_summary_is_an_error(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc", "kseg"), ("sdseg",))
     (tmp_path / "kseg" / "sdseg" / "evaluation" / "summary.json").unlink()
     with pytest.raises(UserError, match=r"(?s)summary of the scores is missing.*kseg/sdseg/evaluation/summary\.json"):
         collect_results(tmp_path)
 
 
-def test_a_folder_without_any_summary_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_any_summary_is_an_error(stages: StageResults, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing was scored here"):
         collect_results(tmp_path)
-    write_run(tmp_path / "cvc" / "sdseg")
+    stages.run(tmp_path / "cvc" / "sdseg")
     shutil.rmtree(tmp_path / "cvc" / "sdseg" / "evaluation")
     with pytest.raises(UserError, match=r"(?s)nothing was scored here.*remedy: python -m sdseg evaluate"):
         collect_results(tmp_path)
@@ -105,8 +107,8 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         collect_results(tmp_path / "nowhere")
 
 
-def test_runs_that_do_not_compare_are_told_apart(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",))
+def test_runs_that_do_not_compare_are_told_apart(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",))
     assert collect_results(tmp_path).datasets[0].differing == ()
     edit_json(tmp_path / "cvc" / "unet" / "evaluation" / "summary.json", protocol="paper", data_checksum="0" * 64)
     assert collect_results(tmp_path).datasets[0].differing == ("protocol", "data_checksum")

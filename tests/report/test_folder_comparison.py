@@ -10,11 +10,13 @@ from sdseg.cli.commands import main
 from sdseg.core.errors import ListedError, UserError
 from sdseg.report.collect import collect_results
 from sdseg.report.folder_comparison import compare_folders
-from tests.helpers.results_tree import edit_json, write_results
+from tests.helpers.stage_results import StageResults, edit_json
 
 
-def test_two_folders_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b = write_results(tmp_path / "a", ("cvc",)), write_results(tmp_path / "b", ("cvc",), ("sdseg",))
+def test_two_folders_stand_side_by_side(
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = stages.results(tmp_path / "a", ("cvc",)), stages.results(tmp_path / "b", ("cvc",), ("sdseg",))
     assert main(["report", "--compare", str(a), str(b)]) == 0
     out = capsys.readouterr().out
     assert "+0.0000  1.0000" in out
@@ -26,4 +28,4 @@ def test_two_folders_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFi
     ):
         compare_folders(collect_results(a), collect_results(b))
     with pytest.raises(UserError, match="no dataset and recipe is in both"):
-        compare_folders(collect_results(a), collect_results(write_results(tmp_path / "c", ("kseg",))))
+        compare_folders(collect_results(a), collect_results(stages.results(tmp_path / "c", ("kseg",))))

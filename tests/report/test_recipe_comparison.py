@@ -9,11 +9,11 @@ import pytest
 
 from sdseg.report.collect import collect_results
 from sdseg.report.recipe_comparison import recipe_comparisons, recipes_with_seeds
-from tests.helpers.results_tree import edit_json, write_results, write_run
+from tests.helpers.stage_results import StageResults, edit_json
 
 
-def test_recipes_are_tested_in_pairs_unless_they_differ(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",))
+def test_recipes_are_tested_in_pairs_unless_they_differ(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",))
     (comparison,) = recipe_comparisons(collect_results(tmp_path).datasets[0])
     assert comparison.paired is not None
     a, b = (rival.dice.mean for rival in (comparison.a, comparison.b))
@@ -23,9 +23,9 @@ def test_recipes_are_tested_in_pairs_unless_they_differ(tmp_path: Path) -> None:
     assert (comparison.paired, comparison.reason) == (None, "they differ in protocol")
 
 
-def test_runs_named_by_seed_are_averaged(tmp_path: Path) -> None:
+def test_runs_named_by_seed_are_averaged(stages: StageResults, tmp_path: Path) -> None:
     for seed in (0, 1, 10, 2):
-        write_run(tmp_path / "cvc" / f"sdseg-seed{seed}", seed=seed)
+        stages.run(tmp_path / "cvc" / f"sdseg-seed{seed}", seed=seed)
     (row,) = recipes_with_seeds(collect_results(tmp_path).datasets[0])
     means = [run.summary.dice.mean for run in collect_results(tmp_path).runs]
     assert (row.recipe, row.seeds, row.dice.n) == ("sdseg", ("0", "1", "2", "10"), 4)
@@ -35,10 +35,10 @@ def test_runs_named_by_seed_are_averaged(tmp_path: Path) -> None:
     assert recipes_with_seeds(collect_results(tmp_path).datasets[0]) == ()  # they do not compare
 
 
-def test_a_recipe_with_seeds_fights_as_one_by_its_mean(tmp_path: Path) -> None:
+def test_a_recipe_with_seeds_fights_as_one_by_its_mean(stages: StageResults, tmp_path: Path) -> None:
     for seed in range(3):
-        write_run(tmp_path / "cvc" / f"sdseg-seed{seed}", seed=seed)
-    write_run(tmp_path / "cvc" / "unet", seed=9)
+        stages.run(tmp_path / "cvc" / f"sdseg-seed{seed}", seed=seed)
+    stages.run(tmp_path / "cvc" / "unet", seed=9)
     (dataset,) = collect_results(tmp_path).datasets
     (comparison,) = recipe_comparisons(dataset)
     assert (comparison.a.recipe, comparison.b.recipe) == ("sdseg", "unet")

@@ -18,10 +18,11 @@ import pytest
 from sdseg.cli.commands import main
 from sdseg.core.errors import UserError
 from sdseg.metrics import overlap
+from sdseg.report.collect import collect_results
 from sdseg.report.page import scoring_rules
 from sdseg.report.report import print_table, report
 from tests.core.test_locks import another
-from tests.helpers.results_tree import edit_json, write_results, write_run
+from tests.helpers.stage_results import StageResults, edit_json
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -63,8 +64,15 @@ def page_of(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def test_the_page_shows_every_run_with_its_figures(tmp_path: Path) -> None:
-    page = page_of(write_results(tmp_path, ("cvc", "kseg", "refuge2", "btcv", "sts")))
+def test_the_page_shows_every_run_with_its_figures(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc", "kseg", "refuge2", "btcv", "sts"))
+    latent = tmp_path / "cvc" / "sdseg"
+    edit_json(latent / "evaluation" / "summary.json", seconds_per_image=0.0123, codec_ceiling={"dice": 0.981})
+    edit_json(latent / "export" / "parity.json", max_abs_difference=3.1e-6, checks=None)
+    training = json.loads((latent / "model" / "config.json").read_text("utf-8"))["training"]
+    more = {"seconds": 84.2, "parameters": {"denoiser": 1_204_516, "codec": 88_301}}
+    edit_json(latent / "model" / "config.json", training=training | more)
+    page = page_of(tmp_path)
     runs = [held["id"] for tag, held in page.tags if tag == "article"]
     assert len(runs) == 10
     for expected in (
@@ -74,27 +82,29 @@ def test_the_page_shows_every_run_with_its_figures(tmp_path: Path) -> None:
         "✓ passed 3.1e−6 · 0",
         "Codec ceiling 0.981",
         "no codec",
-        "1.38 M",
+        "1.29 M",
         "1 min 24 s",
         "12 ms",
         "Recipe values",
-        "learning_rate 0.0005",
+        "learning_rate 0.001",
         "recipe hash",
         "Exported with",
-        "3.1e−6 allowed 0.001",
-        "12 test cases, phantom data, protocol clean; scored at working size, 64 × 64 pixels",
-        "train 72 72 val 12 12 test 12 12",
+        "3.1e−6 allowed 0.01",
+        "12 test cases, phantom data, protocol clean; scored at native size, working size 32 × 32 pixels",
+        "train 44 44 val 8 8 test 12 12",
         "onnxruntime-cpu against torch-cpu, fp32, on 12 cases (12 slices)",
     ):
         assert expected in page.text, expected
     assert "None" not in page.text
     assert "Not made" not in page.text
     assert len(page.values("svg", "aria-label")) == 60  # six charts per run
-    assert len([held for tag, held in page.tags if tag == "button" and held.get("class") == "enlarge"]) == 40
+    pictures = sum(len(run.overlays) + sum(one.png is not None for one in run.studies.pictures)
+                   for run in collect_results(tmp_path).runs)  # fmt: skip
+    assert len([held for tag, held in page.tags if tag == "button" and held.get("class") == "enlarge"]) == pictures > 32
 
 
-def test_figures_in_the_overview_are_those_of_the_summaries(tmp_path: Path) -> None:
-    page = page_of(write_results(tmp_path, ("refuge2",), ("sdseg",)))
+def test_figures_in_the_overview_are_those_of_the_summaries(stages: StageResults, tmp_path: Path) -> None:
+    page = page_of(stages.results(tmp_path, ("refuge2",), ("sdseg",)))
     summary = json.loads((tmp_path / "refuge2" / "sdseg" / "evaluation" / "summary.json").read_text())
     dice = summary["dice"]
     assert f"{dice['mean']:.3f} ± {dice['sd']:.3f}" in page.text
@@ -103,8 +113,8 @@ def test_figures_in_the_overview_are_those_of_the_summaries(tmp_path: Path) -> N
         assert f"{name} {scores['dice']['mean']:.3f} ± {scores['dice']['sd']:.3f}" in page.text
 
 
-def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
-    page = page_of(write_results(tmp_path))
+def test_the_page_needs_nothing_but_itself(stages: StageResults, tmp_path: Path) -> None:
+    page = page_of(stages.results(tmp_path))
     html = re.sub(r"data:image/png;base64,[\w+/=]+", "", (tmp_path / "report.html").read_text(encoding="utf-8"))
     assert re.search(r"https?:|[\"'(]//|@import|url\(", html) is None
     for tag, attribute in (("a", "href"), ("link", "href"), ("img", "src"), ("script", "src"), ("iframe", "src")):
@@ -114,8 +124,8 @@ def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     assert all(value == "data:," or value[1:] in ids for value in page.values("a", "href"))
 
 
-def test_the_policy_admits_this_style_and_script_alone(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",))
+def test_the_policy_admits_this_style_and_script_alone(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
     report(tmp_path, tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', html)
@@ -128,25 +138,25 @@ def test_the_policy_admits_this_style_and_script_alone(tmp_path: Path) -> None:
     assert re.search(r"\son[a-z]+=", html) is None
 
 
-def test_both_themes_and_narrow_screens_are_provided_for(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",))
+def test_both_themes_and_narrow_screens_are_provided_for(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
     report(tmp_path, tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     for needed in ("prefers-color-scheme: dark", "width=device-width", "max-width: 74rem", "tabular-nums", "<dialog"):
         assert needed in html
 
 
-def test_the_scoring_rules_are_the_words_of_metrics(tmp_path: Path) -> None:
+def test_the_scoring_rules_are_the_words_of_metrics(stages: StageResults, tmp_path: Path) -> None:
     rules = scoring_rules()
     assert len(rules) == len(overlap.RULES) > 8
     assert any(rule.startswith("Both masks empty") for rule in rules)
-    page = page_of(write_results(tmp_path, ("cvc",), ("sdseg",)))
+    page = page_of(stages.results(tmp_path, ("cvc",), ("sdseg",)))
     assert all(rule in page.text for rule in rules)
 
 
-def test_the_page_says_whether_structures_exclude_each_other(tmp_path: Path) -> None:
+def test_the_page_says_whether_structures_exclude_each_other(stages: StageResults, tmp_path: Path) -> None:
     """Of several structures, and where the summary tells: those of earlier versions do not."""
-    write_results(tmp_path, ("refuge2", "cvc"), ("sdseg",))
+    stages.results(tmp_path, ("refuge2", "cvc"), ("sdseg",))
     words = {True: "structures exclude each other: the likelier one has the pixel", False: "structures may overlap"}
     for told in (None, True, False):
         for dataset in ("refuge2", "cvc"):
@@ -161,10 +171,10 @@ def test_the_scoring_rules_need_no_docstrings(root: Path) -> None:
     assert done.returncode == len(overlap.RULES)
 
 
-def test_hostile_names_are_shown_and_never_run(tmp_path: Path) -> None:
+def test_hostile_names_are_shown_and_never_run(stages: StageResults, tmp_path: Path) -> None:
     name = "<img src=x onerror=alert(1)>&\"'`{{7*7}}"
     folder = tmp_path / "</script><b>"
-    write_results(folder, (name,), ("sdseg",))
+    stages.results(folder, (name,), ("sdseg",))
     run = folder / name / "sdseg"
     edit_json(run / "evaluation" / "summary.json", protocol='"><svg onload=alert(2)>', backend="</style>{% raw %}")
     table = (run / "evaluation" / "cases.csv").read_text()
@@ -180,8 +190,8 @@ def test_hostile_names_are_shown_and_never_run(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9_-]+", held["id"] or "") for _, held in page.tags if "id" in held)
 
 
-def test_names_that_are_not_utf8_do_not_stop_the_page(tmp_path: Path) -> None:
-    write_run(tmp_path / "dataset" / "sdseg")
+def test_names_that_are_not_utf8_do_not_stop_the_page(stages: StageResults, tmp_path: Path) -> None:
+    stages.run(tmp_path / "dataset" / "sdseg")
     try:
         (tmp_path / "dataset").rename(tmp_path / os.fsdecode(b"d\xe9j\xe0"))
     except OSError as error:
@@ -189,8 +199,8 @@ def test_names_that_are_not_utf8_do_not_stop_the_page(tmp_path: Path) -> None:
     assert "d?j?" in page_of(tmp_path).text
 
 
-def test_what_was_not_made_is_named_with_its_command(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg", "unet"))
+def test_what_was_not_made_is_named_with_its_command(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg", "unet"))
     shutil.rmtree(tmp_path / "cvc" / "sdseg" / "export")
     shutil.rmtree(tmp_path / "cvc" / "sdseg" / "model")
     shutil.rmtree(tmp_path / "cvc" / "sdseg" / "evaluation" / "overlays")
@@ -209,12 +219,17 @@ def test_what_was_not_made_is_named_with_its_command(tmp_path: Path) -> None:
         assert expected in text
 
 
-def test_what_must_not_be_overlooked_is_said(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",))
-    write_run(tmp_path / "kseg" / "sdseg", origin="sample")
+def test_what_must_not_be_overlooked_is_said(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",))
+    stages.run(tmp_path / "kseg" / "sdseg", origin="sample")
     summary = tmp_path / "cvc" / "unet" / "evaluation" / "summary.json"
     edit_json(summary, split="val", data_checksum="0" * 64, trained_on={"dataset": "sts"})
-    edit_json(tmp_path / "cvc" / "sdseg" / "export" / "parity.json", passed=False, dice_difference=0.031)
+    edit_json(
+        tmp_path / "cvc" / "sdseg" / "export" / "parity.json",
+        passed=False,
+        max_abs_difference=3.1e-6,
+        dice_difference=0.031,
+    )
     text = page_of(tmp_path).text
     for expected in (
         "2 of 3 results were measured on synthetic images",
@@ -228,16 +243,16 @@ def test_what_must_not_be_overlooked_is_said(tmp_path: Path) -> None:
         assert expected in text, expected
 
 
-def test_a_training_without_validation_or_usable_loss_is_told(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",))
+def test_a_training_without_validation_or_usable_loss_is_told(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
     (tmp_path / "cvc" / "sdseg" / "model" / "training.jsonl").write_text('{"event": "step", "step": 1, "loss": null}\n')
     text = page_of(tmp_path).text
     assert "No loss above zero was logged." in text
     assert "No validation was logged." in text
 
 
-def test_a_wrong_folder_leaves_an_earlier_page_as_it_was(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc", "kseg"), ("sdseg",))
+def test_a_wrong_folder_leaves_an_earlier_page_as_it_was(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc", "kseg"), ("sdseg",))
     page = tmp_path / "report.html"
     page.write_text("earlier")
     summary = tmp_path / "kseg" / "sdseg" / "evaluation" / "summary.json"
@@ -248,18 +263,18 @@ def test_a_wrong_folder_leaves_an_earlier_page_as_it_was(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["report.html"]
 
 
-def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    write_results(tmp_path / "results", ("cvc",), ("sdseg",))
+def test_a_page_that_cannot_be_written_is_an_error(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path / "results", ("cvc",), ("sdseg",))
     (tmp_path / "taken").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot write"):
         report(tmp_path / "results", tmp_path / "taken" / "report.html")
 
 
 def test_the_table_is_aligned_and_fits_80_columns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    results = write_results(Path("results"), ("cvc", "a-dataset-with-a-very-long-name-indeed"), ("sdseg", "unet"))
+    results = stages.results(Path("results"), ("cvc", "a-dataset-with-a-very-long-name-indeed"), ("sdseg", "unet"))
     shutil.rmtree(results / "cvc" / "unet" / "export")
     report(results, results / "report.html")
     print_table(results, results / "report.html")
@@ -269,14 +284,16 @@ def test_the_table_is_aligned_and_fits_80_columns(
     assert header.split() == ["dataset", "recipe", "Dice", "ONNX", "differs", "IoU", "s/image"]
     assert {len(line) for line in (header, rule, *rows)} == {len(rule)}
     assert rows[0].startswith("a-dataset-with-a..  sdseg ")
-    assert re.fullmatch(r"cvc +unet +0\.\d{4} +not made  0\.\d{4}   0\.0041", rows[3])
+    assert re.fullmatch(r"cvc +unet +0\.\d{4} +not made  0\.\d{4}   0\.\d{4}", rows[3])
     assert lines[-2:] == ["data: all figures on phantoms", "page: results/report.html"]
 
 
-def test_the_table_says_what_its_figures_are_worth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",))
-    write_run(tmp_path / "kseg" / "sdseg", origin="real")
-    write_run(tmp_path / "kseg\x1b[31m" / "unet", origin="real")
+def test_the_table_says_what_its_figures_are_worth(
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
+    stages.run(tmp_path / "kseg" / "sdseg", origin="real")
+    stages.run(tmp_path / "kseg\x1b[31m" / "unet", origin="real")
     edit_json(tmp_path / "cvc" / "sdseg" / "export" / "parity.json", passed=False)
     shutil.rmtree(tmp_path / "kseg\x1b[31m" / "unet" / "evaluation")
     print_table(tmp_path, tmp_path / "report.html")
@@ -293,14 +310,18 @@ def test_the_table_says_what_its_figures_are_worth(tmp_path: Path, capsys: pytes
     assert "\x1b" not in out
 
 
-def test_real_figures_alone_need_no_remark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",), origin="real")
+def test_real_figures_alone_need_no_remark(
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",), origin="real")
     print_table(tmp_path, tmp_path / "report.html")
     assert "data:" not in capsys.readouterr().out
 
 
-def test_the_command_writes_the_page_and_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",))
+def test_the_command_writes_the_page_and_prints_the_table(
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
     assert main(["report", "--results", str(tmp_path), "--table"]) == 0
     assert not (tmp_path / "report.html").exists()
     assert main(["report", "--results", str(tmp_path)]) == 0
@@ -310,8 +331,8 @@ def test_the_command_writes_the_page_and_prints_the_table(tmp_path: Path, capsys
     assert "no such folder of results" in capsys.readouterr().err
 
 
-def test_a_page_that_another_process_writes_is_refused(tmp_path: Path) -> None:
-    write_results(tmp_path, ("cvc",), ("sdseg",))
+def test_a_page_that_another_process_writes_is_refused(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
     with another(tmp_path / "summary.csv"), pytest.raises(UserError, match="another run is writing here"):
         report(tmp_path, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()

@@ -11,7 +11,6 @@ from sdseg.artifacts.results.evaluation import CalibrationRecord
 from sdseg.artifacts.results.studies import Robustness, Sweep
 from sdseg.report import study_charts
 from sdseg.report.svg import BASE, LEFT, RIGHT, TOP
-from tests.helpers.study_files import calibration
 from tests.report.test_charts import inside
 
 HEAD: dict[str, Any] = {"backend": "b", "split": "test", "n_cases": 3, "n_slices": 3, "size": 64}
@@ -35,7 +34,19 @@ def titles(svg: ElementTree.Element) -> list[str]:
 
 
 def test_a_reliability_diagram_has_a_dot_per_bin_with_pixels() -> None:
-    svg = drawn(study_charts.reliability(CalibrationRecord.model_validate(calibration())))
+    bins: list[dict[str, Any]] = [
+        {
+            "low": abs(middle - 1 / 30),
+            "high": middle + 1 / 30,
+            "pixels": 300,
+            "probability": middle,
+            "positives": middle**1.3,
+        }
+        for middle in ((index + 0.5) / 15 for index in range(15))
+    ]
+    bins[0]["pixels"] = 40_000
+    bins[7] |= {"pixels": 0, "probability": None, "positives": None}
+    svg = drawn(study_charts.reliability(CalibrationRecord.model_validate({"ece": 0.0123, "bins": bins})))
     dots = svg.findall("circle")
     assert len(dots) == 14  # one of 15 bins has no pixel
     first = dots[0]

@@ -10,34 +10,46 @@ import pytest
 from sdseg.artifacts.results.studies import STUDIES
 from sdseg.core.errors import UserError
 from sdseg.report.read_results import read_findings, read_volumes
-from tests.helpers.results_tree import edit_json, write_run
+from tests.helpers.stage_results import StageResults, edit_json
+
+PLAIN = "a direct network has one pass and one answer"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An evaluation folder of volumes."""
-    write_run(tmp_path / "btcv" / "sdseg", n_cases=5)
-    return tmp_path / "btcv" / "sdseg" / "evaluation"
+def folder(stages: StageResults, tmp_path: Path) -> Path:
+    """An evaluation folder with every study, and the volumes of another."""
+    stages.run(tmp_path / "cvc" / "sdseg")
+    stages.run(tmp_path / "btcv" / "unet")
+    folder = tmp_path / "cvc" / "sdseg" / "evaluation"
+    (tmp_path / "btcv" / "unet" / "evaluation" / "volumes").rename(folder / "volumes")
+    return folder
 
 
 def test_every_study_is_read(folder: Path) -> None:
+    edit_json(folder / "stability.json", instance_level={"masks": {"psnr": {"value": "inf"}}})
     found = read_findings(folder)
+    rows = json.loads((folder / "sweep.json").read_text("utf-8"))["rows"]
     assert found.sweep is not None
-    assert (found.sweep.rows[-1].dice, found.sweep.rows[-1].reason) == (
-        None,
-        "20 steps need a recipe that was trained for them",
-    )
+    assert [row.dice for row in found.sweep.rows] == [row["dice"] for row in rows]
     assert found.stability is not None
     assert found.stability.instance_level["masks"]["psnr"].value == "inf"
     assert [picture.title for picture in found.pictures] == [
         "Masks, their latents and reconstructions",
         "Condition before and after training",
     ]
-    assert found.pictures[1].png is None
-    assert "no codec was named" in found.pictures[1].reason
+    drawn = [(folder / "latents" / f"{name}.png").read_bytes() for name in ("masks", "conditions")]
+    assert [picture.png for picture in found.pictures] == drawn
     checksum = json.loads((folder / "summary.json").read_text("utf-8"))["model_checksum"]
     assert found.stale(checksum) == ()
     assert found.stale("0" * 64) == tuple(STUDIES)
+
+
+def test_what_a_study_did_not_measure_has_its_reason(folder: Path) -> None:
+    found = read_findings(folder.parents[2] / "btcv" / "unet" / "evaluation")
+    assert found.sweep is not None
+    assert [(row.dice, row.reason) for row in found.sweep.rows if row.steps > 1] == [(None, PLAIN)] * 2
+    assert [picture.png for picture in found.pictures] == [None, None]
+    assert "a plain network" in found.pictures[0].reason
 
 
 def test_what_was_not_run_is_none(tmp_path: Path) -> None:
@@ -92,7 +104,9 @@ def test_a_path_in_a_study_leads_nowhere_else(folder: Path) -> None:
 
 def test_volumes_come_best_first(folder: Path) -> None:
     best, worst = read_volumes(folder / "volumes")
-    assert (best.rank, best.slices, worst.rank, worst.slices) == ("best", 9, "worst", 7)
+    assert (best.rank, worst.rank) == ("best", "worst")
+    assert (best.slices, worst.slices) == (len(best.label), len(worst.label)) == (22, 28)
+    assert best.dice > worst.dice
     assert best.webp.startswith(b"RIFF")
 
 
