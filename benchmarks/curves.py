@@ -1,0 +1,92 @@
+"""Dice against CPU seconds of training: the runs of config/curves.yaml as rows, for docs/benchmarks.md.
+
+python benchmarks/curves.py --results results-curves [--output benchmarks/figures/curves.json]
+
+A run counts under the recipe that its name begins with and the budget that it ends in (`unet-200s-seed0`). Dice is that
+of the test split at native size, `val_mean` the best of the validation split in training, both as means over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from sdseg.core.errors import UserError  # noqa: E402
+from sdseg.core.files import write_json  # noqa: E402
+from sdseg.report.collect import ScoredRun, gather  # noqa: E402
+from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
+
+NAMED = re.compile(r"(?P<recipe>.+)-(?P<budget>\d+)s")
+KINDS = {"direct": "unet", "latent-diffusion": "latent"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results-curves"))
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/curves.json")
+    chosen = parser.parse_args()
+    try:
+        figures = curves(chosen.results)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    write_json(chosen.output, figures)
+    print(json.dumps(figures["rows"], indent=2))
+    return 0
+
+
+def curves(results: Path) -> dict[str, Any]:
+    """The figures of a results folder. Raises UserError where it holds none."""
+    groups: dict[tuple[str, str, int], list[ScoredRun]] = {}
+    for run in gather(results).runs:
+        named = NAMED.fullmatch(recipe_of(run))
+        if named and run.training and run.training.cpu_seconds is not None:
+            groups.setdefault((run.dataset, named["recipe"], int(named["budget"])), []).append(run)
+    if not groups:
+        raise UserError(
+            "no run is named after a budget, such as unet-200s", where=results, remedy="run config/curves.yaml first"
+        )
+    commits = sorted({run.model.provenance["commit"] for runs in groups.values() for run in runs if run.model})
+    dates = sorted({run.model.provenance["time"][:10] for runs in groups.values() for run in runs if run.model})
+    return {
+        "command": "snakemake --cores 2 --configfile config/curves.yaml --config raw=samples -- evaluate",
+        "commit": ", ".join(commits),
+        "date": " to ".join(dict.fromkeys((dates[0], dates[-1]))),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "rows": [_row(*name, runs) for name, runs in sorted(groups.items(), key=lambda each: _order(each[0]))],
+    }
+
+
+def _order(name: tuple[str, str, int]) -> tuple[str, int, str]:
+    dataset, recipe, budget = name
+    return dataset, budget, recipe
+
+
+def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun]) -> dict[str, Any]:
+    dice = [run.summary.dice.mean for run in runs]
+    validation = [run.training.best_dice for run in runs]
+    return {
+        "dataset": dataset,
+        "size": runs[0].summary.size,
+        "recipe": recipe,
+        "kind": KINDS[runs[0].model.recipe["network"]["kind"]],
+        "budget": budget,
+        "cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs), 1),
+        "seeds": len(runs),
+        "dice_mean": round(fmean(dice), 4),
+        "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
+        "val_mean": None if None in validation else round(fmean(validation), 4),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
