@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,15 @@ def test_merges_may_be_written_over() -> None:
     assert yaml_value(text, where="x")["b"] == {"x": 3, "y": 2}
 
 
+@pytest.fixture
+def usual_depth() -> Iterator[None]:
+    """Python's own limit of recursion, which libraries raise."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -89,7 +100,7 @@ def test_merges_may_be_written_over() -> None:
         (b"a: =\n", "not valid YAML: could not determine a constructor"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:
+def test_what_cannot_be_read(tmp_path: Path, content: bytes, message: str, usual_depth: None) -> None:
     file = tmp_path / "é.yaml"
     file.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:

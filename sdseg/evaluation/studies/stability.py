@@ -67,7 +67,9 @@ def stability(subject: Subject, runs: int, lpips: str | None = None) -> Stabilit
     )
 
 
-def _slices(subject: Subject, seeded: Sequence[Backend], progress: tqdm[Any]) -> Iterator[tuple[Sequence[str], _Arrays]]:
+def _slices(
+    subject: Subject, seeded: Sequence[Backend], progress: tqdm[Any]
+) -> Iterator[tuple[Sequence[str], _Arrays]]:
     """The case of some slices, their label and the probability of each run; of whole cases where masks are mended."""
 
     def parts() -> Iterator[tuple[Sequence[str], _Arrays]]:
