@@ -1,27 +1,26 @@
-"""Layouts of the networks as values: codec, condition encoder, denoiser, and the baseline."""
+"""Layouts of the networks of latent diffusion as values: codec, condition encoder, denoiser."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from sdseg.core.settings import MANY, Name, Place, Seed, Strict
+from sdseg.core.settings import MANY, Name, Place, Seed, Strict, Width, architecture_of
 
 __all__ = [
     "Alignment",
+    "AnyConditionEncoder",
     "Autoencoder",
     "Codec",
     "CodecTraining",
     "ConditionEncoder",
     "Denoiser",
-    "DirectNetwork",
     "LatentNetwork",
+    "UnetConditionEncoder",
     "made_from",
 ]
 
-
-Width = Annotated[int, Field(ge=1, le=65536)]
 Fraction = Annotated[float, Field(ge=-1000, le=1000)]
 
 
@@ -86,8 +85,9 @@ def made_from(codec: Codec) -> Codec:
 
 
 class ConditionEncoder(Autoencoder):
-    """The trainable image encoder τ; its latent is concatenated to the noisy mask latent."""
+    """The trainable image encoder τ, built like the codec's; its latent is concatenated to the noisy mask latent."""
 
+    architecture: Literal["autoencoder"] = "autoencoder"
     latent_channels: int = Field(4, ge=1, le=1024)
     init: Literal["codec", "random"] = "codec"  # 'codec' copies the mask encoder's weights: same layout needed
     # The 1×1 convolution behind the encoder: a new random one (the official code), or the mean's half of the codec's.
@@ -100,6 +100,32 @@ class ConditionEncoder(Autoencoder):
         if self.projection == "quant_conv" and self.init != "codec":
             raise ValueError("'projection: quant_conv' takes the codec's convolution, which needs 'init: codec'")
         return self
+
+
+class UnetConditionEncoder(Strict):
+    """The image encoder τ as the way down of a classic U-Net: new weights, and more of the work at fine levels.
+
+    Per level two 3×3 convolutions with instance norm and LeakyReLU (0.1), max pooling between levels, and a 1×1
+    convolution to the condition latent.
+    """
+
+    architecture: Literal["unet"]
+    block_out_channels: tuple[Width, ...] = Field((48, 96, 192, 384), min_length=2, max_length=12)
+    latent_channels: int = Field(64, ge=1, le=65536)
+    trainable: bool = True  # false freezes all but the 1×1 convolution
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def factor(self) -> int:
+        """How many pixels of the image one latent pixel spans along each axis."""
+        return 1 << (len(self.block_out_channels) - 1)
+
+
+AnyConditionEncoder = Annotated[
+    Annotated[ConditionEncoder, Tag("architecture: autoencoder")]
+    | Annotated[UnetConditionEncoder, Tag("architecture: unet")],
+    Discriminator(architecture_of("autoencoder")),
+]
 
 
 class Denoiser(Strict):
@@ -167,16 +193,6 @@ class LatentNetwork(Strict):
     codec: Name = "kl-f8"  # a key of the configuration's `codecs`
     # 'codec': the codec's own; 'first_batch': 1/std of the first batch of mask latents (official `scale_by_std`)
     latent_scale: Literal["codec", "first_batch"] = "codec"
-    condition: ConditionEncoder = ConditionEncoder()
+    condition: AnyConditionEncoder = ConditionEncoder()
     denoiser: Denoiser = Denoiser()
     alignment: Alignment | None = None
-
-
-class DirectNetwork(Strict):
-    """A plain U-Net (MONAI `UNet`) from image to mask logits: the baseline every other recipe is held against."""
-
-    kind: Literal["direct"]
-    channels: tuple[Width, ...] = Field((32, 64, 128, 256, 512), min_length=2, max_length=12)
-    residual_units: int = Field(2, ge=0, le=64)
-    norm: Literal["instance", "batch"] = "instance"
-    dropout: float = Field(0.0, ge=0, lt=1)

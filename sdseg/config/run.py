@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
+from sdseg.config.image_size import check_size
 from sdseg.config.network import Codec, LatentNetwork, made_from
-from sdseg.config.recipe import Recipe, check_batch, read_recipe
+from sdseg.config.recipe import Recipe, check_batch, lay_over, read_recipe
 from sdseg.config.studies import Ablation, Studies
 from sdseg.config.trainings import RecipeChoice, Trained, names_of, start_of, trainings
 from sdseg.core.errors import UserError, nearest
@@ -105,7 +106,7 @@ class Config(Strict):
         """The recipe file with this run's and then this dataset's overrides laid over it, and the training's seed."""
         trained = self.trainings[recipe]
         choice, where = trained.choice, f"the overrides of recipes.{recipe} and datasets.{dataset}"
-        data = merge(merge(read_recipe(shipped(choice.file)), choice.overrides), self.datasets[dataset].overrides)
+        data = lay_over(lay_over(read_recipe(shipped(choice.file)), choice.overrides), self.datasets[dataset].overrides)
         if trained.seed is not None:
             training = self.datasets[dataset].overrides.get("training")
             if isinstance(training, dict) and "seed" in training:
@@ -121,6 +122,7 @@ class Config(Strict):
             start = start_of(resolved.start_from, trained, recipes, where=f"start_from.recipe of recipe '{recipe}'")
             resolved = resolved.model_copy(update={"start_from": start})
         check_batch(resolved.training, self.processes, where=f"training.batch of recipe '{recipe}', and processes")
+        codec = None
         if isinstance(resolved.network, LatentNetwork):
             codec = self.codecs.get(resolved.network.codec)
             if codec is None:
@@ -129,7 +131,8 @@ class Config(Strict):
                     where=f"network.codec of recipe '{recipe}'",
                     remedy="describe it under 'codecs' in the configuration",
                 )
-            _check_size(dataset, self.datasets[dataset].size, recipe, resolved.network, codec)
+        where = f"datasets.{dataset}.size with recipe '{recipe}'"
+        check_size(self.datasets[dataset].size, resolved.network, codec, where)
         return resolved
 
     @property
@@ -164,20 +167,3 @@ def json_schema() -> dict[str, Any]:
     """The JSON schema of `Config`, as committed in workflow/schemas/config.schema.json."""
     schema = Config.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _check_size(dataset: str, size: int, recipe: str, network: LatentNetwork, codec: Codec) -> None:
-    where = f"datasets.{dataset}.size with recipe '{recipe}'"
-    if network.condition.factor != codec.factor:
-        raise UserError(
-            f"the condition encoder shrinks the image {network.condition.factor}×, the codec {codec.factor}×",
-            where=where,
-            remedy="give network.condition.block_out_channels as many entries as the codec's",
-        )
-    multiple = codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1)
-    if size % multiple:
-        raise UserError(
-            f"size {size} cannot be halved often enough: a multiple of {multiple} is needed",
-            where=where,
-            remedy=f"use size {max(1, round(size / multiple)) * multiple}",
-        )

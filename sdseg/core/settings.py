@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import types
+from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,16 +12,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sdseg.core.errors import ListedError, nearest
 from sdseg.core.yaml_json import read_yaml
 
-__all__ = ["MANY", "Name", "Place", "Seed", "Strict", "merge", "parse", "read_yaml"]
+__all__ = ["MANY", "Name", "Place", "Seed", "Strict", "Width", "architecture_of", "merge", "parse", "read_yaml"]
 
 Model = TypeVar("Model", bound=BaseModel)
 NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"
 MANY = 1_000_000_000  # more steps, cases or slices than any run has
-TAGS = ("latent-diffusion", "direct", "word", "mapping")  # of unions: no keys of a file
 SHOWN = 80  # characters of a wrong value
+KINDS = ("latent-diffusion", "direct")  # of networks; pydantic lists them below 'network' like a key
+FORMS = ("word", "mapping")  # of a value that may be either; listed likewise
 
 Name = Annotated[str, Field(pattern=NAME)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Width = Annotated[int, Field(ge=1, le=65536)]  # channels of a layer
 
 
 def _place(path: str) -> str:
@@ -58,6 +61,16 @@ class Strict(BaseModel):
         return data
 
 
+def architecture_of(default: str) -> Callable[[Any], str]:
+    """Which class of a section is meant, by its key `architecture`, for pydantic's `Discriminator`."""
+
+    def tag(section: Any) -> str:
+        named = section.get("architecture", default) if isinstance(section, dict) else None
+        return f"architecture: {named or getattr(section, 'architecture', default)}"
+
+    return tag
+
+
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over` laid over it, section by section. Neither is changed."""
     merged = dict(base)
@@ -82,19 +95,44 @@ def parse(model: type[Model], data: dict[str, Any], *, where: str) -> Model:
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
-    location = [str(part) for part in problem["loc"] if part not in TAGS]
+    location, tags = _without_tags(problem["loc"])
     key = ".".join(map(_short, location))
     if problem["type"] == "extra_forbidden":
         known = _keys_at(model, problem["loc"][:-1])
+        if tags and location[-1] in known:
+            return f"unknown key '{key}': it means nothing with '{', '.join(tags)}'"
         return f"unknown key '{key}': {nearest(location[-1], known)}"
+    if problem["type"] == "union_tag_invalid":
+        return f"{key}: '{problem['ctx']['tag']}' is none of {problem['ctx']['expected_tags']}"
     if problem["type"] == "missing":
         return f"missing key '{key}'"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    message = message.replace("valid tuple", "valid list").replace("valid dictionary", "valid mapping")  # as YAML says
+    for pythons, yamls in (("valid tuple", "valid list"), ("Tuple", "List"), ("valid dictionary", "valid mapping")):
+        message = message.replace(pythons, yamls)
     if problem.get("ctx", {}).get("pattern") == NAME:
         message = "a name has lower-case letters, digits, '-' and '_', 100 at most, and starts with a letter or digit"
     shown = "" if isinstance(problem["input"], dict | BaseModel) else f" (got {_short(repr(problem['input']))})"
     return f"{key}: {message}{shown}" if key else message
+
+
+def _without_tags(steps: tuple[Any, ...]) -> tuple[list[str], list[str]]:
+    """The keys that lead to a problem, and of what kind the section is that the last of them stands in.
+
+    Pydantic lists the choice it made among several classes of a section as one more key.
+    """
+    keys: list[str] = []
+    tags: list[str] = []
+    for number, step in enumerate(map(str, steps)):
+        if step in KINDS and keys[-1:] == ["network"]:
+            tags.append(f"kind: {step}")
+        elif step.startswith("architecture: "):
+            tags.append(step)
+        elif step in FORMS:
+            continue
+        else:
+            tags = tags if number == len(steps) - 1 else []
+            keys.append(step)
+    return keys, tags
 
 
 def _short(text: str) -> str:

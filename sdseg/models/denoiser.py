@@ -1,4 +1,4 @@
-"""The networks on either side of the latent: the condition encoder τ and the UNet that sees its output."""
+"""The UNet on latents, and how it sees the condition."""
 
 from __future__ import annotations
 
@@ -6,52 +6,13 @@ from typing import Any, cast
 
 import torch
 from diffusers.models.attention_processor import Attention
-from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from sdseg.config.network import ConditionEncoder, Denoiser
-from sdseg.core.errors import UserError
-from sdseg.models.codec import MaskCodec, encoder_arguments
+from sdseg.config.network import Denoiser
 
-__all__ = ["ConditionalDenoiser", "ImageEncoder"]
-
-
-class ImageEncoder(nn.Module):
-    """Image in [-1,1], [N,3,H,W] -> condition latent z_c, [N,C,h,w], not scaled (as published)."""
-
-    def __init__(self, settings: ConditionEncoder) -> None:
-        super().__init__()
-        self.encoder = Encoder(**encoder_arguments(settings, settings.latent_channels))
-        if settings.dropout:
-            set_dropout(self.encoder, settings.dropout)
-        # The official code puts a new 1×1 convolution here, not the autoencoder's quant_conv.
-        self.projection = nn.Conv2d(2 * settings.latent_channels, settings.latent_channels, 1)
-        self.takes_quant_conv = settings.projection == "quant_conv"
-
-    def start_from(self, codec: MaskCodec) -> None:
-        """Copy the mask encoder's weights: the paper starts both encoders from the same ones.
-
-        With `projection: quant_conv` the half of the codec's 1×1 convolution that gives the mean comes along: the
-        condition latent then starts as the image's latent, not as a random mixture of its moments.
-        """
-        theirs = codec.autoencoder.encoder.state_dict()
-        own = self.encoder.state_dict()
-        if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
-            raise UserError(
-                "the condition encoder's layout differs from the codec's, so its weights cannot be copied",
-                where="network.condition of the recipe",
-                remedy="give it the codec's layout and latent_channels, or set init: random",
-            )
-        self.encoder.load_state_dict(theirs)
-        if self.takes_quant_conv:
-            whole = codec.autoencoder.quant_conv.state_dict()  # [2C,2C,1,1]: mean, then logarithm of the variance
-            self.projection.load_state_dict({key: value[: len(value) // 2] for key, value in whole.items()})
-
-    def forward(self, image: Tensor) -> Tensor:
-        condition: Tensor = self.projection(self.encoder(image))
-        return condition
+__all__ = ["ConditionalDenoiser"]
 
 
 class ConditionalDenoiser(nn.Module):
@@ -139,10 +100,3 @@ def _levels(settings: Denoiser, plain: tuple[str, str], attending: tuple[str, st
         "layers_per_block": settings.layers_per_block,
         "norm_num_groups": settings.norm_num_groups,
     }
-
-
-def set_dropout(module: nn.Module, rate: float) -> None:
-    """Set the rate of every dropout layer (diffusers' `Encoder` has no argument for it)."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Dropout):
-            layer.p = rate

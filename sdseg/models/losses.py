@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["mask_loss"]
+__all__ = ["mask_loss", "reduced"]
 
 
 def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -18,3 +18,8 @@ def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
     truth = masks.float()
     dice: Tensor = DiceLoss(sigmoid=True, batch=True)(logits, truth)
     return dice + functional.binary_cross_entropy_with_logits(logits, truth)
+
+
+def reduced(masks: Tensor, side: int) -> Tensor:
+    """Masks [N,K,H,W] at `side`² pixels, each the nearest of the original, as nnU-Net does for its coarser heads."""
+    return masks if masks.shape[-1] == side else functional.interpolate(masks.float(), size=(side, side))

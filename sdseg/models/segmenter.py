@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import ImageContract
-from sdseg.config.network import Codec, DirectNetwork, LatentNetwork
+from sdseg.config.direct_network import AnyDirectNetwork, DirectNetwork, DynUnet
+from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Inference, Recipe
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
 from sdseg.models.codec import MaskCodec, MaskDecoder
-from sdseg.models.denoiser import ConditionalDenoiser, ImageEncoder
-from sdseg.models.losses import mask_loss
+from sdseg.models.denoiser import ConditionalDenoiser
+from sdseg.models.image_encoder import ImageEncoder
+from sdseg.models.losses import mask_loss, reduced
 from sdseg.models.normaliser import Normaliser
+from sdseg.models.unets import DeepSupervision, NnUnet, build_unet
 
 if TYPE_CHECKING:
     from sdseg.config.recipe import Diffusion
@@ -27,12 +30,12 @@ __all__ = [
     "DirectSegmenter",
     "LatentSegmenter",
     "Segmenter",
-    "attach_alignment",
+    "attach_training_parts",
     "build_segmenter",
     "start_from_codec",
 ]
 
-TRAINING_ONLY = "alignment"
+TRAINING_ONLY = ("alignment", "deep_supervision")  # names of parts that no model folder holds
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,11 @@ class Segmenter(nn.Module):
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts by name, for counting parameters."""
-        return {name: part for name, part in self.named_children() if name != TRAINING_ONLY}
+        return {name: part for name, part in self.named_children() if name not in TRAINING_ONLY}
 
     def weights(self) -> dict[str, Tensor]:
         """What inference needs of the state: what a model folder holds. Parts that only training has are left out."""
-        return {name: value for name, value in self.state_dict().items() if not name.startswith(f"{TRAINING_ONLY}.")}
+        return {name: value for name, value in self.state_dict().items() if name.partition(".")[0] not in TRAINING_ONLY}
 
 
 class LatentSegmenter(Segmenter):
@@ -171,29 +174,29 @@ class LatentSegmenter(Segmenter):
 
 
 class DirectSegmenter(Segmenter):
-    """A plain U-Net with one sigmoid per structure, trained with Dice + cross entropy: the baseline."""
+    """A plain U-Net with one sigmoid per structure, trained on the mask: what the latent method is held against."""
 
-    def __init__(self, network: DirectNetwork, image: ImageContract, structures: int) -> None:
+    def __init__(self, network: AnyDirectNetwork, image: ImageContract, structures: int) -> None:
         super().__init__()
-        from monai.networks.nets.unet import UNet
-
         self.normaliser = Normaliser(image)
-        self.unet = UNet(
-            spatial_dims=2,
-            in_channels=3,
-            out_channels=structures,
-            channels=network.channels,
-            strides=(2,) * (len(network.channels) - 1),
-            num_res_units=network.residual_units,
-            norm=network.norm,
-            dropout=network.dropout,
-        )
+        self.unet = build_unet(network, structures)
+        self.deep_supervision: DeepSupervision | None = None
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         return torch.sigmoid(self.unet(self.normaliser(image)).float())  # [N,K,H,W]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        return {"dice_ce": mask_loss(self.unet(self.normaliser(batch.image)).float(), batch.mask)}
+        image = self.normaliser(batch.image)
+        if self.deep_supervision is None or not isinstance(self.unet, NnUnet):
+            return {"dice_ce": mask_loss(self.unet(image).float(), batch.mask)}
+        levels = self.unet.levels(image)
+        heads = [self.unet.output(levels[0]), *self.deep_supervision(levels)]
+        weights = [0.5**number for number in range(len(heads))]  # 1, 1/2, 1/4, as shares of one
+        terms = [
+            weight / sum(weights) * mask_loss(logits.float(), reduced(batch.mask, logits.shape[-1]))
+            for weight, logits in zip(weights, heads, strict=True)
+        ]
+        return {"dice_ce": torch.stack(terms).sum()}
 
     def parts(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
@@ -211,18 +214,19 @@ def build_segmenter(
     return LatentSegmenter(recipe.network, recipe.diffusion, image, structures, decoder, recipe.inference)
 
 
-def attach_alignment(segmenter: Segmenter, network: LatentNetwork | DirectNetwork) -> None:
-    """Add the alignment with a vision encoder, where the recipe has one; for training alone, after weights are loaded.
+def attach_training_parts(segmenter: Segmenter, network: LatentNetwork | DirectNetwork, structures: int) -> None:
+    """Add what training alone has, where the recipe asks for it: alignment, deep supervision. After weights are loaded.
 
-    Raises UserError for an encoder that cannot be used.
+    Raises UserError for a vision encoder that cannot be used.
     """
     if isinstance(network, LatentNetwork) and isinstance(segmenter, LatentSegmenter) and network.alignment is not None:
         channels = network.denoiser.block_out_channels[-1]
         segmenter.alignment = FeatureAlignment(VisionEncoder(network.alignment), channels)
+    if isinstance(network, DynUnet) and isinstance(segmenter, DirectSegmenter) and network.deep_supervision:
+        segmenter.deep_supervision = DeepSupervision(network, structures)
 
 
-def start_from_codec(segmenter: LatentSegmenter, network: LatentNetwork, codec: MaskCodec) -> None:
+def start_from_codec(segmenter: LatentSegmenter, codec: MaskCodec) -> None:
     """Take over the codec's decoder and, where the recipe says so, its encoder."""
     segmenter.decoder.load_state_dict(MaskDecoder.of(codec).state_dict())
-    if network.condition.init == "codec":
-        segmenter.condition_encoder.start_from(codec)
+    segmenter.condition_encoder.start_from(codec)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sdseg.artifacts.manifests import ModelManifest
-from sdseg.config.network import LatentNetwork
+from sdseg.config.image_size import check_size
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
@@ -124,7 +124,10 @@ def open_inputs(
             where="training.patience",
             remedy="set it to null, or split the data so that some cases validate",
         )
-    return Inputs(store, open_codec(recipe, codec, device, store), open_start(recipe, start_from))
+    opened = open_codec(recipe, codec, device, store)
+    settings = opened.manifest.settings if opened else None
+    check_size(store.manifest.image.size, recipe.network, settings, f"{prepared} with this recipe")
+    return Inputs(store, opened, open_start(recipe, start_from))
 
 
 def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
@@ -137,8 +140,8 @@ def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
         codec.manifest.settings if codec else None,
         codec.manifest.latent_scale if codec else None,
     )
-    if codec is not None and isinstance(segmenter, LatentSegmenter) and isinstance(recipe.network, LatentNetwork):
-        start_from_codec(segmenter, recipe.network, codec.codec)
+    if codec is not None and isinstance(segmenter, LatentSegmenter):
+        start_from_codec(segmenter, codec.codec)
     if inputs.start is not None:
         take_over(segmenter, inputs.start)
     return segmenter

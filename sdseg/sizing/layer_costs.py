@@ -29,21 +29,25 @@ class Tally:
             max(self.largest, other.largest),
         )
 
-    def conv(self, inputs: int, outputs: int, side: int, kernel: int = 3, stride: int = 1) -> int:
+    def conv(self, inputs: int, outputs: int, side: int, kernel: int = 3, stride: int = 1, *, bias: bool = True) -> int:
         """A convolution whose output has `side`² pixels; its input is kept. Gives `outputs`."""
-        self.parameters += outputs * (inputs * kernel**2 + 1)
+        self.parameters += outputs * (inputs * kernel**2 + bias)
         self.flops += 2 * outputs * inputs * (kernel * side) ** 2
         self.kept += inputs * (side * stride) ** 2
         self.largest = max(self.largest, outputs * side**2)
         return outputs
 
-    def transposed(self, inputs: int, outputs: int, side: int) -> int:
-        """A transposed 3×3 convolution with stride 2, from (`side` / 2)² to `side`² pixels."""
-        self.parameters += outputs * (inputs * 9 + 1)
-        self.flops += 2 * outputs * inputs * 9 * (side // 2) ** 2
+    def transposed(self, inputs: int, outputs: int, side: int, kernel: int = 3, *, bias: bool = True) -> int:
+        """A transposed convolution with stride 2, from (`side` / 2)² to `side`² pixels. Gives `outputs`."""
+        self.parameters += outputs * (inputs * kernel**2 + bias)
+        self.flops += 2 * outputs * inputs * kernel**2 * (side // 2) ** 2
         self.kept += inputs * (side // 2) ** 2
         self.largest = max(self.largest, outputs * side**2)
         return outputs
+
+    def pooled(self, channels: int, side: int) -> None:
+        """Max pooling to `side`² pixels: its input is kept, and where each maximum stood (64 bits)."""
+        self.kept += channels * ((2 * side) ** 2 + 2 * side**2)
 
     def norm(self, channels: int, values: int, *, affine: bool = True) -> None:
         """A normalisation of `channels` channels over `values` pixels or tokens; its input is kept."""

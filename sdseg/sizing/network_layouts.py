@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from sdseg.config.network import Autoencoder, ConditionEncoder, Denoiser, DirectNetwork
+from sdseg.config.direct_network import AnyDirectNetwork, BasicUnet, DynUnet, ResidualUnet
+from sdseg.config.network import AnyConditionEncoder, Autoencoder, Denoiser, UnetConditionEncoder
 from sdseg.sizing.layer_costs import Tally
 
 __all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct"]
 
 
-def condition_encoder(settings: ConditionEncoder, size: int) -> Tally:
+def condition_encoder(settings: AnyConditionEncoder, size: int) -> Tally:
     """The image encoder with its projection, of an image of `size`² pixels."""
-    found = _encoder(settings, settings.latent_channels, size)
-    found.conv(2 * settings.latent_channels, settings.latent_channels, size // settings.factor, kernel=1)
+    latent, side = settings.latent_channels, size // settings.factor
+    if isinstance(settings, UnetConditionEncoder):
+        found = _classic_way_down(settings.block_out_channels, size)
+        found.conv(settings.block_out_channels[-1], latent, side, kernel=1)
+        return found
+    found = _encoder(settings, latent, size)
+    found.conv(2 * latent, latent, side, kernel=1)
     return found
 
 
@@ -52,8 +58,16 @@ def denoiser(settings: Denoiser, latent: int, condition: int, structures: int, s
     return found + _unet(settings, inputs, latent, structures, side, tokens)
 
 
-def direct(settings: DirectNetwork, structures: int, size: int) -> Tally:
-    """MONAI's `UNet` from an image of `size`² pixels to one mask per structure."""
+def direct(settings: AnyDirectNetwork, structures: int, size: int) -> Tally:
+    """One of the U-Nets, from an image of `size`² pixels to one mask per structure."""
+    if isinstance(settings, BasicUnet):
+        return _basic_unet(settings.channels, structures, size)
+    if isinstance(settings, DynUnet):
+        return _dyn_unet(settings.channels, structures, size)
+    return _residual_unet(settings, structures, size)
+
+
+def _residual_unet(settings: ResidualUnet, structures: int, size: int) -> Tally:
     found, channels = Tally(), settings.channels
     side, inputs = size, 3
     for level, outputs in enumerate(channels):
@@ -73,6 +87,54 @@ def direct(settings: DirectNetwork, structures: int, size: int) -> Tally:
                 _normalised(found, settings, outputs, side)
         inputs = outputs
     return found
+
+
+def _basic_unet(channels: tuple[int, ...], structures: int, size: int) -> Tally:
+    found = _classic_way_down(channels, size)
+    current, side = channels[-1], size >> (len(channels) - 1)
+    for level in reversed(range(len(channels) - 1)):
+        side *= 2
+        up = found.transposed(current, current if level == 0 else current // 2, side, kernel=2)
+        _two_convolutions(found, channels[level] + up, channels[level], side)
+        current = channels[level]
+    found.conv(current, structures, side, kernel=1)
+    return found
+
+
+def _dyn_unet(channels: tuple[int, ...], structures: int, size: int) -> Tally:
+    found, side, current = Tally(), size, 3
+    for level, outputs in enumerate(channels):
+        side //= 2 if level else 1
+        _two_convolutions(found, current, outputs, side, stride=2 if level else 1, bias=False)
+        current = outputs
+    for outputs in reversed(channels[:-1]):
+        side *= 2
+        found.transposed(current, outputs, side, kernel=2, bias=False)
+        _two_convolutions(found, 2 * outputs, outputs, side, bias=False)
+        current = outputs
+    found.conv(current, structures, side, kernel=1)
+    return found
+
+
+def _classic_way_down(channels: tuple[int, ...], size: int) -> Tally:
+    """The encoder of MONAI's `BasicUNet`."""
+    found, current, side = Tally(), 3, size
+    for level, outputs in enumerate(channels):
+        if level:
+            side //= 2
+            found.pooled(current, side)
+        _two_convolutions(found, current, outputs, side)
+        current = outputs
+    return found
+
+
+def _two_convolutions(
+    found: Tally, inputs: int, outputs: int, side: int, *, stride: int = 1, bias: bool = True
+) -> None:
+    """Each with a normalisation and a LeakyReLU, which works in place: its result is what the next layer keeps."""
+    for current, step in ((inputs, stride), (outputs, 1)):
+        found.conv(current, outputs, side, stride=step, bias=bias)
+        found.norm(outputs, side**2)
 
 
 def _encoder(settings: Autoencoder, latent: int, size: int) -> Tally:
@@ -165,7 +227,7 @@ def _end(found: Tally, channels: int, outputs: int, side: int) -> None:
     found.conv(channels, outputs, side)
 
 
-def _unit(found: Tally, settings: DirectNetwork, inputs: int, outputs: int, side: int, stride: int, units: int) -> None:
+def _unit(found: Tally, settings: ResidualUnet, inputs: int, outputs: int, side: int, stride: int, units: int) -> None:
     """A step down of MONAI's `UNet`: a residual unit, or one convolution where there are none."""
     current = inputs
     for number in range(max(units, 1)):
@@ -176,7 +238,7 @@ def _unit(found: Tally, settings: DirectNetwork, inputs: int, outputs: int, side
         found.conv(inputs, outputs, side, kernel=3 if stride > 1 else 1, stride=stride)
 
 
-def _normalised(found: Tally, settings: DirectNetwork, channels: int, side: int) -> None:
+def _normalised(found: Tally, settings: ResidualUnet, channels: int, side: int) -> None:
     found.norm(channels, side**2, affine=settings.norm == "batch")
     found.activation(channels, side**2)
     found.parameters += 1  # of the PReLU

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sdseg.config.network import Codec, DirectNetwork
+from sdseg.config.direct_network import DirectNetwork
+from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import Tally

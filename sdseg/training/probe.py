@@ -15,12 +15,13 @@ import torch
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.backends.cache import cache_folder
 from sdseg.backends.device import peak_memory, torch_device
+from sdseg.config.direct_network import DirectNetwork
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
 from sdseg.models.codec import MaskCodec
-from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
+from sdseg.models.segmenter import Batch, Segmenter, attach_training_parts, build_segmenter
 from sdseg.sizing.training_needs import Shape
 from sdseg.training.loop import optimiser_step
 from sdseg.training.optimiser import average_of, build_optimiser, update_average
@@ -76,7 +77,10 @@ def _measure(
     accelerator = new_accelerator(recipe, device)
     window = (0.0, 255.0) if channels == 3 else (-175.0, 250.0)
     image = ImageContract(modality="rgb" if channels == 3 else "ct", size=shape.size, channels=channels, window=window)
-    segmenter = build_segmenter(recipe, image, shape.structures, codec, 1.0).to(accelerator.device)
+    segmenter = build_segmenter(recipe, image, shape.structures, codec, 1.0)
+    if isinstance(recipe.network, DirectNetwork):  # a vision encoder's file may not be there yet
+        attach_training_parts(segmenter, recipe.network, shape.structures)
+    segmenter = segmenter.to(accelerator.device)
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
     encoder = None

@@ -22,7 +22,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
 from sdseg.data.store import SliceStore
 from sdseg.models.codec import MaskCodec
-from sdseg.models.segmenter import Batch, Segmenter, attach_alignment
+from sdseg.models.segmenter import Batch, Segmenter, attach_training_parts
 from sdseg.models.start_from import Inputs, new_segmenter
 from sdseg.training.dataloader import TrainingData, open_training_data
 from sdseg.training.optimiser import average_of, build_optimiser
@@ -114,7 +114,7 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     segmenter = new_segmenter(recipe, inputs)
     if inputs.start is not None:
         log.info("starting from %s (%s)", inputs.start.folder, inputs.start.manifest.recipe_name)
-    attach_alignment(segmenter, recipe.network)
+    attach_training_parts(segmenter, recipe.network, len(inputs.store.manifest.structures))
     segmenter = segmenter.to(accelerator.device)
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import sdseg
 from sdseg.config.dataset import Dataset, load_dataset
 from sdseg.config.network import Codec, LatentNetwork
-from sdseg.config.recipe import Recipe, Training, load_codec, load_recipe
+from sdseg.config.recipe import Recipe, Training, lay_over, load_codec, load_recipe
 from sdseg.config.run import Config, json_schema, load_config
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.core.settings import Strict, merge, parse, read_yaml
@@ -213,7 +213,26 @@ WRONG_RECIPES: list[tuple[Values, str, Any, str]] = [
     (RECIPE, "netwrok", {}, "unknown key 'netwrok': did you mean 'network'?"),
     (RECIPE, "network.denoser", {}, "unknown key 'network.denoser': did you mean 'denoiser'?"),
     (RECIPE, "network.condition.init", "copied", "(got 'copied')"),
-    (RECIPE, "network.kind", "latent", "network"),
+    (RECIPE, "network.kind", "latent", "network: 'latent' is none of 'latent-diffusion', 'direct'"),
+    (RECIPE, "network.condition.architecture", "resnet", "network.condition: 'architecture: resnet' is none of"),
+    (RECIPE, "network.condition", {"architecture": "unet", "init": "codec"}, "init': it means nothing with 'archit"),
+    (RECIPE, "network.condition", {"architecture": "unet", "norm_num_groups": 4}, "means nothing with 'architecture"),
+    (RECIPE, "network.condition", 3, "network.condition: Input should be a valid mapping"),
+    (RECIPE, "network.channels", [4, 8], "unknown key 'network.channels': it means nothing with 'kind: latent-diff"),
+    (DIRECT, "network.architecture", "resunet", "network: 'architecture: resunet' is none of 'architecture: unet', "),
+    (DIRECT, "network.deep_supervision", True, "it means nothing with 'kind: direct, architecture: unet'"),
+    (
+        DIRECT,
+        "network",
+        {"kind": "direct", "architecture": "dynunet", "residual_units": 2},
+        "'network.residual_units': it means nothing with 'kind: direct, architecture: dynunet'",
+    ),
+    (
+        DIRECT,
+        "network",
+        {"kind": "direct", "architecture": "basic-unet", "channels": [8, 16]},
+        "network.channels: List should have at least 5 items",
+    ),
     (RECIPE, "training.precison", "bf16", "unknown key 'training.precison': did you mean 'precision'?"),
     (RECIPE, "training.accumulate", 3, "'batch' must be a multiple of 'accumulate'"),
     (RECIPE, "diffusion", "-", "a latent-diffusion network needs a 'diffusion' section"),
@@ -279,6 +298,53 @@ def test_size_must_be_halved_often_enough(config: Values) -> None:
     error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
     assert "a multiple of 4 is needed" in str(error)
     assert error.remedy in ("use size 28", "use size 32")
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "message"),
+    [
+        ({"kind": "direct"}, 24, "a multiple of 16 is needed"),
+        ({"kind": "direct", "architecture": "basic-unet"}, 24, "a multiple of 16 is needed"),
+        ({"kind": "direct", "architecture": "dynunet"}, 48, "a multiple of 32 is needed"),
+        ({"kind": "direct", "architecture": "basic-unet"}, 16, "leaves one pixel at the coarsest level"),
+        ({"kind": "direct", "norm": "batch"}, 16, None),
+        ({"condition": {"architecture": "unet", "block_out_channels": [4, 4]}}, 32, None),
+        (
+            {"condition": {"architecture": "unet", "block_out_channels": [4, 4, 4]}},
+            32,
+            "shrinks the image 4×, the codec",
+        ),
+    ],
+)
+def test_sizes_that_a_network_cannot_take(config: Values, network: Values, size: int, message: str | None) -> None:
+    overrides = {"network": network} | ({"diffusion": None} if "kind" in network else {})
+    changed = put(put(config, "recipes.sdseg.overrides", overrides), "datasets.kseg.size", size)
+    loaded = parse(Config, changed, where="my.yaml")
+    if message is None:
+        loaded.resolve_recipe("kseg", "sdseg")
+    else:
+        assert message in str(refused(lambda: loaded.resolve_recipe("kseg", "sdseg")))
+
+
+def test_another_architecture_begins_its_section_anew() -> None:
+    """Keys of the old one would mean nothing; those of the same one stay."""
+    over = {"network": {"condition": {"architecture": "unet", "latent_channels": 64}}}
+    laid = lay_over(RECIPE, over)
+    assert laid["network"]["condition"] == {"architecture": "unet", "latent_channels": 64}
+    assert laid["network"]["denoiser"] == RECIPE["network"]["denoiser"]
+    again = lay_over(laid, {"network": {"condition": {"architecture": "unet", "dropout": 0.1}}})
+    assert again["network"]["condition"] == {"architecture": "unet", "latent_channels": 64, "dropout": 0.1}
+    assert lay_over(RECIPE, {"network": {"condition": {"architecture": "autoencoder"}}})["network"]["condition"] == {
+        **LAYOUT,
+        "architecture": "autoencoder",
+    }
+    direct = {**DIRECT, "network": {"kind": "direct", "channels": [4, 8], "residual_units": 1}}
+    assert lay_over(direct, {"network": {"architecture": "dynunet"}})["network"] == {
+        "kind": "direct",
+        "architecture": "dynunet",
+    }
+    assert lay_over(direct, {"network": {"norm": "batch"}})["network"]["channels"] == [4, 8]
+    assert lay_over(RECIPE, {"network": {"kind": "direct"}})["network"] == {"kind": "direct"}
 
 
 WRITTEN_HERE = ("sdseg.artifacts.manifests", "sdseg.download.notes")  # files that only this package writes

@@ -21,7 +21,7 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.export import EnginePrecision
 from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import build_segmenter
-from tests.helpers.networks import CODEC, direct_recipe, recipe
+from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
 from tests.helpers.tiny import CT, RGB, describe
 
 NAMES = {
@@ -53,14 +53,15 @@ def used(graph: onnx.GraphProto) -> dict[str, set[str]]:
     return found
 
 
-@pytest.fixture(scope="module", params=["latent-rgb", "latent-ct", "direct-rgb"])
+@pytest.fixture(scope="module", params=["latent-rgb", "latent-ct", "classic-rgb", *(f"{name}-rgb" for name in DIRECT)])
 def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> onnx.GraphProto:
-    kind, _, modality = str(request.param).partition("-")
+    kind, _, modality = str(request.param).rpartition("-")
     image: ImageContract = RGB if modality == "rgb" else CT
-    if kind == "direct":
-        segmenter = build_segmenter(direct_recipe(), image, 1)
+    if kind in DIRECT:
+        segmenter = build_segmenter(direct_recipe(network=DIRECT[kind]), image, 1)
     else:
-        segmenter = build_segmenter(recipe(), image, 1, CODEC, 1.0)
+        condition = {"condition": CLASSIC} if kind == "classic" else {}
+        segmenter = build_segmenter(recipe(network=condition), image, 1, CODEC, 1.0)
     path = tmp_path_factory.mktemp("graphs") / "model.onnx"
     export_graph(segmenter.eval(), describe(image, noise_shape=segmenter.noise_shape), path)
     return infer_shapes(onnx.load(path), data_prop=True).graph

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from sdseg.config.recipe import Codec, Recipe
-from sdseg.core.settings import merge
+from sdseg.config.network import Codec
+from sdseg.config.recipe import Recipe, lay_over
 from sdseg.models.codec import MaskCodec
 
 CODEC = Codec.model_validate(
@@ -19,6 +19,14 @@ CODEC = Codec.model_validate(
         "training": {"steps": 2, "batch": 4, "size": 32},
     }
 )
+
+CLASSIC = {"architecture": "unet", "block_out_channels": [4, 6], "latent_channels": 5}  # a condition encoder
+
+DIRECT: dict[str, dict[str, Any]] = {  # one network of each architecture
+    "unet": {},
+    "basic-unet": {"architecture": "basic-unet", "channels": [4, 4, 6, 6, 8]},
+    "dynunet": {"architecture": "dynunet", "channels": [4, 6, 8, 8], "deep_supervision": True},
+}
 
 
 def recipe(**overrides: Any) -> Recipe:
@@ -50,7 +58,7 @@ def recipe(**overrides: Any) -> Recipe:
             "workers": 0,
         },
     }
-    return Recipe.model_validate(merge(base, overrides))
+    return Recipe.model_validate(lay_over(base, overrides))
 
 
 def direct_recipe(**overrides: Any) -> Recipe:
@@ -59,7 +67,7 @@ def direct_recipe(**overrides: Any) -> Recipe:
         "network": {"kind": "direct", "channels": [4, 8], "residual_units": 0},
         "diffusion": None,
     }
-    return Recipe.model_validate(merge(base, overrides))
+    return Recipe.model_validate(lay_over(base, overrides))
 
 
 def codec(seed: int = 0, scale: float = 0.7) -> MaskCodec:

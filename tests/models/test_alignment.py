@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sdseg.config.network import Alignment
 from sdseg.core.errors import UserError
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
-from sdseg.models.segmenter import LatentSegmenter, attach_alignment, build_segmenter
+from sdseg.models.segmenter import LatentSegmenter, attach_training_parts, build_segmenter
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import RGB
 from tests.models.test_segmenter import batch, images
@@ -88,7 +88,7 @@ def test_a_segmenter_is_aligned_in_training_and_the_same_without_it(encoder: Pat
     keys, parts = set(segmenter.state_dict()), set(segmenter.parts())
     with torch.inference_mode():
         before = segmenter.eval()(images())
-    attach_alignment(segmenter, chosen.network)
+    attach_training_parts(segmenter, chosen.network, 1)
     assert set(segmenter.state_dict()) - keys == {"alignment.projection.weight", "alignment.projection.bias"}
     assert set(segmenter.weights()) == keys
     assert set(segmenter.parts()) == parts

@@ -9,7 +9,8 @@ from diffusers.models.attention_processor import Attention
 
 from sdseg.config.network import ConditionEncoder, Denoiser
 from sdseg.core.errors import UserError
-from sdseg.models.denoiser import ConditionalDenoiser, ImageEncoder
+from sdseg.models.denoiser import ConditionalDenoiser
+from sdseg.models.image_encoder import ImageEncoder
 from tests.helpers.networks import codec, recipe
 
 

@@ -93,7 +93,7 @@ def segmenter(weights: Arrays, layout: dict[str, Any], codec: MaskCodec, ema: bo
     made = build_segmenter(recipe, contract, 1, codec.settings, codec.scale)
     assert isinstance(made, LatentSegmenter)
     assert isinstance(recipe.network, LatentNetwork)
-    start_from_codec(made, recipe.network, codec)
+    start_from_codec(made, codec)
     raw = part(weights, "model.diffusion_model.")
     chosen = ema_names(part(weights, "model_ema."), raw) if ema else raw
     load_strictly(made.denoiser.unet, unet_from_ldm(chosen, recipe.network.denoiser), Path("golden"))

@@ -31,7 +31,7 @@ def build(structures: int = 1, image: ImageContract = RGB, **process: object) ->
     chosen = recipe(diffusion=process)
     segmenter = build_segmenter(chosen, image, structures, CODEC, 0.7)
     assert isinstance(segmenter, LatentSegmenter)
-    start_from_codec(segmenter, chosen.network, codec())  # type: ignore[arg-type]
+    start_from_codec(segmenter, codec())
     return segmenter.eval()
 
 
@@ -87,7 +87,7 @@ def several(inference: dict[str, int], **process: object) -> LatentSegmenter:
     chosen = recipe(diffusion=process, inference=inference)
     segmenter = build_segmenter(chosen, RGB, 1, CODEC, 0.7)
     assert isinstance(segmenter, LatentSegmenter)
-    start_from_codec(segmenter, chosen.network, codec())  # type: ignore[arg-type]
+    start_from_codec(segmenter, codec())
     return segmenter.eval()
 
 

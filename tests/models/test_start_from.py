@@ -24,7 +24,7 @@ def latent(chosen: Recipe, seed: int, codec_seed: int = 0, scale: float = 0.7) -
     made = build_segmenter(chosen, RGB, 1, CODEC, scale)
     assert isinstance(made, LatentSegmenter)
     assert isinstance(chosen.network, LatentNetwork)
-    start_from_codec(made, chosen.network, codec(codec_seed, scale))
+    start_from_codec(made, codec(codec_seed, scale))
     return made
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sdseg.artifacts.manifests import ImageContract
-from sdseg.config.network import Codec, ConditionEncoder, Denoiser, DirectNetwork
+from sdseg.config.direct_network import DirectNetwork
+from sdseg.config.network import Codec, ConditionEncoder, Denoiser
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.models.checkpoint import count_parameters
@@ -25,6 +26,7 @@ CODEC = Codec.model_validate({**LAYOUT, "latent_channels": 4, "weights": "somewh
 UNET = {"block_out_channels": [32, 64, 64], "attention": [True, True, False], "norm_num_groups": 8, "heads": 4}
 LATENT = {"codec": "c", "condition": {**LAYOUT, "latent_channels": 6, "init": "random"}, "denoiser": UNET}
 PLAIN = {**LAYOUT, "layers_per_block": 2, "mid_block_attention": False, "latent_channels": 3, "init": "random"}
+CLASSIC = {"architecture": "unet", "block_out_channels": [8, 16, 24], "latent_channels": 6}
 NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     ("sdseg-onestep", LATENT, 1),
     ("sdseg-onestep", {**LATENT, "condition": PLAIN}, 3),
@@ -32,6 +34,9 @@ NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     ("ablation-cross-attention", LATENT, 3),
     *(("unet", {"channels": [8, 16, 32], "residual_units": units, "norm": norm}, structures)
       for units, norm, structures in ((0, "instance", 1), (0, "batch", 3), (2, "instance", 3), (1, "batch", 1))),
+    ("sdseg-onestep", {"codec": "c", "condition": CLASSIC, "denoiser": UNET}, 1),
+    ("unet", {"architecture": "basic-unet", "channels": [8, 16, 16, 32, 32]}, 3),
+    ("unet", {"architecture": "dynunet", "channels": [8, 16, 32, 32]}, 1),
 ]  # fmt: skip
 
 

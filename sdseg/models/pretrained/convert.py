@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.network import Codec, ConditionEncoder, LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file
@@ -206,7 +206,8 @@ def _begin(
     context: torch.Tensor | None = None,
 ) -> None:
     """Model and codec folder of initial weights."""
-    if layout.network.condition.init != "codec":
+    condition = layout.network.condition
+    if isinstance(condition, ConditionEncoder) and condition.init != "codec":
         raise UserError(
             "the recipe's condition encoder starts from random weights, so the autoencoder's would be left out",
             where="network.condition.init of the recipe",

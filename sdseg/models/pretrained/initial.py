@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sdseg.config.network import Autoencoder, Codec, Denoiser, LatentNetwork
+from sdseg.config.network import Autoencoder, Codec, Denoiser, LatentNetwork, UnetConditionEncoder
 from sdseg.core.errors import UserError, nearest
 from sdseg.models.checkpoint import read_tensors
 from sdseg.models.codec import MaskCodec, load_strictly, modern_names
@@ -127,7 +127,7 @@ def fill_from(
     """Fill a segmenter with initial weights; returns in words what they do not determine and is new.
 
     Where the condition latent joins at the input, the first convolution gets channels of zeros for it: at first the
-    network computes what it did before (the paper). The condition encoder starts from the codec's.
+    network computes what it did before (the paper). A condition encoder of the codec's layout starts from its weights.
     """
     own, theirs = segmenter.denoiser.unet.state_dict(), dict(unet.weights)
     new, first = [], theirs.get("conv_in.weight")
@@ -140,8 +140,10 @@ def fill_from(
         theirs["class_embedding.weight"] = torch.zeros_like(own["class_embedding.weight"])
         new.append("the embedding of the structures (zero)")
     load_strictly(segmenter.denoiser.unet, theirs, unet.path)
-    start_from_codec(segmenter, network, codec)
-    if network.condition.projection == "new":
+    start_from_codec(segmenter, codec)
+    if isinstance(network.condition, UnetConditionEncoder):
+        new.append("the condition encoder (random)")
+    elif network.condition.projection == "new":
         new.append("the condition encoder's 1×1 convolution (random)")
     if segmenter.denoiser.context is not None:
         if context is not None:

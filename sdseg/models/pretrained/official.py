@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sdseg.config.network import LatentNetwork
+from sdseg.config.network import LatentNetwork, UnetConditionEncoder
 from sdseg.core.errors import UserError, nearest
 from sdseg.models import diffusion
 from sdseg.models.codec import MaskCodec, load_strictly
@@ -76,6 +76,12 @@ def fill_segmenter(
     `ema` takes the averaged UNet, as the official evaluation does (the encoder is raw in either case). Raises UserError
     where a layout or the noise schedule differs.
     """
+    if isinstance(network.condition, UnetConditionEncoder):
+        raise UserError(
+            "the checkpoint's condition encoder is built like an autoencoder's",
+            where="network.condition.architecture of the recipe",
+            remedy="set it to autoencoder",
+        )
     ours = diffusion.alphas_cumprod(segmenter.process).float()
     theirs = checkpoint.alphas_cumprod
     if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-3):

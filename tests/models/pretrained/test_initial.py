@@ -72,7 +72,7 @@ def test_the_codec_beside_it_is_the_one_training_needs(tmp_path: Path) -> None:
     assert isinstance(network, LatentNetwork)
     begun = build_segmenter(ldm_recipe(), layout().images()[0], 1, CODEC, codec.scale)
     assert isinstance(begun, LatentSegmenter)
-    start_from_codec(begun, network, codec)
+    start_from_codec(begun, codec)
     begin = open_start(ldm_recipe(), tmp_path / "model")
     assert begin is not None
     take_over(begun, begin)

@@ -1,0 +1,48 @@
+"""Which sizes of image the networks of a recipe can take."""
+
+from __future__ import annotations
+
+from sdseg.config.direct_network import DirectNetwork
+from sdseg.config.network import Codec, LatentNetwork, UnetConditionEncoder
+from sdseg.core.errors import UserError
+
+__all__ = ["check_size"]
+
+
+def check_size(size: int, network: LatentNetwork | DirectNetwork, codec: Codec | None, where: str) -> None:
+    """Raise UserError where images of `size`² pixels do not fit the network, or its encoder not the codec."""
+    if isinstance(network, DirectNetwork):
+        _check_halving(size, network.factor, where)
+        if network.norm == "instance":
+            _check_coarsest(size, network.factor, where, "network.channels")
+        return
+    if codec is None:
+        return  # missing: said by whoever opens it
+    if network.condition.factor != codec.factor:
+        raise UserError(
+            f"the condition encoder shrinks the image {network.condition.factor}×, the codec {codec.factor}×",
+            where=where,
+            remedy="give network.condition.block_out_channels as many entries as the codec's",
+        )
+    _check_halving(size, codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1), where)
+    if isinstance(network.condition, UnetConditionEncoder):
+        _check_coarsest(size, network.condition.factor, where, "network.condition.block_out_channels")
+
+
+def _check_halving(size: int, multiple: int, where: str) -> None:
+    if size % multiple:
+        raise UserError(
+            f"size {size} cannot be halved often enough: a multiple of {multiple} is needed",
+            where=where,
+            remedy=f"use size {max(1, round(size / multiple)) * multiple}",
+        )
+
+
+def _check_coarsest(size: int, factor: int, where: str, key: str) -> None:
+    """Instance norm makes zeros of a map of one pixel."""
+    if size < 2 * factor:
+        raise UserError(
+            f"size {size} leaves one pixel at the coarsest level, which instance norm cannot normalise",
+            where=where,
+            remedy=f"use size {2 * factor}, or give {key} fewer entries",
+        )

@@ -1,0 +1,79 @@
+"""The condition encoder τ: an image to the latent that the denoiser sees."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from diffusers.models.autoencoders.vae import Encoder
+from torch import Tensor, nn
+
+from sdseg.config.network import ConditionEncoder, UnetConditionEncoder
+from sdseg.core.errors import UserError
+from sdseg.models.codec import MaskCodec, encoder_arguments
+
+__all__ = ["ImageEncoder"]
+
+
+class ImageEncoder(nn.Module):
+    """Image in [-1,1], [N,3,H,W] -> condition latent z_c, [N,C,h,w], not scaled (as published)."""
+
+    def __init__(self, settings: ConditionEncoder | UnetConditionEncoder) -> None:
+        super().__init__()
+        if isinstance(settings, UnetConditionEncoder):
+            self.encoder: nn.Module = _way_down(settings)
+            channels = settings.block_out_channels[-1]
+        else:
+            self.encoder = Encoder(**encoder_arguments(settings, settings.latent_channels))
+            if settings.dropout:
+                set_dropout(self.encoder, settings.dropout)
+            channels = 2 * settings.latent_channels
+        # The official code puts a new 1×1 convolution here, not the autoencoder's quant_conv.
+        self.projection = nn.Conv2d(channels, settings.latent_channels, 1)
+        self.settings = settings
+
+    def start_from(self, codec: MaskCodec) -> None:
+        """Copy the mask encoder's weights, where the settings say so: the paper starts both encoders alike.
+
+        With `projection: quant_conv` the half of the codec's 1×1 convolution that gives the mean comes along: the
+        condition latent then starts as the image's latent, not as a random mixture of its moments.
+        """
+        if isinstance(self.settings, UnetConditionEncoder) or self.settings.init != "codec":
+            return
+        theirs = codec.autoencoder.encoder.state_dict()
+        own = self.encoder.state_dict()
+        if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
+            raise UserError(
+                "the condition encoder's layout differs from the codec's, so its weights cannot be copied",
+                where="network.condition of the recipe",
+                remedy="give it the codec's layout and latent_channels, or set init: random",
+            )
+        self.encoder.load_state_dict(theirs)
+        if self.settings.projection == "quant_conv":
+            whole = codec.autoencoder.quant_conv.state_dict()  # [2C,2C,1,1]: mean, then logarithm of the variance
+            self.projection.load_state_dict({key: value[: len(value) // 2] for key, value in whole.items()})
+
+    def forward(self, image: Tensor) -> Tensor:
+        condition: Tensor = self.projection(self.encoder(image))
+        return condition
+
+
+def _way_down(settings: UnetConditionEncoder) -> nn.Sequential:
+    """The encoder of MONAI's `BasicUNet`, level by level."""
+    from monai.networks.nets.basic_unet import Down, TwoConv  # MONAI takes seconds to import
+
+    activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
+    levels: OrderedDict[str, nn.Module] = OrderedDict()
+    current = 3
+    for number, channels in enumerate(settings.block_out_channels):
+        block = Down if number else TwoConv
+        norm = ("instance", {"affine": True})
+        levels[f"level_{number}"] = block(2, current, channels, activation, norm, True, settings.dropout)
+        current = channels
+    return nn.Sequential(levels)
+
+
+def set_dropout(module: nn.Module, rate: float) -> None:
+    """Set the rate of every dropout layer (diffusers' `Encoder` has no argument for it)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = rate

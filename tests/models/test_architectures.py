@@ -1,0 +1,189 @@
+"""Every architecture of condition encoder and direct network: what it computes, trains, stores and exports."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from monai.networks.nets.basic_unet import BasicUNet
+from monai.networks.nets.dynunet import DynUNet
+from torch import nn
+from torch.nn import functional
+
+from sdseg.artifacts.manifests import ModelManifest
+from sdseg.config.direct_network import BasicUnet, DynUnet
+from sdseg.config.network import UnetConditionEncoder
+from sdseg.config.recipe import Recipe
+from sdseg.export.tracing import export_graph
+from sdseg.models.checkpoint import load_model, read_tensors, save_model
+from sdseg.models.image_encoder import ImageEncoder
+from sdseg.models.losses import mask_loss
+from sdseg.models.segmenter import (
+    Batch,
+    DirectSegmenter,
+    Segmenter,
+    attach_training_parts,
+    build_segmenter,
+)
+from sdseg.models.unets import NnUnet, build_unet
+from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
+from tests.helpers.tiny import POLYP, RGB, describe
+
+RECIPES = {
+    "classic condition": recipe(network={"condition": CLASSIC}),
+    **{name: direct_recipe(network=network) for name, network in DIRECT.items()},
+}
+
+
+def build(chosen: Recipe, *, training: bool = False) -> Segmenter:
+    torch.manual_seed(0)
+    made = build_segmenter(chosen, RGB, 1, CODEC, 0.7)
+    if training:
+        attach_training_parts(made, chosen.network, 1)
+    return made.train(training)
+
+
+def batch(count: int = 2) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        image=torch.randint(0, 255, (count, 32, 32, 3), dtype=torch.uint8, generator=generator),
+        mask=(torch.rand(count, 1, 32, 32, generator=generator) > 0.7).float(),
+        structure=torch.zeros(count, dtype=torch.int64),
+        latent=torch.randn(count, 4, 16, 16, generator=generator),
+        noise=torch.randn(count, 4, 16, 16, generator=generator),
+        uniform=torch.rand(count, generator=generator),
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_gradient_reaches_every_weight_that_is_trained(name: str) -> None:
+    made = build(RECIPES[name], training=True)
+    torch.stack(list(made.losses(batch()).values())).sum().backward()
+    without = {key for key, parameter in made.named_parameters() if parameter.grad is None}
+    assert {key.partition(".")[0] for key in without} <= {"decoder"}
+    assert any(key.startswith(("condition_encoder", "unet")) for key, _ in made.named_parameters())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_model_folder_gives_the_same_probability(tmp_path: Path, name: str) -> None:
+    made, chosen = build(RECIPES[name], training=True).eval(), RECIPES[name]
+    latent = chosen.network.kind == "latent-diffusion"
+    manifest = ModelManifest(
+        dataset="tiny",
+        origin="phantom",
+        protocol="clean",
+        recipe_name="tiny",
+        recipe=chosen.model_dump(mode="json"),
+        codec=CODEC.model_dump(mode="json") if latent else None,
+        latent_scale=0.7 if latent else None,
+        image=RGB,
+        structures=POLYP,
+        threshold=0.5,
+        training={},
+        files={},
+        provenance={},
+    )
+    save_model(tmp_path, made, manifest)
+    loaded, _ = load_model(tmp_path)
+    with torch.inference_mode():
+        probability = made(batch().image)
+        assert probability.shape == (2, 1, 32, 32)
+        assert torch.equal(loaded(batch().image), probability)
+    stored = read_tensors(tmp_path / "weights.safetensors")
+    assert not [key for key in stored if key.startswith("deep_supervision")]  # for training alone
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "unet"])
+def test_the_graph_computes_the_same(tmp_path: Path, name: str) -> None:
+    made = build(RECIPES[name])
+    export_graph(made, describe(noise_shape=made.noise_shape), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    image = batch(3).image
+    with torch.inference_mode():
+        expected = made(image)
+    (probability,) = session.run(None, {"image": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(probability), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_the_classic_condition_encoder_is_the_way_down_of_monais() -> None:
+    """Same weights in `BasicUNet`'s encoder, same features."""
+    settings = UnetConditionEncoder(architecture="unet", block_out_channels=(4, 6, 8, 8, 10), latent_channels=3)
+    encoder = ImageEncoder(settings).eval()
+    theirs = BasicUNet(spatial_dims=2, in_channels=3, features=(*settings.block_out_channels, 4)).eval()
+    blocks = (theirs.conv_0, theirs.down_1, theirs.down_2, theirs.down_3, theirs.down_4)
+    for level, block in zip(encoder.encoder, blocks, strict=True):  # type: ignore[call-overload]
+        block.load_state_dict(level.state_dict())
+    image = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        features = image
+        for block in blocks:
+            features = block(features)
+        expected = functional.conv2d(features, encoder.projection.weight, encoder.projection.bias)
+        torch.testing.assert_close(encoder(image), expected)
+    assert encoder(image).shape == (2, 3, 4, 4)
+    norms = [layer for layer in encoder.modules() if isinstance(layer, nn.InstanceNorm2d)]
+    slopes = {layer.negative_slope for layer in encoder.modules() if isinstance(layer, nn.LeakyReLU)}
+    assert len(norms) == 10
+    assert slopes == {0.1}
+
+
+def test_dynunet_is_monais_without_its_second_set_of_names() -> None:
+    settings = DynUnet(kind="direct", architecture="dynunet", channels=(4, 6, 8, 8))
+    torch.manual_seed(3)
+    ours = NnUnet(settings, structures=2).eval()
+    torch.manual_seed(3)
+    theirs = DynUNet(
+        2, 3, 2, kernel_size=[3] * 4, strides=[1, 2, 2, 2], upsample_kernel_size=[2] * 3, filters=(4, 6, 8, 8)
+    ).eval()
+    image = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=0)
+    pointers = [value.data_ptr() for value in ours.state_dict().values()]
+    assert len(set(pointers)) == len(pointers) < len(theirs.state_dict())
+
+
+def test_deep_supervision_counts_coarser_levels_half_and_a_quarter() -> None:
+    made = build(RECIPES["dynunet"], training=True)
+    assert isinstance(made, DirectSegmenter)
+    assert isinstance(made.unet, NnUnet)
+    assert made.deep_supervision is not None
+    given = batch()
+    levels = made.unet.levels(made.normaliser(given.image))
+    heads = made.deep_supervision(levels)
+    assert [tuple(logits.shape) for logits in heads] == [(2, 1, 16, 16), (2, 1, 8, 8)]
+    terms = [mask_loss(made.unet.output(levels[0]), given.mask)]
+    terms += [mask_loss(logits, given.mask[:, :, ::step, ::step]) for logits, step in zip(heads, (2, 4), strict=True)]
+    expected = (terms[0] + terms[1] / 2 + terms[2] / 4) / 1.75
+    torch.testing.assert_close(made.losses(given)["dice_ce"], expected)
+
+
+def test_deep_supervision_changes_nothing_at_inference() -> None:
+    plain = replace_network(RECIPES["dynunet"], deep_supervision=False)
+    image = batch().image
+    with torch.inference_mode():
+        assert torch.equal(build(RECIPES["dynunet"], training=True).eval()(image), build(plain)(image))
+
+
+def replace_network(chosen: Recipe, **changes: object) -> Recipe:
+    return chosen.model_copy(update={"network": chosen.network.model_copy(update=changes)})
+
+
+def test_basic_unet_works_from_full_size_on() -> None:
+    network = build_unet(BasicUnet(kind="direct", architecture="basic-unet", channels=(4, 4, 6, 6, 8)), 2)
+    shapes = []
+    network.get_submodule("conv_0").register_forward_hook(lambda *call: shapes.append(tuple(call[2].shape)))
+    assert network(torch.randn(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+    assert shapes == [(1, 4, 32, 32)]
+
+
+def test_a_frozen_classic_encoder_trains_its_projection_alone() -> None:
+    made = build(recipe(network={"condition": {**CLASSIC, "trainable": False}}), training=True)
+    torch.stack(list(made.losses(replace(batch(), uniform=torch.ones(2) * 0.5)).values())).sum().backward()
+    reached = {key for key, parameter in made.named_parameters() if parameter.grad is not None}
+    assert {key for key in reached if key.startswith("condition_encoder")} == {
+        "condition_encoder.projection.weight",
+        "condition_encoder.projection.bias",
+    }
