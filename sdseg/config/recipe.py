@@ -15,6 +15,7 @@ from sdseg.core.settings import MANY, Name, Place, Seed, Strict, merge, parse, r
 __all__ = [
     "Diffusion",
     "Inference",
+    "MaskLoss",
     "Optimiser",
     "Postprocessing",
     "Recipe",
@@ -30,6 +31,9 @@ __all__ = [
 
 # YAML reads an unquoted `no` as false; what is meant is clear.
 Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
+# dice: overlap; ce: cross entropy; focal: cross entropy of hard pixels; tversky: overlap, misses counting more than
+# false alarms; lovasz: IoU itself, convexly extended; boundary, hausdorff: errors by their distance from the outline.
+MaskLoss = Literal["dice_ce", "dice_focal", "tversky_ce", "lovasz_ce", "dice_ce_boundary", "dice_ce_hausdorff"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -45,7 +49,9 @@ class Diffusion(Strict):
     loss_noise: float = Field(0.0, ge=0, le=1e6)  # weight of the paper's L_noise, on ε
     loss_latent: float = Field(1.0, ge=0, le=1e6)  # weight of the paper's L_latent, on z_0
     loss_velocity: float = Field(0.0, ge=0, le=1e6)  # weight of the same on v
-    loss_mask: float = Field(0.0, ge=0, le=1e6)  # weight of Dice + cross entropy through the frozen decoder
+    loss_mask: float = Field(0.0, ge=0, le=1e6)  # weight of `training.mask_loss` on the decoded mask
+    loss_mask_from: int = Field(0, ge=0, le=MANY)  # steps by the other losses alone, before that of the mask joins
+    loss_mask_warmup: int = Field(0, ge=0, le=MANY)  # steps over which its weight then grows to its value
     # How far is far: mean absolute error (the paper's) or mean square. The first aims at the median, which for a mask
     # that covers little of most images is no mask at all; the second at the mean.
     distance: Literal["l1", "l2"] = "l1"
@@ -62,6 +68,13 @@ class Diffusion(Strict):
         if not any((self.loss_noise, self.loss_latent, self.loss_velocity, self.loss_mask)):
             raise ValueError(
                 "'loss_noise', 'loss_latent', 'loss_velocity' and 'loss_mask' are all 0: nothing is learnt"
+            )
+        if not self.loss_mask and (self.loss_mask_from or self.loss_mask_warmup):
+            raise ValueError("'loss_mask_from' and 'loss_mask_warmup' mean nothing with 'loss_mask: 0'")
+        if self.loss_mask_from and not any((self.loss_noise, self.loss_latent, self.loss_velocity)):
+            raise ValueError(
+                f"the first stage is missing: until 'loss_mask_from: {self.loss_mask_from}' nothing is learnt, since "
+                "'loss_noise', 'loss_latent' and 'loss_velocity' are all 0"
             )
         if self.train_noise == "zero" and self.train_timesteps == "uniform":
             raise ValueError("'train_noise: zero' only makes sense where inference starts; set train_timesteps: last")
@@ -92,6 +105,8 @@ class Optimiser(Strict):
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     warmup_steps: int = Field(0, ge=0, le=MANY)
     schedule: Literal["constant", "cosine"] = "constant"
+    # Two stages: the rate after `diffusion.loss_mask_from` steps, with warm-up and schedule of its own; null: as before
+    mask_learning_rate: float | None = Field(None, gt=0, le=10)
     clip_norm: float | None = Field(1.0, gt=0, le=1e9)
 
 
@@ -106,6 +121,7 @@ class Training(Strict):
     ema_scope: Literal["all", "denoiser"] = "all"
     structures: Literal["any", "present"] = "any"  # one structure a sample; 'present': of those in the slice
     augmentation: Literal["none", "flips", "dihedral", "strong"] = "flips"  # flips: the paper's
+    mask_loss: MaskLoss = "dice_ce"  # of direct networks, and of latent ones with `diffusion.loss_mask`
     validate_every: int = Field(1000, ge=1, le=MANY)
     validate_slices: int | None = Field(512, ge=1, le=MANY)  # at most this many, evenly spaced; null for all
     patience: int | None = Field(None, ge=1, le=MANY)  # stop after so many validations without a better Dice
@@ -187,6 +203,24 @@ class Recipe(Strict):
             raise ValueError("a direct network has no 'diffusion' section")
         if not latent and (self.inference.steps > 1 or self.inference.samples > 1):
             raise ValueError("a direct network has one pass and one answer; leave out inference.steps and .samples")
+        return self
+
+    @model_validator(mode="after")
+    def _mask_loss_is_used(self) -> Self:
+        process = self.diffusion
+        if process is not None and not process.loss_mask and self.training.mask_loss != "dice_ce":
+            raise ValueError(
+                f"'training.mask_loss: {self.training.mask_loss}' means nothing with 'diffusion.loss_mask: 0'; "
+                "give it a weight"
+            )
+        switch = process.loss_mask_from if process is not None else 0
+        if switch >= self.training.steps:
+            raise ValueError(
+                f"the second stage is missing: 'diffusion.loss_mask_from: {switch}' lies at or behind the last of "
+                f"{self.training.steps} steps"
+            )
+        if self.optimiser.mask_learning_rate is not None and not switch:
+            raise ValueError("'optimiser.mask_learning_rate' is that of a second stage; set 'diffusion.loss_mask_from'")
         return self
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ __all__ = [
     "clean_latent",
     "draw_timesteps",
     "losses",
+    "mask_weight",
     "noise_estimate",
     "reverse",
     "reverse_steps",
@@ -142,3 +143,11 @@ def losses(
             predicted = velocity(z, n, alpha_bar)
         terms["velocity"] = distance(predicted, velocity(clean, noise, alpha_bar))
     return terms
+
+
+def mask_weight(step: int, settings: Diffusion) -> float:
+    """Weight of the loss on the mask at step 1, 2, …: none at first, then growing to its value, as the settings say."""
+    since = step - settings.loss_mask_from
+    if since <= 0:
+        return 0.0
+    return settings.loss_mask * min(1.0, since / max(settings.loss_mask_warmup, 1))

@@ -1,25 +1,94 @@
-"""Dice and cross entropy on mask logits: the loss of the baseline, and of latent models trained through the decoder."""
+"""Losses on mask logits: of direct networks, and of latent models trained through the decoder.
+
+None is MONAI's `DiceCELoss`: its cross entropy lets several channels compete, but structures may lie within each other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["mask_loss", "reduced"]
+from sdseg.config.recipe import MaskLoss
+
+__all__ = ["LOSSES", "lovasz_hinge", "mask_loss", "reduced"]
 
 
-def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Dice (per structure, over the whole batch) + binary cross entropy, of logits and masks [N,K,H,W]; a scalar.
-
-    Not MONAI's `DiceCELoss`: its cross entropy lets several channels compete, but structures may lie within each other.
-    """
-    from monai.losses.dice import DiceLoss  # MONAI takes seconds to import
-
-    truth = masks.float()
-    dice: Tensor = DiceLoss(sigmoid=True, batch=True)(logits, truth)
-    return dice + functional.binary_cross_entropy_with_logits(logits, truth)
+def mask_loss(name: MaskLoss, logits: Tensor, masks: Tensor) -> Tensor:
+    """One of LOSSES, of logits [N,K,H,W] and masks [N,K,H,W] in {0,1}; a scalar."""
+    return LOSSES[name](logits, masks.float())
 
 
 def reduced(masks: Tensor, side: int) -> Tensor:
     """Masks [N,K,H,W] at `side`² pixels, each the nearest of the original, as nnU-Net does for its coarser heads."""
     return masks if masks.shape[-1] == side else functional.interpolate(masks.float(), size=(side, side))
+
+
+def lovasz_hinge(logits: Tensor, truth: Tensor) -> Tensor:
+    """The Lovász extension of 1 − IoU at hinge errors (arXiv 1705.08790), the mean over images and structures."""
+    flat, labels = logits.flatten(2), truth.flatten(2)  # [N,K,P]
+    errors, order = torch.sort(1.0 - flat * (2.0 * labels - 1.0), dim=2, descending=True)
+    labels = labels.gather(2, order)
+    inside = labels.sum(dim=2, keepdim=True)
+    # Of the pixels with the largest errors, taken for wrong one after the other, what 1 − IoU becomes …
+    loss = 1.0 - (inside - labels.cumsum(dim=2)) / (inside + (1.0 - labels).cumsum(dim=2)).clamp(min=1.0)
+    growth = torch.cat([loss[..., :1], loss[..., 1:] - loss[..., :-1]], dim=2)  # … and by how much each makes it grow
+    return (functional.relu(errors) * growth).sum(dim=2).mean()
+
+
+def _dice(logits: Tensor, truth: Tensor) -> Tensor:
+    """Per structure, over the whole batch."""
+    from monai.losses.dice import DiceLoss  # MONAI takes seconds to import
+
+    loss: Tensor = DiceLoss(sigmoid=True, batch=True)(logits, truth)
+    return loss
+
+
+def _tversky(logits: Tensor, truth: Tensor) -> Tensor:
+    """Overlap in which a missed pixel counts 0.7 and a false alarm 0.3 (arXiv 1706.05721)."""
+    from monai.losses.tversky import TverskyLoss
+
+    loss: Tensor = TverskyLoss(sigmoid=True, alpha=0.3, beta=0.7, batch=True)(logits, truth)
+    return loss
+
+
+def _focal(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross entropy, each pixel weighted by (1 − p)² of its true label (arXiv 1708.02002)."""
+    from monai.losses.focal_loss import FocalLoss
+
+    loss: Tensor = FocalLoss(gamma=2.0)(logits, truth)
+    return loss
+
+
+def _boundary(logits: Tensor, truth: Tensor) -> Tensor:
+    """Probability times the signed distance from the true outline, in sides of the image (arXiv 1812.07032)."""
+    from monai.losses.boundary_loss import BoundaryLoss
+
+    loss: Tensor = BoundaryLoss(sigmoid=True)(logits, truth)
+    return loss / logits.shape[-1]
+
+
+def _hausdorff(logits: Tensor, truth: Tensor) -> Tensor:
+    """Squared error times the squared distances from both outlines, in sides of the image (arXiv 1904.10030)."""
+    from monai.losses.hausdorff_loss import HausdorffDTLoss
+
+    loss: Tensor = HausdorffDTLoss(sigmoid=True, include_background=True)(logits, truth)
+    return loss / logits.shape[-1] ** 2
+
+
+_cross_entropy = functional.binary_cross_entropy_with_logits
+
+LOSSES: dict[MaskLoss, Callable[[Tensor, Tensor], Tensor]] = {
+    "dice_ce": lambda logits, truth: _dice(logits, truth) + _cross_entropy(logits, truth),
+    "dice_focal": lambda logits, truth: _dice(logits, truth) + _focal(logits, truth),
+    "tversky_ce": lambda logits, truth: _tversky(logits, truth) + _cross_entropy(logits, truth),
+    "lovasz_ce": lambda logits, truth: lovasz_hinge(logits, truth) + _cross_entropy(logits, truth),
+    "dice_ce_boundary": lambda logits, truth: (
+        _dice(logits, truth) + _cross_entropy(logits, truth) + _boundary(logits, truth)
+    ),
+    "dice_ce_hausdorff": lambda logits, truth: (
+        _dice(logits, truth) + _cross_entropy(logits, truth) + _hausdorff(logits, truth)
+    ),
+}

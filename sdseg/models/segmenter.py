@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.direct_network import AnyDirectNetwork, DirectNetwork, DynUnet
 from sdseg.config.network import Codec, LatentNetwork
-from sdseg.config.recipe import Inference, Recipe
+from sdseg.config.recipe import Inference, MaskLoss, Recipe
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
@@ -48,6 +48,7 @@ class Batch:
     latent: Tensor | None  # [N,c,h,w] scaled latent of that structure's mask
     noise: Tensor | None  # [N,c,h,w] standard normal
     uniform: Tensor | None  # [N] in [0,1), for the timestep
+    step: int = 1  # number of the optimiser step, from 1: losses may change over the run
 
 
 class Segmenter(nn.Module):
@@ -83,12 +84,14 @@ class LatentSegmenter(Segmenter):
         structures: int,
         decoder: MaskDecoder,
         inference: Inference | None = None,
+        loss_on_masks: MaskLoss = "dice_ce",
     ) -> None:
         super().__init__()
         channels = decoder.post_quant_conv.in_channels
         side = image.size // network.condition.factor
         inference = inference or Inference()
         self.process = process
+        self.loss_on_masks = loss_on_masks
         self.structures = structures
         self.samples = inference.samples
         self.plan = diffusion.reverse_steps(process, inference.steps)
@@ -153,10 +156,11 @@ class LatentSegmenter(Segmenter):
         terms = diffusion.losses(prediction, batch.latent, noise, noisy, alpha_bar, process)
         weights = {"noise": process.loss_noise, "latent": process.loss_latent, "velocity": process.loss_velocity}
         weighted = {name: weights[name] * term for name, term in terms.items()}
-        if process.loss_mask:
+        weight = diffusion.mask_weight(batch.step, process)
+        if weight:
             clean = diffusion.clean_latent(prediction, noisy, alpha_bar, process.prediction)
             own = batch.mask[torch.arange(len(batch.mask), device=batch.mask.device), batch.structure].unsqueeze(1)
-            weighted["mask"] = process.loss_mask * mask_loss(self.decoder.logits(clean), own)
+            weighted["mask"] = weight * mask_loss(self.loss_on_masks, self.decoder.logits(clean), own)
         if self.alignment is not None:
             weighted["alignment"] = self.alignment(features[0], image)
         return weighted
@@ -176,8 +180,15 @@ class LatentSegmenter(Segmenter):
 class DirectSegmenter(Segmenter):
     """A plain U-Net with one sigmoid per structure, trained on the mask: what the latent method is held against."""
 
-    def __init__(self, network: AnyDirectNetwork, image: ImageContract, structures: int) -> None:
+    def __init__(
+        self,
+        network: AnyDirectNetwork,
+        image: ImageContract,
+        structures: int,
+        loss_on_masks: MaskLoss = "dice_ce",
+    ) -> None:
         super().__init__()
+        self.loss_on_masks = loss_on_masks
         self.normaliser = Normaliser(image)
         self.unet = build_unet(network, structures)
         self.deep_supervision: DeepSupervision | None = None
@@ -187,16 +198,17 @@ class DirectSegmenter(Segmenter):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         image = self.normaliser(batch.image)
+        name = self.loss_on_masks
         if self.deep_supervision is None or not isinstance(self.unet, NnUnet):
-            return {"dice_ce": mask_loss(self.unet(image).float(), batch.mask)}
+            return {name: mask_loss(name, self.unet(image).float(), batch.mask)}
         levels = self.unet.levels(image)
         heads = [self.unet.output(levels[0]), *self.deep_supervision(levels)]
         weights = [0.5**number for number in range(len(heads))]  # 1, 1/2, 1/4, as shares of one
         terms = [
-            weight / sum(weights) * mask_loss(logits.float(), reduced(batch.mask, logits.shape[-1]))
+            weight / sum(weights) * mask_loss(name, logits.float(), reduced(batch.mask, logits.shape[-1]))
             for weight, logits in zip(weights, heads, strict=True)
         ]
-        return {"dice_ce": torch.stack(terms).sum()}
+        return {name: torch.stack(terms).sum()}
 
     def parts(self) -> dict[str, nn.Module]:
         return {"unet": self.unet}
@@ -207,11 +219,12 @@ def build_segmenter(
 ) -> Segmenter:
     """The untrained segmenter that a recipe describes. The latent method needs the codec's layout and scale."""
     if isinstance(recipe.network, DirectNetwork):
-        return DirectSegmenter(recipe.network, image, structures)
+        return DirectSegmenter(recipe.network, image, structures, recipe.training.mask_loss)
     if codec is None or scale is None or recipe.diffusion is None:
         raise UserError("a latent-diffusion recipe needs a mask codec", remedy="give the folder made by 'sdseg codec'")
     decoder = MaskDecoder(codec, codec.latent_channels, scale)
-    return LatentSegmenter(recipe.network, recipe.diffusion, image, structures, decoder, recipe.inference)
+    settings = (recipe.network, recipe.diffusion, image, structures, decoder, recipe.inference)
+    return LatentSegmenter(*settings, loss_on_masks=recipe.training.mask_loss)
 
 
 def attach_training_parts(segmenter: Segmenter, network: LatentNetwork | DirectNetwork, structures: int) -> None:

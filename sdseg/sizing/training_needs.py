@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdseg.config.direct_network import DirectNetwork
 from sdseg.config.network import Codec
@@ -98,7 +98,10 @@ def _costs(recipe: Recipe, codec: Codec | None, shape: Shape) -> _Costs:
     learns = network.condition.trainable
     step = _repeated(denoiser, 3) + (_repeated(encoder, 3) if learns else Tally(flops=encoder.flops))
     if recipe.diffusion is not None and recipe.diffusion.loss_mask:
-        step += _repeated(decoder, 2)  # frozen: gradients pass through it, its weights have none
+        through = _repeated(decoder, 2)  # frozen: gradients pass through it, its weights have none
+        # The mean over both stages; memory is that of the second.
+        share = 1.0 - recipe.diffusion.loss_mask_from / recipe.training.steps
+        step += replace(through, flops=round(through.flops * share))
     if recipe.training.augmentation == "strong":  # masks are encoded at every step
         step += Tally(flops=network_layouts.autoencoder(codec, latent, shape.size).flops - decoder.flops)
     answers = inference.samples * shape.structures

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from sdseg.config.recipe import Recipe
 from sdseg.core.signals import Request, Stopped, deferred, ended
 from sdseg.models.segmenter import Batch
 from sdseg.training.divergence import DivergenceWatch
@@ -58,7 +59,7 @@ def training_loop(run: Run, start: int, progress: Progress, journal: Journal | N
                 parts = islice(batches, training.accumulate)
 
                 # 2. A step: forward and backward of each part, optimiser, average.
-                rate = learning_rate(step - 1, run.recipe.optimiser, training.steps, training.batch)
+                rate = _rate(run.recipe, step)
                 losses = training_step(run, step, rate, parts)
 
                 # 3. Watch: a loss that is not finite, or above its limit, ends the run.
@@ -101,7 +102,7 @@ def training_step(run: Run, step: int, rate: float, samples: Iterable[Sample]) -
     for group in run.optimiser.param_groups:
         group["lr"] = rate
     run.module.train()
-    parts = (_to_batch(sample, run) for sample in samples)
+    parts = (_to_batch(sample, run, step) for sample in samples)
     losses = optimiser_step(accelerator, run.module, run.optimiser, parts, run.recipe.optimiser.clip_norm)
     update_average(run.average, run.segmenter, training)
     return _over_processes(losses, accelerator)
@@ -125,7 +126,13 @@ def optimiser_step(
     return means
 
 
-def _to_batch(sample: Sample, run: Run) -> Batch:
+def _rate(recipe: Recipe, step: int) -> float:
+    """The learning rate of step 1, 2, …"""
+    training, switch = recipe.training, recipe.diffusion.loss_mask_from if recipe.diffusion else 0
+    return learning_rate(step - 1, recipe.optimiser, training.steps, training.batch, switch)
+
+
+def _to_batch(sample: Sample, run: Run, step: int) -> Batch:
     """A part of a batch on the device. Mask latents that are not cached are encoded here."""
     device = run.accelerator.device
     moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
@@ -143,6 +150,7 @@ def _to_batch(sample: Sample, run: Run) -> Batch:
         latent=latent,
         noise=moved.get("noise"),
         uniform=moved.get("uniform"),
+        step=step,
     )
 
 

@@ -23,12 +23,19 @@ def build_optimiser(segmenter: Segmenter, settings: Optimiser) -> AdamW:
     return AdamW(wanted, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
 
 
-def learning_rate(step: int, settings: Optimiser, steps: int, batch: int = 1) -> float:
+def learning_rate(step: int, settings: Optimiser, steps: int, batch: int = 1, switch: int = 0) -> float:
     """The rate of step 0 … steps−1: linear warm-up, then constant or a cosine down to zero.
 
+    With `mask_learning_rate` it does so twice: over the steps before `switch`, and at that rate over the rest.
     `times_batch` multiplies it by `batch`, the samples of a step over all processes and parts, as LDM's main.py does.
     """
-    peak = settings.learning_rate * (batch if settings.times_batch else 1)
+    peak = settings.learning_rate
+    if settings.mask_learning_rate is not None:
+        if step >= switch:
+            peak, step, steps = settings.mask_learning_rate, step - switch, steps - switch
+        else:
+            steps = switch
+    peak *= batch if settings.times_batch else 1
     if step < settings.warmup_steps:
         return peak * (step + 1) / settings.warmup_steps
     if settings.schedule == "constant":

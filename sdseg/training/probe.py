@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ STEPS = 4  # the first one is not counted: memory is taken then, and kernels are
 PATIENCE = 30.0  # seconds after which no further step is begun
 # Values that change nothing about a step.
 IRRELEVANT = {"description", "start_from", "inference"}
-STEP = ("batch", "accumulate", "precision", "augmentation")
+STEP = ("batch", "accumulate", "precision", "augmentation", "mask_loss")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def _measure(
     if codec is not None and recipe.training.augmentation == "strong":  # encoded at every step
         encoder = MaskCodec(codec).eval().requires_grad_(False).to(accelerator.device)
     part = recipe.training.batch // recipe.training.accumulate
-    batch = _batch(segmenter, image, shape, codec, part, accelerator.device)
+    # The last step's losses: those of a second stage cost most.
+    batch = replace(_batch(segmenter, image, shape, codec, part, accelerator.device), step=recipe.training.steps)
     module.train()
     seconds: list[float] = []
     begun = time.perf_counter()

@@ -154,8 +154,8 @@ def test_deep_supervision_counts_coarser_levels_half_and_a_quarter() -> None:
     levels = made.unet.levels(made.normaliser(given.image))
     heads = made.deep_supervision(levels)
     assert [tuple(logits.shape) for logits in heads] == [(2, 1, 16, 16), (2, 1, 8, 8)]
-    terms = [mask_loss(made.unet.output(levels[0]), given.mask)]
-    terms += [mask_loss(logits, given.mask[:, :, ::step, ::step]) for logits, step in zip(heads, (2, 4), strict=True)]
+    whole = [(made.unet.output(levels[0]), 1), (heads[0], 2), (heads[1], 4)]
+    terms = [mask_loss("dice_ce", logits, given.mask[:, :, ::step, ::step]) for logits, step in whole]
     expected = (terms[0] + terms[1] / 2 + terms[2] / 4) / 1.75
     torch.testing.assert_close(made.losses(given)["dice_ce"], expected)
 

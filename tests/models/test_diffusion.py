@@ -185,3 +185,11 @@ def test_one_trailing_step_is_the_estimate_of_the_paper() -> None:
     alphas = diffusion.alphas_cumprod(SETTINGS).float()
     expected = diffusion.clean_latent(prediction, noisy, alphas[999], "epsilon")
     assert torch.equal(diffusion.reverse(prediction, noisy, plan[0], alphas, "epsilon"), expected)
+
+
+def test_the_weight_of_the_mask_loss_grows_where_it_joins() -> None:
+    late = Diffusion(loss_mask=2.0, loss_mask_from=3, loss_mask_warmup=4)
+    assert [diffusion.mask_weight(step, late) for step in range(1, 10)] == [0, 0, 0, 0.5, 1, 1.5, 2, 2, 2]
+    assert diffusion.mask_weight(1, Diffusion(loss_mask=2.0)) == 2.0
+    assert diffusion.mask_weight(4, Diffusion(loss_mask=2.0, loss_mask_from=3)) == 2.0
+    assert diffusion.mask_weight(9, Diffusion()) == 0.0

@@ -30,6 +30,18 @@ def test_the_rate_is_multiplied_by_the_batch_where_the_recipe_says_so() -> None:
         assert learning_rate(0, settings, 10, batch=4) == pytest.approx(expected / 2)
 
 
+def test_a_second_stage_has_a_warm_up_and_a_schedule_of_its_own() -> None:
+    settings = Optimiser(learning_rate=1.0, mask_learning_rate=0.5, warmup_steps=2, schedule="cosine")
+    first = Optimiser(learning_rate=1.0, warmup_steps=2, schedule="cosine")
+    second = Optimiser(learning_rate=0.5, warmup_steps=2, schedule="cosine")
+    rates = [learning_rate(step, settings, 10, switch=6) for step in range(10)]
+    expected = [learning_rate(step, first, 6) for step in range(6)] + [
+        learning_rate(step, second, 4) for step in range(4)
+    ]
+    assert rates == pytest.approx(expected)
+    assert rates[6:] == pytest.approx([0.25, 0.5, 0.5, 0.25])
+
+
 @pytest.mark.parametrize("scope", ["all", "denoiser"])
 def test_average_follows_its_rule(scope: str) -> None:
     chosen = recipe(training={"ema_decay": 0.5, "ema_scope": scope})
