@@ -195,4 +195,7 @@ class LatentNetwork(Strict):
     latent_scale: Literal["codec", "first_batch"] = "codec"
     condition: AnyConditionEncoder = ConditionEncoder()
     denoiser: Denoiser = Denoiser()
+    # 'trained': the mask decoder learns as well, by the mask loss. 'skips': it stays frozen, and what it decodes is
+    # corrected at full size from the condition encoder's finer levels, which the same loss trains.
+    decoder: Literal["frozen", "trained", "skips"] = "frozen"
     alignment: Alignment | None = None

@@ -208,6 +208,12 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _mask_loss_is_used(self) -> Self:
         process = self.diffusion
+        decoder = self.network.decoder if isinstance(self.network, LatentNetwork) else "frozen"
+        if process is not None and not process.loss_mask and decoder != "frozen":
+            raise ValueError(
+                f"'network.decoder: {decoder}' learns by the loss on the mask, and 'diffusion.loss_mask' is 0; "
+                "give it a weight"
+            )
         if process is not None and not process.loss_mask and self.training.mask_loss != "dice_ce":
             raise ValueError(
                 f"'training.mask_loss: {self.training.mask_loss}' means nothing with 'diffusion.loss_mask: 0'; "

@@ -113,14 +113,17 @@ class FeatureAlignment(nn.Module):
 
 
 @contextmanager
-def features_of(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what `module` gives while the block runs."""
+def features_of(*modules: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what each of `modules` gives while the block runs, in the order of the calls."""
     outputs: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output)) for module in modules
+    ]
     try:
         yield outputs
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _load(path: Path, sha256: str | None) -> torch.export.ExportedProgram:

@@ -21,6 +21,7 @@ __all__ = [
     "load_pretrained",
     "load_strictly",
     "mask_image",
+    "mask_logits",
     "mask_probability",
     "modern_names",
 ]
@@ -62,7 +63,7 @@ class MaskCodec(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """The half of the codec that inference needs: scaled latent -> probability."""
+    """The half of the codec that inference needs: scaled latent -> mask as an image."""
 
     def __init__(self, settings: Autoencoder, latent_channels: int, scale: float) -> None:
         super().__init__()
@@ -89,20 +90,8 @@ class MaskDecoder(nn.Module):
         return decoder
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Probability [N,1,H,W] in [0,1] of scaled latents [N,C,h,w]."""
-        return mask_probability(self._decode(latents))
-
-    def logits(self, latents: Tensor) -> Tensor:
-        """Logits [N,1,H,W] of the mask, for training through the decoder, of scaled latents [N,C,h,w].
-
-        The probability itself is clamped: where the decoder overshoots on the wrong side of a pixel its gradient would
-        be zero, and cross entropy infinite. The decoder's value before the clamp, about −1 outside and 1 inside, times
-        LOGIT_SLOPE has a gradient everywhere, the same threshold, and next to no loss (0.0025) at a clean ±1.
-        """
-        return LOGIT_SLOPE * self._decode(latents).float().mean(dim=1, keepdim=True)
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        decoded: Tensor = self.decoder(self.post_quant_conv(latents / self.scale))  # [N,3,H,W]
+        """The mask as an image [N,3,H,W], about −1 outside and 1 inside, of scaled latents [N,C,h,w]."""
+        decoded: Tensor = self.decoder(self.post_quant_conv(latents / self.scale))
         return decoded
 
 
@@ -114,6 +103,16 @@ def mask_image(masks: Tensor) -> Tensor:
 def mask_probability(decoded: Tensor) -> Tensor:
     """Decoded images [N,3,H,W] as probability [N,1,H,W]: to [0,1], clamped, mean of the channels (the paper's rule)."""
     return ((decoded + 1.0) / 2.0).clamp(0.0, 1.0).mean(dim=1, keepdim=True)
+
+
+def mask_logits(decoded: Tensor) -> Tensor:
+    """Decoded images [N,3,H,W] as logits [N,1,H,W] of the mask, for training through the decoder.
+
+    The probability itself is clamped: where the decoder overshoots on the wrong side of a pixel its gradient would be
+    zero, and cross entropy infinite. The decoder's value before the clamp, about −1 outside and 1 inside, times
+    LOGIT_SLOPE has a gradient everywhere, the same threshold, and next to no loss (0.0025) at a clean ±1.
+    """
+    return LOGIT_SLOPE * decoded.float().mean(dim=1, keepdim=True)
 
 
 def encoder_arguments(settings: Autoencoder, latent_channels: int) -> dict[str, Any]:

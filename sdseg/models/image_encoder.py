@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import cast
 
 from diffusers.models.autoencoders.vae import Encoder
+from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D
 from torch import Tensor, nn
 
 from sdseg.config.network import ConditionEncoder, UnetConditionEncoder
@@ -30,6 +32,14 @@ class ImageEncoder(nn.Module):
         # The official code puts a new 1×1 convolution here, not the autoencoder's quant_conv.
         self.projection = nn.Conv2d(channels, settings.latent_channels, 1)
         self.settings = settings
+
+    @property
+    def finer_levels(self) -> tuple[nn.Module, ...]:
+        """The modules that give the features of each level finer than the latent: [N,C,H,W], [N,C',H/2,W/2], …"""
+        if isinstance(self.encoder, Encoder):
+            blocks = cast("list[DownEncoderBlock2D]", list(self.encoder.down_blocks)[:-1])
+            return tuple(cast("nn.Module", block.resnets[-1]) for block in blocks)
+        return tuple(self.encoder.children())[:-1]
 
     def start_from(self, codec: MaskCodec) -> None:
         """Copy the mask encoder's weights, where the settings say so: the paper starts both encoders alike.

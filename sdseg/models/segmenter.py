@@ -15,11 +15,12 @@ from sdseg.config.recipe import Inference, MaskLoss, Recipe
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
-from sdseg.models.codec import MaskCodec, MaskDecoder
+from sdseg.models.codec import MaskCodec, MaskDecoder, mask_logits, mask_probability
 from sdseg.models.denoiser import ConditionalDenoiser
 from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.losses import mask_loss, reduced
 from sdseg.models.normaliser import Normaliser
+from sdseg.models.refinement import MaskRefinement
 from sdseg.models.unets import DeepSupervision, NnUnet, build_unet
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ class LatentSegmenter(Segmenter):
         self.normaliser = Normaliser(image)
         self.condition_encoder = ImageEncoder(network.condition)
         self.denoiser = ConditionalDenoiser(network.denoiser, channels, network.condition.latent_channels, structures)
-        self.decoder = decoder.requires_grad_(False)
+        self.decoder = decoder.requires_grad_(network.decoder == "trained")
+        self.decoding = network.decoder
+        self.refinement: MaskRefinement | None = None
+        if network.decoder == "skips":
+            self.refinement = MaskRefinement(network.condition.block_out_channels[:-1])
         self.alignment: FeatureAlignment | None = None
         if not network.condition.trainable:
             self.condition_encoder.encoder.requires_grad_(False)
@@ -114,12 +119,14 @@ class LatentSegmenter(Segmenter):
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         # 1. Normalise and encode the condition, once per image however many hypotheses are drawn.
-        condition = self.condition_encoder(self.normaliser(image))  # [N,c',h,w]
+        condition, levels = self._encoded(self.normaliser(image))  # [N,c',h,w]
 
         # 2. Start from pure noise (or none) at the first of the timesteps. S hypotheses of an image lie side by side.
         start = self._start(condition, noise)  # [N·S,c,h,w]
         if self.samples > 1:
-            condition = condition.unsqueeze(1).expand(-1, self.samples, -1, -1, -1).flatten(0, 1)  # [N·S,c',h,w]
+            condition, *levels = (
+                each.unsqueeze(1).expand(-1, self.samples, -1, -1, -1).flatten(0, 1) for each in (condition, *levels)
+            )  # [N·S,c',h,w]
 
         # 3. Reverse steps, the last of which estimates z_0, and one decoding, per structure.
         probabilities = []
@@ -130,7 +137,7 @@ class LatentSegmenter(Segmenter):
                 structure = torch.full_like(timesteps, index) if self.structures > 1 else None
                 prediction = self.denoiser(latent, condition, timesteps, structure).float()
                 latent = diffusion.reverse(prediction, latent, step, self.alphas_cumprod, self.process.prediction)
-            probabilities.append(self.decoder(latent))  # [N·S,1,H,W]
+            probabilities.append(mask_probability(self._decoded(latent, levels)))  # [N·S,1,H,W]
         probability = torch.cat(probabilities, dim=1).float()  # [N·S,K,H,W]
 
         # 4. The mean over the hypotheses.
@@ -149,7 +156,7 @@ class LatentSegmenter(Segmenter):
         if process.train_noise == "zero":
             noisy = torch.zeros_like(noisy)  # inference starts from zeros, without the trace of z_0 that √ᾱ leaves
         image = self.normaliser(batch.image)
-        condition = self.condition_encoder(image)
+        condition, levels = self._encoded(image)
         structure = batch.structure if self.structures > 1 else None
         with features_of(self.denoiser.middle) as features:
             prediction = self.denoiser(noisy, condition, timesteps, structure).float()
@@ -160,10 +167,22 @@ class LatentSegmenter(Segmenter):
         if weight:
             clean = diffusion.clean_latent(prediction, noisy, alpha_bar, process.prediction)
             own = batch.mask[torch.arange(len(batch.mask), device=batch.mask.device), batch.structure].unsqueeze(1)
-            weighted["mask"] = weight * mask_loss(self.loss_on_masks, self.decoder.logits(clean), own)
+            weighted["mask"] = weight * mask_loss(self.loss_on_masks, mask_logits(self._decoded(clean, levels)), own)
         if self.alignment is not None:
             weighted["alignment"] = self.alignment(features[0], image)
         return weighted
+
+    def _encoded(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """z_c [N,c',h,w] of normalised images, and the encoder's finer features where the decoding sees them."""
+        if self.refinement is None:
+            return self.condition_encoder(image), []
+        with features_of(*self.condition_encoder.finer_levels) as levels:
+            return self.condition_encoder(image), levels
+
+    def _decoded(self, latent: Tensor, levels: list[Tensor]) -> Tensor:
+        """The mask of a latent as an image [N,3,H,W], about −1 outside and 1 inside."""
+        decoded: Tensor = self.decoder(latent)
+        return decoded if self.refinement is None else self.refinement(decoded, levels)
 
     def _start(self, condition: Tensor, noise: Tensor | None) -> Tensor:
         """z_T for a batch [N·S,c,h,w], according to `inference_noise`."""

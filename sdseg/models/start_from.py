@@ -56,10 +56,11 @@ def open_start(recipe: Recipe, folder: Path | None) -> Start | None:
 
 
 def take_over(segmenter: Segmenter, start: Start) -> None:
-    """Load every trained network of `start` into `segmenter`, strictly; its decoder must be the same already.
+    """Load every trained network of `start` into `segmenter`, strictly; a frozen decoder must be the same already.
 
-    The window belongs to the data and the fixed noise to the new run: both stay. Raises UserError where a network, the
-    codec or the latent scale is another, or the folder is not whole.
+    The window belongs to the data and the fixed noise to the new run: both stay; a refinement that the model did not
+    have is new. Raises UserError where a network, the codec or the latent scale is another, where a trained decoder or
+    a refinement would be lost, and where the folder is not whole.
     """
     trained, manifest = load_model(start.folder)
     if type(trained) is not type(segmenter):
@@ -70,14 +71,23 @@ def take_over(segmenter: Segmenter, start: Start) -> None:
         )
     if isinstance(segmenter, LatentSegmenter) and isinstance(trained, LatentSegmenter):
         _check_decoder(segmenter, trained, start.folder)
-    theirs = trained.parts()
+    theirs, kept = trained.parts(), {"normaliser"}
+    if isinstance(trained, LatentSegmenter) and trained.decoding != "trained":
+        kept.add("decoder")
     for name, part in segmenter.parts().items():
-        if name not in ("decoder", "normaliser"):
+        if name in theirs and name not in kept:
             load_strictly(part, theirs[name].state_dict(), start.folder / name)
 
 
 def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path) -> None:
-    """A UNet trained in one codec's latents means nothing in another's."""
+    """A UNet trained in one codec's latents means nothing in another's, and what was trained is to be kept."""
+    if theirs.decoding != "frozen" and own.decoding != theirs.decoding:
+        raise UserError(
+            f"the model's mask decoder was trained ('network.decoder: {theirs.decoding}'), this recipe's is "
+            f"'{own.decoding}': what it learnt would be lost",
+            where=folder,
+            remedy=f"set 'network.decoder: {theirs.decoding}', or start from a model whose decoder is frozen",
+        )
     if not math.isclose(own.decoder.scale, theirs.decoder.scale, rel_tol=1e-4):
         raise UserError(
             f"the model was made with the latent scale {theirs.decoder.scale:.6g}, the codec has "
@@ -86,7 +96,7 @@ def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path) 
             remedy=f"set 'latent_scale: {theirs.decoder.scale:.6g}' of the codec, or use the codec the model was made "
             "with",
         )
-    if not _equal(own.decoder, theirs.decoder):
+    if theirs.decoding != "trained" and not _equal(own.decoder, theirs.decoder):
         raise UserError(
             "the model was made with another codec: its mask decoder has other weights",
             where=folder,

@@ -6,7 +6,9 @@ from sdseg.config.direct_network import AnyDirectNetwork, BasicUnet, DynUnet, Re
 from sdseg.config.network import AnyConditionEncoder, Autoencoder, Denoiser, UnetConditionEncoder
 from sdseg.sizing.layer_costs import Tally
 
-__all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct"]
+__all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct", "refinement"]
+
+REFINED = 16  # channels of the refinement (models/refinement)
 
 
 def condition_encoder(settings: AnyConditionEncoder, size: int) -> Tally:
@@ -42,6 +44,17 @@ def decoder(settings: Autoencoder, latent: int, size: int) -> Tally:
             side *= 2
             found.conv(current, current, side)
     _end(found, current, 3, side)
+    return found
+
+
+def refinement(channels: tuple[int, ...], size: int) -> Tally:
+    """The correction of a decoded mask of `size`² pixels from the encoder's levels, the one at full size first."""
+    found, side = Tally(), size
+    for count in channels:
+        found.conv(count, REFINED, side, kernel=1)
+        side //= 2
+    _two_convolutions(found, REFINED + 1, REFINED, size)
+    found.conv(REFINED, 1, size, kernel=1)
     return found
 
 

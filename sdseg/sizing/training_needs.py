@@ -96,17 +96,27 @@ def _costs(recipe: Recipe, codec: Codec | None, shape: Shape) -> _Costs:
     )
     decoder = network_layouts.decoder(codec, latent, shape.size)
     learns = network.condition.trainable
+    correction = Tally()
+    if network.decoder == "skips":
+        correction = network_layouts.refinement(network.condition.block_out_channels[:-1], shape.size)
     step = _repeated(denoiser, 3) + (_repeated(encoder, 3) if learns else Tally(flops=encoder.flops))
     if recipe.diffusion is not None and recipe.diffusion.loss_mask:
-        through = _repeated(decoder, 2)  # frozen: gradients pass through it, its weights have none
+        # Frozen, gradients pass through it, and its weights have none.
+        through = _repeated(decoder, 3 if network.decoder == "trained" else 2) + _repeated(correction, 3)
         # The mean over both stages; memory is that of the second.
         share = 1.0 - recipe.diffusion.loss_mask_from / recipe.training.steps
         step += replace(through, flops=round(through.flops * share))
     if recipe.training.augmentation == "strong":  # masks are encoded at every step
         step += Tally(flops=network_layouts.autoencoder(codec, latent, shape.size).flops - decoder.flops)
     answers = inference.samples * shape.structures
-    image = encoder + _repeated(denoiser, inference.steps * answers) + _repeated(decoder, answers)
-    return _Costs(encoder + denoiser if learns else denoiser, step, image)
+    image = encoder + _repeated(denoiser, inference.steps * answers) + _repeated(decoder + correction, answers)
+    learnt = (
+        denoiser
+        + correction
+        + (encoder if learns else Tally())
+        + (decoder if network.decoder == "trained" else Tally())
+    )
+    return _Costs(learnt, step, image)
 
 
 def _repeated(one: Tally, passes: int) -> Tally:

@@ -55,7 +55,9 @@ def update_average(average: AveragedModel, segmenter: Segmenter, settings: Train
     average.update_parameters(segmenter)
     if settings.ema_scope == "denoiser" and isinstance(segmenter, LatentSegmenter):
         averaged = cast("LatentSegmenter", average.module)
-        averaged.condition_encoder.load_state_dict(segmenter.condition_encoder.state_dict())
+        for name, part in segmenter.parts().items():
+            if name != "denoiser" and any(parameter.requires_grad for parameter in part.parameters()):
+                averaged.get_submodule(name).load_state_dict(part.state_dict())
 
 
 def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:

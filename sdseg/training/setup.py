@@ -13,10 +13,11 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe, check_batch
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
@@ -101,10 +102,18 @@ def new_accelerator(recipe: Recipe, device: str) -> Accelerator:
         cpu=device == "cpu",
         mixed_precision=recipe.training.precision,
         gradient_accumulation_steps=recipe.training.accumulate,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE), _for_processes(recipe)],
     )
     set_seed(recipe.training.seed)
     return accelerator
+
+
+def _for_processes(recipe: Recipe) -> DistributedDataParallelKwargs:
+    """A decoder that learns in the second of two stages has no gradient in the first: nobody must wait for it."""
+    network, process = recipe.network, recipe.diffusion
+    learns = isinstance(network, LatentNetwork) and network.decoder != "frozen"
+    late = process is not None and process.loss_mask_from > 0
+    return DistributedDataParallelKwargs(find_unused_parameters=learns and late)
 
 
 def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path) -> Run:

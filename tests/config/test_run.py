@@ -253,6 +253,18 @@ WRONG_RECIPES: list[tuple[Values, str, Any, str]] = [
     (RECIPE, "diffusion", {"loss_mask": 1, "loss_latent": 0, "loss_mask_from": 9}, "the first stage is missing: until"),
     (RECIPE, "optimiser.mask_learning_rate", 1e-3, "'optimiser.mask_learning_rate' is that of a second stage"),
     (DIRECT, "optimiser.mask_learning_rate", 1e-3, "'optimiser.mask_learning_rate' is that of a second stage"),
+    (
+        RECIPE,
+        "network.decoder",
+        "trained",
+        "'network.decoder: trained' learns by the loss on the mask, and 'diffusion.l",
+    ),
+    (
+        RECIPE,
+        "network.decoder",
+        "skips",
+        "'network.decoder: skips' learns by the loss on the mask, and 'diffusion.loss",
+    ),
     (RECIPE, "training.mask_loss", "tversky_ce", "'training.mask_loss: tversky_ce' means nothing with 'diffusion.los"),
     (DIRECT, "training.mask_loss", "dice", "training.mask_loss: Input should be 'dice_ce', 'dice_focal'"),
     (RECIPE, "network.denoiser.attention", [True], "'attention' needs one value per entry"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -24,6 +25,7 @@ from sdseg.models.losses import mask_loss
 from sdseg.models.segmenter import (
     Batch,
     DirectSegmenter,
+    LatentSegmenter,
     Segmenter,
     attach_training_parts,
     build_segmenter,
@@ -32,8 +34,18 @@ from sdseg.models.unets import NnUnet, build_unet
 from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
 from tests.helpers.tiny import POLYP, RGB, describe
 
+END_TO_END = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
+
+
+def decoding(kind: str, **more: Any) -> Recipe:
+    return recipe(network={"decoder": kind, **more}, diffusion=END_TO_END)
+
+
 RECIPES = {
     "classic condition": recipe(network={"condition": CLASSIC}),
+    "trained decoder": decoding("trained"),
+    "skips": decoding("skips", condition=CLASSIC),
+    "skips of an autoencoder": decoding("skips"),
     **{name: direct_recipe(network=network) for name, network in DIRECT.items()},
 }
 
@@ -63,7 +75,7 @@ def test_the_gradient_reaches_every_weight_that_is_trained(name: str) -> None:
     made = build(RECIPES[name], training=True)
     torch.stack(list(made.losses(batch()).values())).sum().backward()
     without = {key for key, parameter in made.named_parameters() if parameter.grad is None}
-    assert {key.partition(".")[0] for key in without} <= {"decoder"}
+    assert {key.partition(".")[0] for key in without} <= ({"decoder"} if name != "trained decoder" else set())
     assert any(key.startswith(("condition_encoder", "unet")) for key, _ in made.named_parameters())
 
 
@@ -187,3 +199,55 @@ def test_a_frozen_classic_encoder_trains_its_projection_alone() -> None:
         "condition_encoder.projection.weight",
         "condition_encoder.projection.bias",
     }
+
+
+@pytest.mark.parametrize("condition", [CLASSIC, {}], ids=["unet", "autoencoder"])
+def test_skips_start_as_the_frozen_decoder_and_then_see_the_finer_levels(condition: dict[str, Any]) -> None:
+    plain, skips = build(decoding("frozen", condition=condition)), build(decoding("skips", condition=condition))
+    image = batch().image
+    assert isinstance(skips, LatentSegmenter)
+    assert skips.refinement is not None
+    with torch.inference_mode():
+        assert torch.equal(skips(image), plain(image))
+        nn.init.normal_(skips.refinement.correction.weight)
+        condition_encoder, seen = skips.condition_encoder, []
+        hook = skips.refinement.register_forward_hook(lambda *call: seen.append(call[1][1]))
+        corrected = skips(image)
+        hook.remove()
+        assert not torch.allclose(corrected, plain(image))
+        # Features of the level at full size, from the encoder's own parts.
+        normalised = skips.normaliser(image)
+        if condition:
+            finest = condition_encoder.encoder.level_0(normalised)
+        else:
+            encoder = condition_encoder.encoder
+            finest = encoder.down_blocks[0].resnets[0](encoder.conv_in(normalised), None)
+        torch.testing.assert_close(seen[0][0], finest)
+        assert [tuple(level.shape[-2:]) for level in seen[0]] == [(32, 32)]
+
+
+def test_skips_learn_by_the_mask_loss_and_teach_the_encoder() -> None:
+    made = build(decoding("skips", condition=CLASSIC), training=True)
+    assert isinstance(made, LatentSegmenter)
+    assert made.refinement is not None
+    nn.init.normal_(made.refinement.correction.weight)  # from zero on, the gradient comes a step later
+    made.losses(batch())["mask"].backward()
+    reached = {key for key, value in made.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0}
+    assert {key.partition(".")[0] for key in reached} == {"condition_encoder", "denoiser", "refinement"}
+    assert any(key.startswith("refinement.lateral") for key in reached)
+
+
+def test_hypotheses_see_the_features_of_their_image() -> None:
+    """Several samples of an image, refined, are the mean of one at a time."""
+    changes: dict[str, Any] = {"diffusion": {"loss_mask": 1.0, "inference_noise": "gaussian"}}
+    network = {"decoder": "skips", "condition": CLASSIC}
+    one = build(recipe(network=network, **changes))
+    three = build(recipe(network=network, **changes, inference={"samples": 3}))
+    assert isinstance(one, LatentSegmenter)
+    assert one.refinement is not None
+    nn.init.normal_(one.refinement.correction.weight)
+    three.load_state_dict(one.state_dict())
+    noise, image = torch.randn(2, 12, 16, 16), batch().image
+    with torch.inference_mode():
+        expected = torch.stack([one(image, part) for part in noise.chunk(3, dim=1)]).mean(dim=0)
+        torch.testing.assert_close(three(image, noise), expected, rtol=1e-4, atol=1e-5)

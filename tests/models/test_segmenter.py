@@ -13,6 +13,7 @@ from monai.losses import DiceCELoss
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
+from sdseg.models.codec import mask_logits
 from sdseg.models.normaliser import Normaliser
 from sdseg.models.segmenter import (
     Batch,
@@ -185,7 +186,7 @@ def test_the_mask_loss_is_that_of_the_decoded_mask_and_reaches_the_trained_parts
 def test_a_saturated_pixel_on_the_wrong_side_still_has_a_gradient() -> None:
     decoder = build().decoder
     latent = (50.0 * torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))).requires_grad_()
-    logits = decoder.logits(latent)
+    logits = mask_logits(decoder(latent))
     wrong = (logits.detach() < 0).float()  # every pixel is to be the other way round
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, wrong)
     loss.backward()

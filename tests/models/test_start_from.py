@@ -94,6 +94,41 @@ def test_what_differs_is_named(tmp_path: Path, changes: dict[str, Any], message:
         take_over(begun, begin)
 
 
+END_TO_END = {"diffusion": {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}}
+
+
+def decoding(kind: str) -> Recipe:
+    return recipe(network={"decoder": kind}, **END_TO_END)
+
+
+def test_a_trained_decoder_is_taken_over_and_never_lost(tmp_path: Path) -> None:
+    made, folder = latent(decoding("trained"), seed=1), saved(tmp_path / "m", decoding("trained"))
+    with torch.no_grad():
+        made.decoder.post_quant_conv.weight.add_(1.0)  # as if it had been trained
+    _, manifest = load_model(folder)
+    save_model(folder, made, manifest)
+    begun = latent(decoding("trained"), seed=2)
+    take_over(begun, start_of(decoding("trained"), folder))
+    assert torch.equal(begun.decoder.post_quant_conv.weight, made.decoder.post_quant_conv.weight)
+    for kind in ("frozen", "skips"):
+        with pytest.raises(UserError, match="what it learnt would be lost"):
+            take_over(latent(decoding(kind), seed=2), start_of(decoding(kind), folder))
+
+
+@pytest.mark.parametrize("kind", ["trained", "skips"])
+def test_a_decoder_learns_from_where_a_frozen_one_stood(tmp_path: Path, kind: str) -> None:
+    begin = start_of(decoding(kind), saved(tmp_path / "m", recipe()))
+    begun = latent(decoding(kind), seed=2)
+    take_over(begun, begin)
+    plain = latent(decoding("frozen"), seed=3)
+    take_over(plain, begin)
+    images = torch.randint(0, 255, (2, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(begun.eval()(images), plain.eval()(images))
+    with pytest.raises(UserError, match="made with another codec"):
+        take_over(latent(decoding(kind), seed=2, codec_seed=5), begin)
+
+
 def test_another_kind_of_network_is_refused(tmp_path: Path) -> None:
     begin = start_of(direct_recipe(), write_model(tmp_path / "unet"))
     with pytest.raises(UserError, match=r"another kind of network \(unet, DirectSegmenter\)"):

@@ -35,6 +35,8 @@ NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     *(("unet", {"channels": [8, 16, 32], "residual_units": units, "norm": norm}, structures)
       for units, norm, structures in ((0, "instance", 1), (0, "batch", 3), (2, "instance", 3), (1, "batch", 1))),
     ("sdseg-onestep", {"codec": "c", "condition": CLASSIC, "denoiser": UNET}, 1),
+    ("sdseg-e2e", {"codec": "c", "condition": CLASSIC, "denoiser": UNET, "decoder": "skips"}, 3),
+    ("sdseg-e2e", {**LATENT, "decoder": "trained"}, 1),
     ("unet", {"architecture": "basic-unet", "channels": [8, 16, 16, 32, 32]}, 3),
     ("unet", {"architecture": "dynunet", "channels": [8, 16, 32, 32]}, 1),
 ]  # fmt: skip
@@ -53,6 +55,8 @@ def built(name: str, network: dict[str, Any], structures: int) -> tuple[Recipe, 
         "denoiser": network_layouts.denoiser(recipe.network.denoiser, 4, condition.latent_channels, structures, side),
         "decoder": network_layouts.decoder(CODEC, 4, SIZE),
     }
+    if recipe.network.decoder == "skips":
+        sums["refinement"] = network_layouts.refinement(condition.block_out_channels[:-1], SIZE)
     return recipe, segmenter, sums
 
 
@@ -63,7 +67,7 @@ def test_parameters_and_operations_are_those_of_the_network(
     _, segmenter, sums = built(name, network, structures)
     _, counted = flops_of(segmenter, torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8))
     for part, one in sums.items():
-        calls = structures if part in ("denoiser", "decoder") else 1
+        calls = structures if part in ("denoiser", "decoder", "refinement") else 1
         assert one.parameters == count_parameters(segmenter.parts()[part]), part
         assert one.flops * calls == counted[part], part
 

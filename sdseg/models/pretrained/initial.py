@@ -152,6 +152,8 @@ def fill_from(
             new.append("the constant context (random)")
     if segmenter.denoiser.context_projection is not None:
         new.append("the projection of the image's tokens (random)")
+    if segmenter.refinement is not None:
+        new.append("the refinement of the decoded mask (its correction zero)")
     return tuple(new)
 
 

@@ -1,0 +1,42 @@
+"""Edges for the decoded mask: a correction at full size, from the condition encoder's finer levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["WIDTH", "MaskRefinement"]
+
+WIDTH = 16  # channels it works in: few, since it works at full size
+
+
+class MaskRefinement(nn.Module):
+    """What a coarse latent cannot hold, added to what the decoder makes of it.
+
+    Features of all levels come together at full size, the coarser ones enlarged; two 3×3 convolutions see them beside
+    the decoded mask, and a 1×1 convolution that starts at zero gives the correction: at first nothing is changed.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        """`channels` of the encoder's levels that are finer than the latent, the one at full size first."""
+        super().__init__()
+        from monai.networks.nets.basic_unet import TwoConv  # MONAI takes seconds to import
+
+        activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
+        self.lateral = nn.ModuleList([nn.Conv2d(count, WIDTH, 1) for count in channels])
+        self.convolutions = TwoConv(2, WIDTH + 1, WIDTH, activation, ("instance", {"affine": True}), True)
+        self.correction = nn.Conv2d(WIDTH, 1, 1)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)  # type: ignore[arg-type]
+
+    def forward(self, decoded: Tensor, levels: Sequence[Tensor]) -> Tensor:
+        """Decoded masks [N,3,H,W], corrected, with features [N,C,H,W], [N,C',H/2,W/2], … of their images."""
+        merged: Tensor = self.lateral[-1](levels[-1])
+        for lateral, features in zip(reversed(self.lateral[:-1]), reversed(levels[:-1]), strict=True):
+            merged = lateral(features) + functional.interpolate(merged, scale_factor=2.0)
+        seen = torch.cat([merged, decoded.mean(dim=1, keepdim=True)], dim=1)  # [N,W+1,H,W]
+        correction: Tensor = self.correction(self.convolutions(seen))  # [N,1,H,W]
+        return decoded + correction
