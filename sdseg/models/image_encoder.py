@@ -38,7 +38,7 @@ class ImageEncoder(nn.Module):
         """The modules that give the features of each level finer than the latent: [N,C,H,W], [N,C',H/2,W/2], …"""
         if isinstance(self.encoder, Encoder):
             blocks = cast("list[DownEncoderBlock2D]", list(self.encoder.down_blocks)[:-1])
-            return tuple(cast("nn.Module", block.resnets[-1]) for block in blocks)
+            return tuple(block.resnets[-1] for block in blocks)
         return tuple(self.encoder.children())[:-1]
 
     def start_from(self, codec: MaskCodec) -> None:
