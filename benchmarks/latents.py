@@ -35,7 +35,7 @@ from sdseg.models.frozen_codec import open_codec  # noqa: E402
 from sdseg.models.start_from import Inputs  # noqa: E402
 from sdseg.training.codec import build_codec  # noqa: E402
 from sdseg.training.loop import training_step  # noqa: E402
-from sdseg.training.setup import Run, build_run, new_accelerator  # noqa: E402
+from sdseg.training.setup import TrainingRun, build_run, new_accelerator  # noqa: E402
 from tests.helpers.tiny import write_store  # noqa: E402
 
 
@@ -82,7 +82,7 @@ def _small(folder: Path, count: int, repeats: int) -> None:
     )
 
 
-def _run(folder: Path, way: str, recipe: Recipe) -> Run:
+def _run(folder: Path, way: str, recipe: Recipe) -> TrainingRun:
     accelerator = new_accelerator(recipe, "cpu")
     store = SliceStore.open(folder / "prepared")
     codec = open_codec(recipe, folder / "codec", accelerator.device, store)

@@ -52,7 +52,7 @@ def test_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         targets=MappingProxyType({"dot": (Structure(name="dot", values=(1,)),)}),
         coding=WHITE_ON_BLACK,
     )
-    where = layouts.Layout(arrangements=((layouts.Pair("dots", ("truth",), (".png",), (".png",)),),))
+    where = ((layouts.FilePair("dots", ("truth",), (".png",), (".png",)),),)
     monkeypatch.setattr(sources, "SOURCES", {**sources.SOURCES, "dots": dots})
     monkeypatch.setattr(layouts, "LAYOUTS", {**layouts.LAYOUTS, "dots": where})
     for number, case in enumerate(SIX):

@@ -10,8 +10,8 @@ from sdseg.config.network import LatentNetwork
 from sdseg.datasets.source_lookup import known_source
 from sdseg.sizing.stage_needs import (
     STAGES,
-    Ask,
-    Machine,
+    JobMachine,
+    ResourceRequest,
     ask_for_codec,
     ask_for_prepare,
     ask_for_stage,
@@ -43,9 +43,9 @@ class Asks:
         """The same for its time, in minutes."""
         return lambda wildcards, attempt: self.ask(stage, wildcards).again(attempt).minutes
 
-    def ask(self, stage: str, wildcards: Any) -> Ask:
+    def ask(self, stage: str, wildcards: Any) -> ResourceRequest:
         """What one job of a stage asks for at its first try."""
-        machine = Machine(self.settings.device == "cuda", self.settings.threads, self.settings.processes)
+        machine = JobMachine(self.settings.device == "cuda", self.settings.threads, self.settings.processes)
         if stage == "codec":
             return ask_for_codec(self.settings.codecs[wildcards.codec], machine)
         voxels = self._voxels(wildcards.dataset)

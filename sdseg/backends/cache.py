@@ -58,10 +58,10 @@ def checksum_of(path: Path, without: tuple[int, int] | None = None) -> str:
     has it): reading 1.4 GB takes longer than opening the graph.
     """
     status = path.stat()
-    seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     if time.time() - max(status.st_mtime, status.st_ctime) <= SETTLED:
         return _sha256(path, without)
-    return _checksum(path.resolve(), seen, status.st_size >= CACHED_FROM, without)
+    return _checksum(path.resolve(), stamp, status.st_size >= CACHED_FROM, without)
 
 
 def open_to_others(path: Path) -> str | None:
@@ -118,17 +118,17 @@ def prune(folder: Path) -> None:
 
 
 @lru_cache(maxsize=64)
-def _checksum(path: Path, seen: tuple[int, ...], remember: bool, without: tuple[int, int] | None) -> str:
+def _checksum(path: Path, stamp: tuple[int, ...], remember: bool, without: tuple[int, int] | None) -> str:
     if not remember or private_folder("checksums") is not None:
         return _sha256(path, without)
-    note = cache_folder() / "checksums" / sha256_text(f"{path} {seen} {without or ''}".rstrip())[:32]
+    note = cache_folder() / "checksums" / sha256_text(f"{path} {stamp} {without or ''}".rstrip())[:32]
     try:
-        noted = note.read_text("utf-8") if open_to_others(note) is None else ""
+        known_checksum = note.read_text("utf-8") if open_to_others(note) is None else ""
     except (OSError, UnicodeDecodeError):
-        noted = ""
-    if len(noted) == 64:
+        known_checksum = ""
+    if len(known_checksum) == 64:
         used_now(note)
-        return noted
+        return known_checksum
     checksum = _sha256(path, without)
     try:
         write_text(note, checksum)
@@ -152,9 +152,9 @@ def _sha256(path: Path, without: tuple[int, int] | None) -> str:
     return digest.hexdigest()
 
 
-def _unused(folder: Path, kept: int) -> list[Path]:
+def _unused(folder: Path, most: int) -> list[Path]:
     """All but the `kept` entries that were used last."""
-    return sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)[kept:]
+    return sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)[most:]
 
 
 def _processor() -> str:
@@ -163,8 +163,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
-    described = {line.split(":")[0].strip(): line for line in reversed(lines)}
-    return " ".join(described.get(name, "") for name in ("model name", "flags", "Features"))
+    fields = {line.split(":")[0].strip(): line for line in reversed(lines)}
+    return " ".join(fields.get(name, "") for name in ("model name", "flags", "Features"))
 
 
 def _used(entry: Path) -> float:

@@ -29,13 +29,13 @@ def damage_of(entry: Path) -> str | None:
         if reason := open_to_others(path):
             return reason
     try:
-        noted = json.loads((entry / RECORD).read_text("utf-8"))
+        recorded = json.loads((entry / RECORD).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return "it was kept without checksums"
     present = {str(path.relative_to(entry)): path for path in files}
-    if not isinstance(noted, dict) or noted.keys() != present.keys():
+    if not isinstance(recorded, dict) or recorded.keys() != present.keys():
         return "other files lie there than were kept"
-    changed = [name for name, path in present.items() if checksum_of(path) != noted[name]]
+    changed = [name for name, path in present.items() if checksum_of(path) != recorded[name]]
     return f"its file '{changed[0]}' is not the one that was kept" if changed else None
 
 

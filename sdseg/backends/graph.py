@@ -113,16 +113,18 @@ def run_failed(runtime: str, count: int, reason: str, path: Path) -> UserError:
 
 
 def _check_ports(ports: Sequence[FoundPort], declared: tuple[GraphPort, ...], kind: str, path: Path) -> None:
-    extra = sorted({port.name for port in ports} - {wanted.name for wanted in declared})
+    extra = sorted({port.name for port in ports} - {declaration.name for declaration in declared})
     if extra:
         raise UserError(f"the graph has an {kind} '{extra[0]}' that it does not declare", where=path, remedy=FOREIGN)
-    for wanted in declared:
-        port = next((port for port in ports if port.name == wanted.name), None)
+    for declaration in declared:
+        port = next((port for port in ports if port.name == declaration.name), None)
         if port is None:
             names = ", ".join(port.name for port in ports)
-            raise UserError(f"the graph has no {kind} '{wanted.name}' (it has: {names})", where=path, remedy=FOREIGN)
+            raise UserError(
+                f"the graph has no {kind} '{declaration.name}' (it has: {names})", where=path, remedy=FOREIGN
+            )
         # A dynamic axis has a name, whatever it is; a fixed one has its length.
-        axes = tuple(axis if isinstance(axis, int) else None for axis in wanted.axes)
-        expected = FoundPort(wanted.name, wanted.dtype, axes)
+        axes = tuple(axis if isinstance(axis, int) else None for axis in declaration.axes)
+        expected = FoundPort(declaration.name, declaration.dtype, axes)
         if port != expected:
             raise UserError(f"{kind} '{port.name}' is {port}; expected {expected}", where=path, remedy=FOREIGN)

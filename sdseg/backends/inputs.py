@@ -22,10 +22,10 @@ def as_input(images: RawImages, image: ImageContract) -> AnyArray:
 
 def check_images(images: RawImages, image: ImageContract) -> None:
     """Raise UserError unless `images` [N,H,W,C] have the contract's size, channels and type, and finite values."""
-    wanted = (image.size, image.size, image.channels)
-    if images.ndim != 4 or images.shape[1:] != wanted or not len(images):
+    size, channels = image.size, image.channels
+    if images.ndim != 4 or images.shape[1:] != (size, size, channels) or not len(images):
         raise UserError(
-            f"images of shape {images.shape}; the model wants (N, {wanted[0]}, {wanted[1]}, {wanted[2]}) with N ≥ 1",
+            f"images of shape {images.shape}; the model wants (N, {size}, {size}, {channels}) with N ≥ 1",
             remedy="resize them to the working size first, channels last",
         )
     if image.modality == "rgb":
@@ -49,5 +49,5 @@ def draw_noise(count: int, shape: NoiseShape, seed: int) -> FloatArray:
 
     Every image gets the same draw, so that a result depends on the seed alone and not on the image's place in a batch.
     """
-    drawn = np.random.default_rng(seed).standard_normal((1, *shape), dtype=np.float32)
-    return np.repeat(drawn, count, axis=0)
+    noise = np.random.default_rng(seed).standard_normal((1, *shape), dtype=np.float32)
+    return np.repeat(noise, count, axis=0)

@@ -26,7 +26,7 @@ from sdseg.backends.graph import (
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.onnxruntime_cache import cached_session
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
-from sdseg.core.errors import UserError
+from sdseg.core.errors import UserError, first_line
 from sdseg.core.provenance import version_of
 
 __all__ = ["PACKAGES", "BoundSession", "OnnxBackend", "check_session", "failure_of", "open_session"]
@@ -100,15 +100,15 @@ def open_session(path: Path, provider: str, threads: int, *, cuda_graph: bool = 
 
     if not path.is_file():
         raise missing_graph(path)
-    wanted = _available(provider)
+    provider_name = _available(provider)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are raised below, once, with the file's name
     options.intra_op_num_threads = threads
-    given = {"enable_cuda_graph": "1"} if cuda_graph and provider == "cuda" else {}
+    provider_options = {"enable_cuda_graph": "1"} if cuda_graph and provider == "cuda" else {}
 
     def opened(file: Path, options: Any) -> Any:
         try:
-            return onnxruntime.InferenceSession(str(file), options, providers=[(wanted, given)])
+            return onnxruntime.InferenceSession(str(file), options, providers=[(provider_name, provider_options)])
         except Exception as error:
             reason = failure_of(error)
             if reason is None:
@@ -116,9 +116,9 @@ def open_session(path: Path, provider: str, threads: int, *, cuda_graph: bool = 
             raise unusable(reason, path) from None
 
     session = cached_session(path, provider, onnxruntime.__version__, opened, options)
-    if session.get_providers()[:1] != [wanted]:
+    if session.get_providers()[:1] != [provider_name]:
         raise UserError(
-            f"ONNX Runtime fell back to {', '.join(session.get_providers())} instead of {wanted}",
+            f"ONNX Runtime fell back to {', '.join(session.get_providers())} instead of {provider_name}",
             where=path,
             remedy="check the GPU driver and the CUDA libraries ('sdseg doctor' tells more), or use --device cpu",
         )
@@ -134,8 +134,7 @@ def failure_of(error: Exception) -> str | None:
     """First line of an error of ONNX Runtime's, None for any other: they share no base class, only their module."""
     if not type(error).__module__.startswith("onnxruntime."):
         return None
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return first_line(error)
 
 
 def _available(provider: str) -> str:
@@ -149,16 +148,17 @@ def _available(provider: str) -> str:
             where="the Python environment",
             remedy=f"pip uninstall --yes {' '.join(installed)}, then install the one you want",
         )
-    wanted, available = PROVIDERS[provider], onnxruntime.get_available_providers()
-    if wanted not in available:
+    provider_name, available = PROVIDERS[provider], onnxruntime.get_available_providers()
+    if provider_name not in available:
         package = "onnxruntime-gpu" if provider == "cuda" else "onnxruntime"
         raise UserError(
-            f"ONNX Runtime cannot run on '{provider}': {wanted} is not among its providers ({', '.join(available)})",
+            f"ONNX Runtime cannot run on '{provider}': {provider_name} is not among its providers "
+            f"({', '.join(available)})",
             where="--device",
             remedy=f"use --device cpu, or install {package} in place of {' '.join(installed) or 'what is installed'} "
             "('sdseg doctor' tells more)",
         )
-    return wanted
+    return provider_name
 
 
 def _ports(arguments: list[Any]) -> list[FoundPort]:

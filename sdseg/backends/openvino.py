@@ -80,13 +80,13 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
         raise UserError(
             "this processor does not compute in bfloat16", where="--device", remedy="use openvino instead: it is exact"
         )
-    wanted: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY"}
+    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
-        wanted["INFERENCE_NUM_THREADS"] = threads
+        properties["INFERENCE_NUM_THREADS"] = threads
 
     def compiled(**more: str) -> Any:
         try:
-            return core.compile_model(str(path), "CPU", wanted | more)
+            return core.compile_model(str(path), "CPU", properties | more)
         except RuntimeError as error:
             raise unusable(_reason(error), path) from None
 

@@ -19,7 +19,7 @@ from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
 from sdseg.backends.device import torch_device
 from sdseg.backends.inputs import as_input, draw_noise
 from sdseg.backends.tensorrt_engine import check_fits, layer_precisions, read_engine_manifest, refused_engine
-from sdseg.backends.tensorrt_log import Lines
+from sdseg.backends.tensorrt_log import LogLines
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError
 
@@ -60,7 +60,7 @@ class TensorrtBackend:
         self.manifest: EngineManifest = read_engine_manifest(path)
         self.name = f"tensorrt-{self.manifest.precision}"
         check_fits(path, self.manifest, this_machine())
-        self._lines = Lines()
+        self._lines = LogLines()
         self._runtime = trt.Runtime(self._lines)  # must outlive the engine
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
@@ -77,8 +77,8 @@ class TensorrtBackend:
         self._lock = threading.Lock()
         if "noise" in self._buffers:
             shape = tuple(self._buffers["noise"].shape)
-            drawn = draw_noise(shape[0], (shape[1], shape[2], shape[3]), seed)
-            self._buffers["noise"].copy_(torch.from_numpy(drawn))
+            noise = draw_noise(shape[0], (shape[1], shape[2], shape[3]), seed)
+            self._buffers["noise"].copy_(torch.from_numpy(noise))
         torch.cuda.synchronize()  # the buffers are filled on another stream
 
     def probability(self, images: RawImages) -> FloatArray:
@@ -145,16 +145,16 @@ class TensorrtBackend:
         actual = {}
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
-            given = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            actual[name] = (given, TYPES.get(self._engine.get_tensor_dtype(name)), self._shape(name))
+            is_input = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            actual[name] = (is_input, TYPES.get(self._engine.get_tensor_dtype(name)), self._shape(name))
         graph = self.manifest.graph
-        wanted = {
-            port.name: (given, port.dtype, tuple(axis if isinstance(axis, int) else -1 for axis in port.axes))
-            for ports, given in ((graph.inputs, True), (graph.outputs, False))
+        expected = {
+            port.name: (is_input, port.dtype, tuple(axis if isinstance(axis, int) else -1 for axis in port.axes))
+            for ports, is_input in ((graph.inputs, True), (graph.outputs, False))
             for port in ports
         }
-        if actual != wanted:
-            problem = f"its inputs and outputs are {actual} instead of {wanted}"
+        if actual != expected:
+            problem = f"its inputs and outputs are {actual} instead of {expected}"
             raise refused_engine(self.path, self.manifest, [problem, *self._told()])
 
     def _shape(self, name: str) -> tuple[int, ...]:

@@ -68,13 +68,13 @@ def misfits(
     differences = []
     if here.tensorrt != manifest.tensorrt:
         differences.append(f"version: built by TensorRT {manifest.tensorrt}, here is {here.tensorrt}")
-    wanted, capability = manifest.compute_capability, here.compute_capability
-    built = f"GPU: built on {manifest.gpu} (compute capability {wanted})"
+    built_for, capability = manifest.compute_capability, here.compute_capability
+    origin = f"GPU: built on {manifest.gpu} (compute capability {built_for})"
     if manifest.options.hardware == "ampere-plus":
         if _number(capability) < 8.0:
-            differences.append(f"{built} for Ampere and newer, here is {here.gpu} ({capability})")
-    elif capability != wanted or (manifest.options.hardware == "this-gpu" and here.gpu != manifest.gpu):
-        differences.append(f"{built}, here is {here.gpu} ({capability})")
+            differences.append(f"{origin} for Ampere and newer, here is {here.gpu} ({capability})")
+    elif capability != built_for or (manifest.options.hardware == "this-gpu" and here.gpu != manifest.gpu):
+        differences.append(f"{origin}, here is {here.gpu} ({capability})")
     if engine_checksum != manifest.engine_checksum:
         differences.append("checksum: the engine file is not the one that was built; it is truncated or was replaced")
     if graph_checksum is not None and graph_checksum != manifest.graph_checksum:
@@ -174,8 +174,8 @@ def precision_problem(precision: str, layers: dict[str, int]) -> str | None:
     """What is wrong with an engine's layers: asked for half precision and built in single, which no flag would tell."""
     if not layers or set(layers) == {UNTOLD} or layers.get(precision):
         return None
-    counted = ", ".join(f"{count} {name}" for name, count in layers.items())
-    return f"precision: {precision} was asked for, and no layer computes in it ({counted})"
+    layer_list = ", ".join(f"{count} {name}" for name, count in layers.items())
+    return f"precision: {precision} was asked for, and no layer computes in it ({layer_list})"
 
 
 def _type_of(layer: Any) -> str:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import tensorrt as trt
 from tqdm import tqdm
 
-__all__ = ["Lines", "Progress"]
+__all__ = ["BuildProgress", "LogLines"]
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ LEVELS = {
 }
 
 
-class Lines(trt.ILogger):
+class LogLines(trt.ILogger):
     """Passes TensorRT's messages on to `logging` and keeps its errors and warnings."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Lines(trt.ILogger):
         return (errors or [text for _, text in self._kept])[-KEPT:]
 
 
-class Progress(trt.IProgressMonitor):
+class BuildProgress(trt.IProgressMonitor):
     """A build's phases as progress bars, one below the other. Ctrl-C ends the build at its next step."""
 
     def __init__(self) -> None:

@@ -72,7 +72,7 @@ def _has_gpu() -> bool:
     if program is None:
         return False
     try:
-        done = subprocess.run([program, "-L"], capture_output=True, encoding="utf-8", timeout=30, check=False)
+        completed = subprocess.run([program, "-L"], capture_output=True, encoding="utf-8", timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return False
-    return done.returncode == 0 and "GPU" in done.stdout
+    return completed.returncode == 0 and "GPU" in completed.stdout

@@ -20,9 +20,9 @@ def phantoms_command(arguments: argparse.Namespace) -> int:
 
 def download_command(arguments: argparse.Namespace) -> int:
     from sdseg.config.dataset import load_dataset
-    from sdseg.download.download import Means, download, download_weights
+    from sdseg.download.download import DownloadOptions, download, download_weights
 
-    means = Means(
+    options = DownloadOptions(
         manual=arguments.manual,
         downloads=arguments.downloads,
         fetch=arguments.fetch,
@@ -32,7 +32,7 @@ def download_command(arguments: argparse.Namespace) -> int:
         committed = shipped("resources/weights.yaml")
         folder = arguments.raw or Path("resources/weights") / arguments.weights
         registry = arguments.registry or committed
-        download_weights(arguments.weights, folder=folder, registry=registry, means=means)
+        download_weights(arguments.weights, folder=folder, registry=registry, options=options)
         return 0
     for name in ("raw", "output"):
         if getattr(arguments, name) is None:
@@ -43,7 +43,7 @@ def download_command(arguments: argparse.Namespace) -> int:
         raw=arguments.raw,
         output=arguments.output,
         registry=arguments.registry or (committed if committed.exists() else None),
-        means=means,
+        options=options,
         own=load_dataset(arguments.settings).own if arguments.settings else None,
     )
     return 0
@@ -55,14 +55,14 @@ def split_command(arguments: argparse.Namespace) -> int:
     from sdseg.datasets.split import split
 
     settings = load_dataset(arguments.settings)
-    chosen = {"seed": arguments.seed, "fractions": arguments.fractions}
-    asked = {key: value for key, value in chosen.items() if value is not None}
-    drawn = (settings.split or Draw()).model_dump() | asked
+    options = {"seed": arguments.seed, "fractions": arguments.fractions}
+    given = {key: value for key, value in options.items() if value is not None}
+    draw = (settings.split or Draw()).model_dump() | given
     split(
         settings=settings,
         raw=arguments.raw,
         output=arguments.output,
-        draw=parse(Draw, drawn, where="--seed and --fractions"),
+        draw=parse(Draw, draw, where="--seed and --fractions"),
     )
     return 0
 

@@ -74,10 +74,10 @@ def examine(config: Path | None = None) -> Iterator[Finding]:
 
 
 def _python(version: tuple[int, ...]) -> Finding:
-    shown = ".".join(map(str, version))
+    text = ".".join(map(str, version))
     if version < (3, 11):
-        return Finding("problem", "python", f"{shown}, expected >=3.11", "make PYTHON=/path/to/python3.11")
-    return Finding("ok", "python", shown)
+        return Finding("problem", "python", f"{text}, expected >=3.11", "make PYTHON=/path/to/python3.11")
+    return Finding("ok", "python", text)
 
 
 def _packages() -> Iterator[Finding]:
@@ -107,18 +107,16 @@ def _torch() -> tuple[int, list[Finding]]:
         import torch
     except (ImportError, OSError) as error:  # OSError: a library it loads is missing or damaged
         return 0, [Finding("problem", "torch", f"cannot be imported: {error}", INSTALL)]
-    built = torch.version.cuda
+    cuda = torch.version.cuda
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         each = [torch.cuda.get_device_properties(index) for index in range(gpus)]
-        return gpus, [
-            Finding("ok", "GPU", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {built}") for gpu in each
-        ]
-    if built is None:
+        return gpus, [Finding("ok", "GPU", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB, CUDA {cuda}") for gpu in each]
+    if cuda is None:
         fix = "with a GPU: make venv LOCK=requirements-gpu.lock"
         return 0, [Finding("note", "GPU", "none usable: this torch is built for the CPU alone", fix)]
     fix = "look at nvidia-smi: the driver must be there and know this CUDA version"
-    return 0, [Finding("note", "GPU", f"none usable, though torch is built for CUDA {built}", fix)]
+    return 0, [Finding("note", "GPU", f"none usable, though torch is built for CUDA {cuda}", fix)]
 
 
 def _onnxruntime(builds: dict[str, str]) -> Iterator[Finding]:
@@ -178,10 +176,12 @@ def _conda_version() -> str | None:
     if program is None:
         return None
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, encoding="utf-8", timeout=20, check=False)
+        completed = subprocess.run(
+            [program, "--version"], capture_output=True, encoding="utf-8", timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    version = re.search(r"\d+(\.\d+)+", done.stdout)
+    version = re.search(r"\d+(\.\d+)+", completed.stdout)
     return version[0] if version else ""
 
 

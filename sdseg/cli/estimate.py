@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
-from sdseg.core.errors import UserError
+from sdseg.core.errors import UserError, first_line
 from sdseg.datasets.check_configuration import configure_file
 from sdseg.datasets.source_lookup import known_source
+from sdseg.io.limits import available_memory
 from sdseg.sizing.gpus import GPUS
 from sdseg.sizing.missing_inputs import Missing, downloads_of, missing_inputs, room
 from sdseg.sizing.run_needs import (
@@ -130,9 +131,9 @@ def _probes(
         pair = (each.dataset, each.recipe)
         network, source = recipes[pair].network, known_source(config.datasets[each.dataset])
         codec = config.codecs[network.codec] if isinstance(network, LatentNetwork) else None
-        free, wanted = _free_memory(), each.needs.process_bytes
-        if device == "cpu" and free is not None and wanted > free:
-            reasons[pair] = f"{wanted / 1e9:.1f} GB of memory are needed, {free / 1e9:.1f} are free"
+        free, needed = available_memory(), each.needs.process_bytes
+        if device == "cpu" and free is not None and needed > free:
+            reasons[pair] = f"{needed / 1e9:.1f} GB of memory are needed, {free / 1e9:.1f} are free"
             continue
         log.info("%s, %s: a few steps", *pair)
         channels = 1 if source is not None and source.modality == "ct" else 3
@@ -141,7 +142,7 @@ def _probes(
         except UserError as error:
             reasons[pair] = error.what
         except RuntimeError as error:  # PyTorch: out of memory, in the words of the device
-            reasons[pair] = str(error).splitlines()[0]
+            reasons[pair] = first_line(error)
     return timed, reasons
 
 
@@ -155,15 +156,6 @@ def _no_gpu(config: Config) -> Missing | None:
     except UserError as error:
         return Missing("device", error.what, "run where there is a GPU (docs/cluster.md), or set 'device: cpu'")
     return None
-
-
-def _free_memory() -> int | None:
-    """Bytes that can be taken without swapping; None where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return None
 
 
 def _shown(record: dict[str, Any]) -> Iterator[str]:
@@ -180,10 +172,10 @@ def _shown(record: dict[str, Any]) -> Iterator[str]:
     gpus = tuple(gpu.name for gpu in GPUS)
     rows = [("training", "parameters", "steps", "memory", "GPU memory", "disk", "here", *gpus)]
     for each in record["trainings"]:
-        named = [_time(each["hours_on"][gpu]) if gpu in each["fits_on"] else "too small" for gpu in gpus]
+        hours = [_time(each["hours_on"][gpu]) if gpu in each["fits_on"] else "too small" for gpu in gpus]
         sizes = (_size(each["memory_bytes"]), _size(each["gpu_memory_bytes"], "none"), _size(each["disk_bytes"]))
         name, parameters = f"{each['dataset']}/{each['recipe']}", millions(each["parameters"])
-        rows.append((name, parameters, str(each["steps"]), *sizes, _time(each["hours_here"]), *named))
+        rows.append((name, parameters, str(each["steps"]), *sizes, _time(each["hours_here"]), *hours))
     yield from _table(rows)
     yield from _account_of_probes(record)
     yield ""
@@ -198,10 +190,10 @@ def _shown(record: dict[str, Any]) -> Iterator[str]:
 def _account_of_probes(record: dict[str, Any]) -> Iterator[str]:
     """On what the hours of this machine were measured, and why some were not."""
     probes = [each["probe"] for each in record["trainings"] if each["probe"] is not None]
-    for told in dict.fromkeys(f"{each['device']}, {each['threads']} threads" for each in probes):
-        yield f"here: {told}"
-    for told in dict.fromkeys(each["no_probe"] for each in record["trainings"] if each["no_probe"]):
-        yield f"not measured here: {told}"
+    for line in dict.fromkeys(f"{each['device']}, {each['threads']} threads" for each in probes):
+        yield f"here: {line}"
+    for line in dict.fromkeys(each["no_probe"] for each in record["trainings"] if each["no_probe"]):
+        yield f"not measured here: {line}"
 
 
 def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:

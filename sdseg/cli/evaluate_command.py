@@ -64,24 +64,24 @@ def _study(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) is not None:
             remedy = "leave it out: studies score nothing anew; or ask for the scores by themselves"
             raise UserError("it means nothing with a study", where=f"--{option.replace('_', '-')}", remedy=remedy)
-    chosen = _studies(arguments)
+    studies = _studies(arguments)
     for option, needed in OF_STUDY.items():
-        if getattr(arguments, option) is not None and not getattr(chosen, needed):
+        if getattr(arguments, option) is not None and not getattr(studies, needed):
             what, remedy = f"it means nothing without --{needed}", f"leave it out, or add --{needed}"
             raise UserError(what, where=f"--{option.replace('_', '-')}", remedy=remedy)
-    if not chosen.names:
+    if not studies.names:
         raise UserError("no study is left", where="--studies and --no-…", remedy="ask for one, such as --sweep")
     from sdseg.evaluation.studies.run import Grid, Origins, Scope, StudyOptions, study
 
     options = StudyOptions(
-        efficiency=chosen.efficiency,
-        stability=chosen.stability,
-        lpips=arguments.lpips or (chosen.lpips if chosen.stability else None),
-        robustness=chosen.robustness,
-        sweep=Grid(chosen.steps, chosen.samples) if chosen.sweep else None,
-        latents=Origins(arguments.codec, arguments.start_from) if chosen.latents else None,
+        efficiency=studies.efficiency,
+        stability=studies.stability,
+        lpips=arguments.lpips or (studies.lpips if studies.stability else None),
+        robustness=studies.robustness,
+        sweep=Grid(studies.steps, studies.samples) if studies.sweep else None,
+        latents=Origins(arguments.codec, arguments.start_from) if studies.latents else None,
     )
-    scope = Scope(arguments.split, arguments.device, arguments.batch, chosen.limit)
+    scope = Scope(arguments.split, arguments.device, arguments.batch, studies.limit)
     study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, options=options, scope=scope)
     return 0
 
@@ -95,5 +95,5 @@ def _studies(arguments: argparse.Namespace) -> Studies:
     if arguments.studies is not None:
         base = load_studies(arguments.studies).model_dump()
     names = (*STUDIES, "steps", "samples", "limit")
-    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    return parse(Studies, base | given, where="the options of studies")
+    options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    return parse(Studies, base | options, where="the options of studies")

@@ -57,12 +57,12 @@ def _export_settings(arguments: argparse.Namespace) -> Export:
     from sdseg.core.settings import merge, parse
 
     base = load_export(arguments.settings) if arguments.settings else Export()
-    given = _given(arguments, (*GRAPH, *CHECK))
+    options = _given(arguments, (*GRAPH, *CHECK))
     for name in ("precisions", "providers"):
-        if name in given:
-            given[name] = given[name].split(",")
-    given["tolerances"] = _tolerances(arguments.tolerance or [], base.tolerances.model_dump())
-    return parse(Export, merge(base.model_dump(), given), where="the options of export")
+        if name in options:
+            options[name] = options[name].split(",")
+    options["tolerances"] = _tolerances(arguments.tolerance or [], base.tolerances.model_dump())
+    return parse(Export, merge(base.model_dump(), options), where="the options of export")
 
 
 def _tolerances(words: list[str], tolerances: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -87,13 +87,13 @@ def _engine_settings(arguments: argparse.Namespace) -> Engines:
     from sdseg.core.settings import merge, parse
 
     base = load_engines(arguments.engine_settings) if arguments.engine_settings else Engines()
-    given = _given(arguments, ENGINE)
+    options = _given(arguments, ENGINE)
     if arguments.batches is not None:
         sizes = arguments.batches.split(",")
         if len(sizes) != 3:
             raise UserError("three sizes are expected", where="--batches", remedy="smallest, usual, largest: 1,8,16")
-        given["batches"] = dict(zip(("min", "opt", "max"), sizes, strict=True))
-    return parse(Engines, merge(base.model_dump(), given), where="the options of --to tensorrt")
+        options["batches"] = dict(zip(("min", "opt", "max"), sizes, strict=True))
+    return parse(Engines, merge(base.model_dump(), options), where="the options of --to tensorrt")
 
 
 def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def convert_command(arguments: argparse.Namespace) -> int:
         raise UserError("no layout of the network", where="--recipe", remedy="name one, e.g. sdseg-paper.yaml")
     name, recipe = arguments.name or arguments.recipe.stem, load_recipe(arguments.recipe)
     outputs = {"output": arguments.output, "codec_output": arguments.codec_output}
-    layout = convert.Layout(name, recipe, codec, arguments.source, arguments.target, size, arguments.window)
+    layout = convert.TargetLayout(name, recipe, codec, arguments.source, arguments.target, size, arguments.window)
     if origin == "official":
         convert.convert_official(layout, weights=weights, ema=arguments.unet != "raw", **outputs)
     elif origin == "ldm":

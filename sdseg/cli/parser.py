@@ -50,10 +50,10 @@ def _verbs_of_data(verb: NewVerb) -> None:
 
     command = verb("download", "find the raw files of a dataset, or weights, or get them, and record what is there")
     whose = f"whose layout: {', '.join((*SOURCE_NAMES, 'own'))}"
-    wanted = command.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--source", help=whose)
+    choice = command.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--source", help=whose)
     weights = "name in resources/weights.yaml: kl-f8, lsun-churches256, stable-diffusion-1-5, sdseg-official"
-    wanted.add_argument("--weights", metavar="NAME", help=weights)
+    choice.add_argument("--weights", metavar="NAME", help=weights)
     folder = "folder with the files as their owner ships them (default for weights: resources/weights/NAME)"
     _path(command, "--raw", folder, required=False)
     record = "JSON file to write: every file with its size, and one fingerprint over all (not for weights)"

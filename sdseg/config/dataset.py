@@ -89,12 +89,12 @@ class Own(Strict):
         return tuple(spans)
 
     def _layout(self) -> Iterator[str]:
-        wanted = GIVEN_BY[self.layout]
+        needed = GIVEN_BY[self.layout]
         for key in ("images", "masks", "table"):
             value = getattr(self, key)
-            if key in wanted and value is None:
+            if key in needed and value is None:
                 yield f"'layout: {self.layout}' needs '{key}'"
-            if key not in wanted and value is not None:
+            if key not in needed and value is not None:
                 yield f"'{key}' does not belong to 'layout: {self.layout}'"
             if value is not None and (PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts):
                 yield f"'{key}' must lie below the raw folder, not at '{value}'"
@@ -133,12 +133,12 @@ class Own(Strict):
         unreached = sorted(set(self.labels) - set(self.mask_values.values())) if self.mask_values else []
         if unreached:
             yield f"no value of 'mask_values' leads to label {unreached}"
-        named = [span for span in self.value_ranges if span[:2] != (1, 65_535)]
-        named += [(value, value, label) for value, label in self.exact_values.items()]
-        for (first, last, _), (then, until, _) in pairwise(sorted(named)):
+        spans = [span for span in self.value_ranges if span[:2] != (1, 65_535)]
+        spans += [(value, value, label) for value, label in self.exact_values.items()]
+        for (first, last, _), (then, until, _) in pairwise(sorted(spans)):
             if then <= last:
                 yield f"'mask_values' declares {then} twice: in {first}-{last} and in {then}-{until}"
-        wrong = [f"{first}-{last}" for first, last, _ in named if first > last or last > 65_535]
+        wrong = [f"{first}-{last}" for first, last, _ in spans if first > last or last > 65_535]
         if wrong:
             yield f"'mask_values' has ranges that are none: {', '.join(wrong)} (the smaller number first, up to 65535)"
         if self.lossy_masks:
@@ -159,8 +159,8 @@ class Own(Strict):
                     continue  # named in dataset.json, which is read later
                 for member in members:
                     if member not in (names if isinstance(member, str) else self.labels):
-                        known = nearest(str(member), [*names, *map(str, self.labels)])
-                        yield f"target '{target}' names label '{member}', {known}"
+                        suggestion = nearest(str(member), [*names, *map(str, self.labels)])
+                        yield f"target '{target}' names label '{member}', {suggestion}"
 
     def _windows(self) -> Iterator[str]:
         if self.modality == "ct" and not self.windows:

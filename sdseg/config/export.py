@@ -111,8 +111,8 @@ class Export(Strict):
                 max_dice_difference=self.max_dice_difference,
                 min_mask_dice=self.min_mask_dice,
             )
-        chosen: Tolerance = getattr(self.tolerances, precision)
-        return chosen
+        tolerance: Tolerance = getattr(self.tolerances, precision)
+        return tolerance
 
 
 def load_export(path: Path) -> Export:

@@ -25,9 +25,9 @@ def check_places(settings: Config, models: Iterable[str] = ()) -> None:
                 where=f"results: {settings.results}",
                 remedy="name another folder for 'results'",
             )
-    written = ["codecs", "logs", *settings.datasets]
+    result_folders = ["codecs", "logs", *settings.datasets]
     for key, folder in _raw(settings):
-        inside = next((name for name in written if _within(_real(folder), results / name)), None)
+        inside = next((name for name in result_folders if _within(_real(folder), results / name)), None)
         if inside is not None:
             raise UserError(
                 f"raw files would lie in {Path(settings.results) / inside}, where results are written",

@@ -30,8 +30,8 @@ class Studies(Strict):
     @property
     def names(self) -> tuple[str, ...]:
         """The studies that are made; each leaves a file of its name."""
-        wanted = ("efficiency", "sweep", "stability", "robustness", "latents")
-        return tuple(name for name in wanted if getattr(self, name))
+        kinds = ("efficiency", "sweep", "stability", "robustness", "latents")
+        return tuple(name for name in kinds if getattr(self, name))
 
 
 class Ablation(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["ListedError", "UserError", "nearest"]
+__all__ = ["ListedError", "UserError", "first_line", "nearest"]
 
 
 class UserError(Exception):
@@ -38,6 +38,11 @@ class ListedError(UserError):
         if len(self.problems) > self.SHOWN:
             shown.append(f"  … and {len(self.problems) - self.SHOWN} more")
         super().__init__("\n".join([what, *shown]), where=where, remedy=remedy)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; the name of its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -105,10 +105,10 @@ def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
         raise UserError(
             f"not valid JSON ({error}): the file is truncated or not ours", where=where, remedy="make it again"
         ) from None
-    written = data.get("format") if isinstance(data, dict) else None
-    if isinstance(written, int) and written > FORMAT:
+    format_ = data.get("format") if isinstance(data, dict) else None
+    if isinstance(format_, int) and format_ > FORMAT:
         raise UserError(
-            f"format {written} is newer than this sdseg {__version__} understands ({FORMAT})",
+            f"format {format_} is newer than this sdseg {__version__} understands ({FORMAT})",
             where=where,
             remedy="update sdseg",
         )
@@ -116,22 +116,22 @@ def parse_json(text: str, model: type[Manifest], *, where: Path) -> Manifest:
         manifest = model.model_validate(data)
     except ValidationError as error:
         raise UserError(
-            f"not a {model.__name__}: {_told(error)}", where=where, remedy="make it again with this version"
+            f"not a {model.__name__}: {_first_problem(error)}", where=where, remedy="make it again with this version"
         ) from None
     if odd:  # in a part whose values are free
         raise UserError(f"{odd[0]} in it, which is no number of JSON", where=where, remedy="make it again")
     return manifest
 
 
-def _told(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     """The first problem of a manifest: key, what is wrong, and the value where it is short."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     message = message if first["type"] == "value_error" else message[:1].lower() + message[1:]
     value = first["input"]
-    shown = f" (it is {value!r})" if isinstance(value, int | float | str) and len(repr(value)) <= 40 else ""
-    return f"'{key}' {message}{shown}"
+    value_shown = f" (it is {value!r})" if isinstance(value, int | float | str) and len(repr(value)) <= 40 else ""
+    return f"'{key}' {message}{value_shown}"
 
 
 @contextmanager

@@ -37,22 +37,22 @@ def fingerprint(stage: str, package: Path = PACKAGE) -> str:
 @cache
 def code_of(stage: str, package: Path = PACKAGE) -> dict[str, str]:
     """SHA-256 of every module, by name, that `sdseg.<stage>` imports; and of the other files in their packages."""
-    read: dict[str, tuple[str, frozenset[str]]] = {}
+    modules: dict[str, tuple[str, frozenset[str]]] = {}
     waiting = [f"sdseg.{stage}"]
     while waiting:
         name = waiting.pop()
-        if name in read or name in NO_CAUSE or (path := _file_of(name, package)) is None:
+        if name in modules or name in NO_CAUSE or (path := _file_of(name, package)) is None:
             continue
-        read[name] = _read(name, path)
-        waiting += [part for each in (name, *read[name][1]) for part in _with_parents(each)]
-    if f"sdseg.{stage}" not in read:
+        modules[name] = _read(name, path)
+        waiting += [part for each in (name, *modules[name][1]) for part in _with_parents(each)]
+    if f"sdseg.{stage}" not in modules:
         raise ValueError(f"no module sdseg.{stage} in {package}")
-    found = {name: digest for name, (digest, _) in read.items()}
-    for name in read:  # templates and style sheets lie in the package that fills them in
+    digests = {name: digest for name, (digest, _) in modules.items()}
+    for name in modules:  # templates and style sheets lie in the package that fills them in
         path = _file_of(name, package)
         if path is not None and path.name == "__init__.py":
-            found |= {other.relative_to(package).as_posix(): _digest(other.read_bytes()) for other in _others(path)}
-    return dict(sorted(found.items()))
+            digests |= {other.relative_to(package).as_posix(): _digest(other.read_bytes()) for other in _others(path)}
+    return dict(sorted(digests.items()))
 
 
 @cache
@@ -126,7 +126,7 @@ def _others(init: Path) -> list[Path]:
 
 
 def _digest(*parts: str | bytes) -> str:
-    made = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
-        made.update((part.encode() if isinstance(part, str) else part) + b"\n")
-    return made.hexdigest()
+        digest.update((part.encode() if isinstance(part, str) else part) + b"\n")
+    return digest.hexdigest()

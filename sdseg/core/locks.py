@@ -40,8 +40,8 @@ def writes(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(stage)
         def alone(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = signature.bind(*args, **kwargs).arguments
-            with locked(*(given[name] for name in names if given.get(name) is not None)):
+            arguments = signature.bind(*args, **kwargs).arguments
+            with locked(*(arguments[name] for name in names if arguments.get(name) is not None)):
                 return stage(*args, **kwargs)
 
         return alone

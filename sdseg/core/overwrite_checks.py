@@ -36,12 +36,12 @@ def check_owned(path: Path, owned: Collection[str]) -> None:
 
 def check_apart(output: Path, raw: Path) -> None:
     """Raise UserError where `output` is the raw folder, lies in it or holds it, by whatever links: it is only read."""
-    written, read = output.resolve(), raw.resolve()
-    if written == read:
+    output_path, raw_path = output.resolve(), raw.resolve()
+    if output_path == raw_path:
         what = "the output is the raw folder itself"
-    elif read in written.parents:
+    elif raw_path in output_path.parents:
         what = f"the output lies in the raw folder {raw}"
-    elif written in read.parents:
+    elif output_path in raw_path.parents:
         what = f"the output holds the raw folder {raw}"
     else:
         return
@@ -53,10 +53,10 @@ def check_record(path: Path, keys: Collection[str]) -> None:
     if not path.exists():
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or not set(keys) <= found.keys():
+        record = None
+    if not isinstance(record, dict) or not set(keys) <= record.keys():
         raise UserError(
             "this is there already, and not what this command writes: it would be replaced",
             where=path,

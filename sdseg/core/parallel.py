@@ -37,16 +37,16 @@ def attempt(
     try:
         places = {pool.submit(work, item): place for place, item in enumerate(items)}
         with tqdm(total=len(items), desc=title, unit="file", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-            told = time.monotonic()
-            for done, future in enumerate(as_completed(places), start=1):
+            last_line = time.monotonic()
+            for count, future in enumerate(as_completed(places), start=1):
                 try:
                     results[places[future]] = future.result()
                 except UserError as error:
                     problems.append((places[future], error))
                 bar.update()
-                if bar.disable and time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                    told = time.monotonic()
-                    log.info("%s: %d of %d", title, done, len(items))
+                if bar.disable and time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+                    last_line = time.monotonic()
+                    log.info("%s: %d of %d", title, count, len(items))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return results, [_line(error, where) for _, error in sorted(problems, key=lambda problem: problem[0])]

@@ -71,7 +71,7 @@ def _commit() -> str:
 
 
 def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         ["git", "-C", str(root), *words], capture_output=True, encoding="utf-8", timeout=10, check=True
     )
-    return done.stdout.strip()
+    return completed.stdout.strip()

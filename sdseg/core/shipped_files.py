@@ -15,9 +15,9 @@ def shipped(path: str | Path) -> Path:
 
     So a file of the user's goes before the one of the same name in the checkout. A path that is neither stays as it is.
     """
-    given = Path(path)
-    if given.is_absolute() or given.exists():
-        return given
-    own = ROOT / given
-    ships = any(given == Path(folder) or Path(folder) in given.parents for folder in FOLDERS)
-    return own if ships and ".." not in given.parts and own.exists() else given
+    path = Path(path)
+    if path.is_absolute() or path.exists():
+        return path
+    own = ROOT / path
+    ships = any(path == Path(folder) or Path(folder) in path.parents for folder in FOLDERS)
+    return own if ships and ".." not in path.parts and own.exists() else path

@@ -13,7 +13,7 @@ from sdseg.config.dataset import Dataset
 from sdseg.core.provenance import provenance
 from sdseg.data.dataset_warnings import areas_of, implausible
 from sdseg.data.duplicates import near_pairs
-from sdseg.data.read_dataset import Seen
+from sdseg.data.read_dataset import ReadCase
 from sdseg.datasets.sources import Source
 from sdseg.datasets.split_files import SPLITS
 
@@ -46,7 +46,7 @@ class Examination:
         }
 
 
-def examine(source: Source, settings: Dataset, seen: Sequence[Seen], problems: Sequence[str]) -> Examination:
+def examine(source: Source, settings: Dataset, read_cases: Sequence[ReadCase], problems: Sequence[str]) -> Examination:
     """Judge what was seen of a dataset; `problems` are those found before.
 
     The same picture in two splits, or another number of slices than the paper counts, is a problem for real data; it
@@ -56,9 +56,9 @@ def examine(source: Source, settings: Dataset, seen: Sequence[Seen], problems: S
     _, structures = source.target(settings.target)
     window = source.window(settings.window)
     clean = settings.origin != "phantom" and settings.protocol not in ("paper", "sample")
-    duplicates = list(_duplicates(seen))
-    leaks = [_told(pair) for pair in duplicates if pair["splits"][0] != pair["splits"][1]]
-    published = list(_published(source, seen)) if settings.origin != "phantom" else []
+    duplicates = list(_duplicates(read_cases))
+    leaks = [_leak_in_words(pair) for pair in duplicates if pair["splits"][0] != pair["splits"][1]]
+    published = list(_published(source, read_cases)) if settings.origin != "phantom" else []
     miscounted = [
         f"{count['what']} have {count['found']} slices, the paper counts {count['expected']}: another release?"
         for count in published
@@ -68,12 +68,12 @@ def examine(source: Source, settings: Dataset, seen: Sequence[Seen], problems: S
     warnings = [
         *([] if clean else leaks),
         *([] if settings.origin == "real" else miscounted),
-        *implausible(source, window, structures, seen),
+        *implausible(source, window, structures, read_cases),
     ]
-    if seen and settings.origin == "real":
-        absent = sorted(set(source.labels) - {label for each in seen for label in each.content.labels})
+    if read_cases and settings.origin == "real":
+        absent = sorted(set(source.labels) - {label for each in read_cases for label in each.facts.labels})
         warnings += [f"label {label} ({source.labels[label]}) occurs in no case" for label in absent]
-    facts = _facts(source, structures, seen) | {"duplicates": duplicates, "published_slices": published}
+    facts = _facts(source, structures, read_cases) | {"duplicates": duplicates, "published_slices": published}
     return Examination(tuple(forbidding), tuple(warnings), facts)
 
 
@@ -98,8 +98,8 @@ def summary(record: dict[str, Any]) -> str:
         line("axes", ", ".join(f"{number} {axes}" for axes, number in record["orientations"].items()))
     if record["intensities"]:
         line("intensities", "{:g} to {:g}".format(*record["intensities"]))
-    for label, seen in record["labels"].items():
-        line(f"label {label}", f"{seen['name']}: in {seen['cases']} case(s)")
+    for label, occurrence in record["labels"].items():
+        line(f"label {label}", f"{occurrence['name']}: in {occurrence['cases']} case(s)")
     for name, area in record["areas"].items():
         shares = " to ".join(f"{100 * area[end]:.3g}" for end in ("smallest", "largest"))
         line("area", f"{name}: {100 * area['median']:.3g} % of the image, {shares} % ({area['cases']} case(s))")
@@ -113,28 +113,31 @@ def summary(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _facts(source: Source, structures: Sequence[Structure], seen: Sequence[Seen]) -> dict[str, Any]:
-    cases = [each.case for each in seen]
+def _facts(source: Source, structures: Sequence[Structure], read_cases: Sequence[ReadCase]) -> dict[str, Any]:
+    cases = [each.case for each in read_cases]
     volumes = source.modality == "ct"
-    occurring = Counter(label for each in seen for label in each.content.labels)
+    occurring = Counter(label for each in read_cases for label in each.facts.labels)
     return {
         "cases": {split: sum(case.split == split for case in cases) for split in SPLITS},
         "slices": {split: sum(case.slices for case in cases if case.split == split) for split in SPLITS},
         "sizes": _span([(case.height, case.width, *((case.depth,) if volumes else ())) for case in cases]),
         "spacing": _span([case.spacing for case in cases if case.spacing]),
         "orientations": dict(Counter(case.axcodes for case in cases if case.axcodes).most_common()),
-        "intensities": [min(each.content.spread.low for each in seen), max(each.content.spread.high for each in seen)]
-        if seen
+        "intensities": [
+            min(each.facts.spread.low for each in read_cases),
+            max(each.facts.spread.high for each in read_cases),
+        ]
+        if read_cases
         else None,
         "labels": {str(label): {"name": name, "cases": occurring[label]} for label, name in source.labels.items()},
-        "areas": dict(_areas(structures, seen)),
-        "empty_masks": [each.case.case for each in seen if not each.content.labels],
+        "areas": dict(_areas(structures, read_cases)),
+        "empty_masks": [each.case.case for each in read_cases if not each.facts.labels],
     }
 
 
-def _areas(structures: Sequence[Structure], seen: Sequence[Seen]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _areas(structures: Sequence[Structure], read_cases: Sequence[ReadCase]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of each structure the shares of an image that it takes where it is."""
-    per_case = [areas_of(each.content, structures) for each in seen]
+    per_case = [areas_of(each.facts, structures) for each in read_cases]
     for one in structures:
         shares = [areas[one.name] for areas in per_case if one.name in areas]
         if shares:
@@ -150,13 +153,13 @@ def _span(lengths: Sequence[tuple[float, ...]]) -> dict[str, list[float]] | None
     return {"smallest": [min(axis) for axis in axes], "largest": [max(axis) for axis in axes]}
 
 
-def _duplicates(seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:
-    for first, second, bits in near_pairs([each.content.picture_hash for each in seen]):
-        pair = (seen[first].case, seen[second].case)
+def _duplicates(read_cases: Sequence[ReadCase]) -> Iterator[dict[str, Any]]:
+    for first, second, bits in near_pairs([each.facts.picture_hash for each in read_cases]):
+        pair = (read_cases[first].case, read_cases[second].case)
         yield {"cases": [case.case for case in pair], "splits": [case.split for case in pair], "bits": bits}
 
 
-def _told(pair: dict[str, Any]) -> str:
+def _leak_in_words(pair: dict[str, Any]) -> str:
     (first, second), (own, other) = pair["cases"], pair["splits"]
     return (
         f"'{first}' ({own}) and '{second}' ({other}) are the same picture ({pair['bits']:.3g} of 256 bits differ): "
@@ -164,9 +167,9 @@ def _told(pair: dict[str, Any]) -> str:
     )
 
 
-def _published(source: Source, seen: Sequence[Seen]) -> Iterator[dict[str, Any]]:
-    slices = {each.case.case: each.case.slices for each in seen}
+def _published(source: Source, read_cases: Sequence[ReadCase]) -> Iterator[dict[str, Any]]:
+    slices = {each.case.case: each.case.slices for each in read_cases}
     for count in source.published:
-        whole = count.ids <= slices.keys()
-        counted = sum(slices[case] for case in count.ids) if whole else None
-        yield {"what": count.what, "expected": count.slices, "found": counted}
+        complete = count.ids <= slices.keys()
+        n_slices = sum(slices[case] for case in count.ids) if complete else None
+        yield {"what": count.what, "expected": count.slices, "found": n_slices}

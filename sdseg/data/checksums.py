@@ -51,9 +51,9 @@ def check_arrays(folder: Path, manifest: PreparedManifest) -> None:
 
     A store of an earlier version has no fast checksums; its arrays are compared by SHA-256.
     """
-    known = manifest.fast_checksums
-    slow = [name for name in ARRAYS if name not in known]
-    other = [name for name in ARRAYS if name in known and fast_checksum(folder / name) != known[name]]
+    expected = manifest.fast_checksums
+    slow = [name for name in ARRAYS if name not in expected]
+    other = [name for name in ARRAYS if name in expected and fast_checksum(folder / name) != expected[name]]
     _refuse([*other, *_changed(folder, manifest, slow)], folder)
 
 

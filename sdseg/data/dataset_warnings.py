@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from sdseg.artifacts.manifests import Structure
-from sdseg.data.read_case import Content
-from sdseg.data.read_dataset import Seen
+from sdseg.data.read_case import CaseFacts
+from sdseg.data.read_dataset import ReadCase
 from sdseg.datasets.sources import Source
 from sdseg.io.volume_warnings import unlikely_spacing
 
@@ -19,33 +19,33 @@ NARROW = 0.05  # values that use this share of the window leave a flat picture
 OTHER_SCALE = 8.0  # so many times wider or narrower than most: stored in other units
 
 
-def areas_of(content: Content, structures: Sequence[Structure]) -> dict[str, float]:
+def areas_of(facts: CaseFacts, structures: Sequence[Structure]) -> dict[str, float]:
     """The share of the image that each structure takes, at its native size; of those that are there."""
-    shares = dict(content.areas)
+    shares = dict(facts.areas)
     covered = {one.name: sum(shares.get(value, 0.0) for value in one.values) for one in structures}
     return {name: share for name, share in covered.items() if share > 0}
 
 
 def implausible(
-    source: Source, window: tuple[float, float], structures: Sequence[Structure], seen: Sequence[Seen]
+    source: Source, window: tuple[float, float], structures: Sequence[Structure], read_cases: Sequence[ReadCase]
 ) -> Iterator[str]:
     """One warning for each kind of oddity, with the cases it was seen in."""
-    yield from _masks(source, structures, seen)
+    yield from _masks(source, structures, read_cases)
     if source.modality == "ct":
-        yield from _grids(seen)
-        yield from _scales(window, seen)
-    yield from _noted(seen)
+        yield from _grids(read_cases)
+        yield from _scales(window, read_cases)
+    yield from _notes_of_files(read_cases)
 
 
-def _masks(source: Source, structures: Sequence[Structure], seen: Sequence[Seen]) -> Iterator[str]:
-    empty = [each.case.case for each in seen if not each.content.labels]
-    lost = [f"{each.case.case} ({', '.join(map(str, each.content.lost))})" for each in seen if each.content.lost]
+def _masks(source: Source, structures: Sequence[Structure], read_cases: Sequence[ReadCase]) -> Iterator[str]:
+    empty = [each.case.case for each in read_cases if not each.facts.labels]
+    vanished = [f"{each.case.case} ({', '.join(map(str, each.facts.lost))})" for each in read_cases if each.facts.lost]
     if empty:
         yield f"{len(empty)} case(s) have an empty mask: {_some(empty)}"
-    if lost:
-        yield f"{len(lost)} case(s) lose a label at the working size, it is too small: {_some(lost)}"
+    if vanished:
+        yield f"{len(vanished)} case(s) lose a label at the working size, it is too small: {_some(vanished)}"
     for one in structures:
-        full = [each.case.case for each in seen if areas_of(each.content, (one,)).get(one.name, 0.0) >= MOSTLY]
+        full = [each.case.case for each in read_cases if areas_of(each.facts, (one,)).get(one.name, 0.0) >= MOSTLY]
         if full:
             remedy = "; where it is, turn 'mask_values' round, as {0: 1, 255: 0}" if source.name == "own" else ""
             yield (
@@ -54,23 +54,23 @@ def _masks(source: Source, structures: Sequence[Structure], seen: Sequence[Seen]
             )
 
 
-def _grids(seen: Sequence[Seen]) -> Iterator[str]:
+def _grids(read_cases: Sequence[ReadCase]) -> Iterator[str]:
     odd = [
         f"{each.case.case} ({' × '.join(f'{length:g}' for length in each.case.spacing)})"
-        for each in seen
+        for each in read_cases
         if unlikely_spacing(each.case.spacing)
     ]
     if odd:
         yield f"{len(odd)} volume(s) have an unlikely spacing in mm: {_some(odd)}"
 
 
-def _scales(window: tuple[float, float], seen: Sequence[Seen]) -> Iterator[str]:
+def _scales(window: tuple[float, float], read_cases: Sequence[ReadCase]) -> Iterator[str]:
     """Hounsfield units that are none, values the window has no use for, and volumes unlike the others."""
     low, high = window
     if low < 0:  # where the window begins at 0 or above, such values are as expected
-        positive = [each for each in seen if each.content.spread.low >= 0]
-        unsigned = [each.case.case for each in positive if each.content.spread.high > 255]
-        eight = [each.case.case for each in positive if each.content.spread.high <= 255 and not each.content.notes]
+        positive = [each for each in read_cases if each.facts.spread.low >= 0]
+        unsigned = [each.case.case for each in positive if each.facts.spread.high > 255]
+        eight = [each.case.case for each in positive if each.facts.spread.high <= 255 and not each.facts.notes]
         if unsigned:
             yield (
                 f"{len(unsigned)} volume(s) hold no value below 0; Hounsfield units of air are -1000: {_some(unsigned)}"
@@ -82,15 +82,15 @@ def _scales(window: tuple[float, float], seen: Sequence[Seen]) -> Iterator[str]:
             )
     flat = [
         each.case.case
-        for each in seen
-        if min(each.content.spread.p99, high) - max(each.content.spread.p1, low) < NARROW * (high - low)
+        for each in read_cases
+        if min(each.facts.spread.p99, high) - max(each.facts.spread.p1, low) < NARROW * (high - low)
     ]
     if flat:
         yield (
             f"in {len(flat)} volume(s) nearly all values lie outside the window from {low:g} to {high:g}, or within "
             f"{NARROW:.0%} of it: {_some(flat)}"
         )
-    widths = {each.case.case: each.content.spread.width for each in seen}
+    widths = {each.case.case: each.facts.spread.width for each in read_cases}
     usual = median(widths.values()) if widths else 0.0
     other = [
         name
@@ -101,16 +101,16 @@ def _scales(window: tuple[float, float], seen: Sequence[Seen]) -> Iterator[str]:
         yield f"{len(other)} volume(s) hold values of another scale than most: {_some(other)}"
 
 
-def _noted(seen: Sequence[Seen]) -> Iterator[str]:
+def _notes_of_files(read_cases: Sequence[ReadCase]) -> Iterator[str]:
     """What the readers found odd about files; what many share is said once."""
     cases: dict[str, list[str]] = defaultdict(list)
-    for each in seen:
-        for note in each.content.notes:
+    for each in read_cases:
+        for note in each.facts.notes:
             cases[note].append(each.case.case)
     for note, names in cases.items():
         yield f"{len(names)} case(s): {note}: {_some(names)}"
 
 
-def _some(names: Sequence[str], shown: int = 8) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+def _some(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -43,10 +43,10 @@ class PackedLabels:
         if isinstance(rows, int | np.integer):
             return self._inflate(range(len(self))[rows])
         numbers = range(len(self))[rows] if isinstance(rows, slice) else [range(len(self))[row] for row in rows]
-        chosen = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
+        masks = np.empty((len(numbers), *self.shape[1:]), dtype=np.uint8)
         for place, number in enumerate(numbers):
-            chosen[place] = self._inflate(number)
-        return chosen
+            masks[place] = self._inflate(number)
+        return masks
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> AnyArray:
         return np.asarray(self[:], dtype=dtype)

@@ -24,8 +24,8 @@ from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.intensities import intensities_of
 from sdseg.data.packed_masks import pack, write_packed
-from sdseg.data.read_case import Reading
-from sdseg.data.read_dataset import Intake, Seen, Task, open_intake
+from sdseg.data.read_case import CaseArrays
+from sdseg.data.read_dataset import RawDataset, ReadCase, ReadTask, open_raw_dataset
 from sdseg.data.store import Case, write_index
 from sdseg.datasets.split_files import SPLITS
 
@@ -57,22 +57,22 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
     """
     check_apart(output, raw)
     check_owned(output, OWNED)  # before hours of reading
-    intake = _open(settings, raw, split, jobs)
-    if intake.problems:  # the files are still read, so that one run names all
-        raise _refusal(intake, _examine(intake, settings, *intake.read(_let_go)))
+    raw_dataset = _open(settings, raw, split, jobs)
+    if raw_dataset.problems:  # the files are still read, so that one run names all
+        raise _refusal(raw_dataset, _examine(raw_dataset, settings, *raw_dataset.read(_discard)))
     with locked(output), atomic_folder(output, OWNED) as folder:
-        keeper = _Keeper(folder, intake)
-        seen, unusable = intake.read(keeper.keep)
-        examination = _examine(intake, settings, seen, unusable)
+        writer = _StoreWriter(folder, raw_dataset)
+        read_cases, unusable = raw_dataset.read(writer.write)
+        examination = _examine(raw_dataset, settings, read_cases, unusable)
         if examination.problems:
-            raise _refusal(intake, examination)
-        keeper.close()
-        cases = [each.case for each in seen]
+            raise _refusal(raw_dataset, examination)
+        writer.close()
+        cases = [each.case for each in read_cases]
         write_index(folder, cases)
         write_json(folder / "check.json", examination.record(name, settings))
-        trained = intensities_of([each.content.spread for each in seen if each.case.split == "train"])
-        image = intake.image.model_copy(update={"intensities": trained})
-        manifest = _manifest(name, settings, intake, image, cases, folder)
+        trained = intensities_of([each.facts.spread for each in read_cases if each.case.split == "train"])
+        image = raw_dataset.image.model_copy(update={"intensities": trained})
+        manifest = _manifest(name, settings, raw_dataset, image, cases, folder)
         write_json(folder / "manifest.json", manifest)
     for warning in examination.warnings:
         log.warning("%s: %s", name, warning)
@@ -90,67 +90,69 @@ def check(*, name: str, settings: Dataset, raw: Path, split: Path, output: Path 
     if output is not None:
         check_apart(output, raw)
         check_record(output, ("dataset", "passed", "problems"))
-    intake = _open(settings, raw, split, jobs)
-    record = _examine(intake, settings, *intake.read(_let_go)).record(name, settings)
+    raw_dataset = _open(settings, raw, split, jobs)
+    record = _examine(raw_dataset, settings, *raw_dataset.read(_discard)).record(name, settings)
     print(summary(record))
     if output is not None:
         write_json(output, record)
     return bool(record["passed"])
 
 
-class _Keeper:
+class _StoreWriter:
     """The arrays of a store while they are filled: every case has rows of its own, so threads need no lock.
 
     Rows are written to the file, not through a memory map: mapped pages would count as memory until the end.
     """
 
-    def __init__(self, folder: Path, intake: Intake) -> None:
-        image = intake.image
+    def __init__(self, folder: Path, raw_dataset: RawDataset) -> None:
+        image = raw_dataset.image
         self.folder = folder
         self.dtype = np.dtype(image.dtype)
         self.row = self.dtype.itemsize * image.size**2 * image.channels  # bytes
-        shape = (intake.rows, image.size, image.size, image.channels)
+        shape = (raw_dataset.rows, image.size, image.size, image.channels)
         self.offset = _reserve(folder / "images.npy", self.dtype, shape)
         self.masks: dict[int, list[bytes]] = {}  # first row of a case -> its slices, packed
 
-    def keep(self, task: Task, reading: Reading) -> None:
+    def write(self, task: ReadTask, arrays: CaseArrays) -> None:
         with (self.folder / "images.npy").open("r+b") as stream:
             stream.seek(self.offset + task.start * self.row)
-            stream.write(np.ascontiguousarray(reading.images, dtype=self.dtype).data)
-        self.masks[task.start] = pack(reading.masks)
+            stream.write(np.ascontiguousarray(arrays.images, dtype=self.dtype).data)
+        self.masks[task.start] = pack(arrays.masks)
 
     def close(self) -> None:
         write_packed(self.folder, (stream for start in sorted(self.masks) for stream in self.masks[start]))
 
 
-def _let_go(task: Task, reading: Reading) -> None:
+def _discard(task: ReadTask, arrays: CaseArrays) -> None:
     """Keep nothing: only what was seen counts."""
 
 
-def _open(settings: Dataset, raw: Path, split: Path, jobs: int) -> Intake:
+def _open(settings: Dataset, raw: Path, split: Path, jobs: int) -> RawDataset:
     if jobs < 1:
         raise UserError(f"{jobs} parallel readers", where="--jobs", remedy="use 1 or more")
-    return open_intake(settings, raw, split, jobs)
+    return open_raw_dataset(settings, raw, split, jobs)
 
 
-def _examine(intake: Intake, settings: Dataset, seen: Sequence[Seen], unusable: Sequence[str]) -> Examination:
-    return examine(intake.source, settings, seen, [*intake.problems, *unusable])
+def _examine(
+    raw_dataset: RawDataset, settings: Dataset, read_cases: Sequence[ReadCase], unusable: Sequence[str]
+) -> Examination:
+    return examine(raw_dataset.source, settings, read_cases, [*raw_dataset.problems, *unusable])
 
 
-def _refusal(intake: Intake, examination: Examination) -> ListedError:
-    what = f"{intake.source.title}: {len(examination.problems)} problem(s):"
-    return ListedError(what, examination.problems, where=intake.raw, remedy=REMEDY)
+def _refusal(raw_dataset: RawDataset, examination: Examination) -> ListedError:
+    what = f"{raw_dataset.source.title}: {len(examination.problems)} problem(s):"
+    return ListedError(what, examination.problems, where=raw_dataset.raw, remedy=REMEDY)
 
 
 def _manifest(
     name: str,
     settings: Dataset,
-    intake: Intake,
+    raw_dataset: RawDataset,
     image: ImageContract,
     cases: Sequence[Case],
     folder: Path,
 ) -> PreparedManifest:
-    source = intake.source
+    source = raw_dataset.source
     target, structures = source.target(settings.target)
     exclusive = source.excludes(structures, settings.exclusive)
     checksums = {file: sha256_file(folder / file) for file in FILES}

@@ -31,11 +31,11 @@ from sdseg.io.volumes import (
     to_stored,
 )
 
-__all__ = ["Content", "Reading", "count_slices", "counted_labels", "read_case", "voxel_values"]
+__all__ = ["CaseArrays", "CaseFacts", "count_labels", "count_slices", "read_case", "voxel_values"]
 
 
 @dataclass(frozen=True)
-class Content:
+class CaseFacts:
     """What the check wants to know of a case, taken at its native size while it is read."""
 
     spread: Spread  # of the raw values
@@ -47,7 +47,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CaseArrays:
     """A case's slices at the working size, and the size they had."""
 
     images: RawImages  # [slices,size,size,C]
@@ -55,7 +55,7 @@ class Reading:
     height: int  # native rows of a slice
     width: int
     geometry: Geometry | None  # None: an image, not a volume
-    content: Content
+    facts: CaseFacts
 
 
 def count_slices(case: RawCase) -> int:
@@ -77,7 +77,7 @@ def voxel_values(case: RawCase, window: tuple[float, float], limits: Limits = LI
 
 def read_case(
     source: Source, case: RawCase, image: ImageContract, *, stretched: bool = False, limits: Limits = LIMITS
-) -> Reading:
+) -> CaseArrays:
     """Read one case as `image` wants it; with `stretched` a volume spans the window (data/transforms.py `stretch`).
 
     Raises UserError naming the file where image and label do not fit each other or the dataset, or exceed `limits`.
@@ -87,18 +87,18 @@ def read_case(
     return _read_volume(source, case, image, stretched, limits)
 
 
-def counted_labels(labels: LabelArray) -> dict[int, int]:
+def count_labels(labels: LabelArray) -> dict[int, int]:
     """Pixels of each id that occurs in label maps, 0 left out. Only eights of pixels that hold a label are counted."""
     unflipped = labels[tuple(slice(None, None, 1 if stride > 0 else -1) for stride in labels.strides)]
     flat = unflipped.transpose(np.argsort(unflipped.strides)[::-1]).reshape(-1)  # as it lies in memory: no copy
     eights = flat[: flat.size // 8 * 8].view(np.uint64)
     rest = np.concatenate([eights[eights != 0].view(np.uint8), flat[eights.size * 8 :]])
-    counted = cv2.calcHist([rest[None]], [0], None, [256], [0, 256]).ravel()
+    counts = cv2.calcHist([rest[None]], [0], None, [256], [0, 256]).ravel()
     # OpenCV counts in single precision: beyond 2^24 pixels the last digits go, never a label.
-    return {int(label): int(counted[label]) for label in np.flatnonzero(counted[1:]) + 1}
+    return {int(label): int(counts[label]) for label in np.flatnonzero(counts[1:]) + 1}
 
 
-def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Reading:
+def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> CaseArrays:
     if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
     pixels, notes = read_image_noted(case.image, limits)
@@ -113,44 +113,44 @@ def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Rea
     labels = source.coding.decode(grey, case.label)[None]
     square = (size, size)
     masks = resize_labels(labels, square)
-    content = _content(source, pixels[None], counted_labels(labels), labels.size, masks, notes)
-    return Reading(resize_images(pixels[None], square), masks, height, width, None, content)
+    facts = _facts(source, pixels[None], count_labels(labels), labels.size, masks, notes)
+    return CaseArrays(resize_images(pixels[None], square), masks, height, width, None, facts)
 
 
-def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> Reading:
+def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> CaseArrays:
     _grid(case)
     square = (image.size, image.size)
     labels, _ = read_labels(case.label, limits, deep=source.coding is not None and source.coding.deep)
     if source.coding is not None:
         labels = source.coding.decode(labels, case.label)
-    counted = counted_labels(labels)
-    _check_declared(source, tuple(counted), case)
+    label_counts = count_labels(labels)
+    _check_declared(source, tuple(label_counts), case)
     masks = resize_labels(to_axial(labels), square)
     del labels  # one full-size volume at a time
     raw, geometry, notes = read_volume_noted(case.image, limits, image.window)
     voxels, altered = to_stored(raw, image, case.image)
     del raw
-    content = _content(source, to_axial(voxels)[..., None], counted, voxels.size, masks, (*notes, *altered))
+    facts = _facts(source, to_axial(voxels)[..., None], label_counts, voxels.size, masks, (*notes, *altered))
     if stretched:
         voxels = stretch(voxels, image.window)
     images = resize_images(to_axial(voxels)[..., None], square)
     width, height, _ = geometry.canonical_shape
-    return Reading(images, masks, height, width, geometry, content)
+    return CaseArrays(images, masks, height, width, geometry, facts)
 
 
-def _content(
+def _facts(
     source: Source,
     images: RawImages,
-    counted: Mapping[int, int],
+    label_counts: Mapping[int, int],
     pixels: int,
     masks: LabelArray,
     notes: tuple[str, ...],
-) -> Content:
-    return Content(
+) -> CaseFacts:
+    return CaseFacts(
         spread=spread_of(images),
-        labels=tuple(counted),
-        lost=tuple(sorted(counted.keys() - counted_labels(masks).keys())),
-        areas=tuple((label, number / pixels) for label, number in counted.items()),
+        labels=tuple(label_counts),
+        lost=tuple(sorted(label_counts.keys() - count_labels(masks).keys())),
+        areas=tuple((label, number / pixels) for label, number in label_counts.items()),
         picture_hash=picture_hash(images, next(iter(source.windows.values()))),
         notes=notes,
     )

@@ -15,7 +15,7 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt
-from sdseg.data.read_case import Content, Reading, count_slices, read_case, voxel_values
+from sdseg.data.read_case import CaseArrays, CaseFacts, count_slices, read_case, voxel_values
 from sdseg.data.store import Case
 from sdseg.datasets.layouts import RawCase, UnpairedError
 from sdseg.datasets.raw_cases import open_raw
@@ -24,11 +24,11 @@ from sdseg.datasets.split_files import SplitRow, check_split, read_split
 from sdseg.io.limits import LIMITS, Limits, asked_limits
 from sdseg.io.number_types import kept_type
 
-__all__ = ["Intake", "Seen", "Task", "open_intake"]
+__all__ = ["RawDataset", "ReadCase", "ReadTask", "open_raw_dataset"]
 
 
 @dataclass(frozen=True)
-class Task:
+class ReadTask:
     """One case to be read, and the rows it will fill."""
 
     files: RawCase
@@ -38,22 +38,22 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ReadCase:
     """A case that was read, and what the check wants to know of it."""
 
     case: Case
-    content: Content
+    facts: CaseFacts
 
 
 @dataclass(frozen=True)
-class Intake:
+class RawDataset:
     """A dataset before its pixels are read."""
 
     source: Source
     raw: Path
     image: ImageContract
     jobs: int
-    tasks: tuple[Task, ...]
+    tasks: tuple[ReadTask, ...]
     problems: tuple[str, ...]  # of pairs, split and headers
     limits: Limits = LIMITS
 
@@ -62,20 +62,20 @@ class Intake:
         """Slices of all cases together."""
         return sum(task.slices for task in self.tasks)
 
-    def read(self, keep: Callable[[Task, Reading], None]) -> tuple[list[Seen], list[str]]:
+    def read(self, keep: Callable[[ReadTask, CaseArrays], None]) -> tuple[list[ReadCase], list[str]]:
         """Every case in turn, `jobs` at a time, given to `keep`; what was seen, and what cannot be used."""
 
-        def work(task: Task) -> Seen:
+        def work(task: ReadTask) -> ReadCase:
             stretched = self.image.stretch and task.row.split != "train"
-            reading = read_case(self.source, task.files, self.image, stretched=stretched, limits=self.limits)
-            keep(task, reading)
-            return Seen(_case(task, reading, self.raw), reading.content)
+            arrays = read_case(self.source, task.files, self.image, stretched=stretched, limits=self.limits)
+            keep(task, arrays)
+            return ReadCase(_case(task, arrays, self.raw), arrays.facts)
 
         contents, problems = attempt(work, self.tasks, jobs=self.jobs, title=self.source.title, where=self.raw)
         return [contents[place] for place in sorted(contents)], problems
 
 
-def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Intake:
+def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> RawDataset:
     """Pair the files, match them with the split file, compare the headers of volumes.
 
     Raises UserError for settings that do not exist, and where there is nothing to check: no raw files, no readable
@@ -104,13 +104,13 @@ def open_intake(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -> Int
         depths, unreadable = attempt(lambda pair: count_slices(pair[0]), pairs, jobs=jobs, title=title, where=raw)
         problems += unreadable
         if settings.own is not None:  # of the known datasets the type is known
-            whole = [pairs[place][0] for place in sorted(depths)]
-            image = _fitting(image, source, whole, jobs, raw, limits)
+            volumes = [pairs[place][0] for place in sorted(depths)]
+            image = _fitting(image, source, volumes, jobs, raw, limits)
     starts = np.cumsum([0, *(depths[place] for place in sorted(depths))]).tolist()
     tasks = tuple(
-        Task(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
+        ReadTask(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
     )
-    return Intake(source, raw, image, jobs, tasks, tuple(problems), limits)
+    return RawDataset(source, raw, image, jobs, tasks, tuple(problems), limits)
 
 
 def _fitting(
@@ -125,8 +125,8 @@ def _fitting(
     return image.model_copy(update={"dtype": kept_type(ranges.values(), image.window)}) if ranges else image
 
 
-def _case(task: Task, reading: Reading, raw: Path) -> Case:
-    geometry = reading.geometry
+def _case(task: ReadTask, arrays: CaseArrays, raw: Path) -> Case:
+    geometry = arrays.geometry
     return Case(
         case=task.row.id,
         group=task.row.group,
@@ -135,8 +135,8 @@ def _case(task: Task, reading: Reading, raw: Path) -> Case:
         slices=task.slices,
         image=task.files.image.relative_to(raw).as_posix(),
         label=task.files.label.relative_to(raw).as_posix(),
-        height=reading.height,
-        width=reading.width,
+        height=arrays.height,
+        width=arrays.width,
         depth=task.slices,
         spacing=geometry.spacing if geometry else (),
         axcodes=geometry.axcodes if geometry else "",

@@ -176,9 +176,9 @@ def _map(path: Path) -> AnyArray:
 
 def _disagreements(manifest: PreparedManifest, images: AnyArray, cases: Sequence[Case]) -> Iterable[str]:
     size, rows = manifest.image.size, sum(manifest.n_slices.values())
-    wanted = (rows, size, size, manifest.image.channels)
-    if images.shape != wanted or images.dtype != np.dtype(manifest.image.dtype):
-        yield f"images.npy is {images.dtype} {images.shape}, expected {manifest.image.dtype} {wanted}"
+    expected_shape = (rows, size, size, manifest.image.channels)
+    if images.shape != expected_shape or images.dtype != np.dtype(manifest.image.dtype):
+        yield f"images.npy is {images.dtype} {images.shape}, expected {manifest.image.dtype} {expected_shape}"
     start = 0
     for case in cases:
         if case.start != start:
@@ -186,13 +186,13 @@ def _disagreements(manifest: PreparedManifest, images: AnyArray, cases: Sequence
             break
         start += case.slices
     for split, number in manifest.n_cases.items():
-        listed = sum(case.split == split for case in cases)
-        if listed != number:
-            yield f"cases.csv lists {listed} cases of '{split}', expected {number}"
+        n_listed = sum(case.split == split for case in cases)
+        if n_listed != number:
+            yield f"cases.csv lists {n_listed} cases of '{split}', expected {number}"
     for split, number in manifest.n_slices.items():
-        listed = sum(case.slices for case in cases if case.split == split)
-        if listed != number:
-            yield f"cases.csv lists {listed} slices of '{split}', expected {number}"
+        n_listed = sum(case.slices for case in cases if case.split == split)
+        if n_listed != number:
+            yield f"cases.csv lists {n_listed} slices of '{split}', expected {number}"
 
 
 def _damaged(streams: AnyArray, ends: AnyArray, rows: int) -> Iterable[str]:

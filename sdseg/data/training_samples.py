@@ -41,7 +41,7 @@ def orient(array: AnyArray, orientation: int, axes: tuple[int, int]) -> AnyArray
 
 
 @dataclass(frozen=True)
-class Draw:
+class SampleDraw:
     """The random choices of one sample."""
 
     row: int
@@ -82,12 +82,12 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def draw(self, position: int) -> Draw:
+    def draw(self, position: int) -> SampleDraw:
         """The choices at a position: every row once per epoch, in an order of that epoch's own."""
         epoch, place = divmod(position, len(self.rows))
         rng = np.random.default_rng([self.seed, 1, position])
         shape = self.latent_shape or (0, 0, 0)
-        return Draw(
+        return SampleDraw(
             row=int(_order(self.seed, epoch, len(self.rows))[place]),
             orientation=int(rng.integers(len(self.orientations))),
             structure=int(rng.integers(len(self.store.manifest.structures))),
@@ -123,7 +123,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             sample["latent"] = _tensor(moments[0] if len(moments) == 1 else moments[0] + moments[1] * drawn.posterior)
         return sample
 
-    def _structure(self, drawn: Draw, masks: npt.NDArray[np.bool_]) -> int:
+    def _structure(self, drawn: SampleDraw, masks: npt.NDArray[np.bool_]) -> int:
         shown = np.flatnonzero(masks.any(axis=(1, 2))) if self.present else np.empty(0, np.int64)
         return int(shown[int(drawn.choice * len(shown))]) if len(shown) else drawn.structure
 

@@ -94,7 +94,7 @@ def _resize(images: AnyArray, size: tuple[int, int], how: int) -> AnyArray:
     resized = np.empty((len(images), rows, columns, *images.shape[3:]), dtype=images.dtype)
     computed = np.float64 if images.dtype == np.int32 else images.dtype  # OpenCV resizes no 32-bit integers
     for image, target in zip(images, resized, strict=True):
-        done = cv2.resize(np.ascontiguousarray(image, dtype=computed), (columns, rows), interpolation=how)
-        target[...] = (done if done.dtype == resized.dtype else np.rint(done)).reshape(target.shape)
+        pixels = cv2.resize(np.ascontiguousarray(image, dtype=computed), (columns, rows), interpolation=how)
+        target[...] = (pixels if pixels.dtype == resized.dtype else np.rint(pixels)).reshape(target.shape)
         # (OpenCV drops a channel axis of length 1.)
     return resized

@@ -36,9 +36,9 @@ def tabled_cases(own: Own, table: str, raw: Path) -> tuple[RawCase, ...]:
             if entry.id in cases:
                 problems.append(f"line {number}: id '{entry.id}' again; give different ids in a column 'id'")
             cases[entry.id] = entry
-        given = sum(case.split is not None for case in cases.values())
-        if 0 < given < len(cases):
-            problems.append(f"{given} of {len(cases)} cases have a split: give all of them one, or none")
+        n_with_split = sum(case.split is not None for case in cases.values())
+        if 0 < n_with_split < len(cases):
+            problems.append(f"{n_with_split} of {len(cases)} cases have a split: give all of them one, or none")
         if not cases:
             problems.append("no line below the first")
     if problems:
@@ -92,16 +92,16 @@ def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: l
     suffixes = IMAGE_SUFFIXES if own.modality == "rgb" else VOLUME_SUFFIXES
     paths = {column: raw / os.path.relpath(raw / line[column], raw) for column in ("image", "mask")}
     for column, path in paths.items():
-        named = f"line {number}: {column} '{line[column]}'"
+        cell = f"line {number}: {column} '{line[column]}'"
         series = own.modality == "ct" and column == "image" and path.is_dir()
         if not line[column]:
             problems.append(f"line {number}: no {column}")
         elif ".." in path.relative_to(raw).parts:
-            problems.append(f"{named} does not lie below the raw folder")
+            problems.append(f"{cell} does not lie below the raw folder")
         elif not (series or path.is_file()):
-            problems.append(f"{named} is {'no ordinary file' if path.exists() else 'missing'}")
+            problems.append(f"{cell} is {'no ordinary file' if path.exists() else 'missing'}")
         elif not series and not path.name.lower().endswith(suffixes):
-            problems.append(f"{named} does not end in {', '.join(suffixes)}")
+            problems.append(f"{cell} does not end in {', '.join(suffixes)}")
     group, split = (line.get(column, "").strip() or None for column in ("group", "split"))
     if split not in (None, *SPLITS):
         problems.append(f"line {number}: unknown split '{split}', {nearest(str(split), SPLITS)}")

@@ -76,8 +76,8 @@ def check_machine(run: CheckedConfig) -> None:
     real data.
     """
     check_folders(run.settings)
-    for (_, recipe), chosen in run.recipes.items():
-        begin = chosen.start_from
+    for (_, recipe), values in run.recipes.items():
+        begin = values.start_from
         if begin is not None and begin.model is not None and not (Path(begin.model) / "config.json").is_file():
             raise UserError(
                 f"recipe '{recipe}' starts from a model that is not there",
@@ -91,9 +91,9 @@ def check_machine(run: CheckedConfig) -> None:
 
 def _check_names(settings: Config) -> None:
     for name in settings.datasets:
-        taken = "the workflow has a target" if name in TARGETS else "the results hold a folder"
+        holder = "the workflow has a target" if name in TARGETS else "the results hold a folder"
         if name in (*TARGETS, *FOLDERS):
-            what = f"{taken} '{name}' already"
+            what = f"{holder} '{name}' already"
             raise UserError(what, where=f"datasets.{name}", remedy="choose another name for the dataset")
     for name in settings.trainings:
         if name in FOLDERS_OF_DATASETS:
@@ -130,31 +130,31 @@ def _check_phantoms(settings: Config, dataset: str) -> None:
 
 def _check_dataset(settings: Config, dataset: str) -> None:
     """Refuse a source, target or window that does not exist, and a split that is not made so."""
-    where, chosen = f"datasets.{dataset}", settings.datasets[dataset]
+    where, values = f"datasets.{dataset}", settings.datasets[dataset]
     try:
-        source = known_source(chosen)
+        source = known_source(values)
         if source is not None:  # else dataset.json tells, when the raw files are there
-            _, structures = source.target(chosen.target)
-            source.excludes(structures, chosen.exclusive)
-            source.window(chosen.window)
-        drawn = makes_split(chosen)
+            _, structures = source.target(values.target)
+            source.excludes(structures, values.exclusive)
+            source.window(values.window)
+        made_split = makes_split(values)
     except UserError as error:
         raise UserError(error.what, where=where, remedy=error.remedy) from None
     protocol = "official" if source is not None and source.split_by == "folders" else "clean"
-    if drawn and chosen.protocol != protocol:
+    if made_split and values.protocol != protocol:
         raise UserError(
-            f"the split that is made for '{chosen.source}' follows the protocol '{protocol}', not '{chosen.protocol}'",
+            f"the split that is made for '{values.source}' follows the protocol '{protocol}', not '{values.protocol}'",
             where=where,
             remedy=f"set 'protocol: {protocol}', or name a 'split_file'",
         )
-    if chosen.split is not None and (not drawn or protocol == "official"):
+    if values.split is not None and (not made_split or protocol == "official"):
         raise UserError(
-            f"'split' says how a split is drawn, and that of '{chosen.source}' is not drawn",
+            f"'split' says how a split is drawn, and that of '{values.source}' is not drawn",
             where=where,
             remedy="leave it out",
         )
-    if drawn and chosen.origin == "phantom":
-        raise UserError(f"there are no phantoms of '{chosen.source}'", where=where, remedy="leave out 'origin'")
+    if made_split and values.origin == "phantom":
+        raise UserError(f"there are no phantoms of '{values.source}'", where=where, remedy="leave out 'origin'")
 
 
 def _check_starts(run: CheckedConfig, dataset: str) -> None:

@@ -7,7 +7,7 @@ there is taken whole; every file in it must find its partner.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from sdseg.core.files import sha256_file, sha256_text
 from sdseg.datasets.sources import Source
 from sdseg.io.dicom_series import series_files
 
-__all__ = ["Layout", "Pair", "RawCase", "UnpairedError", "check_folder", "find_cases", "layout_of", "natural"]
+__all__ = ["Arrangement", "FilePair", "RawCase", "UnpairedError", "check_folder", "find_cases", "natural"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class UnpairedError(ListedError):
     """Files without partner, or under a name that is taken; `cases` of `source` are complete pairs."""
 
     def __init__(self, source: Source, cases: tuple[RawCase, ...], problems: Iterable[str], where: Path) -> None:
-        listed = sorted(problems, key=natural)
+        ordered = sorted(problems, key=natural)
         super().__init__(
-            f"the raw files of {source.title} are not complete pairs ({len(listed)} problem(s)):",
-            listed,
+            f"the raw files of {source.title} are not complete pairs ({len(ordered)} problem(s)):",
+            ordered,
             where=where,
             remedy=f"add the missing files or take their partners away; expected are {source.layout}",
         )
@@ -58,7 +58,7 @@ class UnpairedError(ListedError):
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilePair:
     """A folder of images and the folders of their labels; the names' group `id` tells which belong together."""
 
     images: str
@@ -71,26 +71,17 @@ class Pair:
     split: str | None = None  # the split of these cases, where the owner keeps each in folders of its own
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Arrangements of one dataset's files, the preferred one first."""
-
-    arrangements: tuple[tuple[Pair, ...], ...]
+Arrangement = tuple[FilePair, ...]  # the folders of one way in which a dataset is shipped
 
 
-def layout_of(source: Source) -> Layout:
-    """The layout of a dataset."""
-    return LAYOUTS[source.name]
-
-
-def find_cases(source: Source, raw: Path, layout: Layout | None = None) -> tuple[RawCase, ...]:
-    """Every case under `raw`, in natural order of their ids (2 before 10); `layout` is the source's unless given.
+def find_cases(source: Source, raw: Path, arrangements: Sequence[Arrangement] | None = None) -> tuple[RawCase, ...]:
+    """Every case under `raw`, in natural order of their ids (2 before 10); `arrangements`: the source's unless given.
 
     Raises UserError where the folder is missing, empty or arranged otherwise, ListedError with every image without
     label, label without image, file whose name does not fit, and id found twice.
     """
     check_folder(source, raw)
-    for pairs in (layout or layout_of(source)).arrangements:
+    for pairs in arrangements or LAYOUTS[source.name]:
         if any((raw / folder).is_dir() for pair in pairs for folder in (pair.images, *pair.labels)):
             return _collect(source, raw, pairs)
     names = ", ".join(sorted(entry.name for entry in raw.iterdir() if not entry.name.startswith("."))[:6])
@@ -117,7 +108,7 @@ def _misplaced(source: Source, raw: Path, what: str) -> UserError:
     )
 
 
-def _collect(source: Source, raw: Path, pairs: tuple[Pair, ...]) -> tuple[RawCase, ...]:
+def _collect(source: Source, raw: Path, pairs: Arrangement) -> tuple[RawCase, ...]:
     problems: list[str] = []
     cases: dict[str, RawCase] = {}
     for pair in pairs:
@@ -147,7 +138,7 @@ def _files(
     raw: Path, folders: tuple[str, ...], suffixes: tuple[str, ...], name: str, problems: list[str], series: bool = False
 ) -> Iterator[tuple[str, Path]]:
     """Ids and paths of the files with one of `suffixes`; what does not fit is added to `problems`."""
-    seen: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     entries = [path for folder in folders if (raw / folder).is_dir() for path in sorted((raw / folder).iterdir())]
     for path in entries:
         stem = _stem(path, suffixes, series)
@@ -156,10 +147,10 @@ def _files(
         match = re.fullmatch(name, stem)
         if match is None:
             problems.append(f"file name not understood: {_short(path, raw)}")
-        elif match["id"] in seen:
-            problems.append(f"id '{match['id']}' twice: {_short(seen[match['id']], raw)}, {_short(path, raw)}")
+        elif match["id"] in paths:
+            problems.append(f"id '{match['id']}' twice: {_short(paths[match['id']], raw)}, {_short(path, raw)}")
         else:
-            seen[match["id"]] = path
+            paths[match["id"]] = path
             yield match["id"], path
 
 
@@ -180,24 +171,24 @@ def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part)
 
 
-def _cvc(folder: str, suffix: tuple[str, ...]) -> tuple[Pair, ...]:
+def _cvc(folder: str, suffix: tuple[str, ...]) -> Arrangement:
     number = r"(?P<id>\d+)"
-    return (Pair(f"{folder}Original", (f"{folder}Ground Truth",), suffix, suffix, number, number),)
+    return (FilePair(f"{folder}Original", (f"{folder}Ground Truth",), suffix, suffix, number, number),)
 
 
-def _refuge(*folders: tuple[str, *tuple[str, ...]]) -> tuple[Pair, ...]:
-    return tuple(Pair(images, tuple(masks), _JPEG, (".bmp", ".png")) for images, *masks in folders)
+def _refuge(*folders: tuple[str, *tuple[str, ...]]) -> Arrangement:
+    return tuple(FilePair(images, tuple(masks), _JPEG, (".bmp", ".png")) for images, *masks in folders)
 
 
-def _volumes(images: str, labels: str, image_name: str, label_name: str) -> tuple[Pair, ...]:
+def _volumes(images: str, labels: str, image_name: str, label_name: str) -> Arrangement:
     suffixes = (".nii.gz", ".nii")
-    return (Pair(images, (labels,), suffixes, suffixes, image_name, label_name),)
+    return (FilePair(images, (labels,), suffixes, suffixes, image_name, label_name),)
 
 
-def _isic2018() -> tuple[Pair, ...]:
+def _isic2018() -> Arrangement:
     number, parts = r"(?P<id>ISIC_\d{7})", {"Training": "train", "Validation": "val", "Test": "test"}
     return tuple(
-        Pair(
+        FilePair(
             f"ISIC2018_Task1-2_{part}_Input",
             (f"ISIC2018_Task1_{part}_GroundTruth",),
             _JPEG,
@@ -217,51 +208,40 @@ _TEST_MASKS = ("REFUGE-Test-GT/Disc_Cup_Masks/G", "REFUGE-Test-GT/Disc_Cup_Masks
 _TRAIN_MASKS = "Annotation-Training400/Disc_Cup_Masks"
 _VALIDATION_MASKS = "REFUGE-Validation400-GT/Disc_Cup_Masks"
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
+# By dataset: its arrangements, the preferred one first.
+LAYOUTS: Mapping[str, tuple[Arrangement, ...]] = MappingProxyType(
     {
-        "cvc": Layout(
-            arrangements=(
-                _cvc("PNG/", (".png",)),
-                _cvc("", (*_TIFF, ".png")),
-                _cvc("TIF/", _TIFF),
-                _cvc("CVC-ClinicDB/", (*_TIFF, ".png")),
+        "cvc": (
+            _cvc("PNG/", (".png",)),
+            _cvc("", (*_TIFF, ".png")),
+            _cvc("TIF/", _TIFF),
+            _cvc("CVC-ClinicDB/", (*_TIFF, ".png")),
+        ),
+        "kseg": (
+            (FilePair("Kvasir-SEG/images", ("Kvasir-SEG/masks",), _JPEG, _JPEG),),
+            (FilePair("images", ("masks",), _JPEG, _JPEG),),
+        ),
+        "refuge2": (
+            _refuge(
+                ("Training400/Glaucoma", f"{_TRAIN_MASKS}/Glaucoma"),
+                ("Training400/Non-Glaucoma", f"{_TRAIN_MASKS}/Non-Glaucoma"),
+                ("REFUGE-Validation400", _VALIDATION_MASKS),
+                ("Test400", *_TEST_MASKS),
             ),
+            _refuge(*((f"REFUGE2/{part}/images", f"REFUGE2/{part}/mask") for part in ("train", "val", "test"))),
+            _refuge(*((f"{part}/images", f"{part}/mask") for part in ("train", "val", "test"))),
         ),
-        "kseg": Layout(
-            arrangements=(
-                (Pair("Kvasir-SEG/images", ("Kvasir-SEG/masks",), _JPEG, _JPEG),),
-                (Pair("images", ("masks",), _JPEG, _JPEG),),
-            ),
+        "btcv": (
+            _volumes("RawData/Training/img", "RawData/Training/label", r"img(?P<id>\d{4})", r"label(?P<id>\d{4})"),
+            _volumes("Training/img", "Training/label", r"img(?P<id>\d{4})", r"label(?P<id>\d{4})"),
         ),
-        "refuge2": Layout(
-            arrangements=(
-                _refuge(
-                    ("Training400/Glaucoma", f"{_TRAIN_MASKS}/Glaucoma"),
-                    ("Training400/Non-Glaucoma", f"{_TRAIN_MASKS}/Non-Glaucoma"),
-                    ("REFUGE-Validation400", _VALIDATION_MASKS),
-                    ("Test400", *_TEST_MASKS),
-                ),
-                _refuge(*((f"REFUGE2/{part}/images", f"REFUGE2/{part}/mask") for part in ("train", "val", "test"))),
-                _refuge(*((f"{part}/images", f"{part}/mask") for part in ("train", "val", "test"))),
-            ),
+        "sts": (
+            _volumes("labelled/image", "labelled/label", r"Teeth_(?P<id>\d{4})_0000", r"Teeth_(?P<id>\d{4})_0000"),
         ),
-        "btcv": Layout(
-            arrangements=(
-                _volumes("RawData/Training/img", "RawData/Training/label", r"img(?P<id>\d{4})", r"label(?P<id>\d{4})"),
-                _volumes("Training/img", "Training/label", r"img(?P<id>\d{4})", r"label(?P<id>\d{4})"),
-            )
-        ),
-        "sts": Layout(
-            arrangements=(
-                _volumes("labelled/image", "labelled/label", r"Teeth_(?P<id>\d{4})_0000", r"Teeth_(?P<id>\d{4})_0000"),
-            )
-        ),
-        "isic2018": Layout(arrangements=(_isic2018(),)),
-        "sts-zenodo": Layout(
-            arrangements=tuple(
-                _volumes(f"{folder}ROI/Labeled/Image", f"{folder}ROI/Labeled/Mask", _ROI, _ROI)
-                for folder in ("SD-Tooth/STS-3D-Tooth/", "STS-3D-Tooth/", "")
-            )
+        "isic2018": (_isic2018(),),
+        "sts-zenodo": tuple(
+            _volumes(f"{folder}ROI/Labeled/Image", f"{folder}ROI/Labeled/Mask", _ROI, _ROI)
+            for folder in ("SD-Tooth/STS-3D-Tooth/", "STS-3D-Tooth/", "")
         ),
     }
 )

@@ -35,25 +35,25 @@ class ExactValues:
         import numpy as np
 
         length = 65_536 if grey.dtype == np.uint16 else 256
-        table, known = np.zeros(length, dtype=np.uint8), np.zeros(length, dtype=np.bool_)
+        table, declared = np.zeros(length, dtype=np.uint8), np.zeros(length, dtype=np.bool_)
         for first, last, label in (*self.ranges, *((value, value, label) for value, label in self.values)):
-            table[first : last + 1], known[first : last + 1] = label, True
+            table[first : last + 1], declared[first : last + 1] = label, True
         labels = np.empty_like(grey, dtype=np.uint8)
-        counted = np.zeros(length, dtype=np.int64)
+        pixel_counts = np.zeros(length, dtype=np.int64)
         for plane, target in zip(grey, labels, strict=True):  # a whole volume at once would take eight times its size
-            counted += np.bincount(plane.ravel(), minlength=length)
+            pixel_counts += np.bincount(plane.ravel(), minlength=length)
             target[...] = table[plane]
-        foreign = np.flatnonzero((counted > 0) & ~known).tolist()
+        foreign = np.flatnonzero((pixel_counts > 0) & ~declared).tolist()
         if foreign:
             raise self._undeclared(foreign, path)
         return labels
 
     def _undeclared(self, foreign: list[int], path: Path) -> UserError:
-        shown = ", ".join(map(str, foreign[:8])) + (", …" if len(foreign) > 8 else "")
+        listed = ", ".join(map(str, foreign[:8])) + (", …" if len(foreign) > 8 else "")
         declared = [*(str(value) for value, _ in self.values), *(f"{first}-{last}" for first, last, _ in self.ranges)]
         objects = len(foreign) >= MANY and foreign == list(range(foreign[0], foreign[0] + len(foreign)))
         return UserError(
-            f"mask values {shown} are not declared; declared are {', '.join(declared)}",
+            f"mask values {listed} are not declared; declared are {', '.join(declared)}",
             where=path,
             remedy="these are numbers of objects, it seems: 'mask_values: {nonzero: 1}' takes every value above 0 for "
             "label 1, and '1-40' in its place those of a range"
@@ -82,18 +82,18 @@ class MaskCoding:
         """Label ids of a mask's grey levels, same shape. Raises UserError where the file is no such mask."""
         import numpy as np
 
-        counted = np.bincount(grey.ravel(), minlength=256)
+        pixel_counts = np.bincount(grey.ravel(), minlength=256)
         names = ", ".join(str(level) for level in self.levels)
         if 0 < int(grey.max(initial=0)) < 4:
             raise UserError(
-                f"mask values {np.flatnonzero(counted).tolist()} look like label numbers, not grey levels {names}",
+                f"mask values {np.flatnonzero(pixel_counts).tolist()} look like label numbers, not grey levels {names}",
                 where=path,
                 remedy="give the mask as its owner ships it",
             )
         far = np.abs(np.arange(256)[:, None] - np.array(self.levels)).min(axis=1) > self._tolerance
-        share = counted[far].sum() / max(1, grey.size)
+        share = pixel_counts[far].sum() / max(1, grey.size)
         if share > self.soft:
-            unexpected = np.flatnonzero(far & (counted > 0))
+            unexpected = np.flatnonzero(far & (pixel_counts > 0))
             raise UserError(
                 f"{share:.1%} of the mask's pixels are far from the grey levels {names} "
                 f"(for example {', '.join(str(value) for value in unexpected[:5])})",

@@ -12,7 +12,7 @@ from typing import Any
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.yaml_json import read_user_json
-from sdseg.datasets.layouts import Layout, Pair
+from sdseg.datasets.layouts import Arrangement, FilePair
 from sdseg.io.images import IMAGE_SUFFIXES
 from sdseg.io.volumes import VOLUME_SUFFIXES
 
@@ -61,22 +61,22 @@ def read_description(path: Path) -> Description:
         raise _wrong(path, "no label but the background")
     ending = str(data.get("file_ending", ".nii.gz" if "modality" in data else ""))
     if ending not in (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES):
-        known = ", ".join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))
-        raise _wrong(path, f"'file_ending' is '{ending}'; known here: {known}", "convert the files")
+        suffixes = ", ".join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))
+        raise _wrong(path, f"'file_ending' is '{ending}'; known here: {suffixes}", "convert the files")
     exclusive = data.get("exclusive")
     if exclusive is not None and not isinstance(exclusive, bool):
         raise _wrong(path, f"'exclusive' is {exclusive!r}; true or false is expected", "correct it, or take it away")
-    named = {ids[0]: name for name, ids in structures.items() if len(ids) == 1}
+    names = {ids[0]: name for name, ids in structures.items() if len(ids) == 1}
     every = sorted({each for ids in structures.values() for each in ids})
     return Description(
         MappingProxyType(structures),
-        MappingProxyType({each: named.get(each, f"label {each}") for each in every}),
+        MappingProxyType({each: names.get(each, f"label {each}") for each in every}),
         ending,
         exclusive,
     )
 
 
-def nnunet_layout(description: Description, raw: Path) -> Layout:
+def nnunet_layout(description: Description, raw: Path) -> Arrangement:
     """imagesTr/CASE_0000.… and labelsTr/CASE.…; raises ListedError where a case has a second channel file."""
     names = [path.name for path in (raw / IMAGES).iterdir()] if (raw / IMAGES).is_dir() else []
     channels = Counter(
@@ -93,8 +93,8 @@ def nnunet_layout(description: Description, raw: Path) -> Layout:
             remedy="join them into one RGB file, or keep the channel you need as CASE_0000",
         )
     ending = (description.ending,)
-    pair = Pair(IMAGES, (LABELS,), ending, ending, image_name=r"(?P<id>.+)_0000")
-    return Layout(arrangements=((pair,),))
+    pair = FilePair(IMAGES, (LABELS,), ending, ending, image_name=r"(?P<id>.+)_0000")
+    return (pair,)
 
 
 def _object(path: Path) -> dict[str, Any]:

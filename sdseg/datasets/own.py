@@ -10,7 +10,7 @@ from pathlib import Path
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.datasets.case_table import tabled_cases
-from sdseg.datasets.layouts import Layout, Pair, RawCase, check_folder, find_cases
+from sdseg.datasets.layouts import Arrangement, FilePair, RawCase, check_folder, find_cases
 from sdseg.datasets.nnunet import Description, nnunet_layout, read_description
 from sdseg.datasets.source_lookup import declared_source, own_source
 from sdseg.datasets.sources import Source
@@ -29,33 +29,33 @@ def own_dataset(own: Own, raw: Path) -> tuple[Source, tuple[RawCase, ...]]:
     if source is None:
         description = _description(own, raw)
         source = replace(own_source(own, description.structures, description.labels), exclusive=description.exclusive)
-        cases = find_cases(source, raw, nnunet_layout(description, raw))
+        cases = find_cases(source, raw, (nnunet_layout(description, raw),))
     elif own.table is not None:
         check_folder(source, raw)
         cases = tabled_cases(own, own.table, raw)
     else:
-        cases = find_cases(source, raw, _folders(own))
+        cases = find_cases(source, raw, (_folders(own),))
     return source, _grouped(own, cases, raw)
 
 
 def _description(own: Own, raw: Path) -> Description:
-    described = read_description(raw / "dataset.json")
-    images = described.ending in IMAGE_SUFFIXES
+    description = read_description(raw / "dataset.json")
+    images = description.ending in IMAGE_SUFFIXES
     if images != (own.modality == "rgb"):
         raise UserError(
-            f"files end in '{described.ending}', and 'modality: {own.modality}' is for "
+            f"files end in '{description.ending}', and 'modality: {own.modality}' is for "
             f"{'images' if own.modality == 'rgb' else 'volumes'}",
             where=raw / "dataset.json",
             remedy=f"set 'modality: {'rgb' if images else 'ct'}'",
         )
-    return described
+    return description
 
 
-def _folders(own: Own) -> Layout:
+def _folders(own: Own) -> Arrangement:
     volumes = own.modality == "ct"
     suffixes = (".nii.gz", ".nii") if volumes else IMAGE_SUFFIXES
     anything = r"(?P<id>.+)"
-    pair = Pair(
+    pair = FilePair(
         str(own.images),
         (str(own.masks),),
         suffixes,
@@ -64,7 +64,7 @@ def _folders(own: Own) -> Layout:
         own.mask_name or anything,
         series=volumes,
     )
-    return Layout(arrangements=((pair,),))
+    return (pair,)
 
 
 def _grouped(own: Own, cases: Sequence[RawCase], raw: Path) -> tuple[RawCase, ...]:

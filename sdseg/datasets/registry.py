@@ -9,7 +9,7 @@ from pydantic import Field, RootModel, model_validator
 
 from sdseg.core.settings import Name, Strict, parse, read_yaml
 
-__all__ = ["Entry", "RemoteFile", "read_registry"]
+__all__ = ["RegistryEntry", "RemoteFile", "read_registry"]
 
 
 class RemoteFile(Strict):
@@ -48,7 +48,7 @@ class RemoteFile(Strict):
         return self.checksum + (" (from a third party)" if self.checksum_from == "third party" else "")
 
 
-class Entry(Strict):
+class RegistryEntry(Strict):
     """What is known of getting one dataset, or one set of weights."""
 
     title: str
@@ -78,10 +78,10 @@ class Entry(Strict):
         return self
 
 
-class _Registry(RootModel[dict[Name, Entry]]):
+class _Registry(RootModel[dict[Name, RegistryEntry]]):
     pass
 
 
-def read_registry(path: Path) -> dict[str, Entry]:
+def read_registry(path: Path) -> dict[str, RegistryEntry]:
     """Every entry by its name, that of a source or of weights. Raises UserError that lists every mistake."""
     return dict(parse(_Registry, read_yaml(path), where=str(path)).root)

@@ -67,14 +67,14 @@ def _values(
 ) -> tuple[int, ...]:
     values: set[int] = set()
     for member in members:
-        known = names.get(member) if isinstance(member, str) else (member,) if member in labels else None
-        if known is None:
+        label_ids = names.get(member) if isinstance(member, str) else (member,) if member in labels else None
+        if label_ids is None:
             raise UserError(
                 f"{where} names label '{member}', {nearest(str(member), [*names, *map(str, labels)])}",
                 where="'targets' of the dataset's settings",
                 remedy="choose among the labels of dataset.json",
             )
-        values |= set(known)
+        values |= set(label_ids)
     return tuple(sorted(values))
 
 

@@ -69,42 +69,42 @@ class Source:
 
     def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
         """The chosen target, or the default one for None."""
-        chosen = name or next(iter(self.targets))
-        if chosen not in self.targets:
+        target = name or next(iter(self.targets))
+        if target not in self.targets:
             raise UserError(
-                f"{self.name} has no target '{chosen}', {nearest(chosen, self.targets)}",
+                f"{self.name} has no target '{target}', {nearest(target, self.targets)}",
                 where="'target' of the dataset's settings",
                 remedy="choose one of the targets named above",
             )
-        return chosen, self.targets[chosen]
+        return target, self.targets[target]
 
-    def excludes(self, structures: tuple[Structure, ...], wanted: bool | None) -> bool:
+    def excludes(self, structures: tuple[Structure, ...], asked_for: bool | None) -> bool:
         """Whether these structures exclude each other in a pixel: as `wanted`, else as the data say, else by labels.
 
         Raises UserError where they shall, and cannot: the labels of one are those of another, too.
         """
         shared = _shared_labels(structures)
-        chosen = self.exclusive if wanted is None else wanted
-        if chosen is None:
+        exclusive = self.exclusive if asked_for is None else asked_for
+        if exclusive is None:
             return len(structures) > 1 and shared is None
-        if chosen and shared is not None:
+        if exclusive and shared is not None:
             raise UserError(
                 f"structures {shared}, so they cannot exclude each other",
-                where="'exclusive' of the dataset's settings" if wanted else "'exclusive' of dataset.json",
+                where="'exclusive' of the dataset's settings" if asked_for else "'exclusive' of dataset.json",
                 remedy="set it to false, or choose a target whose structures share no label",
             )
-        return chosen
+        return exclusive
 
     def window(self, name: str | None) -> tuple[float, float]:
         """An intensity window by name, or the default one for None."""
-        chosen = name or next(iter(self.windows))
-        if chosen not in self.windows:
+        window = name or next(iter(self.windows))
+        if window not in self.windows:
             raise UserError(
-                f"{self.name} has no window '{chosen}', {nearest(chosen, self.windows)}",
+                f"{self.name} has no window '{window}', {nearest(window, self.windows)}",
                 where="'window' of the dataset's settings",
                 remedy="choose one of the windows named above",
             )
-        return self.windows[chosen]
+        return self.windows[window]
 
     def contract(self, window: str | None, size: int) -> ImageContract:
         """What a model of these images wants as input, at a working size in pixels: of prepared data and of converted

@@ -59,12 +59,12 @@ def split(*, settings: Dataset, raw: Path, output: Path, draw: Draw | None = Non
 
 def _rows(cases: Sequence[RawCase], draw: Draw, raw: Path) -> tuple[SplitRow, ...]:
     group_of = {case.id: case.group or case.id for case in cases}
-    given = {case.id: case.split for case in cases if case.split is not None}
-    missing = set(group_of) - set(given)
-    if given and missing:
+    given_splits = {case.id: case.split for case in cases if case.split is not None}
+    missing = set(group_of) - set(given_splits)
+    if given_splits and missing:
         raise ListedError("some cases have a split and others none:", sorted(missing), where=raw, remedy="give all one")
-    chosen = given or draw_split(group_of, draw, where=raw)
-    return tuple(SplitRow(case, group, chosen[case]) for case, group in group_of.items())
+    split_of = given_splits or draw_split(group_of, draw, where=raw)
+    return tuple(SplitRow(case, group, split_of[case]) for case, group in group_of.items())
 
 
 def _compare(old: Sequence[SplitRow], new: Sequence[SplitRow], path: Path) -> None:
@@ -108,32 +108,32 @@ def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[
     message. Raises UserError where there are fewer groups than splits.
     """
     cases_of: dict[str, list[str]] = defaultdict(list)
-    written: dict[str, str] = {}  # the first of all names of a group
+    first_names: dict[str, str] = {}  # the first of all names of a group
     for case, group in group_of.items():
-        cases_of[written.setdefault(same_group(group), group)].append(case)
+        cases_of[first_names.setdefault(same_group(group), group)].append(case)
     if len(cases_of) < len(SPLITS):
         raise UserError(
             f"{len(cases_of)} group(s) of cases cannot be shared among {', '.join(SPLITS)}",
             where=where,
             remedy="give more patients or sequences, or a split file of your own (split_file)",
         )
-    wanted = {split: share * len(group_of) for split, share in zip(SPLITS, draw.fractions, strict=True)}
-    lacking, empty = dict(wanted), set(SPLITS)
+    target_sizes = {split: share * len(group_of) for split, share in zip(SPLITS, draw.fractions, strict=True)}
+    lacking, empty = dict(target_sizes), set(SPLITS)
     split_of: dict[str, str] = {}
-    least = min(wanted.values())
+    least = min(target_sizes.values())
     groups = sorted(cases_of, key=lambda group: (len(cases_of[group]) <= 2 * least, _order(draw.seed, group)))
     for number, group in enumerate(groups):
         size = len(cases_of[group])
         fitting = [split for split in SPLITS if lacking[split] >= size / 2]
         if len(groups) - number <= len(empty):  # just enough groups are left for the splits without one
-            chosen = max(sorted(empty), key=lambda split: lacking[split])
+            best = max(sorted(empty), key=lambda split: lacking[split])
         elif fitting:
-            chosen = max(fitting, key=lambda split: lacking[split] / wanted[split])
+            best = max(fitting, key=lambda split: lacking[split] / target_sizes[split])
         else:
-            chosen = max(SPLITS, key=lambda split: lacking[split])
-        lacking[chosen] -= size
-        empty.discard(chosen)
-        split_of.update(dict.fromkeys(cases_of[group], chosen))
+            best = max(SPLITS, key=lambda split: lacking[split])
+        lacking[best] -= size
+        empty.discard(best)
+        split_of.update(dict.fromkeys(cases_of[group], best))
     return {case: split_of[case] for case in group_of}
 
 

@@ -103,10 +103,10 @@ def check_split(
     problems = _listing("case(s) on disk are not in the split file", on_disk - {row.id for row in rows})
     if not allow_missing:
         problems += _listing("case(s) of the split file are not on disk", {row.id for row in rows} - on_disk)
-    kept = tuple(row for row in rows if row.id in on_disk)
+    present_rows = tuple(row for row in rows if row.id in on_disk)
     if grouped_protocol(protocol):
         problems += impure_groups(rows)
-    sizes = Counter(row.split for row in kept)
+    sizes = Counter(row.split for row in present_rows)
     needed = SPLITS if validated_protocol(protocol) else ("train", "test")
     problems += [f"no case is left for '{split}'" for split in needed if not sizes[split]]
     if problems:
@@ -117,11 +117,11 @@ def check_split(
             remedy="complete the raw folder or choose another split file (split_file); "
             "with 'allow_missing: true' cases that are not on disk are left out",
         )
-    return kept
+    return present_rows
 
 
 def _malformed(lines: Iterable[Sequence[str]]) -> Iterable[str]:
-    seen: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, start=2):
         if not line:
             continue
@@ -133,9 +133,9 @@ def _malformed(lines: Iterable[Sequence[str]]) -> Iterable[str]:
             yield f"line {number}: empty id or group"
         if split not in SPLITS:
             yield f"line {number}: unknown split '{split}', {nearest(split, SPLITS)}"
-        if case in seen:
-            yield f"line {number}: '{case}' again, first in line {seen[case]}"
-        seen.setdefault(case, number)
+        if case in first_lines:
+            yield f"line {number}: '{case}' again, first in line {first_lines[case]}"
+        first_lines.setdefault(case, number)
 
 
 def same_group(name: str) -> str:
@@ -162,14 +162,14 @@ def _named(names: Sequence[str]) -> str:
     """A group by its name, or by all of its names."""
     if len(names) == 1:
         return f"group '{names[0]}' lies"
-    shown = " and ".join(f"'{name}'" for name in names)
-    return f"groups {shown}, one by their names (if they are two, name them apart), lie"
+    quoted = " and ".join(f"'{name}'" for name in names)
+    return f"groups {quoted}, one by their names (if they are two, name them apart), lie"
 
 
-def _listing(what: str, ids: Collection[str], shown: int = 8) -> list[str]:
+def _listing(what: str, ids: Collection[str], most: int = 8) -> list[str]:
     """One problem that names the first few ids, or none."""
     if not ids:
         return []
     names = sorted(ids)
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return [f"{len(names)} {what}: {', '.join(names[:shown])}{more}"]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return [f"{len(names)} {what}: {', '.join(names[:most])}{more}"]

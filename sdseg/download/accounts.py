@@ -80,8 +80,8 @@ def synapse_address(entity: str, credential: Credential) -> Address:
         try:
             response = session.get(f"{SYNAPSE_REPOSITORY}/entity/{entity}", timeout=TIMEOUT)
             handle = _answer(response, entity, credential)["dataFileHandleId"]
-            wanted = {"fileHandleId": handle, "associateObjectId": entity, "associateObjectType": "FileEntity"}
-            body = {"includeFileHandles": True, "includePreSignedURLs": True, "requestedFiles": [wanted]}
+            request = {"fileHandleId": handle, "associateObjectId": entity, "associateObjectType": "FileEntity"}
+            body = {"includeFileHandles": True, "includePreSignedURLs": True, "requestedFiles": [request]}
             signed = session.post(f"{SYNAPSE_FILES}/fileHandle/batch", json=body, timeout=TIMEOUT)
             (result,) = _answer(signed, entity, credential)["requestedFiles"]
             if result.get("failureCode"):
@@ -129,9 +129,9 @@ def _refused(service: str, status: int, reason: str, credential: Credential) -> 
             f"{service} failed with status {status}: {redact(reason, credential.secrets)[:200]}",
             remedy="try again later",
         )
-    said = f" (it says: {redact(reason, credential.secrets)[:200]})" if reason else ""
+    quoted = f" (it says: {redact(reason, credential.secrets)[:200]})" if reason else ""
     return RefusedError(
-        f"{service} refused: {meaning[status]}{said}", remedy="check the token, and accept the terms on the page"
+        f"{service} refused: {meaning[status]}{quoted}", remedy="check the token, and accept the terms on the page"
     )
 
 

@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from sdseg.core.errors import ListedError, UserError
 from sdseg.download.containers import Container, Member, damage_explained, open_container
 
-__all__ = ["Limits", "archives_of", "unpack"]
+__all__ = ["ArchiveLimits", "archives_of", "unpack"]
 
 BLOCK = 1 << 20  # bytes
 DEPTH, LENGTH = 64, 2048  # folders of a name, and its bytes: systems take 4096, the folder it goes to included
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """What a dataset's archive stays far below, and an archive made to fill the disk does not."""
 
     members: int = 500_000
@@ -42,7 +42,7 @@ def unpack(
     *,
     only: Sequence[str] | None = None,
     free: int | None = None,
-    limits: Limits = Limits(),
+    limits: ArchiveLimits = ArchiveLimits(),
 ) -> int:
     """Unpack archives into `folder`, an empty one that the caller throws away after an error; return the files written.
 
@@ -51,24 +51,26 @@ def unpack(
     outside, is a link or a device, or has the name of another; UserError for one that is damaged, encrypted, no archive
     or expands absurdly.
     """
-    written = 0
+    n_written = 0
     with ExitStack() as stack:
-        opened = [(archive[0], stack.enter_context(open_container(archive))) for archive in archives_of(files)]
-        chosen: list[tuple[Path, Container, dict[str, Member]]] = []
-        taken: dict[str, str] = {}
-        for path, archive in opened:
-            listed = _checked(archive, path, limits, taken)
-            chosen.append((path, archive, _selected(listed, only)))
-        _check_amount([member for _, _, members in chosen for member in members.values()], opened[0][0], only, free)
-        for path, archive, members in chosen:
+        archives = [(archive[0], stack.enter_context(open_container(archive))) for archive in archives_of(files)]
+        selections: list[tuple[Path, Container, dict[str, Member]]] = []
+        names: dict[str, str] = {}
+        for path, archive in archives:
+            files_inside = _checked(archive, path, limits, names)
+            selections.append((path, archive, _selected(files_inside, only)))
+        _check_amount(
+            [member for _, _, members in selections for member in members.values()], archives[0][0], only, free
+        )
+        for path, archive, members in selections:
             with damage_explained(path):
                 for name, member in members.items():
                     _write(archive, member, folder / name, path)
-                    written += 1
-    return written
+                    n_written += 1
+    return n_written
 
 
-def _checked(archive: Container, path: Path, limits: Limits, taken: dict[str, str]) -> list[tuple[str, Member]]:
+def _checked(archive: Container, path: Path, limits: ArchiveLimits, names: dict[str, str]) -> list[tuple[str, Member]]:
     """Every file of an archive under its clean name. `taken` holds the names so far, of earlier archives too."""
     problems: list[str] = []
     files: list[tuple[str, Member]] = []
@@ -84,7 +86,7 @@ def _checked(archive: Container, path: Path, limits: Limits, taken: dict[str, st
                 )
             name, problem = _clean(member)
             if problem is None and member.kind == "file":
-                problem = _collision(name, taken)
+                problem = _collision(name, names)
                 files.append((name, member))
             if problem is not None:
                 problems.append(f"{member.name[:120]!r}: {problem}")
@@ -121,20 +123,20 @@ def _clean(member: Member) -> tuple[str, str | None]:
     return "/".join(parts), None
 
 
-def _collision(name: str, taken: dict[str, str]) -> str | None:
+def _collision(name: str, names: dict[str, str]) -> str | None:
     """Remember a file's name; say what is wrong when it is there already, also as a folder or below a file.
 
     Upper and lower case are one name, as on many disks, where the second file would replace the first. `taken` holds
     the name of each file by its folded name, and nothing for a folder.
     """
     folded = name.casefold()
-    if folded in taken:
-        if not taken[folded]:
+    if folded in names:
+        if not names[folded]:
             return "a file where a folder is"
-        return "twice" if taken[folded] == name else f"'{taken[folded]}' but for upper and lower case"
-    taken[folded] = name
+        return "twice" if names[folded] == name else f"'{names[folded]}' but for upper and lower case"
+    names[folded] = name
     for parent in list(PurePosixPath(folded).parents)[:-1]:
-        if taken.setdefault(str(parent), ""):
+        if names.setdefault(str(parent), ""):
             return "below another file"
     return None
 

@@ -21,14 +21,14 @@ from sdseg.core.overwrite_checks import check_record
 from sdseg.core.parallel import each
 from sdseg.datasets.layouts import RawCase, find_cases
 from sdseg.datasets.own import own_dataset
-from sdseg.datasets.registry import Entry, read_registry
+from sdseg.datasets.registry import RegistryEntry, read_registry
 from sdseg.datasets.sources import Source, source_named
 from sdseg.download.notes import origin_of
-from sdseg.download.obtain import Means, obtain
-from sdseg.download.part import checksum_of
+from sdseg.download.obtain import DownloadOptions, obtain
+from sdseg.download.partial_download import checksum_of
 from sdseg.io.content import file_size
 
-__all__ = ["Means", "download", "download_weights"]
+__all__ = ["DownloadOptions", "download", "download_weights"]
 
 FORMAT = 1
 log = logging.getLogger(__name__)
@@ -48,12 +48,12 @@ def download(
     raw: Path,
     output: Path,
     registry: Path | None = None,
-    means: Means | None = None,
+    options: DownloadOptions | None = None,
     own: Own | None = None,
 ) -> str:
     """Check that `raw` holds the dataset in its owner's layout, write the record to `output`, return the fingerprint.
 
-    A folder that is missing or empty is filled from the dataset's archives, which `registry` names, as far as `means`
+    A folder that is missing or empty is filled from the dataset's archives, which `registry` names, as far as `options`
     allow; one that holds anything is taken as it is and never written to. With source 'own' the section `own` says what
     is there.
 
@@ -65,7 +65,7 @@ def download(
     complete pairs, and where `output` is a file that is no such record.
     """
     check_record(output, ("source", "fingerprint", "files"))
-    record, cases = _here(source, raw, own, registry, means)
+    record, cases = _here(source, raw, own, registry, options)
     paths = sorted({path for case in cases for path in (*case.image_files, case.label)})
     files = each(
         lambda path: _recorded(path, raw),
@@ -94,7 +94,7 @@ def download(
     return fingerprint
 
 
-def download_weights(name: str, *, folder: Path, registry: Path, means: Means) -> dict[str, str]:
+def download_weights(name: str, *, folder: Path, registry: Path, options: DownloadOptions) -> dict[str, str]:
     """Fill `folder` with the weights that `registry` calls `name`, or check what is there; SHA-256 of every file.
 
     A folder that holds anything is never written to. Raises UserError for an unknown name, for weights that are neither
@@ -108,7 +108,7 @@ def download_weights(name: str, *, folder: Path, registry: Path, means: Means) -
         raise UserError(what, where=registry, remedy="choose one of the registry, or describe yours there")
     if _holds_nothing(folder):
         layout = ", ".join(entry.holds)
-        _fill(name, entry, means, folder, title=entry.title, layout=layout, confirm=lambda at: _whole(entry, at))
+        _fill(name, entry, options, folder, title=entry.title, layout=layout, confirm=lambda at: _whole(entry, at))
     else:
         log.info("%s: taking what is in %s", entry.title, folder)
     checksums = _whole(entry, folder)
@@ -118,15 +118,15 @@ def download_weights(name: str, *, folder: Path, registry: Path, means: Means) -
     return checksums
 
 
-def _whole(entry: Entry, folder: Path) -> dict[str, str]:
+def _whole(entry: RegistryEntry, folder: Path) -> dict[str, str]:
     """`sha256:…` of every file of a folder of weights, once all of them are there and none is another."""
     missing = [f"{path} is missing" for path in entry.holds if not (folder / path).is_file()]
     checksums = {path: checksum_of(folder / path) for path in entry.holds if (folder / path).is_file()}
-    known = {file.to: file.checksum for file in entry.files if file.to is not None and file.checksum is not None}
+    expected = {file.to: file.checksum for file in entry.files if file.to is not None and file.checksum is not None}
     other = [
-        f"{path} has {checksums[path]} instead of {known[path]}"
+        f"{path} has {checksums[path]} instead of {expected[path]}"
         for path in checksums
-        if checksums[path] != known.get(path, checksums[path])
+        if checksums[path] != expected.get(path, checksums[path])
     ]
     if missing or other:
         raise ListedError(
@@ -139,7 +139,7 @@ def _whole(entry: Entry, folder: Path) -> dict[str, str]:
 
 
 def _here(
-    source: str, raw: Path, own: Own | None, registry: Path | None, means: Means | None
+    source: str, raw: Path, own: Own | None, registry: Path | None, options: DownloadOptions | None
 ) -> tuple[Source, tuple[RawCase, ...]]:
     """Record and cases of the dataset, whose files are fetched first where that is wanted; `own` ones never are."""
     if own is not None:
@@ -148,11 +148,11 @@ def _here(
         what = "nothing says how the files of a dataset of your own lie"
         raise UserError(what, where="--source own", remedy="give its settings as well: --settings FILE")
     record = source_named(source)
-    if registry is not None and means is not None and _holds_nothing(raw):
+    if registry is not None and options is not None and _holds_nothing(raw):
         entry = read_registry(registry).get(source)  # without one the folder's own error says what is missing
         if entry is not None:
             _fill(
-                *(source, entry, means, raw),
+                *(source, entry, options, raw),
                 title=record.title,
                 layout=record.layout,
                 confirm=lambda folder: find_cases(record, folder),
@@ -160,11 +160,11 @@ def _here(
     return record, find_cases(record, raw)
 
 
-def _fill(source: str, entry: Entry, means: Means, raw: Path, **more: Any) -> None:
+def _fill(source: str, entry: RegistryEntry, options: DownloadOptions, raw: Path, **more: Any) -> None:
     """Get the files into `raw`, once: a job beside this one, for a dataset of the same folder, waits for it."""
     with locked(raw.resolve(), wait=True):  # a link stays, and what it leads to is filled
         if _holds_nothing(raw):
-            obtain(source, entry, means, raw, **more)
+            obtain(source, entry, options, raw, **more)
 
 
 def _holds_nothing(raw: Path) -> bool:

@@ -19,7 +19,7 @@ from sdseg import __version__
 from sdseg.core.credentials import redact
 from sdseg.core.errors import UserError
 from sdseg.download.accounts import Address, UnreachableError
-from sdseg.download.part import Part, cannot_write, check_writable, checksum_of
+from sdseg.download.partial_download import PartialDownload, cannot_write, check_writable, checksum_of
 
 __all__ = ["Patience", "fetch"]
 
@@ -69,7 +69,7 @@ def fetch(
     another size or checksum, no new byte in `patience.attempts` attempts, and when the disk is full.
     """
     check_writable(target)
-    part = Part(target)
+    part = PartialDownload(target)
     resumed = part.size > 0
     address = _repeat(locate, part, patience)
     expected = address.checksum or checksum
@@ -100,7 +100,7 @@ class _ExpiredError(Exception):
     """The server forbids what it allowed a moment ago: a signed address holds for a while only."""
 
 
-def _repeat(locate: Callable[[], Address], part: Part, patience: Patience) -> Address:
+def _repeat(locate: Callable[[], Address], part: PartialDownload, patience: Patience) -> Address:
     """Attempts until every byte is there."""
     failures, furthest, address, why = 0, part.size, None, ""
     start = part.size  # where the present address began
@@ -138,7 +138,7 @@ def _repeat(locate: Callable[[], Address], part: Part, patience: Patience) -> Ad
     )
 
 
-def _attempt(session: requests.Session, url: str, part: Part, patience: Patience) -> None:
+def _attempt(session: requests.Session, url: str, part: PartialDownload, patience: Patience) -> None:
     """One request; returns when the last byte is there."""
     start, headers = part.size, {}
     if start:
@@ -172,7 +172,7 @@ def _attempt(session: requests.Session, url: str, part: Part, patience: Patience
         raise _AgainError(f"the connection ended after {part.size:,} of {part.total:,} bytes")
 
 
-def _check_answer(response: requests.Response, part: Part) -> None:
+def _check_answer(response: requests.Response, part: PartialDownload) -> None:
     status, kind = response.status_code, response.headers.get("Content-Type", "").lower()
     visited = [*(each.url for each in response.history), response.url]
     if visited[0].startswith("https:") and not all(each.startswith("https:") for each in visited):
@@ -199,7 +199,7 @@ def _check_answer(response: requests.Response, part: Part) -> None:
         raise _page(response, part)
 
 
-def _check_continues(response: requests.Response, part: Part) -> None:
+def _check_continues(response: requests.Response, part: PartialDownload) -> None:
     """A part of another file, or from another byte on, is never put behind what is there."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     now = response.headers.get("ETag") or response.headers.get("Last-Modified", "")
@@ -209,7 +209,7 @@ def _check_continues(response: requests.Response, part: Part) -> None:
         raise _AgainError("the server's file has changed; starting anew")
 
 
-def _receive(response: requests.Response, part: Part, stream: BinaryIO) -> None:
+def _receive(response: requests.Response, part: PartialDownload, stream: BinaryIO) -> None:
     start = part.size
     if part.total is not None and (free := shutil.disk_usage(part.path.parent).free) < part.total - start:
         raise UserError(
@@ -231,7 +231,7 @@ def _receive(response: requests.Response, part: Part, stream: BinaryIO) -> None:
                 log.info("%s: %s of %s bytes", name, f"{stream.tell():,}", f"{part.total:,}" if part.total else "?")
 
 
-def _page(response: requests.Response, part: Part) -> UserError:
+def _page(response: requests.Response, part: PartialDownload) -> UserError:
     return UserError(
         f"the server sent a web page instead of '{part.target.name}': a login, terms to accept, or an error",
         where=redact(response.url),
@@ -239,7 +239,7 @@ def _page(response: requests.Response, part: Part) -> UserError:
     )
 
 
-def _forbidden(part: Part, address: Address | None) -> UserError:
+def _forbidden(part: PartialDownload, address: Address | None) -> UserError:
     return UserError(
         f"'{part.target.name}' cannot be fetched: the server forbids it",
         where=redact(address.url) if address else None,

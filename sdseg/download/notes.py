@@ -11,7 +11,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import read_json, write_json
 from sdseg.core.settings import Strict
 from sdseg.datasets.registry import RemoteFile
-from sdseg.download.part import checksum_of
+from sdseg.download.partial_download import checksum_of
 
 __all__ = ["Archive", "Notes", "Origin", "origin_of", "write_origin"]
 
@@ -36,13 +36,13 @@ class Origin(Strict):
     archives: tuple[Archive, ...]
 
 
-class _Seen(Strict):
+class _KnownArchive(Strict):
     checksum: str
     came_from: str
 
 
-class _Book(Strict):
-    files: dict[str, _Seen] = Field(default_factory=dict)
+class _KnownArchives(Strict):
+    files: dict[str, _KnownArchive] = Field(default_factory=dict)
 
 
 class Notes:
@@ -50,15 +50,15 @@ class Notes:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "checksums.json"
-        self._book = read_json(self.path, _Book) if self.path.exists() else _Book()
+        self._book = read_json(self.path, _KnownArchives) if self.path.exists() else _KnownArchives()
 
     def know(self, file: str) -> bool:
         return file in self._book.files
 
     def write(self, file: str, checksum: str, came_from: str) -> None:
         """Remember what was fetched; a later copy of the file is compared with it."""
-        seen = {**self._book.files, file: _Seen(checksum=checksum, came_from=came_from)}
-        self._book = _Book(files=dict(sorted(seen.items())))
+        files = {**self._book.files, file: _KnownArchive(checksum=checksum, came_from=came_from)}
+        self._book = _KnownArchives(files=dict(sorted(files.items())))
         write_json(self.path, self._book)
 
     def check(self, file: RemoteFile, path: Path, *, by_hand: bool) -> Archive:
@@ -67,28 +67,28 @@ class Notes:
         Raises UserError where it has another size or checksum than the registry says. One that merely differs from the
         first seen is warned about and taken.
         """
-        size, seen = path.stat().st_size, self._book.files.get(file.name)
+        size, known = path.stat().st_size, self._book.files.get(file.name)
         if file.size is not None and size != file.size:
             raise _other(file, path, by_hand, f"{size:,} bytes instead of {file.size:,}")
-        came_from = "by hand" if by_hand or seen is None else seen.came_from
+        came_from = "by hand" if by_hand or known is None else known.came_from
         if file.checksum is None:
             digest = checksum_of(path)
-            if seen is None:
+            if known is None:
                 log.warning("no checksum of %s is published; the first one seen is in %s", file.name, self.path)
                 self.write(file.name, digest, came_from)
-            elif seen.checksum != digest:
+            elif known.checksum != digest:
                 log.warning(
                     "%s has changed: %s instead of %s, the first one seen (%s). Has its owner replaced it?",
-                    *(path, digest, seen.checksum, self.path),
+                    *(path, digest, known.checksum, self.path),
                 )
             return Archive(file=file.name, size=size, checksum=digest, came_from=came_from)
-        wanted = {file.checksum}
-        if seen is not None and file.checksum_from != "owner":  # the owner's own, learnt when it was fetched
-            wanted.add(seen.checksum)
-        sums = {checksum_of(path, kind) for kind in {each.partition(":")[0] for each in wanted}}
-        if not sums & wanted:
+        accepted = {file.checksum}
+        if known is not None and file.checksum_from != "owner":  # the owner's own, learnt when it was fetched
+            accepted.add(known.checksum)
+        sums = {checksum_of(path, kind) for kind in {each.partition(":")[0] for each in accepted}}
+        if not sums & accepted:
             raise _other(file, path, by_hand, f"{', '.join(sorted(sums))} instead of {file.expected}")
-        return Archive(file=file.name, size=size, checksum=min(sums & wanted), came_from=came_from)
+        return Archive(file=file.name, size=size, checksum=min(sums & accepted), came_from=came_from)
 
 
 def origin_of(raw: Path) -> Origin | None:

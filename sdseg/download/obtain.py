@@ -13,23 +13,23 @@ from sdseg.core.credentials import KAGGLE, SYNAPSE, Credential, credential, hidd
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import locked
-from sdseg.datasets.registry import Entry, RemoteFile
+from sdseg.datasets.registry import RegistryEntry, RemoteFile
 from sdseg.download.accounts import Address, RefusedError, kaggle_address, synapse_address
 from sdseg.download.archives import unpack
 from sdseg.download.notes import Notes, Origin, write_origin
-from sdseg.download.part import checksum_of
+from sdseg.download.partial_download import checksum_of
 
 if TYPE_CHECKING:
     from sdseg.download.http_client import Patience
 
-__all__ = ["Means", "obtain"]
+__all__ = ["DownloadOptions", "obtain"]
 
 log = logging.getLogger(__name__)
 UNIMPORTANT = (".sdseg-origin.json", ".gitkeep", ".DS_Store")  # what a raw folder that counts as empty may hold
 
 
 @dataclass(frozen=True)
-class Means:
+class DownloadOptions:
     """Where archives are looked for, and what is allowed to get them."""
 
     manual: Path  # <manual>/<source>/<file>: laid there by hand, only read
@@ -42,24 +42,24 @@ class Means:
 class _Job:
     source: str
     title: str
-    entry: Entry
-    means: Means
+    entry: RegistryEntry
+    options: DownloadOptions
     raw: Path
     layout: str  # in words
 
     @property
     def cache(self) -> Path:
-        return self.means.downloads / self.source
+        return self.options.downloads / self.source
 
     @property
     def manual(self) -> Path:
-        return self.means.manual / self.source
+        return self.options.manual / self.source
 
 
 def obtain(
     source: str,
-    entry: Entry,
-    means: Means,
+    entry: RegistryEntry,
+    options: DownloadOptions,
     raw: Path,
     *,
     title: str,
@@ -73,7 +73,7 @@ def obtain(
     folder and raises UserError where they lie otherwise. Raises UserError or ListedError that say what to do where an
     archive is neither here nor to be fetched, or is not the one expected.
     """
-    job = _Job(source, title, entry, means, raw, layout)
+    job = _Job(source, title, entry, options, raw, layout)
     here = {file.name: _local(job, file) for file in job.entry.files}
     missing = tuple(file for file in job.entry.files if here[file.name] is None)
     if missing:
@@ -100,13 +100,13 @@ def _permitted(job: _Job, missing: tuple[RemoteFile, ...]) -> dict[str, Credenti
     """Credentials by service, once everything allows to fetch the missing files."""
     if job.entry.access == "manual":
         raise _not_here(job, missing, "it is fetched by hand only")
-    if not job.means.fetch:
+    if not job.options.fetch:
         raise _not_here(job, missing, "fetching is not allowed")
-    if job.entry.access == "account" and not job.means.accept_terms:
+    if job.entry.access == "account" and not job.options.accept_terms:
         raise _not_here(job, missing, "its owner's terms are not accepted")
     who = {}
-    for place, wanted in ((KAGGLE, any(file.kaggle for file in missing)), (SYNAPSE, any(f.synapse for f in missing))):
-        if wanted:
+    for place, needed in ((KAGGLE, any(file.kaggle for file in missing)), (SYNAPSE, any(f.synapse for f in missing))):
+        if needed:
             secret = credential(place)
             if secret is None:
                 what = f"no {place.service} token is here, neither in {place.variables} nor in {place.files}"
@@ -184,18 +184,18 @@ def _unpack(job: _Job, files: dict[RemoteFile, Path], origin: Origin, confirm: C
 
 def _not_here(job: _Job, missing: tuple[RemoteFile, ...], why: str) -> UserError:
     """Everything there is to know to go on: page, terms, files, folders, checksums, variables."""
-    entry, means = job.entry, job.means
-    listed = [f"{file.name}: {file.expected}{f', {file.size:,} bytes' if file.size else ''}" for file in missing]
+    entry, options = job.entry, job.options
+    lines = [f"{file.name}: {file.expected}{f', {file.size:,} bytes' if file.size else ''}" for file in missing]
     ways = [
         f"lay your unpacked copy into {job.raw}, as {job.layout}",
         f"or fetch the above from {entry.page} (terms: {entry.terms}) and lay it into {job.manual}",
     ]
     if entry.access != "manual":
-        steps = [] if means.fetch else ["fetch: true in the configuration (--fetch)"]
+        steps = [] if options.fetch else ["fetch: true in the configuration (--fetch)"]
         if entry.access == "account":
-            steps += [] if means.accept_terms else ["accept_terms: true for this dataset (--accept-terms)"]
+            steps += [] if options.accept_terms else ["accept_terms: true for this dataset (--accept-terms)"]
             for place, used in ((KAGGLE, entry.files[0].kaggle), (SYNAPSE, entry.files[0].synapse)):
                 steps += [f"your {place.service} token in {place.variables}, or in {place.files}"] if used else []
         ways.append(f"or have it fetched: {'; '.join(steps) or 'run again'}")
     what = f"the raw folder of {job.title} is {'empty' if job.raw.exists() else 'missing'}, and so are its archives"
-    return ListedError(f"{what}; {why}:", listed, where=job.raw, remedy="\n          ".join(ways))
+    return ListedError(f"{what}; {why}:", lines, where=job.raw, remedy="\n          ".join(ways))

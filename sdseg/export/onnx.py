@@ -56,16 +56,16 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
     _refuse_unchecked(precisions, settings)
     if len(gate.cases) < ENOUGH_CASES:
         log.warning("parity is checked on %d cases: %d or more would say more", len(gate.cases), ENOUGH_CASES)
-    described = _describe(gate, settings.opset)
+    manifest = _describe(gate, settings.opset)
     with atomic_folder(output, owned=(*WRITTEN, "model.*", "engine.json", "benchmark.json")) as folder:
         checks: list[_Check] = []
         for precision in dict.fromkeys(precisions):
             # 2. Trace it into one graph: raw image -> probability.
             graph = folder / graph_name(precision)
             opset = max(settings.opset, BF16_OPSET) if precision == "bf16" else settings.opset
-            written = _write(gate, described.model_copy(update={"precision": precision, "opset": opset}), graph)
+            written = _write(gate, manifest.model_copy(update={"precision": precision, "opset": opset}), graph)
             if precision == "fp32":
-                described = written
+                manifest = written
             log.info("%s: %.1f MB, operator set %d", graph.name, graph.stat().st_size / 1e6, opset)
 
             # 3. Run model and graph on the same real images.
@@ -77,7 +77,7 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
             _forget(output)
             what = "ONNX graph" if closed.parity.precision == "fp32" else f"{closed.parity.precision} ONNX graph"
             raise refusal(closed.parity, what, output / closed.file, REMEDY)
-        write_json(folder / "io.json", described)
+        write_json(folder / "io.json", manifest)
         records = [each.record().content() for each in checks]
         write_json(folder / "parity.json", {**records[0], "checks": records})  # artifacts.results.parity.Parity
     for each in checks:
@@ -116,10 +116,10 @@ class _Check:
         )
 
 
-def _write(gate: Gate, described: GraphManifest, graph: Path) -> GraphManifest:
-    if described.precision == "int8":
-        return quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), described)
-    return export_graph(in_precision(gate.segmenter, _precision(described)), described, graph)
+def _write(gate: Gate, manifest: GraphManifest, graph: Path) -> GraphManifest:
+    if manifest.precision == "int8":
+        return quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), manifest)
+    return export_graph(in_precision(gate.segmenter, _precision(manifest)), manifest, graph)
 
 
 def _checks(gate: Gate, precision: Precision, graph: Path) -> list[_Check]:
@@ -201,11 +201,11 @@ def _describe(gate: Gate, opset: int) -> GraphManifest:
     )
 
 
-def _precision(described: GraphManifest) -> Precision:
+def _precision(manifest: GraphManifest) -> Precision:
     for name in ("fp32", "fp16", "bf16", "int8"):
-        if name == described.precision:
+        if name == manifest.precision:
             return name
-    raise UserError(f"unknown precision '{described.precision}'", remedy="use fp32, fp16, bf16 or int8")
+    raise UserError(f"unknown precision '{manifest.precision}'", remedy="use fp32, fp16, bf16 or int8")
 
 
 def _forget(output: Path) -> None:

@@ -52,20 +52,20 @@ def export_engine(
     from sdseg.export.tensorrt_build import build
 
     here = this_machine()
-    described, precision = read_graph(source.graph)
+    graph, precision = read_graph(source.graph)
     check_precision(precision, source.graph)
     gate = open_gate(source.model, source.prepared, settings)
-    gate.check_same_model(described, source.graph)
+    gate.check_same_model(graph, source.graph)
     make_folder(output)
 
     # 2. Build, in a folder beside the final place: a broken-off build leaves nothing there.
     final = output / engine_file(precision)
     with locked(final), tempfile.TemporaryDirectory(prefix=f".{final.name}.", suffix=".part", dir=output) as place:
         log.info("TensorRT %s builds a %s engine on %s; this takes minutes", version, precision, here.gpu)
-        built = build(source.graph, described.inputs, options, timing_cache)
+        built = build(source.graph, graph.inputs, options, timing_cache)
         engine = Path(place) / final.name
         engine.write_bytes(built.plan)
-        manifest = _describe(engine, source, described, precision, options, here, built.seconds)
+        manifest = _describe(engine, source, graph, precision, options, here, built.seconds)
         write_json(side_file(engine), manifest)
 
         # 3. Run model and engine on the same real images, and look at what the layers compute in.

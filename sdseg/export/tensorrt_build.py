@@ -15,12 +15,12 @@ import tensorrt as trt
 
 from sdseg.artifacts.manifests import GraphPort
 from sdseg.backends.tensorrt_engine import batch_shapes
-from sdseg.backends.tensorrt_log import Lines, Progress
+from sdseg.backends.tensorrt_log import BuildProgress, LogLines
 from sdseg.config.export import EngineOptions, Hardware
 from sdseg.core.errors import ListedError
 from sdseg.core.files import atomic_file
 
-__all__ = ["Built", "build"]
+__all__ = ["BuiltEngine", "build"]
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +32,27 @@ HARDWARE: dict[Hardware, trt.HardwareCompatibilityLevel] = {
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltEngine:
     """A serialised engine."""
 
     plan: trt.IHostMemory
     seconds: float
 
 
-def build(graph: Path, inputs: Sequence[GraphPort], options: EngineOptions, timing_cache: Path | None) -> Built:
+def build(graph: Path, inputs: Sequence[GraphPort], options: EngineOptions, timing_cache: Path | None) -> BuiltEngine:
     """Build the engine of `graph` for the batches of `options`.
 
     `timing_cache` is read where it is there and fits, and written afterwards. Raises ListedError with TensorRT's own
     lines when the graph cannot be parsed or built; KeyboardInterrupt when the user ended it.
     """
-    start, lines = time.monotonic(), Lines()
+    start, lines = time.monotonic(), LogLines()
     builder = trt.Builder(lines)
     network = builder.create_network()  # always strongly typed in 11
     parser = trt.OnnxParser(network, lines)
     if not parser.parse_from_file(str(graph)):  # by path: weights may lie in a file beside it
         errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise _failed("TensorRT cannot read the graph:", errors or lines.problems(), graph)
-    config, progress = _configure(builder, options), Progress()
+    config, progress = _configure(builder, options), BuildProgress()
     config.progress_monitor = progress
     profile = builder.create_optimization_profile()
     for name, (smallest, usual, largest) in batch_shapes(inputs, options.batches).items():
@@ -69,7 +69,7 @@ def build(graph: Path, inputs: Sequence[GraphPort], options: EngineOptions, timi
     if timing_cache is not None:
         with atomic_file(timing_cache) as temporary:
             temporary.write_bytes(config.get_timing_cache().serialize())
-    return Built(plan, time.monotonic() - start)
+    return BuiltEngine(plan, time.monotonic() - start)
 
 
 def _configure(builder: trt.Builder, options: EngineOptions) -> trt.IBuilderConfig:
@@ -88,11 +88,11 @@ def _configure(builder: trt.Builder, options: EngineOptions) -> trt.IBuilderConf
 
 def _use_cache(config: trt.IBuilderConfig, path: Path) -> None:
     """Timings of an earlier build; an empty cache where there is none, or where it comes from another machine."""
-    known = path.read_bytes() if path.is_file() else b""
-    if known and not config.set_timing_cache(config.create_timing_cache(known), False):
+    timings = path.read_bytes() if path.is_file() else b""
+    if timings and not config.set_timing_cache(config.create_timing_cache(timings), False):
         log.warning("%s was made by another version or on another GPU: it is measured anew and replaced", path)
-        known = b""
-    if not known:
+        timings = b""
+    if not timings:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sdseg.artifacts.manifests import GraphManifest, GraphPort, ImageContract
 from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY
-from sdseg.core.errors import UserError
+from sdseg.core.errors import UserError, first_line
 from sdseg.export.passes.uint8_input import cast_first
 
 if TYPE_CHECKING:
@@ -118,15 +118,15 @@ def _check_ports(model: object, manifest: GraphManifest, path: Path) -> None:
     if not isinstance(model, onnx.ModelProto):
         raise TypeError(f"expected a ModelProto, got {type(model).__name__}")
     pairs = ((model.graph.input, manifest.inputs), (model.graph.output, manifest.outputs))
-    for written, declared in pairs:
+    for graph_ports, declared in pairs:
         ports = {
             value.name: tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
-            for value in written
+            for value in graph_ports
         }
-        wanted = {port.name: port.axes for port in declared}
-        if ports != wanted:
+        expected = {port.name: port.axes for port in declared}
+        if ports != expected:
             raise UserError(
-                f"the ONNX graph came out with the ports {ports} instead of {wanted}",
+                f"the ONNX graph came out with the ports {ports} instead of {expected}",
                 where=path.name,
                 remedy="the network does not give what its manifest says: make the model again with this version",
             )
@@ -136,8 +136,7 @@ def _root(error: BaseException) -> str:
     """First line of the innermost cause: the exporter wraps errors in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return first_line(error)
 
 
 @contextmanager

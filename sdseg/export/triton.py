@@ -35,7 +35,7 @@ def export_triton(exported: Path, output: Path, max_batch: int = 8, *, gpu: bool
     if max_batch < 1:
         raise UserError(f"a batch of {max_batch} images", where="--max-batch", remedy="give 1 or more")
     folders = (exported, exported / "export")
-    variants = next((served for each in folders if (served := list(_variants(each, max_batch, gpu=gpu)))), [])
+    variants = next((of_folder for each in folders if (of_folder := list(_variants(each, max_batch, gpu=gpu)))), [])
     if not variants:
         raise UserError("no graph and no engine in this folder", where=exported, remedy="run 'sdseg export' first")
     make_folder(output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from sdseg.core.errors import UserError
+from sdseg.core.errors import UserError, first_line
 from sdseg.io.limits import check_memory
 
 __all__ = ["content_of", "file_size", "missing", "unreadable"]
@@ -59,6 +59,5 @@ def missing(path: Path) -> UserError:
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """The error of a file that a library cannot read, with the first line of what the library says."""
-    message = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    reason = message.splitlines()[0]
+    reason = getattr(error, "strerror", None) or first_line(error)
     return UserError(f"cannot be read: {reason}", where=path, remedy="replace the file by a whole, valid copy")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdseg.core.errors import UserError
+from sdseg.core.errors import UserError, first_line
 from sdseg.io.content import file_size
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def read_header(path: Path) -> Slice:
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
             header = _slice(path, dataset, size - stream.tell())
     except Exception as error:  # pydicom raises nearly anything at damaged bytes, and one file must not end a run
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
     if header is None or not (marked or header.modality):
         raise UserError(
             f"cannot be read: {reason if marked else 'not a DICOM file'}",
@@ -109,8 +109,8 @@ def check_slice(one: Slice) -> None:
             where=one.path,
             remedy="convert the series to NIfTI",
         )
-    given = {POSITION: one.position, ORIENTATION: one.orientation, SPACING: one.spacing}
-    missing = [tag for name, (count, tag) in PLACE.items() if len(given[name]) != count]
+    numbers = {POSITION: one.position, ORIENTATION: one.orientation, SPACING: one.spacing}
+    missing = [tag for name, (count, tag) in PLACE.items() if len(numbers[name]) != count]
     if missing:
         raise UserError(
             f"no place in the patient: {' and '.join(missing)} missing",

@@ -11,7 +11,7 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.io.content import file_size
 from sdseg.io.dicom_header import NO_IMAGES, Slice, is_dicom, read_header
 
-__all__ = ["Series", "SeriesFound", "find_series", "one_series", "series_files"]
+__all__ = ["Series", "SeriesListing", "find_series", "one_series", "series_files"]
 
 PREPARING = "a dataset of 'modality: ct' is expected to have CT series, whose values are Hounsfield units"
 REMEDY = "give a CT series; volumes of another modality are read as NIfTI, by what was trained on such volumes"
@@ -33,7 +33,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class SeriesFound:
+class SeriesListing:
     """What lies in a folder."""
 
     series: tuple[Series, ...]
@@ -61,9 +61,9 @@ def one_series(folder: Path) -> Series:
     if len(listing.problems) == 1:
         raise listing.problems[0]
     if listing.problems:
-        listed = (f"{Path(one.where or '').name}: {one.what}" for one in listing.problems)
+        lines = (f"{Path(one.where or '').name}: {one.what}" for one in listing.problems)
         what = f"{len(listing.problems)} problems in a DICOM folder:"
-        raise ListedError(what, listed, where=folder, remedy="replace these files by whole copies, or take them away")
+        raise ListedError(what, lines, where=folder, remedy="replace these files by whole copies, or take them away")
     if not listing.series:
         raise ListedError(
             "no series of slices in the folder:",
@@ -86,7 +86,7 @@ def one_series(folder: Path) -> Series:
     return Series(one.uid, one.number, one.description, one.files, one.notes + left_out)
 
 
-def find_series(files: Sequence[Path], wanted: str = PREPARING) -> SeriesFound:
+def find_series(files: Sequence[Path], expected: str = PREPARING) -> SeriesListing:
     """Series among the files of one folder, sorted by number and UID.
 
     Left out and said so: localisers (ImageType), reports, plans and segmentations, which no model reads. A series of
@@ -105,18 +105,18 @@ def find_series(files: Sequence[Path], wanted: str = PREPARING) -> SeriesFound:
     series, skipped, foreign = [], [], list[UserError]()
     for uid, members in grouped.items():
         first, slices = members[0], [one for one in members if not one.localiser]
-        named = f"series '{first.description or first.number or uid}', {len(members)} file(s)"
+        title = f"series '{first.description or first.number or uid}', {len(members)} file(s)"
         other = next((one for one in slices if one.modality != "CT"), None)
         if first.modality in NO_IMAGES:
-            skipped.append((first.path, f"{named}: {first.modality}, not images of a patient"))
+            skipped.append((first.path, f"{title}: {first.modality}, not images of a patient"))
         elif not slices:
-            skipped.append((first.path, f"{named}: a localiser"))
+            skipped.append((first.path, f"{title}: a localiser"))
         elif other is not None:
-            what = f"{named}: modality '{other.modality}'; {wanted}"
+            what = f"{title}: modality '{other.modality}'; {expected}"
             foreign.append(UserError(what, where=other.path, remedy=REMEDY))
         else:
             left_out = tuple(f"left out, a localiser: {one.path.name}" for one in members if one.localiser)
             paths = tuple(one.path for one in slices)
             series.append(Series(uid, first.number, first.description, paths, left_out + unread))
     ordered = sorted(series, key=lambda one: (not one.number.isdigit(), one.number.zfill(12), one.uid))
-    return SeriesFound(tuple(ordered), tuple(skipped), (*problems, *foreign))
+    return SeriesListing(tuple(ordered), tuple(skipped), (*problems, *foreign))

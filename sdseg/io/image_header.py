@@ -70,9 +70,9 @@ def _directories(stream: BinaryIO) -> Iterator[dict[int, tuple[int, ...]]]:
     head = stream.read(8)
     if head[2] == 43 or head[3] == 43:  # BigTIFF
         head += stream.read(8)
-    directory, seen = TiffImagePlugin.ImageFileDirectory_v2(head), set[int]()
-    while directory.next and directory.next not in seen:
-        seen.add(directory.next)
+    directory, visited = TiffImagePlugin.ImageFileDirectory_v2(head), set[int]()
+    while directory.next and directory.next not in visited:
+        visited.add(directory.next)
         stream.seek(directory.next)
         directory.load(stream)
         values = {tag: directory[tag] for tag in (WIDTH, HEIGHT, BITS, NUMBERS) if tag in directory}

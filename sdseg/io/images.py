@@ -85,8 +85,8 @@ def write_image(path: Path, pixels: Pixels | npt.NDArray[np.uint16]) -> None:
         raise UserError(
             f"cannot encode an image as '{path.suffix}'", where=path, remedy=f"use {', '.join(IMAGE_SUFFIXES)}"
         )
-    done, data = cv2.imencode(path.suffix, ordered)
-    if not done:
+    encoded, data = cv2.imencode(path.suffix, ordered)
+    if not encoded:
         raise ValueError(f"cannot encode pixels {pixels.dtype} {pixels.shape}")
     with atomic_file(path) as temporary:
         temporary.write_bytes(data.tobytes())
@@ -151,8 +151,8 @@ def _narrow_range(pixels: AnyArray) -> tuple[str, ...]:
 
 
 def _decode_pages(data: bytes, flags: int) -> list[AnyArray]:
-    done, pages = cv2.imdecodemulti(_view(data), flags)
-    return list(pages) if done else []
+    decoded, pages = cv2.imdecodemulti(_view(data), flags)
+    return list(pages) if decoded else []
 
 
 def _view(data: bytes) -> Pixels:

@@ -102,15 +102,15 @@ def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
         atomic_file(path) as temporary,
         tempfile.TemporaryDirectory(prefix=".itk.", suffix=".part", dir=path.parent) as folder,
     ):
-        named = Path(folder) / f"volume{path.suffix.lower()}"  # ITK looks at the suffix whatever it is told
-        writer.SetFileName(str(named))
+        file = Path(folder) / f"volume{path.suffix.lower()}"  # ITK looks at the suffix whatever it is told
+        writer.SetFileName(str(file))
         try:
             writer.Execute(image)
         except RuntimeError as error:
             raise UserError(
                 f"cannot write: {str(error).strip().splitlines()[-1]}", where=path, remedy="check the disk's space"
             ) from None
-        shutil.move(named, temporary)
+        shutil.move(file, temporary)
 
 
 def _is_nrrd(path: Path) -> bool:

@@ -96,9 +96,9 @@ def _names(path: Path, *, nrrd: bool) -> list[str]:
     """What the header names: a file, a name with a number in it, or every line of a list."""
     with path.open("rb") as stream:
         text = stream.read(LONGEST)
-        whole = not stream.read(1)
+        at_end = not stream.read(1)
     fields = list(NRRD_DATA.finditer(text)) if nrrd else [match] if (match := META_DATA.search(text)) else []
-    if not (fields or (nrrd and (whole or NRRD_END.search(text)))):
+    if not (fields or (nrrd and (at_end or NRRD_END.search(text)))):
         raise UserError(
             "its header does not say where the voxels lie, or only behind its first megabyte",
             where=path,

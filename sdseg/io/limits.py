@@ -73,8 +73,8 @@ def check_memory(needed: int, path: Path) -> None:
 
 def available_memory() -> int | None:
     """Bytes of memory that this process can still have; None where it cannot be told."""
-    known = [free for free in (_of_the_machine(), _of_the_group()) if free is not None]
-    return min(known, default=None)
+    amounts = [free for free in (_of_the_machine(), _of_the_group()) if free is not None]
+    return min(amounts, default=None)
 
 
 def _of_the_machine() -> int | None:
@@ -90,7 +90,7 @@ def _of_the_group() -> int | None:
     try:
         most = (CGROUP / "memory.max").read_text(encoding="ascii").strip()
         used = int((CGROUP / "memory.current").read_text(encoding="ascii"))
-        counted = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
-        return int(most) - used + int(counted.get("inactive_file", 0))  # the cache of files is given back at once
+        statistics = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines())
+        return int(most) - used + int(statistics.get("inactive_file", 0))  # the cache of files is given back at once
     except (OSError, ValueError):  # no such groups, or no limit ('max')
         return None

@@ -43,8 +43,10 @@ def kept_type(values: Iterable[Values], window: tuple[float, float]) -> StoredTy
     ranges = list(values)
     low, high = min(each.low for each in ranges), max(each.high for each in ranges)
     if all(each.whole for each in ranges):
-        whole: tuple[StoredType, ...] = ("int16", "uint16", "int32")
-        return next((name for name in whole if np.iinfo(name).min <= low and high <= np.iinfo(name).max), "float32")
+        integer_types: tuple[StoredType, ...] = ("int16", "uint16", "int32")
+        return next(
+            (name for name in integer_types if np.iinfo(name).min <= low and high <= np.iinfo(name).max), "float32"
+        )
     largest = max(abs(window[0]), abs(window[1]))
     step = float(np.spacing(np.nextafter(np.float16(min(largest, HALF)), np.float16(0))))
     return "float16" if max(-low, high) <= HALF and step * FINE <= 2 * (window[1] - window[0]) else "float32"
@@ -55,13 +57,13 @@ def as_type(raw: AnyArray, dtype: StoredType) -> AnyArray:
 
     float16 is a type to keep, not to compute with: its values come as float32.
     """
-    wanted = np.dtype("float32" if dtype == "float16" else dtype)
-    if raw.dtype == wanted:
+    target = np.dtype("float32" if dtype == "float16" else dtype)
+    if raw.dtype == target:
         return raw
-    if wanted.kind == "f":
-        return raw.astype(wanted)
-    limits = np.iinfo(wanted)
-    return np.clip(np.rint(raw) if raw.dtype.kind == "f" else raw, limits.min, limits.max).astype(wanted)
+    if target.kind == "f":
+        return raw.astype(target)
+    limits = np.iinfo(target)
+    return np.clip(np.rint(raw) if raw.dtype.kind == "f" else raw, limits.min, limits.max).astype(target)
 
 
 def alterations(values: Values, dtype: StoredType) -> list[str]:
@@ -72,6 +74,6 @@ def alterations(values: Values, dtype: StoredType) -> list[str]:
     if not values.whole:
         changes.append("values with fractions are rounded to whole numbers")
     if values.low < limits.min or values.high > limits.max:
-        shown = f"{limits.min} to {limits.max}"
-        changes.append(f"values from {values.low:g} to {values.high:g} are clipped to {shown}")
+        bounds = f"{limits.min} to {limits.max}"
+        changes.append(f"values from {values.low:g} to {values.high:g} are clipped to {bounds}")
     return changes

@@ -135,8 +135,8 @@ def pack_slices(slices: Pixels, most_bytes: int = MOST_BYTES) -> Sprite:
         if 0 < columns * tile <= LONGEST:
             sheet = _sheet(slices, columns, tile)
             for quality in QUALITIES:
-                written, encoded = cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
-                if written and len(encoded) <= most_bytes:
+                succeeded, encoded = cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
+                if succeeded and len(encoded) <= most_bytes:
                     return Sprite(encoded.tobytes(), columns, tile)
     raise UserError(f"{len(slices)} slices do not fit into {most_bytes} bytes", remedy="score fewer slices at a time")
 
@@ -161,6 +161,6 @@ def _sheet(slices: Pixels, columns: int, tile: int) -> Pixels:
     sheet = np.zeros((math.ceil(len(slices) / columns) * tile, columns * tile, 3), dtype=np.uint8)
     for index, one in enumerate(slices):
         top, left = index // columns * tile, index % columns * tile
-        shown = one if tile == one.shape[0] else cv2.resize(one, (tile, tile), interpolation=cv2.INTER_AREA)
-        sheet[top : top + tile, left : left + tile] = shown
+        tile_image = one if tile == one.shape[0] else cv2.resize(one, (tile, tile), interpolation=cv2.INTER_AREA)
+        sheet[top : top + tile, left : left + tile] = tile_image
     return sheet

@@ -39,8 +39,8 @@ def odd_spacing(geometry: Geometry) -> tuple[str, ...]:
     """A note on distances that no scanner measures."""
     if not unlikely_spacing(geometry.spacing):
         return ()
-    shown = " × ".join(f"{length:g}" for length in geometry.spacing)
-    return (f"voxels of {shown} mm, an unlikely spacing: millilitres and distances follow from it",)
+    spacing = " × ".join(f"{length:g}" for length in geometry.spacing)
+    return (f"voxels of {spacing} mm, an unlikely spacing: millilitres and distances follow from it",)
 
 
 def unlikely_spacing(spacing: tuple[float, ...]) -> bool:

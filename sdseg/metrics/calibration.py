@@ -79,7 +79,7 @@ class ThresholdCounts:
 
     def dice(self) -> Values:
         """Dice, mean over structures, at each of `THRESHOLDS`."""
-        predicted, both = (_exceeding(found) for found in (self.every, self.labelled))  # [K,T]
+        predicted, both = (_exceeding(histogram) for histogram in (self.every, self.labelled))  # [K,T]
         labelled = self.labelled.sum(axis=1)
         return np.array(
             [dice(Counts(predicted[:, t], labelled, both[:, t])).mean() for t in range(len(THRESHOLDS))],
@@ -87,6 +87,6 @@ class ThresholdCounts:
         )
 
 
-def _exceeding(found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _exceeding(histogram: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Pixels above each threshold, from pixels by how many thresholds they exceed; [K,T+1] -> [K,T]."""
-    return np.cumsum(found[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    return np.cumsum(histogram[:, ::-1], axis=1)[:, ::-1][:, 1:]

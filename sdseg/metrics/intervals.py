@@ -56,7 +56,7 @@ def interval(values: Values) -> Interval | None:
         return None
     if np.ptp(values) == 0:
         return Interval(float(values[0]), float(values[0]))
-    found = stats.bootstrap(
+    bootstrap = stats.bootstrap(
         (values,),
         np.mean,
         confidence_level=LEVEL,
@@ -65,7 +65,7 @@ def interval(values: Values) -> Interval | None:
         method="percentile",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    return Interval(float(found.low), float(found.high))
+    return Interval(float(bootstrap.low), float(bootstrap.high))
 
 
 def over_seeds(means: Sequence[float]) -> Seeds:

@@ -92,8 +92,8 @@ class Tally:
     def add(self, cases: Sequence[str], predicted: Mask, labelled: Mask) -> None:
         """Add masks [N,K,H,W]; `cases` names the case of each of the N slices."""
         for index, case in enumerate(cases):
-            found = counts(predicted[index : index + 1], labelled[index : index + 1])
-            self.counts[case] = self.counts[case] + found if case in self.counts else found
+            pixels = counts(predicted[index : index + 1], labelled[index : index + 1])
+            self.counts[case] = self.counts[case] + pixels if case in self.counts else pixels
             self.slices[case] = self.slices.get(case, 0) + 1
 
     def dice(self) -> Values:

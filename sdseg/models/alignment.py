@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdseg.config.network import Alignment
-from sdseg.core.errors import UserError
+from sdseg.core.errors import UserError, first_line
 from sdseg.core.files import sha256_file
 
 __all__ = ["FeatureAlignment", "VisionEncoder", "features_of"]
@@ -84,8 +84,8 @@ class VisionEncoder:
                 with torch.no_grad():
                     features = self._module(torch.zeros(count, 3, size, size))
             except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                raise self._wrong(f"the encoder refuses images [{count}, 3, {size}, {size}]: {reason}") from None
+                what = f"the encoder refuses images [{count}, 3, {size}, {size}]: {first_line(error)}"
+                raise self._wrong(what) from None
             channels = self._map(features).shape[1]
         return channels
 
@@ -103,12 +103,12 @@ class FeatureAlignment(nn.Module):
 
     def forward(self, features: Tensor, image: Tensor) -> Tensor:
         """Loss, a scalar, of inner features [N,M,h,w] and the images [N,3,H,W] in [-1,1] they belong to."""
-        wanted = self.encoder(image).float()  # [N,C,h',w']
+        target = self.encoder(image).float()  # [N,C,h',w']
         # The encoder's map comes to the UNet's grid, the coarser one as a rule: nothing is asked that it cannot hold.
         grid = features.shape[-2:]
-        wanted = functional.interpolate(wanted, grid, mode="bilinear", antialias=True, align_corners=False)
+        target = functional.interpolate(target, grid, mode="bilinear", antialias=True, align_corners=False)
         projected = self.projection(features).float()  # [N,C,h,w]
-        loss: Tensor = (1.0 - functional.cosine_similarity(projected, wanted, dim=1)).mean()
+        loss: Tensor = (1.0 - functional.cosine_similarity(projected, target, dim=1)).mean()
         return self.encoder.settings.weight * loss
 
 
@@ -146,8 +146,8 @@ def _load(path: Path, sha256: str | None) -> torch.export.ExportedProgram:
             warnings.simplefilter("ignore", FutureWarning)  # torch's own use of its older names
             return torch.export.load(path)
     except Exception as error:  # whatever a foreign program makes the loader stumble over
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"the vision encoder cannot be loaded: {reason}", where=where, remedy=EXPORT) from None
+        what = f"the vision encoder cannot be loaded: {first_line(error)}"
+        raise UserError(what, where=where, remedy=EXPORT) from None
 
 
 def _code_in(path: Path, where: str) -> str | None:

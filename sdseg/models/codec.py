@@ -85,8 +85,8 @@ class MaskDecoder(nn.Module):
     def of(cls, codec: MaskCodec) -> MaskDecoder:
         """The decoder of a codec, with its weights."""
         decoder = cls(codec.settings, codec.settings.latent_channels, codec.scale)
-        wanted = decoder.state_dict().keys()
-        decoder.load_state_dict({key: value for key, value in codec.autoencoder.state_dict().items() if key in wanted})
+        names = decoder.state_dict().keys()
+        decoder.load_state_dict({key: value for key, value in codec.autoencoder.state_dict().items() if key in names})
         return decoder
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -67,9 +67,9 @@ def latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
 def _first_batch_scale(store: SliceStore, recipe: Recipe, codec: MaskCodec, device: torch.device) -> float:
     """1/std of the unscaled latents of the masks that the first training step will see."""
     samples = build_samples(store, store.rows_of("train"), recipe, latent_shape(store, codec), None)
-    drawn = [samples[position] for position in range(recipe.training.batch)]
-    masks = torch.stack([sample["mask"][sample["structure"]][None] for sample in drawn]).to(device)  # [N,1,H,W]
+    batch = [samples[position] for position in range(recipe.training.batch)]
+    masks = torch.stack([sample["mask"][sample["structure"]][None] for sample in batch]).to(device)  # [N,1,H,W]
     latents, deviation = codec.moments(masks)
     if recipe.diffusion is not None and recipe.diffusion.sample_latents:
-        latents = latents + deviation * torch.stack([sample["posterior"] for sample in drawn]).to(device)
+        latents = latents + deviation * torch.stack([sample["posterior"] for sample in batch]).to(device)
     return float(codec.scale / latents.std())

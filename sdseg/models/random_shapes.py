@@ -26,8 +26,8 @@ def random_shapes(rng: np.random.Generator, count: int, size: int) -> Masks:
     for index, (draw, _) in enumerate(_KINDS):
         places = np.flatnonzero(kinds == index)
         for start in range(0, len(places), _CHUNK):
-            chosen = places[start : start + _CHUNK]
-            masks[chosen] = draw(rng, len(chosen), size)
+            rows = places[start : start + _CHUNK]
+            masks[rows] = draw(rng, len(rows), size)
     return masks
 
 

@@ -41,15 +41,15 @@ def open_start(recipe: Recipe, folder: Path | None) -> Start | None:
     Raises UserError where the recipe names another recipe, whose folder only the caller knows, and where the folder
     is no model.
     """
-    wanted = recipe.start_from
-    if folder is None and wanted is not None:
-        if wanted.model is None:
+    named = recipe.start_from
+    if folder is None and named is not None:
+        if named.model is None:
             raise UserError(
-                f"this recipe starts from the recipe '{wanted.recipe}'",
+                f"this recipe starts from the recipe '{named.recipe}'",
                 where="--start-from",
-                remedy=f"name the model folder that '{wanted.recipe}' left on the same data: --start-from FOLDER",
+                remedy=f"name the model folder that '{named.recipe}' left on the same data: --start-from FOLDER",
             )
-        folder = Path(wanted.model)
+        folder = Path(named.model)
     if folder is None:
         return None
     return Start(folder, read_manifest(folder))

@@ -11,10 +11,9 @@ from sdseg.config.run import Config
 from sdseg.core.files import json_or_empty
 from sdseg.datasets.source_lookup import known_source, makes_split
 from sdseg.datasets.sources import PhantomSize, Source
+from sdseg.datasets.split_files import SPLITS
 
 __all__ = ["Count", "count"]
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ def count(config: Config, name: str) -> Count:
         cases, slices = _phantoms(source.phantom, scale)
         return Count(cases, slices, "phantoms")
     split = results / "split.csv" if makes_split(settings) else config.split_path(name)
-    listed = _listed(split)
-    if listed:
-        cases = {part: len(listed[part]) for part in SPLITS}
-        return Count(cases, _slices(source, listed, cases), "split file")
+    ids = _listed(split)
+    if ids:
+        cases = {part: len(ids[part]) for part in SPLITS}
+        return Count(cases, _slices(source, ids, cases), "split file")
     if source is not None and source.parts:
         cases = dict(zip(SPLITS, source.parts, strict=True))
         return Count(cases, cases, "the owner's folders")
@@ -70,7 +69,7 @@ def _listed(path: Path) -> dict[str, list[str]]:
     return {part: [name for split, name in rows if split == part] for part in SPLITS} if rows else {}
 
 
-def _slices(source: Source | None, listed: dict[str, list[str]], cases: dict[str, int]) -> dict[str, int] | None:
+def _slices(source: Source | None, ids: dict[str, list[str]], cases: dict[str, int]) -> dict[str, int] | None:
     """One of an image; of volumes the mean of those that were published."""
     if source is not None and source.modality == "rgb":
         return cases
@@ -78,7 +77,7 @@ def _slices(source: Source | None, listed: dict[str, list[str]], cases: dict[str
         return None
     mean = {name: part.slices / len(part.ids) for part in source.published for name in part.ids}
     usual = sum(part.slices for part in source.published) / len(mean)
-    return {part: round(sum(mean.get(name, usual) for name in names)) for part, names in listed.items()}
+    return {part: round(sum(mean.get(name, usual) for name in names)) for part, names in ids.items()}
 
 
 def _phantoms(

@@ -14,7 +14,7 @@ from sdseg.config.run import Config
 from sdseg.core.credentials import KAGGLE, SYNAPSE, Place, credential
 from sdseg.core.errors import UserError
 from sdseg.core.shipped_files import shipped
-from sdseg.datasets.registry import Entry, read_registry
+from sdseg.datasets.registry import RegistryEntry, read_registry
 from sdseg.datasets.source_lookup import makes_split
 
 __all__ = ["Download", "Missing", "downloads_of", "missing_inputs", "room"]
@@ -40,48 +40,48 @@ class Download:
 
 def missing_inputs(config: Config, recipes: Mapping[tuple[str, str], Recipe]) -> list[Missing]:
     """Everything at once, in the order of the configuration."""
-    found = [each for name in config.datasets for each in (*_raw(config, name), *_split(config, name))]
+    missing = [each for name in config.datasets for each in (*_raw(config, name), *_split(config, name))]
     for name, codec in config.codecs.items():
         if codec.weights is not None and not Path(codec.weights).is_dir():
             remedy = (
                 "see docs/weights.md: sdseg download --weights kl-f8, then sdseg convert; or give 'training' instead"
             )
-            found.append(Missing(f"codec {name}", f"no weights in {codec.weights}", remedy))
+            missing.append(Missing(f"codec {name}", f"no weights in {codec.weights}", remedy))
     begun = {recipe.start_from.model for recipe in recipes.values() if recipe.start_from and recipe.start_from.model}
-    found += [
+    missing += [
         Missing(f"start_from {model}", "no model folder", "name one made by 'sdseg train' or 'sdseg convert'")
         for model in sorted(begun)
         if not (Path(model) / "config.json").is_file()
     ]
-    return found
+    return missing
 
 
 def downloads_of(config: Config, name: str) -> Download | None:
     """What would have to be fetched for a dataset; None where its raw files are here, or are nobody's to fetch."""
-    chosen, entry = config.datasets[name], _entry(config, name)
-    if entry is None or chosen.origin != "real" or _holds_something(config.raw_folder(name)):
+    settings, entry = config.datasets[name], _entry(config, name)
+    if entry is None or settings.origin != "real" or _holds_something(config.raw_folder(name)):
         return None
-    places = [Path(folder) / chosen.source for folder in (config.manual, config.downloads)]
+    places = [Path(folder) / settings.source for folder in (config.manual, config.downloads)]
     files = [file for file in entry.files if not any((place / file.name).is_file() for place in places)]
     sizes = [file.size for file in files]
-    whole = None if None in sizes else sum(size for size in sizes if size is not None)
-    return Download(tuple(file.name for file in files), whole, entry.access)
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
+    return Download(tuple(file.name for file in files), total, entry.access)
 
 
-def room(folder: Path, wanted: int) -> Missing | None:
+def room(folder: Path, needed: int) -> Missing | None:
     """Whether the disk under `folder` has room for so many bytes."""
     place = folder.absolute()
     existing = next(each for each in (place, *place.parents) if each.exists())
     free = shutil.disk_usage(existing).free
-    if free >= wanted:
+    if free >= needed:
         return None
-    what = f"{free / 1e9:.1f} GB free, about {wanted / 1e9:.1f} GB wanted"
+    what = f"{free / 1e9:.1f} GB free, about {needed / 1e9:.1f} GB wanted"
     return Missing("disk", what, "set 'results' to a larger disk, or run fewer datasets or recipes at a time")
 
 
 def _raw(config: Config, name: str) -> Iterator[Missing]:
-    chosen, raw = config.datasets[name], config.raw_folder(name)
-    if chosen.origin == "phantom" or _holds_something(raw):
+    settings, raw = config.datasets[name], config.raw_folder(name)
+    if settings.origin == "phantom" or _holds_something(raw):
         return
     download = downloads_of(config, name)
     if download is None:
@@ -90,14 +90,14 @@ def _raw(config: Config, name: str) -> Iterator[Missing]:
         return  # the archives are here: they are unpacked by the run
     elif download.access == "manual":
         remedy = (
-            f"fetch {', '.join(download.files)} by hand into {Path(config.manual) / chosen.source} (docs/download.md)"
+            f"fetch {', '.join(download.files)} by hand into {Path(config.manual) / settings.source} (docs/download.md)"
         )
         yield Missing(name, f"no raw files in {raw}, and they are fetched by hand only", remedy)
     else:
-        yield from _permissions(config, name, chosen, raw)
+        yield from _permissions(config, name, settings, raw)
 
 
-def _permissions(config: Config, name: str, chosen: Dataset, raw: Path) -> Iterator[Missing]:
+def _permissions(config: Config, name: str, settings: Dataset, raw: Path) -> Iterator[Missing]:
     """Why a dataset that could be fetched would not be."""
     entry = _entry(config, name)
     if entry is None:
@@ -105,7 +105,7 @@ def _permissions(config: Config, name: str, chosen: Dataset, raw: Path) -> Itera
     if not config.fetch:
         remedy = f"put them there, set 'raw' to where they are, or 'fetch: true' ({entry.access})"
         yield Missing(name, f"no raw files in {raw}, and fetching is not allowed", remedy)
-    if entry.access == "account" and not chosen.accept_terms:
+    if entry.access == "account" and not settings.accept_terms:
         yield Missing(name, "its owner's terms are not accepted", f"read {entry.page}, then set 'accept_terms: true'")
     services = ((KAGGLE, any(file.kaggle for file in entry.files)), (SYNAPSE, any(f.synapse for f in entry.files)))
     yield from (_account(name, place) for place, used in services if used and not _known(place))
@@ -123,14 +123,14 @@ def _known(place: Place) -> bool:
 
 
 def _split(config: Config, name: str) -> Iterator[Missing]:
-    chosen, path = config.datasets[name], config.split_path(name)
-    if makes_split(chosen) or path.is_file() or (chosen.origin == "phantom" and chosen.split_file is None):
+    settings, path = config.datasets[name], config.split_path(name)
+    if makes_split(settings) or path.is_file() or (settings.origin == "phantom" and settings.split_file is None):
         return
     remedy = "set 'protocol' to one that is there, or 'split_file' to your own"
     yield Missing(name, f"no split file {path}", remedy)
 
 
-def _entry(config: Config, name: str) -> Entry | None:
+def _entry(config: Config, name: str) -> RegistryEntry | None:
     path = shipped(config.registry)
     if config.datasets[name].own is not None or not path.is_file():
         return None
@@ -138,7 +138,7 @@ def _entry(config: Config, name: str) -> Entry | None:
 
 
 @lru_cache(maxsize=2)
-def _registry(path: Path, changed: int) -> dict[str, Entry]:
+def _registry(path: Path, changed: int) -> dict[str, RegistryEntry]:
     """Read once for all datasets: it takes longer than all the rest."""
     return dict(read_registry(path))
 

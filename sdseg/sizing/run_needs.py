@@ -83,9 +83,9 @@ class RunNeeds:
 def needs_of(config: Config, recipes: Mapping[tuple[str, str], Recipe] | None = None) -> RunNeeds:
     """Of every dataset and training of a configuration; `recipes`: those already resolved, by dataset and name."""
     datasets = {name: _dataset(config, name) for name in config.datasets}
-    known = recipes or {}
+    resolved = recipes or {}
     trainings = tuple(
-        _training(config, datasets[name], recipe, known.get((name, recipe)) or config.resolve_recipe(name, recipe))
+        _training(config, datasets[name], recipe, resolved.get((name, recipe)) or config.resolve_recipe(name, recipe))
         for name in config.datasets
         for recipe in config.recipes_of(name)
     )
@@ -117,18 +117,18 @@ def millions(count: int) -> str:
 
 def shape_of(config: Config, name: str) -> Shape:
     """Size and structures of a dataset; one structure where only the raw files tell."""
-    chosen = config.datasets[name]
-    source = known_source(chosen)
-    return Shape(chosen.size, len(source.target(chosen.target)[1]) if source is not None else 1)
+    settings = config.datasets[name]
+    source = known_source(settings)
+    return Shape(settings.size, len(source.target(settings.target)[1]) if source is not None else 1)
 
 
 def _dataset(config: Config, name: str) -> DatasetNeeds:
-    chosen, shape, counted = config.datasets[name], shape_of(config, name), count(config, name)
-    source = known_source(chosen)
+    settings, shape, counts = config.datasets[name], shape_of(config, name), count(config, name)
+    source = known_source(settings)
     images = source is not None and source.modality == "rgb"
     pixel = (3 if images else 2) + PACKED  # three channels of uint8, or one of int16; and the labels
-    store = None if counted.n_slices is None else int(counted.n_slices * chosen.size**2 * pixel)
-    return DatasetNeeds(name, chosen.source, chosen.origin, chosen.size, shape.structures, counted, store)
+    store = None if counts.n_slices is None else int(counts.n_slices * settings.size**2 * pixel)
+    return DatasetNeeds(name, settings.source, settings.origin, settings.size, shape.structures, counts, store)
 
 
 def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) -> TrainingEstimate:

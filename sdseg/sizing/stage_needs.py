@@ -10,7 +10,16 @@ from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
 from sdseg.sizing.training_needs import AT_ONCE, GPU_PROCESS, PROCESS, TrainingNeeds
 
-__all__ = ["STAGES", "Ask", "Machine", "Stage", "ask_for_codec", "ask_for_prepare", "ask_for_stage", "ask_for_training"]
+__all__ = [
+    "STAGES",
+    "JobMachine",
+    "ResourceRequest",
+    "Stage",
+    "ask_for_codec",
+    "ask_for_prepare",
+    "ask_for_stage",
+    "ask_for_training",
+]
 
 MARGIN = 1.4  # of memory, over the estimate: 1.0 to 1.2 of what was measured
 CPU_RATE = 20e9  # operations per second and thread that any processor of the last ten years keeps up
@@ -21,7 +30,7 @@ STARTING = 20  # minutes for reading, imports, a shared disk, and everything tha
 
 
 @dataclass(frozen=True)
-class Machine:
+class JobMachine:
     """What a job runs on."""
 
     cuda: bool = False
@@ -52,27 +61,27 @@ STAGES = {
 
 
 @dataclass(frozen=True)
-class Ask:
+class ResourceRequest:
     """What is asked for one job. A second try gets as much again: what failed may have been for want of it."""
 
     memory: int  # GB of 10^9 bytes
     minutes: int
 
-    def again(self, attempt: int) -> Ask:
-        return Ask(self.memory * attempt, min(self.minutes * attempt, max(LONGEST, self.minutes)))
+    def again(self, attempt: int) -> ResourceRequest:
+        return ResourceRequest(self.memory * attempt, min(self.minutes * attempt, max(LONGEST, self.minutes)))
 
 
-def ask_for_training(needs: TrainingNeeds, steps: int, machine: Machine) -> Ask:
+def ask_for_training(needs: TrainingNeeds, steps: int, machine: JobMachine) -> ResourceRequest:
     """Validation and saving are taken as a quarter of the steps' time."""
     minutes = 1.25 * machine.minutes(needs.step_flops * steps)
     return _ask(needs.process_bytes * machine.processes, minutes)
 
 
 def ask_for_stage(
-    stage: Stage, needs: TrainingNeeds, recipe: Recipe, machine: Machine, voxels: int = 0, structures: int = 1
-) -> Ask:
+    stage: Stage, needs: TrainingNeeds, recipe: Recipe, machine: JobMachine, voxels: int = 0, structures: int = 1
+) -> ResourceRequest:
     """`voxels` of the largest volume, which is scored at its native size; 0 for images."""
-    machine = Machine(machine.cuda and stage.cuda, machine.threads)
+    machine = JobMachine(machine.cuda and stage.cuda, machine.threads)
     base = GPU_PROCESS if machine.cuda else PROCESS
     native = voxels * (6 + 4 * structures)  # values and labels; per structure a probability
     answers = 0 if machine.cuda else needs.answer_bytes * recipe.inference.batch
@@ -80,22 +89,22 @@ def ask_for_stage(
     return _ask(base + stage.weights * needs.model_bytes + answers + native, machine.minutes(flops))
 
 
-def ask_for_codec(codec: Codec, machine: Machine) -> Ask:
+def ask_for_codec(codec: Codec, machine: JobMachine) -> ResourceRequest:
     """A pretrained one is measured on a few masks, a small one trained on shapes."""
-    drawn = codec.training
-    size, batch, steps = (drawn.size, drawn.batch, drawn.steps) if drawn else (256, 8, 8)
+    training = codec.training
+    size, batch, steps = (training.size, training.batch, training.steps) if training else (256, 8, 8)
     one = network_layouts.autoencoder(codec, codec.latent_channels, size)
-    alive = 4 * batch * (one.kept if drawn else AT_ONCE * one.largest)
+    alive = 4 * batch * (one.kept if training else AT_ONCE * one.largest)
     base = GPU_PROCESS if machine.cuda else PROCESS
     return _ask(base + 20 * one.parameters + alive, machine.minutes(3 * one.flops * batch * steps))
 
 
-def ask_for_prepare(voxels: int, jobs: int) -> Ask:
+def ask_for_prepare(voxels: int, jobs: int) -> ResourceRequest:
     """Readers run side by side; each has one image, or one volume of so many `voxels`, open with its labels."""
     each = 10 * voxels if voxels else 0.1e9
     return _ask(0.5e9 + jobs * each, 180 if voxels else 30)
 
 
-def _ask(memory: float, minutes: float) -> Ask:
+def _ask(memory: float, minutes: float) -> ResourceRequest:
     rounded = 60 * math.ceil((STARTING + minutes) / 60)
-    return Ask(max(2, math.ceil(MARGIN * memory / 1e9)), min(rounded, LONGEST))
+    return ResourceRequest(max(2, math.ceil(MARGIN * memory / 1e9)), min(rounded, LONGEST))

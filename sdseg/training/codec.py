@@ -29,7 +29,7 @@ from sdseg.models.checkpoint import OWNED, save_codec_folder
 from sdseg.models.codec import MaskCodec, load_pretrained
 from sdseg.models.codec_quality import draw_masks, measure
 from sdseg.training.resume import settle
-from sdseg.training.state import Parts, latest_state, restore, save_state
+from sdseg.training.state import SavedObjects, latest_state, restore, save_state
 
 __all__ = ["build_codec"]
 
@@ -83,8 +83,8 @@ def _train(codec: MaskCodec, training: CodecTraining, device: torch.device, stat
     """Minimise |decode(z) − mask| plus a little KL on shapes drawn anew at every step; go on where `state` says."""
     optimiser = torch.optim.AdamW(codec.parameters(), lr=training.learning_rate, weight_decay=0.0)
     schedule = OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1)
-    parts = Parts(codec, None, optimiser, random=True)
-    start = _continued(state, parts, schedule)
+    objects = SavedObjects(codec, None, optimiser, random=True)
+    start = _continued(state, objects, schedule)
     codec.train()
     bar = tqdm(
         range(start, training.steps),
@@ -105,12 +105,12 @@ def _train(codec: MaskCodec, training: CodecTraining, device: torch.device, stat
             schedule.step()
             if step % 20 == 0:
                 bar.set_postfix(loss=f"{loss.item():.4f}")
-            done, asked = step + 1, request.number
-            if done == training.steps or asked is not None or time.monotonic() - saved > SAVE_EVERY:
-                save_state(state, done, _position(optimiser, schedule), parts)
+            done, signal_number = step + 1, request.number
+            if done == training.steps or signal_number is not None or time.monotonic() - saved > SAVE_EVERY:
+                save_state(state, done, _position(optimiser, schedule), objects)
                 saved = time.monotonic()
-            if asked is not None:
-                raise Stopped(asked, ended(done, training.steps))
+            if signal_number is not None:
+                raise Stopped(signal_number, ended(done, training.steps))
 
 
 def _loss(codec: MaskCodec, training: CodecTraining, step: int, device: torch.device) -> Tensor:
@@ -128,18 +128,18 @@ def _loss(codec: MaskCodec, training: CodecTraining, step: int, device: torch.de
 
 def _position(optimiser: torch.optim.Optimizer, schedule: OneCycleLR) -> dict[str, Any]:
     """Where the schedule stands, and what it has set in the optimiser."""
-    group, kept = optimiser.param_groups[0], schedule.state_dict()
-    place = {name: kept[name] for name in ("last_epoch", "_step_count", "_last_lr")}
-    return {"schedule": place, "lr": float(group["lr"]), "betas": list(group["betas"])}
+    group, schedule_state = optimiser.param_groups[0], schedule.state_dict()
+    position = {name: schedule_state[name] for name in ("last_epoch", "_step_count", "_last_lr")}
+    return {"schedule": position, "lr": float(group["lr"]), "betas": list(group["betas"])}
 
 
-def _continued(state: Path, parts: Parts, schedule: OneCycleLR) -> int:
+def _continued(state: Path, objects: SavedObjects, schedule: OneCycleLR) -> int:
     """The step to go on from, with everything as it was then; 0 for a new training."""
-    kept = latest_state(state)
-    if kept is None:
+    latest = latest_state(state)
+    if latest is None:
         return 0
-    restore(kept, parts)
-    schedule.load_state_dict(kept.progress["schedule"])
-    parts.optimiser.param_groups[0].update(lr=kept.progress["lr"], betas=tuple(kept.progress["betas"]))
-    log.info("continuing after step %d", kept.step)
-    return kept.step
+    restore(latest, objects)
+    schedule.load_state_dict(latest.progress["schedule"])
+    objects.optimiser.param_groups[0].update(lr=latest.progress["lr"], betas=tuple(latest.progress["betas"]))
+    log.info("continuing after step %d", latest.step)
+    return latest.step

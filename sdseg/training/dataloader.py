@@ -74,10 +74,10 @@ def open_training_data(
         shape = latent_shape(store, codec.codec)
         views = len(ORIENTATIONS[training.augmentation])
         moments = 2 if recipe.diffusion.sample_latents else 1
-        whole = (len(rows), len(store.manifest.structures), views, moments, *shape)
+        cache_shape = (len(rows), len(store.manifest.structures), views, moments, *shape)
         if not cache.exists() and not strong:
             log.info("encoding %d masks in %d orientations, once", len(rows), views)
-            cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), whole, device)
+            cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), cache_shape, device)
         # Deformed masks have no end of latents: those are encoded at every step.
         latents = None if strong else np.load(cache, mmap_mode="r")
     return TrainingData(build_samples(store, rows, recipe, shape, latents), training)
@@ -103,5 +103,5 @@ def _views(store: SliceStore, rows: npt.NDArray[np.int64], augmentation: str) ->
     """For each row all structures in all orientations, bool [K,V,H,W]."""
     for row in tqdm(rows, desc="mask latents", unit="slice", mininterval=5.0):
         masks = structure_masks(store.masks[row : row + 1], store.manifest.structures)[0]  # [K,H,W]
-        turned = [orient(masks, orientation, (1, 2)) for orientation in ORIENTATIONS[augmentation]]
-        yield np.stack(turned, axis=1)
+        oriented = [orient(masks, orientation, (1, 2)) for orientation in ORIENTATIONS[augmentation]]
+        yield np.stack(oriented, axis=1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.core.errors import ListedError
-from sdseg.training.setup import Run
+from sdseg.training.setup import TrainingRun
 from sdseg.training.state import latest_state
 
 __all__ = ["DivergenceWatch", "cases_of_step"]
@@ -23,7 +23,7 @@ class DivergenceWatch:
     lag: steps whose losses may wait to be looked at; default as above.
     """
 
-    def __init__(self, run: Run, lag: int | None = None) -> None:
+    def __init__(self, run: TrainingRun, lag: int | None = None) -> None:
         self._run = run
         self._cuda = run.accelerator.device.type == "cuda"
         self._lag = int(self._cuda) if lag is None else lag
@@ -65,17 +65,19 @@ class DivergenceWatch:
                 raise self._error(step, f"the loss is {loss:.4g} at step {step}, above training.loss_limit ({limit:g})")
 
     def _error(self, step: int, what: str) -> ListedError:
-        kept = latest_state(self._run.state)
+        last_good = latest_state(self._run.state)
         return ListedError(
             f"{what}; the cases of its batch:",
             cases_of_step(self._run, step),
-            where=f"{kept.folder} (last good state, step {kept.step})" if kept else f"{self._run.state} (no state yet)",
+            where=f"{last_good.folder} (last good state, step {last_good.step})"
+            if last_good
+            else f"{self._run.state} (no state yet)",
             remedy="look at these cases; lower optimiser.learning_rate or set training.precision: no, and train again "
             "with '--on-edit continue' (from the last good state) or '--on-edit restart'",
         )
 
 
-def cases_of_step(run: Run, step: int) -> tuple[str, ...]:
+def cases_of_step(run: TrainingRun, step: int) -> tuple[str, ...]:
     """Names of the cases that optimiser step 1, 2, … is made from, over all processes; slices of volumes by number."""
     samples, batch = run.data.samples, run.recipe.training.batch
     rows = {int(samples.rows[samples.draw(place).row]) for place in range((step - 1) * batch, step * batch)}

@@ -21,13 +21,13 @@ from sdseg.models.checkpoint import MODEL_WEIGHTS, OWNED, load_model, read_manif
 from sdseg.models.segmenter import Segmenter
 from sdseg.training.resume import mark_finished
 
-__all__ = ["KEPT", "Mend", "keep_finished", "rewrite", "write_model"]
+__all__ = ["KEPT", "AddPostprocessing", "keep_finished", "rewrite", "write_model"]
 
 log = logging.getLogger("sdseg.training.train")
 KEPT = "finished"  # folder in the state folder: KEPT/model and KEPT/last
 NAMES = ("model", "last")
 JOURNAL = "training.jsonl"
-Mend = Callable[[ModelManifest, Segmenter], ModelManifest]  # the manifest with its post-processing
+AddPostprocessing = Callable[[ModelManifest, Segmenter], ModelManifest]  # the manifest with its post-processing
 PASSED = ("step-*", "best-*.safetensors", "latents-*.npy")  # needed to go on, and no longer
 
 
@@ -55,29 +55,31 @@ def keep_finished(state: Path, places: Sequence[Path], segmenters: Sequence[Segm
     _drop_passed(state)
 
 
-def rewrite(state: Path, recipe_name: str, recipe: Recipe, places: Sequence[Path], mend: Mend) -> bool:
+def rewrite(
+    state: Path, recipe_name: str, recipe: Recipe, places: Sequence[Path], add_postprocessing: AddPostprocessing
+) -> bool:
     """Write both models of a finished run again, as they were; False where what is kept of it is missing or damaged.
 
     The recipe may differ in what shapes no weights: the models tell of it as it is now. `mend` is asked for the
     post-processing where that differs.
     """
     try:
-        kept = [load_model(state / KEPT / name) for name in NAMES]
+        models = [load_model(state / KEPT / name) for name in NAMES]
     except UserError as error:
         log.warning("the finished training cannot be used (%s): training anew", error.what)
         return False
-    now = {"recipe_name": recipe_name, "recipe": recipe.model_dump(mode="json")}
-    for place, (segmenter, manifest) in zip(places, kept, strict=True):
-        told = manifest.model_copy(update=now)
-        if _asked(manifest) != _asked(told):
-            told = mend(told, segmenter)
-        write_model(place, segmenter, told, state / JOURNAL)
+    renewed = {"recipe_name": recipe_name, "recipe": recipe.model_dump(mode="json")}
+    for place, (segmenter, manifest) in zip(places, models, strict=True):
+        manifest_now = manifest.model_copy(update=renewed)
+        if _postprocessing_wanted(manifest) != _postprocessing_wanted(manifest_now):
+            manifest_now = add_postprocessing(manifest_now, segmenter)
+        write_model(place, segmenter, manifest_now, state / JOURNAL)
     _drop_passed(state)
-    log.info("finished before, after step %d: both models are written again", kept[0][1].training["steps"])
+    log.info("finished before, after step %d: both models are written again", models[0][1].training["steps"])
     return True
 
 
-def _asked(manifest: ModelManifest) -> object:
+def _postprocessing_wanted(manifest: ModelManifest) -> object:
     """What a recipe says of post-processing; those of earlier versions say nothing."""
     return manifest.recipe.get("inference", {}).get("postprocessing", "none")
 

@@ -26,8 +26,8 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = path
-        kept = [line for line in _whole_lines(path) if json.loads(line).get("step", 0) <= step] if step else []
-        write_text(path, "".join(line + "\n" for line in kept))
+        lines = [line for line in _whole_lines(path) if json.loads(line).get("step", 0) <= step] if step else []
+        write_text(path, "".join(line + "\n" for line in lines))
         self._stream = path.open("a", encoding="utf-8")
         self._of_threads = threading.excepthook
         threading.excepthook = self._thread_failed

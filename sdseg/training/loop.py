@@ -22,8 +22,8 @@ from sdseg.models.segmenter import Batch
 from sdseg.training.divergence import DivergenceWatch
 from sdseg.training.log import Journal
 from sdseg.training.optimiser import learning_rate, update_average
-from sdseg.training.setup import Run
-from sdseg.training.state import Progress, save_state
+from sdseg.training.setup import TrainingRun
+from sdseg.training.state import TrainingProgress, save_state
 from sdseg.training.validation import remove_outdone, validate
 
 __all__ = ["optimiser_step", "training_loop", "training_step"]
@@ -31,7 +31,9 @@ __all__ = ["optimiser_step", "training_loop", "training_step"]
 Sample = dict[str, Tensor]
 
 
-def training_loop(run: Run, start: int, progress: Progress, journal: Journal | None, *, quiet: bool) -> int:
+def training_loop(
+    run: TrainingRun, start: int, progress: TrainingProgress, journal: Journal | None, *, quiet: bool
+) -> int:
     """Train from the step after `start` to the last, or to a plateau. Returns the number of the last step.
 
     Steps are numbered from 1. Every process takes its share of each batch and has the same weights afterwards; the main
@@ -75,10 +77,10 @@ def training_loop(run: Run, start: int, progress: Progress, journal: Journal | N
 
                 # 5. Leave, if asked to.
                 due = step % training.validate_every == 0 or step == training.steps
-                asked = _signal_to_any(run, request)
-                if asked is not None:
+                signal_number = _signal_to_any(run, request)
+                if signal_number is not None:
                     watch.check_weights(step)
-                    _leave(run, step, replace(progress, unjudged=due), asked)
+                    _leave(run, step, replace(progress, unjudged=due), signal_number)
 
                 # 6. Validate: the best weights are kept, a plateau ends the run.
                 if step == training.steps:
@@ -94,7 +96,7 @@ def training_loop(run: Run, start: int, progress: Progress, journal: Journal | N
     return step
 
 
-def training_step(run: Run, step: int, rate: float, samples: Iterable[Sample]) -> dict[str, Tensor]:
+def training_step(run: TrainingRun, step: int, rate: float, samples: Iterable[Sample]) -> dict[str, Tensor]:
     """Make step 1, 2, … at a learning rate. Returns weighted loss terms, means over the batch, still on the device."""
     training, accelerator = run.recipe.training, run.accelerator
     # Dropout: the same after an interruption, another in each process.
@@ -132,7 +134,7 @@ def _rate(recipe: Recipe, step: int) -> float:
     return learning_rate(step - 1, recipe.optimiser, training.steps, training.batch, switch)
 
 
-def _to_batch(sample: Sample, run: Run, step: int) -> Batch:
+def _to_batch(sample: Sample, run: TrainingRun, step: int) -> Batch:
     """A part of a batch on the device. Mask latents that are not cached are encoded here."""
     device = run.accelerator.device
     moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
@@ -162,7 +164,9 @@ def _over_processes(losses: dict[str, Tensor], accelerator: Accelerator) -> dict
     return dict(zip(losses, mean.unbind(), strict=True))
 
 
-def _log(step: int, losses: dict[str, Tensor], rate: float, journal: Journal, progress: Progress) -> dict[str, str]:
+def _log(
+    step: int, losses: dict[str, Tensor], rate: float, journal: Journal, progress: TrainingProgress
+) -> dict[str, str]:
     """Log a step; the figures that the bar shows."""
     terms = {name: float(term) for name, term in losses.items()}
     loss = sum(terms.values())
@@ -172,7 +176,12 @@ def _log(step: int, losses: dict[str, Tensor], rate: float, journal: Journal, pr
 
 
 def _validate(
-    run: Run, step: int, progress: Progress, journal: Journal | None, watch: DivergenceWatch, request: Request
+    run: TrainingRun,
+    step: int,
+    progress: TrainingProgress,
+    journal: Journal | None,
+    watch: DivergenceWatch,
+    request: Request,
 ) -> None:
     """Validate. Several processes do so to the end: the others wait for the main one and could not follow it out."""
     watch.check_weights(step)
@@ -187,20 +196,20 @@ def _validate(
         journal.write("validation", step, dice=dice, best=progress.best_step == step)
 
 
-def _keep(run: Run, step: int, progress: Progress) -> None:
+def _keep(run: TrainingRun, step: int, progress: TrainingProgress) -> None:
     """Save the state after a step, once for all processes."""
     if run.accelerator.is_main_process:
-        save_state(run.state, step, asdict(progress), run.parts())
+        save_state(run.state, step, asdict(progress), run.saved_objects())
         remove_outdone(run.state, progress)
     run.accelerator.wait_for_everyone()
 
 
-def _leave(run: Run, step: int, progress: Progress, number: int) -> NoReturn:
+def _leave(run: TrainingRun, step: int, progress: TrainingProgress, number: int) -> NoReturn:
     _keep(run, step, progress)
     raise Stopped(number, ended(step, run.recipe.training.steps))
 
 
-def _signal_to_any(run: Run, request: Request) -> int | None:
+def _signal_to_any(run: TrainingRun, request: Request) -> int | None:
     """The signal that asks to end, if one has come to any of the processes: all leave after the same step."""
     if run.accelerator.num_processes == 1:
         return request.number

@@ -19,8 +19,8 @@ __all__ = ["average_of", "build_optimiser", "learning_rate", "update_average"]
 
 def build_optimiser(segmenter: Segmenter, settings: Optimiser) -> AdamW:
     """AdamW over the trainable parameters."""
-    wanted = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
-    return AdamW(wanted, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
+    trainable = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
+    return AdamW(trainable, lr=settings.learning_rate, betas=settings.betas, weight_decay=settings.weight_decay)
 
 
 def learning_rate(step: int, settings: Optimiser, steps: int, batch: int = 1, switch: int = 0) -> float:
@@ -40,8 +40,8 @@ def learning_rate(step: int, settings: Optimiser, steps: int, batch: int = 1, sw
         return peak * (step + 1) / settings.warmup_steps
     if settings.schedule == "constant":
         return peak
-    done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * done))
+    fraction = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * fraction))
 
 
 def average_of(segmenter: Segmenter, settings: Training) -> AveragedModel:
@@ -65,8 +65,8 @@ def _moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor
 
     @torch.no_grad()
     def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        seen = int(count)
-        weight = 1.0 - min(decay, (1.0 + seen) / (10.0 + seen))
+        updates = int(count)
+        weight = 1.0 - min(decay, (1.0 + updates) / (10.0 + updates))
         torch._foreach_lerp_(list(averaged), list(current), weight)
 
     return update

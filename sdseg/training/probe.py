@@ -59,9 +59,9 @@ def probe(recipe: Recipe, codec: Codec | None, shape: Shape, channels: int, devi
     check_possible(recipe, device)
     name, threads = _name_of(device), torch.get_num_threads()
     path = cache_folder() / "probes" / f"{_key(recipe, codec, shape, channels, name, threads)}.json"
-    known = _read(path)
-    if known is not None:
-        return known
+    cached = _read(path)
+    if cached is not None:
+        return cached
     measured = _measure(recipe, codec, shape, channels, device, name, threads)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,8 @@ def _measure(
     batch = replace(_batch(segmenter, image, shape, codec, part, accelerator.device), step=recipe.training.steps)
     module.train()
     seconds: list[float] = []
-    begun = time.perf_counter()
-    while len(seconds) < STEPS and (not seconds or time.perf_counter() - begun < PATIENCE):
+    began = time.perf_counter()
+    while len(seconds) < STEPS and (not seconds or time.perf_counter() - began < PATIENCE):
         started = time.perf_counter()
         parts = _parts(batch, recipe.training.accumulate, encoder)
         optimiser_step(accelerator, module, optimiser, parts, recipe.optimiser.clip_norm)
@@ -100,9 +100,9 @@ def _measure(
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    counted = seconds[1:] or seconds
+    timed_steps = seconds[1:] or seconds
     peak = peak_memory(device)["bytes"] if device == "cuda" else None
-    return Probe(sorted(counted)[len(counted) // 2], len(counted), name, threads, peak)
+    return Probe(sorted(timed_steps)[len(timed_steps) // 2], len(timed_steps), name, threads, peak)
 
 
 def _parts(batch: Batch, count: int, encoder: MaskCodec | None) -> Iterator[Batch]:
@@ -156,8 +156,8 @@ def _name_of(device: str) -> str:
 def _read(path: Path) -> Probe | None:
     """What is kept; None where there is nothing, or nothing of use."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-        kept = Probe(**{key: read[key] for key in Probe.__dataclass_fields__} | {"kept": True})
+        record = json.loads(path.read_text(encoding="utf-8"))
+        cached = Probe(**{key: record[key] for key in Probe.__dataclass_fields__} | {"kept": True})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return kept if read.get("format") == FORMAT and kept.seconds_per_step > 0 else None
+    return cached if record.get("format") == FORMAT and cached.seconds_per_step > 0 else None

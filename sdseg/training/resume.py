@@ -55,9 +55,9 @@ def describe_run(
 
     `exclusive` decides on the masks that validation scores, and so on which weights are kept.
     """
-    chosen, code = recipe.model_dump(mode="json"), dict(code_of("training.train"))
-    described = {"recipe": chosen, "data": data, "codec": codec, "start_from": start_from, "code": code}
-    return described | ({"exclusive": True} if exclusive else {})  # earlier versions knew no such key
+    recipe_values, code = recipe.model_dump(mode="json"), dict(code_of("training.train"))
+    settings = {"recipe": recipe_values, "data": data, "codec": codec, "start_from": start_from, "code": code}
+    return settings | ({"exclusive": True} if exclusive else {})  # earlier versions knew no such key
 
 
 def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str, ...]:
@@ -67,9 +67,9 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
     ListedError where it says `refuse`: hours of training are not dropped for an edit that may be a mistake.
     """
     _check_ours(folder)
-    known, started = json_or_empty(folder / SETTINGS), _started(folder)
-    changes = differences(known.get("settings"), settings) if started else ()
-    finished = bool(known.get("finished"))
+    earlier, started = json_or_empty(folder / SETTINGS), _started(folder)
+    changes = differences(earlier.get("settings"), settings) if started else ()
+    finished = bool(earlier.get("finished"))
     if changes and not finished and on_edit == "refuse":
         raise ListedError(
             "the settings or the code of this unfinished run were changed:",
@@ -87,20 +87,20 @@ def settle(folder: Path, settings: dict[str, Any], on_edit: OnEdit) -> tuple[str
         clear(folder)
         changes, finished = (), False
     finished = finished and not changes
-    kept = {"made_by": known.get("made_by")} if finished else {}
-    write_json(folder / SETTINGS, {"finished": finished, "settings": settings, **kept})
+    provenance = {"made_by": earlier.get("made_by")} if finished else {}
+    write_json(folder / SETTINGS, {"finished": finished, "settings": settings, **provenance})
     return changes
 
 
 def _check_ours(folder: Path) -> None:
     """Raise UserError for a folder that holds files by the names of ours and is no state: they would be removed."""
-    named = sorted(path.name for pattern in OURS for path in folder.glob(pattern))
-    if not named or "settings" in json_or_empty(folder / SETTINGS) or any(folder.glob("step-*/state.json")):
+    names = sorted(path.name for pattern in OURS for path in folder.glob(pattern))
+    if not names or "settings" in json_or_empty(folder / SETTINGS) or any(folder.glob("step-*/state.json")):
         return
-    if (folder / "training.jsonl").is_file() and SETTINGS not in named:  # of an earlier version, ended early
+    if (folder / "training.jsonl").is_file() and SETTINGS not in names:  # of an earlier version, ended early
         return
     raise UserError(
-        f"the state folder holds '{named[0]}', which training did not write; it would be replaced",
+        f"the state folder holds '{names[0]}', which training did not write; it would be replaced",
         where=folder,
         remedy="name a new folder with --state, or one that training wrote",
     )

@@ -28,16 +28,16 @@ from sdseg.models.start_from import Inputs, new_segmenter
 from sdseg.training.dataloader import TrainingData, open_training_data
 from sdseg.training.optimiser import average_of, build_optimiser
 from sdseg.training.resume import describe_run
-from sdseg.training.state import Parts
+from sdseg.training.state import SavedObjects
 
-__all__ = ["LossModule", "Run", "build_run", "check_possible", "described", "new_accelerator"]
+__all__ = ["LossModule", "TrainingRun", "build_run", "check_possible", "described", "new_accelerator"]
 
 log = logging.getLogger("sdseg.training.train")
 PATIENCE = timedelta(hours=6)  # processes wait for the main one while it encodes masks and validates
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """The objects of one training run."""
 
     recipe: Recipe
@@ -56,9 +56,9 @@ class Run:
         """The network with averaged weights: the one that is validated, kept and shipped."""
         return cast("Segmenter", self.average.module)
 
-    def parts(self) -> Parts:
+    def saved_objects(self) -> SavedObjects:
         """What a training state holds."""
-        return Parts(self.segmenter, self.average, self.optimiser.optimizer, self.accelerator.scaler)
+        return SavedObjects(self.segmenter, self.average, self.optimiser.optimizer, self.accelerator.scaler)
 
 
 class LossModule(nn.Module):
@@ -116,7 +116,7 @@ def _for_processes(recipe: Recipe) -> DistributedDataParallelKwargs:
     return DistributedDataParallelKwargs(find_unused_parameters=learns and late)
 
 
-def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path) -> Run:
+def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path) -> TrainingRun:
     """The objects of a new run. The main process encodes the mask latents, where `state` has none."""
     with accelerator.main_process_first():
         data = _training_data(recipe, inputs, state, accelerator.device)
@@ -128,7 +128,7 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     average = average_of(segmenter, recipe.training)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
     codec = inputs.codec.codec if inputs.codec else None
-    return Run(recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec)
+    return TrainingRun(recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec)
 
 
 def _training_data(recipe: Recipe, inputs: Inputs, state: Path, device: torch.device) -> TrainingData:

@@ -22,7 +22,15 @@ from sdseg.core.files import atomic_folder, sha256_file, write_json
 from sdseg.models.checkpoint import read_tensors, write_tensors
 from sdseg.models.codec import load_strictly
 
-__all__ = ["Parts", "Progress", "TrainingState", "kept_progress", "latest_state", "restore", "save_state"]
+__all__ = [
+    "SavedObjects",
+    "TrainingProgress",
+    "TrainingState",
+    "kept_progress",
+    "latest_state",
+    "restore",
+    "save_state",
+]
 
 log = logging.getLogger("sdseg.training.train")
 KEPT = 2
@@ -33,7 +41,7 @@ FILES = (WEIGHTS, AVERAGE, OPTIMISER, RANDOM)
 
 
 @dataclass(frozen=True)
-class Parts:
+class SavedObjects:
     """The objects of a run whose tensors a state holds."""
 
     model: nn.Module
@@ -44,7 +52,7 @@ class Parts:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """What must survive an interruption of the loop beside the tensors."""
 
     best_dice: float = -1.0
@@ -66,20 +74,20 @@ class TrainingState:
     scaler: dict[str, Any] | None  # the loss scale and its growth
 
 
-def save_state(root: Path, step: int, progress: dict[str, Any], parts: Parts) -> None:
+def save_state(root: Path, step: int, progress: dict[str, Any], objects: SavedObjects) -> None:
     """Write `root/step-NNNNNNNN`, then remove all but the last two. The earlier survive a crash or a full disk."""
-    contents = {WEIGHTS: parts.model.state_dict(), OPTIMISER: _flatten(parts.optimiser)}
-    if parts.average is not None:
-        contents[AVERAGE] = parts.average.state_dict()
-    if parts.random:
-        contents[RANDOM] = _generators(parts.model)
-    scaler = parts.scaler.state_dict() if parts.scaler is not None else None
+    contents = {WEIGHTS: objects.model.state_dict(), OPTIMISER: _flatten(objects.optimiser)}
+    if objects.average is not None:
+        contents[AVERAGE] = objects.average.state_dict()
+    if objects.random:
+        contents[RANDOM] = _generators(objects.model)
+    scaler = objects.scaler.state_dict() if objects.scaler is not None else None
     with atomic_folder(root / f"step-{step:08d}", (*FILES, "state.json")) as folder:
         for name, tensors in contents.items():
             write_tensors(folder / name, tensors)
         checksums = {name: sha256_file(folder / name) for name in contents}
-        described = {"step": step, "progress": progress, "scaler": scaler, "files": checksums}
-        write_json(folder / "state.json", described)
+        record = {"step": step, "progress": progress, "scaler": scaler, "files": checksums}
+        write_json(folder / "state.json", record)
     for old in sorted(root.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -88,13 +96,13 @@ def latest_state(root: Path) -> TrainingState | None:
     """The newest whole state below `root`; a damaged one is named in the log and the one before it is used."""
     for folder in sorted(root.glob("step-*"), reverse=True):
         try:
-            described = _described(folder)
-            checksums = {WEIGHTS: "", OPTIMISER: "", **described["files"]}
+            record = _described(folder)
+            checksums = {WEIGHTS: "", OPTIMISER: "", **record["files"]}
             damaged = [name for name in checksums if sha256_file(folder / name) != checksums[name]]
             if damaged:
                 raise ValueError(f"{damaged[0]} does not have its checksum")
-            progress, scaler = dict(described["progress"]), described.get("scaler")
-            return TrainingState(folder, int(described["step"]), progress, scaler)
+            progress, scaler = dict(record["progress"]), record.get("scaler")
+            return TrainingState(folder, int(record["step"]), progress, scaler)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("training state %s is damaged (%s): using the one before it", folder, error)
     return None
@@ -111,17 +119,17 @@ def kept_progress(root: Path) -> list[dict[str, Any]]:
     return progress
 
 
-def restore(state: TrainingState, parts: Parts) -> None:
+def restore(state: TrainingState, objects: SavedObjects) -> None:
     """Load a state into the objects of a run, strictly."""
-    device = next(parts.model.parameters()).device
-    for module, name in ((parts.model, WEIGHTS), (parts.average, AVERAGE)):
+    device = next(objects.model.parameters()).device
+    for module, name in ((objects.model, WEIGHTS), (objects.average, AVERAGE)):
         if module is not None:
             load_strictly(module, read_tensors(state.folder / name), state.folder / name)
-    _unflatten(parts.optimiser, read_tensors(state.folder / OPTIMISER), device, state.folder / OPTIMISER)
-    if parts.random:
+    _unflatten(objects.optimiser, read_tensors(state.folder / OPTIMISER), device, state.folder / OPTIMISER)
+    if objects.random:
         _set_generators(read_tensors(state.folder / RANDOM), device)
-    if parts.scaler is not None and state.scaler is not None:
-        parts.scaler.load_state_dict(state.scaler)
+    if objects.scaler is not None and state.scaler is not None:
+        objects.scaler.load_state_dict(state.scaler)
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -156,10 +164,10 @@ def _unflatten(optimiser: Optimizer, tensors: dict[str, Tensor], device: torch.d
         index, _, name = key.partition(".")
         # AdamW keeps its step counter on the CPU and its moments where the parameters are.
         state.setdefault(int(index), {})[name] = value if name == "step" else value.to(device)
-    described = optimiser.state_dict()
+    current = optimiser.state_dict()
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     for number, values in state.items():
         shapes = {tuple(value.shape) for name, value in values.items() if name != "step"}
         if number >= len(parameters) or shapes - {tuple(parameters[number].shape)}:
             raise UserError("the optimiser state is of another network", where=where, remedy="remove the state folder")
-    optimiser.load_state_dict({"state": state, "param_groups": described["param_groups"]})
+    optimiser.load_state_dict({"state": state, "param_groups": current["param_groups"]})

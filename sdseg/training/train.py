@@ -29,12 +29,12 @@ from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
 from sdseg.training.choose_postprocessing import settle_postprocessing
 from sdseg.training.dataloader import codec_ceiling
-from sdseg.training.finished_run import Mend, keep_finished, rewrite, write_model
+from sdseg.training.finished_run import AddPostprocessing, keep_finished, rewrite, write_model
 from sdseg.training.log import Journal
 from sdseg.training.loop import training_loop
 from sdseg.training.resume import is_finished, made_by, settle, start_anew
-from sdseg.training.setup import Run, build_run, check_possible, described, new_accelerator
-from sdseg.training.state import Progress, latest_state, restore
+from sdseg.training.setup import TrainingRun, build_run, check_possible, described, new_accelerator
+from sdseg.training.state import TrainingProgress, latest_state, restore
 from sdseg.training.validation import best_weights
 
 __all__ = ["train"]
@@ -80,8 +80,8 @@ def train(
     # 2. Build the run, as new or as it was; one that is finished is written again.
     with _refused_without_trace(state):
         changed = _shared(lambda: settle(state, described(recipe, inputs), on_edit), main=main)
-        mend = _mending(inputs.store, recipe, accelerator.device.type)
-        if _shared(lambda: _finished(state, recipe_name, recipe, (output, last), mend), main=main):
+        add_postprocessing = _postprocessing_added(inputs.store, recipe, accelerator.device.type)
+        if _shared(lambda: _finished(state, recipe_name, recipe, (output, last), add_postprocessing), main=main):
             accelerator.end_training()
             return
         run = build_run(recipe, inputs, accelerator, state)
@@ -97,7 +97,9 @@ def train(
 
     # 4. Write the last and the best model.
     if main:
-        _write_both(run, _manifest(run, recipe_name, inputs, step, progress), progress, (output, last), mend)
+        _write_both(
+            run, _manifest(run, recipe_name, inputs, step, progress), progress, (output, last), add_postprocessing
+        )
         log.info("stopped at step %d of %d: %s", step, recipe.training.steps, progress.stopped)
         log.info(
             "best validation Dice %.4f at step %d; %.0f s", progress.best_dice, progress.best_step, progress.seconds
@@ -125,34 +127,38 @@ def _shared(work: Callable[[], T], *, main: bool) -> T:
     return cast("T", broadcast_object_list([work() if main else None])[0])
 
 
-def _mending(store: SliceStore, recipe: Recipe, device: str) -> Mend:
+def _postprocessing_added(store: SliceStore, recipe: Recipe, device: str) -> AddPostprocessing:
     return lambda manifest, segmenter: settle_postprocessing(manifest, segmenter, store, recipe.inference, device)
 
 
-def _finished(state: Path, recipe_name: str, recipe: Recipe, places: tuple[Path, Path], mend: Mend) -> bool:
+def _finished(
+    state: Path, recipe_name: str, recipe: Recipe, places: tuple[Path, Path], add_postprocessing: AddPostprocessing
+) -> bool:
     """Write a finished run again; False where there is none, or none that can be used: then the state is as new."""
     if not is_finished(state):
         return False
-    done = rewrite(state, recipe_name, recipe, places, mend)
-    if not done:
+    rewritten = rewrite(state, recipe_name, recipe, places, add_postprocessing)
+    if not rewritten:
         start_anew(state)
-    return done
+    return rewritten
 
 
-def _continued(run: Run, *, edited: bool) -> tuple[int, Progress]:
+def _continued(run: TrainingRun, *, edited: bool) -> tuple[int, TrainingProgress]:
     """The step to go on from and what was carried along; 0 and nothing for a new run."""
     state = latest_state(run.state)
     if state is None:
-        return 0, Progress()
-    restore(state, run.parts())
-    progress = Progress(**state.progress)
+        return 0, TrainingProgress()
+    restore(state, run.saved_objects())
+    progress = TrainingProgress(**state.progress)
     if edited:
         progress.stopped = ""  # the new settings may say otherwise
     log.info("continuing after step %d of %d", state.step, run.recipe.training.steps)
     return state.step, progress
 
 
-def _manifest(run: Run, recipe_name: str, inputs: Inputs, step: int, progress: Progress) -> ModelManifest:
+def _manifest(
+    run: TrainingRun, recipe_name: str, inputs: Inputs, step: int, progress: TrainingProgress
+) -> ModelManifest:
     store, codec, start = run.store.manifest, inputs.codec, inputs.start
     split, batch = _split_to_judge(run.store), run.recipe.inference.batch
     rule = MaskRule(run.recipe.inference.threshold, store.exclusive)
@@ -192,10 +198,16 @@ def _manifest(run: Run, recipe_name: str, inputs: Inputs, step: int, progress: P
     )
 
 
-def _write_both(run: Run, manifest: ModelManifest, progress: Progress, places: tuple[Path, Path], mend: Mend) -> None:
+def _write_both(
+    run: TrainingRun,
+    manifest: ModelManifest,
+    progress: TrainingProgress,
+    places: tuple[Path, Path],
+    add_postprocessing: AddPostprocessing,
+) -> None:
     """The best and the last model, into `places`; the state shrinks. Without validation cases the last is the best."""
     last, journal = run.averaged, run.state / "training.jsonl"
-    chosen = last
+    best = last
     if run.store.cases_of("val"):
         weights = best_weights(run.state, progress)
         if not weights.exists():
@@ -204,11 +216,11 @@ def _write_both(run: Run, manifest: ModelManifest, progress: Progress, places: t
                 where=weights,
                 remedy="remove the state folder",
             )
-        chosen = copy.deepcopy(last)
-        chosen.load_state_dict(read_tensors(weights))
-    for place, segmenter in zip(places, (chosen, last), strict=True):
-        write_model(place, segmenter, mend(manifest, segmenter), journal)
-    keep_finished(run.state, places, (chosen, last))
+        best = copy.deepcopy(last)
+        best.load_state_dict(read_tensors(weights))
+    for place, segmenter in zip(places, (best, last), strict=True):
+        write_model(place, segmenter, add_postprocessing(manifest, segmenter), journal)
+    keep_finished(run.state, places, (best, last))
 
 
 def _split_to_judge(store: SliceStore) -> str:

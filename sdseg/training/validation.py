@@ -14,13 +14,13 @@ from sdseg.data.batches import evenly_spread, predicted_by, score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case
 from sdseg.models.checkpoint import write_tensors
-from sdseg.training.setup import Run
-from sdseg.training.state import Progress, kept_progress
+from sdseg.training.setup import TrainingRun
+from sdseg.training.state import TrainingProgress, kept_progress
 
 __all__ = ["best_weights", "remove_outdone", "validate"]
 
 
-def validate(run: Run, step: int, progress: Progress) -> float | None:
+def validate(run: TrainingRun, step: int, progress: TrainingProgress) -> float | None:
     """Mean Dice per case on the validation split, and on it alone; the weights that are best there are kept.
 
     The main process validates, all know the outcome. None where the split has no cases: then there is nothing to choose
@@ -38,20 +38,20 @@ def validate(run: Run, step: int, progress: Progress) -> float | None:
     return cast("float | None", shared[0])
 
 
-def best_weights(state: Path, progress: Progress) -> Path:
+def best_weights(state: Path, progress: TrainingProgress) -> Path:
     """Where the weights of the best validation so far are kept."""
     return state / f"best-{progress.best_step:08d}.safetensors"
 
 
-def remove_outdone(state: Path, progress: Progress) -> None:
+def remove_outdone(state: Path, progress: TrainingProgress) -> None:
     """Remove best weights that neither this moment nor a state one may go back to calls the best."""
-    moments = [progress, *(Progress(**each) for each in kept_progress(state))]
-    wanted = {best_weights(state, each) for each in moments}
-    for path in set(state.glob("best-*.safetensors")) - wanted:
+    moments = [progress, *(TrainingProgress(**each) for each in kept_progress(state))]
+    needed = {best_weights(state, each) for each in moments}
+    for path in set(state.glob("best-*.safetensors")) - needed:
         path.unlink()
 
 
-def _validate(run: Run, step: int, progress: Progress) -> float | None:
+def _validate(run: TrainingRun, step: int, progress: TrainingProgress) -> float | None:
     store, recipe, averaged = run.store, run.recipe, run.averaged
     cases = _spread(store.cases_of("val"), recipe.training.validate_slices)
     if not cases:

@@ -8,15 +8,15 @@ import pytest
 from sdseg.config.dataset import Dataset
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.intensities import Spread
-from sdseg.data.read_case import Content
-from sdseg.data.read_dataset import Seen
+from sdseg.data.read_case import CaseFacts
+from sdseg.data.read_dataset import ReadCase
 from sdseg.data.store import Case
 from sdseg.datasets.sources import SOURCES
 
 DEPTHS = {"btcv": {"train": 2211, "test": 1568}, "sts": {"train": 2505, "test": 600}}
 
 
-def seen(name: str, split: str = "train", *, slices: int = 1, bits: int | None = None, **content: object) -> Seen:
+def seen(name: str, split: str = "train", *, slices: int = 1, bits: int | None = None, **content: object) -> ReadCase:
     """A case whose picture hash has the `bits` lowest of 256 bits set; None for one of its own."""
     spacing, axcodes = ((0.9, 0.9, 3.0), "LPS") if slices > 1 else ((), "")
     case = Case(name, name, split, 0, slices, name, name, 30, 40, slices, spacing, axcodes, (), "0")
@@ -30,10 +30,10 @@ def seen(name: str, split: str = "train", *, slices: int = 1, bits: int | None =
         "lost": (),
         "picture_hash": number[None],
     }
-    return Seen(case, Content(**(known | content)))  # type: ignore[arg-type]
+    return ReadCase(case, CaseFacts(**(known | content)))  # type: ignore[arg-type]
 
 
-def judged(*cases: Seen, source: str = "btcv", **settings: object) -> Examination:
+def judged(*cases: ReadCase, source: str = "btcv", **settings: object) -> Examination:
     chosen = Dataset.model_validate({"source": source} | settings)
     return examine(SOURCES[source], chosen, cases, [])
 
@@ -106,7 +106,7 @@ def test_what_is_odd_but_no_error_is_a_warning() -> None:
 
 def test_an_unlikely_spacing_is_named() -> None:
     case = seen("metres", slices=4)
-    far = Seen(Case(**{**vars(case.case), "spacing": (0.9, 0.9, 3000.0)}), case.content)
+    far = ReadCase(Case(**{**vars(case.case), "spacing": (0.9, 0.9, 3000.0)}), case.facts)
     assert judged(far).warnings == ("1 volume(s) have an unlikely spacing in mm: metres (0.9 × 0.9 × 3000)",)
 
 
@@ -152,7 +152,7 @@ def test_areas_are_told_and_masks_that_cover_nearly_all(capsys: pytest.CaptureFi
     )
 
 
-def scan(name: str, low: float, p1: float, p99: float, high: float, **content: object) -> Seen:
+def scan(name: str, low: float, p1: float, p99: float, high: float, **content: object) -> ReadCase:
     return seen(name, slices=4, spread=Spread(low, p1, (p1 + p99) / 2, p99, high), **content)
 
 

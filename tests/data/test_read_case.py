@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
-from sdseg.data.read_case import count_slices, counted_labels, read_case
+from sdseg.data.read_case import count_labels, count_slices, read_case
 from sdseg.datasets.layouts import find_cases
 from sdseg.datasets.sources import SOURCES
 from tests.helpers.raw_files import LPS, contract, encode, picture, save, write_btcv, write_kseg, write_refuge2
@@ -104,7 +104,7 @@ def test_labels_that_occur_are_found_however_the_voxels_lie(
     labels = values.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
     ids, numbers = np.unique(values, return_counts=True)
     expected = {int(one): int(number) for one, number in zip(ids, numbers, strict=True) if one}
-    assert counted_labels(labels) == expected
+    assert count_labels(labels) == expected
 
 
 def test_what_a_check_wants_to_know_is_taken_at_the_native_size(tmp_path: Path) -> None:
@@ -114,6 +114,6 @@ def test_what_a_check_wants_to_know_is_taken_at_the_native_size(tmp_path: Path) 
     save(tmp_path / "RawData/Training/label/label0001.nii.gz", labels)
     (found,) = find_cases(BTCV, tmp_path)
     voxels = np.asanyarray(nib.load(found.image).dataobj)
-    content = read_case(BTCV, found, contract(BTCV, 16)).content
+    content = read_case(BTCV, found, contract(BTCV, 16)).facts
     assert (content.labels, content.lost) == ((6, 12), (12,))
     assert (content.spread.low, content.spread.high) == (voxels.min(), voxels.max())

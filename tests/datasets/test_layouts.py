@@ -8,7 +8,7 @@ import pytest
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.datasets.layouts import find_cases, layout_of
+from sdseg.datasets.layouts import LAYOUTS, find_cases
 from sdseg.datasets.sources import SOURCES
 from tests.helpers.raw_files import encode, picture, save, write_btcv, write_cvc, write_kseg, write_refuge2
 
@@ -30,7 +30,7 @@ def decode(source: str, grey: AnyArray) -> AnyArray:
 
 def test_every_source_has_a_layout_with_a_coding_where_masks_are_images() -> None:
     for source in SOURCES.values():
-        assert layout_of(source).arrangements
+        assert LAYOUTS[source.name]
         assert (source.coding is not None) == (source.modality == "rgb")
         if source.coding:
             assert set(source.coding.ids) == {0, *source.labels}

@@ -428,7 +428,7 @@ def test_numbers_of_objects_are_taken_for_labels(
     found = reading.masks[0] if kind == "png" else reading.masks[0][::-1, ::-1].T[::-1, ::-1]
     assert found.ravel()[:700].tolist() == expected
     areas = {label: expected.count(label) / 1600 for label in labels}
-    assert dict(reading.content.areas) == pytest.approx(areas)
+    assert dict(reading.facts.areas) == pytest.approx(areas)
 
 
 def test_undeclared_numbers_lead_to_advice_that_works(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.download.archives import Limits, archives_of, unpack
+from sdseg.download.archives import ArchiveLimits, archives_of, unpack
 from sdseg.download.containers import Pieces
 
 FILES = {"Kvasir-SEG/images/a.jpg": b"image", "Kvasir-SEG/masks/a.jpg": b"mask" * 50_000, "é ü.txt": b""}
@@ -200,7 +200,7 @@ def test_absurd_expansion_is_refused(kind: str, tmp_path: Path, empty: Path) -> 
     archive = MAKERS[kind](tmp_path / "bomb", [(f"{number}", bytes(4_000_000)) for number in range(3)])
     assert archive.stat().st_size < 40_000
     with pytest.raises(UserError, match=r"expands absurdly: [\d,]+ bytes to [\d,]+ or more, \d members"):
-        unpack([archive], empty, limits=Limits(harmless=1_000_000))
+        unpack([archive], empty, limits=ArchiveLimits(harmless=1_000_000))
     assert list(empty.iterdir()) == []
     assert unpack([archive], empty) == 3  # small ones do no harm, whatever they expand to
 
@@ -209,7 +209,7 @@ def test_absurd_expansion_is_refused(kind: str, tmp_path: Path, empty: Path) -> 
 def test_too_many_members_are_refused(kind: str, tmp_path: Path, empty: Path) -> None:
     archive = MAKERS[kind](tmp_path / "many", [(str(number), b"") for number in range(30)])
     with pytest.raises(UserError, match=r"expands absurdly: .* 21 members"):
-        unpack([archive], empty, limits=Limits(members=20))
+        unpack([archive], empty, limits=ArchiveLimits(members=20))
     assert list(empty.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.download import accounts
-from sdseg.download.download import Means, download
+from sdseg.download.download import DownloadOptions, download
 from tests.download.test_archives import content, cut, make_tar, make_zip
 from tests.helpers.download_site import Site, redirect, serve, status, tell
 from tests.helpers.raw_files import write_btcv, write_cvc, write_kseg
@@ -56,8 +56,8 @@ class Place:
 
     def get(self, *, fetch: bool = True, accept_terms: bool = True, raw: Path | None = None) -> dict[str, Any]:
         """The record of what was got."""
-        means = Means(self.root / "manual", self.root / "downloads", fetch, accept_terms)
-        download(source=self.source, raw=raw or self.raw, output=self.output, registry=self.registry, means=means)
+        options = DownloadOptions(self.root / "manual", self.root / "downloads", fetch, accept_terms)
+        download(source=self.source, raw=raw or self.raw, output=self.output, registry=self.registry, options=options)
         record: dict[str, Any] = json.loads(self.output.read_text(encoding="utf-8"))
         return record
 
@@ -180,11 +180,11 @@ def test_two_jobs_fetch_once(kseg: Place, site: Site, kvasir: bytes) -> None:
         serve(kvasir)(handler)
 
     site.answers["/kvasir-seg.zip"] = [slowly]
-    means = Means(kseg.root / "manual", kseg.root / "downloads", fetch=True)
+    options = DownloadOptions(kseg.root / "manual", kseg.root / "downloads", fetch=True)
     raws = [kseg.root / "one", kseg.root / "two"]
 
     def work(raw: Path) -> None:
-        download(source="kseg", raw=raw, output=raw.with_suffix(".json"), registry=kseg.registry, means=means)
+        download(source="kseg", raw=raw, output=raw.with_suffix(".json"), registry=kseg.registry, options=options)
 
     jobs = [threading.Thread(target=work, args=(raw,)) for raw in raws]
     for job in jobs:

@@ -15,7 +15,7 @@ import yaml
 from sdseg.cli.commands import main
 from sdseg.core.errors import UserError
 from sdseg.datasets.registry import read_registry
-from sdseg.download.download import Means, download_weights
+from sdseg.download.download import DownloadOptions, download_weights
 from tests.helpers.download_site import Site, serve
 
 UNET, CONFIG = b"\x00\x01" * 500, b'{"_class_name": "UNet2DConditionModel"}'
@@ -53,8 +53,8 @@ class Shelf:
         self.registry.write_text(yaml.safe_dump({k: {"access": "open", **common, **v} for k, v in entries.items()}))
 
     def get(self, name: str, *, fetch: bool = True) -> dict[str, str]:
-        means = Means(manual=self.root / "manual", downloads=self.root / "downloads", fetch=fetch)
-        return download_weights(name, folder=self.root / "gewichte 1" / name, registry=self.registry, means=means)
+        options = DownloadOptions(manual=self.root / "manual", downloads=self.root / "downloads", fetch=fetch)
+        return download_weights(name, folder=self.root / "gewichte 1" / name, registry=self.registry, options=options)
 
 
 @pytest.fixture

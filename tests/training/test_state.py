@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from sdseg.core.errors import UserError
-from sdseg.training.state import Parts, kept_progress, latest_state, restore, save_state
+from sdseg.training.state import SavedObjects, kept_progress, latest_state, restore, save_state
 
 
-def trained(seed: int, steps: int = 3, scaler: torch.amp.GradScaler | None = None) -> Parts:
+def trained(seed: int, steps: int = 3, scaler: torch.amp.GradScaler | None = None) -> SavedObjects:
     torch.manual_seed(seed)
     model, average = nn.Linear(3, 2), nn.Linear(3, 2)
     optimiser = torch.optim.AdamW(model.parameters())
@@ -24,7 +24,7 @@ def trained(seed: int, steps: int = 3, scaler: torch.amp.GradScaler | None = Non
         optimiser.zero_grad()
         model(torch.randn(4, 3)).square().sum().backward()
         optimiser.step()
-    return Parts(model, average, optimiser, scaler)
+    return SavedObjects(model, average, optimiser, scaler)
 
 
 def test_restored_objects_go_on_as_the_saved_ones_do(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_the_state_of_a_larger_network_is_refused(tmp_path: Path) -> None:
     assert found is not None
     wider = nn.Linear(4, 2)
     with pytest.raises(UserError, match=r"do not fit the network: 'weight' is \(2, 3\), not \(2, 4\)"):
-        restore(found, Parts(wider, wider, torch.optim.AdamW(wider.parameters())))
+        restore(found, SavedObjects(wider, wider, torch.optim.AdamW(wider.parameters())))
 
 
 def test_the_optimiser_of_another_network_is_refused(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_optimiser_of_another_network_is_refused(tmp_path: Path) -> None:
     assert found is not None
     model = nn.Linear(3, 2)
     with pytest.raises(UserError, match="the optimiser state is of another network"):
-        restore(found, Parts(model, nn.Linear(3, 2), torch.optim.AdamW([model.bias])))
+        restore(found, SavedObjects(model, nn.Linear(3, 2), torch.optim.AdamW([model.bias])))
 
 
 def test_what_kept_states_carry_along_can_be_read_without_their_tensors(tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ print("kept", found and found.step, sorted(path.name for path in root.iterdir())
 """
 
 
-def wide() -> Parts:
+def wide() -> SavedObjects:
     """80 kB of weights."""
     model = nn.Linear(100, 200)
-    return Parts(model, nn.Linear(100, 200), torch.optim.AdamW(model.parameters()))
+    return SavedObjects(model, nn.Linear(100, 200), torch.optim.AdamW(model.parameters()))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process on Windows")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from sdseg.datasets.phantoms.canvas import Floats, step
-from sdseg.datasets.phantoms.files import Case, share_out, write_volume
+from sdseg.datasets.phantoms.files import PhantomCase, share_out, write_volume
 from sdseg.datasets.phantoms.solids import Space, ellipsoid, make_space, oriented, rounded, smooth_noise3, tube
 
 __all__ = ["write"]
@@ -23,7 +23,7 @@ _PANCREAS = [(0.2, 0.02, -0.3), (0.05, 0.08, -0.1), (-0.2, 0.0, 0.05), (-0.42, -
 _PORTAL_VEIN = [(0.25, 0.02, 0.3), (0.08, -0.02, 0.05), (-0.2, -0.1, 0.1), (-0.42, -0.12, 0.25)]
 
 
-def write(folder: Path, seed: int, scale: float) -> list[Case]:
+def write(folder: Path, seed: int, scale: float) -> list[PhantomCase]:
     """Write images and labels; one case and one group per volume, thirty at most."""
     cases = []
     count = min(len(_IDS), max(6, round(_VOLUMES * scale)))
@@ -37,7 +37,7 @@ def write(folder: Path, seed: int, scale: float) -> list[Case]:
         name = f"{number:04d}"
         write_volume(folder / "RawData" / "Training" / "img" / f"img{name}.nii.gz", voxels, affine)
         write_volume(folder / "RawData" / "Training" / "label" / f"label{name}.nii.gz", labels, affine)
-        cases.append(Case(name, name, split))
+        cases.append(PhantomCase(name, name, split))
     return cases
 
 

@@ -113,8 +113,8 @@ def _branch(
     steps = np.stack([np.sin(turns), np.cos(turns)], axis=1) * (unit * 0.045)
     points = np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
     # Eighths of a pixel (shift=3): lines a pixel wide would otherwise look like stairs.
-    drawn = np.round(points[:, ::-1] * 8).astype(np.int32).reshape(-1, 1, 2)
-    cv2.polylines(canvas, [drawn], False, 255, max(1, round(thickness)), cv2.LINE_AA, 3)
+    polyline = np.round(points[:, ::-1] * 8).astype(np.int32).reshape(-1, 1, 2)
+    cv2.polylines(canvas, [polyline], False, 255, max(1, round(thickness)), cv2.LINE_AA, 3)
     if forks:
         for _ in range(2):
             at = int(rng.integers(4, len(points) - 1))

@@ -9,7 +9,7 @@ import numpy as np
 
 from sdseg.datasets.phantoms.canvas import blur
 from sdseg.datasets.phantoms.endoscopy import Frame, View, draw_scene, photograph
-from sdseg.datasets.phantoms.files import Case, share_out, write_picture
+from sdseg.datasets.phantoms.files import PhantomCase, share_out, write_picture
 
 __all__ = ["write"]
 
@@ -19,14 +19,14 @@ _SEQUENCES, _FRAMES = 29, 8
 _DATASET = 1  # part of every case's seed
 
 
-def write(folder: Path, seed: int, scale: float) -> list[Case]:
+def write(folder: Path, seed: int, scale: float) -> list[PhantomCase]:
     """Write the frames and `metadata.csv`; one case per frame, grouped by sequence."""
     sequences = max(6, round(_SEQUENCES * scale))
     frames = max(2, round(_FRAMES * min(scale, 1)))
     cases, table = [], ["frame_id,sequence_id,png_image_path,png_mask_path"]
     for sequence, split in enumerate(share_out(sequences, 0.1, 0.17), start=1):
         for name in _write_sequence(folder, seed, sequence, frames):
-            cases.append(Case(str(name), str(sequence), split))
+            cases.append(PhantomCase(str(name), str(sequence), split))
             table.append(f"{name},{sequence},PNG/Original/{name}.png,PNG/Ground Truth/{name}.png")
     (folder / "metadata.csv").write_text("\n".join(table) + "\n", encoding="utf-8")
     return cases

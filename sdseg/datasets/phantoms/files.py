@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from sdseg.core.array_types import AnyArray
 
-__all__ = ["Case", "share_out", "write_picture", "write_volume"]
+__all__ = ["PhantomCase", "share_out", "write_picture", "write_volume"]
 
 
 @dataclass(frozen=True)
-class Case:
+class PhantomCase:
     """A row of `split.csv`."""
 
     id: str
@@ -41,8 +41,8 @@ def write_picture(path: Path, pixels: npt.NDArray[np.uint8], quality: int = 95) 
     ordered = pixels[:, :, ::-1] if pixels.ndim == 3 else pixels  # OpenCV writes blue first
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix == ".jpg" else []
     # Encoding to memory, because OpenCV itself cannot open every path that Python can.
-    done, data = cv2.imencode(path.suffix, np.ascontiguousarray(ordered), options)
-    if not done:
+    encoded, data = cv2.imencode(path.suffix, np.ascontiguousarray(ordered), options)
+    if not encoded:
         raise ValueError(f"OpenCV cannot encode {path.suffix} from {pixels.dtype} {pixels.shape}")
     path.write_bytes(data.tobytes())
 

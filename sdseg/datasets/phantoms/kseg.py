@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.datasets.phantoms.endoscopy import Frame, View, draw_scene, photograph
-from sdseg.datasets.phantoms.files import Case, share_out, write_picture
+from sdseg.datasets.phantoms.files import PhantomCase, share_out, write_picture
 
 __all__ = ["write"]
 
@@ -16,7 +16,7 @@ _DATASET = 2  # part of every case's seed
 _LETTERS = list("0123456789abcdefghijklmnopqrstuvwxyz")
 
 
-def write(folder: Path, seed: int, scale: float) -> list[Case]:
+def write(folder: Path, seed: int, scale: float) -> list[PhantomCase]:
     """Write the pairs; one case and one group per image."""
     cases = []
     for number, split in enumerate(share_out(max(10, round(_IMAGES * scale)), 0.1, 0.12), start=1):
@@ -41,5 +41,5 @@ def write(folder: Path, seed: int, scale: float) -> list[Case]:
             mask[-rows:, :columns] = False
         write_picture(folder / "Kvasir-SEG" / "images" / f"{name}.jpg", picture, quality=90)
         write_picture(folder / "Kvasir-SEG" / "masks" / f"{name}.jpg", (mask * 255).astype(np.uint8), quality=97)
-        cases.append(Case(name, name, split))
+        cases.append(PhantomCase(name, name, split))
     return cases

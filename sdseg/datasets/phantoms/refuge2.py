@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.datasets.phantoms.files import Case, write_picture
+from sdseg.datasets.phantoms.files import PhantomCase, write_picture
 from sdseg.datasets.phantoms.fundus import draw_fundus
 
 __all__ = ["write"]
@@ -16,7 +16,7 @@ _EVERY = 3  # one eye in so many has glaucoma
 _DATASET = 3  # part of every case's seed
 
 
-def write(folder: Path, seed: int, scale: float) -> list[Case]:
+def write(folder: Path, seed: int, scale: float) -> list[PhantomCase]:
     """Write the three folders; one case and one group per photograph, the folder is the split."""
     cases = []
     for split, usual in _COUNTS.items():
@@ -28,7 +28,7 @@ def write(folder: Path, seed: int, scale: float) -> list[Case]:
             pixels, labels = draw_fundus(rng, glaucoma)
             write_picture(folder / picture, pixels, quality=93)
             write_picture(folder / mask, labels)
-            cases.append(Case(name, name, split))
+            cases.append(PhantomCase(name, name, split))
     return cases
 
 

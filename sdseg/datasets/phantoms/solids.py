@@ -75,8 +75,8 @@ def tube(space: Space, points: npt.ArrayLike, radius: float, height: float = 1.0
 
 def rounded(voxels: Floats, sigma: float, low: float, high: float) -> npt.NDArray[np.int16]:
     """What a detector makes of it: blurred within slices by `sigma` voxels, cut off at both ends, whole numbers."""
-    seen = ndimage.gaussian_filter(voxels, (sigma, sigma, 0.3), truncate=3)
-    return np.asarray(np.clip(np.round(seen), low, high), dtype=np.int16)
+    smoothed = ndimage.gaussian_filter(voxels, (sigma, sigma, 0.3), truncate=3)
+    return np.asarray(np.clip(np.round(smoothed), low, high), dtype=np.int16)
 
 
 def oriented(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.datasets.phantoms.canvas import Floats
-from sdseg.datasets.phantoms.files import Case, share_out, write_volume
+from sdseg.datasets.phantoms.files import PhantomCase, share_out, write_volume
 from sdseg.datasets.phantoms.solids import Space, ellipsoid, make_space, oriented, rounded, smooth_noise3
 
 __all__ = ["write"]
@@ -31,7 +31,7 @@ class _Arch:
     across: Floats  # [X,Y,Z] distance from the curve, positive to the outside
 
 
-def write(folder: Path, seed: int, scale: float) -> list[Case]:
+def write(folder: Path, seed: int, scale: float) -> list[PhantomCase]:
     """Write images and labels; one case and one group per volume."""
     cases = []
     for number, split in enumerate(share_out(max(6, round(_VOLUMES * scale)), 0.15, 0.25), start=1):
@@ -43,7 +43,7 @@ def write(folder: Path, seed: int, scale: float) -> list[Case]:
         name = f"{number:04d}"
         write_volume(folder / "labelled" / "image" / f"Teeth_{name}_0000.nii.gz", voxels, affine)
         write_volume(folder / "labelled" / "label" / f"Teeth_{name}_0000.nii.gz", labels, affine)
-        cases.append(Case(name, name, split))
+        cases.append(PhantomCase(name, name, split))
     return cases
 
 

@@ -65,9 +65,11 @@ def _row_of_source(node: ir.Node, inserted: set[ir.Node], model: ir.Model) -> ir
     if shape is None:
         raise ValueError("a source has a shape")  # _is_source has seen to it
     sizes = ir.tensor([1, *_sizes(shape)], dtype=ir.DataType.INT64, name=f"{node.outputs[0].name}_row_shape")
-    wanted = ir.Value(name=sizes.name, shape=ir.Shape([len(shape)]), type=ir.TensorType(sizes.dtype), const_value=sizes)
-    model.graph.initializers[str(sizes.name)] = wanted
-    return _insert(node, [node.inputs[0], wanted], inserted)[0]
+    row_shape = ir.Value(
+        name=sizes.name, shape=ir.Shape([len(shape)]), type=ir.TensorType(sizes.dtype), const_value=sizes
+    )
+    model.graph.initializers[str(sizes.name)] = row_shape
+    return _insert(node, [node.inputs[0], row_shape], inserted)[0]
 
 
 def _is_rowwise(node: ir.Node, rows: dict[ir.Value, ir.Value]) -> bool:
@@ -138,9 +140,16 @@ def _use_rows(node: ir.Node, rows: dict[ir.Value, ir.Value]) -> None:
     """Give `node` the one row, where a value of the whole batch beside it makes broadcasting spread the row again."""
     if node.op_type not in BROADCASTING:
         return
-    whole = [value for value in node.inputs if value is not None and value not in rows and _has_batch(value, node)]
+    batch_values = [
+        value for value in node.inputs if value is not None and value not in rows and _has_batch(value, node)
+    ]
     for index, value in enumerate(node.inputs):
-        if value is not None and value in rows and whole and len(value.shape or ()) == len(whole[0].shape or ()):
+        if (
+            value is not None
+            and value in rows
+            and batch_values
+            and len(value.shape or ()) == len(batch_values[0].shape or ())
+        ):
             node.replace_input_with(index, rows[value])
 
 

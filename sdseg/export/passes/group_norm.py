@@ -26,10 +26,10 @@ def spread_group_norms(model: ir.Model) -> int:
     sum. Nodes whose scale, bias or sizes other than the batch are no constants are left as they are.
     """
     nodes = [node for node in model.graph if node.op_type == "GroupNormalization" and node.domain in ("", "ai.onnx")]
-    done = sum(_replace(node, model) for node in nodes)
-    if done:
+    replaced = sum(_replace(node, model) for node in nodes)
+    if replaced:
         RemoveUnusedNodesPass()(model)
-    return done
+    return replaced
 
 
 def _replace(node: ir.Node, model: ir.Model) -> bool:

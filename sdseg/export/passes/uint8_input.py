@@ -29,13 +29,13 @@ def cast_first(model: ir.Model) -> None:
     model.graph.sort()
 
 
-def _retype(node: ir.Node, wanted: ir.TypeProtocol | None) -> None:
+def _retype(node: ir.Node, type_: ir.TypeProtocol | None) -> None:
     """What moves pixels about without computing (Gather, Transpose, …) now gives the type of what it reads."""
     import onnx_ir as ir
 
     for value in node.outputs:
         if value.dtype == ir.DataType.UINT8:
-            value.type = wanted
+            value.type = type_
             for user, _ in list(value.uses()):
                 if user.op_type != "Cast":
-                    _retype(user, wanted)
+                    _retype(user, type_)

@@ -74,10 +74,10 @@ def read_checkpoint_file(path: Path, kind: str) -> tuple[Weights, int]:
 
 def _refused(reason: str, path: Path) -> UserError:
     """In our own words: PyTorch's advise to read the file without restraint, which would run what is in it."""
-    asked = re.search(r"GLOBAL ([\w.]+)", reason)
-    if asked is not None:
+    match = re.search(r"GLOBAL ([\w.]+)", reason)
+    if match is not None:
         return UserError(
-            f"refused: the file asks for code to be run, '{asked[1]}'; only tensors and plain values are read",
+            f"refused: the file asks for code to be run, '{match[1]}'; only tensors and plain values are read",
             where=path,
             remedy="do not open it by other means either, unless you trust its authors; ask them for the tensors alone",
         )

@@ -36,14 +36,14 @@ from sdseg.models.pretrained.ldm import autoencoder_from_ldm
 from sdseg.models.pretrained.official import fill_segmenter, read_checkpoint
 from sdseg.models.segmenter import LatentSegmenter, build_segmenter
 
-__all__ = ["Layout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]
+__all__ = ["TargetLayout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]
 
 log = logging.getLogger("sdseg.models.pretrained.convert")
 UNTRAINED = "none"  # the dataset of weights that have seen no masks
 
 
 @dataclass(frozen=True)
-class Layout:
+class TargetLayout:
     """What foreign weights become: the networks, and the images and structures they are for."""
 
     recipe_name: str
@@ -72,10 +72,10 @@ class Layout:
                 raise UserError(what, where="--window", remedy="name one with --source, or leave it out")
             contract = ImageContract(modality="rgb", size=self.size, channels=3, window=(0.0, 255.0))
             return contract, (Structure(name="mask", values=(1,)),)
-        known = source_named(self.source)
-        _, structures = known.target(self.target)
+        source = source_named(self.source)
+        _, structures = source.target(self.target)
         try:
-            return known.contract(self.window, self.size), structures
+            return source.contract(self.window, self.size), structures
         except UserError as error:
             raise UserError(error.what, where="--window", remedy=error.remedy) from None
 
@@ -90,7 +90,7 @@ class Layout:
 
 @writes("output", "codec_output")
 def convert_official(
-    layout: Layout, *, weights: Path, ema: bool, output: Path, codec_output: Path | None = None
+    layout: TargetLayout, *, weights: Path, ema: bool, output: Path, codec_output: Path | None = None
 ) -> None:
     """Write the model folder of an official SDSeg checkpoint, and its autoencoder as a codec folder where one is named.
 
@@ -108,12 +108,12 @@ def convert_official(
     network = layout.network
     checkpoint = read_checkpoint(weights)
     segmenter = layout.build(checkpoint.scale)
-    whole = MaskCodec(layout.codec, checkpoint.scale)
-    fill_segmenter(segmenter, network, whole, checkpoint, ema=ema)
-    segmenter.decoder.load_state_dict(MaskDecoder.of(whole).state_dict())
+    full_codec = MaskCodec(layout.codec, checkpoint.scale)
+    fill_segmenter(segmenter, network, full_codec, checkpoint, ema=ema)
+    segmenter.decoder.load_state_dict(MaskDecoder.of(full_codec).state_dict())
     if codec_output is not None:
-        _, dice = _measured(whole, layout.size)
-        _write_codec(codec_output, whole, dice, [weights])
+        _, dice = _measured(full_codec, layout.size)
+        _write_codec(codec_output, full_codec, dice, [weights])
     training = {"unet": "ema" if ema else "raw", "steps": checkpoint.step}
     _write_model(output, layout, segmenter, [weights], training)
     log.info("%s (%s) -> %s", weights.name, "averaged UNet" if ema else "raw UNet", output)
@@ -121,7 +121,7 @@ def convert_official(
 
 @writes("output", "codec_output")
 def convert_ldm(
-    layout: Layout,
+    layout: TargetLayout,
     *,
     unet: Path,
     autoencoder: Path | None,
@@ -139,21 +139,21 @@ def convert_ldm(
     _check_outputs(output, codec_output)
     torch.manual_seed(seed)
     initial = read_ldm_unet(unet, layout.network.denoiser, ema=ema)
-    whole = MaskCodec(layout.codec)
+    full_codec = MaskCodec(layout.codec)
     if autoencoder is not None:
         weights = read_kl_autoencoder(autoencoder, layout.codec)
     elif initial.first_stage:
         weights = autoencoder_from_ldm(initial.first_stage, layout.codec)
     else:
         raise UserError("the checkpoint holds no first stage", where=unet, remedy="name kl-f8's file: --autoencoder")
-    load_strictly(whole.autoencoder, weights, autoencoder or unet)
+    load_strictly(full_codec.autoencoder, weights, autoencoder or unet)
     files = [unet] if autoencoder is None else [unet, autoencoder]
-    _begin(layout, whole, initial, files, output, codec_output, {"unet": "ema" if ema else "raw", "seed": seed})
+    _begin(layout, full_codec, initial, files, output, codec_output, {"unet": "ema" if ema else "raw", "seed": seed})
 
 
 @writes("output", "codec_output")
 def convert_stable_diffusion(
-    layout: Layout,
+    layout: TargetLayout,
     *,
     folder: Path,
     context: str | None,
@@ -171,11 +171,11 @@ def convert_stable_diffusion(
     denoiser = layout.network.denoiser
     constant = _constant_context(layout, context)
     initial = read_stable_diffusion_unet(folder / "unet", denoiser)
-    whole = MaskCodec(layout.codec)
+    full_codec = MaskCodec(layout.codec)
     weights, vae = read_vae(folder / "vae", layout.codec)
-    load_strictly(whole.autoencoder, weights, vae)
+    load_strictly(full_codec.autoencoder, weights, vae)
     more = {"unet": initial.path.name, "seed": seed, "context": Path(context).name if context else denoiser.context}
-    _begin(layout, whole, initial, [initial.path, vae], output, codec_output, more, constant)
+    _begin(layout, full_codec, initial, [initial.path, vae], output, codec_output, more, constant)
 
 
 @writes("output")
@@ -185,19 +185,19 @@ def convert_codec(*, weights: Path, codec: Codec, output: Path, size: int = 256)
     `weights` of a codec in the configuration may name that folder.
     """
     check_owned(output, OWNED)
-    whole, file = MaskCodec(codec), weights
+    full_codec, file = MaskCodec(codec), weights
     if weights.is_dir():
         tensors, file = read_vae(weights, codec)
     else:
         tensors = read_kl_autoencoder(weights, codec)
-    load_strictly(whole.autoencoder, tensors, file)
-    whole.scale, dice = _measured(whole, size)
-    _write_codec(output, whole, dice, [file])
+    load_strictly(full_codec.autoencoder, tensors, file)
+    full_codec.scale, dice = _measured(full_codec, size)
+    _write_codec(output, full_codec, dice, [file])
 
 
 def _begin(
-    layout: Layout,
-    whole: MaskCodec,
+    layout: TargetLayout,
+    full_codec: MaskCodec,
     unet: InitialUnet,
     files: Sequence[Path],
     output: Path,
@@ -213,16 +213,16 @@ def _begin(
             where="network.condition.init of the recipe",
             remedy="set it to codec",
         )
-    whole.scale, dice = _measured(whole, layout.size)
-    segmenter = layout.build(whole.scale)
-    new = fill_from(segmenter, layout.network, whole, unet, context)
+    full_codec.scale, dice = _measured(full_codec, layout.size)
+    segmenter = layout.build(full_codec.scale)
+    new = fill_from(segmenter, layout.network, full_codec, unet, context)
     if codec_output is not None:
-        _write_codec(codec_output, whole, dice, files[-1:])
+        _write_codec(codec_output, full_codec, dice, files[-1:])
     _write_model(output, layout, segmenter, files, {**training, "steps": 0, "new": list(new)}, trained=False)
     log.info("%s -> %s, to start from; new are: %s", " and ".join(map(str, files)), output, "; ".join(new))
 
 
-def _constant_context(layout: Layout, context: str | None) -> torch.Tensor | None:
+def _constant_context(layout: TargetLayout, context: str | None) -> torch.Tensor | None:
     denoiser = layout.network.denoiser
     if denoiser.context != "constant":
         if context is not None:
@@ -248,8 +248,8 @@ def _measured(codec: MaskCodec, size: int) -> tuple[float, float]:
     """Latent scale (the settings', where they have one) and ceiling on random shapes."""
     log.info("measuring the codec on shapes of %d pixels", size)
     scale, dice = measure(codec.eval().requires_grad_(False), size, torch.device("cpu"))
-    wanted = codec.settings.latent_scale
-    scale = scale if wanted == "measured" else float(wanted)
+    latent_scale = codec.settings.latent_scale
+    scale = scale if latent_scale == "measured" else float(latent_scale)
     log.info("latent scale %.4f, Dice of decode(encode(shape)) %.4f", scale, dice)
     return scale, dice
 
@@ -271,7 +271,7 @@ def _write_codec(output: Path, codec: MaskCodec, dice: float, files: Sequence[Pa
 
 def _write_model(
     output: Path,
-    layout: Layout,
+    layout: TargetLayout,
     segmenter: LatentSegmenter,
     files: Sequence[Path],
     training: dict[str, Any],

@@ -60,9 +60,9 @@ def read_ldm_unet(path: Path, settings: Denoiser, *, ema: bool) -> InitialUnet:
         raise _foreign(kind, f"nothing below '{UNET}'", path)
     if ema and not parts[UNET_EMA]:
         raise UserError("the checkpoint holds no averaged UNet", where=path, remedy="convert with --unet raw")
-    chosen = ema_names(parts[UNET_EMA], parts[UNET]) if ema else parts[UNET]
+    unet = ema_names(parts[UNET_EMA], parts[UNET]) if ema else parts[UNET]
     first = {name: value for name, value in parts[FIRST_STAGE].items() if not name.startswith("loss.")}
-    return InitialUnet(unet_from_ldm(chosen, settings), path, first)
+    return InitialUnet(unet_from_ldm(unet, settings), path, first)
 
 
 def read_kl_autoencoder(path: Path, settings: Autoencoder) -> Weights:
@@ -72,8 +72,8 @@ def read_kl_autoencoder(path: Path, settings: Autoencoder) -> Weights:
     for name in weights:
         if not name.startswith((*AUTOENCODER, "loss.")):
             raise _foreign(kind, f"unknown key '{name}' ({nearest(name, (*AUTOENCODER, 'loss.'))})", path)
-    kept = {name: value.float() for name, value in weights.items() if name.startswith(AUTOENCODER)}
-    return autoencoder_from_ldm(kept, settings)
+    autoencoder = {name: value.float() for name, value in weights.items() if name.startswith(AUTOENCODER)}
+    return autoencoder_from_ldm(autoencoder, settings)
 
 
 def read_vae(folder: Path, settings: Codec) -> tuple[Weights, Path]:

@@ -69,11 +69,11 @@ def autoencoder_from_ldm(weights: Weights, settings: Autoencoder) -> Weights:
 
 def encoder_from_ldm(weights: Weights, settings: Autoencoder) -> Weights:
     """The encoder of `cond_stage_model` (`encoder.*` and the 1×1 convolution `out`) as our `ImageEncoder`."""
-    named = {
+    renamed = {
         name if name.startswith("encoder.") else _renamed(name, {"out": "projection"}): weights[name]
         for name in weights
     }
-    return autoencoder_from_ldm(named, settings)
+    return autoencoder_from_ldm(renamed, settings)
 
 
 def ema_names(weights: Weights, raw: Weights) -> Weights:

@@ -21,7 +21,7 @@ from sdseg.core.errors import UserError
 from sdseg.datasets.sources import SOURCES
 from sdseg.models.checkpoint import load_model, read_manifest
 from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
-from sdseg.models.pretrained.convert import Layout, convert_official
+from sdseg.models.pretrained.convert import TargetLayout, convert_official
 from sdseg.models.pretrained.official import read_checkpoint
 from sdseg.training.codec import build_codec
 from tests.helpers.networks import direct_recipe
@@ -46,9 +46,9 @@ def convert(golden: Path, layout: tuple[Recipe, Codec], output: Path, **changed:
     recipe, codec = layout
     values = {"recipe_name": "sdseg-paper", "recipe": recipe, "codec": codec, "source": "cvc", "size": 128}
     chosen = {"weights": golden / "official_mini.ckpt", "ema": True, "output": output}
-    fields = {field.name for field in dataclasses.fields(Layout)}
+    fields = {field.name for field in dataclasses.fields(TargetLayout)}
     convert_official(
-        Layout(**values | {name: value for name, value in changed.items() if name in fields}),
+        TargetLayout(**values | {name: value for name, value in changed.items() if name in fields}),
         **chosen | {name: value for name, value in changed.items() if name not in fields},
     )
     return output

@@ -19,7 +19,7 @@ from sdseg.core.errors import UserError
 from sdseg.models.checkpoint import load_codec_folder, load_model
 from sdseg.models.codec import MaskCodec, load_pretrained
 from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
-from sdseg.models.pretrained.convert import Layout, convert_codec, convert_ldm, convert_stable_diffusion
+from sdseg.models.pretrained.convert import TargetLayout, convert_codec, convert_ldm, convert_stable_diffusion
 from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 from sdseg.models.start_from import open_start, take_over
 from tests.helpers.foreign_files import (
@@ -33,11 +33,11 @@ from tests.helpers.foreign_files import (
 from tests.helpers.networks import direct_recipe
 
 
-def layout(recipe: Recipe | None = None, codec: Codec = CODEC, **more: Any) -> Layout:
-    return Layout("start", recipe or ldm_recipe(), codec, size=32, **more)
+def layout(recipe: Recipe | None = None, codec: Codec = CODEC, **more: Any) -> TargetLayout:
+    return TargetLayout("start", recipe or ldm_recipe(), codec, size=32, **more)
 
 
-def converted(tmp_path: Path, chosen: Layout, **more: Any) -> LatentSegmenter:
+def converted(tmp_path: Path, chosen: TargetLayout, **more: Any) -> LatentSegmenter:
     unet, autoencoder = write_ldm(tmp_path / "bücher 1")
     given = {"unet": unet, "autoencoder": autoencoder, "codec_output": tmp_path / "codec", **more}
     convert_ldm(chosen, output=tmp_path / "model", **given)

@@ -11,10 +11,10 @@ from typing import BinaryIO
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
 
-__all__ = ["Part", "cannot_write", "check_writable", "checksum_of"]
+__all__ = ["PartialDownload", "cannot_write", "check_writable", "checksum_of"]
 
 
-class Part:
+class PartialDownload:
     """The bytes so far, and beside them what is needed to know whether the server still has the same file."""
 
     def __init__(self, target: Path) -> None:
