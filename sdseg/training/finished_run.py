@@ -60,8 +60,8 @@ def rewrite(
 ) -> bool:
     """Write both models of a finished run again, as they were; False where what is kept of it is missing or damaged.
 
-    The recipe may differ in what shapes no weights: the models tell of it as it is now. `mend` is asked for the
-    post-processing where that differs.
+    The recipe may differ in what shapes no weights: the models tell of it as it is now, and have its
+    post-processing, which `add_postprocessing` gives where it differs.
     """
     try:
         models = [load_model(state / KEPT / name) for name in NAMES]
