@@ -9,6 +9,8 @@ from statistics import median
 from typing import Any
 
 from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.results.dataset_check import DatasetCheck, Extent
+from sdseg.artifacts.results.record import FORMAT
 from sdseg.config.dataset import Dataset
 from sdseg.core.provenance import provenance
 from sdseg.data.dataset_warnings import areas_of, implausible
@@ -19,8 +21,6 @@ from sdseg.datasets.split_files import SPLITS
 
 __all__ = ["Examination", "examine", "summary"]
 
-FORMAT = 1
-
 
 @dataclass(frozen=True)
 class Examination:
@@ -30,20 +30,20 @@ class Examination:
     warnings: tuple[str, ...]
     facts: dict[str, Any]
 
-    def record(self, name: str, settings: Dataset) -> dict[str, Any]:
+    def record(self, name: str, settings: Dataset) -> DatasetCheck:
         """The content of check.json."""
-        return {
-            "format": FORMAT,
-            "dataset": name,
-            "source": settings.source,
-            "origin": settings.origin,
-            "protocol": settings.protocol,
-            "passed": not self.problems,
-            "problems": list(self.problems),
-            "warnings": list(self.warnings),
+        return DatasetCheck.checked(
+            format=FORMAT,
+            dataset=name,
+            source=settings.source,
+            origin=settings.origin,
+            protocol=settings.protocol,
+            passed=not self.problems,
+            problems=self.problems,
+            warnings=self.warnings,
             **self.facts,
-            "provenance": provenance(("nibabel", "opencv-python-headless", "imagehash")),
-        }
+            provenance=provenance(("nibabel", "opencv-python-headless", "imagehash")),
+        )
 
 
 def examine(source: Source, settings: Dataset, read_cases: Sequence[ReadCase], problems: Sequence[str]) -> Examination:
@@ -77,39 +77,39 @@ def examine(source: Source, settings: Dataset, read_cases: Sequence[ReadCase], p
     return Examination(tuple(forbidding), tuple(warnings), facts)
 
 
-def summary(record: dict[str, Any]) -> str:
+def summary(record: DatasetCheck) -> str:
     """A check.json in words, every problem and warning included."""
-    lines = [f"{record['dataset']} ({record['source']}, {record['origin']}), protocol {record['protocol']}"]
+    lines = [f"{record.dataset} ({record.source}, {record.origin}), protocol {record.protocol}"]
 
     def line(title: str, value: object) -> None:
         lines.append(f"  {title:<12} {value}")
 
-    def span(values: dict[str, list[float]], unit: str) -> str:
-        low, high = (" × ".join(f"{length:g}" for length in values[end]) for end in ("smallest", "largest"))
+    def span(extent: Extent, unit: str) -> str:
+        low, high = (" × ".join(f"{length:g}" for length in end) for end in (extent.smallest, extent.largest))
         return f"{low}{'' if low == high else f' to {high}'} {unit}"
 
-    line("cases", ", ".join(f"{number} {split}" for split, number in record["cases"].items()))
-    if record["orientations"]:
-        line("slices", ", ".join(f"{number} {split}" for split, number in record["slices"].items()))
-    if record["sizes"]:
-        line("sizes", span(record["sizes"], "rows × columns" + (" × slices" if record["orientations"] else "")))
-    if record["spacing"]:
-        line("spacing", span(record["spacing"], "mm (left-right, back-front, foot-head)"))
-        line("axes", ", ".join(f"{number} {axes}" for axes, number in record["orientations"].items()))
-    if record["intensities"]:
-        line("intensities", "{:g} to {:g}".format(*record["intensities"]))
-    for label, occurrence in record["labels"].items():
-        line(f"label {label}", f"{occurrence['name']}: in {occurrence['cases']} case(s)")
-    for name, area in record["areas"].items():
-        shares = " to ".join(f"{100 * area[end]:.3g}" for end in ("smallest", "largest"))
-        line("area", f"{name}: {100 * area['median']:.3g} % of the image, {shares} % ({area['cases']} case(s))")
-    line("empty masks", len(record["empty_masks"]))
-    line("duplicates", f"{len(record['duplicates'])} pairs of the same picture")
-    for count in record["published_slices"]:
-        slices = "not all there" if count["found"] is None else f"{count['found']} slices"
-        line("published", f"{count['what']}: {slices}, {count['expected']} in the paper")
-    for kind in ("warnings", "problems"):
-        lines += [f"  {kind:<12} {len(record[kind])}", *(f"    - {entry}" for entry in record[kind])]
+    line("cases", ", ".join(f"{number} {split}" for split, number in record.cases.items()))
+    if record.orientations:
+        line("slices", ", ".join(f"{number} {split}" for split, number in record.slices.items()))
+    if record.sizes:
+        line("sizes", span(record.sizes, "rows × columns" + (" × slices" if record.orientations else "")))
+    if record.spacing:
+        line("spacing", span(record.spacing, "mm (left-right, back-front, foot-head)"))
+        line("axes", ", ".join(f"{number} {axes}" for axes, number in record.orientations.items()))
+    if record.intensities:
+        line("intensities", "{:g} to {:g}".format(*record.intensities))
+    for label, count in record.labels.items():
+        line(f"label {label}", f"{count.name}: in {count.cases} case(s)")
+    for name, area in record.areas.items():
+        shares = f"{100 * area.smallest:.3g} to {100 * area.largest:.3g} %"
+        line("area", f"{name}: {100 * area.median:.3g} % of the image, {shares} ({area.cases} case(s))")
+    line("empty masks", len(record.empty_masks))
+    line("duplicates", f"{len(record.duplicates)} pairs of the same picture")
+    for published in record.published_slices:
+        slices = "not all there" if published.found is None else f"{published.found} slices"
+        line("published", f"{published.what}: {slices}, {published.expected} in the paper")
+    for kind, entries in (("warnings", record.warnings), ("problems", record.problems)):
+        lines += [f"  {kind:<12} {len(entries)}", *(f"    - {entry}" for entry in entries)]
     return "\n".join(lines)
 
 

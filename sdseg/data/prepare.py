@@ -69,7 +69,7 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
         writer.close()
         cases = [each.case for each in read_cases]
         write_index(folder, cases)
-        write_json(folder / "check.json", examination.record(name, settings))
+        write_json(folder / "check.json", examination.record(name, settings).content())
         trained = intensities_of([each.facts.spread for each in read_cases if each.case.split == "train"])
         image = raw_dataset.image.model_copy(update={"intensities": trained})
         manifest = _manifest(name, settings, raw_dataset, image, cases, folder)
@@ -94,8 +94,8 @@ def check(*, name: str, settings: Dataset, raw: Path, split: Path, output: Path 
     record = _examine(raw_dataset, settings, *raw_dataset.read(_discard)).record(name, settings)
     print(summary(record))
     if output is not None:
-        write_json(output, record)
-    return bool(record["passed"])
+        write_json(output, record.content())
+    return record.passed
 
 
 class _StoreWriter:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sdseg.artifacts.results.raw_files import RawFile, RawFiles
+from sdseg.artifacts.results.record import FORMAT
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.core.files import sha256_file, sha256_text, write_json
@@ -30,15 +31,7 @@ from sdseg.io.content import file_size
 
 __all__ = ["DownloadOptions", "download", "download_weights"]
 
-FORMAT = 1
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _File:
-    path: str  # below the raw folder, with forward slashes
-    size: int  # bytes
-    sha256: str
 
 
 @writes("output")
@@ -77,19 +70,17 @@ def download(
     )
     fingerprint = sha256_text("".join(f"{file.sha256} {file.size} {file.path}\n" for file in files))
     origin = origin_of(raw)
-    write_json(
-        output,
-        {
-            "format": FORMAT,
-            "source": record.name,
-            "n_cases": len(cases),
-            "n_files": len(files),
-            "bytes": sum(file.size for file in files),
-            "fingerprint": fingerprint,
-            "archives": None if origin is None else [archive.model_dump() for archive in origin.archives],
-            "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in files],
-        },
+    written = RawFiles.checked(
+        format=FORMAT,
+        source=record.name,
+        n_cases=len(cases),
+        n_files=len(files),
+        bytes=sum(file.size for file in files),
+        fingerprint=fingerprint,
+        archives=None if origin is None else [archive.model_dump() for archive in origin.archives],
+        files=files,
     )
+    write_json(output, written.content())
     log.info("%s: %d cases in %d files, fingerprint %s", record.title, len(cases), len(files), fingerprint[:12])
     return fingerprint
 
@@ -173,9 +164,9 @@ def _holds_nothing(raw: Path) -> bool:
     return raw.is_dir() and all(entry.name.startswith(".") for entry in raw.iterdir())
 
 
-def _recorded(path: Path, raw: Path) -> _File:
+def _recorded(path: Path, raw: Path) -> RawFile:
     try:
-        return _File(path.relative_to(raw).as_posix(), file_size(path), sha256_file(path))
+        return RawFile(path=path.relative_to(raw).as_posix(), size=file_size(path), sha256=sha256_file(path))
     except OSError as error:
         raise UserError(
             f"cannot be read: {error.strerror}", where=path, remedy="check its permissions and the disk"

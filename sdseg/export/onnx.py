@@ -79,7 +79,7 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
             raise refusal(closed.parity, what, output / closed.file, REMEDY)
         write_json(folder / "io.json", manifest)
         records = [each.record().content() for each in checks]
-        write_json(folder / "parity.json", {**records[0], "checks": records})  # artifacts.results.parity.Parity
+        write_json(folder / "parity.json", Parity.checked(**records[0], checks=records).content())
     for each in checks:
         log.info("%s", each)
 

@@ -10,16 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sdseg.artifacts.results.predictions import KIND, PredictedInput, Predictions
+from sdseg.artifacts.results.record import FORMAT
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.data.mask_rule import MaskRule
 from sdseg.inference.find_inputs import REPORT, Former, InputFile, shown
 from sdseg.io.itk import data_files, is_itk
 
-__all__ = ["FORMAT", "KIND", "Account", "input_fingerprint"]
+__all__ = ["Account", "input_fingerprint"]
 
-FORMAT = 1
-KIND = "sdseg-predictions"
 # Of records that do not tell: structures overlapped, and nothing was mended in masks.
 BEFORE = {"exclusive": False, "largest_component": False, "fill_holes": False}
 PARTIAL = ".predict.partial.jsonl"  # one line for each input that is done, until the report is written
@@ -92,17 +92,17 @@ class Account:
         A run that is killed in between then knows its own files. Gives the whole record, for `add` or `withdraw`.
         """
         results = {kind: staged / name for kind, name in record["outputs"].items()}
-        whole = {
-            "input": str(file.path),
+        whole = PredictedInput.checked(
+            input=str(file.path),
             **({"series": file.uid} if file.uid else {}),
-            "key": file.key,
-            "name": file.name,
+            key=file.key,
+            name=file.name,
             **record,
-            "bytes": {kind: path.stat().st_size for kind, path in results.items()},
-            "checksums": {kind: sha256_file(path) for kind, path in results.items()},
-            "fingerprint": input_fingerprint(file),
-            "kept": False,
-        }
+            bytes={kind: path.stat().st_size for kind, path in results.items()},
+            checksums={kind: sha256_file(path) for kind, path in results.items()},
+            fingerprint=input_fingerprint(file),
+            kept=False,
+        ).content()
         self._append(whole)
         return whole
 
@@ -135,21 +135,19 @@ class Account:
         self.done.sort(key=lambda record: places.get(record["key"], len(places)))
         self.failures.sort(key=lambda failure: failure["input"])
         now = {record["key"] for record in self.done}
-        write_json(
-            self.output / REPORT,
-            {
-                "format": FORMAT,
-                "kind": KIND,
-                **report,
-                "n_done": len(self.done),
-                "n_kept": sum(record["kept"] for record in self.done),
-                "n_failed": len(self.failures),
-                "empty_masks": [record["input"] for record in self.done if record["empty"]],
-                "failures": self.failures,
-                "inputs": self.done,
-                "earlier": [record for key, record in self.earlier.items() if key not in now],
-            },
+        written = Predictions.checked(
+            format=FORMAT,
+            kind=KIND,
+            **report,
+            n_done=len(self.done),
+            n_kept=sum(record["kept"] for record in self.done),
+            n_failed=len(self.failures),
+            empty_masks=[record["input"] for record in self.done if record["empty"]],
+            failures=self.failures,
+            inputs=[PredictedInput.model_validate(record) for record in self.done],
+            earlier=[PredictedInput.model_validate(record) for key, record in self.earlier.items() if key not in now],
         )
+        write_json(self.output / REPORT, written.content())
         (self.output / PARTIAL).unlink(missing_ok=True)
 
 

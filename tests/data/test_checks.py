@@ -114,7 +114,8 @@ def test_the_facts_add_up_and_the_summary_tells_them() -> None:
     cases = [seen("a", slices=3, labels=(1, 2)), seen("b", "val", slices=5, labels=(2,)), seen("c", "test", labels=())]
     settings = Dataset(source="btcv", origin="phantom")
     examination = examine(SOURCES["btcv"], settings, cases, ["img/x.nii.gz: cannot be read"])
-    record = examination.record("mine", settings)
+    checked = examination.record("mine", settings)
+    record = checked.content()
     assert record["cases"] == {"train": 1, "val": 1, "test": 1}
     assert record["slices"] == {"train": 3, "val": 5, "test": 1}
     assert record["sizes"] == {"smallest": [30, 40, 1], "largest": [30, 40, 5]}
@@ -123,7 +124,7 @@ def test_the_facts_add_up_and_the_summary_tells_them() -> None:
     assert record["labels"]["2"] == {"name": "right kidney", "cases": 2}
     assert record["empty_masks"] == ["c"]
     assert record["passed"] is False
-    told = summary(record)
+    told = summary(checked)
     for part in (
         "1 train, 1 val, 1 test",
         "30 × 40 × 1 to 30 × 40 × 5",
@@ -138,7 +139,7 @@ def test_nothing_seen_is_no_fault_of_the_summary() -> None:
     settings = Dataset(source="kseg")
     record = examine(SOURCES["kseg"], settings, [], ["a.jpg: broken"]).record("mine", settings)
     assert "a.jpg: broken" in summary(record)
-    assert record["sizes"] is None
+    assert record.sizes is None
 
 
 def test_areas_are_told_and_masks_that_cover_nearly_all(capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,7 +133,10 @@ def test_inputs_of_former_runs_stay_in_the_report(file: InputFile, output: Path)
         account = Account(output)
         note(account, InputFile(file.path.with_name(name), name, "image", key=name))
         account.close({}, [])
-    report = json.loads((output / "predict.json").read_text("utf-8"))
+        report = json.loads((output / "predict.json").read_text("utf-8"))
+        report["inputs"][0]["of a later version"] = name
+        (output / "predict.json").write_text(json.dumps(report), "utf-8")
+    assert report["earlier"][0]["of a later version"] == "a"
     assert [record["name"] for record in report["inputs"]] == ["b"]
     assert [record["name"] for record in report["earlier"]] == ["a"]
 

@@ -1,0 +1,93 @@
+"""`predict.json`: what a prediction did, kept and refused, as typed records."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ConfigDict, Field, FiniteFloat
+
+from sdseg.artifacts.results.record import FORMAT, Positive, Record
+
+__all__ = ["KIND", "Failure", "PredictedInput", "PredictingModel", "Predictions", "Skipped"]
+
+KIND = "sdseg-predictions"
+
+
+class PredictingModel(Record):
+    """The model that was asked, and why this one."""
+
+    path: str
+    checksum: str
+    dataset: str
+    origin: str
+    recipe: str
+    chosen: str
+
+
+class PredictedInput(Record):
+    """One input and its results. By kind of result: `outputs` (names of files), `bytes`, `checksums` (SHA-256).
+
+    What another version wrote of an input of a former run is kept.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    input: str
+    series: str | None = None  # of DICOM, its UID
+    key: str  # which tells inputs apart
+    name: str  # which its results begin with
+    outputs: dict[str, str]
+    shape: tuple[int, ...] = ()  # slices, rows, columns
+    pixels: dict[str, int] = Field(default_factory=dict)  # structure -> its pixels, each counted whole
+    label_map: dict[str, int] | None = None  # as pixels, in a file of one label a pixel
+    millilitres: dict[str, FiniteFloat] | None = None
+    empty: bool
+    notes: tuple[str, ...]
+    seconds: Positive | None = None
+    model: str  # checksum
+    rule: dict[str, Any] = Field(default_factory=dict)  # how masks were made of probabilities
+    bytes: dict[str, int]
+    checksums: dict[str, str] = Field(default_factory=dict)
+    fingerprint: str  # of the input's files
+    kept: bool  # from a former run
+
+
+class Failure(Record):
+    """An input that could not be segmented."""
+
+    input: str
+    problem: str
+    remedy: str
+
+
+class Skipped(Record):
+    """A file that is no input."""
+
+    input: str
+    reason: str
+
+
+class Predictions(Record):
+    """`predict.json`."""
+
+    format: int = FORMAT
+    kind: str = KIND
+    model: PredictingModel | None = None
+    backend: str = ""
+    device: str = ""
+    threshold: FiniteFloat | None = None
+    exclusive: bool = False
+    postprocessing: dict[str, bool] = Field(default_factory=dict)
+    overlap: str | None = None  # which structure takes a pixel of several, where a file has one label a pixel
+    values: dict[str, str] = Field(default_factory=dict)  # value in a mask -> structure
+    probabilities: dict[str, str] = Field(default_factory=dict)  # kind of result -> structure
+    seconds: Positive | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    n_done: int
+    n_kept: int
+    n_failed: int
+    empty_masks: tuple[str, ...]  # inputs
+    failures: tuple[Failure, ...]
+    inputs: tuple[PredictedInput, ...]
+    earlier: tuple[PredictedInput, ...]  # inputs of former runs into the same folder
