@@ -1,12 +1,16 @@
 """The paper's configuration at full size with random weights: what training, saving, loading and inference cost.
 
     python benchmarks/full_scale.py [--recipe config/recipes/sdseg-paper.yaml] [--device cuda] [--json FILE]
+    python benchmarks/full_scale.py --memory --recipe config/recipes/sdseg-e2e.yaml --batch 4
     python benchmarks/full_scale.py --export [--untrained] [--keep FOLDER]
 
 Builds KL-f8, the condition encoder and the 295 M UNet for 256×256 images, makes two training steps of batch 1 through
 `sdseg.training.train`, saves and loads the model folder in both number formats, and segments one image. Each stage
 runs in a process of its own, so that its peak memory is its own. On a GPU it makes `--steps` steps of batch 4 in bf16
 instead, and counts steps and images per second.
+
+`--memory` measures nothing and takes a second: what each network takes of the memory of a step, counted from the layers
+(`sdseg/sizing`), with and without gradient checkpointing.
 
 `--export` also writes the ONNX graph, in fp32 and int8, and starts benchmarks/inference.py on them: every runtime that
 is installed, with an empty and with a warm cache. `--untrained` leaves training out, `--keep` keeps model and graphs.
@@ -52,6 +56,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="training steps (default: 2 on the CPU, 40 on a GPU)")
     parser.add_argument("--batch", type=int, help="default: 1 on the CPU, 4 on a GPU")
     parser.add_argument("--size", type=int, default=SIZE, help=f"of the images (default: {SIZE})")
+    parser.add_argument("--memory", action="store_true", help="count the memory of a step by part, and measure nothing")
     parser.add_argument("--export", action="store_true", help="also write the ONNX graphs, and measure every runtime")
     parser.add_argument("--untrained", action="store_true", help="no training, saving and inference: only --export")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="write there, and leave everything there")
@@ -64,6 +69,9 @@ def main() -> int:
         parser.error(f"{chosen.keep} is there already: --keep wants a new folder")
     chosen.steps = chosen.steps or (40 if chosen.device == "cuda" else 2)
     chosen.batch = chosen.batch or (4 if chosen.device == "cuda" else 1)
+    if chosen.memory:
+        print(_memory_table(chosen))
+        return 0
     if chosen.stage:
         figures = STAGES[chosen.stage](chosen)
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -304,6 +312,38 @@ def _recipe(chosen: argparse.Namespace) -> Any:
     length |= {"checkpoint_every": chosen.steps, "workers": 0}
     precision = {"precision": "bf16" if chosen.device == "cuda" else "no"}
     return load_recipe(chosen.recipe, merge({"training": length | precision}, assignments(chosen.set)))
+
+
+def _memory_table(chosen: argparse.Namespace) -> str:
+    """Bytes by part, of weights (with average, gradients, AdamW's moments) and of what the backward pass waits for."""
+    from sdseg.config.network import Codec, LatentNetwork
+    from sdseg.core.settings import merge
+    from sdseg.sizing.training_needs import Shape, memory_by_part, training_needs
+
+    recipe, shape = _recipe(chosen), Shape(chosen.size)
+    codec = Codec.model_validate(CODEC) if isinstance(recipe.network, LatentNetwork) else None
+    rows = [
+        f"{chosen.recipe.stem}, {chosen.size}×{chosen.size}, batch {recipe.training.batch}, "
+        f"precision {recipe.training.precision}\n",
+        "| part | parameters | weights, average, gradients, AdamW | kept for the backward pass | so, checkpointed |",
+        "|---|---|---|---|---|",
+    ]
+    both = {
+        again: recipe.model_validate(merge(recipe.model_dump(), {"training": {"gradient_checkpointing": again}}))
+        for again in (False, True)
+    }
+    images = recipe.training.batch // recipe.training.accumulate
+    plain, fewer = (
+        {each.part: each for each in memory_by_part(changed, codec, shape, images)} for changed in both.values()
+    )
+    for name, each in fewer.items():
+        kept = f"{plain[name].kept_bytes / 1e9:.2f} GB" if name in plain else ""
+        weights = f"{each.weights_bytes / 1e9:.2f} GB" if each.parameters else ""
+        parameters = f"{each.parameters / 1e6:.1f} M" if each.parameters else ""
+        rows.append(f"| {name} | {parameters} | {weights} | {kept} | {each.kept_bytes / 1e9:.2f} GB |")
+    whole = [training_needs(changed, codec, shape, cuda=True).gpu_bytes / 1e9 for changed in both.values()]
+    rows.append(f"| the process on a GPU, all told | | | {whole[0]:.1f} GB | {whole[1]:.1f} GB |")
+    return "\n".join(rows)
 
 
 def _show(figures: dict[str, Any]) -> None:

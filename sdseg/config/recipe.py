@@ -117,6 +117,7 @@ class Training(Strict):
     batch: int = Field(4, ge=1, le=65536)  # samples per optimiser step, over all processes and accumulated parts
     accumulate: int = Field(1, ge=1, le=65536)  # parts a batch is computed in, to save memory
     precision: Precision = "no"
+    gradient_checkpointing: bool = False  # less memory, about a third more time: blocks are computed twice
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     ema_scope: Literal["all", "denoiser"] = "all"
     structures: Literal["any", "present"] = "any"  # one structure a sample; 'present': of those in the slice

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 __all__ = ["Tally"]
@@ -13,13 +15,17 @@ class Tally:
 
     `flops` counts a multiplication and an addition as two, of convolutions and products of matrices alone, as PyTorch's
     `FlopCounterMode` does. `kept` counts the numbers a forward pass keeps for the backward pass; `largest` is the
-    largest output of one layer.
+    largest output of one layer. Of what is kept, `within` lies in blocks that gradient checkpointing computes again,
+    which keep `entering` in its place; `largest_block` is the most that one of them keeps.
     """
 
     parameters: int = 0
     flops: int = 0
     kept: int = 0
     largest: int = 0
+    within: int = 0
+    entering: int = 0
+    largest_block: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -27,7 +33,24 @@ class Tally:
             self.flops + other.flops,
             self.kept + other.kept,
             max(self.largest, other.largest),
+            self.within + other.within,
+            self.entering + other.entering,
+            max(self.largest_block, other.largest_block),
         )
+
+    @property
+    def kept_by_checkpoints(self) -> int:
+        """What is kept where blocks are computed again: their inputs, and what lies between them."""
+        return self.kept - self.within + self.entering
+
+    @contextmanager
+    def block(self, inputs: int) -> Iterator[None]:
+        """What is counted while this is open is one block, whose input has so many numbers."""
+        before = self.kept
+        yield
+        self.within += self.kept - before
+        self.entering += inputs
+        self.largest_block = max(self.largest_block, self.kept - before)
 
     def conv(self, inputs: int, outputs: int, side: int, kernel: int = 3, stride: int = 1, *, bias: bool = True) -> int:
         """A convolution whose output has `side`² pixels; its input is kept. Gives `outputs`."""
@@ -76,17 +99,18 @@ class Tally:
 
     def residual(self, inputs: int, outputs: int, side: int, embedding: int = 0, *, shift: bool = True) -> int:
         """diffusers' `ResnetBlock2D`. `embedding`: channels of the timestep's, 0 for none; `shift`: scale and shift."""
-        self.norm(inputs, side**2)
-        self.activation(inputs, side**2)
-        self.conv(inputs, outputs, side)
-        if embedding:
-            self.linear(embedding, outputs * (2 if shift else 1))
-        self.norm(outputs, side**2)
-        if embedding and shift:
+        with self.block(inputs * side**2):
+            self.norm(inputs, side**2)
+            self.activation(inputs, side**2)
+            self.conv(inputs, outputs, side)
+            if embedding:
+                self.linear(embedding, outputs * (2 if shift else 1))
+            self.norm(outputs, side**2)
+            if embedding and shift:
+                self.activation(outputs, side**2)
             self.activation(outputs, side**2)
-        self.activation(outputs, side**2)
-        self.conv(outputs, outputs, side)
-        if inputs != outputs:
-            self.conv(inputs, outputs, side, kernel=1)
-            self.kept -= inputs * side**2  # the block's input, kept by its normalisation already
+            self.conv(outputs, outputs, side)
+            if inputs != outputs:
+                self.conv(inputs, outputs, side, kernel=1)
+                self.kept -= inputs * side**2  # the block's input, kept by its normalisation already
         return outputs

@@ -42,7 +42,7 @@ def decoder(settings: Autoencoder, latent: int, size: int) -> Tally:
             current = found.residual(current, outputs, side)
         if level < len(channels) - 1:
             side *= 2
-            found.conv(current, current, side)
+            _resized(found, current, side, stride=1)
     _end(found, current, 3, side)
     return found
 
@@ -91,13 +91,15 @@ def _residual_unet(settings: ResidualUnet, structures: int, size: int) -> Tally:
     for level in reversed(range(len(channels) - 1)):
         outputs = channels[level - 1] if level else structures
         side *= 2
-        found.transposed(channels[level] + inputs, outputs, side)
-        if level or settings.residual_units:
-            _normalised(found, settings, outputs, side)
-        if settings.residual_units:
-            found.conv(outputs, outputs, side)
-            if level:
+        with found.block((channels[level] + inputs) * (side // 2) ** 2):
+            found.transposed(channels[level] + inputs, outputs, side)
+            if level or settings.residual_units:
                 _normalised(found, settings, outputs, side)
+        if settings.residual_units:
+            with found.block(outputs * side**2):
+                found.conv(outputs, outputs, side)
+                if level:
+                    _normalised(found, settings, outputs, side)
         inputs = outputs
     return found
 
@@ -145,9 +147,10 @@ def _two_convolutions(
     found: Tally, inputs: int, outputs: int, side: int, *, stride: int = 1, bias: bool = True
 ) -> None:
     """Each with a normalisation and a LeakyReLU, which works in place: its result is what the next layer keeps."""
-    for current, step in ((inputs, stride), (outputs, 1)):
-        found.conv(current, outputs, side, stride=step, bias=bias)
-        found.norm(outputs, side**2)
+    with found.block(inputs * (side * stride) ** 2):
+        for current, step in ((inputs, stride), (outputs, 1)):
+            found.conv(current, outputs, side, stride=step, bias=bias)
+            found.norm(outputs, side**2)
 
 
 def _encoder(settings: Autoencoder, latent: int, size: int) -> Tally:
@@ -158,7 +161,7 @@ def _encoder(settings: Autoencoder, latent: int, size: int) -> Tally:
             current = found.residual(current, outputs, side)
         if level < len(channels) - 1:
             side //= 2
-            found.conv(current, current, side, stride=2)
+            _resized(found, current, side, stride=2)
     _middle(found, current, side, attention=settings.mid_block_attention)
     _end(found, current, 2 * latent, side)
     return found
@@ -206,10 +209,22 @@ def _resampled(found: Tally, channels: int, side: int, embedding: int, stride: i
     if embedding:
         found.residual(channels, channels, side, embedding)
     else:
+        _resized(found, channels, side, stride=stride)
+
+
+def _resized(found: Tally, channels: int, side: int, stride: int) -> None:
+    """A convolution to half the size (stride 2), or behind an enlargement to twice (1): `side` is what it becomes."""
+    before = 2 * side if stride == 2 else side // 2
+    with found.block(channels * before**2):
         found.conv(channels, channels, side, stride=stride)
 
 
 def _attends(found: Tally, settings: Denoiser, channels: int, side: int, tokens: int) -> None:
+    with found.block(channels * side**2):
+        _attention_layers(found, settings, channels, side, tokens)
+
+
+def _attention_layers(found: Tally, settings: Denoiser, channels: int, side: int, tokens: int) -> None:
     own = side**2
     found.norm(channels, own)
     if settings.architecture == "ldm":
@@ -229,8 +244,9 @@ def _attends(found: Tally, settings: Denoiser, channels: int, side: int, tokens:
 def _middle(found: Tally, channels: int, side: int, *, attention: bool) -> None:
     found.residual(channels, channels, side)
     if attention:
-        found.norm(channels, side**2)
-        found.attention(channels, side**2, side**2, channels)
+        with found.block(channels * side**2):
+            found.norm(channels, side**2)
+            found.attention(channels, side**2, side**2, channels)
     found.residual(channels, channels, side)
 
 
@@ -243,12 +259,13 @@ def _end(found: Tally, channels: int, outputs: int, side: int) -> None:
 def _unit(found: Tally, settings: ResidualUnet, inputs: int, outputs: int, side: int, stride: int, units: int) -> None:
     """A step down of MONAI's `UNet`: a residual unit, or one convolution where there are none."""
     current = inputs
-    for number in range(max(units, 1)):
-        found.conv(current, outputs, side, stride=stride if number == 0 else 1)
-        _normalised(found, settings, outputs, side)
-        current = outputs
-    if units and (stride > 1 or inputs != outputs):
-        found.conv(inputs, outputs, side, kernel=3 if stride > 1 else 1, stride=stride)
+    with found.block(inputs * (side * stride) ** 2):
+        for number in range(max(units, 1)):
+            found.conv(current, outputs, side, stride=stride if number == 0 else 1)
+            _normalised(found, settings, outputs, side)
+            current = outputs
+        if units and (stride > 1 or inputs != outputs):
+            found.conv(inputs, outputs, side, kernel=3 if stride > 1 else 1, stride=stride)
 
 
 def _normalised(found: Tally, settings: ResidualUnet, channels: int, side: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sdseg.config.direct_network import DirectNetwork
 from sdseg.config.network import Codec
@@ -10,7 +10,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import Tally
 
-__all__ = ["Shape", "TrainingNeeds", "training_needs"]
+__all__ = ["PartMemory", "Shape", "TrainingNeeds", "memory_by_part", "training_needs"]
 
 PROCESS = 0.6e9  # bytes of Python with PyTorch, diffusers and accelerate, measured
 GPU_PROCESS = 3.0e9  # the same with CUDA's libraries
@@ -51,74 +51,111 @@ def training_needs(
 
     They are estimates for choosing a machine; docs/benchmarks.md compares them with what was measured.
     """
-    costs, training = _costs(recipe, codec, shape), recipe.training
-    parameters, trainable = costs.image.parameters, costs.learnt.parameters
+    parts, training = _parts(recipe, codec, shape), recipe.training
+    parameters = sum(part.one.parameters for part in parts.values())
+    trainable = sum(part.one.parameters for part in parts.values() if part.learns)
     images = training.batch // (training.accumulate * processes)
-    half = training.precision != "no"
-    weights = 4 * (2 * parameters + 3 * trainable)  # weights and their average; gradients, two moments of AdamW
+    memory = memory_by_part(recipe, codec, shape, images)
+    weights, kept = sum(each.weights_bytes for each in memory), sum(each.kept_bytes for each in memory)
     encoder = 4 * network_layouts.autoencoder(codec, codec.latent_channels, 32).parameters if codec else 0
-    kept = 4 * KEPT_SHARE * (HALF if half else 1.0) * costs.step.kept * images
-    shown = 4 * AT_ONCE * costs.image.largest * max(recipe.inference.batch, shape.structures)
+    largest = max(part.one.largest for part in parts.values())
+    shown = 4 * AT_ONCE * largest * max(recipe.inference.batch, shape.structures)
+    half = training.precision != "no"
     tensors = weights + encoder + max(kept + (2 * trainable if half else 0), shown)
     state = 4 * (2 * parameters + 2 * trainable)
+    step_flops = sum(part.one.flops * part.passes for part in parts.values())
+    if codec is not None and training.augmentation == "strong":  # masks are encoded at every step
+        latent = codec.latent_channels
+        whole, decoder = (
+            each(codec, latent, shape.size) for each in (network_layouts.autoencoder, network_layouts.decoder)
+        )
+        step_flops += whole.flops - decoder.flops
     loaders = training.workers * WORKER
     return TrainingNeeds(
         parameters=parameters,
         trainable=trainable,
-        step_flops=costs.step.flops * training.batch,
-        image_flops=costs.image.flops,
+        step_flops=round(step_flops * training.batch),
+        image_flops=sum(part.one.flops * part.answers for part in parts.values()),
         process_bytes=int(GPU_PROCESS + state + encoder + loaders if cuda else PROCESS + tensors + loaders),
         gpu_bytes=int(GPU_CONTEXT + 1.1 * tensors) if cuda else 0,
-        answer_bytes=int(4 * AT_ONCE * costs.image.largest),
+        answer_bytes=int(4 * AT_ONCE * largest),
         model_bytes=4 * parameters,
         state_bytes=state,
     )
 
 
 @dataclass(frozen=True)
-class _Costs:
-    learnt: Tally  # what is trained
-    step: Tally  # one image in training, forward and backward
-    image: Tally  # one image at inference; its parameters are those of the whole model
+class PartMemory:
+    """What one network takes of the memory of a training."""
+
+    part: str
+    parameters: int
+    weights_bytes: int  # weights and their average; where it learns, gradients and the two moments of AdamW
+    kept_bytes: int  # for the backward pass, of all images that are computed at once
 
 
-def _costs(recipe: Recipe, codec: Codec | None, shape: Shape) -> _Costs:
-    network, inference = recipe.network, recipe.inference
+def memory_by_part(recipe: Recipe, codec: Codec | None, shape: Shape, images: int) -> tuple[PartMemory, ...]:
+    """Bytes that the networks take while `images` images are computed at once, the mask encoder apart.
+
+    With gradient checkpointing a line of its own says what the block takes that is being computed again.
+    """
+    training, parts = recipe.training, _parts(recipe, codec, shape)
+    each = 4 * KEPT_SHARE * (HALF if training.precision != "no" else 1.0) * images
+    again = training.gradient_checkpointing
+    memory = []
+    for name, part in parts.items():
+        kept = (part.one.kept_by_checkpoints if again else part.one.kept) if part.passes_back else 0
+        weights = 4 * part.one.parameters * (5 if part.learns else 2)
+        memory.append(PartMemory(name, part.one.parameters, weights, int(each * kept)))
+    if again:
+        block = max(part.one.largest_block for part in parts.values() if part.passes_back)
+        memory.append(PartMemory("one block, computed again", 0, 0, int(each * block)))
+    return tuple(memory)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One network, of one image."""
+
+    one: Tally
+    learns: bool = True
+    passes_back: bool = True  # a gradient goes through it
+    answers: int = 1  # how often it is called at inference
+    share: float = 1.0  # of the steps in which it is called
+    again: bool = False  # blocks are computed a second time
+
+    @property
+    def passes(self) -> float:
+        """Arithmetic of a step in forward passes: of the gradients of inputs and of weights, each as much as one."""
+        return self.share * (1 + self.passes_back * (1 + self.learns + self.again))
+
+
+def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part]:
+    network, inference, again = recipe.network, recipe.inference, recipe.training.gradient_checkpointing
     if isinstance(network, DirectNetwork):
-        one = network_layouts.direct(network, shape.structures, shape.size)
-        return _Costs(one, _repeated(one, 3), one)
-    if codec is None:
+        return {"unet": _Part(network_layouts.direct(network, shape.structures, shape.size), again=again)}
+    if codec is None or recipe.diffusion is None:
         raise ValueError("a latent network needs the layout of its codec")
-    latent, side = codec.latent_channels, shape.size // network.condition.factor
-    encoder = network_layouts.condition_encoder(network.condition, shape.size)
-    denoiser = network_layouts.denoiser(
-        network.denoiser, latent, network.condition.latent_channels, shape.structures, side
-    )
-    decoder = network_layouts.decoder(codec, latent, shape.size)
-    learns = network.condition.trainable
-    correction = Tally()
-    if network.decoder == "skips":
-        correction = network_layouts.refinement(network.condition.block_out_channels[:-1], shape.size)
-    step = _repeated(denoiser, 3) + (_repeated(encoder, 3) if learns else Tally(flops=encoder.flops))
-    if recipe.diffusion is not None and recipe.diffusion.loss_mask:
-        # Frozen, gradients pass through it, and its weights have none.
-        through = _repeated(decoder, 3 if network.decoder == "trained" else 2) + _repeated(correction, 3)
-        # The mean over both stages; memory is that of the second.
-        share = 1.0 - recipe.diffusion.loss_mask_from / recipe.training.steps
-        step += replace(through, flops=round(through.flops * share))
-    if recipe.training.augmentation == "strong":  # masks are encoded at every step
-        step += Tally(flops=network_layouts.autoencoder(codec, latent, shape.size).flops - decoder.flops)
+    latent, side, condition = codec.latent_channels, shape.size // network.condition.factor, network.condition
+    encoder = network_layouts.condition_encoder(condition, shape.size)
+    denoiser = network_layouts.denoiser(network.denoiser, latent, condition.latent_channels, shape.structures, side)
     answers = inference.samples * shape.structures
-    image = encoder + _repeated(denoiser, inference.steps * answers) + _repeated(decoder + correction, answers)
-    learnt = (
-        denoiser
-        + correction
-        + (encoder if learns else Tally())
-        + (decoder if network.decoder == "trained" else Tally())
-    )
-    return _Costs(learnt, step, image)
-
-
-def _repeated(one: Tally, passes: int) -> Tally:
-    """The same network several times: a backward pass counts as two forward ones, and keeps nothing more."""
-    return Tally(one.parameters, one.flops * passes, one.kept, one.largest)
+    # In training the mask is decoded for its loss alone: through both stages in the mean; memory is that of the second.
+    through = recipe.diffusion.loss_mask > 0
+    share = 1.0 - recipe.diffusion.loss_mask_from / recipe.training.steps if through else 0.0
+    parts = {
+        "condition encoder": _Part(encoder, condition.trainable, condition.trainable, again=again),
+        "denoiser": _Part(denoiser, answers=inference.steps * answers, again=again),
+        "decoder": _Part(
+            network_layouts.decoder(codec, latent, shape.size),
+            network.decoder == "trained",
+            through,
+            answers,
+            share,
+            again,
+        ),
+    }
+    if network.decoder == "skips":
+        refinement = network_layouts.refinement(condition.block_out_channels[:-1], shape.size)
+        parts["refinement"] = _Part(refinement, True, True, answers, share, again)
+    return parts

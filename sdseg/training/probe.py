@@ -21,6 +21,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
 from sdseg.models.codec import MaskCodec
+from sdseg.models.gradient_checkpointing import recompute_blocks
 from sdseg.models.segmenter import Batch, Segmenter, attach_training_parts, build_segmenter
 from sdseg.sizing.training_needs import Shape
 from sdseg.training.loop import optimiser_step
@@ -34,7 +35,7 @@ STEPS = 4  # the first one is not counted: memory is taken then, and kernels are
 PATIENCE = 30.0  # seconds after which no further step is begun
 # Values that change nothing about a step.
 IRRELEVANT = {"description", "start_from", "inference"}
-STEP = ("batch", "accumulate", "precision", "augmentation", "mask_loss")
+STEP = ("batch", "accumulate", "precision", "augmentation", "mask_loss", "gradient_checkpointing")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def _measure(
         attach_training_parts(segmenter, recipe.network, shape.structures)
     segmenter = segmenter.to(accelerator.device)
     average = average_of(segmenter, recipe.training)
+    if recipe.training.gradient_checkpointing:
+        recompute_blocks(segmenter)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
     encoder = None
     if codec is not None and recipe.training.augmentation == "strong":  # encoded at every step

@@ -23,6 +23,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
 from sdseg.data.store import SliceStore
 from sdseg.models.codec import MaskCodec
+from sdseg.models.gradient_checkpointing import recompute_blocks
 from sdseg.models.segmenter import Batch, Segmenter, attach_training_parts
 from sdseg.models.start_from import Inputs, new_segmenter
 from sdseg.training.dataloader import TrainingData, open_training_data
@@ -126,6 +127,8 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     attach_training_parts(segmenter, recipe.network, len(inputs.store.manifest.structures))
     segmenter = segmenter.to(accelerator.device)
     average = average_of(segmenter, recipe.training)
+    if recipe.training.gradient_checkpointing:
+        recompute_blocks(segmenter)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
     codec = inputs.codec.codec if inputs.codec else None
     return TrainingRun(recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec)

@@ -15,6 +15,7 @@ from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.models.checkpoint import count_parameters
 from sdseg.models.codec import MaskCodec
+from sdseg.models.gradient_checkpointing import recompute_blocks
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import Tally
@@ -77,6 +78,26 @@ def test_what_is_kept_for_the_backward_pass_is_about_what_autograd_keeps(
     name: str, network: dict[str, Any], structures: int
 ) -> None:
     recipe, segmenter, sums = built(name, network, structures)
+    counted = sum(one.kept for one in passed_back(recipe, sums))
+    assert 0.7 < 2 * 4 * counted / kept_by_autograd(segmenter, structures) < 1.1
+    recompute_blocks(segmenter)
+    fewer = sum(one.kept_by_checkpoints for one in passed_back(recipe, sums))
+    # What the loss itself keeps, at full size, is no longer little beside so small a network.
+    assert 0.45 < 2 * 4 * fewer / kept_by_autograd(segmenter, structures) < 1.2
+    assert fewer < 0.7 * counted
+
+
+def passed_back(recipe: Recipe, sums: dict[str, Tally]) -> list[Tally]:
+    """The parts that a gradient goes through."""
+    frozen = set()
+    if not isinstance(recipe.network, DirectNetwork):
+        frozen |= {"condition_encoder"} - ({"condition_encoder"} if recipe.network.condition.trainable else set())
+        frozen |= {"decoder"} - ({"decoder"} if recipe.diffusion is not None and recipe.diffusion.loss_mask else set())
+    return [one for part, one in sums.items() if part not in frozen]
+
+
+def kept_by_autograd(segmenter: Segmenter, structures: int) -> int:
+    """Bytes that PyTorch keeps of two images for the backward pass, weights apart."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in segmenter.parameters()}
     alive: list[torch.Tensor] = []  # so that no address is used twice
     batch = Batch(
@@ -90,13 +111,7 @@ def test_what_is_kept_for_the_backward_pass_is_about_what_autograd_keeps(
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: alive.append(tensor) or tensor, lambda kept: kept):
         sum(segmenter.train().losses(batch).values())
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in alive}
-    kept = sum(size for address, size in storages.items() if address not in weights)
-    through_decoder = recipe.diffusion is not None and recipe.diffusion.loss_mask > 0
-    frozen = {"decoder"} - ({"decoder"} if through_decoder else set())
-    if recipe.diffusion is not None and not recipe.network.condition.trainable:
-        frozen.add("condition_encoder")
-    counted = sum(one.kept for part, one in sums.items() if part not in frozen)
-    assert 0.7 < 2 * 4 * counted / kept < 1.1
+    return sum(size for address, size in storages.items() if address not in weights)
 
 
 def test_a_codec_counts_its_encoder_too() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sdseg.config.network import Codec
-from sdseg.config.recipe import load_recipe
+from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.config.run import load_config
-from sdseg.sizing.training_needs import Shape, TrainingNeeds, training_needs
+from sdseg.sizing.training_needs import Shape, TrainingNeeds, memory_by_part, training_needs
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 KL_F8 = Codec(weights="somewhere")
@@ -52,6 +52,47 @@ def test_more_of_anything_needs_more() -> None:
     assert full_scale(training={"batch": 8}).step_flops == 8 * full_scale().step_flops
     assert full_scale(shape=Shape(256, structures=13)).image_flops > 9 * full_scale().image_flops
     assert full_scale(diffusion={"loss_mask": 1.0}).step_flops > full_scale().step_flops
+
+
+def through_the_decoder(**training: Any) -> Recipe:
+    training = {"batch": 4, "workers": 0, "precision": "no", **training}
+    return load_recipe(CONFIG / "recipes" / "sdseg-e2e.yaml", {"training": training})
+
+
+def test_gradient_checkpointing_takes_less_memory_and_more_arithmetic() -> None:
+    """Batch 4 at full size with the gradient through KL-f8's decoder: 16 GB hold it so, and not without."""
+    plain, again = (
+        training_needs(through_the_decoder(precision="bf16", gradient_checkpointing=on), KL_F8, Shape(256), cuda=True)
+        for on in (False, True)
+    )
+    assert again.gpu_bytes < 16e9 < plain.gpu_bytes
+    assert 1.25 < again.step_flops / plain.step_flops < 1.5
+    assert again.parameters == plain.parameters
+
+
+def test_memory_is_accounted_for_by_part() -> None:
+    parts = {
+        each.part: each
+        for each in memory_by_part(through_the_decoder(gradient_checkpointing=True), KL_F8, Shape(256), images=4)
+    }
+    assert set(parts) == {"condition encoder", "denoiser", "decoder", "one block, computed again"}
+    assert parts["denoiser"].weights_bytes == 20 * 294_973_828
+    assert parts["decoder"].weights_bytes == 8 * parts["decoder"].parameters  # frozen: weights and their average
+    plain = {each.part: each for each in memory_by_part(through_the_decoder(), KL_F8, Shape(256), images=4)}
+    assert all(each.kept_bytes > 2 * parts[name].kept_bytes for name, each in plain.items())
+    needs = training_needs(through_the_decoder(), KL_F8, Shape(256), cuda=False)
+    assert needs.process_bytes > sum(each.weights_bytes + each.kept_bytes for each in plain.values())
+
+
+def test_a_second_stage_counts_for_its_share_of_the_steps() -> None:
+    stages = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0, "loss_noise": 0.0, "prediction": "x0"}
+    whole = full_scale(diffusion={**stages, "inference_noise": "zero"}, training={"steps": 100})
+    late = {**stages, "inference_noise": "zero", "loss_mask_from": 75}
+    quarter = full_scale(diffusion=late, training={"steps": 100})
+    never = full_scale(diffusion={**stages, "inference_noise": "zero", "loss_mask": 0.0}, training={"steps": 100})
+    added = (quarter.step_flops - never.step_flops) / (whole.step_flops - never.step_flops)
+    assert added == pytest.approx(0.25)
+    assert quarter.process_bytes == whole.process_bytes
 
 
 def test_a_frozen_encoder_is_not_learnt() -> None:
