@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import write_json  # noqa: E402
-from sdseg.report.collect import ScoredRun, gather  # noqa: E402
+from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
 
 NAMED = re.compile(r"(?P<recipe>.+)-(?P<budget>\d+)s")
@@ -47,7 +47,7 @@ def main() -> int:
 def curves(results: Path) -> dict[str, Any]:
     """The figures of a results folder. Raises UserError where it holds none."""
     groups: dict[tuple[str, str, int], list[ScoredRun]] = {}
-    for run in gather(results).runs:
+    for run in collect_results(results).runs:
         named = NAMED.fullmatch(recipe_of(run))
         if named and run.training and run.training.cpu_seconds is not None:
             groups.setdefault((run.dataset, named["recipe"], int(named["budget"])), []).append(run)

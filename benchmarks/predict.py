@@ -71,12 +71,12 @@ def generate(folder: Path, count: int, size: int) -> None:
 def memory(model: Path, folder: Path, batch: int) -> dict[str, float]:
     """Peak memory of this process before and after all images, and the seconds they took."""
     from sdseg.inference.choose_model import choose_model
-    from sdseg.inference.predict import Wanted, predict
+    from sdseg.inference.predict import PredictOptions, predict
 
     choose_model(model)  # what every run has in memory, however few images it is given
     opened = peak()
     start = time.perf_counter()
-    if predict(model, [folder / "in"], folder / "out", wanted=Wanted(batch=batch)):
+    if predict(model, [folder / "in"], folder / "out", options=PredictOptions(batch=batch)):
         raise SystemExit("some images failed")
     return {"open": opened, "peak": peak(), "seconds": time.perf_counter() - start}
 
@@ -90,18 +90,18 @@ def overlap(chosen: argparse.Namespace, place: Path) -> str:
     """Seconds one after the other and at the same time, and where the first go."""
     from sdseg.inference.choose_model import choose_model
     from sdseg.inference.find_inputs import find_inputs
-    from sdseg.inference.pipeline import Stages, Wanted, groups
-    from sdseg.inference.run_record import Account
+    from sdseg.inference.pipeline import PredictOptions, Stages, input_groups
+    from sdseg.inference.run_record import RunLog
     from sdseg.inference.threads import overlapped
 
-    model, wanted = choose_model(chosen.model), Wanted(batch=chosen.batch)
+    model, wanted = choose_model(chosen.model), PredictOptions(batch=chosen.batch)
     times: dict[str, list[float]] = {name: [] for name in ("read", "compute", "write", "together")}
     for turn in range(chosen.repeats + 1):
         outputs = [place / f"{way}{turn}" for way in ("one", "all")]
         for output in outputs:
             output.mkdir()
-        alone, together = (Stages(model, output, wanted, Account(output)) for output in outputs)
-        work = list(groups(find_inputs([place / "in"], outputs[0]).inputs, chosen.batch))
+        alone, together = (Stages(model, output, wanted, RunLog(output)) for output in outputs)
+        work = list(input_groups(find_inputs([place / "in"], outputs[0]).inputs, chosen.batch))
         once = one_by_one(alone, work)
         start = time.perf_counter()
         for _ in overlapped(work, together.read, together.compute, together.write):

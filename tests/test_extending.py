@@ -25,12 +25,12 @@ from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets import layouts, sources
 from sdseg.datasets.mask_values import WHITE_ON_BLACK
-from sdseg.evaluation.case_scores import METRICS, Compared
+from sdseg.evaluation.case_scores import METRICS, MaskPair
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.studies.run import STUDIES, Scope, StudyEntry, StudyOptions, study
 from sdseg.evaluation.studies.studied_model import Subject
 from sdseg.inference.dicom_seg import Maker
-from sdseg.inference.native_size import Native
+from sdseg.inference.native_size import NativeSegmentation
 from sdseg.inference.predict import predict
 from sdseg.inference.write_outputs import FORMATS, Format
 from sdseg.metrics.overlap import Score
@@ -75,7 +75,7 @@ def test_a_recipe(tmp_path: Path) -> None:
     assert open_model(model).training["steps"] == 1
 
 
-def size_error(compared: Compared) -> Score:
+def size_error(compared: MaskPair) -> Score:
     """How many pixels too many or too few."""
     return Score(float(abs(compared.pixels.predicted[0] - compared.pixels.labelled[0])))
 
@@ -138,7 +138,7 @@ def test_a_study(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert record.share == pytest.approx(np.mean(labelled), abs=0.02)
 
 
-def save_array(path: Path, native: Native, maker: Maker) -> None:
+def save_array(path: Path, native: NativeSegmentation, maker: Maker) -> None:
     with path.open("wb") as stream:
         np.save(stream, native.ids())
 

@@ -183,7 +183,7 @@ class GraphManifest(_Strict):
     interpolation: str | None = None  # how images were brought to the working size: data/transforms.py `resize_images`
     data_checksum: str | None = None  # of the prepared data it was trained on
     model_checksum: str | None = None  # of the weights it was made from
-    # Checked whenever the file is opened: runtime/onnx_sealed.py.
+    # Checked whenever the file is opened: backends/graph_checksum.py.
     content_sha256: Checksum | None = None  # of the ONNX file without these 64 digits
     weights_sha256: Checksum | None = None  # of the '.data' file beside it; None where the weights are in the graph
     provenance: dict[str, Any]

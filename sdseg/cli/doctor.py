@@ -42,7 +42,7 @@ class Finding:
 
     state: Literal["ok", "note", "problem"]
     subject: str
-    found: str
+    description: str
     fix: str | None = None
 
 
@@ -51,7 +51,7 @@ def doctor(config: Path | None = None) -> int:
     findings = list(examine(config))
     width = max(len(finding.subject) for finding in findings)
     for finding in findings:
-        print(f"{finding.state:8}{finding.subject:{width + 2}}{finding.found}")
+        print(f"{finding.state:8}{finding.subject:{width + 2}}{finding.description}")
         if finding.fix:
             print(f"{'':{width + 10}}fix: {finding.fix}")
     problems = sum(finding.state == "problem" for finding in findings)

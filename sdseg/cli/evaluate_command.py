@@ -39,10 +39,10 @@ def _score(arguments: argparse.Namespace) -> int:
             remedy = f"add --{study}" if study else "add a study, such as --sweep, or --studies FILE"
             raise UserError("it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=remedy)
     from sdseg.config.dataset import load_dataset
-    from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
+    from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
 
     tolerance = {} if arguments.nsd_tolerance is None else {"nsd_tolerance": arguments.nsd_tolerance}
-    options = Options(
+    options = EvaluationOptions(
         split=arguments.split,
         device=arguments.device,
         batch=arguments.batch,

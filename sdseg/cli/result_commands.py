@@ -10,7 +10,7 @@ __all__ = ["doctor_command", "estimate_command", "predict_command", "report_comm
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
-    from sdseg.inference.predict import Wanted, predict
+    from sdseg.inference.predict import PredictOptions, predict
     from sdseg.io.limits import asked_limits
 
     limits = asked_limits(arguments.max_pixels, arguments.max_voxels)
@@ -19,7 +19,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
         inputs=arguments.inputs,
         output=arguments.output,
         device=arguments.device,
-        wanted=Wanted(
+        options=PredictOptions(
             probability=arguments.probability,
             overlay=arguments.overlay,
             batch=arguments.batch,

@@ -60,10 +60,10 @@ class Config(Strict):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         for name, dataset in self.datasets.items():
-            known = {**self.recipes, **trainings(self.recipes)}
+            names = {**self.recipes, **trainings(self.recipes)}
             for recipe in dataset.recipes or ():
-                if recipe not in known:
-                    raise ValueError(f"datasets.{name}.recipes: unknown recipe '{recipe}', {nearest(recipe, known)}")
+                if recipe not in names:
+                    raise ValueError(f"datasets.{name}.recipes: unknown recipe '{recipe}', {nearest(recipe, names)}")
             if dataset.origin == "phantom" and self.phantoms is None:
                 raise ValueError(f"datasets.{name}: 'origin: phantom' needs a 'phantoms' section")
         return self
@@ -152,10 +152,10 @@ class Config(Strict):
 
     def split_path(self, dataset: str) -> Path:
         """The split file that is read for this dataset."""
-        chosen = self.datasets[dataset]
-        if chosen.split_file:
-            return Path(chosen.split_file)
-        return shipped(Path(self.splits) / chosen.source / f"{chosen.protocol}.csv")
+        dataset_settings = self.datasets[dataset]
+        if dataset_settings.split_file:
+            return Path(dataset_settings.split_file)
+        return shipped(Path(self.splits) / dataset_settings.source / f"{dataset_settings.protocol}.csv")
 
 
 def load_config(path: Path) -> Config:

@@ -98,10 +98,10 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     location, tags = _without_tags(problem["loc"])
     key = ".".join(map(_short, location))
     if problem["type"] == "extra_forbidden":
-        known = _keys_at(model, problem["loc"][:-1])
-        if tags and location[-1] in known:
+        known_keys = _keys_at(model, problem["loc"][:-1])
+        if tags and location[-1] in known_keys:
             return f"unknown key '{key}': it means nothing with '{', '.join(tags)}'"
-        return f"unknown key '{key}': {nearest(location[-1], known)}"
+        return f"unknown key '{key}': {nearest(location[-1], known_keys)}"
     if problem["type"] == "union_tag_invalid":
         return f"{key}: '{problem['ctx']['tag']}' is none of {problem['ctx']['expected_tags']}"
     if problem["type"] == "missing":

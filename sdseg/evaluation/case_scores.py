@@ -16,14 +16,14 @@ from sdseg.metrics import overlap
 from sdseg.metrics.overlap import Score
 from sdseg.metrics.surface import SurfaceDistances, hausdorff, surface_dice, surface_distances
 
-__all__ = ["METRICS", "Compared", "Sized", "not_scored", "score_masks"]
+__all__ = ["METRICS", "MaskPair", "SizeScores", "not_scored", "score_masks"]
 
 CUP_TO_DISC = "cup_to_disc_error"
 NO_SPACING = "no spacing: the size of a pixel in millimetres is not known"
 
 
 @dataclass(frozen=True)
-class Compared:
+class MaskPair:
     """One structure of one case, as predicted and as labelled; what several metrics need is computed once."""
 
     predicted: MaskArray  # [Z,H,W]
@@ -50,15 +50,15 @@ class Compared:
         return surface_distances(self.predicted, self.labelled, self.spacing)
 
 
-def _hd95(compared: Compared) -> Score:
-    reason = compared.missing if compared.spacing else NO_SPACING
-    return Score(nan, reason) if reason else Score(hausdorff(compared.distances))
+def _hd95(pair: MaskPair) -> Score:
+    reason = pair.missing if pair.spacing else NO_SPACING
+    return Score(nan, reason) if reason else Score(hausdorff(pair.distances))
 
 
-def _nsd(compared: Compared) -> Score:
-    if not compared.spacing or compared.missing == "both masks empty":
-        return _hd95(compared)
-    return Score(0.0 if compared.missing else surface_dice(compared.distances, compared.tolerance))
+def _nsd(pair: MaskPair) -> Score:
+    if not pair.spacing or pair.missing == "both masks empty":
+        return _hd95(pair)
+    return Score(0.0 if pair.missing else surface_dice(pair.distances, pair.tolerance))
 
 
 def _share(value: float, where_undefined: str = "") -> Score:
@@ -66,18 +66,18 @@ def _share(value: float, where_undefined: str = "") -> Score:
 
 
 # Every score of a structure: a column of cases.csv and a key of summary.json each, in this order.
-METRICS: dict[str, Callable[[Compared], Score]] = {
-    "dice": lambda compared: _share(float(overlap.dice(compared.pixels)[0])),
-    "iou": lambda compared: _share(float(overlap.iou(compared.pixels)[0])),
-    "precision": lambda compared: _share(float(overlap.precision(compared.pixels)[0]), "nothing predicted"),
-    "recall": lambda compared: _share(float(overlap.recall(compared.pixels)[0]), "nothing labelled"),
+METRICS: dict[str, Callable[[MaskPair], Score]] = {
+    "dice": lambda pair: _share(float(overlap.dice(pair.pixels)[0])),
+    "iou": lambda pair: _share(float(overlap.iou(pair.pixels)[0])),
+    "precision": lambda pair: _share(float(overlap.precision(pair.pixels)[0]), "nothing predicted"),
+    "recall": lambda pair: _share(float(overlap.recall(pair.pixels)[0]), "nothing labelled"),
     "hd95": _hd95,
     "nsd": _nsd,
 }
 
 
 @dataclass(frozen=True)
-class Sized:
+class SizeScores:
     """Every score of one case at one size."""
 
     pixels: overlap.Counts
@@ -88,10 +88,10 @@ class Sized:
 def score_masks(
     predicted: Iterable[MaskArray],
     labels: LabelArray,
-    held: PreparedManifest,
+    manifest: PreparedManifest,
     spacing: tuple[float, ...],
     tolerance: float,
-) -> Sized:
+) -> SizeScores:
     """Score one case.
 
     Parameters
@@ -103,34 +103,34 @@ def score_masks(
     """
     scores: dict[str, dict[str, Score]] = {}
     pixels = []
-    kept: dict[str, tuple[MaskArray, MaskArray]] = {}  # disc and cup of an image
-    for structure, found in zip(held.structures, predicted, strict=True):
+    disc_and_cup: dict[str, tuple[MaskArray, MaskArray]] = {}  # disc and cup of an image
+    for structure, mask in zip(manifest.structures, predicted, strict=True):
         labelled = structure_masks(labels, (structure,))[:, 0]
-        compared = Compared(found, labelled, spacing, tolerance)
-        pixels.append(compared.pixels)
-        scores[structure.name] = {name: score(compared) for name, score in METRICS.items()}
-        if _has_disc_and_cup(held):
-            kept[structure.name] = (found[0], labelled[0])
+        pair = MaskPair(mask, labelled, spacing, tolerance)
+        pixels.append(pair.pixels)
+        scores[structure.name] = {name: score(pair) for name, score in METRICS.items()}
+        if _has_disc_and_cup(manifest):
+            disc_and_cup[structure.name] = (mask[0], labelled[0])
     whole = {metric: overlap.mean_score([each[metric] for each in scores.values()]) for metric in METRICS}
-    if kept:
-        (disc, true_disc), (cup, true_cup) = kept["disc"], kept["cup"]
+    if disc_and_cup:
+        (disc, true_disc), (cup, true_cup) = disc_and_cup["disc"], disc_and_cup["cup"]
         whole[CUP_TO_DISC] = overlap.cup_to_disc_error((disc, cup), (true_disc, true_cup))
-    return Sized(_joined(pixels), scores, whole)
+    return SizeScores(_joined(pixels), scores, whole)
 
 
-def not_scored(held: PreparedManifest, reason: str) -> Sized:
+def not_scored(manifest: PreparedManifest, reason: str) -> SizeScores:
     """The same scores, none of them defined, for one `reason`."""
-    nothing = np.zeros(len(held.structures), dtype=np.int64)
+    nothing = np.zeros(len(manifest.structures), dtype=np.int64)
     undefined = Score(nan, reason)
-    return Sized(
+    return SizeScores(
         overlap.Counts(nothing, nothing, nothing),
-        {structure.name: dict.fromkeys(METRICS, undefined) for structure in held.structures},
-        dict.fromkeys((*METRICS, CUP_TO_DISC) if _has_disc_and_cup(held) else METRICS, undefined),
+        {structure.name: dict.fromkeys(METRICS, undefined) for structure in manifest.structures},
+        dict.fromkeys((*METRICS, CUP_TO_DISC) if _has_disc_and_cup(manifest) else METRICS, undefined),
     )
 
 
-def _has_disc_and_cup(held: PreparedManifest) -> bool:
-    return held.image.modality == "rgb" and {"disc", "cup"} <= {structure.name for structure in held.structures}
+def _has_disc_and_cup(manifest: PreparedManifest) -> bool:
+    return manifest.image.modality == "rgb" and {"disc", "cup"} <= {structure.name for structure in manifest.structures}
 
 
 def _joined(pixels: Iterable[overlap.Counts]) -> overlap.Counts:

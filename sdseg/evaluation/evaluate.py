@@ -19,20 +19,20 @@ from sdseg.core.files import atomic_folder
 from sdseg.core.locks import writes
 from sdseg.data.batches import check_store
 from sdseg.data.store import Case, SliceStore
-from sdseg.evaluation.evaluator import Assessment, Rules, assess_masks, dice_by_threshold
+from sdseg.evaluation.evaluator import Evaluator, ScoringRules, dice_by_threshold, score_given_masks
 from sdseg.evaluation.predicted_masks import find_predictions
 from sdseg.evaluation.write_evaluation import (
     DEFAULTS,
     OWNED,
-    Options,
-    collect,
+    EvaluationOptions,
+    collect_scores,
     native_labels,
     summary_of,
     write_evaluation,
 )
 from sdseg.metrics.calibration import THRESHOLDS, Calibration
 
-__all__ = ["MASKS", "Options", "evaluate", "evaluate_masks"]
+__all__ = ["MASKS", "EvaluationOptions", "evaluate", "evaluate_masks"]
 
 log = logging.getLogger(__name__)
 MASKS = "masks of files"  # what stands in the place of a backend
@@ -41,7 +41,7 @@ NO_PROBABILITY = "masks were given, not probabilities"
 
 
 @writes("output")
-def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAULTS) -> None:
+def evaluate(prepared: Path, model: Path, output: Path, options: EvaluationOptions = DEFAULTS) -> None:
     """Write `output`/cases.csv, summary.json and overlays/{best,median,worst}_<case>.png; all of them, or none.
 
     Of volumes also volumes/{best,median,worst}.webp and .json, to be scrolled in the page.
@@ -66,14 +66,14 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
         timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
 
         # 2. How masks are made: the model's own rule, or with the threshold that is best on the validation split.
-        chosen = _chosen_threshold(store, served, options) if options.choose_threshold else None
-        rule = served.rule if chosen is None else replace(served.rule, threshold=chosen.threshold)
+        chosen_threshold = _chosen_threshold(store, served, options) if options.choose_threshold else None
+        rule = served.rule if chosen_threshold is None else replace(served.rule, threshold=chosen_threshold.threshold)
 
         # 3. Score every case.
         calibration = Calibration()
-        rules = Rules(rule, options.nsd_tolerance)
-        assessment = Assessment(timed.probability, store, rules, native, calibration)
-        scores = collect(assessment.run(cases, options.batch), cases, options.split)
+        rules = ScoringRules(rule, options.nsd_tolerance)
+        evaluator = Evaluator(timed.probability, store, rules, native, calibration)
+        scores = collect_scores(evaluator.run(cases, options.batch), cases, options.split)
 
         # 4. Write the scores, and pictures of three cases.
         summary = {
@@ -82,7 +82,7 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
             "threshold": rule.threshold,
             "exclusive": rule.exclusive,
             "postprocessing": {"largest_component": rule.largest_component, "fill_holes": rule.fill_holes},
-            "threshold_chosen": chosen,
+            "threshold_chosen": chosen_threshold,
             "calibration": {"size": "working size", **calibration.record()},
             "seconds_per_image": timed.seconds_per_image,
         }
@@ -90,19 +90,21 @@ def evaluate(prepared: Path, model: Path, output: Path, options: Options = DEFAU
         def masks(rows: slice) -> MaskArray:
             return rule.masks(timed.probability(store.images[rows]))
 
-        def found(case: Case) -> Callable[[int], MaskArray]:
+        def slice_masks(case: Case) -> Callable[[int], MaskArray]:
             if not rule.postprocesses:
                 return lambda index: masks(slice(case.start + index, case.start + index + 1))[0]
             starts = range(case.rows.start, case.rows.stop, options.batch)
             parts = [masks(slice(start, min(start + options.batch, case.rows.stop))) for start in starts]
             return rule.finish(np.concatenate(parts)).__getitem__
 
-        written = write_evaluation(folder, scores, summary, store, found)
-    _log_scores(written)
+        record = write_evaluation(folder, scores, summary, store, slice_masks)
+    _log_scores(record)
 
 
 @writes("output")
-def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, options: Options = DEFAULTS) -> None:
+def evaluate_masks(
+    prepared: Path, predictions: Path, name: str, output: Path, options: EvaluationOptions = DEFAULTS
+) -> None:
     """Write what `evaluate` writes, of masks in files at their native size, made by whatever method `name` is.
 
     There is no working size, no probability, no calibration and no time: these are null, with the reason beside them.
@@ -130,29 +132,31 @@ def evaluate_masks(prepared: Path, predictions: Path, name: str, output: Path, o
     if options.choose_threshold:
         raise UserError("masks have no threshold", where="--choose-threshold", remedy="leave it out")
     native = native_labels(store, options.raw, options.settings)
-    given = find_predictions(predictions, store, options.split, options.raw)
-    given.check(cases)
+    predicted = find_predictions(predictions, store, options.split, options.raw)
+    predicted.check(cases)
     with atomic_folder(output, owned=OWNED) as folder:
-        assessed = assess_masks(given.masks, cases, native, options.nsd_tolerance, NO_WORKING)
-        scores = collect(assessed, cases, options.split)
-        nothing = (
+        scored = score_given_masks(predicted.masks, cases, native, options.nsd_tolerance, NO_WORKING)
+        scores = collect_scores(scored, cases, options.split)
+        absent = (
             *("threshold", "exclusive", "postprocessing", "threshold_chosen", "calibration"),
             *("seconds_per_image", "codec_ceiling", "trained_on"),
         )
         summary = {
             **summary_of(scores, store, options, native=True),
-            **dict.fromkeys(nothing),
+            **dict.fromkeys(absent),
             "recipe": name,
             "backend": MASKS,
             "calibration_missing": NO_PROBABILITY,
             "predictions": str(predictions),
-            "model_checksum": given.checksum,
+            "model_checksum": predicted.checksum,
         }
-        written = write_evaluation(folder, scores, summary, store, lambda case: given.at_working_size(case).__getitem__)
-    _log_scores(written)
+        record = write_evaluation(
+            folder, scores, summary, store, lambda case: predicted.at_working_size(case).__getitem__
+        )
+    _log_scores(record)
 
 
-def _chosen_threshold(store: SliceStore, served: Served, options: Options) -> ChosenThreshold:
+def _chosen_threshold(store: SliceStore, served: Served, options: EvaluationOptions) -> ChosenThreshold:
     """The threshold with the best mean Dice on the validation split, at the working size."""
     cases = check_store(store, served.path, served.image, served.structures, "val")
     dice = dice_by_threshold(

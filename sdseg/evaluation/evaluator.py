@@ -18,18 +18,18 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.data.transforms import restore_probability
-from sdseg.evaluation.case_scores import Sized, not_scored, score_masks
+from sdseg.evaluation.case_scores import SizeScores, not_scored, score_masks
 from sdseg.metrics import overlap
 from sdseg.metrics.calibration import THRESHOLDS, Calibration, ThresholdCounts
 from sdseg.metrics.overlap import Score
 
-__all__ = ["Assessed", "Assessment", "Probability", "Rules", "assess_masks", "dice_by_threshold"]
+__all__ = ["Evaluator", "Probability", "ScoredCase", "ScoringRules", "dice_by_threshold", "score_given_masks"]
 
 Probability = Callable[[RawImages], FloatArray]  # raw images [N,H,W,C] -> [N,K,H,W] in [0,1]
 
 
 @dataclass(frozen=True)
-class Rules:
+class ScoringRules:
     """What the masks and their scores are made with."""
 
     masks: MaskRule  # of a model's probabilities
@@ -37,77 +37,77 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Assessed:
+class ScoredCase:
     """One case: native scores where there are native labels."""
 
     case: Case
-    working: Sized
-    native: Sized | None
+    working: SizeScores
+    native: SizeScores | None
     dice_official: Score  # at the working size, mean over structures
 
     @property
-    def headline(self) -> Sized:
+    def headline(self) -> SizeScores:
         return self.native or self.working
 
 
 @dataclass(frozen=True)
-class Assessment:
+class Evaluator:
     """A backend on a store, ready to be scored case by case."""
 
     probability: Probability
     store: SliceStore
-    rules: Rules
+    rules: ScoringRules
     native: NativeLabels | None = None
     calibration: Calibration | None = None  # filled on the way
 
-    def run(self, cases: Sequence[Case], batch: int) -> Iterator[Assessed]:
+    def run(self, cases: Sequence[Case], batch: int) -> Iterator[ScoredCase]:
         """Score `cases` in order."""
         by_name = {case.case: case for case in cases}
-        pending: dict[str, _Pending] = {}
+        pending: dict[str, _IncompleteCase] = {}
         for part in slice_batches(self.store, cases, (batch,)):
             probability = self.probability(part.images)  # [N,K,S,S]
             if self.calibration is not None:
                 self.calibration.add(probability, part.labelled)
             for name, of_slice in zip(part.cases, probability, strict=True):
-                masks = pending.setdefault(name, _Pending(by_name[name], [], []))
+                masks = pending.setdefault(name, _IncompleteCase(by_name[name], [], []))
                 masks.put(of_slice, self.rules.masks, native=self.native is not None)
                 if len(masks.working) == masks.case.slices:
                     yield self._finish(pending.pop(name))
 
-    def _finish(self, pending: _Pending) -> Assessed:
+    def _finish(self, pending: _IncompleteCase) -> ScoredCase:
         case, size = pending.case, self.store.manifest.image.size
-        stretched = (1.0, case.height / size, case.width / size)  # a working pixel in native ones, Z, rows, columns
+        scale = (1.0, case.height / size, case.width / size)  # a working pixel in native ones, Z, rows, columns
         spacing = case.spacing[::-1]  # of native pixels along Z, rows, columns
-        at_work = tuple(one * factor for one, factor in zip(spacing, stretched, strict=True)) if spacing else ()
-        working = self._score(_Packed(pending.working, size), self.store.masks[case.rows], at_work)
+        working_spacing = tuple(one * factor for one, factor in zip(spacing, scale, strict=True)) if spacing else ()
+        working = self._score(_Packed(pending.working, size), self.store.masks[case.rows], working_spacing)
         native = None
         if self.native is not None:
             native = self._score(_Packed(pending.native, case.width), self.native.read(case), spacing)
-        return Assessed(case, working, native, Score(float(overlap.dice_official(working.pixels).mean())))
+        return ScoredCase(case, working, native, Score(float(overlap.dice_official(working.pixels).mean())))
 
-    def _score(self, packed: _Packed, labels: LabelArray, spacing: tuple[float, ...]) -> Sized:
-        held = self.store.manifest
-        self.rules.masks.finish_in_place(packed, len(held.structures))
-        predicted = (packed.mask(number) for number in range(len(held.structures)))
-        return score_masks(predicted, labels, held, spacing, self.rules.tolerance)
+    def _score(self, packed: _Packed, labels: LabelArray, spacing: tuple[float, ...]) -> SizeScores:
+        manifest = self.store.manifest
+        self.rules.masks.finish_in_place(packed, len(manifest.structures))
+        predicted = (packed.mask(number) for number in range(len(manifest.structures)))
+        return score_masks(predicted, labels, manifest, spacing, self.rules.tolerance)
 
 
-def assess_masks(
+def score_given_masks(
     masks: Callable[[Case], Iterable[MaskArray]],
     cases: Sequence[Case],
     native: NativeLabels,
     tolerance: float,
     reason: str,
-) -> Iterator[Assessed]:
+) -> Iterator[ScoredCase]:
     """Score masks at the native size, case by case.
 
     `masks` gives one mask [Z,H,W] per structure; `tolerance` is that of NSD, in mm; `reason` says why there is no
     score at the working size.
     """
-    held = native.store.manifest
+    manifest = native.store.manifest
     for case in cases:
-        scored = score_masks(masks(case), native.read(case), held, case.spacing[::-1], tolerance)
-        yield Assessed(case, not_scored(held, reason), scored, Score(nan, reason))
+        scored = score_masks(masks(case), native.read(case), manifest, case.spacing[::-1], tolerance)
+        yield ScoredCase(case, not_scored(manifest, reason), scored, Score(nan, reason))
 
 
 def dice_by_threshold(
@@ -115,13 +115,13 @@ def dice_by_threshold(
 ) -> npt.NDArray[np.float64]:
     """Mean Dice over cases at the working size, for each of `THRESHOLDS`."""
     rule = MaskRule(exclusive=exclusive)
-    found: dict[str, ThresholdCounts] = {}
+    by_case: dict[str, ThresholdCounts] = {}
     for part in slice_batches(store, cases, (batch,)):
         values = rule.contenders(probability(part.images))  # what exceeds a threshold is the mask at it
         for index, name in enumerate(part.cases):
-            counted = found.setdefault(name, ThresholdCounts(len(store.manifest.structures)))
-            counted.add(values[index : index + 1], part.labelled[index : index + 1])
-    dice = np.stack([counted.dice() for counted in found.values()])  # [cases,T]
+            threshold_counts = by_case.setdefault(name, ThresholdCounts(len(store.manifest.structures)))
+            threshold_counts.add(values[index : index + 1], part.labelled[index : index + 1])
+    dice = np.stack([threshold_counts.dice() for threshold_counts in by_case.values()])  # [cases,T]
     return np.asarray(dice.mean(axis=0)).reshape(len(THRESHOLDS))
 
 
@@ -129,7 +129,7 @@ _Bits = npt.NDArray[np.uint8]  # masks [K,H,W], eight columns to a byte
 
 
 @dataclass
-class _Pending:
+class _IncompleteCase:
     """The masks of a case that is not complete yet."""
 
     case: Case

@@ -13,34 +13,36 @@ from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.files import atomic_file, write_json
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
-from sdseg.evaluation.evaluator import Assessed
+from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.io.images import write_image
 from sdseg.io.pictures import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines, outline_paths, pack_slices
 
-__all__ = ["Found", "overlay", "ranked", "write_exhibits", "write_volumes"]
+__all__ = ["SliceMasks", "overlay", "ranked", "write_pictures", "write_volumes"]
 
 LONGEST = 180  # bytes
-Found = Callable[[Case], Callable[[int], MaskArray]]  # of a case: number of a slice -> its masks [K,S,S]
+SliceMasks = Callable[[Case], Callable[[int], MaskArray]]  # of a case: number of a slice -> its masks [K,S,S]
 
 
-def write_exhibits(folder: Path, scores: Sequence[Assessed], store: SliceStore, found: Found) -> None:
+def write_pictures(folder: Path, scores: Sequence[ScoredCase], store: SliceStore, slice_masks: SliceMasks) -> None:
     """Write `folder`/overlays/{best,median,worst}_<case>.png; of volumes also volumes/…{.webp,.json}."""
-    shown = ranked(scores)
-    for rank, score in shown.items():
-        write_image(folder / "overlays" / f"{rank}_{_in_a_file(score.case.case)}.png", overlay(score, store, found))
-    write_volumes(folder / "volumes", shown, store, found)
+    by_rank = ranked(scores)
+    for rank, score in by_rank.items():
+        write_image(
+            folder / "overlays" / f"{rank}_{_in_a_file(score.case.case)}.png", overlay(score, store, slice_masks)
+        )
+    write_volumes(folder / "volumes", by_rank, store, slice_masks)
 
 
-def ranked(scores: Sequence[Assessed]) -> dict[str, Assessed]:
+def ranked(scores: Sequence[ScoredCase]) -> dict[str, ScoredCase]:
     """Best, median and worst case by Dice, among those with something to see: a label or a prediction."""
     visible = [one for one in scores if one.headline.pixels.predicted.any() or one.headline.pixels.labelled.any()]
     ordered = sorted(visible or scores, key=lambda score: score.headline.whole["dice"].value)
     return {"best": ordered[-1], "median": ordered[len(ordered) // 2], "worst": ordered[0]}
 
 
-def overlay(score: Assessed, store: SliceStore, found: Found) -> RawImages:
+def overlay(score: ScoredCase, store: SliceStore, slice_masks: SliceMasks) -> RawImages:
     """The case's slice with the largest label (without any: the largest prediction), with both outlines."""
-    case, predicted = score.case, found(score.case)
+    case, predicted = score.case, slice_masks(score.case)
     labelled = structure_masks(store.masks[case.rows], store.manifest.structures)  # [Z,K,H,W]
     areas = labelled.sum(axis=(1, 2, 3))
     if not areas.any():
@@ -58,13 +60,13 @@ def overlay(score: Assessed, store: SliceStore, found: Found) -> RawImages:
     )
 
 
-def write_volumes(folder: Path, shown: Mapping[str, Assessed], store: SliceStore, found: Found) -> None:
+def write_volumes(folder: Path, by_rank: Mapping[str, ScoredCase], store: SliceStore, slice_masks: SliceMasks) -> None:
     """Write `folder`/<rank>.webp and <rank>.json of every volume in `shown`, each once, for scrolling in the page."""
-    written = set()
-    for rank, score in shown.items():
-        if score.case.slices > 1 and score.case.case not in written:
-            written.add(score.case.case)
-            _write_volume(folder, rank, score, store, found)
+    done = set()
+    for rank, score in by_rank.items():
+        if score.case.slices > 1 and score.case.case not in done:
+            done.add(score.case.case)
+            _write_volume(folder, rank, score, store, slice_masks)
 
 
 def _in_a_file(case: str) -> str:
@@ -73,10 +75,10 @@ def _in_a_file(case: str) -> str:
     return plain.encode(errors="replace")[:LONGEST].decode(errors="ignore")
 
 
-def _write_volume(folder: Path, rank: str, score: Assessed, store: SliceStore, found: Found) -> None:
+def _write_volume(folder: Path, rank: str, score: ScoredCase, store: SliceStore, slice_masks: SliceMasks) -> None:
     case, manifest = score.case, store.manifest
     labelled = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,H,W]
-    predicted = found(case)
+    predicted = slice_masks(case)
     images = store.images[case.rows]
     sprite = pack_slices(np.stack([to_display(image, manifest.image.window) for image in images]))
     with atomic_file(folder / f"{rank}.webp") as temporary:

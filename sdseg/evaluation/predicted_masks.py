@@ -23,7 +23,7 @@ from sdseg.io.images import read_mask
 from sdseg.io.limits import LIMITS, Limits
 from sdseg.io.volumes import VOLUME_SUFFIXES, read_geometry, read_labels
 
-__all__ = ["Predictions", "find_predictions"]
+__all__ = ["PredictedMasks", "find_predictions"]
 
 SUFFIXES = {"rgb": (".png", ".tif", ".tiff", ".bmp"), "ct": VOLUME_SUFFIXES}
 MARK = "_mask"  # what `sdseg predict` puts behind a name
@@ -32,7 +32,7 @@ REMEDY = "give masks of the size, and volumes on the grid, of the label files: 0
 
 
 @dataclass(frozen=True)
-class Predictions:
+class PredictedMasks:
     """The masks of some cases of a store: 0 for background, k for the store's k-th structure.
 
     A structure that is part of another (a cup in its disc) is a part of it here, too: both masks hold it.
@@ -77,30 +77,32 @@ class Predictions:
     def ids(self, case: Case) -> LabelArray:
         """Numbers of the structures, [Z,H,W]; Z is 1 for an image. Raises UserError for a file that does not fit."""
         path = self.files[case.case]
-        read = self._image if self.store.manifest.image.modality == "rgb" else self._volume
-        ids = read(case, path)
+        read_ids = self._image if self.store.manifest.image.modality == "rgb" else self._volume
+        ids = read_ids(case, path)
         structures = self.store.manifest.structures
-        counted = np.zeros(256, dtype=np.int64)
+        counts = np.zeros(256, dtype=np.int64)
         for plane in ids:  # a whole volume at once would take eight times its size
-            counted += np.bincount(plane.ravel(), minlength=256)
-        found = np.flatnonzero(counted)
-        if len(structures) == 1 and set(found.tolist()) <= {0, WHITE}:
+            counts += np.bincount(plane.ravel(), minlength=256)
+        values = np.flatnonzero(counts)
+        if len(structures) == 1 and set(values.tolist()) <= {0, WHITE}:
             return np.asarray(ids == WHITE, dtype=np.uint8)
-        foreign = [str(value) for value in found if value > len(structures)]
+        foreign = [str(value) for value in values if value > len(structures)]
         if foreign:
-            shown = ", ".join(foreign[:8]) + (", …" if len(foreign) > 8 else "")
+            listed = ", ".join(foreign[:8]) + (", …" if len(foreign) > 8 else "")
             raise UserError(
-                f"values {shown} are no structure; known are {_named(structures)}", where=path, remedy=REMEDY
+                f"values {listed} are no structure; known are {_structures_in_words(structures)}",
+                where=path,
+                remedy=REMEDY,
             )
         return ids
 
     def _image(self, case: Case, path: Path) -> LabelArray:
         ids = read_mask(path, _limits(case))[None]
         if ids.shape[1:] != (case.height, case.width):
-            found, wanted = (
+            size, expected = (
                 f"{width} × {height} pixels" for height, width in (ids.shape[1:], (case.height, case.width))
             )
-            raise UserError(f"{found}, the label has {wanted}", where=path, remedy=REMEDY)
+            raise UserError(f"{size}, the label has {expected}", where=path, remedy=REMEDY)
         return ids
 
     def _volume(self, case: Case, path: Path) -> LabelArray:
@@ -124,7 +126,7 @@ def _limits(case: Case) -> Limits:
     return LIMITS.at_least(case.height * case.width * case.depth)  # prepare may have been allowed more
 
 
-def find_predictions(folder: Path, store: SliceStore, split: str, raw: Path) -> Predictions:
+def find_predictions(folder: Path, store: SliceStore, split: str, raw: Path) -> PredictedMasks:
     """The file of every case of `split` in `folder` or below it.
 
     A file is named as its case, as the case's image, or as the image with folders; `_mask` may follow. Where files so
@@ -135,14 +137,14 @@ def find_predictions(folder: Path, store: SliceStore, split: str, raw: Path) -> 
     suffixes = SUFFIXES[store.manifest.image.modality]
     if not folder.is_dir():
         raise UserError("no predictions here: the folder is missing", where=folder, remedy="name the folder of masks")
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name.lower().endswith(suffixes)]
-    found = [path for path in found if _name(path).endswith(MARK)] or found
-    known, splits = _names(store.cases), {case.case: case.split for case in store.cases}
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name.lower().endswith(suffixes)]
+    paths = [path for path in paths if _name(path).endswith(MARK)] or paths
+    case_by_name, splits = _names(store.cases), {case.case: case.split for case in store.cases}
     files: dict[str, Path] = {}
     problems = []
-    for path in found:
+    for path in paths:
         within = path.relative_to(folder)
-        case = _case_of(within, known)
+        case = _case_of(within, case_by_name)
         if case is None:
             problems.append(f"{within}: no case has this name")
         elif splits[case] != split:
@@ -161,26 +163,26 @@ def find_predictions(folder: Path, store: SliceStore, split: str, raw: Path) -> 
             remedy=f"give one file ({', '.join(suffixes)}) per case of the split, named as the case is in cases.csv "
             "of the prepared data, and no other",
         )
-    return Predictions(store, raw, files)
+    return PredictedMasks(store, raw, files)
 
 
 def _names(cases: Sequence[Case]) -> dict[str, str]:
     """What a file may be called -> case: the case's own name above its image's path, that above the image's name."""
-    paths = {case.case: PurePosixPath(case.image) for case in cases}
-    short = {case: _name(path) for case, path in paths.items()}
-    counted = Counter(short.values())
-    names = {name: case for case, name in short.items() if counted[name] == 1}
-    names |= {str(path.parent / short[case]): case for case, path in paths.items()}
+    image_paths = {case.case: PurePosixPath(case.image) for case in cases}
+    short = {case: _name(path) for case, path in image_paths.items()}
+    occurrences = Counter(short.values())
+    names = {name: case for case, name in short.items() if occurrences[name] == 1}
+    names |= {str(path.parent / short[case]): case for case, path in image_paths.items()}
     return names | {case.case: case.case for case in cases}
 
 
-def _case_of(within: Path, known: Mapping[str, str]) -> str | None:
+def _case_of(within: Path, case_by_name: Mapping[str, str]) -> str | None:
     """The case of a file at a path below the folder of predictions."""
     name = _name(within)
     for stem in (name, name.removesuffix(MARK)):
         for called in ((within.parent / stem).as_posix(), stem):
-            if called in known:
-                return known[called]
+            if called in case_by_name:
+                return case_by_name[called]
     return None
 
 
@@ -189,5 +191,5 @@ def _name(path: PurePath) -> str:
     return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
 
 
-def _named(structures: Sequence[Structure]) -> str:
+def _structures_in_words(structures: Sequence[Structure]) -> str:
     return ", ".join(f"{number} {one.name}" for number, one in enumerate(structures, start=1))

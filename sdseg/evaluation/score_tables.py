@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from sdseg.artifacts.results import evaluation as results
-from sdseg.evaluation.case_scores import METRICS, Sized
-from sdseg.evaluation.evaluator import Assessed
+from sdseg.evaluation.case_scores import METRICS, SizeScores
+from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.metrics.intervals import interval
 from sdseg.metrics.overlap import Score, summarise
 
@@ -26,7 +26,7 @@ NATIVE, WORKING = "native size", "working size"
 UNDEFINED = "n/a"  # pandas and R read it as missing
 
 
-def table(scores: Sequence[Assessed]) -> str:
+def table(scores: Sequence[ScoredCase]) -> str:
     """cases.csv: one line per case, scores at the headline size first."""
     first = scores[0].headline
     names = tuple(first.whole)  # the metrics, with the cup-to-disc error where there is one
@@ -52,14 +52,14 @@ def table(scores: Sequence[Assessed]) -> str:
                 *(case.group, case.split, case.slices, case.height, case.width),
                 int(headline.pixels.predicted.sum()),
                 int(headline.pixels.labelled.sum()),
-                "; ".join(f"{name}: {found.reason}" for name, found in headline.whole.items() if not found.defined),
+                "; ".join(f"{name}: {figure.reason}" for name, figure in headline.whole.items() if not figure.defined),
                 *(_shown(headline.structures[structure][metric]) for metric in METRICS for structure in structures),
             ]
         )
     return text.getvalue()
 
 
-def figures(scores: Sequence[Assessed], why_not_native: str | None) -> dict[str, Any]:
+def figures(scores: Sequence[ScoredCase], why_not_native: str | None) -> dict[str, Any]:
     """The part of summary.json that is made of scores; `why_not_native` where there are none at native size."""
     headline = [score.headline for score in scores]
     native = [score.native for score in scores if score.native]
@@ -76,7 +76,7 @@ def figures(scores: Sequence[Assessed], why_not_native: str | None) -> dict[str,
     }
 
 
-def _sized(scores: Sequence[Sized]) -> results.ScoresAtSize:
+def _sized(scores: Sequence[SizeScores]) -> results.ScoresAtSize:
     structures = tuple(scores[0].structures)
     return results.ScoresAtSize(
         metrics={name: _over_cases([score.whole[name] for score in scores]) for name in scores[0].whole},

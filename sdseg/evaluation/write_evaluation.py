@@ -19,12 +19,20 @@ from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import SOURCES
-from sdseg.evaluation.evaluator import Assessed
-from sdseg.evaluation.pictures import Found, ranked, write_exhibits
+from sdseg.evaluation.evaluator import ScoredCase
+from sdseg.evaluation.pictures import SliceMasks, ranked, write_pictures
 from sdseg.evaluation.score_tables import figures, table
 from sdseg.metrics.intervals import INTERVAL
 
-__all__ = ["DEFAULTS", "OWNED", "Options", "collect", "native_labels", "summary_of", "write_evaluation"]
+__all__ = [
+    "DEFAULTS",
+    "OWNED",
+    "EvaluationOptions",
+    "collect_scores",
+    "native_labels",
+    "summary_of",
+    "write_evaluation",
+]
 
 # What an evaluation folder may hold: studies of a model (evaluation/studies) are out of date once it is scored anew.
 STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents/*.png")
@@ -33,7 +41,7 @@ NO_RAW = "no raw folder was given (--raw), so labels at the native size of the f
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationOptions:
     """What an evaluation may be asked for beyond its input and output."""
 
     split: str = "test"  # every case of it is scored, volumes over all their slices together
@@ -59,7 +67,7 @@ class Options:
             )
 
 
-DEFAULTS = Options()
+DEFAULTS = EvaluationOptions()
 
 
 def native_labels(store: SliceStore, raw: Path, settings: Dataset | None) -> NativeLabels:
@@ -70,9 +78,9 @@ def native_labels(store: SliceStore, raw: Path, settings: Dataset | None) -> Nat
             where=raw,
             remedy="name the folder the store was prepared from",
         )
-    known = SOURCES.get(store.manifest.source)
-    if known is not None:
-        return NativeLabels(store, raw, known.coding)
+    source = SOURCES.get(store.manifest.source)
+    if source is not None:
+        return NativeLabels(store, raw, source.coding)
     if settings is None:
         raise UserError(
             "the raw files are a dataset of your own, and only its settings say what the values of a mask mean",
@@ -82,34 +90,36 @@ def native_labels(store: SliceStore, raw: Path, settings: Dataset | None) -> Nat
     return NativeLabels(store, raw, open_raw(settings, raw)[0].coding)
 
 
-def collect(scored: Iterable[Assessed], cases: Sequence[Case], split: str) -> list[Assessed]:
+def collect_scores(scored: Iterable[ScoredCase], cases: Sequence[Case], split: str) -> list[ScoredCase]:
     """Every score, with a bar that counts slices."""
-    found = []
+    scores = []
     total = sum(case.slices for case in cases)
     with tqdm(total=total, desc=f"evaluate {split}", unit="slice", disable=None) as bar:
         for score in scored:
-            found.append(score)
+            scores.append(score)
             bar.update(score.case.slices)
-    return found
+    return scores
 
 
-def summary_of(scores: Sequence[Assessed], store: SliceStore, options: Options, native: bool) -> dict[str, Any]:
+def summary_of(
+    scores: Sequence[ScoredCase], store: SliceStore, options: EvaluationOptions, native: bool
+) -> dict[str, Any]:
     """The part of summary.json that is the same for every method: the data, and the scores."""
-    held = store.manifest
+    manifest = store.manifest
     return {
         "format": FORMAT,
-        "dataset": held.dataset,
-        "source": held.source,
-        "origin": held.origin,
-        "protocol": held.protocol,
+        "dataset": manifest.dataset,
+        "source": manifest.source,
+        "origin": manifest.origin,
+        "protocol": manifest.protocol,
         "split": options.split,
-        "target": held.target,
+        "target": manifest.target,
         "n_cases": len(scores),
         "n_slices": sum(score.case.slices for score in scores),
         "interval": INTERVAL,
         "nsd_tolerance_mm": options.nsd_tolerance,
-        "size": held.image.size,
-        "data_checksum": held.data_checksum,
+        "size": manifest.image.size,
+        "data_checksum": manifest.data_checksum,
         **figures(scores, None if native else NO_RAW),
         "provenance": provenance(
             ("torch", "onnxruntime", "openvino", "diffusers", "monai", "scipy"), stage="evaluation.evaluate"
@@ -118,12 +128,12 @@ def summary_of(scores: Sequence[Assessed], store: SliceStore, options: Options, 
 
 
 def write_evaluation(
-    folder: Path, scores: Sequence[Assessed], summary: dict[str, Any], store: SliceStore, found: Found
+    folder: Path, scores: Sequence[ScoredCase], summary: dict[str, Any], store: SliceStore, slice_masks: SliceMasks
 ) -> EvaluationSummary:
     """Write cases.csv, summary.json (which is given), and pictures of the best, median and worst case."""
     exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     write_text(folder / "cases.csv", table(scores))
-    written = EvaluationSummary.checked(**summary, exhibits=exhibits)
-    write_json(folder / "summary.json", written.content())
-    write_exhibits(folder, scores, store, found)
-    return written
+    record = EvaluationSummary.checked(**summary, exhibits=exhibits)
+    write_json(folder / "summary.json", record.content())
+    write_pictures(folder, scores, store, slice_masks)
+    return record

@@ -14,7 +14,7 @@ import numpy as np
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, sha256_text
 from sdseg.data.transforms import from_axial
-from sdseg.inference.native_size import Native
+from sdseg.inference.native_size import NativeSegmentation
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -57,7 +57,7 @@ class Maker:
     version: str  # of this package
 
 
-def write_segmentation(path: Path, native: Native, maker: Maker) -> None:
+def write_segmentation(path: Path, native: NativeSegmentation, maker: Maker) -> None:
     """Write one segment per structure, by its name, overlapping where the structures do; slices as in the series.
 
     UIDs follow from the series, the model and the version: the same run writes the same object. Where anonymisation

@@ -18,7 +18,7 @@ from sdseg.io.images import IMAGE_SUFFIXES, is_image
 from sdseg.io.itk import ITK_SUFFIXES, is_itk
 from sdseg.io.volumes import VOLUME_SUFFIXES, is_volume
 
-__all__ = ["REPORT", "Former", "Found", "InputFile", "Kind", "find_inputs", "result_names", "shown"]
+__all__ = ["REPORT", "EarlierResults", "InputFile", "InputListing", "Kind", "find_inputs", "printable", "result_names"]
 
 REPORT = "predict.json"  # marks a folder of results, which are nobody's input
 KNOWN = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM"
@@ -40,7 +40,7 @@ class InputFile:
 
 
 @dataclass(frozen=True)
-class Former:
+class EarlierResults:
     """What earlier runs left in the output folder."""
 
     names: Mapping[str, str] = field(default_factory=dict)  # of results, by the key of their input
@@ -48,7 +48,7 @@ class Former:
 
 
 @dataclass
-class Found:
+class InputListing:
     """What was named, sorted out."""
 
     inputs: tuple[InputFile, ...] = ()
@@ -56,7 +56,9 @@ class Found:
     skipped: list[tuple[Path, str]] = field(default_factory=list)  # left out on purpose, with the reason
 
 
-def find_inputs(named: Sequence[Path], output: Path, former: Former | None = None, model: str = "this model") -> Found:
+def find_inputs(
+    paths: Sequence[Path], output: Path, earlier: EarlierResults | None = None, model: str = "this model"
+) -> InputListing:
     """What to segment, in the order it was named.
 
     A name may be a file, a pattern (`scans/**/*.png`) or a folder, which stands for every image, volume and DICOM
@@ -65,16 +67,16 @@ def find_inputs(named: Sequence[Path], output: Path, former: Former | None = Non
     two results would get one name, the later one gets a number: x.png and x.jpg become x and x-2; those of former
     runs keep theirs. `model` says in messages what the inputs are for.
     """
-    if any(path.is_dir() and path.resolve() == output.resolve() for path in named):
+    if any(path.is_dir() and path.resolve() == output.resolve() for path in paths):
         raise UserError(
             "the output folder is also an input folder: the next run would take masks for images",
             where=output,
             remedy="name another output folder, for example one inside it",
         )
-    former = former or Former()
-    listing, candidates = Found(), list[InputFile]()
+    earlier = earlier or EarlierResults()
+    listing, candidates = InputListing(), list[InputFile]()
     loose: dict[Path, list[Path]] = defaultdict(list)  # DICOM files named one by one, by folder
-    for path in _expanded(named, listing):
+    for path in _expanded(paths, listing):
         if path.is_dir():
             candidates += _in_folder(path, output, listing, model)
         elif not os.path.lexists(path):  # a link that leads nowhere is told when it is read
@@ -92,20 +94,20 @@ def find_inputs(named: Sequence[Path], output: Path, former: Former | None = Non
     unique: dict[tuple[Path, str], InputFile] = {}
     for one in candidates:
         unique.setdefault((_real(one.path), one.uid), one)
-    if results := [unique.pop(place) for place in list(unique) if place[0] in former.results]:
+    if results := [unique.pop(place) for place in list(unique) if place[0] in earlier.results]:
         listing.skipped.append((output, f"{len(results)} of its results, named as inputs"))
     listing.problems += [
-        UserError("a name that is not UTF-8: reports could not hold it", where=shown(one.path), remedy="rename it")
+        UserError("a name that is not UTF-8: reports could not hold it", where=printable(one.path), remedy="rename it")
         for one in unique.values()
-        if shown(one.path) != str(one.path)
+        if printable(one.path) != str(one.path)
     ]
-    keyed = [replace(one, key=_key(one, output)) for one in unique.values() if shown(one.path) == str(one.path)]
-    names = result_names([(one.key, one.name) for one in keyed], former.names)
+    keyed = [replace(one, key=_key(one, output)) for one in unique.values() if printable(one.path) == str(one.path)]
+    names = result_names([(one.key, one.name) for one in keyed], earlier.names)
     listing.inputs = tuple(replace(one, name=names[one.key]) for one in keyed)
     return listing
 
 
-def shown(path: Path) -> str:
+def printable(path: Path) -> str:
     """A path as text that can be written; bytes that are not UTF-8 as \\x.."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -121,9 +123,9 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _expanded(named: Sequence[Path], listing: Found) -> Iterator[Path]:
+def _expanded(paths: Sequence[Path], listing: InputListing) -> Iterator[Path]:
     """Patterns replaced by what they match: for shells that do not, and for quoted ones."""
-    for path in named:
+    for path in paths:
         if os.path.lexists(path) or not glob.has_magic(str(path)):
             yield path
             continue
@@ -135,9 +137,9 @@ def _expanded(named: Sequence[Path], listing: Found) -> Iterator[Path]:
         yield from map(Path, matches)
 
 
-def _in_folder(root: Path, output: Path, listing: Found, model: str) -> list[InputFile]:
+def _in_folder(root: Path, output: Path, listing: InputListing, model: str) -> list[InputFile]:
     """Everything below a folder, sorted, each with its path below it."""
-    own, listed, others = output.resolve(), list[InputFile](), Counter[str]()
+    own, inputs, others = output.resolve(), list[InputFile](), Counter[str]()
     before = len(listing.problems), len(listing.skipped)
 
     def unreadable(error: OSError) -> None:
@@ -163,30 +165,32 @@ def _in_folder(root: Path, output: Path, listing: Found, model: str) -> list[Inp
             if name.startswith("."):
                 continue
             if kind := _kind(path):
-                listed.append(InputFile(path, (relative / _stem(name)).as_posix(), kind))
+                inputs.append(InputFile(path, (relative / _stem(name)).as_posix(), kind))
             elif is_dicom(path):
                 slices.append(path)
             elif not name.lower().endswith(BESIDE):
                 others[path.suffix.lower() or "without suffix"] += 1
         if slices:
             below = root.resolve().name if folder == root else relative.as_posix()
-            listed += _series(slices, below or "series", listing, model)
-    if not listed and before == (len(listing.problems), len(listing.skipped)):
+            inputs += _series(slices, below or "series", listing, model)
+    if not inputs and before == (len(listing.problems), len(listing.skipped)):
         listing.problems.append(
             UserError("a folder without images or volumes", where=root, remedy=f"known suffixes: {KNOWN}")
         )
     elif others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
         listing.skipped.append((root, f"files that are no images or volumes by their names: {kinds}"))
-    return sorted(listed, key=lambda one: one.path)
+    return sorted(inputs, key=lambda one: one.path)
 
 
-def _series(files: Sequence[Path], below: str, listing: Found, model: str) -> list[InputFile]:
+def _series(files: Sequence[Path], below: str, listing: InputListing, model: str) -> list[InputFile]:
     """The series among the DICOM files of one folder, named like the folder; several by their number as well."""
-    seen = find_series(files, f"{model}; of DICOM, CT series alone are read, whose values are Hounsfield units")
-    listing.problems += seen.problems
-    listing.skipped += seen.skipped
-    several = len(seen.series) > 1
+    series_listing = find_series(
+        files, f"{model}; of DICOM, CT series alone are read, whose values are Hounsfield units"
+    )
+    listing.problems += series_listing.problems
+    listing.skipped += series_listing.skipped
+    several = len(series_listing.series) > 1
     return [
         InputFile(
             one.folder,
@@ -196,7 +200,7 @@ def _series(files: Sequence[Path], below: str, listing: Found, model: str) -> li
             one.uid,
             one.notes,
         )
-        for place, one in enumerate(seen.series, start=1)
+        for place, one in enumerate(series_listing.series, start=1)
     ]
 
 
@@ -214,22 +218,22 @@ def _stem(name: str) -> str:
     raise ValueError(f"{name} has no known suffix")
 
 
-def result_names(wanted: Sequence[tuple[str, str]], taken: Mapping[str, str]) -> dict[str, str]:
+def result_names(requested: Sequence[tuple[str, str]], taken: Mapping[str, str]) -> dict[str, str]:
     """The final name of each input, by key, from pairs of key and wanted name.
 
     Keys in `taken`, those of earlier runs, keep their names. The others get the wanted one, numbered where names meet:
     x, x-2. Upper and lower case are one name, as on many disks.
     """
-    fresh = [(key, name) for key, name in wanted if key not in taken]
+    fresh = [(key, name) for key, name in requested if key not in taken]
     reserved = {name.lower() for _, name in fresh}
     used = {name.lower() for name in taken.values()}
     names, numbers = dict(taken), dict[str, int]()
     for key, name in fresh:
-        chosen, number = name, numbers.get(name.lower(), 1)
-        while chosen.lower() in used or (number > 1 and chosen.lower() in reserved):
+        unique, number = name, numbers.get(name.lower(), 1)
+        while unique.lower() in used or (number > 1 and unique.lower() in reserved):
             number += 1
-            chosen = f"{name}-{number}"
+            unique = f"{name}-{number}"
         numbers[name.lower()] = number
-        used.add(chosen.lower())
-        names[key] = chosen
-    return {key: names[key] for key, _ in wanted}
+        used.add(unique.lower())
+        names[key] = unique
+    return {key: names[key] for key, _ in requested}

@@ -13,7 +13,7 @@ from sdseg.core.errors import UserError
 from sdseg.data.intensities import spread_of, unlike
 from sdseg.data.transforms import resize_images, stretch, to_axial
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.native_size import Native
+from sdseg.inference.native_size import NativeSegmentation
 from sdseg.io.dicom import read_slices
 from sdseg.io.geometry import Geometry, fault_of_affine
 from sdseg.io.images import IMAGE_SUFFIXES, read_image_noted
@@ -42,17 +42,17 @@ def open_file(
     with_probability: bool = False,
     with_pixels: bool = False,
     limits: Limits = LIMITS,
-) -> Native:
+) -> NativeSegmentation:
     """Read an image for an 'rgb' model, a volume or DICOM series for a 'ct' model.
 
     Raises UserError for others, and for what is larger than `limits`.
     """
     if (file.kind == "image") != (image.modality == "rgb"):
-        wanted = f"images ({', '.join(IMAGE_SUFFIXES)})"
+        expected = f"images ({', '.join(IMAGE_SUFFIXES)})"
         if image.modality != "rgb":
-            wanted = f"CT volumes ({', '.join((*VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM series)"
+            expected = f"CT volumes ({', '.join((*VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM series)"
         raise UserError(
-            f"{KINDS[file.kind]}, but this model was made for {wanted}",
+            f"{KINDS[file.kind]}, but this model was made for {expected}",
             where=file.path,
             remedy="choose a model for this kind of file, or give the other kind",
         )
@@ -85,7 +85,7 @@ def open_file(
 
 def open_array(
     array: AnyArray, affine: npt.ArrayLike | None, image: ImageContract, structures: tuple[Structure, ...]
-) -> Native:
+) -> NativeSegmentation:
     """An array as a model's input.
 
     RGB models: [H,W,3], [H,W,4] (transparency is dropped) or grey [H,W], uint8 or uint16 (divided by 257). CT models:
@@ -142,10 +142,10 @@ def _native(
     image: ImageContract,
     structures: tuple[Structure, ...],
     with_probability: bool,
-) -> Native:
+) -> NativeSegmentation:
     height, width = slices.shape[1:3]
     fed = stretch(slices, image.window) if image.stretch else slices
-    return Native(
+    return NativeSegmentation(
         file=file,
         structures=structures,
         images=resize_images(fed, (image.size, image.size)).astype(image.dtype, copy=False),

@@ -16,11 +16,11 @@ from sdseg.data.transforms import from_axial, restore_probability
 from sdseg.inference.find_inputs import InputFile
 from sdseg.io.geometry import Geometry
 
-__all__ = ["Native"]
+__all__ = ["NativeSegmentation"]
 
 
 @dataclass
-class Native:
+class NativeSegmentation:
     """An image (one slice) or a volume (its axial slices), and what was found in it so far.
 
     The masks of all structures lie in one array of bits: structures may overlap, and thirteen of them in a CT volume

@@ -13,14 +13,14 @@ from sdseg.core.errors import UserError
 from sdseg.core.locks import locked
 from sdseg.inference.find_inputs import REPORT
 
-__all__ = ["check_room", "held", "sweep"]
+__all__ = ["check_room", "locked_output", "remove_half_written"]
 
 PROBE = 1 << 16  # bytes
 HALF_WRITTEN = tuple(f".*{kind}*.part" for kind in ("_mask", "_probability", "_overlay", REPORT))
 
 
 @contextmanager
-def held(output: Path) -> Iterator[None]:
+def locked_output(output: Path) -> Iterator[None]:
     """Make the folder and hold it until the block ends, or the process does.
 
     Raises UserError where it cannot be written to, or while another run holds it: both would write one predict.json.
@@ -46,7 +46,7 @@ def check_room(output: Path, room: int = PROBE) -> None:
         ) from None
 
 
-def sweep(output: Path, names: Iterable[str]) -> None:
+def remove_half_written(output: Path, names: Iterable[str]) -> None:
     """Remove what a killed run left half written, of results with these names below `output`."""
     for folder in {output, *((output / name).parent for name in names)}:
         if not folder.is_dir():

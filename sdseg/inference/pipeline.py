@@ -20,22 +20,22 @@ from sdseg.inference.choose_model import Chosen
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.load_input import open_file
-from sdseg.inference.native_size import Native
+from sdseg.inference.native_size import NativeSegmentation
 from sdseg.inference.output_folder import check_room
-from sdseg.inference.place_results import Results
-from sdseg.inference.run_record import Account
+from sdseg.inference.place_results import ResultFiles
+from sdseg.inference.run_record import RunLog
 from sdseg.inference.write_outputs import kinds_of, targets_of, write_masks, write_overlay
 from sdseg.io.images import pixels_of
 from sdseg.io.limits import LIMITS, Limits
 
-__all__ = ["Group", "Stages", "Wanted", "groups", "segment"]
+__all__ = ["InputGroup", "PredictOptions", "Stages", "input_groups", "segment"]
 
 log = logging.getLogger(__name__)
 TOGETHER = 1 << 25  # pixels of the images of a group, unless there is but one
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PredictOptions:
     """What a run writes beside the masks, and how it goes about it."""
 
     probability: bool = False  # `<name>_probability`: 16-bit PNG (65535 is 1) or float32 volume, one per structure
@@ -46,24 +46,24 @@ class Wanted:
 
 
 @dataclass
-class Group:
+class InputGroup:
     """Some inputs on their way."""
 
-    opened: list[Native]
+    opened: list[NativeSegmentation]
     count: int  # inputs, those that failed included
     seconds: float = 0.0
 
 
-def groups(files: Sequence[InputFile], batch: int) -> Iterator[list[InputFile]]:
+def input_groups(files: Sequence[InputFile], batch: int) -> Iterator[list[InputFile]]:
     """Up to `batch` images in a row together, fewer where they are large; a volume alone, for the sake of memory."""
-    group, held = list[InputFile](), 0
+    group, group_pixels = list[InputFile](), 0
     for file in files:
         pixels = pixels_of(file.path) if file.kind == "image" else TOGETHER
-        if group and (len(group) == batch or held + pixels > TOGETHER):
+        if group and (len(group) == batch or group_pixels + pixels > TOGETHER):
             yield group
-            group, held = [], 0
+            group, group_pixels = [], 0
         group.append(file)
-        held += pixels
+        group_pixels += pixels
     if group:
         yield group
 
@@ -74,19 +74,19 @@ class Stages:
 
     chosen: Chosen
     output: Path
-    wanted: Wanted
-    account: Account
+    options: PredictOptions
+    run_log: RunLog
     files: Sequence[InputFile] = ()  # all inputs of the run: none may be replaced by a result of another
 
     @cached_property
-    def results(self) -> Results:
+    def results(self) -> ResultFiles:
         """Where results go."""
-        return Results(self.account, self.files, self._targets, overwrite=self.wanted.overwrite)
+        return ResultFiles(self.run_log, self.files, self._targets, overwrite=self.options.overwrite)
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of results that every input gets."""
-        return kinds_of(self.chosen.served.structures, self.wanted.probability, self.wanted.overlay)
+        return kinds_of(self.chosen.served.structures, self.options.probability, self.options.overlay)
 
     @property
     def one_label_each(self) -> bool:
@@ -100,38 +100,38 @@ class Stages:
         served = self.chosen.served
         return Maker(f"{served.recipe} {served.dataset}", served.checksum, __version__)
 
-    def read(self, files: Sequence[InputFile]) -> Group:
+    def read(self, files: Sequence[InputFile]) -> InputGroup:
         """Open some files."""
-        started, group = time.perf_counter(), Group([], len(files))
+        started, group = time.perf_counter(), InputGroup([], len(files))
         for file in files:
             try:
                 self.results.check(file)
                 group.opened.append(self._open(file))
             except Exception as error:  # whatever it is, it is one file's
                 log.debug("%s", file.path, exc_info=True)
-                self.account.fail(_in_our_words(error), file.path)
+                self.run_log.fail(_in_our_words(error), file.path)
         group.seconds += time.perf_counter() - started
         return group
 
-    def compute(self, group: Group, progress: Callable[[int, int], None] | None = None) -> None:
+    def compute(self, group: InputGroup, progress: Callable[[int, int], None] | None = None) -> None:
         """Find the masks; `progress` is told the slices done and all slices of the group."""
         started = time.perf_counter()
         try:
-            segment(self.chosen.served, group.opened, self.wanted.batch, progress)
+            segment(self.chosen.served, group.opened, self.options.batch, progress)
         except UserError as error:  # of the model or the device: it concerns the whole group
             for native in group.opened:
-                self.account.fail(error, native.file.path)
+                self.run_log.fail(error, native.file.path)
             group.opened = []
         group.seconds += time.perf_counter() - started
 
-    def write(self, group: Group) -> int:
+    def write(self, group: InputGroup) -> int:
         """Write the results; gives how many inputs the group had. Raises UserError when nothing can be written."""
         for native in group.opened:
             started = time.perf_counter()
             try:
                 with self.results.aside() as folder:
                     outputs = write_masks(native, folder, self.maker)
-                    if self.wanted.overlay:
+                    if self.options.overlay:
                         outputs["overlay"] = write_overlay(native, folder, self.chosen.served.image.window)
                     seconds = group.seconds / group.count + time.perf_counter() - started
                     record = self._record(native, outputs, seconds)
@@ -139,15 +139,15 @@ class Stages:
             except Exception as error:
                 log.debug("%s", native.file.path, exc_info=True)
                 # A disk without room for one such result ends the run; a name that is too long for it does not.
-                check_room(self.output, native.bits.size * (4 if self.wanted.probability else 1))
-                self.account.fail(_in_our_words(error), native.file.path)
+                check_room(self.output, native.bits.size * (4 if self.options.probability else 1))
+                self.run_log.fail(_in_our_words(error), native.file.path)
         return group.count
 
     def _targets(self, file: InputFile) -> dict[str, str]:
         structures = self.chosen.served.structures
-        return targets_of(file, structures, probability=self.wanted.probability, overlay=self.wanted.overlay)
+        return targets_of(file, structures, probability=self.options.probability, overlay=self.options.overlay)
 
-    def _record(self, native: Native, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
+    def _record(self, native: NativeSegmentation, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
         """What predict.json says of one input. `seconds` has its share of the time its group took."""
         pixels = _named(native, native.pixels)
         record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": pixels}
@@ -159,19 +159,19 @@ class Stages:
         rule, model = asdict(self.chosen.served.rule), self.maker.checksum
         return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": model, "rule": rule}
 
-    def _open(self, file: InputFile) -> Native:
+    def _open(self, file: InputFile) -> NativeSegmentation:
         served = self.chosen.served
         return open_file(
             file,
             served.image,
             served.structures,
-            with_probability=self.wanted.probability,
-            with_pixels=self.wanted.overlay,
-            limits=self.wanted.limits,
+            with_probability=self.options.probability,
+            with_pixels=self.options.overlay,
+            limits=self.options.limits,
         )
 
 
-def _named(native: Native, counts: Iterable[int]) -> dict[str, int]:
+def _named(native: NativeSegmentation, counts: Iterable[int]) -> dict[str, int]:
     return {one.name: int(count) for one, count in zip(native.structures, counts, strict=True)}
 
 
@@ -190,7 +190,7 @@ def _in_our_words(error: Exception) -> UserError:
 
 
 def segment(
-    served: Served, opened: Sequence[Native], batch: int, progress: Callable[[int, int], None] | None = None
+    served: Served, opened: Sequence[NativeSegmentation], batch: int, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Fill in what the model finds in some inputs; a batch of slices may span several of them.
 

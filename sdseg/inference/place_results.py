@@ -13,27 +13,27 @@ from typing import Any
 from sdseg.core.errors import UserError
 from sdseg.core.files import make_folder
 from sdseg.inference.find_inputs import REPORT, InputFile
-from sdseg.inference.run_record import Account
+from sdseg.inference.run_record import RunLog
 
-__all__ = ["Results"]
+__all__ = ["ResultFiles"]
 
 NAME_MAX = 255  # bytes, where the disk does not tell
 
 
-class Results:
+class ResultFiles:
     """The results of one run: which file each will be, and whether it may be written."""
 
     def __init__(
         self,
-        account: Account,
+        run_log: RunLog,
         files: Sequence[InputFile],
         targets: Callable[[InputFile], dict[str, str]],
         *,
         overwrite: bool = False,
     ) -> None:
         """`targets` names the results of an input below the output folder; `overwrite` lets foreign files go."""
-        self._account, self._targets, self._overwrite = account, targets, overwrite
-        self._output = account.output
+        self._run_log, self._targets, self._overwrite = run_log, targets, overwrite
+        self._output = run_log.output
         self._inputs = set(_identities(files))
         self._claims: dict[str, InputFile] = {}
         for file in files:
@@ -64,8 +64,8 @@ class Results:
     def place(self, file: InputFile, record: dict[str, Any], folder: Path) -> None:
         """Note what was made of `file` in `folder`, and put it in its place. Raises what `check` does."""
         self.check(file)  # hours may have passed since the input was read
-        ours = {name: self._overwrite or self._account.ours(name) for name in record["outputs"].values()}
-        whole = self._account.note(file, record, folder)
+        ours = {name: self._overwrite or self._run_log.ours(name) for name in record["outputs"].values()}
+        noted = self._run_log.note(file, record, folder)
         placed = list[Path]()
         try:
             for name, replace in ours.items():
@@ -74,9 +74,9 @@ class Results:
         except BaseException:
             for path in placed:
                 path.unlink()
-            self._account.withdraw(whole)
+            self._run_log.withdraw(noted)
             raise
-        self._account.add(whole)
+        self._run_log.add(noted)
 
     def _problem(self, file: InputFile, name: str) -> tuple[str, str] | None:
         """What speaks against writing `name` for `file`, and what to do."""
@@ -92,9 +92,9 @@ class Results:
             return None
         if _identity(path) in self._inputs:
             return f"its result '{name}' would replace another input of this run", "name another --output folder"
-        if self._overwrite or self._account.ours(name):
+        if self._overwrite or self._run_log.ours(name):
             return None
-        if self._account.knows(name):
+        if self._run_log.knows(name):
             what = f"its result '{name}' was changed since an earlier run wrote it: it is left as it is"
             return what, "move it away, or say --overwrite to have it replaced"
         what = f"its result '{name}' would replace a file that no run into this folder wrote"

@@ -15,15 +15,15 @@ from tqdm import tqdm
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of
 from sdseg.inference.choose_model import choose_model, warn_of_origin
-from sdseg.inference.find_inputs import Found, InputFile, find_inputs, shown
-from sdseg.inference.output_folder import held, sweep
-from sdseg.inference.pipeline import Stages, Wanted, groups
-from sdseg.inference.run_messages import grouped, tell
-from sdseg.inference.run_record import Account
+from sdseg.inference.find_inputs import InputFile, InputListing, find_inputs, printable
+from sdseg.inference.output_folder import locked_output, remove_half_written
+from sdseg.inference.pipeline import PredictOptions, Stages, input_groups
+from sdseg.inference.run_messages import grouped, log_messages
+from sdseg.inference.run_record import RunLog
 from sdseg.inference.threads import overlapped
 from sdseg.inference.write_outputs import probability_kinds
 
-__all__ = ["Wanted", "predict"]
+__all__ = ["PredictOptions", "predict"]
 
 log = logging.getLogger(__name__)
 PACKAGES = (
@@ -50,7 +50,7 @@ SILENCE = 60.0  # seconds between two lines of progress where no bar can be draw
 
 
 def predict(
-    model: Path, inputs: Sequence[Path], output: Path, device: str = "auto", wanted: Wanted | None = None
+    model: Path, inputs: Sequence[Path], output: Path, device: str = "auto", options: PredictOptions | None = None
 ) -> int:
     """Segment files and write `<name>_mask` for each and predict.json for all; continues where a run was cut off.
 
@@ -72,48 +72,48 @@ def predict(
     Returns 0, or 1 when a file could not be segmented: it is named at the end and in predict.json, the others are
     done. Raises UserError when nothing can be done at all: no model, no such device, no place to write (any more).
     """
-    started, wanted = time.perf_counter(), wanted or Wanted()
+    started, options = time.perf_counter(), options or PredictOptions()
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every header it copies
-    if wanted.batch < 1:
-        raise UserError(f"a batch of {wanted.batch} slices", where="--batch", remedy="give 1 or more")
-    with held(output):
+    if options.batch < 1:
+        raise UserError(f"a batch of {options.batch} slices", where="--batch", remedy="give 1 or more")
+    with locked_output(output):
         # 1. The model and the files.
         chosen = choose_model(model, device)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
-        if wanted.probability and chosen.served.rule.postprocesses:
+        if options.probability and chosen.served.rule.postprocesses:
             log.warning("%s", UNMENDED)
-        account = Account(output)
-        listing = find_inputs(inputs, output, account.former, chosen.served.words)
+        run_log = RunLog(output)
+        listing = find_inputs(inputs, output, run_log.earlier_results, chosen.served.words)
         for problem in listing.problems:
-            account.fail(problem)
-        for line in grouped((shown(path), reason) for path, reason in listing.skipped):
+            run_log.fail(problem)
+        for line in grouped((printable(path), reason) for path, reason in listing.skipped):
             log.info("left out: %s", line)
-        sweep(output, (file.name for file in listing.inputs))
+        remove_half_written(output, (file.name for file in listing.inputs))
 
         # 2. Read, compute and write, at the same time.
-        stages = Stages(chosen, output, wanted, account, listing.inputs)
+        stages = Stages(chosen, output, options, run_log, listing.inputs)
         try:
             _segment_all(stages, listing.inputs)
         except KeyboardInterrupt:
-            log.warning("%d of %d inputs are done; the same command continues", len(account.done), len(listing.inputs))
+            log.warning("%d of %d inputs are done; the same command continues", len(run_log.done), len(listing.inputs))
             raise
 
         # 3. The report, and what went wrong.
-        account.close(_report(stages, listing, time.perf_counter() - started), [file.key for file in listing.inputs])
-        tell(account, output)
-    return 1 if account.failures else 0
+        run_log.close(_report(stages, listing, time.perf_counter() - started), [file.key for file in listing.inputs])
+        log_messages(run_log, output)
+    return 1 if run_log.failures else 0
 
 
 def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
     """Everything that no earlier run has done."""
-    wanted, account = stages.wanted, stages.account
+    options, run_log = stages.options, stages.run_log
     checksum, kinds, rule = stages.maker.checksum, stages.kinds, stages.chosen.served.rule
-    todo = [file for file in files if wanted.overwrite or not account.kept(file, kinds, checksum, rule)]
+    todo = [file for file in files if options.overwrite or not run_log.kept(file, kinds, checksum, rule)]
     if len(todo) < len(files):
         log.info("%d of %d inputs are done already (--overwrite: again)", len(files) - len(todo), len(files))
-    ahead = 1 if wanted.probability else 2  # probability takes many times the memory of masks
-    done, spoken = 0, time.monotonic()
+    ahead = 1 if options.probability else 2  # probability takes many times the memory of masks
+    done, last_line = 0, time.monotonic()
     with tqdm(total=len(todo), desc="predict", unit="file", disable=None) as bar:
 
         def slices(now: int, of: int) -> None:
@@ -121,16 +121,18 @@ def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
 
         compute = partial(stages.compute, progress=slices)
         # Closed at once when a run is interrupted: what is being written then is written before it is counted.
-        with closing(overlapped(groups(todo, wanted.batch), stages.read, compute, stages.write, ahead)) as counts:
+        with closing(
+            overlapped(input_groups(todo, options.batch), stages.read, compute, stages.write, ahead)
+        ) as counts:
             for count in counts:
                 bar.update(count)
                 done += count
-                if bar.disable and time.monotonic() - spoken > SILENCE:
+                if bar.disable and time.monotonic() - last_line > SILENCE:
                     log.info("%d of %d inputs", done, len(todo))
-                    spoken = time.monotonic()
+                    last_line = time.monotonic()
 
 
-def _report(stages: Stages, listing: Found, seconds: float) -> dict[str, Any]:
+def _report(stages: Stages, listing: InputListing, seconds: float) -> dict[str, Any]:
     """What predict.json says of the run as a whole."""
     served = stages.chosen.served
     names = [one.name for one in served.structures]
@@ -153,5 +155,5 @@ def _report(stages: Stages, listing: Found, seconds: float) -> dict[str, Any]:
         "probabilities": dict(zip(probability_kinds(served.structures), names, strict=True)),
         "seconds": seconds,
         "provenance": provenance(tuple(name for name in PACKAGES if version_of(name))),
-        "skipped": [{"input": shown(path), "reason": reason} for path, reason in listing.skipped],
+        "skipped": [{"input": printable(path), "reason": reason} for path, reason in listing.skipped],
     }

@@ -65,8 +65,8 @@ class Prediction:
         if self.geometry is None:
             write_image(path, self.mask * np.uint8(255) if len(self.structures) == 1 else self.mask)
         else:
-            whole = self.mask.reshape(self.geometry.shape)  # a slice given with an affine is a volume of one
-            write_volume(self.geometry.to_canonical(whole), self.geometry, path)
+            volume = self.mask.reshape(self.geometry.shape)  # a slice given with an affine is a volume of one
+            write_volume(self.geometry.to_canonical(volume), self.geometry, path)
 
 
 class Predictor:

@@ -8,30 +8,30 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sdseg.inference.find_inputs import REPORT
-from sdseg.inference.run_record import Account
+from sdseg.inference.run_record import RunLog
 
-__all__ = ["grouped", "tell"]
+__all__ = ["grouped", "log_messages"]
 
 log = logging.getLogger("sdseg.inference.predict")  # what the command says
 FEW = 5  # inputs are named one by one; of more the first SHOWN
 SHOWN = 3
 
 
-def tell(account: Account, output: Path) -> None:
+def log_messages(run_log: RunLog, output: Path) -> None:
     """Log notes, empty masks and failures of a run, and how many inputs are done."""
-    for line in grouped((record["input"], note) for record in account.done for note in record["notes"]):
+    for line in grouped((record["input"], note) for record in run_log.done for note in record["notes"]):
         log.warning("%s", line)
-    for line in grouped((record["input"], "the mask is empty") for record in account.done if record["empty"]):
+    for line in grouped((record["input"], "the mask is empty") for record in run_log.done if record["empty"]):
         log.warning("%s", line)
-    for line in grouped((one["input"], f"{one['problem']}; {one['remedy']}") for one in account.failures):
+    for line in grouped((one["input"], f"{one['problem']}; {one['remedy']}") for one in run_log.failures):
         log.error("%s", line)
-    done, failed = len(account.done), len(account.failures)
-    kept = sum(record["kept"] for record in account.done)
+    n_done, failed = len(run_log.done), len(run_log.failures)
+    n_kept = sum(record["kept"] for record in run_log.done)
     log.info(
         "%d of %d inputs segmented%s, see %s",
-        done,
-        done + failed,
-        f" ({kept} of them by an earlier run)" if kept else "",
+        n_done,
+        n_done + failed,
+        f" ({n_kept} of them by an earlier run)" if n_kept else "",
         output / REPORT,
     )
 

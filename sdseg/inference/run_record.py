@@ -15,10 +15,10 @@ from sdseg.artifacts.results.record import FORMAT
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.data.mask_rule import MaskRule
-from sdseg.inference.find_inputs import REPORT, Former, InputFile, shown
+from sdseg.inference.find_inputs import REPORT, EarlierResults, InputFile, printable
 from sdseg.io.itk import data_files, is_itk
 
-__all__ = ["Account", "input_fingerprint"]
+__all__ = ["RunLog", "input_fingerprint"]
 
 # Of records that do not tell: structures overlapped, and nothing was mended in masks.
 BEFORE = {"exclusive": False, "largest_component": False, "fill_holes": False}
@@ -26,7 +26,7 @@ PARTIAL = ".predict.partial.jsonl"  # one line for each input that is done, unti
 Record = dict[str, Any]
 
 
-class Account:
+class RunLog:
     """Records of inputs, by what tells them apart. Safe to use from several threads."""
 
     def __init__(self, output: Path) -> None:
@@ -39,10 +39,10 @@ class Account:
         self._lock = threading.Lock()
 
     @property
-    def former(self) -> Former:
+    def earlier_results(self) -> EarlierResults:
         """What former runs left: names that stay with their inputs, and files that are nobody's input."""
         folder = self.output.resolve()
-        return Former(
+        return EarlierResults(
             {key: str(record["name"]) for key, record in self.earlier.items()},
             frozenset(folder / name for record in self.earlier.values() for name in record["outputs"].values()),
         )
@@ -77,8 +77,8 @@ class Account:
         """Whether the file `name` of the output folder is as a former run wrote it, and not anyone else's."""
         path = self.output / name
         try:
-            size, known = path.stat().st_size, self._written.get(name, set())
-            return any(mark == size or (isinstance(mark, str) and mark == sha256_file(path)) for mark in known)
+            size, marks = path.stat().st_size, self._written.get(name, set())
+            return any(mark == size or (isinstance(mark, str) and mark == sha256_file(path)) for mark in marks)
         except OSError:
             return False
 
@@ -122,11 +122,11 @@ class Account:
 
     def fail(self, error: UserError, path: Path | None = None) -> None:
         """Note what could not be done, and why."""
-        first, *listed = (line.strip().removeprefix("- ") for line in error.what.splitlines())
-        what = f"{first} {'; '.join(listed)}".strip()
+        first, *others = (line.strip().removeprefix("- ") for line in error.what.splitlines())
+        what = f"{first} {'; '.join(others)}".strip()
         with self._lock:
             self.failures.append(
-                {"input": shown(Path(path or error.where or "")), "problem": what, "remedy": error.remedy}
+                {"input": printable(Path(path or error.where or "")), "problem": what, "remedy": error.remedy}
             )
 
     def close(self, report: dict[str, Any], order: Iterable[str]) -> None:

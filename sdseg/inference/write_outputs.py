@@ -15,7 +15,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.data.transforms import from_axial, to_display
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.native_size import Native
+from sdseg.inference.native_size import NativeSegmentation
 from sdseg.io.images import write_image
 from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
 from sdseg.io.volumes import write_volume
@@ -26,7 +26,7 @@ Values: TypeAlias = AnyArray  # [N,H,W] by slice
 LONGEST = 4096  # pixels along a side of an overlay that is enlarged
 
 
-def _write_values(path: Path, native: Native, values: Values) -> None:
+def _write_values(path: Path, native: NativeSegmentation, values: Values) -> None:
     """On the grid of the input, into a file whose suffix chooses the format."""
     if native.geometry is None:
         pixels = values[0]
@@ -37,7 +37,7 @@ def _write_values(path: Path, native: Native, values: Values) -> None:
         write_volume(from_axial(values), native.geometry, path)
 
 
-def _write_ids(path: Path, native: Native, maker: Maker) -> None:
+def _write_ids(path: Path, native: NativeSegmentation, maker: Maker) -> None:
     ids = native.ids()
     if native.geometry is None and len(native.structures) == 1:
         ids = ids * np.uint8(255)
@@ -50,8 +50,8 @@ class Format:
 
     mask: str  # ending of the mask's file
     probability: str
-    write_mask: Callable[[Path, Native, Maker], None] = _write_ids
-    write_values: Callable[[Path, Native, Values], None] = _write_values  # a probability
+    write_mask: Callable[[Path, NativeSegmentation, Maker], None] = _write_ids
+    write_values: Callable[[Path, NativeSegmentation, Values], None] = _write_values  # a probability
 
 
 _METAIMAGE, _NRRD = Format(".mha", ".mha"), Format(".nrrd", ".nrrd")
@@ -68,8 +68,8 @@ FORMATS: dict[str, Format] = {
 
 
 def _format_of(file: InputFile) -> Format:
-    named = None if file.kind == "series" else FORMATS.get(file.path.suffix.lower())  # any name may be a folder's
-    return named or FORMATS[file.kind]
+    by_suffix = None if file.kind == "series" else FORMATS.get(file.path.suffix.lower())  # any name may be a folder's
+    return by_suffix or FORMATS[file.kind]
 
 
 def kinds_of(structures: tuple[Structure, ...], probability: bool, overlay: bool) -> tuple[str, ...]:
@@ -81,15 +81,15 @@ def targets_of(
     file: InputFile, structures: tuple[Structure, ...], *, probability: bool, overlay: bool
 ) -> dict[str, str]:
     """Where the results of an input go: kind -> path below the output folder. The one place that names results."""
-    chosen = _format_of(file)
-    endings = dict.fromkeys(kinds_of(structures, probability, overlay), chosen.probability)
-    endings["mask"] = chosen.mask
+    format_ = _format_of(file)
+    endings = dict.fromkeys(kinds_of(structures, probability, overlay), format_.probability)
+    endings["mask"] = format_.mask
     if overlay:
         endings["overlay"] = ".png"
     return {kind: f"{file.name}_{kind}{ending}" for kind, ending in endings.items()}
 
 
-def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
+def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[str, str]:
     """Write mask and, where it was wanted, probability; gives kind -> path below `folder`.
 
     Images: PNG, a single structure as 0 and 255, several by number; probability as 16 bits, 65535 for 1.
@@ -97,23 +97,23 @@ def write_masks(native: Native, folder: Path, maker: Maker) -> dict[str, str]:
     DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
     """
     names = targets_of(native.file, native.structures, probability=native.probability is not None, overlay=False)
-    chosen = _format_of(native.file)
-    chosen.write_mask(folder / names["mask"], native, maker)
+    format_ = _format_of(native.file)
+    format_.write_mask(folder / names["mask"], native, maker)
     if native.probability is not None:
         for index, kind in enumerate(probability_kinds(native.structures)):
-            chosen.write_values(folder / names[kind], native, native.probability[:, index])
+            format_.write_values(folder / names[kind], native, native.probability[:, index])
     return names
 
 
-def write_overlay(native: Native, folder: Path, window: tuple[float, float]) -> str:
+def write_overlay(native: NativeSegmentation, folder: Path, window: tuple[float, float]) -> str:
     """Write the slice with the largest mask under its outlines; gives the path below `folder`."""
     if native.pixels_shown is None:
         raise ValueError("the input was opened without its pixels")
-    shown = int(native.per_slice.argmax()) if not native.empty else len(native.per_slice) // 2
-    image = to_display(native.pixels_shown[shown], window)  # [H,W,3]
+    index_shown = int(native.per_slice.argmax()) if not native.empty else len(native.per_slice) // 2
+    image = to_display(native.pixels_shown[index_shown], window)  # [H,W,3]
     height, width, _ = image.shape
     line = max(2, min(height, width) // 300)
-    one_slice = native.bits[shown]
+    one_slice = native.bits[index_shown]
     outlines = tuple(
         Outline(
             _legend(structure.name, index + 1),
@@ -123,7 +123,7 @@ def write_overlay(native: Native, folder: Path, window: tuple[float, float]) -> 
         )
         for index, structure in enumerate(native.structures)
     )
-    note = f"slice {shown + 1} of {len(native.per_slice)}" if native.geometry else ""
+    note = f"slice {index_shown + 1} of {len(native.per_slice)}" if native.geometry else ""
     if native.empty:
         note = f"nothing found {note}".strip()
     name = targets_of(native.file, native.structures, probability=False, overlay=True)["overlay"]

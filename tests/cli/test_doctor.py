@@ -82,7 +82,7 @@ def test_packages(wanted: str, version: str | None, state: str) -> None:
     finding = module._package(Requirement(wanted), version)
     assert finding.state == state
     if state == "problem":
-        assert (version or "missing") in finding.found
+        assert (version or "missing") in finding.description
 
 
 def test_every_package_of_a_stage_is_looked_at() -> None:
@@ -100,14 +100,14 @@ def test_every_package_of_a_stage_is_looked_at() -> None:
 def test_onnxruntime_twice_or_not_at_all(found: dict[str, str], message: str) -> None:
     (finding,) = module._onnxruntime(found)
     assert finding.state == "problem"
-    assert message in finding.found
+    assert message in finding.description
     assert all(name in (finding.fix or "") for name in found)
 
 
 def test_onnxruntime_names_its_providers() -> None:
     (finding,) = module._onnxruntime({"onnxruntime": "1.31.1"})
     assert finding.state == "ok"
-    assert "CPU" in finding.found
+    assert "CPU" in finding.description
 
 
 def test_openvino_is_looked_at() -> None:
@@ -117,7 +117,7 @@ def test_openvino_is_looked_at() -> None:
     skip_without_openvino()
     there = module._openvino("2026.4.1")
     assert there.state == "ok"
-    assert "openvino-bf16" in there.found
+    assert "openvino-bf16" in there.description
 
 
 @pytest.mark.parametrize(
@@ -158,12 +158,12 @@ def test_cuda_without_a_gpu(tmp_path: Path) -> None:
 
 def test_misspelt_key(tmp_path: Path) -> None:
     found = problems(configuration(tmp_path, devise="cpu"))
-    assert "did you mean 'device'?" in found["configuration"].found
+    assert "did you mean 'device'?" in found["configuration"].description
 
 
 def test_recipe_that_does_not_exist(tmp_path: Path) -> None:
     found = problems(configuration(tmp_path, recipes={"unet": {"file": str(tmp_path / "no.yaml")}}))
-    assert "the file is missing" in found["configuration"].found
+    assert "the file is missing" in found["configuration"].description
 
 
 def test_raw_files_split_and_weights_that_are_missing(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_raw_files_split_and_weights_that_are_missing(tmp_path: Path) -> None:
     found = list(
         module._configuration(configuration(tmp_path, datasets=datasets, codecs={"k": {"weights": "no folder"}}), 0)
     )
-    shown = [f"{each.subject}: {each.found}" for each in found if each.state == "problem"]
+    shown = [f"{each.subject}: {each.description}" for each in found if each.state == "problem"]
     assert {line.partition(" is missing")[0].replace(str(tmp_path), "") for line in shown} == {
         "kseg: no split file: /splits/kseg/paper.csv",
         "cvc: no raw files: /raw/cvc",

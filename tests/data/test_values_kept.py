@@ -22,7 +22,7 @@ from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.data.transforms import to_axial
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.evaluation.write_evaluation import Options
+from sdseg.evaluation.write_evaluation import EvaluationOptions
 from sdseg.export.onnx import export
 from sdseg.inference.predict import predict
 from tests.helpers.networks import direct_recipe
@@ -107,7 +107,7 @@ def test_from_the_files_to_a_mask(tmp_path: Path, dtype: str, window: tuple[floa
     graph = read_json(tmp_path / "export" / "io.json", GraphManifest)
     assert (graph.image, graph.inputs[0].dtype) == (manifest.image, "float32")
     assert json.loads((tmp_path / "export" / "parity.json").read_text())["passed"] is True
-    evaluate(tmp_path / "prepared", model, tmp_path / "scores", Options(raw=None))
+    evaluate(tmp_path / "prepared", model, tmp_path / "scores", EvaluationOptions(raw=None))
 
     # A file gives what its rows of the store give: the values go the same way.
     file = tmp_path / "raw" / "images" / "d.nii.gz"

@@ -176,7 +176,7 @@ def test_the_doctor_refuses_what_snakemake_refuses(
         assert findings[0].state == "ok"
     else:
         assert findings[0].state == "problem"
-        assert refused == f"{findings[0].found}\n  remedy: {findings[0].fix}"
+        assert refused == f"{findings[0].description}\n  remedy: {findings[0].fix}"
         assert re.search(r"\n  where:  ", refused)
 
 

@@ -16,7 +16,7 @@ from sdseg.backends.load import open_model
 from sdseg.config.export import Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.evaluation.evaluate import Options, evaluate
+from sdseg.evaluation.evaluate import EvaluationOptions, evaluate
 from sdseg.export.onnx import export
 from tests.helpers.tiny import CT, DISC_CUP, RGB, Brightness, write_graph, write_model, write_store
 
@@ -38,7 +38,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scores_agree_with_a_plain_loop(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:
-    evaluate(volumes, bright_ct, tmp_path / "e", Options(batch=3))
+    evaluate(volumes, bright_ct, tmp_path / "e", EvaluationOptions(batch=3))
     table, summary = read_table(tmp_path / "e"), read_summary(tmp_path / "e")
     metrics = ("dice", "iou", "precision", "recall", "hd95", "nsd")
     assert list(table[0]) == [
@@ -67,7 +67,7 @@ def test_scores_agree_with_a_plain_loop(volumes: Path, bright_ct: Path, tmp_path
 
 
 def test_summary_says_what_was_measured(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:
-    evaluate(volumes, bright_ct, tmp_path / "e", Options(split="val"))
+    evaluate(volumes, bright_ct, tmp_path / "e", EvaluationOptions(split="val"))
     summary = read_summary(tmp_path / "e")
     expected = {
         "format": 1,
@@ -99,7 +99,7 @@ def test_summary_says_what_was_measured(volumes: Path, bright_ct: Path, tmp_path
 def test_batches_change_nothing(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:
     tables = []
     for batch in (1, 3, 100):
-        evaluate(volumes, bright_ct, tmp_path / str(batch), Options(batch=batch))
+        evaluate(volumes, bright_ct, tmp_path / str(batch), EvaluationOptions(batch=batch))
         tables.append((tmp_path / str(batch) / "cases.csv").read_bytes())
     assert tables[0] == tables[1] == tables[2]
 
@@ -141,7 +141,7 @@ def test_cases_without_anything_to_see_are_not_shown(tmp_path: Path, bright_rgb:
 def test_an_earlier_evaluation_is_replaced(tmp_path: Path, bright_rgb: Path) -> None:
     store = write_store(tmp_path / "s")
     for split in ("val", "test"):
-        evaluate(store, bright_rgb, tmp_path / "e", Options(split=split))
+        evaluate(store, bright_rgb, tmp_path / "e", EvaluationOptions(split=split))
     assert len(read_table(tmp_path / "e")) == 3
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
@@ -174,12 +174,12 @@ def test_a_model_for_other_data(tmp_path: Path, bright_ct: Path) -> None:
 def test_an_empty_split(tmp_path: Path, bright_rgb: Path) -> None:
     store = write_store(tmp_path / "s", RGB, cases={"train": (1,), "val": (), "test": (1,)})
     with pytest.raises(UserError, match="no case in the split 'val'"):
-        evaluate(store, bright_rgb, tmp_path / "e", Options(split="val"))
+        evaluate(store, bright_rgb, tmp_path / "e", EvaluationOptions(split="val"))
 
 
 def test_a_batch_of_nothing(tmp_path: Path, bright_rgb: Path) -> None:
     with pytest.raises(UserError, match="a batch of 0 slices"):
-        evaluate(write_store(tmp_path / "s"), bright_rgb, tmp_path / "e", Options(batch=0))
+        evaluate(write_store(tmp_path / "s"), bright_rgb, tmp_path / "e", EvaluationOptions(batch=0))
 
 
 @pytest.mark.parametrize("kind", ["file", "folder of the user"])

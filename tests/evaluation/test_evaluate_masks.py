@@ -16,8 +16,8 @@ import pytest
 from sdseg.cli.commands import main
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore
-from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
-from sdseg.evaluation.predicted_masks import Predictions
+from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
+from sdseg.evaluation.predicted_masks import PredictedMasks
 from sdseg.inference.predict import predict
 from sdseg.report.collect import collect_results
 from sdseg.report.recipe_comparison import recipe_comparisons
@@ -57,8 +57,8 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Given:
 @pytest.mark.parametrize("kind", ["fundus", "scans"])
 def test_masks_of_a_model_score_as_the_model_does(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     raw, prepared, model, masks = request.getfixturevalue(kind)
-    evaluate(prepared, model, tmp_path / "model", Options(raw=raw))
-    evaluate_masks(prepared, masks, "nnU-Net", tmp_path / "masks", Options(raw=raw))
+    evaluate(prepared, model, tmp_path / "model", EvaluationOptions(raw=raw))
+    evaluate_masks(prepared, masks, "nnU-Net", tmp_path / "masks", EvaluationOptions(raw=raw))
     (ours, of_model), (theirs, of_masks) = evaluated(tmp_path / "model"), evaluated(tmp_path / "masks")
     for one, other in zip(ours, theirs, strict=True):
         for column, value in one.items():
@@ -89,7 +89,7 @@ def test_files_may_be_named_as_cases(scans: Given, tmp_path: Path) -> None:
     words = ["--prepared", str(prepared), "--raw", str(raw), "--name", "theirs"]
     words += ["--predictions", str(tmp_path / "renamed"), "--output", str(tmp_path / "e")]
     assert main(["evaluate", *words]) == 0
-    evaluate_masks(prepared, masks, "ours", tmp_path / "f", Options(raw=raw))
+    evaluate_masks(prepared, masks, "ours", tmp_path / "f", EvaluationOptions(raw=raw))
     assert evaluated(tmp_path / "e")[0] == evaluated(tmp_path / "f")[0]
 
 
@@ -100,7 +100,7 @@ def test_a_cup_is_a_part_of_its_disc(fundus: Given, tmp_path: Path) -> None:
     cv2.circle(mask, (30, 45), 8, 2, -1)
     for case in ("T0001", "T0002"):
         encode(tmp_path / "m" / f"{case}.png", mask)
-    evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", Options(raw=raw))
+    evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", EvaluationOptions(raw=raw))
     (row, _), _ = evaluated(tmp_path / "e")
     assert int(row["pixels_predicted"]) == (mask > 0).sum() + (mask == 2).sum()  # the disc holds its cup
 
@@ -110,11 +110,11 @@ def test_a_single_structure_in_images_may_be_white(tmp_path: Path) -> None:
     case = store.cases_of("test")[0]
     mask = np.zeros((48, 40), np.uint8)
     mask[10:20, 5:9] = 255
-    white = Predictions(store, tmp_path, {case.case: encode(tmp_path / "white.png", mask)})
-    ones = Predictions(store, tmp_path, {case.case: encode(tmp_path / "ones.png", mask // 255)})
+    white = PredictedMasks(store, tmp_path, {case.case: encode(tmp_path / "white.png", mask)})
+    ones = PredictedMasks(store, tmp_path, {case.case: encode(tmp_path / "ones.png", mask // 255)})
     assert white.ids(case).sum() == 40
     assert np.array_equal(white.ids(case), ones.ids(case))
-    both = Predictions(store, tmp_path, {case.case: encode(tmp_path / "both.png", np.maximum(mask, 1))})
+    both = PredictedMasks(store, tmp_path, {case.case: encode(tmp_path / "both.png", np.maximum(mask, 1))})
     with pytest.raises(UserError, match="values 255 are no structure"):
         both.ids(case)
 
@@ -127,7 +127,7 @@ def test_every_file_that_belongs_to_no_case_is_named(fundus: Given, tmp_path: Pa
     shutil.copy(found, found.with_name("g0001_mask.png"))
     found.rename(found.with_name("T0003_mask.png"))
     with pytest.raises(ListedError, match=r"do not match \(4 problem\(s\)\)") as caught:
-        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", Options(raw=raw))
+        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", EvaluationOptions(raw=raw))
     said = "\n".join(caught.value.problems)
     for expected in (
         "T0003_mask.png: no case has this name",
@@ -144,7 +144,7 @@ def test_images_that_do_not_fit_are_all_named(fundus: Given, tmp_path: Path) -> 
     encode(tmp_path / "m" / "T0001.png", np.zeros((32, 32), np.uint8))
     encode(tmp_path / "m" / "T0002.png", np.full((90, 60), 7, np.uint8))
     with pytest.raises(ListedError, match="2 of 2 predictions do not fit their cases") as caught:
-        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", Options(raw=raw))
+        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", EvaluationOptions(raw=raw))
     assert caught.value.problems == (
         "T0001: 32 × 32 pixels, the label has 60 × 90 pixels (T0001.png)",
         "T0002: values 7 are no structure; known are 1 disc, 2 cup (T0002.png)",
@@ -160,7 +160,7 @@ def test_volumes_on_another_grid_are_all_named(scans: Given, tmp_path: Path) -> 
         (tmp_path / "m").mkdir(exist_ok=True)
         nib.save(nib.Nifti1Image(np.full(shape, value, np.uint8), affine), tmp_path / "m" / f"000{number}.nii.gz")
     with pytest.raises(ListedError, match="3 of 3 predictions do not fit their cases") as caught:
-        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", Options(raw=raw))
+        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", EvaluationOptions(raw=raw))
     shape, affine_, values = caught.value.problems
     assert "shape of the label (50, 40, 9) and of the prediction (50, 40, 8) differ" in shape
     assert "affines of label and prediction differ: corners lie up to 2 mm apart" in affine_
@@ -173,7 +173,7 @@ def test_a_damaged_file_is_named(scans: Given, tmp_path: Path) -> None:
     path = tmp_path / "m" / "img0003_mask.nii.gz"
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ListedError, match=r"(?s)1 of 3 predictions do not fit.*0003: cannot be read"):
-        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", Options(raw=raw))
+        evaluate_masks(prepared, tmp_path / "m", "x", tmp_path / "e", EvaluationOptions(raw=raw))
 
 
 @pytest.mark.parametrize(
@@ -197,17 +197,17 @@ def test_refused(
 def test_an_empty_split_is_refused(scans: Given, tmp_path: Path) -> None:
     raw, prepared, _, masks = scans
     with pytest.raises(UserError, match="no case in the split 'nothing'"):
-        evaluate_masks(prepared, masks, "x", tmp_path / "e", Options(raw=raw, split="nothing"))
+        evaluate_masks(prepared, masks, "x", tmp_path / "e", EvaluationOptions(raw=raw, split="nothing"))
 
 
 def test_the_page_holds_them_against_a_model(scans: Given, tmp_path: Path) -> None:
     raw, prepared, model, masks = scans
     shutil.copytree(prepared, tmp_path / "btcv" / "prepared")
-    evaluate(prepared, model, tmp_path / "btcv" / "bright" / "evaluation", Options(raw=raw))
-    evaluate_masks(prepared, masks, "nnU-Net", tmp_path / "btcv" / "nnU-Net" / "evaluation", Options(raw=raw))
-    (duel,) = recipe_comparisons(collect_results(tmp_path).datasets[0])
-    assert duel.found is not None
-    assert (duel.found.n, duel.found.difference) == (3, 0)
+    evaluate(prepared, model, tmp_path / "btcv" / "bright" / "evaluation", EvaluationOptions(raw=raw))
+    evaluate_masks(prepared, masks, "nnU-Net", tmp_path / "btcv" / "nnU-Net" / "evaluation", EvaluationOptions(raw=raw))
+    (pair,) = recipe_comparisons(collect_results(tmp_path).datasets[0])
+    assert pair.paired is not None
+    assert (pair.paired.n, pair.paired.difference) == (3, 0)
     report(tmp_path, tmp_path / "report.html")
     text = Page((tmp_path / "report.html").read_text("utf-8")).text
     for expected in (

@@ -14,15 +14,15 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.evaluation.evaluator import Assessed, Assessment, Rules
-from sdseg.evaluation.pictures import Found, overlay, ranked, write_volumes
+from sdseg.evaluation.evaluator import Evaluator, ScoredCase, ScoringRules
+from sdseg.evaluation.pictures import SliceMasks, overlay, ranked, write_volumes
 from sdseg.io.pictures import outline_paths
 from sdseg.report.collect import collect_results
 from sdseg.report.figures import overlay_pictures
 from sdseg.report.read_results import read_volumes
 from tests.helpers.tiny import CT, DISC_CUP, write_store
 
-Scored = tuple[SliceStore, list[Assessed], Found]
+Scored = tuple[SliceStore, list[ScoredCase], SliceMasks]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, bright_ct: Path) -> Scored:
     def found(case: Case) -> object:
         return lambda index: backend.probability(store.images[case.start + index : case.start + index + 1])[0] > 0.5
 
-    assessment = Assessment(backend.probability, store, Rules(MaskRule(), 2.0))
+    assessment = Evaluator(backend.probability, store, ScoringRules(MaskRule(), 2.0))
     return store, list(assessment.run(store.cases_of("test"), 4)), found  # type: ignore[return-value]
 
 

@@ -19,7 +19,7 @@ from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
-from sdseg.evaluation.evaluate import Options, evaluate
+from sdseg.evaluation.evaluate import EvaluationOptions, evaluate
 from tests.helpers.prepared_sets import ORGANS, SMALL, SPACING, prepare_fundus, prepare_scans, write_scan
 from tests.helpers.raw_files import encode, save, write_split
 from tests.helpers.tiny import CT, DISC_CUP, write_graph, write_store
@@ -39,7 +39,7 @@ def fundus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
 
 def test_images_at_native_size(fundus: tuple[Path, Path, Path], tmp_path: Path) -> None:
     raw, prepared, model = fundus
-    evaluate(prepared, model, tmp_path / "e", Options(raw=raw, batch=2))
+    evaluate(prepared, model, tmp_path / "e", EvaluationOptions(raw=raw, batch=2))
     table, summary = evaluated(tmp_path / "e")
     store, backend = SliceStore.open(prepared), open_model(model).backend
     dice, errors = [], []
@@ -72,7 +72,7 @@ def test_images_at_native_size(fundus: tuple[Path, Path, Path], tmp_path: Path) 
 
 def test_a_threshold_from_the_validation_split(fundus: tuple[Path, Path, Path], tmp_path: Path) -> None:
     _, prepared, model = fundus
-    evaluate(prepared, model, tmp_path / "e", Options(choose_threshold=True))
+    evaluate(prepared, model, tmp_path / "e", EvaluationOptions(choose_threshold=True))
     _, summary = evaluated(tmp_path / "e")
     chosen = summary["threshold_chosen"]
     store, backend = SliceStore.open(prepared), open_model(model).backend
@@ -121,7 +121,7 @@ def itk_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def test_volumes_at_native_size(scans: tuple[Path, Path, Path], tmp_path: Path) -> None:
     raw, prepared, model = scans
-    evaluate(prepared, model, tmp_path / "e", Options(raw=raw, batch=4, nsd_tolerance=1.0))
+    evaluate(prepared, model, tmp_path / "e", EvaluationOptions(raw=raw, batch=4, nsd_tolerance=1.0))
     table, summary = evaluated(tmp_path / "e")
     store, backend = SliceStore.open(prepared), open_model(model).backend
     for row, case in zip(table[:2], store.cases_of("test"), strict=False):
@@ -146,7 +146,7 @@ def test_volumes_at_native_size(scans: tuple[Path, Path, Path], tmp_path: Path) 
 
 def test_an_empty_label_gives_no_silent_number(scans: tuple[Path, Path, Path], tmp_path: Path) -> None:
     raw, prepared, model = scans
-    evaluate(prepared, model, tmp_path / "e", Options(raw=raw))
+    evaluate(prepared, model, tmp_path / "e", EvaluationOptions(raw=raw))
     table, summary = evaluated(tmp_path / "e")
     row = table[2]
     assert (row["case"], float(row["dice"]), float(row["nsd"])) == ("0004", 0, 0)
@@ -163,7 +163,7 @@ def test_an_empty_label_gives_no_silent_number(scans: tuple[Path, Path, Path], t
 def test_working_size_has_its_own_spacing(scans: tuple[Path, Path, Path], tmp_path: Path) -> None:
     """50 columns of 0.8 mm become 32 of 1.25 mm: distances stay comparable."""
     raw, prepared, model = scans
-    evaluate(prepared, model, tmp_path / "e", Options(raw=raw))
+    evaluate(prepared, model, tmp_path / "e", EvaluationOptions(raw=raw))
     _, summary = evaluated(tmp_path / "e")
     native, working = (summary[size]["metrics"]["hd95"]["mean"] for size in ("native", "working"))
     assert working == pytest.approx(native, abs=1.2)
@@ -176,10 +176,10 @@ def test_raw_files_that_have_changed(scans: tuple[Path, Path, Path], tmp_path: P
     label = tmp_path / "raw" / "RawData" / "Training" / "label" / "label0002.nii.gz"
     save(label, np.zeros((50, 40, 9), np.uint8), np.diag([-SPACING[0], -SPACING[1], SPACING[2], 1.0]))
     with pytest.raises(UserError, match="not the label that case '0002' was prepared with"):
-        evaluate(prepared, model, tmp_path / "e", Options(raw=tmp_path / "raw"))
+        evaluate(prepared, model, tmp_path / "e", EvaluationOptions(raw=tmp_path / "raw"))
     label.unlink()
     with pytest.raises(UserError, match="the file is missing"):
-        evaluate(prepared, model, tmp_path / "e", Options(raw=tmp_path / "raw"))
+        evaluate(prepared, model, tmp_path / "e", EvaluationOptions(raw=tmp_path / "raw"))
     assert not (tmp_path / "e").exists()
 
 
@@ -205,7 +205,7 @@ def test_refused(
 @pytest.mark.parametrize("tolerance", [0.0, float("nan")])
 def test_a_tolerance_that_is_none(tolerance: float) -> None:
     with pytest.raises(UserError, match=f"a tolerance of {tolerance:g} mm"):
-        Options(nsd_tolerance=tolerance)
+        EvaluationOptions(nsd_tolerance=tolerance)
 
 
 def test_a_dataset_of_ones_own_needs_its_settings(tmp_path: Path, bright_rgb: Path) -> None:
@@ -222,8 +222,8 @@ def test_a_dataset_of_ones_own_needs_its_settings(tmp_path: Path, bright_rgb: Pa
     split = write_split(tmp_path / "split.csv", {"a": "train", "b": "val", "c": "test"})
     prepare(name="mine", settings=settings, raw=raw, split=split, output=tmp_path / "prepared")
     with pytest.raises(UserError, match="only its settings say what the values of a mask mean"):
-        evaluate(tmp_path / "prepared", bright_rgb, tmp_path / "e", Options(raw=raw))
-    evaluate(tmp_path / "prepared", bright_rgb, tmp_path / "e", Options(raw=raw, settings=settings))
+        evaluate(tmp_path / "prepared", bright_rgb, tmp_path / "e", EvaluationOptions(raw=raw))
+    evaluate(tmp_path / "prepared", bright_rgb, tmp_path / "e", EvaluationOptions(raw=raw, settings=settings))
     _, summary = evaluated(tmp_path / "e")
     assert summary["scored_at"] == "native size"
     assert summary["dice"]["mean"] > 0.9

@@ -45,7 +45,7 @@ def run_stages(folder: Path) -> None:
 def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
     """One recipe: of the further seeds only the scores, since exports and studies take their time."""
     from sdseg.config.export import Export
-    from sdseg.evaluation.evaluate import Options, evaluate
+    from sdseg.evaluation.evaluate import EvaluationOptions, evaluate
     from sdseg.evaluation.studies.run import Grid, Origins, Scope, StudyOptions, study
     from sdseg.export.onnx import export
     from sdseg.training.train import train
@@ -65,7 +65,7 @@ def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
         state=run / "state",
         quiet=True,
     )
-    evaluate(prepared, run / "model", run / "evaluation", Options(raw=raw))
+    evaluate(prepared, run / "model", run / "evaluation", EvaluationOptions(raw=raw))
     if not seed:
         export(run / "model", prepared, run / "export", Export(max_abs_difference=0.01, max_dice_difference=0.05))
         grid = Grid((1, 10), (1, 2))

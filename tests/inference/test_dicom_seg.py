@@ -16,7 +16,7 @@ from sdseg.core.errors import UserError
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import find_inputs
 from sdseg.inference.load_input import open_file
-from sdseg.inference.native_size import Native
+from sdseg.inference.native_size import NativeSegmentation
 from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import CT, DISC_CUP
 
@@ -31,12 +31,12 @@ SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]])
 TILTED = np.array([[1, 0, 0], [0, np.cos(0.3), 0], [0, np.sin(0.3), 1]])  # the gantry: slices step along z, not across
 
 
-def opened(folder: Path, structures: tuple[Structure, ...] = DISC_CUP) -> Native:
+def opened(folder: Path, structures: tuple[Structure, ...] = DISC_CUP) -> NativeSegmentation:
     (file,) = find_inputs([folder], folder / "out").inputs
     return open_file(file, CT, structures)
 
 
-def fill(native: Native, seed: int = 0) -> None:
+def fill(native: NativeSegmentation, seed: int = 0) -> None:
     """Any bits: overlapping structures, one slice of nothing."""
     count = 2 ** len(native.structures)
     native.bits[...] = np.random.default_rng(seed).integers(0, count, native.bits.shape)

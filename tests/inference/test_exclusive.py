@@ -22,7 +22,7 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets.source_lookup import known_source
-from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
+from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
 from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, bar, mean_scores, open_subject
 from sdseg.export.tracing import export_graph
@@ -105,9 +105,13 @@ def test_file_counts_and_scores_are_the_same_numbers(
     """At the native size, where probabilities were resized: what predict wrote is what evaluate scored."""
     images = [raw / "imagesTr" / f"{case}_0000.nii.gz" for case in ("c", "d")]
     assert predict(graphs[True], images, tmp_path / "masks") == 0
-    evaluate(store, graphs[True], tmp_path / "model" / "evaluation", Options(raw=raw, settings=settings()))
+    evaluate(store, graphs[True], tmp_path / "model" / "evaluation", EvaluationOptions(raw=raw, settings=settings()))
     evaluate_masks(
-        store, tmp_path / "masks", "files", tmp_path / "files" / "evaluation", Options(raw=raw, settings=settings())
+        store,
+        tmp_path / "masks",
+        "files",
+        tmp_path / "files" / "evaluation",
+        EvaluationOptions(raw=raw, settings=settings()),
     )
     told, of_model, of_files = report(tmp_path / "masks"), table(tmp_path / "model"), table(tmp_path / "files")
     assert (told["exclusive"], told["overlap"]) == (True, None)
@@ -188,9 +192,9 @@ def test_studies_follow_the_rule(store: Path, graphs: dict[bool, Path]) -> None:
 def test_the_threshold_is_chosen_for_exclusive_masks(
     raw: Path, store: Path, graphs: dict[bool, Path], tmp_path: Path
 ) -> None:
-    evaluate(store, graphs[True], tmp_path / "e", Options(choose_threshold=True))
+    evaluate(store, graphs[True], tmp_path / "e", EvaluationOptions(choose_threshold=True))
     chosen = json.loads((tmp_path / "e" / "summary.json").read_text("utf-8"))["threshold_chosen"]
-    evaluate(store, graphs[True], tmp_path / "val", Options(split="val"))
+    evaluate(store, graphs[True], tmp_path / "val", EvaluationOptions(split="val"))
     at_half = json.loads((tmp_path / "val" / "summary.json").read_text("utf-8"))
     assert dict(map(tuple, chosen["curve"]))[0.5] == pytest.approx(at_half["dice"]["mean"])
 
@@ -286,6 +290,6 @@ def test_training_and_export_hand_it_on(tmp_path: Path, store: Path) -> None:
     assert read_json(tmp_path / "export" / "io.json", GraphManifest).exclusive is True
     assert open_model(tmp_path / "export" / "model.onnx").rule.exclusive is True
     # The Dice that chose the weights is that of exclusive masks, as evaluation has it.
-    evaluate(store, tmp_path / "model", tmp_path / "val", Options(split="val"))
+    evaluate(store, tmp_path / "model", tmp_path / "val", EvaluationOptions(split="val"))
     scored = json.loads((tmp_path / "val" / "summary.json").read_text("utf-8"))
     assert trained.training["best_dice"] == pytest.approx(scored["dice"]["mean"], abs=1e-6)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdseg.core.errors import UserError
-from sdseg.inference.find_inputs import Former, find_inputs, result_names
+from sdseg.inference.find_inputs import EarlierResults, find_inputs, result_names
 
 
 def touch(*paths: Path) -> None:
@@ -81,13 +81,13 @@ def test_an_input_is_the_same_wherever_a_run_is_started(tmp_path: Path, monkeypa
     (tmp_path / "way").symlink_to(tmp_path)
     assert find_inputs([tmp_path / "way" / "in" / "a.png"], tmp_path / "out").inputs[0].key == "../in/a.png"
     assert find_inputs([Path("a.png")], tmp_path / "way" / "out").inputs[0].key == "../in/a.png"
-    former = Former({"../in/a.png": "first"})
+    former = EarlierResults({"../in/a.png": "first"})
     assert find_inputs([Path("a.png")], tmp_path / "out", former).inputs[0].name == "first"
 
 
 def test_results_are_nobodys_input(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("a.png", "a_mask.png", "b_mask.png")))
-    former = Former(results=frozenset({tmp_path.resolve() / "a_mask.png"}))
+    former = EarlierResults(results=frozenset({tmp_path.resolve() / "a_mask.png"}))
     found = find_inputs([tmp_path / "*.png"], tmp_path, former)
     assert [file.name for file in found.inputs] == ["a", "b_mask"]
     assert found.skipped == [(tmp_path, "1 of its results, named as inputs")]

@@ -11,8 +11,8 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.place_results import Results
-from sdseg.inference.run_record import Account
+from sdseg.inference.place_results import ResultFiles
+from sdseg.inference.run_record import RunLog
 from sdseg.inference.write_outputs import targets_of
 
 
@@ -20,8 +20,8 @@ def made(**outputs: str) -> dict[str, Any]:
     return {"outputs": outputs, "empty": False, "model": "m", "notes": []}
 
 
-def results(folder: Path, *files: InputFile, overwrite: bool = False) -> Results:
-    return Results(Account(folder), files, lambda file: {"mask": f"{file.name}_mask.png"}, overwrite=overwrite)
+def results(folder: Path, *files: InputFile, overwrite: bool = False) -> ResultFiles:
+    return ResultFiles(RunLog(folder), files, lambda file: {"mask": f"{file.name}_mask.png"}, overwrite=overwrite)
 
 
 def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:
@@ -49,19 +49,19 @@ def test_a_file_that_comes_to_lie_there_at_the_last_moment_stays(
 ) -> None:
     file = InputFile(tmp_path / "a.png", "a", "image")
     run, mask = results(tmp_path, file), tmp_path / "a_mask.png"
-    note = Account.note
+    note = RunLog.note
 
     def late(*arguments: Any) -> Any:  # between the check and the move
         mask.write_bytes(b"mine")
         return note(*arguments)
 
-    monkeypatch.setattr(Account, "note", late)
+    monkeypatch.setattr(RunLog, "note", late)
     with run.aside() as folder:
         (folder / mask.name).write_bytes(b"ours")
         with pytest.raises(UserError, match="was put into the output folder during the run"):
             run.place(file, made(mask=mask.name), folder)
     assert mask.read_bytes() == b"mine"
-    assert not Account(tmp_path).kept(file, ["mask"], "m", MaskRule())
+    assert not RunLog(tmp_path).kept(file, ["mask"], "m", MaskRule())
 
 
 def test_results_that_cannot_all_be_placed_leave_none(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ from sdseg.data.batches import slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
-from sdseg.evaluation.evaluate import Options, evaluate, evaluate_masks
+from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
 from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, bar, mean_scores, open_subject
 from sdseg.export.onnx import export
 from sdseg.export.parity import compare
 from sdseg.export.tracing import export_graph
-from sdseg.inference.predict import Wanted, predict
+from sdseg.inference.predict import PredictOptions, predict
 from sdseg.training.choose_postprocessing import settle_postprocessing
 from tests.helpers.networks import direct_recipe
 from tests.helpers.own_files import report
@@ -85,7 +85,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory, store: Path) -> dict[str, P
 
 
 def scored(store: Path, model: Path, output: Path, **more: Any) -> dict[str, Any]:
-    evaluate(store, model, output, Options(settings=SETTINGS, **more))
+    evaluate(store, model, output, EvaluationOptions(settings=SETTINGS, **more))
     found: dict[str, Any] = json.loads((output / "summary.json").read_text("utf-8"))
     return found
 
@@ -95,9 +95,9 @@ def test_predict_and_evaluate_mend_alike(
 ) -> None:
     images = [raw / "imagesTr" / f"{case}_0000.nii.gz" for case in ("b", "c")]
     with caplog.at_level(logging.WARNING):
-        assert predict(graphs["both"], images, tmp_path / "both", wanted=Wanted(probability=True)) == 0
+        assert predict(graphs["both"], images, tmp_path / "both", options=PredictOptions(probability=True)) == 0
     assert "probabilities are written as they were before that" in caplog.text
-    assert predict(graphs["none"], images, tmp_path / "none", wanted=Wanted(probability=True)) == 0
+    assert predict(graphs["none"], images, tmp_path / "none", options=PredictOptions(probability=True)) == 0
     mended, plain = report(tmp_path / "both"), report(tmp_path / "none")
     assert mended["postprocessing"] == BOTH.model_dump()
     for one, other in zip(mended["inputs"], plain["inputs"], strict=True):
@@ -118,7 +118,7 @@ def test_predict_and_evaluate_mend_alike(
         np.testing.assert_array_equal(told, untold)
     # Evaluation of the model and of the files it wrote: one Dice.
     of_model = scored(store, graphs["both"], tmp_path / "model", raw=raw)
-    evaluate_masks(store, tmp_path / "both", "files", tmp_path / "files", Options(raw=raw, settings=SETTINGS))
+    evaluate_masks(store, tmp_path / "both", "files", tmp_path / "files", EvaluationOptions(raw=raw, settings=SETTINGS))
     of_files = json.loads((tmp_path / "files" / "summary.json").read_text("utf-8"))
     assert of_model["postprocessing"] == BOTH.model_dump()
     assert of_files["postprocessing"] is None

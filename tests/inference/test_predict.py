@@ -21,7 +21,7 @@ from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.data.transforms import resize_labels
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.inference.predict import Wanted, predict
+from sdseg.inference.predict import PredictOptions, predict
 from tests.helpers.raw_files import encode, write_split
 from tests.helpers.tiny import CT, RGB, picture, write_graph, write_model
 
@@ -67,7 +67,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 def test_images_of_every_kind(bright_rgb: Path, tmp_path: Path) -> None:
     names = ["a.png", "b é.jpg", "c.tif", "d.bmp", "e.JPEG"]
     truth = {name: write_photo(tmp_path / "in" / name, seed, 60 + seed, 44) for seed, name in enumerate(names)}
-    assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out put", wanted=Wanted(batch=2)) == 0
+    assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out put", options=PredictOptions(batch=2)) == 0
     for name, inside in truth.items():
         mask = read(tmp_path / "out put" / f"{Path(name).stem}_mask.png")
         assert mask.shape == inside.shape
@@ -90,7 +90,9 @@ def test_images_of_every_kind(bright_rgb: Path, tmp_path: Path) -> None:
 def test_volumes_come_back_on_their_own_grid(bright_ct: Path, tmp_path: Path, codes: str) -> None:
     inside = write_scan(tmp_path / "scan é.nii.gz", codes)
     assert (
-        predict(bright_ct, [tmp_path / "scan é.nii.gz"], tmp_path / "out", wanted=Wanted(batch=2, probability=True))
+        predict(
+            bright_ct, [tmp_path / "scan é.nii.gz"], tmp_path / "out", options=PredictOptions(batch=2, probability=True)
+        )
         == 0
     )
     image, mask = (nib.load(tmp_path / name) for name in ("scan é.nii.gz", "out/scan é_mask.nii.gz"))
@@ -113,7 +115,9 @@ def test_volumes_come_back_on_their_own_grid(bright_ct: Path, tmp_path: Path, co
 def test_several_structures(bright_ct: Path, tmp_path: Path) -> None:
     write_scan(tmp_path / "scan.nii", "RAS")
     assert (
-        predict(bright_ct, [tmp_path / "scan.nii"], tmp_path / "out", wanted=Wanted(probability=True, overlay=True))
+        predict(
+            bright_ct, [tmp_path / "scan.nii"], tmp_path / "out", options=PredictOptions(probability=True, overlay=True)
+        )
         == 0
     )
     outputs = report(tmp_path / "out")["inputs"][0]["outputs"]
@@ -142,8 +146,8 @@ def test_every_structure_has_a_file_of_its_own(names: tuple[str, str], files: tu
     structures = tuple(Structure(name=name, values=(number,)) for number, name in enumerate(names, start=1))
     model = write_graph(tmp_path / "model.onnx", CT, structures)
     write_scan(tmp_path / "scan.nii", "RAS")
-    wanted = Wanted(probability=True, overlay=True)
-    assert predict(model, [tmp_path / "scan.nii"], tmp_path / "out", wanted=wanted) == 0
+    wanted = PredictOptions(probability=True, overlay=True)
+    assert predict(model, [tmp_path / "scan.nii"], tmp_path / "out", options=wanted) == 0
     found = report(tmp_path / "out")
     outputs = found["inputs"][0]["outputs"]
     of_structures = {found["probabilities"][kind]: name for kind, name in outputs.items() if kind.startswith("prob")}
@@ -156,7 +160,10 @@ def test_every_structure_has_a_file_of_its_own(names: tuple[str, str], files: tu
 def test_probability_and_overlay_of_an_image(bright_rgb: Path, tmp_path: Path) -> None:
     write_photo(tmp_path / "a.png")
     assert (
-        predict(bright_rgb, [tmp_path / "a.png"], tmp_path / "out", wanted=Wanted(probability=True, overlay=True)) == 0
+        predict(
+            bright_rgb, [tmp_path / "a.png"], tmp_path / "out", options=PredictOptions(probability=True, overlay=True)
+        )
+        == 0
     )
     probability, mask = read(tmp_path / "out" / "a_probability.png"), read(tmp_path / "out" / "a_mask.png")
     assert probability.dtype == np.uint16
@@ -182,7 +189,10 @@ def test_a_bad_file_does_not_stop_the_others(
     write_scan(folder / "scan.nii.gz")
     encode(folder / "dark.png", np.zeros((20, 30, 3), np.uint8))
     with caplog.at_level(logging.INFO, logger="sdseg"):
-        assert predict(bright_rgb, [folder, tmp_path / "missing.png"], tmp_path / "out", wanted=Wanted(batch=3)) == 1
+        assert (
+            predict(bright_rgb, [folder, tmp_path / "missing.png"], tmp_path / "out", options=PredictOptions(batch=3))
+            == 1
+        )
     found = report(tmp_path / "out")
     assert [Path(done["input"]).name for done in found["inputs"]] == ["dark.png", "good.png"]
     assert {Path(failure["input"]).name for failure in found["failures"]} == {
@@ -234,7 +244,10 @@ def test_same_names_do_not_collide(bright_rgb: Path, tmp_path: Path) -> None:
 def test_batches_change_nothing(bright_ct: Path, tmp_path: Path) -> None:
     write_scan(tmp_path / "scan.nii.gz")
     for batch in (1, 3, 64):
-        assert predict(bright_ct, [tmp_path / "scan.nii.gz"], tmp_path / str(batch), wanted=Wanted(batch=batch)) == 0
+        assert (
+            predict(bright_ct, [tmp_path / "scan.nii.gz"], tmp_path / str(batch), options=PredictOptions(batch=batch))
+            == 0
+        )
     first, *others = ((tmp_path / name / "scan_mask.nii.gz").read_bytes() for name in ("1", "3", "64"))
     assert others == [first, first]
 
@@ -281,7 +294,7 @@ def test_agrees_with_evaluation(bright_rgb: Path, tmp_path: Path) -> None:
 
 def test_ct_window_of_real_volumes(bright_ct: Path, samples: Path, tmp_path: Path) -> None:
     source = sorted((samples / "btcv" / "RawData" / "Training" / "img").glob("*.nii.gz"))[0]
-    assert predict(bright_ct, [source], tmp_path / "out", wanted=Wanted(overlay=True)) == 0
+    assert predict(bright_ct, [source], tmp_path / "out", options=PredictOptions(overlay=True)) == 0
     image, mask = nib.load(source), nib.load(next((tmp_path / "out").glob("*_mask.nii.gz")))
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)

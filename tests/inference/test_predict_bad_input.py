@@ -16,9 +16,9 @@ import pytest
 from sdseg.core.errors import UserError
 from sdseg.inference.choose_model import choose_model
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.pipeline import Stages, groups
-from sdseg.inference.predict import Wanted, predict
-from sdseg.inference.run_record import Account
+from sdseg.inference.pipeline import Stages, input_groups
+from sdseg.inference.predict import PredictOptions, predict
+from sdseg.inference.run_record import RunLog
 from sdseg.io.limits import Limits
 from tests.helpers.own_files import photos, read, report, scan
 from tests.helpers.raw_files import encode, save, write_series
@@ -35,7 +35,7 @@ def test_bad_images_one_message_each(bright_rgb: Path, tmp_path: Path, caplog: p
     encode(folder / "sliver.png", np.full((20, 30000, 3), 255, np.uint8))
     encode(folder / "twelve.png", np.random.default_rng(0).integers(1000, 4095, (20, 20)).astype(np.uint16))
     with caplog.at_level(logging.INFO, logger="sdseg"):
-        assert predict(bright_rgb, [folder], tmp_path / "out", wanted=Wanted(overlay=True)) == 1
+        assert predict(bright_rgb, [folder], tmp_path / "out", options=PredictOptions(overlay=True)) == 1
     found = report(tmp_path / "out")
     assert {Path(one["input"]).name: one["problem"].split(":")[0] for one in found["failures"]} == {
         "empty.png": "the file is empty",
@@ -96,7 +96,10 @@ def test_strange_files_fail_by_themselves(bright_rgb: Path, tmp_path: Path) -> N
         }
     limits = Limits(pixels=1599)
     assert (
-        predict(bright_rgb, [folder / "000.bmp"], tmp_path / "out", wanted=Wanted(overwrite=True, limits=limits)) == 1
+        predict(
+            bright_rgb, [folder / "000.bmp"], tmp_path / "out", options=PredictOptions(overwrite=True, limits=limits)
+        )
+        == 1
     )
     (failure,) = report(tmp_path / "out")["failures"]
     assert failure["problem"].startswith("40×40 pixels by its header, 1,600 in all; at most 1,599 are read")
@@ -175,13 +178,13 @@ def test_files_for_another_kind_of_model_are_one_line(
 def test_what_no_one_has_thought_of_is_one_files_failure(bright_ct: Path, tmp_path: Path) -> None:
     save(tmp_path / "good.nii", scan())
     chosen = choose_model(bright_ct, "cpu")
-    stages = Stages(chosen, tmp_path / "out", Wanted(), Account(tmp_path / "out"))
+    stages = Stages(chosen, tmp_path / "out", PredictOptions(), RunLog(tmp_path / "out"))
     (tmp_path / "out").mkdir()
     files = [InputFile(tmp_path / name, name, "series", key=name) for name in ("a", "good.nii")]
     nowhere = replace(files[0], files=(None,))  # type: ignore[arg-type]  # as a library's own mistake would do
     group = stages.read([nowhere, replace(files[1], kind="volume")])
     assert (group.count, len(group.opened)) == (2, 1)
-    (failure,) = stages.account.failures
+    (failure,) = stages.run_log.failures
     assert failure["problem"].startswith("cannot be worked on: ")
     assert "please report this" in failure["remedy"]
     # Writing: a file that came to lie there meanwhile, and the others are written.
@@ -190,9 +193,9 @@ def test_what_no_one_has_thought_of_is_one_files_failure(bright_ct: Path, tmp_pa
     stages.compute(late)
     (tmp_path / "out" / "x_mask.nii.gz").write_text("mine")
     assert (stages.write(late), stages.write(group)) == (1, 2)
-    assert "would replace a file that no run into this folder wrote" in stages.account.failures[-1]["problem"]
+    assert "would replace a file that no run into this folder wrote" in stages.run_log.failures[-1]["problem"]
     assert (tmp_path / "out" / "x_mask.nii.gz").read_text() == "mine"
-    assert [record["name"] for record in stages.account.done] == ["good.nii"]
+    assert [record["name"] for record in stages.run_log.done] == ["good.nii"]
 
 
 def test_names_as_long_as_the_disk_takes(bright_rgb: Path, tmp_path: Path) -> None:
@@ -220,7 +223,7 @@ def test_large_images_share_no_group(tmp_path: Path) -> None:
         PIL.Image.new("1", (size, size)).save(path)
         files.append(InputFile(path, path.stem, "image"))
     files.append(InputFile(tmp_path / "v.nii", "v", "volume"))
-    assert [len(group) for group in groups(files, 4)] == [3, 4, 1]
+    assert [len(group) for group in input_groups(files, 4)] == [3, 4, 1]
 
 
 # Models that are none

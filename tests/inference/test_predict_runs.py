@@ -19,7 +19,7 @@ import pytest
 import SimpleITK
 
 from sdseg.cli.commands import main
-from sdseg.inference.predict import Wanted, predict
+from sdseg.inference.predict import PredictOptions, predict
 from tests.helpers.own_files import photos, read, report, scan
 from tests.helpers.raw_files import encode, save, write_series
 from tests.helpers.tiny import RGB, picture, write_graph
@@ -71,7 +71,9 @@ def test_metaimage_and_nrrd_keep_format_and_grid(bright_ct: Path, tmp_path: Path
     image.SetOrigin((3.0, -4.0, 5.0))
     image.SetDirection((0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     SimpleITK.WriteImage(image, str(tmp_path / f"v{suffix}"))
-    assert predict(bright_ct, [tmp_path / f"v{suffix}"], tmp_path / "out", wanted=Wanted(probability=True)) == 0
+    assert (
+        predict(bright_ct, [tmp_path / f"v{suffix}"], tmp_path / "out", options=PredictOptions(probability=True)) == 0
+    )
     mask = SimpleITK.ReadImage(str(tmp_path / "out" / f"v_mask{suffix}"))
     assert mask.IsSameImageGeometryAs(image)
     found = SimpleITK.GetArrayFromImage(mask) > 0
@@ -96,7 +98,7 @@ def test_a_patient_folder_of_dicom(bright_ct: Path, tmp_path: Path) -> None:
     series(4, scan(), "mr", t0008_0060="MR")
     (patient / "letter.dcm").write_text("no DICOM")
     save(patient / "twin.nii.gz", scan(), np.diag([-2.0, -3.0, 5.0, 1.0]))
-    assert predict(bright_ct, [patient], tmp_path / "out", wanted=Wanted(overlay=True, probability=True)) == 1
+    assert predict(bright_ct, [patient], tmp_path / "out", options=PredictOptions(overlay=True, probability=True)) == 1
     found = report(tmp_path / "out")
     assert {record["name"] for record in found["inputs"]} == {"twin", "patient é_series2"}
     assert ["a localiser" in skipped["reason"] for skipped in found["skipped"]] == [True]
@@ -135,11 +137,11 @@ def test_what_is_done_is_kept(bright_rgb: Path, tmp_path: Path) -> None:
     # Other results, another model, or the wish to have it again.
     other = write_graph(tmp_path / "other.onnx", RGB.model_copy(update={"size": 24}))
     for model, wanted in (
-        (bright_rgb, Wanted(overlay=True)),
-        (bright_rgb, Wanted(overwrite=True)),
-        (other, Wanted()),
+        (bright_rgb, PredictOptions(overlay=True)),
+        (bright_rgb, PredictOptions(overwrite=True)),
+        (other, PredictOptions()),
     ):
-        assert predict(model, [folder], out, wanted=wanted) == 0
+        assert predict(model, [folder], out, options=wanted) == 0
         assert report(out)["n_kept"] == 0
 
 
@@ -148,8 +150,8 @@ def test_files_of_the_users_are_not_replaced(bright_rgb: Path, tmp_path: Path) -
     mine = encode(folder / "000_mask.png", picture(RGB, 5, size=30)[0]).read_bytes()
     (folder / "001_mask.png").write_bytes(b"drawn by hand")
     named = [folder / "*.bmp", folder / "000_mask.png"]
-    for wanted, refused in ((Wanted(), {"000.bmp", "001.bmp"}), (Wanted(overwrite=True), {"000.bmp"})):
-        assert predict(bright_rgb, named, folder, wanted=wanted) == 1
+    for wanted, refused in ((PredictOptions(), {"000.bmp", "001.bmp"}), (PredictOptions(overwrite=True), {"000.bmp"})):
+        assert predict(bright_rgb, named, folder, options=wanted) == 1
         found = report(folder)
         problems = {Path(one["input"]).name: one["problem"] for one in found["failures"]}
         assert set(problems) == refused
@@ -175,7 +177,7 @@ def test_a_result_that_was_corrected_by_hand_is_left(bright_rgb: Path, tmp_path:
         )
         assert "--overwrite" in failure["remedy"]
         assert (out / "001_mask.png").read_bytes() == corrected
-    assert predict(bright_rgb, [folder], out, wanted=Wanted(overwrite=True)) == 0
+    assert predict(bright_rgb, [folder], out, options=PredictOptions(overwrite=True)) == 0
     assert (out / "001_mask.png").read_bytes() != corrected
 
 
@@ -183,7 +185,7 @@ def test_results_in_a_copied_folder_are_still_ours(bright_rgb: Path, tmp_path: P
     folder = photos(tmp_path / "in", 1)
     assert predict(bright_rgb, [folder], tmp_path / "out") == 0
     shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copyfile)  # other times of change
-    assert predict(bright_rgb, [folder], tmp_path / "copy", wanted=Wanted(overlay=True)) == 0
+    assert predict(bright_rgb, [folder], tmp_path / "copy", options=PredictOptions(overlay=True)) == 0
 
 
 def test_names_of_other_inputs_are_not_taken(bright_rgb: Path, tmp_path: Path) -> None:
@@ -282,7 +284,10 @@ def test_memory_does_not_grow_with_the_number_of_files(bright_rgb: Path, tmp_pat
         photos(tmp_path / str(count), count, size=192)  # 110 kB of pixels and 147 kB of probability each
         tracemalloc.start()
         assert (
-            predict(bright_rgb, [tmp_path / str(count)], tmp_path / f"out{count}", wanted=Wanted(probability=True)) == 0
+            predict(
+                bright_rgb, [tmp_path / str(count)], tmp_path / f"out{count}", options=PredictOptions(probability=True)
+            )
+            == 0
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

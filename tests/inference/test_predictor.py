@@ -17,7 +17,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import sdseg
 from sdseg.core.errors import ListedError, UserError
-from sdseg.inference.predict import Wanted, predict
+from sdseg.inference.predict import PredictOptions, predict
 from sdseg.io.images import read_image
 from sdseg.io.volumes import read_volume
 from tests.helpers.raw_files import encode, save
@@ -103,7 +103,7 @@ def test_a_volume_from_a_file_and_as_an_array(bright_ct: Path, tmp_path: Path) -
     dense = values > 0
     assert 2 * (dense & (found.mask > 0)).sum() / (dense.sum() + (found.mask > 0).sum()) > 0.9
     np.testing.assert_array_equal(found.mask, np.where(found.masks[1], 2, found.masks[0]))
-    assert predict(bright_ct, [path], tmp_path / "out", wanted=Wanted(batch=5)) == 0
+    assert predict(bright_ct, [path], tmp_path / "out", options=PredictOptions(batch=5)) == 0
     np.testing.assert_array_equal(found.mask, np.asarray(nib.load(tmp_path / "out" / "v_mask.nii.gz").dataobj))
     np.testing.assert_array_equal(model.predict(image.get_fdata(), affine=image.affine).mask, found.mask)
     # One slice as radiologists see it, from the canonical volume.

@@ -13,7 +13,7 @@ import pytest
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.mask_rule import MaskRule
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.run_record import PARTIAL, Account, input_fingerprint
+from sdseg.inference.run_record import PARTIAL, RunLog, input_fingerprint
 
 
 @pytest.fixture
@@ -29,20 +29,20 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def note(account: Account, file: InputFile, model: str = "m") -> None:
+def note(account: RunLog, file: InputFile, model: str = "m") -> None:
     (account.output / f"{file.name}_mask.png").write_bytes(b"mask")
     made: dict[str, Any] = {"outputs": {"mask": f"{file.name}_mask.png"}, "empty": False, "model": model, "notes": []}
     account.add(account.note(file, made, account.output))
 
 
 def test_a_finished_run_is_believed(file: InputFile, output: Path) -> None:
-    account = Account(output)
+    account = RunLog(output)
     note(account, file)
     account.close({}, [file.key])
     assert not (output / PARTIAL).exists()
-    again = Account(output)
-    assert again.former.names == {"../a é.png": "a é"}
-    assert again.former.results == {output.resolve() / "a é_mask.png"}
+    again = RunLog(output)
+    assert again.earlier_results.names == {"../a é.png": "a é"}
+    assert again.earlier_results.results == {output.resolve() / "a é_mask.png"}
     assert again.kept(file, ["mask"], "m", MaskRule())
     again.close({}, [file.key])
     report = json.loads((output / "predict.json").read_text("utf-8"))
@@ -50,21 +50,21 @@ def test_a_finished_run_is_believed(file: InputFile, output: Path) -> None:
 
 
 def test_a_run_that_was_cut_off_is_believed(file: InputFile, output: Path) -> None:
-    note(Account(output), file)
+    note(RunLog(output), file)
     with (output / PARTIAL).open("a", encoding="utf-8") as stream:
         stream.write('{"input": "b.p')
-    assert Account(output).kept(file, ["mask"], "m", MaskRule())
+    assert RunLog(output).kept(file, ["mask"], "m", MaskRule())
     other = replace(file, name="c", key="c")
-    note(Account(output), other)
+    note(RunLog(output), other)
     for each in (file, other):
-        assert Account(output).kept(each, ["mask"], "m", MaskRule())
+        assert RunLog(output).kept(each, ["mask"], "m", MaskRule())
 
 
 def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
-    note(Account(output), file)
+    note(RunLog(output), file)
 
     def kept(kind: str = "mask", model: str = "m", *, exclusive: bool = False) -> bool:
-        return Account(output).kept(file, [kind], model, MaskRule(exclusive=exclusive))
+        return RunLog(output).kept(file, [kind], model, MaskRule(exclusive=exclusive))
 
     assert kept()
     assert not kept(model="other")
@@ -83,9 +83,9 @@ def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
 
 def test_what_cannot_be_looked_at_is_never_the_same(output: Path) -> None:
     gone = InputFile(output / "gone.png", "a", "image")
-    note(Account(output), gone)
+    note(RunLog(output), gone)
     assert input_fingerprint(gone) == ""
-    assert not Account(output).kept(gone, ["mask"], "m", MaskRule())
+    assert not RunLog(output).kept(gone, ["mask"], "m", MaskRule())
 
 
 @pytest.mark.parametrize("name", ["v.raw", "voxels.raw.gz"])
@@ -99,38 +99,38 @@ def test_a_header_with_its_data_beside_it(tmp_path: Path, name: str) -> None:
 
 
 def test_what_was_noted_and_not_placed_does_not_count(file: InputFile, output: Path) -> None:
-    account = Account(output)
+    account = RunLog(output)
     note(account, file, "first")
     made = {"outputs": {"mask": "a é_mask.png"}, "empty": False, "model": "second", "notes": []}
     account.withdraw(account.note(file, made, output))
-    again = Account(output)
+    again = RunLog(output)
     assert again.kept(file, ["mask"], "first", MaskRule())
     assert again.ours("a é_mask.png")
 
 
 def test_whose_file_it_is(file: InputFile, output: Path) -> None:
-    account = Account(output)
+    account = RunLog(output)
     note(account, file)
     account.close({}, [file.key])
     mask = output / "a é_mask.png"
-    assert Account(output).ours(mask.name)
-    assert not Account(output).ours("b_mask.png")
+    assert RunLog(output).ours(mask.name)
+    assert not RunLog(output).ours("b_mask.png")
     mask.write_bytes(b"MASK")  # of the same size
-    assert Account(output).knows(mask.name)
-    assert not Account(output).ours(mask.name)
+    assert RunLog(output).knows(mask.name)
+    assert not RunLog(output).ours(mask.name)
     # Reports of earlier versions hold sizes alone.
     text = (output / "predict.json").read_text("utf-8")
     report = json.loads(text)
     del report["inputs"][0]["checksums"]
     (output / "predict.json").write_text(json.dumps(report), "utf-8")
-    assert Account(output).ours(mask.name)
+    assert RunLog(output).ours(mask.name)
     mask.write_bytes(b"longer")
-    assert not Account(output).ours(mask.name)
+    assert not RunLog(output).ours(mask.name)
 
 
 def test_inputs_of_former_runs_stay_in_the_report(file: InputFile, output: Path) -> None:
     for name in ("a", "b"):
-        account = Account(output)
+        account = RunLog(output)
         note(account, InputFile(file.path.with_name(name), name, "image", key=name))
         account.close({}, [])
         report = json.loads((output / "predict.json").read_text("utf-8"))
@@ -145,10 +145,10 @@ def test_inputs_of_former_runs_stay_in_the_report(file: InputFile, output: Path)
 def test_a_foreign_report_is_not_replaced(output: Path, text: str) -> None:
     (output / "predict.json").write_text(text)
     with pytest.raises(UserError, match="that this version did not write"):
-        Account(output)
+        RunLog(output)
 
 
 def test_listed_problems_are_told(output: Path) -> None:
-    account = Account(output)
+    account = RunLog(output)
     account.fail(ListedError("slices differ:", ["1.dcm", "2.dcm"], where="s", remedy="move them"))
     assert account.failures == [{"input": "s", "problem": "slices differ: 1.dcm; 2.dcm", "remedy": "move them"}]

@@ -56,20 +56,20 @@ class Subject:
 
     def header(self, study: str) -> dict[str, Any]:
         """What every study's file begins with: what was looked at, with what."""
-        held = self.store.manifest
+        manifest = self.store.manifest
         return {
             "format": FORMAT,
             "study": study,
-            "dataset": held.dataset,
-            "origin": held.origin,
-            "protocol": held.protocol,
+            "dataset": manifest.dataset,
+            "origin": manifest.origin,
+            "protocol": manifest.protocol,
             "recipe": self.served.recipe,
             "backend": self.served.backend.name,
             "split": self.scope.split,
             "n_cases": len(self.cases),
             "n_slices": self.slices,
-            "size": held.image.size,
-            "data_checksum": held.data_checksum,
+            "size": manifest.image.size,
+            "data_checksum": manifest.data_checksum,
             "model_checksum": self.served.checksum,
             "provenance": provenance(
                 ("torch", "onnxruntime", "openvino", "opencv-python-headless", "torchmetrics"),
