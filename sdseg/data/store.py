@@ -1,8 +1,8 @@
 """The slice store: every slice of a dataset in memory-mapped arrays, with an index of cases beside them.
 
-Files: `images.npy` [N,H,W,C] and the deflated label maps of data/packed_masks.py at the working size, `cases.csv` (one line
-per case), `slices.csv` (one line per row of the arrays), `manifest.json`, and `check.json` for the reader. Nothing is
-read until rows are asked for.
+Files: `images.npy` [N,H,W,C] and the deflated label maps of data/packed_masks.py at the working size, `cases.csv` (one
+line per case), `slices.csv` (one line per row of the arrays), `manifest.json`, and `check.json` for the reader. Nothing
+is read until rows are asked for.
 """
 
 from __future__ import annotations
