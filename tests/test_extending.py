@@ -19,6 +19,8 @@ from sdseg.backends.load import open_model
 from sdseg.backends.providers import PROVIDERS, Runtime
 from sdseg.config.dataset import Dataset
 from sdseg.config.recipe import load_recipe
+from sdseg.config.studies import Studies
+from sdseg.config.study_options import STUDY_OPTIONS
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.files import read_json
 from sdseg.data.prepare import prepare
@@ -27,7 +29,7 @@ from sdseg.datasets import layouts, sources
 from sdseg.datasets.mask_values import WHITE_ON_BLACK
 from sdseg.evaluation.case_scores import METRICS, MaskPair
 from sdseg.evaluation.evaluate import evaluate
-from sdseg.evaluation.studies.run import STUDIES, Scope, StudyEntry, StudyOptions, study
+from sdseg.evaluation.studies.run import STUDIES, Origins, Scope, study
 from sdseg.evaluation.studies.studied_model import Subject
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.native_size import NativeSegmentation
@@ -119,6 +121,10 @@ class Areas(Study):
     share: FiniteFloat
 
 
+class Chosen(Studies):
+    areas: bool = True
+
+
 def areas(subject: Subject) -> Areas:
     start, stop = subject.cases[0].start, subject.cases[-1].start + subject.cases[-1].slices
     found = subject.served.backend.probability(subject.store.images[start:stop]) > 0.5
@@ -126,10 +132,10 @@ def areas(subject: Subject) -> Areas:
 
 
 def test_a_study(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STUDIES, "areas", StudyEntry(lambda _: True, lambda subject, _, __: areas(subject)))
+    monkeypatch.setitem(STUDIES, "areas", lambda subject, *_: areas(subject))
+    only = Chosen(**dict.fromkeys(STUDY_OPTIONS, False) | {"stability": None})
     prepared = write_store(tmp_path / "prepared")
-    assert StudyOptions()
-    study(prepared, bright_rgb, tmp_path / "evaluation", StudyOptions(), Scope())
+    study(prepared, bright_rgb, tmp_path / "evaluation", only, Scope(), Origins())
     assert [path.name for path in (tmp_path / "evaluation").iterdir()] == ["areas.json"]
     record = read_json(tmp_path / "evaluation" / "areas.json", Areas)
     assert (record.study, record.n_cases, record.recipe) == ("areas", 3, "bright")

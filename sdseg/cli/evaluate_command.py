@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from sdseg.config.study_options import STUDY_OPTIONS
 from sdseg.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -12,9 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_command"]
 
-SWITCHES = ("efficiency", "sweep", "robustness", "latents")
-STUDIES = (*SWITCHES, "stability")  # which takes a number
-OF_STUDY = {"steps": "sweep", "samples": "sweep", "lpips": "stability", "codec": "latents", "start_from": "latents"}
+OF_STUDY = {option: name for name, study in STUDY_OPTIONS.items() for option in study.needed_by}
 OF_SCORES = ("raw", "settings", "choose_threshold", "nsd_tolerance")
 
 
@@ -25,7 +24,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
             where="--name",
             remedy="give masks made elsewhere the name of their method; a model has its recipe's",
         )
-    if arguments.studies is not None or any(getattr(arguments, name) for name in STUDIES):
+    if arguments.studies is not None or any(getattr(arguments, name) for name in STUDY_OPTIONS):
         if arguments.model is None:
             raise UserError("studies are of a model", where="--predictions", remedy="name a --model instead")
         return _study(arguments)
@@ -33,7 +32,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    for name in (*STUDIES, "limit", *OF_STUDY):
+    for name in (*STUDY_OPTIONS, "limit", *OF_STUDY):
         if getattr(arguments, name) is not None:
             study = OF_STUDY.get(name)
             remedy = f"add --{study}" if study else "add a study, such as --sweep, or --studies FILE"
@@ -71,18 +70,11 @@ def _study(arguments: argparse.Namespace) -> int:
             raise UserError(what, where=f"--{option.replace('_', '-')}", remedy=remedy)
     if not studies.names:
         raise UserError("no study is left", where="--studies and --no-…", remedy="ask for one, such as --sweep")
-    from sdseg.evaluation.studies.run import Grid, Origins, Scope, StudyOptions, study
+    from sdseg.evaluation.studies.run import Origins, Scope, study
 
-    options = StudyOptions(
-        efficiency=studies.efficiency,
-        stability=studies.stability,
-        lpips=arguments.lpips or (studies.lpips if studies.stability else None),
-        robustness=studies.robustness,
-        sweep=Grid(studies.steps, studies.samples) if studies.sweep else None,
-        latents=Origins(arguments.codec, arguments.start_from) if studies.latents else None,
-    )
     scope = Scope(arguments.split, arguments.device, arguments.batch, studies.limit)
-    study(prepared=arguments.prepared, model=arguments.model, output=arguments.output, options=options, scope=scope)
+    origins = Origins(arguments.codec, arguments.start_from)
+    study(arguments.prepared, arguments.model, arguments.output, studies, scope, origins)
     return 0
 
 
@@ -91,9 +83,9 @@ def _studies(arguments: argparse.Namespace) -> Studies:
     from sdseg.config.studies import Studies, load_studies
     from sdseg.core.settings import parse
 
-    base: dict[str, Any] = dict.fromkeys(SWITCHES, False) | {"stability": None}
+    base: dict[str, Any] = {name: None if option.counts else False for name, option in STUDY_OPTIONS.items()}
     if arguments.studies is not None:
         base = load_studies(arguments.studies).model_dump()
-    names = (*STUDIES, "steps", "samples", "limit")
+    names = (*STUDY_OPTIONS, "steps", "samples", "lpips", "limit")
     options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
     return parse(Studies, base | options, where="the options of studies")

@@ -9,6 +9,7 @@ from typing import Any
 
 from sdseg import __version__
 from sdseg.cli.argument_types import SEEDS, number, path, several, whole
+from sdseg.config.study_options import STUDY_OPTIONS
 from sdseg.datasets.source_names import PHANTOM_NAMES, SOURCE_NAMES
 
 __all__ = ["Handler", "build_parser"]
@@ -231,12 +232,11 @@ def _studies(evaluate: argparse.ArgumentParser) -> None:
     studies = evaluate.add_argument_group("studies", about)
     file = "YAML file that says which, and how (a value of 'studies' in the configuration); options lie over it"
     studies.add_argument("--studies", type=path, metavar="FILE", help=file)
-    _switch(studies, "--efficiency", "parameters, FLOPs, latency, memory: efficiency.json")
-    _switch(studies, "--sweep", "Dice and time by reverse steps and samples: sweep.json")
-    runs = "M runs that differ in their noise: stability.json"
-    studies.add_argument("--stability", type=whole(2, 1000), metavar="M", help=runs)
-    _switch(studies, "--robustness", "Dice when images get worse: robustness.json")
-    _switch(studies, "--latents", "pictures of latents, before and after training")
+    for name, study in STUDY_OPTIONS.items():
+        if study.counts:
+            studies.add_argument(f"--{name}", type=whole(2, 1000), metavar="M", help=study.help)
+        else:
+            _switch(studies, f"--{name}", study.help)
     studies.add_argument("--limit", type=whole(), metavar="N", help="at most N cases, evenly spread (default: all)")
     steps, samples = "of --sweep (default: 1,2,5,10,20,50)", "of --sweep (default: 1,5)"
     studies.add_argument("--steps", type=several(whole(1, 50), "1,2,5"), metavar="A,B", help=steps)

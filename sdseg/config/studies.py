@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sdseg.config.study_options import STUDY_OPTIONS
 from sdseg.config.trainings import RecipeChoice
 from sdseg.core.settings import MANY, Name, Place, Strict, parse, read_yaml
 
@@ -30,8 +31,7 @@ class Studies(Strict):
     @property
     def names(self) -> tuple[str, ...]:
         """The studies that are made; each leaves a file of its name."""
-        kinds = ("efficiency", "sweep", "stability", "robustness", "latents")
-        return tuple(name for name in kinds if getattr(self, name))
+        return tuple(name for name in STUDY_OPTIONS if getattr(self, name))
 
 
 class Ablation(Strict):

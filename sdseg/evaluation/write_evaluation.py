@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from sdseg.artifacts.results.evaluation import EvaluationSummary
 from sdseg.artifacts.results.record import FORMAT
+from sdseg.artifacts.results.studies import STUDIES
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json, write_text
@@ -35,8 +36,8 @@ __all__ = [
 ]
 
 # What an evaluation folder may hold: studies of a model (evaluation/studies) are out of date once it is scored anew.
-STUDIES = ("efficiency.json", "sweep.*", "stability.json", "robustness.*", "latents.json", "latents/*.png")
-OWNED = ("cases.csv", "summary.json", "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDIES)
+STUDY_FILES = tuple(file for kind in STUDIES.values() for file in kind.files)
+OWNED = ("cases.csv", "summary.json", "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDY_FILES)
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 

@@ -91,9 +91,9 @@ def latent_pictures(run: ScoredRun) -> list[PagePicture]:
 
 
 def titled_charts(run: ScoredRun) -> list[TitledChart]:
-    """Calibration, sweep and robustness, as far as they were made."""
+    """Calibration and the studies that are drawn, as far as they were made."""
     titled: list[TitledChart] = []
-    summary, studies = run.summary, run.studies
+    summary = run.summary
     if summary.calibration and (chart := study_charts.reliability(summary.calibration)):
         chosen = summary.threshold_chosen
         remark = (
@@ -103,14 +103,10 @@ def titled_charts(run: ScoredRun) -> list[TitledChart]:
             else f"Threshold {summary.threshold or 0:g}, the model's own."
         )
         titled.append(TitledChart("Calibration", f"ECE {summary.calibration.ece:.4f}", chart, (remark,)))
-    if studies.sweep:
-        missing = sorted({row.reason for row in studies.sweep.rows if row.reason})
-        chart = study_charts.sweep(studies.sweep)
-        if chart:
-            remarks = tuple(f"Left out: {reason}." for reason in missing)
-            titled.append(TitledChart("Dice by reverse steps", f"{studies.sweep.n_cases} cases", chart, remarks))
-    if studies.robustness and (chart := study_charts.robustness(studies.robustness)):
-        titled.append(TitledChart("Dice when images get worse", f"{studies.robustness.n_cases} cases", chart))
+    for study in run.studies.by_name.values():
+        if study.chart is not None:
+            drawing = study_charts.line_chart(study.chart)
+            titled.append(TitledChart(study.chart.title, f"{study.n_cases} cases", drawing, study.chart.remarks))
     return titled
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sdseg.artifacts.results.evaluation import MetricSummary
-from sdseg.artifacts.results.studies import SweepRow
+from sdseg.artifacts.results.studies import Efficiency, Stability, Sweep, SweepRow
 from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.published import Figure, Published
 from sdseg.report.recipe_comparison import recipe_of
@@ -146,7 +146,7 @@ def _cases(part: str) -> Read:
 
 def _stability(metric: str, compared: str) -> Read:
     def read(_: DatasetResults, run: ScoredRun) -> str | None:
-        study = run.studies.stability
+        study = run.studies.of(Stability)
         if study is None:
             return None
         level = study.dataset_level if metric == "lpips" else study.instance_level
@@ -161,7 +161,7 @@ def _stability(metric: str, compared: str) -> Read:
 
 def _speed(_: DatasetResults, run: ScoredRun) -> str | None:
     """One step only, as the published figure; with the device, since speeds of two devices do not compare."""
-    study = run.studies.efficiency
+    study = run.studies.of(Efficiency)
     if study is None or not study.latency or (study.inference or {}).get("steps") not in (None, 1):
         return None
     return f"{max(latency.images_per_second for latency in study.latency):.3g} slices/s on {study.device}"
@@ -169,8 +169,8 @@ def _speed(_: DatasetResults, run: ScoredRun) -> str | None:
 
 def _swept(run: ScoredRun, steps: int) -> SweepRow | None:
     """The row of the sweep with these steps and one sample."""
-    rows = run.studies.sweep.rows if run.studies.sweep else ()
-    return next((row for row in rows if (row.steps, row.samples) == (steps, 1)), None)
+    study = run.studies.of(Sweep)
+    return next((row for row in (study.rows if study else ()) if (row.steps, row.samples) == (steps, 1)), None)
 
 
 def _speed_of(steps: int) -> Read:

@@ -6,6 +6,7 @@ import csv
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,17 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
 from sdseg.artifacts.results.parity import Engine, Parity
-from sdseg.artifacts.results.studies import (
-    Efficiency,
-    LatentPicture,
-    Latents,
-    Robustness,
-    Stability,
-    StudyRecords,
-    Sweep,
-    TitledPicture,
-    Volume,
-)
+from sdseg.artifacts.results.studies import STUDIES, LatentPicture, Latents, StudyRecords, TitledPicture, Volume
 from sdseg.artifacts.results.training import Curves, Event, Resumed, Step, TrainingRecord, Validation
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
@@ -183,15 +174,12 @@ REMEDY = "run the study again"
 
 def read_findings(folder: Path) -> StudyRecords:
     """The studies in an evaluation folder. Raises UserError for a file that is truncated or not as expected."""
-    latents = _optional(folder / "latents.json", Latents)
-    return StudyRecords(
-        sweep=_optional(folder / "sweep.json", Sweep),
-        stability=_optional(folder / "stability.json", Stability),
-        robustness=_optional(folder / "robustness.json", Robustness),
-        efficiency=_optional(folder / "efficiency.json", Efficiency),
-        latents=latents,
-        pictures=tuple(_pictures(folder, latents)) if latents else (),
+    files = {name: folder / f"{name}.json" for name in STUDIES}
+    records = StudyRecords(
+        {name: read_json(file, STUDIES[name].record) for name, file in files.items() if file.is_file()}
     )
+    latents = records.of(Latents)
+    return records if latents is None else replace(records, pictures=tuple(_pictures(folder, latents)))
 
 
 def read_volumes(folder: Path) -> tuple[Volume, ...]:
@@ -208,10 +196,6 @@ def read_volumes(folder: Path) -> tuple[Volume, ...]:
             raise UserError("not a whole WebP picture", where=picture, remedy="evaluate again")
         volumes.append(volume.model_copy(update={"webp": webp}))
     return tuple(volumes)
-
-
-def _optional(path: Path, model: type[Record]) -> Record | None:
-    return read_json(path, model) if path.is_file() else None
 
 
 def _pictures(folder: Path, latents: Latents) -> list[TitledPicture]:

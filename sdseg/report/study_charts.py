@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from sdseg.artifacts.results.evaluation import CalibrationRecord
-from sdseg.artifacts.results.studies import Robustness, Sweep
+from sdseg.artifacts.results.studies import LineChart
 from sdseg.report.svg import (
     BASE,
     LEFT,
@@ -27,10 +26,9 @@ from sdseg.report.svg import (
     y_axis,
 )
 
-__all__ = ["Chart", "reliability", "robustness", "sweep"]
+__all__ = ["Chart", "line_chart", "reliability"]
 
 MARKS = ("circle", "square", "diamond", "triangle", "cross")
-ROOM = 0.02  # of Dice, so that chance does not fill a chart
 
 
 @dataclass(frozen=True)
@@ -62,40 +60,22 @@ def reliability(calibration: CalibrationRecord) -> Chart | None:
     return Chart(markup(drawing))
 
 
-def sweep(study: Sweep) -> Chart | None:
-    """Dice against the number of reverse steps, logarithmic; a line per number of samples. None without a figure."""
-    if not study.lines:
-        return None
-    steps = sorted({at for line in study.lines.values() for at, _ in line})
+def line_chart(chart: LineChart) -> Chart:
+    """Dice against whole numbers, a line per name."""
+    ticks = [(tick, str(tick)) for tick in chart.ticks]
+    first, last = chart.ticks[0], chart.ticks[-1]
     x = (
-        Axis(steps[0], steps[-1], LEFT + 8, RIGHT - 8, log=True)
-        if len(steps) > 1
-        else Axis(0, 2 * steps[0], LEFT, RIGHT)
+        Axis(first, last, LEFT + 8, RIGHT - 8, log=chart.logarithmic)
+        if len(ticks) > 1
+        else Axis(0, 2 * first, LEFT, RIGHT)
     )
-    y = _dice_axis([dice for line in study.lines.values() for _, dice in line])
-    drawing = figure(f"Dice against reverse steps from {steps[0]} to {steps[-1]}")
-    y_axis(drawing, y, _dice_ticks(y))
-    x_axis(drawing, x, [(tick, str(tick)) for tick in steps], "reverse steps")
-    for number, (name, line) in enumerate(study.lines.items()):
-        _line(drawing, line, x, y, number, name)
-    return Chart(markup(drawing), tuple(enumerate(study.lines)))
-
-
-def robustness(study: Robustness) -> Chart | None:
-    """Dice against the level of harm, 0 being none; a line per kind."""
-    if not study.curves:
-        return None
-    most = max(1, *(at for line in study.lines.values() for at, _ in line))
-    x = Axis(0.0, float(most), LEFT + 8, RIGHT - 8)
-    values = [dice for line in study.lines.values() for _, dice in line]
-    y = _dice_axis(values)
-    drawing = figure(f"Dice of harmed images: clean {study.clean.dice:.3f}, lowest {min(values):.3f}")
-    y_axis(drawing, y, _dice_ticks(y))
-    x_axis(drawing, x, [(level, str(level)) for level in range(most + 1)], "level (0: clean)")
-    for number, curve in enumerate(study.curves):
-        strengths = ", ".join(f"{level.strength:g}" for level in curve.levels)
-        _line(drawing, study.lines[curve.kind], x, y, number, f"{curve.kind}, strengths {strengths} {curve.unit}")
-    return Chart(markup(drawing), tuple(enumerate(study.lines)))
+    y = Axis(*chart.dice_range, BASE, TOP)
+    drawing = figure(chart.description)
+    y_axis(drawing, y, [(tick, f"{tick:.2f}") for tick in linear_ticks(y.low, y.high)])
+    x_axis(drawing, x, ticks, chart.across)
+    for number, (name, line) in enumerate(chart.lines.items()):
+        _line(drawing, line, x, y, number, name + chart.details.get(name, ""))
+    return Chart(markup(drawing), tuple(enumerate(chart.lines)))
 
 
 def _line(drawing: Element, points: Points, x: Axis, y: Axis, number: int, name: str) -> None:
@@ -124,12 +104,3 @@ def _mark(drawing: Element, style: int, x: float, y: float, words: str) -> None:
         points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in shapes[shape])
         element = add(drawing, "polygon", f"mark-s s{style}", points=points)
     add(element, "title", text=words)
-
-
-def _dice_axis(values: Sequence[float]) -> Axis:
-    low, high = max(0.0, min(values) - ROOM), min(1.0, max(values) + ROOM)
-    return Axis(math.floor(low * 20) / 20, math.ceil(high * 20) / 20, BASE, TOP)
-
-
-def _dice_ticks(axis: Axis) -> list[tuple[float, str]]:
-    return [(tick, f"{tick:.2f}") for tick in linear_ticks(axis.low, axis.high)]

@@ -137,5 +137,5 @@ def missing_studies(run: ScoredRun) -> tuple[MissingStudy, ...]:
     return tuple(
         MissingStudy(kind.shows, run.commands[name])
         for name, kind in STUDIES.items()
-        if getattr(run.studies, name) is None
+        if name not in run.studies.by_name
     )

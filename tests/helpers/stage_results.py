@@ -45,8 +45,9 @@ def run_stages(folder: Path) -> None:
 def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
     """One recipe: of the further seeds only the scores, since exports and studies take their time."""
     from sdseg.config.export import Export
+    from sdseg.config.studies import Studies
     from sdseg.evaluation.evaluate import EvaluationOptions, evaluate
-    from sdseg.evaluation.studies.run import Grid, Origins, Scope, StudyOptions, study
+    from sdseg.evaluation.studies.run import Origins, Scope, study
     from sdseg.export.onnx import export
     from sdseg.training.train import train
     from tests.helpers.networks import direct_recipe, recipe
@@ -68,9 +69,8 @@ def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
     evaluate(prepared, run / "model", run / "evaluation", EvaluationOptions(raw=raw))
     if not seed:
         export(run / "model", prepared, run / "export", Export(max_abs_difference=0.01, max_dice_difference=0.05))
-        grid = Grid((1, 10), (1, 2))
-        asked = StudyOptions(efficiency=True, stability=2, robustness=True, sweep=grid, latents=Origins(codec))
-        study(prepared, run / "model", run / "evaluation", asked, Scope(limit=1))
+        studies = Studies(stability=2, steps=(1, 10), samples=(1, 2))
+        study(prepared, run / "model", run / "evaluation", studies, Scope(limit=1), Origins(codec))
 
 
 @dataclass(frozen=True)

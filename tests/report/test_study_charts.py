@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from sdseg.artifacts.results.evaluation import CalibrationRecord
-from sdseg.artifacts.results.studies import Robustness, Sweep
+from sdseg.artifacts.results.studies import Robustness, Study, Sweep
 from sdseg.report import study_charts
 from sdseg.report.svg import BASE, LEFT, RIGHT, TOP
 from tests.report.test_charts import inside
@@ -27,6 +27,11 @@ def drawn(chart: study_charts.Chart | None) -> ElementTree.Element:
 def sweep(*rows: tuple[int, int, float | None]) -> Sweep:
     made = [{"steps": steps, "samples": samples, "dice": dice} for steps, samples, dice in rows]
     return Sweep.model_validate({**HEAD, "rows": made})
+
+
+def drawing_of(study: Study) -> study_charts.Chart:
+    assert study.chart is not None
+    return study_charts.line_chart(study.chart)
 
 
 def titles(svg: ElementTree.Element) -> list[str]:
@@ -59,7 +64,7 @@ def test_a_reliability_diagram_has_a_dot_per_bin_with_pixels() -> None:
 
 
 def test_a_sweep_has_a_line_per_number_of_samples() -> None:
-    chart = study_charts.sweep(sweep((1, 1, 0.9), (10, 1, 0.92), (1, 5, 0.91), (10, 5, None), (20, 1, None)))
+    chart = drawing_of(sweep((1, 1, 0.9), (10, 1, 0.92), (1, 5, 0.91), (10, 5, None), (20, 1, None)))
     svg = drawn(chart)
     assert chart is not None
     assert [name for _, name in chart.legend] == ["1 sample", "5 samples"]
@@ -70,9 +75,11 @@ def test_a_sweep_has_a_line_per_number_of_samples() -> None:
 
 
 def test_a_sweep_of_one_step_or_none() -> None:
-    assert len(drawn(study_charts.sweep(sweep((1, 1, 0.9)))).findall("circle")) == 1
-    assert study_charts.sweep(sweep((10, 1, None))) is None
-    assert sweep((2, 1, 0.5), (1, 1, 0.0)).lines == {"1 sample": ((1, 0.0), (2, 0.5))}  # a Dice of 0 is a figure
+    assert len(drawn(drawing_of(sweep((1, 1, 0.9)))).findall("circle")) == 1
+    assert sweep((10, 1, None)).chart is None
+    chart = sweep((2, 1, 0.5), (1, 1, 0.0)).chart
+    assert chart is not None
+    assert chart.lines == {"1 sample": ((1, 0.0), (2, 0.5))}  # a Dice of 0 is a figure
 
 
 def test_robustness_begins_with_the_clean_score() -> None:
@@ -80,7 +87,7 @@ def test_robustness_begins_with_the_clean_score() -> None:
     levels = [{"level": level, "strength": 2.0 * level, "dice": 0.9 - 0.1 * level} for level in (1, 2, 3)]
     curves = [{"kind": kind, "unit": "grey levels", "levels": levels} for kind in kinds]
     found = Robustness.model_validate({**HEAD, "clean": {"dice": 0.9}, "curves": curves})
-    chart = study_charts.robustness(found)
+    chart = drawing_of(found)
     svg = drawn(chart)
     assert chart is not None
     assert [name for _, name in chart.legend] == list(kinds)
@@ -92,4 +99,4 @@ def test_robustness_begins_with_the_clean_score() -> None:
         "noise, strengths 2, 4, 6 grey levels: 0, Dice 0.900",
         "noise, strengths 2, 4, 6 grey levels: 1, Dice 0.800",
     ]
-    assert study_charts.robustness(found.model_copy(update={"curves": ()})) is None
+    assert found.model_copy(update={"curves": ()}).chart is None

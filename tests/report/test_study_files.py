@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.artifacts.results.studies import STUDIES
+from sdseg.artifacts.results.studies import STUDIES, Stability, Sweep
 from sdseg.core.errors import UserError
 from sdseg.report.read_results import read_findings, read_volumes
 from tests.helpers.stage_results import StageResults, edit_json
@@ -29,10 +29,11 @@ def test_every_study_is_read(folder: Path) -> None:
     edit_json(folder / "stability.json", instance_level={"masks": {"psnr": {"value": "inf"}}})
     found = read_findings(folder)
     rows = json.loads((folder / "sweep.json").read_text("utf-8"))["rows"]
-    assert found.sweep is not None
-    assert [row.dice for row in found.sweep.rows] == [row["dice"] for row in rows]
-    assert found.stability is not None
-    assert found.stability.instance_level["masks"]["psnr"].value == "inf"
+    sweep, stability = found.of(Sweep), found.of(Stability)
+    assert sweep is not None
+    assert [row.dice for row in sweep.rows] == [row["dice"] for row in rows]
+    assert stability is not None
+    assert stability.instance_level["masks"]["psnr"].value == "inf"
     assert [picture.title for picture in found.pictures] == [
         "Masks, their latents and reconstructions",
         "Condition before and after training",
@@ -46,15 +47,16 @@ def test_every_study_is_read(folder: Path) -> None:
 
 def test_what_a_study_did_not_measure_has_its_reason(folder: Path) -> None:
     found = read_findings(folder.parents[2] / "btcv" / "unet" / "evaluation")
-    assert found.sweep is not None
-    assert [(row.dice, row.reason) for row in found.sweep.rows if row.steps > 1] == [(None, PLAIN)] * 2
+    sweep = found.of(Sweep)
+    assert sweep is not None
+    assert [(row.dice, row.reason) for row in sweep.rows if row.steps > 1] == [(None, PLAIN)] * 2
     assert [picture.png for picture in found.pictures] == [None, None]
     assert "a plain network" in found.pictures[0].reason
 
 
 def test_what_was_not_run_is_none(tmp_path: Path) -> None:
     found = read_findings(tmp_path)
-    assert [getattr(found, name) for name in STUDIES] == [None] * 5
+    assert found.by_name == {}
     assert (found.pictures, read_volumes(tmp_path / "volumes")) == ((), ())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, FiniteFloat
 
@@ -17,6 +18,7 @@ __all__ = [
     "LatentPicture",
     "Latents",
     "Line",
+    "LineChart",
     "MeanScores",
     "Measurement",
     "NetworkPart",
@@ -34,7 +36,29 @@ __all__ = [
 ]
 
 
+ROOM = 0.02  # of Dice, above and below the lines of a chart
 Line = tuple[tuple[int, float], ...]  # points
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Dice against whole numbers, a line per name: drawn as SVG for the page and as PNG beside the file."""
+
+    title: str
+    description: str  # for those who do not see it
+    across: str  # what the numbers are
+    ticks: tuple[int, ...]
+    lines: dict[str, Line]
+    details: dict[str, str] = field(default_factory=dict)  # name of a line -> what more there is to say of it
+    remarks: tuple[str, ...] = ()
+    logarithmic: bool = False
+
+    @property
+    def dice_range(self) -> tuple[float, float]:
+        """In twentieths, with some room, so that chance does not fill a chart."""
+        values = [dice for line in self.lines.values() for _, dice in line]
+        low, high = max(0.0, min(values) - ROOM), min(1.0, max(values) + ROOM)
+        return math.floor(low * 20) / 20, math.ceil(high * 20) / 20
 
 
 class Study(Record):
@@ -55,6 +79,11 @@ class Study(Record):
     model_checksum: str
     provenance: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def chart(self) -> LineChart | None:
+        """None where nothing is drawn."""
+        return None
+
 
 class SweepRow(Record):
     """One pair of steps and samples; without figures there is a reason."""
@@ -72,14 +101,25 @@ class Sweep(Study):
     rows: tuple[SweepRow, ...]
 
     @property
-    def lines(self) -> dict[str, Line]:
-        """What is drawn: Dice against reverse steps, a line per number of samples, where there is a figure."""
+    def chart(self) -> LineChart | None:
+        """Dice against reverse steps, a line per number of samples (the paper's Figure 3)."""
         lines: dict[str, Line] = {}
         for row in sorted(self.rows, key=lambda row: (row.samples, row.steps)):
             if row.dice is not None:
                 name = f"{row.samples} sample{'s' if row.samples > 1 else ''}"
                 lines[name] = (*lines.get(name, ()), (row.steps, row.dice))
-        return lines
+        if not lines:
+            return None
+        steps = tuple(sorted({at for line in lines.values() for at, _ in line}))
+        return LineChart(
+            title="Dice by reverse steps",
+            description=f"Dice against reverse steps from {steps[0]} to {steps[-1]}",
+            across="reverse steps",
+            ticks=steps,
+            lines=lines,
+            remarks=tuple(f"Left out: {reason}." for reason in sorted({row.reason for row in self.rows if row.reason})),
+            logarithmic=len(steps) > 1,
+        )
 
 
 class Measurement(Record):
@@ -130,10 +170,22 @@ class Robustness(Study):
     curves: tuple[RobustnessCurve, ...]
 
     @property
-    def lines(self) -> dict[str, Line]:
-        """What is drawn: Dice against the level of harm, 0 being none, a line per kind."""
+    def chart(self) -> LineChart | None:
+        """Dice against the level of harm, 0 being none, a line per kind."""
+        if not self.curves:
+            return None
         clean = (0, self.clean.dice)
-        return {curve.kind: (clean, *((level.level, level.dice) for level in curve.levels)) for curve in self.curves}
+        lines = {curve.kind: (clean, *((level.level, level.dice) for level in curve.levels)) for curve in self.curves}
+        lowest = min(dice for line in lines.values() for _, dice in line)
+        strengths = {curve.kind: ", ".join(f"{level.strength:g}" for level in curve.levels) for curve in self.curves}
+        return LineChart(
+            title="Dice when images get worse",
+            description=f"Dice of harmed images: clean {self.clean.dice:.3f}, lowest {lowest:.3f}",
+            across="level (0: clean)",
+            ticks=tuple(range(1 + max(1, *(at for line in lines.values() for at, _ in line)))),
+            lines=lines,
+            details={curve.kind: f", strengths {strengths[curve.kind]} {curve.unit}" for curve in self.curves},
+        )
 
 
 class NetworkPart(Record):
@@ -186,20 +238,29 @@ class Latents(Study):
 
 @dataclass(frozen=True)
 class StudyKind:
-    """A study in `<name>.json` of an evaluation folder: its record, the options that ask for it, what it shows."""
+    """A study in `<name>.json` of an evaluation folder."""
 
     record: type[Study]
-    options: str  # of `sdseg evaluate`
+    options: str  # of `sdseg evaluate`, which ask for it
     shows: str
+    files: tuple[str, ...]  # all that it writes
 
 
 STUDIES = {
-    "sweep": StudyKind(Sweep, "--sweep", "Dice by reverse steps (Figure 3)"),
-    "stability": StudyKind(Stability, "--stability 5", "stability over repeated runs (Table 5)"),
-    "robustness": StudyKind(Robustness, "--robustness", "Dice when images get worse"),
-    "efficiency": StudyKind(Efficiency, "--efficiency", "parameters, FLOPs, latency and memory (Table 4)"),
-    "latents": StudyKind(Latents, "--latents --codec CODEC", "latents of masks and conditions (Figures 2 and 6)"),
+    "sweep": StudyKind(Sweep, "--sweep", "Dice by reverse steps (Figure 3)", ("sweep.*",)),
+    "stability": StudyKind(Stability, "--stability 5", "stability over repeated runs (Table 5)", ("stability.json",)),
+    "robustness": StudyKind(Robustness, "--robustness", "Dice when images get worse", ("robustness.*",)),
+    "efficiency": StudyKind(
+        Efficiency, "--efficiency", "parameters, FLOPs, latency and memory (Table 4)", ("efficiency.json",)
+    ),
+    "latents": StudyKind(
+        Latents,
+        "--latents --codec CODEC",
+        "latents of masks and conditions (Figures 2 and 6)",
+        ("latents.json", "latents/*.png"),
+    ),
 }
+OneStudy = TypeVar("OneStudy", bound=Study)
 
 
 @dataclass(frozen=True)
@@ -229,16 +290,15 @@ class Volume(Record):
 
 @dataclass(frozen=True)
 class StudyRecords:
-    """Every study of a model; None where it was not run."""
+    """Every study of a model that was run, by its name."""
 
-    sweep: Sweep | None
-    stability: Stability | None
-    robustness: Robustness | None
-    efficiency: Efficiency | None
-    latents: Latents | None
-    pictures: tuple[TitledPicture, ...]
+    by_name: dict[str, Study]
+    pictures: tuple[TitledPicture, ...] = ()
+
+    def of(self, record: type[OneStudy]) -> OneStudy | None:
+        """The study with this record; None where it was not run."""
+        return next((study for study in self.by_name.values() if isinstance(study, record)), None)
 
     def stale(self, model_checksum: str) -> tuple[str, ...]:
         """The studies that were made with another model than the one that was scored."""
-        studies: dict[str, Study | None] = {name: getattr(self, name) for name in STUDIES}
-        return tuple(name for name, study in studies.items() if study and study.model_checksum != model_checksum)
+        return tuple(name for name, study in self.by_name.items() if study.model_checksum != model_checksum)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sdseg.artifacts.results.studies import Line, Robustness, Sweep
+from sdseg.artifacts.results.studies import LineChart
 from sdseg.core.array_types import AnyArray
 from sdseg.core.files import atomic_file
 
-__all__ = ["Panel", "draw_panels", "draw_robustness", "draw_sweep"]
+__all__ = ["Panel", "draw_chart", "draw_panels"]
 
 DPI = 120
 GREY = "0.5"  # readable on white and on black
-ROOM = 0.03  # of Dice, above and below a curve
 
 
 @dataclass(frozen=True)
@@ -33,31 +31,16 @@ class Panel:
     limits: tuple[float, float] | None = None  # of the scale; None: from the 2nd to the 98th percentile
 
 
-def draw_sweep(path: Path, sweep: Sweep, heading: str) -> None:
-    """Dice against the number of reverse steps, one line per number of samples (the paper's Figure 3)."""
+def draw_chart(path: Path, chart: LineChart, heading: str) -> None:
+    """What the page draws too, for papers and slides."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
-    _plot(axes, sweep.lines)
-    axes.set_xscale("log")
-    ticks = sorted({row.steps for row in sweep.rows})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    for marker, (name, line) in zip(itertools.cycle("osD^v"), chart.lines.items(), strict=False):
+        axes.plot(*zip(*line, strict=True), marker=marker, label=name)
+    axes.set_xscale("log" if chart.logarithmic else "linear")
+    axes.set_xticks(chart.ticks, [str(tick) for tick in chart.ticks])
     axes.minorticks_off()
-    axes.set(xlabel="reverse steps (DDIM)", ylabel="mean Dice", title=heading)
-    axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend(frameon=False)
-        low, high = axes.dataLim.intervaly
-        axes.set_ylim(max(0.0, low - ROOM), min(1.0, high + ROOM))  # so that chance does not fill the picture
-    _save(figure, path)
-
-
-def draw_robustness(path: Path, study: Robustness, heading: str) -> None:
-    """Dice against the level of harm, 0 being none, one line per kind."""
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    _plot(axes, study.lines)
-    axes.set_xticks(range(len(study.curves[0].levels) + 1))
-    axes.set(xlabel="level (0: clean)", ylabel="mean Dice", title=heading, ylim=(0, 1.02))
+    axes.set(xlabel=chart.across, ylabel="mean Dice", title=heading, ylim=chart.dice_range)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     _save(figure, path)
@@ -78,11 +61,6 @@ def draw_panels(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> No
                 axes.imshow(panel.picture, cmap=panel.scale, vmin=low, vmax=high, interpolation="nearest")
                 axes.set_title(panel.title, fontsize=7, color=GREY, pad=2)
     _save(figure, path, transparent=True)
-
-
-def _plot(axes: Axes, lines: Mapping[str, Line]) -> None:
-    for marker, (name, line) in zip(itertools.cycle("osD^v"), lines.items(), strict=False):
-        axes.plot(*zip(*line, strict=True), marker=marker, label=name)
 
 
 def _save(figure: Figure, path: Path, *, transparent: bool = False) -> None:
