@@ -27,7 +27,6 @@ from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets import layouts, sources
 from sdseg.datasets.mask_values import WHITE_ON_BLACK
-from sdseg.evaluation.case_scores import METRICS, MaskPair
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.studies.run import STUDIES, Origins, Scope, study
 from sdseg.evaluation.studies.studied_model import Subject
@@ -35,6 +34,7 @@ from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.inference.predict import predict
 from sdseg.inference.write_outputs import FORMATS, Format
+from sdseg.metrics.metric_table import METRICS, MaskPair, Metric
 from sdseg.metrics.overlap import Score
 from tests.helpers.networks import direct_recipe
 from tests.helpers.raw_files import SIX, encode, picture, write_split
@@ -83,7 +83,7 @@ def size_error(compared: MaskPair) -> Score:
 
 
 def test_a_metric(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METRICS, "size_error", size_error)
+    monkeypatch.setitem(METRICS, "size_error", Metric("Size error", size_error))
     evaluate(write_store(tmp_path / "prepared"), bright_rgb, tmp_path / "scores")
     rows = list(csv.DictReader((tmp_path / "scores" / "cases.csv").read_text("utf-8").splitlines()))
     errors = [abs(int(row["pixels_predicted"]) - int(row["pixels_labelled"])) for row in rows]

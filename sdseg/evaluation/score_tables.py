@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from sdseg.artifacts.results import evaluation as results
-from sdseg.evaluation.case_scores import METRICS, SizeScores
+from sdseg.evaluation.case_scores import SizeScores
 from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.metrics.intervals import interval
+from sdseg.metrics.metric_table import METRICS
 from sdseg.metrics.overlap import Score, summarise
 
 __all__ = ["NATIVE", "WORKING", "figures", "table"]

@@ -9,12 +9,12 @@ from typing import Any
 
 from sdseg.artifacts.results.evaluation import MetricSummary, ScoresAtSize
 from sdseg.metrics.intervals import over_seeds
+from sdseg.metrics.metric_table import METRICS
 from sdseg.report.collect import CollectedResults, ScoredRun
 from sdseg.report.recipe_comparison import ComparedRecipe, recipes_with_seeds
 
 __all__ = ["COLUMNS", "records_of", "records_over_seeds", "table_of"]
 
-METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 _WHAT = ("dataset", "recipe", "seeds", "origin", "protocol", "split", "target", "backend", "scored_at", "size")
 _MEANS = tuple(f"{metric}_{place}" for place in ("native", "working") for metric in METRICS)
 _SCORES = tuple(f"{mean}{part}" for mean in _MEANS for part in ("", "_sd", "_low", "_high", "_n"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sdseg.artifacts.results.evaluation import MetricSummary
 from sdseg.artifacts.results.studies import Efficiency, Stability, Sweep, SweepRow
+from sdseg.metrics.metric_table import METRICS
 from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.published import Figure, Published
 from sdseg.report.recipe_comparison import recipe_of
@@ -106,7 +107,8 @@ def _line(figure: Figure, results: CollectedResults, number: str) -> TableLine:
 
 
 def _spoken(metric: str) -> str:
-    names = {"dice": "Dice", "iou": "IoU", "psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS"}
+    similarities = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS"}
+    names = similarities | {name: metric.title for name, metric in METRICS.items()}
     return names.get(metric, metric.replace("_", " "))
 
 

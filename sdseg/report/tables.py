@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sdseg.artifacts.results.evaluation import CaseRow, MetricSummary
 from sdseg.artifacts.results.parity import Check, Parity
 from sdseg.artifacts.results.studies import STUDIES
+from sdseg.metrics.metric_table import METRICS
 from sdseg.report.collect import ScoredRun
 from sdseg.report.formats import NOT_DEFINED
 
@@ -21,16 +22,7 @@ __all__ = [
     "structure_columns",
 ]
 
-TITLES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "precision": "Precision",
-    "recall": "Recall",
-    "hd95": "HD95 (mm)",
-    "nsd": "NSD",
-    "cup_to_disc_error": "Cup-to-disc error",
-}
-MILLIMETRES = ("hd95",)
+MORE_TITLES = {"cup_to_disc_error": "Cup-to-disc error"}  # of what is not scored of each structure
 FAILURES = 5  # cases that are listed
 
 
@@ -92,14 +84,14 @@ def cell(metric: str, scored: MetricSummary | None) -> Cell | None:
         return None
     if scored.mean is None:
         return Cell(NOT_DEFINED, note=scored.reason or "undefined")
-    digits = 2 if metric in MILLIMETRES else 3
+    digits = METRICS[metric].digits if metric in METRICS else 3
     text = f"{scored.mean:.{digits}f}" + (f" ± {scored.sd:.{digits}f}" if scored.sd is not None else "")
     between = f"{scored.ci95[0]:.{digits}f} – {scored.ci95[1]:.{digits}f}" if scored.ci95 else ""
     return Cell(text, between, f"left out: {scored.reason}" if scored.undefined else "")
 
 
 def title(metric: str) -> str:
-    return TITLES.get(metric, metric)
+    return METRICS[metric].title if metric in METRICS else MORE_TITLES.get(metric, metric)
 
 
 def failures(run: ScoredRun) -> tuple[CaseRow, ...]:
