@@ -57,8 +57,8 @@ def open_model(
             remedy="name …/export/model.onnx, or --device cpu",
         )
     if path.is_dir():
-        wanted = {"steps": steps, "samples": samples}
-        return _open_folder(path, device, seed, {key: value for key, value in wanted.items() if value is not None})
+        inference = {"steps": steps, "samples": samples}
+        return _open_folder(path, device, seed, {key: value for key, value in inference.items() if value is not None})
     if not path.exists():
         raise UserError(
             "there is no such model", where=path, remedy="name a folder made by 'sdseg train' or a file model.onnx"

@@ -81,11 +81,11 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _ablation_fits(self) -> Self:
-        chosen = self.ablation
-        for name in (chosen.datasets or ()) if chosen else ():
+        ablation = self.ablation
+        for name in (ablation.datasets or ()) if ablation else ():
             if name not in self.datasets:
                 raise ValueError(f"ablation.datasets: unknown dataset '{name}', {nearest(name, self.datasets)}")
-        for name in trainings(chosen.recipes) if chosen else ():
+        for name in trainings(ablation.recipes) if ablation else ():
             if name in trainings(self.recipes):
                 raise ValueError(f"ablation.recipes: '{name}' is one of 'recipes' already; give it one place")
         return self

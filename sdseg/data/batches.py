@@ -58,16 +58,16 @@ def by_case(
     parts: Iterable[tuple[Sequence[str], tuple[Values, ...]]],
 ) -> Iterator[tuple[str, tuple[Values, ...]]]:
     """Whole cases, from batches of slices in a row: the case of each slice, and some arrays [N,…] of them."""
-    current, held = "", list[tuple[Values, ...]]()
+    current, slices = "", list[tuple[Values, ...]]()
     for names, arrays in parts:
         for index, name in enumerate(names):
-            if held and name != current:
-                yield current, tuple(np.stack(one) for one in zip(*held, strict=True))
-                held = []
+            if slices and name != current:
+                yield current, tuple(np.stack(one) for one in zip(*slices, strict=True))
+                slices = []
             current = name
-            held.append(tuple(array[index] for array in arrays))
-    if held:
-        yield current, tuple(np.stack(one) for one in zip(*held, strict=True))
+            slices.append(tuple(array[index] for array in arrays))
+    if slices:
+        yield current, tuple(np.stack(one) for one in zip(*slices, strict=True))
 
 
 def predicted_by(probability: Callable[[RawImages], FloatArray], rule: MaskRule) -> Predict:
@@ -120,9 +120,9 @@ def slice_batches(store: SliceStore, cases: Sequence[Case], sizes: Sequence[int]
         if start >= len(slices):
             return
         names, rows = zip(*slices[start : start + size], strict=True)
-        chosen = list(rows)
-        labelled = structure_masks(store.masks[chosen], store.manifest.structures)
-        yield SliceBatch(names, rows, store.images[chosen], labelled)
+        positions = list(rows)
+        labelled = structure_masks(store.masks[positions], store.manifest.structures)
+        yield SliceBatch(names, rows, store.images[positions], labelled)
         start += size
 
 
@@ -137,14 +137,17 @@ def check_store(
     store: SliceStore, model: Path, image: ImageContract, structures: tuple[Structure, ...], split: str
 ) -> tuple[Case, ...]:
     """The cases of a split. Raises ListedError unless the store holds the images and labels the model was made for."""
-    held = store.manifest
+    manifest = store.manifest
+    stored = manifest.image
     problems = [
-        f"{field}: the data have {_shown(getattr(held.image, field))}, the model wants {_shown(getattr(image, field))}"
+        f"{field}: the data have {_shown(getattr(stored, field))}, the model wants {_shown(getattr(image, field))}"
         for field in ImageContract.model_fields
-        if field not in FREE and getattr(held.image, field) != getattr(image, field)
+        if field not in FREE and getattr(stored, field) != getattr(image, field)
     ]
-    if held.structures != structures:
-        problems.append(f"structures: the data have {_named(held.structures)}, the model finds {_named(structures)}")
+    if manifest.structures != structures:
+        problems.append(
+            f"structures: the data have {_named(manifest.structures)}, the model finds {_named(structures)}"
+        )
     if problems:
         raise ListedError(
             f"the model {model} does not fit the prepared data:",

@@ -32,8 +32,8 @@ class MaskRule:
     @classmethod
     def of(cls, manifest: ModelManifest | GraphManifest) -> Self:
         """The rule that a model was made with."""
-        mended = manifest.postprocessing
-        return cls(manifest.threshold, manifest.exclusive, mended.largest_component, mended.fill_holes)
+        postprocessing = manifest.postprocessing
+        return cls(manifest.threshold, manifest.exclusive, postprocessing.largest_component, postprocessing.fill_holes)
 
     @property
     def postprocesses(self) -> bool:

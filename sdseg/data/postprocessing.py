@@ -54,17 +54,17 @@ def postprocess(masks: CaseMasks, structures: int, *, largest: bool, holes: bool
             masks.replace(number, largest_component(masks.mask(number)))
     if not holes:
         return
-    taken: MaskArray | None = None
+    occupied: MaskArray | None = None
     if exclusive and structures > 1:
-        taken = masks.mask(0).copy()
+        occupied = masks.mask(0).copy()
         for number in range(1, structures):
-            taken |= masks.mask(number)
+            occupied |= masks.mask(number)
     for number in range(structures):
         own = masks.mask(number)
         filled = fill_holes(own)
-        if taken is not None:
-            filled &= own | ~taken
-            taken |= filled
+        if occupied is not None:
+            filled &= own | ~occupied
+            occupied |= filled
         masks.replace(number, filled)
 
 
@@ -81,9 +81,9 @@ def largest_component(mask: MaskArray) -> MaskArray:
     labels, count = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
     if count == 1:
         return mask
-    kept = np.zeros_like(mask)
-    kept[box] = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    return kept
+    largest = np.zeros_like(mask)
+    largest[box] = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    return largest
 
 
 def fill_holes(mask: MaskArray) -> MaskArray:
@@ -105,8 +105,8 @@ def _box(mask: MaskArray) -> tuple[slice, ...] | None:
     """The smallest box around a mask, None where it is empty: nothing else has to be looked at."""
     box = []
     for axis in range(mask.ndim):
-        found = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not len(found):
+        rows = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not len(rows):
             return None
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
+        box.append(slice(int(rows[0]), int(rows[-1]) + 1))
     return tuple(box)

@@ -73,12 +73,12 @@ def fetch(
     resumed = part.size > 0
     address = _repeat(locate, part, patience)
     expected = address.checksum or checksum
-    wanted = address.size or size
-    if wanted is not None and part.size != wanted:
+    expected_size = address.size or size
+    if expected_size is not None and part.size != expected_size:
         received = part.size
         part.discard()
         raise UserError(
-            f"'{target.name}' has {received:,} bytes where {wanted:,} were expected: cut short, or another file",
+            f"'{target.name}' has {received:,} bytes where {expected_size:,} were expected: cut short, or another file",
             where=redact(address.url),
             remedy="run again; if it stays so, the owner has replaced the file: correct the registry",
         )

@@ -66,8 +66,8 @@ def evaluate(prepared: Path, model: Path, output: Path, options: EvaluationOptio
         timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
 
         # 2. How masks are made: the model's own rule, or with the threshold that is best on the validation split.
-        chosen_threshold = _chosen_threshold(store, served, options) if options.choose_threshold else None
-        rule = served.rule if chosen_threshold is None else replace(served.rule, threshold=chosen_threshold.threshold)
+        choice = _chosen_threshold(store, served, options) if options.choose_threshold else None
+        rule = served.rule if choice is None else replace(served.rule, threshold=choice.threshold)
 
         # 3. Score every case.
         calibration = Calibration()
@@ -82,7 +82,7 @@ def evaluate(prepared: Path, model: Path, output: Path, options: EvaluationOptio
             "threshold": rule.threshold,
             "exclusive": rule.exclusive,
             "postprocessing": {"largest_component": rule.largest_component, "fill_holes": rule.fill_holes},
-            "threshold_chosen": chosen_threshold,
+            "threshold_chosen": choice,
             "calibration": {"size": "working size", **calibration.record()},
             "seconds_per_image": timed.seconds_per_image,
         }

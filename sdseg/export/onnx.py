@@ -19,7 +19,7 @@ from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
 from sdseg.data.batches import evenly_spread
-from sdseg.export.parity_check import Gate, open_gate, refusal
+from sdseg.export.parity import ParityGate, open_gate, refusal
 from sdseg.export.precision import in_precision
 from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
@@ -116,13 +116,13 @@ class _Check:
         )
 
 
-def _write(gate: Gate, manifest: GraphManifest, graph: Path) -> GraphManifest:
+def _write(gate: ParityGate, manifest: GraphManifest, graph: Path) -> GraphManifest:
     if manifest.precision == "int8":
         return quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), manifest)
     return export_graph(in_precision(gate.segmenter, _precision(manifest)), manifest, graph)
 
 
-def _checks(gate: Gate, precision: Precision, graph: Path) -> list[_Check]:
+def _checks(gate: ParityGate, precision: Precision, graph: Path) -> list[_Check]:
     """The graph on every provider; half precision also in PyTorch, where every step is rounded and may overflow.
 
     ONNX Runtime computes the fp16 graph in fp32 on a CPU: what overflows on a GPU would not be seen.
@@ -156,7 +156,7 @@ def _refuse_unchecked(precisions: tuple[Precision, ...], settings: Export) -> No
             )
 
 
-def _feeds(gate: Gate) -> list[dict[str, AnyArray]]:
+def _feeds(gate: ParityGate) -> list[dict[str, AnyArray]]:
     """Inputs of the graph for calibration: training images, evenly spread."""
     rows = list(evenly_spread(gate.store.rows_of("train").tolist(), gate.settings.calibration_images))
     if not rows:
@@ -175,7 +175,7 @@ def _feeds(gate: Gate) -> list[dict[str, AnyArray]]:
     return feeds
 
 
-def _describe(gate: Gate, opset: int) -> GraphManifest:
+def _describe(gate: ParityGate, opset: int) -> GraphManifest:
     manifest = gate.manifest
     made_by = provenance(("torch", "onnx", "onnxscript", "onnxruntime", "openvino"), stage="export.onnx")
     checksum = model_checksum(manifest)

@@ -1,51 +1,106 @@
-"""The gate between a model and what was exported from it: same probability, same masks, same Dice, or a refusal."""
+"""The gate between a model and what was exported from it: same probability, same masks, same Dice on real cases, or a
+refusal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest, model_checksum
 from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.base import Backend
-from sdseg.config.export import Precision, Tolerance
-from sdseg.core.array_types import FloatArray, MaskArray, RawImages
-from sdseg.data.batches import by_case
+from sdseg.backends.torch import TorchBackend
+from sdseg.config.export import Export, Precision, Tolerance
+from sdseg.core.array_types import FloatArray, MaskArray
+from sdseg.core.errors import ListedError, UserError
+from sdseg.data.batches import SliceBatch, by_case, check_store, evenly_spread, slice_batches
 from sdseg.data.mask_rule import MaskRule
+from sdseg.data.store import Case, SliceStore
 from sdseg.metrics.overlap import Tally
+from sdseg.models.checkpoint import load_model
+from sdseg.models.segmenter import Segmenter
 
-__all__ = ["LabelledImages", "compare"]
+__all__ = ["ParityGate", "compare", "open_gate", "refusal"]
 
-_Part = tuple[Sequence[str], tuple[MaskArray, ...]]
 SPECK = 1e-3  # share of a slice: what is smaller may vanish, and counts in the Dice between the masks
 CLEARLY = 0.1  # a probability this far above the threshold is a mask in every precision, whatever else is tolerated
+# Batches of several sizes, none of them the one the graph was traced with alone: the batch axis must really be dynamic.
+PARITY_BATCHES = (1, 2, 3, 5)
+
+_Part = tuple[Sequence[str], tuple[MaskArray, ...]]  # the case of each slice, and masks of it
 
 
-class LabelledImages(Protocol):
-    """A batch of real images with their labels."""
+@dataclass(frozen=True)
+class ParityGate:
+    """A model, the test cases it is compared on, and the tolerances."""
 
-    @property
-    def cases(self) -> tuple[str, ...]:
-        """The case of each of the N images."""
-        ...
+    segmenter: Segmenter
+    manifest: ModelManifest
+    store: SliceStore
+    cases: tuple[Case, ...]
+    settings: Export
 
-    @property
-    def images(self) -> RawImages:
-        """Raw images [N,H,W,C]."""
-        ...
+    def judge(
+        self,
+        exported: Backend,
+        precision: Precision = "fp32",
+        device: str = "cpu",
+        tolerated: Precision | None = None,
+    ) -> Parity:
+        """Run the model on `device`, and `exported`, on the same real images.
 
-    @property
-    def labelled(self) -> MaskArray:
-        """Masks [N,K,H,W]."""
-        ...
+        `tolerated`: the precision whose tolerances count, where a runtime computes in coarser numbers than `precision`.
+        """
+        reference = TorchBackend(self.segmenter, self.manifest.image, device, self.segmenter.noise_shape)
+        batches = slice_batches(self.store, self.cases, PARITY_BATCHES)
+        progress = tqdm(batches, desc="parity", unit="batch", disable=None, leave=False)
+        tolerance = self.settings.tolerance(tolerated or precision)
+        return compare(reference, exported, progress, MaskRule.of(self.manifest), tolerance, precision)
+
+    def check_same_model(self, graph_manifest: GraphManifest, graph: Path) -> None:
+        """Raise UserError unless the graph was exported from this very model: two different ones cannot be compared."""
+        recorded = graph_manifest.provenance.get("model_checksum")
+        if recorded != model_checksum(self.manifest):
+            raise UserError(
+                "the graph was not exported from this model",
+                where=graph,
+                remedy="export the model again, or name the model folder the graph came from",
+            )
+
+
+def open_gate(model: Path, prepared: Path, settings: Export) -> ParityGate:
+    """Load a model folder and the test cases of a slice store; raises ListedError where they do not fit together."""
+    segmenter, manifest = load_model(model)
+    store = SliceStore.open(prepared, verify=True)
+    cases = check_store(store, model, manifest.image, manifest.structures, "test")
+    # Over the whole split, so that no single sequence stands for all.
+    return ParityGate(segmenter, manifest, store, evenly_spread(cases, settings.parity_cases), settings)
+
+
+def refusal(parity: Parity, what: str, where: Path, remedy: str) -> ListedError:
+    """The error that says why the gate is closed; `what` names the thing that was exported, 'ONNX graph'."""
+    figures = (
+        f"measured on {parity.n_cases} test cases ({parity.n_slices} slices): "
+        f"probability max {parity.max_abs_difference:.3g}, "
+        f"mean {parity.mean_abs_difference:.3g}; Dice {parity.dice_exported:.4f} against {parity.dice_reference:.4f}; "
+        f"Dice between the masks {parity.mask_dice:.4f}"
+    )
+    return ListedError(
+        f"the {what} does not compute what the model computes ({parity.backend} against {parity.reference}):",
+        (*parity.problems, figures),
+        where=where,
+        remedy=remedy,
+    )
 
 
 def compare(
     reference: Backend,
     exported: Backend,
-    batches: Iterable[LabelledImages],
+    batches: Iterable[SliceBatch],
     rule: MaskRule,
     tolerance: Tolerance,
     precision: Precision = "fp32",
@@ -115,7 +170,7 @@ class _Sums:
     constant: list[str] = field(default_factory=list)
     black: list[str] = field(default_factory=list)
 
-    def add(self, batch: LabelledImages, reference: FloatArray, exported: FloatArray) -> _Part:
+    def add(self, batch: SliceBatch, reference: FloatArray, exported: FloatArray) -> _Part:
         """Compare probabilities; gives the case of each slice, both models' masks of it, and the label's."""
         for case, theirs, ours in zip(batch.cases, reference, exported, strict=True):  # [K,H,W] each
             if not np.isfinite(ours).all():
@@ -138,9 +193,10 @@ class _Sums:
         """Compare masks, after post-processing where the model has one."""
         if self.rule.postprocesses:
             finish = self.rule.finish
-            whole = by_case(parts)
+            whole_cases = by_case(parts)
             parts = (
-                ((name,) * len(ours), (finish(ours), finish(theirs), label)) for name, (ours, theirs, label) in whole
+                ((name,) * len(ours), (finish(ours), finish(theirs), label))
+                for name, (ours, theirs, label) in whole_cases
             )
         for cases, (ours, theirs, labelled) in parts:
             self.reference.add(cases, theirs, labelled)

@@ -19,7 +19,7 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import make_folder, sha256_file, write_json
 from sdseg.core.locks import locked
 from sdseg.core.provenance import provenance
-from sdseg.export.parity_check import open_gate, refusal
+from sdseg.export.parity import open_gate, refusal
 
 __all__ = ["EngineSource", "check_precision", "export_engine"]
 

@@ -37,6 +37,6 @@ class MaskRefinement(nn.Module):
         merged: Tensor = self.lateral[-1](levels[-1])
         for lateral, features in zip(reversed(self.lateral[:-1]), reversed(levels[:-1]), strict=True):
             merged = lateral(features) + functional.interpolate(merged, scale_factor=2.0)
-        seen = torch.cat([merged, decoded.mean(dim=1, keepdim=True)], dim=1)  # [N,W+1,H,W]
-        correction: Tensor = self.correction(self.convolutions(seen))  # [N,1,H,W]
+        stacked = torch.cat([merged, decoded.mean(dim=1, keepdim=True)], dim=1)  # [N,W+1,H,W]
+        correction: Tensor = self.correction(self.convolutions(stacked))  # [N,1,H,W]
         return decoded + correction

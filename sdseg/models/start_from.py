@@ -71,11 +71,11 @@ def take_over(segmenter: Segmenter, start: Start) -> None:
         )
     if isinstance(segmenter, LatentSegmenter) and isinstance(trained, LatentSegmenter):
         _check_decoder(segmenter, trained, start.folder)
-    theirs, kept = trained.parts(), {"normaliser"}
+    theirs, not_taken = trained.parts(), {"normaliser"}
     if isinstance(trained, LatentSegmenter) and trained.decoding != "trained":
-        kept.add("decoder")
+        not_taken.add("decoder")
     for name, part in segmenter.parts().items():
-        if name in theirs and name not in kept:
+        if name in theirs and name not in not_taken:
             load_strictly(part, theirs[name].state_dict(), start.folder / name)
 
 

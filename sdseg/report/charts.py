@@ -71,17 +71,17 @@ def distribution(cases: Sequence[CaseRow], low: float) -> Markup:
 
 def loss_curve(points: Points) -> Markup | None:
     """Loss against steps, logarithmic: as logged (faint) and its running mean. None without a point to draw."""
-    drawn = [(step, value) for step, value in points if math.isfinite(value) and value > 0]
-    if not drawn:
+    finite = [(step, value) for step, value in points if math.isfinite(value) and value > 0]
+    if not finite:
         return None
-    low, high = min(value for _, value in drawn), max(value for _, value in drawn)
+    low, high = min(value for _, value in finite), max(value for _, value in finite)
     if high < low * 1.2:
         low, high = low / 1.2, high * 1.2
-    x, y = _steps(drawn), Axis(low, high, BASE, TOP, log=True)
-    drawing = figure(f"Training loss from {drawn[0][1]:.3g} to {drawn[-1][1]:.3g} over {drawn[-1][0]:g} steps")
+    x, y = _steps(finite), Axis(low, high, BASE, TOP, log=True)
+    drawing = figure(f"Training loss from {finite[0][1]:.3g} to {finite[-1][1]:.3g} over {finite[-1][0]:g} steps")
     y_axis(drawing, y, [(tick, f"{tick:g}") for tick in log_ticks(low, high)])
     _steps_axis(drawing, x)
-    thinned = _thinned(drawn)
+    thinned = _thinned(finite)
     polyline(drawing, "faint", thinned, x, y)
     polyline(drawing, "curve", _running_mean(thinned), x, y)
     return markup(drawing)
@@ -100,10 +100,10 @@ def score_curve(points: Points, kept_step: int | None) -> Markup | None:
     if len(thinned) <= MOST_DOTS:
         for step, value in thinned:
             add(drawing, "circle", "dot", cx=x(step), cy=y(value), r=2)
-    kept = None if kept_step is None else dict(points).get(kept_step)
-    if kept_step is not None and kept is not None:
-        add(drawing, "circle", "ring", cx=x(kept_step), cy=y(kept), r=4.5)
-        _mark(drawing, x(kept_step), min(BASE, y(kept) + 4.5), BASE - 8, f"kept: {kept:.3f}")
+    kept_dice = None if kept_step is None else dict(points).get(kept_step)
+    if kept_step is not None and kept_dice is not None:
+        add(drawing, "circle", "ring", cx=x(kept_step), cy=y(kept_dice), r=4.5)
+        _mark(drawing, x(kept_step), min(BASE, y(kept_dice) + 4.5), BASE - 8, f"kept: {kept_dice:.3f}")
     return markup(drawing)
 
 

@@ -57,14 +57,14 @@ def seconds(value: float | None) -> str:
 
 def duration(value: float) -> str:
     """A long time: 40 s, 3 min 20 s, 5 h 02 min, 3 d 4 h."""
-    whole = round(value)
-    if whole < 60:
-        return f"{whole}{_SPACE}s"
-    if whole < 3600:
-        return f"{whole // 60}{_SPACE}min {whole % 60:02d}{_SPACE}s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600}{_SPACE}h {whole % 3600 // 60:02d}{_SPACE}min"
-    return f"{whole // 86400}{_SPACE}d {whole % 86400 // 3600}{_SPACE}h"
+    rounded = round(value)
+    if rounded < 60:
+        return f"{rounded}{_SPACE}s"
+    if rounded < 3600:
+        return f"{rounded // 60}{_SPACE}min {rounded % 60:02d}{_SPACE}s"
+    if rounded < 48 * 3600:
+        return f"{rounded // 3600}{_SPACE}h {rounded % 3600 // 60:02d}{_SPACE}min"
+    return f"{rounded // 86400}{_SPACE}d {rounded % 86400 // 3600}{_SPACE}h"
 
 
 def count(value: int) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["Tally"]
+__all__ = ["LayerCosts"]
 
 
 @dataclass
-class Tally:
+class LayerCosts:
     """Running sums over the layers of a network, for one image.
 
     `flops` counts a multiplication and an addition as two, of convolutions and products of matrices alone, as PyTorch's
@@ -27,8 +27,8 @@ class Tally:
     entering: int = 0
     largest_block: int = 0
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: LayerCosts) -> LayerCosts:
+        return LayerCosts(
             self.parameters + other.parameters,
             self.flops + other.flops,
             self.kept + other.kept,

@@ -8,7 +8,7 @@ from sdseg.config.direct_network import DirectNetwork
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
-from sdseg.sizing.layer_costs import Tally
+from sdseg.sizing.layer_costs import LayerCosts
 
 __all__ = ["PartMemory", "Shape", "TrainingNeeds", "memory_by_part", "training_needs"]
 
@@ -56,12 +56,12 @@ def training_needs(
     trainable = sum(part.one.parameters for part in parts.values() if part.learns)
     images = training.batch // (training.accumulate * processes)
     memory = memory_by_part(recipe, codec, shape, images)
-    weights, kept = sum(each.weights_bytes for each in memory), sum(each.kept_bytes for each in memory)
+    weights, activations = sum(each.weights_bytes for each in memory), sum(each.kept_bytes for each in memory)
     encoder = 4 * network_layouts.autoencoder(codec, codec.latent_channels, 32).parameters if codec else 0
     largest = max(part.one.largest for part in parts.values())
-    shown = 4 * AT_ONCE * largest * max(recipe.inference.batch, shape.structures)
+    validation_bytes = 4 * AT_ONCE * largest * max(recipe.inference.batch, shape.structures)
     half = training.precision != "no"
-    tensors = weights + encoder + max(kept + (2 * trainable if half else 0), shown)
+    tensors = weights + encoder + max(activations + (2 * trainable if half else 0), validation_bytes)
     state = 4 * (2 * parameters + 2 * trainable)
     step_flops = sum(part.one.flops * part.passes for part in parts.values())
     if codec is not None and training.augmentation == "strong":  # masks are encoded at every step
@@ -117,7 +117,7 @@ def memory_by_part(recipe: Recipe, codec: Codec | None, shape: Shape, images: in
 class _Part:
     """One network, of one image."""
 
-    one: Tally
+    one: LayerCosts
     learns: bool = True
     passes_back: bool = True  # a gradient goes through it
     answers: int = 1  # how often it is called at inference

@@ -36,10 +36,10 @@ def settle_postprocessing(
     `auto` takes the combination with the best mean Dice per case on the whole validation split, at the working size;
     without validation cases nothing is mended, which is said.
     """
-    chosen, record = inference.postprocessing, None
-    if chosen == "auto":
-        chosen, record = _best(manifest, segmenter, store, inference, device)
-    settled = Postprocessing() if chosen == "none" else chosen
+    choice, record = inference.postprocessing, None
+    if choice == "auto":
+        choice, record = _best(manifest, segmenter, store, inference, device)
+    settled = Postprocessing() if choice == "none" else choice
     return manifest.model_copy(update={"postprocessing": settled, "postprocessing_chosen": record})
 
 
@@ -63,6 +63,6 @@ def _best(
             dice[name].append(float(overlap.dice(overlap.counts(rule.finish(masks), labelled)).mean()))
     means = {name: float(np.mean(each)) for name, each in dice.items()}
     best = max(means, key=lambda name: means[name])
-    listed = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-    log.info("post-processing: %s (mean Dice over %d cases of 'val': %s)", best, len(cases), listed)
+    dice_listed = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+    log.info("post-processing: %s (mean Dice over %d cases of 'val': %s)", best, len(cases), dice_listed)
     return COMBINATIONS[best], PostprocessingChoice(split="val", n_cases=len(cases), dice=means)

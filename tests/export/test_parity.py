@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +15,26 @@ from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
+from sdseg.data.batches import SliceBatch
 from sdseg.data.mask_rule import MaskRule
 from sdseg.export.parity import compare
 from sdseg.export.tracing import export_graph
 from tests.helpers.tiny import CT, Brightness, describe, picture
 
 
-@dataclass(frozen=True)
-class Pictures:
-    cases: tuple[str, ...]
-    images: RawImages
-    labelled: MaskArray
+def pictures_of(cases: tuple[str, ...], images: RawImages, labelled: MaskArray) -> SliceBatch:
+    return SliceBatch(cases, tuple(range(len(cases))), images, labelled)
 
 
 @pytest.fixture(scope="module")
-def batches() -> list[Pictures]:
+def batches() -> list[SliceBatch]:
     """Six CT slices of four cases, in batches of two; the last one has nothing to find."""
     pairs = [picture(CT, seed) for seed in range(6)]
     pairs[5] = (np.full_like(pairs[5][0], -1000), np.zeros_like(pairs[5][1]))
     images = np.stack([image for image, _ in pairs])
     masks = np.stack([label for _, label in pairs])[:, None] > 0
     names = ("a", "a", "a", "b", "c", "d")
-    return [Pictures(names[i : i + 2], images[i : i + 2], masks[i : i + 2]) for i in (0, 2, 4)]
+    return [pictures_of(names[i : i + 2], images[i : i + 2], masks[i : i + 2]) for i in (0, 2, 4)]
 
 
 class Changed(Brightness):
@@ -75,11 +72,11 @@ def tolerance(**settings: float) -> Tolerance:
     return Export.model_validate(settings).tolerance("fp32")
 
 
-def gate(model: Backend, batches: list[Pictures], **settings: float) -> Parity:
+def gate(model: Backend, batches: list[SliceBatch], **settings: float) -> Parity:
     return compare(TorchBackend(Brightness(CT), CT), model, batches, MaskRule(), tolerance(**settings))
 
 
-def test_the_same_model_passes(batches: list[Pictures], tmp_path: Path) -> None:
+def test_the_same_model_passes(batches: list[SliceBatch], tmp_path: Path) -> None:
     found = gate(exported("", tmp_path), batches)
     assert found.problems == ()
     assert found.passed
@@ -110,7 +107,7 @@ def test_the_same_model_passes(batches: list[Pictures], tmp_path: Path) -> None:
     ],
 )
 def test_a_graph_that_is_wrong_on_purpose_is_refused(
-    batches: list[Pictures], tmp_path: Path, how: str, messages: list[str]
+    batches: list[SliceBatch], tmp_path: Path, how: str, messages: list[str]
 ) -> None:
     found = gate(exported(how, tmp_path), batches)
     assert not found.passed
@@ -119,7 +116,7 @@ def test_a_graph_that_is_wrong_on_purpose_is_refused(
         assert any(message in problem for problem in found.problems), found.problems
 
 
-def test_tolerances_decide(batches: list[Pictures]) -> None:
+def test_tolerances_decide(batches: list[SliceBatch]) -> None:
     shifted = TorchBackend(Changed("blur"), CT)
     assert gate(shifted, batches, max_abs_difference=3e-3).passed
     assert not gate(shifted, batches, max_abs_difference=1e-3).passed
@@ -156,7 +153,7 @@ class Answers:
         return self.answers.pop(0)
 
 
-def differing() -> tuple[FloatArray, FloatArray, Pictures]:
+def differing() -> tuple[FloatArray, FloatArray, SliceBatch]:
     """Two cases of four pixels, of which one of the second case differs by 0.8."""
     labelled = np.zeros((2, 1, 1, 4), bool)
     labelled[:, 0, 0, :2] = True
@@ -164,7 +161,7 @@ def differing() -> tuple[FloatArray, FloatArray, Pictures]:
     reference = np.array([[[[0.9, 0.9, 0.1, 0.1]]], [[[0.9, 0.9, 0.1, 0.1]]]], np.float32)
     other = reference.copy()
     other[1, 0, 0] = [0.9, 0.1, 0.1, 0.1]  # case b: Dice 2·1/(1+2)
-    return reference, other, Pictures(("a", "b"), images, labelled)
+    return reference, other, pictures_of(("a", "b"), images, labelled)
 
 
 def test_hand_computed_figures() -> None:
@@ -178,7 +175,7 @@ def test_hand_computed_figures() -> None:
 
 
 def test_a_pixel_on_the_threshold_is_no_black_mask() -> None:
-    pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
+    pictures = pictures_of(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
     reference, other = (np.array([[[[0.1, value]]]], np.float32) for value in (0.5002, 0.4998))
     wide = tolerance(max_dice_difference=1.0, min_mask_dice=0.0)
     found = compare(Answers(reference), Answers(other), [pictures], MaskRule(), wide)
@@ -188,7 +185,7 @@ def test_a_pixel_on_the_threshold_is_no_black_mask() -> None:
 @pytest.mark.parametrize(("pixels", "black"), [(4, False), (5, True)])
 def test_a_speck_that_vanishes_is_no_black_mask(pixels: int, black: bool) -> None:
     """Below a thousandth of a slice, here 4.096 pixels; the Dice between the masks tells of it all the same."""
-    pictures = Pictures(("a",), np.zeros((1, 64, 64, 1), np.int16), np.zeros((1, 1, 64, 64), bool))
+    pictures = pictures_of(("a",), np.zeros((1, 64, 64, 1), np.int16), np.zeros((1, 1, 64, 64), bool))
     reference = np.zeros((1, 1, 64, 64), np.float32)
     reference.ravel()[:pixels] = 0.9
     wide = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
@@ -199,7 +196,7 @@ def test_a_speck_that_vanishes_is_no_black_mask(pixels: int, black: bool) -> Non
 
 
 def test_nan_alone_closes_the_gate() -> None:
-    pictures = Pictures(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
+    pictures = pictures_of(("a",), np.zeros((1, 1, 2, 1), np.int16), np.zeros((1, 1, 1, 2), bool))
     reference = np.zeros((1, 1, 1, 2), np.float32)
     found = compare(Answers(reference), Answers(np.full_like(reference, np.nan)), [pictures], MaskRule(), tolerance())
     assert found.problems == ("NaN or infinite probability, in 1 of 1 slices (first: case a)",)
@@ -207,7 +204,7 @@ def test_nan_alone_closes_the_gate() -> None:
 
 def test_structures_that_exclude_each_other_are_judged_by_their_exclusive_masks() -> None:
     """Two likely structures in every pixel: which of them is likelier decides, and a near tie is no black mask."""
-    pictures = Pictures(("a",), np.zeros((1, 1, 4, 1), np.int16), np.array([[[[1, 1, 1, 1]], [[0, 0, 0, 0]]]], bool))
+    pictures = pictures_of(("a",), np.zeros((1, 1, 4, 1), np.int16), np.array([[[[1, 1, 1, 1]], [[0, 0, 0, 0]]]], bool))
     reference = np.array([[[[0.9, 0.9, 0.9, 0.9]], [[0.8, 0.8, 0.8, 0.8]]]], np.float32)  # [N,K,H,W]
     swapped = reference[:, ::-1].copy()
     wide = Tolerance(max_abs_difference=0.2, max_mean_difference=0.2, max_dice_difference=0.01, min_mask_dice=0.9)

@@ -18,7 +18,7 @@ from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing import network_layouts
-from sdseg.sizing.layer_costs import Tally
+from sdseg.sizing.layer_costs import LayerCosts
 
 RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
 SIZE = 64
@@ -43,7 +43,7 @@ NETWORKS: list[tuple[str, dict[str, Any], int]] = [
 ]  # fmt: skip
 
 
-def built(name: str, network: dict[str, Any], structures: int) -> tuple[Recipe, Segmenter, dict[str, Tally]]:
+def built(name: str, network: dict[str, Any], structures: int) -> tuple[Recipe, Segmenter, dict[str, LayerCosts]]:
     """Recipe, network, and the sums over each of its parts for one structure."""
     recipe = load_recipe(RECIPES / f"{name}.yaml", {"network": network})
     image = ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
@@ -87,7 +87,7 @@ def test_what_is_kept_for_the_backward_pass_is_about_what_autograd_keeps(
     assert fewer < 0.7 * counted
 
 
-def passed_back(recipe: Recipe, sums: dict[str, Tally]) -> list[Tally]:
+def passed_back(recipe: Recipe, sums: dict[str, LayerCosts]) -> list[LayerCosts]:
     """The parts that a gradient goes through."""
     frozen = set()
     if not isinstance(recipe.network, DirectNetwork):
