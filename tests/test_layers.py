@@ -22,18 +22,18 @@ LAST = "cli"
 # How a stage is entered from outside; all else in it is its own affair.
 PUBLIC = {
     "download": {"download", "obtain"},
-    "training": {"train", "codec", "probe"},
+    "training": {"train", "codec", "probe", "ensemble"},
     "evaluation": {"evaluate", "studies.run"},
     "export": {"onnx", "tensorrt", "triton"},
     "inference": {"predict", "predictor"},
     "report": {"report"},
 }
 # One name in two packages stands for one thing at two levels.
-TWICE = {"codec", "pictures", "tensorrt", "studies", "parity", "run", "figures"}
+TWICE = {"codec", "ensemble", "hard_cases", "pictures", "tensorrt", "studies", "parity", "run", "figures"}
 MOST_LINES = 350
 FREE_OF_TORCH = ("datasets.phantoms.write", "download.download", "datasets.split", "data.prepare", "report.report")
 VERBS = {
-    *("phantoms", "download", "split", "prepare", "codec", "convert", "train"),
+    *("phantoms", "download", "split", "folds", "prepare", "codec", "convert", "train", "ensemble"),
     *("evaluate", "export", "predict", "report", "doctor", "estimate"),
 }
 

@@ -12,6 +12,7 @@ from snakemake.logging import logger
 
 from sdseg.backends.tensorrt_support import why_not_here
 from sdseg.config.network import LatentNetwork
+from sdseg.config.trainings import cross_validated
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
 from sdseg.datasets.check_configuration import check_machine, configure
@@ -70,8 +71,57 @@ class Plan:
 
     @property
     def recipe_names(self) -> list[str]:
-        """Every training, those of the ablation included."""
-        return list(self.settings.trainings)
+        """Every training and ensemble, those of the ablation included, and every row of out-of-fold scores."""
+        return [*self.settings.trainings, *self.cross_validated_names]
+
+    @property
+    def cross_validated_names(self) -> list[str]:
+        """What the out-of-fold scores of recipes with folds are called."""
+        return list(cross_validated(self.settings.recipes))
+
+    def out_of_fold(self, only: str | None = None) -> list[str]:
+        """Every summary of out-of-fold scores, or those of one dataset."""
+        return [
+            EVALUATED.replace("{dataset}", dataset).replace("{recipe}", name)
+            for dataset in self.settings.datasets
+            if only in (None, dataset)
+            for name in self.settings.cross_validated(dataset)
+        ]
+
+    def fold_models(self, wildcards: Any) -> list[str]:
+        """The models that out-of-fold scores are made with."""
+        names = self.settings.cross_validated(wildcards.dataset)[wildcards.recipe]
+        return [f"<results>/{wildcards.dataset}/{name}/model/config.json" for name in names]
+
+    def folds_of(self, wildcards: Any) -> str:
+        """The file of folds of a recipe's out-of-fold scores."""
+        trainings = self.settings.cross_validated(wildcards.dataset)[wildcards.recipe]
+        return f"<results>/{wildcards.dataset}/folds-{len(trainings)}.csv"
+
+    def folds_needed(self, wildcards: Any) -> str | list[str]:
+        """The file of folds a training holds one out of; none where it trains on the whole training split."""
+        trained = self.settings.trainings[wildcards.recipe]
+        return f"<results>/{wildcards.dataset}/folds-{trained.choice.folds}.csv" if trained.fold else []
+
+    def fold_options(self, wildcards: Any, input: Any) -> list[str]:
+        """The same as arguments of the verb."""
+        fold = self.settings.trainings[wildcards.recipe].fold
+        return ["--folds", str(input.folds), "--fold", str(fold)] if fold else []
+
+    @property
+    def ensembles(self) -> list[str]:
+        """Those that are the mean of others: nothing is trained for them."""
+        return [name for name, each in self.settings.trainings.items() if each.members]
+
+    @property
+    def trained(self) -> list[str]:
+        """The others."""
+        return [name for name, each in self.settings.trainings.items() if not each.members]
+
+    def members(self, wildcards: Any) -> list[str]:
+        """The models that an ensemble is the mean of."""
+        names = self.settings.trainings[wildcards.recipe].members
+        return [f"<results>/{wildcards.dataset}/{name}/model/config.json" for name in names]
 
     def ablation(self, wildcards: Any = None) -> list[str]:
         """The scores of the ablation. Raises WorkflowError where the configuration has none."""

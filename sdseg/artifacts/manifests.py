@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sdseg.config.export import EngineOptions
 from sdseg.config.network import Codec
-from sdseg.config.recipe import Postprocessing
+from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
 from sdseg.core.settings import Strict
@@ -18,6 +18,7 @@ __all__ = [
     "CodecManifest",
     "EngineMachine",
     "EngineManifest",
+    "EnsembleMember",
     "GraphManifest",
     "GraphPort",
     "ImageContract",
@@ -123,6 +124,17 @@ class PostprocessingChoice(_Strict):
     dice: dict[str, float]  # combination -> mean Dice over the cases, at the working size
 
 
+class EnsembleMember(_Strict):
+    """One of the models that an ensemble is the mean of: what is needed to rebuild its networks."""
+
+    recipe_name: str
+    recipe: dict[str, Any]
+    codec: dict[str, Any] | None
+    latent_scale: float | None = Field(gt=0)
+    checksum: str  # names the model it was made from
+    training: dict[str, Any]
+
+
 class ModelManifest(_Strict):
     """`model/config.json`: everything needed to rebuild the network and to feed it."""
 
@@ -141,6 +153,8 @@ class ModelManifest(_Strict):
     exclusive: bool = False  # whether structures exclude each other: the likelier one has the pixel
     postprocessing: Postprocessing = Postprocessing()  # of its masks: what the recipe says, or what was chosen
     postprocessing_chosen: PostprocessingChoice | None = None  # None: the recipe said what, or nothing to choose by
+    # The probability is the mean over these; `recipe` and `codec` are then the first one's. None: one model.
+    members: tuple[EnsembleMember, ...] = ()
     training: dict[str, Any]  # step, validation Dice, seconds, data checksum, codec ceiling
     files: dict[str, str]  # weight file -> SHA-256
     provenance: dict[str, Any]
@@ -177,6 +191,7 @@ class GraphManifest(_Strict):
     postprocessing: Postprocessing = (
         Postprocessing()
     )  # of masks made from `probability`, which is as the networks gave it
+    flips: Flips = "none"  # that the graph does itself, of an ensemble its first member: probability is the mean
     opset: int = Field(ge=1)
     protocol: str | None = None
     labels: dict[int, str] | None = None  # every label id the dataset declares, with its name

@@ -9,10 +9,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from sdseg.cli.data_commands import download_command, phantoms_command, prepare_command, split_command
+from sdseg.cli.data_commands import download_command, folds_command, phantoms_command, prepare_command, split_command
 from sdseg.cli.evaluate_command import evaluate_command
 from sdseg.cli.export_command import export_command
-from sdseg.cli.model_commands import codec_command, convert_command, train_command
+from sdseg.cli.model_commands import codec_command, convert_command, ensemble_command, train_command
 from sdseg.cli.parser import Handler, build_parser
 from sdseg.cli.result_commands import doctor_command, estimate_command, predict_command, report_command
 from sdseg.core.errors import UserError
@@ -24,10 +24,12 @@ HANDLERS: dict[str, Handler] = {
     "phantoms": phantoms_command,
     "download": download_command,
     "split": split_command,
+    "folds": folds_command,
     "prepare": prepare_command,
     "codec": codec_command,
     "convert": convert_command,
     "train": train_command,
+    "ensemble": ensemble_command,
     "evaluate": evaluate_command,
     "export": export_command,
     "predict": predict_command,

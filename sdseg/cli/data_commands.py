@@ -8,7 +8,7 @@ from pathlib import Path
 from sdseg.core.errors import UserError
 from sdseg.core.shipped_files import shipped
 
-__all__ = ["download_command", "phantoms_command", "prepare_command", "split_command"]
+__all__ = ["download_command", "folds_command", "phantoms_command", "prepare_command", "split_command"]
 
 
 def phantoms_command(arguments: argparse.Namespace) -> int:
@@ -64,6 +64,13 @@ def split_command(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         draw=parse(Draw, draw, where="--seed and --fractions"),
     )
+    return 0
+
+
+def folds_command(arguments: argparse.Namespace) -> int:
+    from sdseg.data.folds import make_folds
+
+    make_folds(arguments.prepared, arguments.folds, arguments.output, arguments.seed)
     return 0
 
 

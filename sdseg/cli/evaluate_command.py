@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_command"]
 
 OF_STUDY = {option: name for name, study in STUDY_OPTIONS.items() for option in study.needed_by}
-OF_SCORES = ("raw", "settings", "choose_threshold", "nsd_tolerance")
+OF_SCORES = ("folds", "raw", "settings", "choose_threshold", "nsd_tolerance")
 
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
-    if (arguments.predictions is None) != (arguments.name is None):
+    if arguments.folds is not None and (arguments.model is None or arguments.name is None):
+        raise UserError(
+            "'--folds' needs the models that were trained on them, and a name for their scores",
+            where="--folds",
+            remedy="add --model for every fold, and --name, for example unet-cross-validated",
+        )
+    if arguments.folds is None and (arguments.predictions is None) != (arguments.name is None):
         raise UserError(
             "'--predictions' and '--name' belong together",
             where="--name",
@@ -27,6 +33,12 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     if arguments.studies is not None or any(getattr(arguments, name) for name in STUDY_OPTIONS):
         if arguments.model is None:
             raise UserError("studies are of a model", where="--predictions", remedy="name a --model instead")
+        if len(arguments.model) > 1 and arguments.folds is None:
+            raise UserError(
+                "studies are of one model",
+                where="--model",
+                remedy="make one of them first: sdseg ensemble --model A --model B --output FOLDER",
+            )
         return _study(arguments)
     return _score(arguments)
 
@@ -38,7 +50,7 @@ def _score(arguments: argparse.Namespace) -> int:
             remedy = f"add --{study}" if study else "add a study, such as --sweep, or --studies FILE"
             raise UserError("it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=remedy)
     from sdseg.config.dataset import load_dataset
-    from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
+    from sdseg.evaluation.evaluate import EvaluationOptions, cross_validate, evaluate, evaluate_masks
 
     tolerance = {} if arguments.nsd_tolerance is None else {"nsd_tolerance": arguments.nsd_tolerance}
     options = EvaluationOptions(
@@ -53,6 +65,8 @@ def _score(arguments: argparse.Namespace) -> int:
     paths = {"prepared": arguments.prepared, "output": arguments.output}
     if arguments.predictions is not None:
         evaluate_masks(predictions=arguments.predictions, name=arguments.name, **paths, options=options)
+    elif arguments.folds is not None:
+        cross_validate(models=arguments.model, folds=arguments.folds, name=arguments.name, **paths, options=options)
     else:
         evaluate(model=arguments.model, **paths, options=options)
     return 0
@@ -74,7 +88,7 @@ def _study(arguments: argparse.Namespace) -> int:
 
     scope = Scope(arguments.split, arguments.device, arguments.batch, studies.limit)
     origins = Origins(arguments.codec, arguments.start_from)
-    study(arguments.prepared, arguments.model, arguments.output, studies, scope, origins)
+    study(arguments.prepared, arguments.model[0], arguments.output, studies, scope, origins)
     return 0
 
 

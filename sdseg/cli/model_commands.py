@@ -8,7 +8,7 @@ from sdseg.cli.assignments import assignments
 from sdseg.cli.unused_options import refuse_unused
 from sdseg.core.errors import UserError
 
-__all__ = ["codec_command", "convert_command", "train_command"]
+__all__ = ["codec_command", "convert_command", "ensemble_command", "train_command"]
 
 NETWORKS = ("official", "ldm", "stable-diffusion")
 USED = {  # which options of `convert` belong to which weights
@@ -53,11 +53,23 @@ def convert_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def ensemble_command(arguments: argparse.Namespace) -> int:
+    from sdseg.training.ensemble import make_ensemble
+
+    make_ensemble(models=arguments.model, output=arguments.output, name=arguments.name)
+    return 0
+
+
 def train_command(arguments: argparse.Namespace) -> int:
     from sdseg.config.recipe import load_recipe
     from sdseg.training.train import train
 
+    if (arguments.folds is None) != (arguments.fold is None):
+        raise UserError(
+            "'--folds' and '--fold' belong together", where="--fold", remedy="give the file and the number of the fold"
+        )
     train(
+        fold=None if arguments.folds is None else (arguments.folds, arguments.fold),
         prepared=arguments.prepared,
         recipe_name=arguments.name or arguments.recipe.stem,
         recipe=load_recipe(arguments.recipe, assignments(arguments.set)),

@@ -36,6 +36,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
 
     _verbs_of_data(verb)
     _verbs_of_models(verb)
+    _verb_of_ensembles(verb)
     _verbs_of_results(verb)
     return parser
 
@@ -83,6 +84,12 @@ def _verbs_of_data(verb: NewVerb) -> None:
         metavar="A,B,C",
         help="shares of train, val, test (0.8,0.1,0.1)",
     )
+
+    command = verb("folds", "share the training split of a slice store among folds, by whole groups, once")
+    _path(command, "--prepared", "folder made by 'prepare'")
+    command.add_argument("--folds", type=whole(2, 50), required=True, help="how many")
+    command.add_argument("--seed", type=whole(0, SEEDS), default=0, help="same seed and cases, same folds (default: 0)")
+    _path(command, "--output", "CSV file to write: id, group, fold; kept where it is there")
 
     command = verb("prepare", "check raw files and cut them into a memory-mapped slice store")
     command.add_argument("--name", required=True, help="the dataset's name in your results")
@@ -143,22 +150,36 @@ def _verbs_of_models(verb: NewVerb) -> None:
     _path(command, "--output", "model folder to write: the best on the validation split")
     _path(command, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)
     _path(command, "--state", "folder of the training state (default: 'state' beside --output)", required=False)
+    _path(command, "--folds", "file made by 'folds': the training split but for one fold trains", required=False)
+    command.add_argument("--fold", type=whole(1, 50), metavar="K", help="the fold that is held out, and validates")
     edited = "when settings of an unfinished run were changed (default: refuse, naming them)"
     command.add_argument("--on-edit", choices=("refuse", "restart", "continue"), default="refuse", help=edited)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     _device(command)
 
 
+def _verb_of_ensembles(verb: NewVerb) -> None:
+    command = verb("ensemble", "several model folders to one that is their mean, for every later stage")
+    _path(command, "--model", "model folder; give it several times", action="append")
+    _path(command, "--output", "model folder to write, as large as all of them together")
+    command.add_argument("--name", help="its name in your results (default: those of its members)")
+
+
 def _verbs_of_results(verb: NewVerb) -> None:
     command = verb("evaluate", "score a model, or masks of any other method, on one split of a slice store")
     _path(command, "--prepared", "folder made by 'prepare'")
     scored = command.add_mutually_exclusive_group(required=True)
-    scored.add_argument("--model", type=path, help="model folder, .onnx or .engine file")
+    several_models = "model folder, .onnx or .engine file; given several times, the mean of their probabilities"
+    scored.add_argument("--model", type=path, action="append", help=several_models)
     masks = "folder of masks made elsewhere: a file per case, PNG or NIfTI at native size (docs/results.md)"
     scored.add_argument("--predictions", type=path, metavar="FOLDER", help=masks)
     command.add_argument("--name", help="of the method that made the masks; --device and --batch mean nothing then")
     _path(command, "--output", "folder to write: cases.csv, summary.json, overlays")
     command.add_argument("--split", choices=("train", "val", "test"), default="test", help="default: test")
+    out = (
+        "file made by 'folds': score every training case by the --model that has not seen it, of those trained on them"
+    )
+    _path(command, "--folds", out, required=False)
     command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
     _path(command, "--raw", "raw files the store was made from, for scores at native size", required=False)
     _path(command, "--settings", "YAML file with the dataset's settings, for source 'own'", required=False)
@@ -185,7 +206,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders"
     command.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help=inputs)
     model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
-    _path(command, "--model", model)
+    _path(command, "--model", f"{model}; given several times, the mean of their probabilities", action="append")
     _path(command, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
     command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
     command.add_argument("--probability", action="store_true", help="also write the probability of each structure")

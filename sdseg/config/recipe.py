@@ -13,7 +13,9 @@ from sdseg.core.errors import UserError
 from sdseg.core.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
 
 __all__ = [
+    "PASSES",
     "Diffusion",
+    "Flips",
     "Inference",
     "MaskLoss",
     "Optimiser",
@@ -160,15 +162,26 @@ PostprocessingWish = Annotated[
 ]
 
 
+Flips = Literal["none", "horizontal", "both"]
+PASSES = {"none": 1, "horizontal": 2, "both": 4}  # of the networks, for one answer
+
+
 class Inference(Strict):
     """How many passes are made, and what turns probabilities into a mask."""
 
     steps: int = Field(1, ge=1, le=50)  # reverse steps, DDIM (η = 0); the paper's point is that one is enough
     samples: int = Field(1, ge=1, le=10_000)  # hypotheses from different noise, averaged into one probability
+    # Test-time flips: the mean over the image and its mirror images, left-right, or also upside down and both at once.
+    flips: Flips = "none"
     threshold: float = Field(0.5, gt=0, lt=1)
     # auto: the one of the four combinations with the best mean Dice on the validation split, after training
     postprocessing: PostprocessingWish = "none"
     batch: int = Field(8, ge=1, le=65536)
+
+    @property
+    def passes(self) -> int:
+        """How often the networks see an image, flipped or not, for one answer."""
+        return PASSES[self.flips]
 
 
 class StartFrom(Strict):

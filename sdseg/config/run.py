@@ -17,7 +17,7 @@ from sdseg.config.image_size import check_size
 from sdseg.config.network import Codec, LatentNetwork, made_from
 from sdseg.config.recipe import Recipe, check_batch, lay_over, read_recipe
 from sdseg.config.studies import Ablation, Studies
-from sdseg.config.trainings import RecipeChoice, Trained, names_of, start_of, trainings
+from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, merge, parse, read_yaml
 from sdseg.core.shipped_files import shipped
@@ -91,11 +91,14 @@ class Config(Strict):
         return self
 
     def recipes_of(self, dataset: str) -> tuple[str, ...]:
-        """Names of the trainings on `dataset`: of a recipe with seeds one per seed."""
-        chosen = self.datasets[dataset].recipes
+        """Names of the models on `dataset`: of a recipe with seeds one per seed, and their ensemble after them."""
+        chosen, every = self.datasets[dataset].recipes, trainings(self.recipes)
         named = tuple(self.recipes) if chosen is None else chosen
-        trained = (names_of(name, self.recipes[name]) if name in self.recipes else (name,) for name in named)
-        return tuple(dict.fromkeys(name for names in trained for name in names))
+        found: list[str] = []
+        for name in named:
+            whole = tuple(trainings({name: self.recipes[name]})) if name in self.recipes else (name,)
+            found += [each for one in whole for each in (*every[one].members, one)]
+        return tuple(dict.fromkeys(found))
 
     @property
     def trainings(self) -> dict[str, Trained]:
@@ -104,7 +107,10 @@ class Config(Strict):
 
     def resolve_recipe(self, dataset: str, recipe: str) -> Recipe:
         """The recipe file with this run's and then this dataset's overrides laid over it, and the training's seed."""
-        trained = self.trainings[recipe]
+        every = self.trainings
+        trained = every[recipe]
+        if trained.members:  # networks and inference are those of its members
+            trained = every[trained.members[0]]
         choice, where = trained.choice, f"the overrides of recipes.{recipe} and datasets.{dataset}"
         data = lay_over(lay_over(read_recipe(shipped(choice.file)), choice.overrides), self.datasets[dataset].overrides)
         if trained.seed is not None:
@@ -138,6 +144,11 @@ class Config(Strict):
     @property
     def _ablation_recipes(self) -> dict[str, RecipeChoice]:
         return self.ablation.recipes if self.ablation else {}
+
+    def cross_validated(self, dataset: str) -> dict[str, tuple[str, ...]]:
+        """Names of the out-of-fold scores on `dataset`, with the trainings they are made of."""
+        named = self.recipes_of(dataset)
+        return {name: folds for name, folds in cross_validated(self.recipes).items() if set(folds) <= set(named)}
 
     def ablation_pairs(self) -> tuple[tuple[str, str], ...]:
         """Dataset and recipe of every training of the ablation."""

@@ -30,7 +30,18 @@ TARGETS = (
     *("all", "download", "prepare", "train", "evaluate", "export", "report", "studies", "ablation", "engines"),
     *("raw_phantoms", "raw_record", "dataset_settings", "recipe_settings", "codec_settings", "codec_model"),
     *("export_settings", "engine_settings", "study_settings"),
-    *("made_split", "slice_store", "model", "scores", "model_studies", "graph", "engine"),
+    *(
+        "made_split",
+        "slice_store",
+        "model",
+        "ensemble",
+        "scores",
+        "out_of_fold",
+        "made_folds",
+        "model_studies",
+        "graph",
+        "engine",
+    ),
 )
 
 
@@ -53,7 +64,10 @@ def configure(data: Mapping[str, Any], *, where: str) -> CheckedConfig:
     _check_names(settings)
     pairs = tuple((dataset, recipe) for dataset in settings.datasets for recipe in settings.recipes_of(dataset))
     every = dict.fromkeys((*pairs, *settings.ablation_pairs()))
-    run = CheckedConfig(settings, pairs, {pair: settings.resolve_recipe(*pair) for pair in every})
+    recipes = {pair: settings.resolve_recipe(*pair) for pair in every}
+    for dataset in settings.datasets:  # out-of-fold scores are computed as those of each fold
+        recipes |= {(dataset, name): recipes[dataset, of[0]] for name, of in settings.cross_validated(dataset).items()}
+    run = CheckedConfig(settings, pairs, recipes)
     check_places(settings, [begin.model for each in run.recipes.values() if (begin := each.start_from) and begin.model])
     for dataset in settings.datasets:
         _check_dataset(settings, dataset)
@@ -166,6 +180,9 @@ def _check_starts(run: CheckedConfig, dataset: str) -> None:
             if begin.recipe not in run.settings.trainings:
                 what = f"unknown recipe '{begin.recipe}', {nearest(begin.recipe, run.settings.trainings)}"
                 raise UserError(what, where=where, remedy="describe it under 'recipes' in the configuration")
+            if run.settings.trainings[begin.recipe].members:
+                what = f"'{begin.recipe}' is an ensemble, and training starts from one model"
+                raise UserError(what, where=where, remedy="name one of its members")
             if (dataset, begin.recipe) not in run.recipes:
                 what = f"'{begin.recipe}' is not trained on this dataset"
                 raise UserError(what, where=where, remedy=f"add it to datasets.{dataset}.recipes")

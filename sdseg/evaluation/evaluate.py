@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 
 from sdseg.artifacts.results.evaluation import ChosenThreshold, EvaluationSummary, TrainedOn
+from sdseg.backends.ensemble import common_rule, open_models
 from sdseg.backends.load import Served, open_model
 from sdseg.backends.probability import TimedBackend, check_finite
 from sdseg.core.array_types import MaskArray
-from sdseg.core.errors import UserError
-from sdseg.core.files import atomic_folder
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import atomic_folder, sha256_text
 from sdseg.core.locks import writes
 from sdseg.data.batches import check_store
+from sdseg.data.folds import CROSS_VALIDATION, Folds, fold_of_store, read_folds
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
-from sdseg.evaluation.evaluator import Evaluator, ScoringRules, dice_by_threshold, score_given_masks
+from sdseg.evaluation.evaluator import Evaluator, ScoredCase, ScoringRules, dice_by_threshold, score_given_masks
 from sdseg.evaluation.predicted_masks import find_predictions
 from sdseg.evaluation.write_evaluation import (
     DEFAULTS,
@@ -32,7 +35,7 @@ from sdseg.evaluation.write_evaluation import (
 )
 from sdseg.metrics.calibration import THRESHOLDS, Calibration
 
-__all__ = ["MASKS", "EvaluationOptions", "evaluate", "evaluate_masks"]
+__all__ = ["MASKS", "EvaluationOptions", "cross_validate", "evaluate", "evaluate_masks"]
 
 log = logging.getLogger(__name__)
 MASKS = "masks of files"  # what stands in the place of a backend
@@ -41,7 +44,7 @@ NO_PROBABILITY = "masks were given, not probabilities"
 
 
 @writes("output")
-def evaluate(prepared: Path, model: Path, output: Path, options: EvaluationOptions = DEFAULTS) -> None:
+def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options: EvaluationOptions = DEFAULTS) -> None:
     """Write `output`/cases.csv, summary.json and overlays/{best,median,worst}_<case>.png; all of them, or none.
 
     Of volumes also volumes/{best,median,worst}.webp and .json, to be scrolled in the page.
@@ -49,15 +52,15 @@ def evaluate(prepared: Path, model: Path, output: Path, options: EvaluationOptio
     Parameters
     ----------
     prepared: a slice store.
-    model: a model folder or an .onnx file.
+    model: a model folder or an .onnx file; of several the probabilities are averaged.
     output: folder to write; one of an earlier evaluation is replaced.
 
     Raises UserError when store, model and raw files do not fit each other, or the model gives NaN.
     """
     # 1. Open everything, and make sure that it belongs together.
     store = SliceStore.open(prepared, verify=True)
-    served = open_model(model, options.device)
-    cases = check_store(store, model, served.image, served.structures, options.split)
+    served = open_models([model] if isinstance(model, Path) else model, options.device)
+    cases = check_store(store, served.path, served.image, served.structures, options.split)
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     if native is None:
         log.warning("no raw folder was given (--raw): scores are at the working size alone")
@@ -87,17 +90,9 @@ def evaluate(prepared: Path, model: Path, output: Path, options: EvaluationOptio
             "seconds_per_image": timed.seconds_per_image,
         }
 
-        def masks(rows: slice) -> MaskArray:
-            return rule.masks(timed.probability(store.images[rows]))
-
-        def slice_masks(case: Case) -> Callable[[int], MaskArray]:
-            if not rule.postprocesses:
-                return lambda index: masks(slice(case.start + index, case.start + index + 1))[0]
-            starts = range(case.rows.start, case.rows.stop, options.batch)
-            parts = [masks(slice(start, min(start + options.batch, case.rows.stop))) for start in starts]
-            return rule.finish(np.concatenate(parts)).__getitem__
-
-        record = write_evaluation(folder, scores, summary, store, slice_masks)
+        record = write_evaluation(
+            folder, scores, summary, store, lambda case: _masks_of(case, store, timed, rule, options.batch)
+        )
     _log_scores(record)
 
 
@@ -154,6 +149,113 @@ def evaluate_masks(
             folder, scores, summary, store, lambda case: predicted.at_working_size(case).__getitem__
         )
     _log_scores(record)
+
+
+@writes("output")
+def cross_validate(
+    prepared: Path, models: Sequence[Path], folds: Path, name: str, output: Path, options: EvaluationOptions = DEFAULTS
+) -> None:
+    """Write what `evaluate` writes, of the training split: each case scored by the model that had held it out.
+
+    Parameters
+    ----------
+    models: one per fold, in any order: each says which it held out.
+    folds: the file of folds they were trained with.
+    name: of the row in the results, in the place of a recipe's.
+
+    Raises UserError where a fold has no model, or a model was trained otherwise; ListedError where they do not go
+    together. `split` of the options means nothing.
+    """
+    store, drawn = SliceStore.open(prepared, verify=True), read_folds(folds)
+    if options.choose_threshold:
+        raise UserError("each model has its own validation cases", where="--choose-threshold", remedy="leave it out")
+    served_of = _by_fold(models, drawn, options.device)
+    rule = common_rule([(one.path, one.image, one.structures, one.rule) for one in served_of.values()])
+    native = None if options.raw is None else native_labels(store, options.raw, options.settings)
+    with atomic_folder(output, owned=OWNED) as folder:
+        calibration, scores, timed_of = Calibration(), dict[str, ScoredCase](), dict[int, TimedBackend]()
+        means, seconds = [], 0.0
+        for number, served in served_of.items():
+            view = fold_of_store(store, drawn, number)
+            cases = check_store(view, served.path, served.image, served.structures, "val")
+            timed_of[number] = timed = TimedBackend(served.backend, served.path)
+            timed.warm_up(store.images[cases[0].start : cases[0].start + 1])
+            evaluator = Evaluator(
+                timed.probability, view, ScoringRules(served.rule, options.nsd_tolerance), native, calibration
+            )
+            scored = collect_scores(evaluator.run(cases, options.batch), cases, f"fold {number}")
+            means.append(float(np.mean([one.headline.whole["dice"].value for one in scored])))
+            seconds += timed.seconds_per_image * sum(case.slices for case in cases)
+            scores |= {one.case.case: one for one in scored}
+        ordered = [replace(scores[case.case], case=case) for case in store.cases_of("train")]
+        slices = sum(one.case.slices for one in ordered)
+        first = next(iter(served_of.values()))
+        summary = {
+            **summary_of(ordered, store, replace(options, split=CROSS_VALIDATION), native is not None),
+            **_about(first),
+            "recipe": name,
+            "codec_ceiling": None,
+            "model_checksum": sha256_text("\n".join(one.checksum for one in served_of.values())),
+            "threshold": rule.threshold,
+            "exclusive": rule.exclusive,
+            "postprocessing": {"largest_component": rule.largest_component, "fill_holes": rule.fill_holes},
+            "cross_validation": {
+                "folds": drawn.count,
+                "sha256": drawn.checksum,
+                "recipes": [one.recipe for one in served_of.values()],
+                "dice": means,
+            },
+            "calibration": {"size": "working size", **calibration.record()},
+            "seconds_per_image": seconds / slices,
+        }
+
+        def slice_masks(case: Case) -> Callable[[int], MaskArray]:
+            number = drawn.fold_of[case.case]
+            return _masks_of(case, store, timed_of[number], served_of[number].rule, options.batch)
+
+        record = write_evaluation(folder, ordered, summary, store, slice_masks)
+    _log_scores(record)
+
+
+def _by_fold(models: Sequence[Path], folds: Folds, device: str) -> dict[int, Served]:
+    """The open models by the fold they held out. Raises ListedError unless there is one for each."""
+    by_number, problems = dict[int, Served](), list[str]()
+    for path in models:
+        served = open_model(path, device)
+        fold = served.training.get("fold") or {}
+        number = fold.get("number")
+        if number is None:
+            problems.append(f"{path}: was not trained on folds (a graph does not tell: name the model folder)")
+        elif fold.get("sha256") != folds.checksum:
+            problems.append(f"{path}: was trained on other folds")
+        elif number in by_number:
+            problems.append(f"{path}: held out fold {number}, as {by_number[number].path} did")
+        else:
+            by_number[number] = served
+    problems += [f"fold {each} has no model" for each in range(1, folds.count + 1) if each not in by_number]
+    if problems:
+        raise ListedError(
+            f"these models do not make a cross-validation of {folds.count} folds:",
+            problems,
+            where=folds.path,
+            remedy="name the model folder of every fold: sdseg train --folds FILE --fold K",
+        )
+    return dict(sorted(by_number.items()))
+
+
+def _masks_of(
+    case: Case, store: SliceStore, timed: TimedBackend, rule: MaskRule, batch: int
+) -> Callable[[int], MaskArray]:
+    """The masks [K,S,S] of each slice of a case, made when they are asked for."""
+
+    def masks(start: int, stop: int) -> MaskArray:
+        return rule.masks(timed.probability(store.images[start:stop]))
+
+    if not rule.postprocesses:
+        return lambda index: masks(case.start + index, case.start + index + 1)[0]
+    end = case.rows.stop
+    parts = [masks(start, min(start + batch, end)) for start in range(case.start, end, batch)]
+    return rule.finish(np.concatenate(parts)).__getitem__
 
 
 def _chosen_threshold(store: SliceStore, served: Served, options: EvaluationOptions) -> ChosenThreshold:

@@ -21,6 +21,8 @@ from sdseg.data.store import Case, SliceStore
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import SOURCES
 from sdseg.evaluation.evaluator import ScoredCase
+from sdseg.evaluation.hard_cases import FILES as HARD_CASES
+from sdseg.evaluation.hard_cases import write_hard_cases
 from sdseg.evaluation.pictures import SliceMasks, ranked, write_pictures
 from sdseg.evaluation.score_tables import figures, table
 from sdseg.metrics.intervals import INTERVAL
@@ -37,7 +39,7 @@ __all__ = [
 
 # What an evaluation folder may hold: studies of a model (evaluation/studies) are out of date once it is scored anew.
 STUDY_FILES = tuple(file for kind in STUDIES.values() for file in kind.files)
-OWNED = ("cases.csv", "summary.json", "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDY_FILES)
+OWNED = ("cases.csv", "summary.json", *HARD_CASES, "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDY_FILES)
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 
@@ -131,10 +133,11 @@ def summary_of(
 def write_evaluation(
     folder: Path, scores: Sequence[ScoredCase], summary: dict[str, Any], store: SliceStore, slice_masks: SliceMasks
 ) -> EvaluationSummary:
-    """Write cases.csv, summary.json (which is given), and pictures of the best, median and worst case."""
+    """Write cases.csv, summary.json (which is given), the groups of hard cases, and pictures of three cases."""
     exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     write_text(folder / "cases.csv", table(scores))
     record = EvaluationSummary.checked(**summary, exhibits=exhibits)
     write_json(folder / "summary.json", record.content())
+    write_hard_cases(folder, scores, store)
     write_pictures(folder, scores, store, slice_masks)
     return record

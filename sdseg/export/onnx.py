@@ -191,6 +191,7 @@ def _describe(gate: ParityGate, opset: int) -> GraphManifest:
         threshold=manifest.threshold,
         exclusive=manifest.exclusive,
         postprocessing=manifest.postprocessing,
+        flips=manifest.recipe.get("inference", {}).get("flips", "none"),
         opset=opset,
         protocol=manifest.protocol,
         labels=gate.store.manifest.labels,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdseg.backends.ensemble import averaged
 from sdseg.backends.load import Served, open_model
 from sdseg.core.errors import ListedError, UserError
 
-__all__ = ["Chosen", "choose_model", "warn_of_origin"]
+__all__ = ["Chosen", "choose_model", "choose_models", "warn_of_origin"]
 
 log = logging.getLogger("sdseg.inference.predict")
 MEANINGLESS = {
@@ -61,6 +63,13 @@ def choose_model(path: Path, device: str = "auto") -> Chosen:
     raise ListedError(
         "no model of this results folder can be opened:", refused, where=path, remedy="train or export it again"
     )
+
+
+def choose_models(paths: Sequence[Path], device: str = "auto") -> Chosen:
+    """`choose_model` of each path; several are averaged. Raises ListedError where they do not go together."""
+    chosen = [choose_model(path, device) for path in paths]
+    reasons, devices = dict.fromkeys(one.reason for one in chosen), dict.fromkeys(one.device for one in chosen)
+    return Chosen(averaged([one.served for one in chosen]), " and ".join(devices), "; ".join(reasons))
 
 
 def warn_of_origin(served: Served) -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of
-from sdseg.inference.choose_model import choose_model, warn_of_origin
+from sdseg.inference.choose_model import choose_models, warn_of_origin
 from sdseg.inference.find_inputs import InputFile, InputListing, find_inputs, printable
 from sdseg.inference.output_folder import locked_output, remove_half_written
 from sdseg.inference.pipeline import PredictOptions, Stages, input_groups
@@ -50,7 +50,11 @@ SILENCE = 60.0  # seconds between two lines of progress where no bar can be draw
 
 
 def predict(
-    model: Path, inputs: Sequence[Path], output: Path, device: str = "auto", options: PredictOptions | None = None
+    model: Path | Sequence[Path],
+    inputs: Sequence[Path],
+    output: Path,
+    device: str = "auto",
+    options: PredictOptions | None = None,
 ) -> int:
     """Segment files and write `<name>_mask` for each and predict.json for all; continues where a run was cut off.
 
@@ -61,7 +65,8 @@ def predict(
 
     Parameters
     ----------
-    model: a model folder, an .onnx or .engine file, or a results folder: the best for this machine is taken.
+    model: a model folder, an .onnx or .engine file, or a results folder: the best for this machine is taken. Of
+        several the probabilities are averaged.
     inputs: images for an RGB model, volumes and DICOM series for a CT model, patterns, or folders of them.
     output: folder to write into; results of the same inputs are replaced, other files are left alone. An input whose
         result would replace a file that no run wrote, or that was changed since, fails (unless `overwrite`); so does
@@ -78,7 +83,7 @@ def predict(
         raise UserError(f"a batch of {options.batch} slices", where="--batch", remedy="give 1 or more")
     with locked_output(output):
         # 1. The model and the files.
-        chosen = choose_model(model, device)
+        chosen = choose_models([model] if isinstance(model, Path) else model, device)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
         if options.probability and chosen.served.rule.postprocesses:

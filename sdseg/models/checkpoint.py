@@ -11,13 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from sdseg.artifacts.manifests import CodecManifest, ModelManifest
+from sdseg.artifacts.manifests import CodecManifest, EnsembleMember, ModelManifest
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, read_json, sha256_file, write_json
 from sdseg.core.settings import merge, parse
 from sdseg.models.codec import MaskCodec, load_strictly
+from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.segmenter import Segmenter, build_segmenter
 
 __all__ = [
@@ -80,14 +81,23 @@ def load_model(folder: Path, inference: dict[str, Any] | None = None) -> tuple[S
     """
     manifest = read_manifest(folder)
     if inference:
-        manifest = manifest.model_copy(update={"recipe": merge(manifest.recipe, {"inference": inference})})
+        over = {"inference": inference}
+        members = [one.model_copy(update={"recipe": merge(one.recipe, over)}) for one in manifest.members]
+        changed = {"recipe": merge(manifest.recipe, over), "members": tuple(members)}
+        manifest = manifest.model_copy(update=changed)
     _check_files(folder, manifest.files, "sdseg train")
     where = str(folder / "config.json")
-    recipe = parse(Recipe, manifest.recipe, where=where)
-    codec = parse(Codec, manifest.codec, where=where) if manifest.codec is not None else None
-    segmenter = build_segmenter(recipe, manifest.image, len(manifest.structures), codec, manifest.latent_scale)
+    networks = [_networks(one, manifest, where) for one in manifest.members or (manifest,)]
+    segmenter = EnsembleSegmenter(networks) if manifest.members else networks[0]
     load_strictly(segmenter, read_tensors(folder / MODEL_WEIGHTS), folder / MODEL_WEIGHTS)
     return segmenter.eval().requires_grad_(False), manifest
+
+
+def _networks(one: ModelManifest | EnsembleMember, whole: ModelManifest, where: str) -> Segmenter:
+    """The untrained networks of a model, or of a member of one."""
+    recipe = parse(Recipe, one.recipe, where=where)
+    codec = parse(Codec, one.codec, where=where) if one.codec is not None else None
+    return build_segmenter(recipe, whole.image, len(whole.structures), codec, one.latent_scale)
 
 
 def read_manifest(folder: Path) -> ModelManifest:

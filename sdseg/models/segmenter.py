@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.direct_network import AnyDirectNetwork, DirectNetwork, DynUnet
 from sdseg.config.network import Codec, LatentNetwork
-from sdseg.config.recipe import Inference, MaskLoss, Recipe
+from sdseg.config.recipe import Flips, Inference, MaskLoss, Recipe
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 TRAINING_ONLY = ("alignment", "deep_supervision")  # names of parts that no model folder holds
+# The axes that are turned round for each further pass: 0 rows, 1 columns.
+MIRRORED: dict[Flips, tuple[tuple[int, ...], ...]] = {"none": (), "horizontal": ((1,),), "both": ((1,), (0,), (0, 1))}
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,27 @@ class Segmenter(nn.Module):
     """Common face of all methods. `noise_shape` is (c,h,w) of the noise that `forward` wants, or None."""
 
     noise_shape: tuple[int, int, int] | None = None
+    flips: Flips = "none"
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Raw images [N,H,W,C] -> probability float32 [N,K,H,W] in [0,1]."""
+        """Raw images [N,H,W,C] -> probability float32 [N,K,H,W] in [0,1]: the mean over the flips, turned back.
+
+        Every pass starts from the same noise in the same layout: it is not flipped with the image.
+        """
+        if self.flips == "none":
+            return self.one_pass(image, noise)
+        # One batch [N·P,…], so that a graph holds the networks once.
+        turned = MIRRORED[self.flips]
+        images = torch.stack([image, *(image.flip([1 + axis for axis in axes]) for axes in turned)], dim=1)
+        if noise is not None:
+            noise = noise.unsqueeze(1).expand(-1, 1 + len(turned), -1, -1, -1).flatten(0, 1)
+        answers = self.one_pass(images.flatten(0, 1), noise)
+        answers = answers.reshape(-1, 1 + len(turned), *answers.shape[1:])  # [N,P,K,H,W]
+        back = [answers[:, 1 + index].flip([2 + axis for axis in axes]) for index, axes in enumerate(turned)]
+        return torch.stack([answers[:, 0], *back]).mean(dim=0)
+
+    def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Raw images [N,H,W,C] -> probability float32 [N,K,H,W] in [0,1], of the images as they are."""
         raise UserError("this segmenter has no forward", remedy="use build_segmenter")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -117,7 +137,7 @@ class LatentSegmenter(Segmenter):
         self.register_buffer("fixed_noise", fixed, persistent=process.inference_noise == "fixed")
         self.fixed_noise: Tensor
 
-    def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+    def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         # 1. Normalise and encode the condition, once per image however many hypotheses are drawn.
         condition, levels = self._encoded(self.normaliser(image))  # [N,c',h,w]
 
@@ -212,7 +232,7 @@ class DirectSegmenter(Segmenter):
         self.unet = build_unet(network, structures)
         self.deep_supervision: DeepSupervision | None = None
 
-    def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+    def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         return torch.sigmoid(self.unet(self.normaliser(image)).float())  # [N,K,H,W]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -237,6 +257,14 @@ def build_segmenter(
     recipe: Recipe, image: ImageContract, structures: int, codec: Codec | None = None, scale: float | None = None
 ) -> Segmenter:
     """The untrained segmenter that a recipe describes. The latent method needs the codec's layout and scale."""
+    segmenter = _networks_of(recipe, image, structures, codec, scale)
+    segmenter.flips = recipe.inference.flips
+    return segmenter
+
+
+def _networks_of(
+    recipe: Recipe, image: ImageContract, structures: int, codec: Codec | None, scale: float | None
+) -> Segmenter:
     if isinstance(recipe.network, DirectNetwork):
         return DirectSegmenter(recipe.network, image, structures, recipe.training.mask_loss)
     if codec is None or scale is None or recipe.diffusion is None:

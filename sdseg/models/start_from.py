@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.artifacts.results.training import FoldRecord
 from sdseg.config.image_size import check_size
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
+from sdseg.data.folds import fold_of_store, read_folds
 from sdseg.data.store import SliceStore
 from sdseg.models.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.codec import load_strictly
@@ -121,13 +123,25 @@ class Inputs:
     store: SliceStore
     codec: FrozenCodec | None
     start: Start | None
+    fold: FoldRecord | None = None  # held out of the training split; the store is as its training sees it
 
 
 def open_inputs(
-    prepared: Path, recipe: Recipe, codec: Path | None, start_from: Path | None, device: torch.device
+    prepared: Path,
+    recipe: Recipe,
+    codec: Path | None,
+    start_from: Path | None,
+    device: torch.device,
+    fold: tuple[Path, int] | None = None,
 ) -> Inputs:
-    """Raises UserError for a store, codec or model that does not fit the recipe."""
-    store = SliceStore.open(prepared, verify=True)
+    """`fold`: a file of folds, and the one to hold out. Raises UserError for a store, codec, model or folds that do not
+    fit the recipe.
+    """
+    store, held_out = SliceStore.open(prepared, verify=True), None
+    if fold is not None:
+        folds, number = read_folds(fold[0]), fold[1]
+        store = fold_of_store(store, folds, number)
+        held_out = FoldRecord(number=number, of=folds.count, sha256=folds.checksum)
     if recipe.training.patience is not None and not store.cases_of("val"):
         raise UserError(
             "'patience' waits for a better Dice on the validation split, and this split has no cases",
@@ -137,7 +151,7 @@ def open_inputs(
     opened = open_codec(recipe, codec, device, store)
     settings = opened.manifest.settings if opened else None
     check_size(store.manifest.image.size, recipe.network, settings, f"{prepared} with this recipe")
-    return Inputs(store, opened, open_start(recipe, start_from))
+    return Inputs(store, opened, open_start(recipe, start_from), held_out)
 
 
 def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
 from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
+from sdseg.artifacts.results.hard_cases import HardCases
 from sdseg.artifacts.results.parity import Engine, Parity
 from sdseg.artifacts.results.studies import STUDIES, StudyRecords, Volume
 from sdseg.artifacts.results.training import Curves, TrainingRecord
@@ -19,6 +20,7 @@ from sdseg.report.read_results import (
     read_curves,
     read_engines,
     read_findings,
+    read_hard_cases,
     read_overlays,
     read_parity,
     read_summary,
@@ -51,11 +53,12 @@ class ScoredRun:
     graph: GraphManifest | None
     studies: StudyRecords
     volumes: tuple[Volume, ...]
+    hard_cases: HardCases | None = None
 
     @property
     def elsewhere(self) -> bool:
-        """Whether masks that were made elsewhere were scored: then there is no model, and nothing is missing."""
-        return self.summary.predictions is not None
+        """Whether there is no model of this name, and nothing is missing: masks made elsewhere, or by several folds."""
+        return self.summary.predictions is not None or self.summary.cross_validation is not None
 
     @property
     def ceiling(self) -> float | None:
@@ -81,6 +84,8 @@ class ScoredRun:
     @property
     def _evaluate(self) -> str:
         """As this evaluation was made; where the raw files lie nothing tells."""
+        if self.summary.cross_validation is not None:
+            return _WORKFLOW.format(target="evaluate")
         again: dict[str, Path | str] = {"split": self.summary.split}
         if self.summary.native is not None:
             again["raw"] = "RAW"
@@ -108,7 +113,8 @@ class DatasetResults:
     @property
     def differing(self) -> tuple[str, ...]:
         """What keeps the runs of this dataset from being compared: the names of keys they differ in."""
-        return tuple(key for key in SAME if len({getattr(run.summary, key) for run in self.runs}) > 1)
+        runs = [run for run in self.runs if run.summary.cross_validation is None]  # of other cases, and marked so
+        return tuple(key for key in SAME if len({getattr(run.summary, key) for run in runs}) > 1)
 
     @staticmethod
     def differences(a: ScoredRun, b: ScoredRun) -> tuple[str, ...]:
@@ -193,6 +199,7 @@ def _run(folder: Path) -> ScoredRun:
         graph=read_json(ports, GraphManifest) if ports.is_file() else None,
         studies=read_findings(evaluation),
         volumes=read_volumes(evaluation / "volumes"),
+        hard_cases=read_hard_cases(evaluation / "hard_cases.json"),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
+from sdseg.artifacts.results.hard_cases import HardCases
 from sdseg.artifacts.results.parity import Engine, Parity
 from sdseg.artifacts.results.studies import STUDIES, LatentPicture, Latents, StudyRecords, TitledPicture, Volume
 from sdseg.artifacts.results.training import Curves, Event, Resumed, Step, TrainingRecord, Validation
@@ -26,6 +27,7 @@ __all__ = [
     "read_curves",
     "read_engines",
     "read_findings",
+    "read_hard_cases",
     "read_overlays",
     "read_parity",
     "read_summary",
@@ -180,6 +182,11 @@ def read_findings(folder: Path) -> StudyRecords:
     )
     latents = records.of(Latents)
     return records if latents is None else replace(records, pictures=tuple(_pictures(folder, latents)))
+
+
+def read_hard_cases(path: Path) -> HardCases | None:
+    """The groups of hard cases; None where an earlier version scored the model."""
+    return read_json(path, HardCases) if path.is_file() else None
 
 
 def read_volumes(folder: Path) -> tuple[Volume, ...]:

@@ -61,7 +61,9 @@ def recipe_comparisons(dataset: DatasetResults) -> tuple[RecipeComparison, ...]:
     grouped = {id(run) for group in recipes for run in group.runs}
     alone = (ComparedRecipe(run.recipe, (run,)) for run in dataset.runs if id(run) not in grouped)
     rivals = sorted((*recipes, *alone), key=lambda rival: rival.recipe)
-    return tuple(_duel(dataset, a, b) for a, b in combinations(rivals, 2))
+    folds = {id(rival): rival.runs[0].summary.cross_validation is not None for rival in rivals}
+    pairs = combinations(rivals, 2)  # out-of-fold scores are of other cases
+    return tuple(_duel(dataset, a, b) for a, b in pairs if folds[id(a)] == folds[id(b)])
 
 
 def recipes_with_seeds(dataset: DatasetResults) -> tuple[ComparedRecipe, ...]:

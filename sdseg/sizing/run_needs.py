@@ -88,6 +88,7 @@ def needs_of(config: Config, recipes: Mapping[tuple[str, str], Recipe] | None = 
         _training(config, datasets[name], recipe, resolved.get((name, recipe)) or config.resolve_recipe(name, recipe))
         for name in config.datasets
         for recipe in config.recipes_of(name)
+        if not config.trainings[recipe].members
     )
     return RunNeeds(datasets, trainings)
 
@@ -152,7 +153,7 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
         batch=training.batch,
         precision=training.precision,
         needs=needs,
-        validation_flops=times * validated * needs.image_flops,
+        validation_flops=times * validated * needs.image_flops // recipe.inference.passes,  # which flips nothing
         disk_bytes=models + STATES * needs.state_bytes + latents if slices else None,
     )
 

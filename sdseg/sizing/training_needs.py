@@ -36,7 +36,7 @@ class TrainingNeeds:
     parameters: int  # of the model, the mask decoder included
     trainable: int
     step_flops: int  # of one optimiser step over the whole batch, forward and backward
-    image_flops: int  # of one image's inference: every reverse step, hypothesis and structure
+    image_flops: int  # of one image's inference: every flip, reverse step, hypothesis and structure
     process_bytes: int
     gpu_bytes: int
     answer_bytes: int  # alive at a time while one image is segmented
@@ -75,10 +75,10 @@ def training_needs(
         parameters=parameters,
         trainable=trainable,
         step_flops=round(step_flops * training.batch),
-        image_flops=sum(part.one.flops * part.answers for part in parts.values()),
+        image_flops=sum(part.one.flops * part.answers for part in parts.values()) * recipe.inference.passes,
         process_bytes=int(GPU_PROCESS + state + encoder + loaders if cuda else PROCESS + tensors + loaders),
         gpu_bytes=int(GPU_CONTEXT + 1.1 * tensors) if cuda else 0,
-        answer_bytes=int(4 * AT_ONCE * largest),
+        answer_bytes=int(4 * AT_ONCE * largest) * recipe.inference.passes,
         model_bytes=4 * parameters,
         state_bytes=state,
     )

@@ -71,6 +71,7 @@ def rewrite(
     renewed = {"recipe_name": recipe_name, "recipe": recipe.model_dump(mode="json")}
     for place, (segmenter, manifest) in zip(places, models, strict=True):
         manifest_now = manifest.model_copy(update=renewed)
+        segmenter.flips = recipe.inference.flips
         if _postprocessing_wanted(manifest) != _postprocessing_wanted(manifest_now):
             manifest_now = add_postprocessing(manifest_now, segmenter)
         write_model(place, segmenter, manifest_now, state / JOURNAL)
@@ -79,9 +80,10 @@ def rewrite(
     return True
 
 
-def _postprocessing_wanted(manifest: ModelManifest) -> object:
-    """What a recipe says of post-processing; those of earlier versions say nothing."""
-    return manifest.recipe.get("inference", {}).get("postprocessing", "none")
+def _postprocessing_wanted(manifest: ModelManifest) -> tuple[object, ...]:
+    """What a recipe says that the choice of post-processing depends on; those of earlier versions say nothing."""
+    inference = manifest.recipe.get("inference", {})
+    return tuple(inference.get(name, "none") for name in ("postprocessing", "flips"))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -35,6 +35,7 @@ NEUTRAL = frozenset(
     {
         "recipe.description",
         "recipe.inference.batch",
+        "recipe.inference.flips",
         "recipe.inference.postprocessing",  # made anew of the finished weights
         "recipe.inference.postprocessing.fill_holes",
         "recipe.inference.postprocessing.largest_component",

@@ -78,7 +78,8 @@ def described(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     codec = inputs.codec.manifest.files if inputs.codec else None
     start = inputs.start.checksum if inputs.start else None
     prepared = inputs.store.manifest
-    return describe_run(recipe, prepared.data_checksum, codec, start, exclusive=prepared.exclusive)
+    run = describe_run(recipe, prepared.data_checksum, codec, start, exclusive=prepared.exclusive)
+    return run | ({"fold": inputs.fold.content()} if inputs.fold else {})
 
 
 def check_possible(recipe: Recipe, device: str) -> None:
@@ -141,6 +142,7 @@ def _training_data(recipe: Recipe, inputs: Inputs, state: Path, device: torch.de
         inputs.store.manifest.data_checksum,
         [codec.manifest.files, codec.manifest.latent_scale] if codec else None,
         [recipe.training.augmentation, diffusion.sample_latents if diffusion else None],
+        *([inputs.fold.content()] if inputs.fold else []),
     ]
     cache = state / f"latents-{sha256_text(json.dumps(parts, sort_keys=True))[:16]}.npy"
     for old in set(state.glob("latents-*.npy")) - {cache}:

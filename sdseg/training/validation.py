@@ -57,7 +57,8 @@ def _validate(run: TrainingRun, step: int, progress: TrainingProgress) -> float 
     if not cases:
         progress.best_step = step
         return None
-    backend = TorchBackend(averaged, store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
+    # One pass an image, whatever flips the recipe asks for: which weights are best shall not depend on them.
+    backend = TorchBackend(averaged.one_pass, store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
     rule = MaskRule(recipe.inference.threshold, store.manifest.exclusive)
     predict = predicted_by(backend.probability, rule)
     scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -13,6 +14,7 @@ import yaml
 from sdseg.config.run import Config, json_schema
 from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
+from sdseg.sizing.run_needs import needs_of
 from workflow.plan import Plan
 
 RECIPE: dict[str, Any] = {"description": "plain", "network": {"kind": "direct"}}
@@ -52,6 +54,27 @@ def test_a_dataset_names_the_recipe_or_one_of_its_trainings(
 ) -> None:
     loaded = config({"unet": {"file": file, "seeds": [1, 2]}}, recipes=named)
     assert loaded.recipes_of("kseg") == expected
+
+
+def test_an_ensemble_is_one_more_model_after_its_members(file: str) -> None:
+    loaded = config({"unet": {"file": file, "seeds": [0, 1], "ensemble": True}, "other": {"file": file}})
+    assert loaded.recipes_of("kseg") == ("unet-seed0", "unet-seed1", "unet-ensemble", "other")
+    assert loaded.trainings["unet-ensemble"].members == ("unet-seed0", "unet-seed1")
+    assert loaded.resolve_recipe("kseg", "unet-ensemble").network == loaded.resolve_recipe("kseg", "other").network
+    named = config({"unet": {"file": file, "seeds": [0, 1], "ensemble": True}}, recipes=["unet-ensemble"])
+    assert named.recipes_of("kseg") == ("unet-seed0", "unet-seed1", "unet-ensemble")  # it needs its members
+    plan = Plan(named.model_dump(mode="json"), where="my.yaml")
+    assert (plan.trained, plan.ensembles) == (["unet-seed0", "unet-seed1"], ["unet-ensemble"])
+    wildcards = SimpleNamespace(dataset="kseg", recipe="unet-ensemble")
+    assert plan.members(wildcards) == [f"<results>/kseg/unet-seed{seed}/model/config.json" for seed in (0, 1)]
+    assert len(needs_of(named).trainings) == 2  # nothing is trained for it
+
+
+def test_nothing_starts_from_an_ensemble(file: str) -> None:
+    start = {"start_from": {"recipe": "unet-ensemble"}}
+    recipes = {"unet": {"file": file, "seeds": [0, 1], "ensemble": True}, "b": {"file": file, "overrides": start}}
+    with pytest.raises(UserError, match="'unet-ensemble' is an ensemble, and training starts from one model"):
+        Plan({"recipes": recipes, "datasets": {"kseg": {"source": "kseg", "size": 32}}}, where="my.yaml")
 
 
 def test_the_ablation_may_have_seeds_too(file: str) -> None:
@@ -99,6 +122,8 @@ def test_a_start_that_could_be_several_is_refused(file: str, seeds: list[int] | 
         ({"seeds": [1, 1]}, "'seeds' names a seed twice"),
         ({"seeds": [-1]}, "recipes.unet.seeds.0: "),
         ({"seeds": [1], "overrides": {"training": {"seed": 2}}}, "either 'seeds' or 'overrides.training.seed'"),
+        ({"ensemble": True}, "'ensemble' is the mean of several trainings: give 'seeds' two or more"),
+        ({"seeds": [1], "ensemble": True}, "'ensemble' is the mean of several trainings"),
         ({"sedes": [1]}, "did you mean 'seeds'"),
     ],
 )

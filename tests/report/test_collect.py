@@ -56,7 +56,8 @@ def test_missing_parts_are_none_and_their_commands_can_be_run(stages: StageResul
         _, _, _, *words = shlex.split(run.commands[verb])
         parsed = build_parser(HANDLERS).parse_args(words)
         assert parsed.verb == verb
-        assert parsed.model == folder / "cvc" / "sdseg" / "model"
+        model = folder / "cvc" / "sdseg" / "model"
+        assert parsed.model == ([model] if verb == "evaluate" else model)
         assert parsed.prepared == folder / "cvc" / "prepared"
 
 

@@ -3,7 +3,7 @@
 
 rule report:
     input:
-        summaries=plan.every(EVALUATED),
+        summaries=[*plan.every(EVALUATED), *plan.out_of_fold()],
         parities=plan.every(EXPORTED),
         studies=plan.studies_of_all,
         engines=plan.engines_of_all,

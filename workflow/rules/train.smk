@@ -7,6 +7,7 @@ rule model:
         recipe="<results>/{dataset}/{recipe}/recipe.yaml",
         codec=plan.codec_needed,
         start=plan.start_needed,
+        folds=plan.folds_needed,
     output:
         config="<results>/{dataset}/{recipe}/model/config.json",
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
@@ -14,6 +15,8 @@ rule model:
         "<logs>/{dataset}/{recipe}/train.log",
     benchmark:
         "<logs>/{dataset}/{recipe}/train.tsv"
+    wildcard_constraints:
+        recipe="|".join(plan.trained),
     conda:
         plan.environment
     threads: plan.settings.threads
@@ -26,6 +29,7 @@ rule model:
         prepared=subpath(input.manifest, parent=True),
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
+        fold=plan.fold_options,
         folder=subpath(output.config, parent=True),
         speed=no_reason(settings_files.speed_options),
         device=no_reason(plan.settings.device),
@@ -35,5 +39,31 @@ rule model:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
         "begin {log:q}; {params.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} {params.start:q} {params.speed:q} --output {params.folder:q} --device {params.device}"
+        " {params.codec:q} {params.start:q} {params.fold:q} {params.speed:q} --output {params.folder:q} --device {params.device}"
         " --on-edit {params.on_edit} >> {log:q} 2>&1"
+
+
+rule ensemble:
+    input:
+        members=plan.members,
+    output:
+        config="<results>/{dataset}/{recipe}/model/config.json",
+        weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
+    log:
+        "<logs>/{dataset}/{recipe}/ensemble.log",
+    wildcard_constraints:
+        recipe="|".join(plan.ensembles) or "(?!)",
+    conda:
+        plan.environment
+    resources:
+        mem=asks.memory("graph"),
+        runtime="1h",
+    params:
+        code=code_of("ensemble"),
+        models=lambda wildcards, input: [w for path in input.members for w in ("--model", os.path.dirname(path))],
+        folder=subpath(output.config, parent=True),
+    message:
+        "{wildcards.dataset}: {wildcards.recipe}, the mean of its members"
+    shell:
+        "begin {log:q}; python -m sdseg ensemble {params.models:q} --name {wildcards.recipe} --output {params.folder:q}"
+        " >> {log:q} 2>&1"

@@ -103,6 +103,15 @@ class TrainedOn(Record):
     data_checksum: str | None = None
 
 
+class CrossValidation(Record):
+    """Out-of-fold scores: every case was scored by the model that had not seen it."""
+
+    folds: int
+    sha256: str  # of the file of folds
+    recipes: tuple[str, ...]  # the trainings, fold by fold
+    dice: tuple[Score, ...]  # mean over the cases of each fold
+
+
 class EvaluationSummary(Record):
     """`evaluation/summary.json`."""
 
@@ -136,6 +145,7 @@ class EvaluationSummary(Record):
     threshold: FiniteFloat | None
     exclusive: bool | None = None  # whether the likelier structure took the pixel; None: nothing tells
     postprocessing: dict[str, bool] | None = None  # of the masks that were scored; None: nothing tells
+    cross_validation: CrossValidation | None = None
     threshold_chosen: ChosenThreshold | None = None
     calibration: CalibrationRecord | None = None
     seconds_per_image: Positive | None

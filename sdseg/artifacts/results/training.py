@@ -8,7 +8,15 @@ from pydantic import Field
 
 from sdseg.artifacts.results.record import Ceiling, Memory, Positive, Record, Score
 
-__all__ = ["EVENTS", "Curves", "Done", "Event", "Resumed", "Step", "TrainingRecord", "Validation"]
+__all__ = ["EVENTS", "Curves", "Done", "Event", "FoldRecord", "Resumed", "Step", "TrainingRecord", "Validation"]
+
+
+class FoldRecord(Record):
+    """Which fold of the training split was held out."""
+
+    number: int  # from 1
+    of: int
+    sha256: str  # of the file of folds
 
 
 class TrainingRecord(Record):
@@ -25,6 +33,7 @@ class TrainingRecord(Record):
     processes: int | None = None
     memory: Memory | None = None
     data_checksum: str | None = None
+    fold: FoldRecord | None = None  # of a cross-validation
     started_from: dict[str, str] | None = None  # recipe and sha256 of the model it began with
     codec_ceiling: Ceiling | None = None
     parameters: dict[str, int]

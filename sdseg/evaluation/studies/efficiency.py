@@ -17,9 +17,11 @@ from sdseg.backends.base import Backend
 from sdseg.backends.device import peak_memory
 from sdseg.backends.load import Served
 from sdseg.backends.probability import check_finite
+from sdseg.config.recipe import PASSES
 from sdseg.core.array_types import RawImages
 from sdseg.evaluation.studies.studied_model import Subject, bar
 from sdseg.models.checkpoint import count_parameters, load_model
+from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.segmenter import Segmenter
 
 __all__ = ["efficiency", "flops_of"]
@@ -88,11 +90,18 @@ def _counted(path: Path) -> dict[str, Any]:
         "parts": network_parts,
         "parameters": count_parameters(segmenter),
         "flops": total,
-        "inference": {name: inference.get(name) for name in ("steps", "samples")},
+        "inference": {name: inference.get(name) for name in ("steps", "samples")}
+        | {"flips": inference.get("flips", "none"), "passes": _passes(segmenter)},
         "training": {name: manifest.training.get(name) for name in TRAINING}
         | {"machine": manifest.provenance.get("machine")},
         "reason": None,
     }
+
+
+def _passes(segmenter: Segmenter) -> int:
+    """How often networks see an image, flipped or not, for one answer: of an ensemble those of all members."""
+    members = segmenter.members if isinstance(segmenter, EnsembleSegmenter) else [segmenter]
+    return sum(PASSES[member.flips] for member in members if isinstance(member, Segmenter))
 
 
 def _blank(manifest: ModelManifest) -> torch.Tensor:

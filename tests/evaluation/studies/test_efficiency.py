@@ -36,15 +36,16 @@ def test_flops_of_convolutions_as_counted_by_hand() -> None:
 
 def test_a_model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCHES", (1, 3))
-    model = write_latent_model(tmp_path / "model", inference={"steps": 2})
+    model = write_latent_model(tmp_path / "model", inference={"steps": 2, "flips": "horizontal"})
     found = efficiency(subject_of(tmp_path, model, batch=3)).content()
     segmenter, _ = load_model(model)
     parts = {part["part"]: part for part in found["parts"]}
     assert found["parameters"] == sum(value.numel() for value in segmenter.parameters())
     assert found["parameters"] == sum(part["parameters"] for part in parts.values())
     assert found["flops"] == sum(part["flops"] for part in parts.values())
-    once, _ = load_model(model, {"steps": 1})
-    assert parts["denoiser"]["flops"] == 2 * flops_of(once, torch.zeros(1, 32, 32, 3, dtype=torch.uint8))[1]["denoiser"]
+    assert found["inference"] == {"steps": 2, "samples": 1, "flips": "horizontal", "passes": 2}
+    once, _ = load_model(model, {"steps": 1, "flips": "none"})
+    assert parts["denoiser"]["flops"] == 4 * flops_of(once, torch.zeros(1, 32, 32, 3, dtype=torch.uint8))[1]["denoiser"]
     assert [each["batch"] for each in found["latency"]] == [1, 3]
     for each in found["latency"]:
         assert each["images_per_second"] == pytest.approx(each["batch"] / each["seconds_median"])

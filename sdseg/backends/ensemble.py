@@ -1,0 +1,124 @@
+"""Several opened models as one: the mean of their probabilities; which models go together, and which do not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
+from sdseg.backends.base import Backend, Reseedable
+from sdseg.backends.load import Served, open_model
+from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import sha256_text
+from sdseg.data.mask_rule import MaskRule
+
+__all__ = ["EnsembleBackend", "averaged", "common_rule", "facts_of", "joined_name", "open_models"]
+
+log = logging.getLogger(__name__)
+FREE = ("dtype", "intensities")  # of the image contract: how the data of one training lay
+Facts = tuple[Path, ImageContract, tuple[Structure, ...], MaskRule]
+
+
+class EnsembleBackend:
+    """The mean over several backends, which are asked one after the other."""
+
+    def __init__(self, members: Sequence[Backend]) -> None:
+        self.members = tuple(members)
+        self.name = " and ".join(dict.fromkeys(member.name for member in members))
+
+    def probability(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
+        total = self.members[0].probability(images).astype(np.float32)  # a copy
+        for member in self.members[1:]:
+            total += member.probability(images)
+        return total / np.float32(len(self.members))
+
+    def with_seed(self, seed: int) -> EnsembleBackend:
+        """The same models with noise from another seed. Raises UserError where one cannot draw it anew."""
+        for member in self.members:
+            if not isinstance(member, Reseedable):
+                raise UserError(f"'{member.name}' cannot draw its noise from another seed", remedy="leave it out")
+        return EnsembleBackend([member.with_seed(seed) for member in self.members if isinstance(member, Reseedable)])
+
+
+def open_models(paths: Sequence[Path], device: str = "cpu") -> Served:
+    """Open one model, or several whose probabilities are averaged; see `open_model` and `averaged`."""
+    return averaged([open_model(path, device) for path in paths])
+
+
+def averaged(models: Sequence[Served]) -> Served:
+    """Several opened models as one. Raises ListedError for models that do not go together; one alone stays itself."""
+    first = models[0]
+    if len(models) == 1:
+        return first
+    rule = common_rule([(one.path, one.image, one.structures, one.rule) for one in models])
+    trained_on = {one.training.get("data_checksum") for one in models}
+    return replace(
+        first,
+        backend=EnsembleBackend([one.backend for one in models]),
+        image=first.image.model_copy(update={"intensities": None}),
+        rule=rule,
+        dataset=joined_name([one.dataset for one in models]),
+        origin=next((one.origin for one in models if one.origin != "real"), "real"),
+        recipe=joined_name([one.recipe for one in models]),
+        protocol=first.protocol if len({one.protocol for one in models}) == 1 else None,
+        training={"data_checksum": trained_on.pop() if len(trained_on) == 1 else None},
+        checksum=sha256_text("\n".join(sorted(one.checksum for one in models))),
+        path=Path(" and ".join(str(one.path) for one in models)),
+    )
+
+
+def common_rule(models: Sequence[Facts]) -> MaskRule:
+    """How masks are made of the mean: as all members say. Raises ListedError where they disagree, with every value.
+
+    Members may differ in their post-processing, which each may have chosen for itself: the mean has what more than
+    half of them have.
+    """
+    path, image, structures, rule = models[0]
+    problems = []
+    for other_path, other_image, other_structures, other_rule in models[1:]:
+        pairs = [
+            *((name, getattr(image, name), getattr(other_image, name)) for name in ImageContract.model_fields),
+            ("structures", _named(structures), _named(other_structures)),
+            *((name, getattr(rule, name), getattr(other_rule, name)) for name in ("threshold", "exclusive")),
+        ]
+        problems += [
+            f"{name}: {theirs} in {other_path}, {ours} in {path}"
+            for name, ours, theirs in pairs
+            if name not in FREE and ours != theirs
+        ]
+    if len({each.resolve() for each, *_ in models}) < len(models):
+        problems.append("the same model is named twice")
+    if problems:
+        raise ListedError(
+            f"these {len(models)} models cannot be averaged:",
+            problems,
+            where="--model",
+            remedy="name models of the same structures, made for the same images, with the same threshold",
+        )
+    rules = [each for *_, each in models]
+    switches = ("largest_component", "fill_holes")
+    chosen = {name: 2 * sum(getattr(each, name) for each in rules) > len(rules) for name in switches}
+    if any(getattr(each, name) != on for each in rules for name, on in chosen.items()):
+        said = ", ".join(f"{name} {'on' if on else 'off'}" for name, on in chosen.items())
+        log.warning("the members post-process their masks differently; the ensemble does what most do: %s", said)
+    return replace(rule, **chosen)
+
+
+def joined_name(names: Sequence[str]) -> str:
+    """One name where all have it, else all of them."""
+    return "+".join(dict.fromkeys(names))
+
+
+def facts_of(path: Path, manifest: ModelManifest) -> Facts:
+    """What a model folder is asked for before it may be averaged with others."""
+    return path, manifest.image, manifest.structures, MaskRule.of(manifest)
+
+
+def _named(structures: Sequence[Structure]) -> str:
+    return ", ".join(f"{one.name} ({'+'.join(map(str, one.values))})" for one in structures)

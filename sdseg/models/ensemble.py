@@ -1,0 +1,44 @@
+"""Several networks as one: the mean of their probabilities, in one forward pass and so in one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from sdseg.core.errors import UserError
+from sdseg.models.segmenter import Segmenter
+
+__all__ = ["EnsembleSegmenter"]
+
+
+class EnsembleSegmenter(Segmenter):
+    """The mean over members, each with its own flips, steps and hypotheses.
+
+    Members that start from Gaussian noise all take the same noise, as several models given one seed do. Raises
+    UserError for members that want noise of different shapes.
+    """
+
+    def __init__(self, members: Sequence[Segmenter]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        shapes = {shape for member in members if (shape := member.noise_shape) is not None}
+        if len(shapes) > 1:
+            raise UserError(
+                f"the members of an ensemble start from noise of different shapes: {sorted(shapes)}",
+                where="inference.samples and the codec of their recipes",
+                remedy="put models with the same number of samples and the same codec together",
+            )
+        self.noise_shape = next(iter(shapes), None)
+
+    def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        total: Tensor | None = None
+        for member in self.members:
+            answer = member(image, noise if getattr(member, "noise_shape", None) is not None else None)
+            total = answer if total is None else total + answer
+        if total is None:
+            raise UserError("an ensemble without members", remedy="name two models or more")
+        return total / len(self.members)
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {f"members.{index}": member for index, member in enumerate(self.members)}
