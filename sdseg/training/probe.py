@@ -21,12 +21,11 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
 from sdseg.models.codec import MaskCodec
-from sdseg.models.gradient_checkpointing import recompute_blocks
-from sdseg.models.segmenter import Batch, Segmenter, attach_training_parts, build_segmenter
+from sdseg.models.segmenter import Batch, attach_training_parts, build_segmenter
 from sdseg.sizing.training_needs import Shape
 from sdseg.training.loop import optimiser_step
-from sdseg.training.optimiser import average_of, build_optimiser, update_average
-from sdseg.training.setup import LossModule, check_possible, new_accelerator
+from sdseg.training.optimiser import update_average
+from sdseg.training.setup import check_possible, new_accelerator, prepare_to_train
 
 __all__ = ["Probe", "probe"]
 
@@ -81,17 +80,13 @@ def _measure(
     segmenter = build_segmenter(recipe, image, shape.structures, codec, 1.0)
     if isinstance(recipe.network, DirectNetwork):  # a vision encoder's file may not be there yet
         attach_training_parts(segmenter, recipe.network, shape.structures)
-    segmenter = segmenter.to(accelerator.device)
-    average = average_of(segmenter, recipe.training)
-    if recipe.training.gradient_checkpointing:
-        recompute_blocks(segmenter)
-    module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
+    average, module, optimiser = prepare_to_train(segmenter, recipe, accelerator)
     encoder = None
     if codec is not None and recipe.training.augmentation == "strong":  # encoded at every step
         encoder = MaskCodec(codec).eval().requires_grad_(False).to(accelerator.device)
     part = recipe.training.batch // recipe.training.accumulate
     # The last step's losses: those of a second stage cost most.
-    batch = replace(_batch(segmenter, image, shape, codec, part, accelerator.device), step=recipe.training.steps)
+    batch = replace(_batch(image, shape, codec, part, accelerator.device), step=recipe.training.steps)
     module.train()
     seconds: list[float] = []
     began = time.perf_counter()
@@ -117,9 +112,7 @@ def _parts(batch: Batch, count: int, encoder: MaskCodec | None) -> Iterator[Batc
         yield batch
 
 
-def _batch(
-    segmenter: Segmenter, image: ImageContract, shape: Shape, codec: Codec | None, count: int, device: torch.device
-) -> Batch:
+def _batch(image: ImageContract, shape: Shape, codec: Codec | None, count: int, device: torch.device) -> Batch:
     """Random pixels, masks, latents and noise, as training gets them."""
     size, latent, noise, uniform = shape.size, None, None, None
     if codec is not None:

@@ -31,7 +31,15 @@ from sdseg.training.optimiser import average_of, build_optimiser
 from sdseg.training.resume import describe_run
 from sdseg.training.state import SavedObjects
 
-__all__ = ["LossModule", "TrainingRun", "build_run", "check_possible", "described", "new_accelerator"]
+__all__ = [
+    "LossModule",
+    "TrainingRun",
+    "build_run",
+    "check_possible",
+    "described",
+    "new_accelerator",
+    "prepare_to_train",
+]
 
 log = logging.getLogger("sdseg.training.train")
 PATIENCE = timedelta(hours=6)  # processes wait for the main one while it encodes masks and validates
@@ -126,13 +134,21 @@ def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: P
     if inputs.start is not None:
         log.info("starting from %s (%s)", inputs.start.folder, inputs.start.manifest.recipe_name)
     attach_training_parts(segmenter, recipe.network, len(inputs.store.manifest.structures))
-    segmenter = segmenter.to(accelerator.device)
+    average, module, optimiser = prepare_to_train(segmenter, recipe, accelerator)
+    codec = inputs.codec.codec if inputs.codec else None
+    return TrainingRun(recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec)
+
+
+def prepare_to_train(
+    segmenter: Segmenter, recipe: Recipe, accelerator: Accelerator
+) -> tuple[AveragedModel, nn.Module, Any]:
+    """Move a segmenter to its device; gives the average of its weights, its losses as a module, and the optimiser."""
+    segmenter.to(accelerator.device)
     average = average_of(segmenter, recipe.training)
     if recipe.training.gradient_checkpointing:
         recompute_blocks(segmenter)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))
-    codec = inputs.codec.codec if inputs.codec else None
-    return TrainingRun(recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec)
+    return average, module, optimiser
 
 
 def _training_data(recipe: Recipe, inputs: Inputs, state: Path, device: torch.device) -> TrainingData:
