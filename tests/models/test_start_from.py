@@ -14,9 +14,9 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.models.checkpoint import load_model, read_tensors, save_model
 from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
-from sdseg.models.start_from import Start, open_start, take_over
-from tests.helpers.networks import CODEC, codec, direct_recipe, recipe
-from tests.helpers.tiny import POLYP, RGB, write_model
+from sdseg.models.start_from import Start, open_inputs, open_start, take_over
+from tests.helpers.networks import CLASSIC, CODEC, codec, direct_recipe, recipe
+from tests.helpers.tiny import POLYP, RGB, write_model, write_store
 
 
 def latent(chosen: Recipe, seed: int, codec_seed: int = 0, scale: float = 0.7) -> LatentSegmenter:
@@ -68,6 +68,13 @@ def test_every_network_is_taken_over(tmp_path: Path, weights: str) -> None:
     assert all(torch.equal(v, original[f"decoder.{k}"]) for k, v in begun.decoder.decoder.state_dict().items())
 
 
+def test_images_that_the_network_cannot_take_are_refused_before_training(tmp_path: Path) -> None:
+    prepared = write_store(tmp_path / "prepared")  # 32 pixels
+    deep = direct_recipe(network={"architecture": "dynunet", "channels": [4] * 7})
+    with pytest.raises(UserError, match="size 32 cannot be halved often enough: a multiple of 64 is needed"):
+        open_inputs(prepared, deep, None, None, torch.device("cpu"))
+
+
 def test_the_recipe_names_the_folder(tmp_path: Path) -> None:
     folder = saved(tmp_path / "m", recipe())
     assert start_of(recipe(start_from={"model": str(folder)}), None).folder == folder
@@ -81,6 +88,7 @@ def test_the_recipe_names_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"chosen": recipe(network={"condition": CLASSIC})}, "the weights do not fit the network"),
         ({"codec_seed": 5}, "made with another codec"),
         ({"scale": 0.6}, r"latent scale 0\.7, the codec has 0\.6"),
         ({"chosen": recipe(network={"denoiser": {"heads": 1, "block_out_channels": [8, 24]}})}, "do not fit the netw"),

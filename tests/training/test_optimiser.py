@@ -74,3 +74,21 @@ def test_the_frozen_decoder_is_not_optimised() -> None:
     optimised = {id(p) for group in build_optimiser(segmenter, Optimiser()).param_groups for p in group["params"]}
     assert not optimised & {id(parameter) for parameter in segmenter.decoder.parameters()}
     assert {id(parameter) for parameter in segmenter.denoiser.parameters()} <= optimised
+
+
+@pytest.mark.parametrize("kind", ["trained", "skips"])
+def test_beside_an_averaged_denoiser_the_decoder_keeps_its_last_value(kind: str) -> None:
+    ends = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
+    chosen = recipe(network={"decoder": kind}, diffusion=ends, training={"ema_decay": 0.9, "ema_scope": "denoiser"})
+    segmenter = build_segmenter(chosen, RGB, 1, CODEC, 1.0)
+    part = "decoder" if kind == "trained" else "refinement"
+    average = average_of(segmenter, chosen.training)
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            for parameter in segmenter.parameters():
+                parameter.fill_(value)
+        update_average(average, segmenter, chosen.training)
+    averaged = average.module
+    assert isinstance(averaged, LatentSegmenter)
+    assert all(bool((each == 2.0).all()) for each in averaged.get_submodule(part).parameters())
+    assert not bool((averaged.denoiser.unet.conv_in.weight == 2.0).any())

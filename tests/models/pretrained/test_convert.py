@@ -102,6 +102,18 @@ def test_checkpoints_that_do_not_fit(
     assert not (tmp_path / "model").exists()
 
 
+def test_another_kind_of_condition_encoder_is_refused(
+    golden: Path, layout: tuple[Recipe, Codec], tmp_path: Path
+) -> None:
+    recipe, codec = layout
+    classic = {"architecture": "unet", "block_out_channels": [4] * len(codec.block_out_channels), "latent_channels": 4}
+    values = recipe.model_dump()
+    other = Recipe.model_validate(values | {"network": values["network"] | {"condition": classic}})
+    with pytest.raises(UserError, match="condition encoder is built like an autoencoder's"):
+        convert(golden, (other, codec), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_another_width_is_refused(golden: Path, layout: tuple[Recipe, Codec], root: Path, tmp_path: Path) -> None:
     narrower = {"network": {"denoiser": {"block_out_channels": [32, 32, 32, 32, 64]}}}
     recipe = Recipe.model_validate(

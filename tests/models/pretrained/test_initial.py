@@ -30,7 +30,7 @@ from tests.helpers.foreign_files import (
     write_ldm,
     write_stable_diffusion,
 )
-from tests.helpers.networks import direct_recipe
+from tests.helpers.networks import CLASSIC, direct_recipe
 
 
 def layout(recipe: Recipe | None = None, codec: Codec = CODEC, **more: Any) -> TargetLayout:
@@ -106,6 +106,19 @@ def test_projection_from_quant_conv_or_seeded(tmp_path: Path) -> None:
     ]
     assert torch.equal(seeds[0], seeds[1])
     assert not torch.equal(seeds[0], seeds[2])
+
+
+def test_a_classic_condition_encoder_and_a_refinement_are_new_beside_the_pretrained_networks(tmp_path: Path) -> None:
+    changes = {"condition": CLASSIC, "decoder": "skips"}
+    values = ldm_recipe().model_dump()
+    chosen = Recipe.model_validate(
+        values | {"network": values["network"] | changes, "diffusion": values["diffusion"] | {"loss_mask": 1.0}}
+    )
+    segmenter = converted(tmp_path, layout(chosen))
+    assert not segmenter.denoiser.unet.conv_in.weight[:, 4:].any()
+    new = load_model(tmp_path / "model")[1].training["new"]
+    assert any("5 condition channels" in each for each in new)
+    assert {"the condition encoder (random)", "the refinement of the decoded mask (its correction zero)"} <= set(new)
 
 
 def test_kl_f8_becomes_a_codec_folder_that_a_configuration_can_name(tmp_path: Path) -> None:
