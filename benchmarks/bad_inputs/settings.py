@@ -63,6 +63,36 @@ def configurations(ready: Ready) -> Iterator[Bad]:
             {"model": "nowhere/model"},
             "nowhere",
         ),
+        "second stage without a first": (
+            ("recipes", "sdseg", "overrides", "diffusion"),
+            {"loss_mask": 1.0, "loss_latent": 0.0, "loss_mask_from": 1},
+            "first stage is missing",
+        ),
+        "second stage behind the last step": (
+            ("recipes", "sdseg", "overrides", "diffusion"),
+            {"loss_mask": 1.0, "loss_mask_from": 10**8},
+            "loss_mask_from",
+        ),
+        "decoder that nothing teaches": (
+            ("recipes", "sdseg", "overrides", "network", "decoder"),
+            "trained",
+            "loss_mask",
+        ),
+        "mask loss that is not weighed": (
+            ("recipes", "sdseg", "overrides", "training", "mask_loss"),
+            "lovasz_ce",
+            "loss_mask",
+        ),
+        "key of another architecture": (
+            ("recipes", "unet", "overrides"),
+            {"network": {"architecture": "dynunet", "residual_units": 2}},
+            "residual_units",
+        ),
+        "size that an architecture cannot halve": (
+            ("recipes", "unet", "overrides"),
+            {"network": {"architecture": "dynunet", "channels": [4] * 7}},
+            "multiple of 64",
+        ),
         "accumulate that does not divide": (
             ("recipes", "unet", "overrides"),
             {"training": {"batch": 3, "accumulate": 2}},
