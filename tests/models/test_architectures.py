@@ -251,3 +251,31 @@ def test_hypotheses_see_the_features_of_their_image() -> None:
     with torch.inference_mode():
         expected = torch.stack([one(image, part) for part in noise.chunk(3, dim=1)]).mean(dim=0)
         torch.testing.assert_close(three(image, noise), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_levels_of_several_sizes_come_together_at_full_size(tmp_path: Path) -> None:
+    """A codec of factor 8 leaves three finer levels; the graph enlarges them as PyTorch does."""
+    deep = CODEC.model_copy(update={"block_out_channels": (8, 8, 8, 8)})
+    condition = {"architecture": "unet", "block_out_channels": [4, 6, 8, 8], "latent_channels": 5}
+    torch.manual_seed(0)
+    made = build_segmenter(decoding("skips", condition=condition), RGB, 1, deep, 0.7).eval()
+    assert isinstance(made, LatentSegmenter)
+    assert made.refinement is not None
+    nn.init.normal_(made.refinement.correction.weight)
+    levels = [torch.randn(2, count, 32 >> number, 32 >> number) for number, count in enumerate((4, 6, 8))]
+    decoded, seen = torch.randn(2, 3, 32, 32), []
+    made.refinement.convolutions.register_forward_hook(lambda *call: seen.append(call[1][0]))
+    with torch.inference_mode():
+        made.refinement(decoded, levels)
+        enlarged = [
+            lateral(level).repeat_interleave(1 << number, dim=2).repeat_interleave(1 << number, dim=3)
+            for number, (lateral, level) in enumerate(zip(made.refinement.lateral, levels, strict=True))
+        ]
+        torch.testing.assert_close(seen[0], torch.cat([sum(enlarged), decoded.mean(dim=1, keepdim=True)], dim=1))
+    export_graph(made, describe(), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    image = batch(3).image
+    with torch.inference_mode():
+        expected = made(image)
+    (probability,) = session.run(None, {"image": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(probability), expected, rtol=1e-3, atol=1e-4)
