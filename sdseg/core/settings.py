@@ -19,6 +19,7 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"
 MANY = 1_000_000_000  # more steps, cases or slices than any run has
 SHOWN = 80  # characters of a wrong value
 KINDS = ("latent-diffusion", "direct")  # of networks; pydantic lists them below 'network' like a key
+ARCHITECTURE = "architecture: "  # begins those of the classes that `architecture_of` chooses among
 FORMS = ("word", "mapping")  # of a value that may be either; listed likewise
 
 Name = Annotated[str, Field(pattern=NAME)]
@@ -66,7 +67,7 @@ def architecture_of(default: str) -> Callable[[Any], str]:
 
     def tag(section: Any) -> str:
         named = section.get("architecture", default) if isinstance(section, dict) else None
-        return f"architecture: {named or getattr(section, 'architecture', default)}"
+        return f"{ARCHITECTURE}{named or getattr(section, 'architecture', default)}"
 
     return tag
 
@@ -103,7 +104,7 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
             return f"unknown key '{key}': it means nothing with '{', '.join(tags)}'"
         return f"unknown key '{key}': {nearest(location[-1], known_keys)}"
     if problem["type"] == "union_tag_invalid":
-        return f"{key}: '{problem['ctx']['tag']}' is none of {problem['ctx']['expected_tags']}"
+        return _unknown_choice(key, problem["ctx"])
     if problem["type"] == "missing":
         return f"missing key '{key}'"
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -113,6 +114,14 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
         message = "a name has lower-case letters, digits, '-' and '_', 100 at most, and starts with a letter or digit"
     shown = "" if isinstance(problem["input"], dict | BaseModel) else f" (got {_short(repr(problem['input']))})"
     return f"{key}: {message}{shown}" if key else message
+
+
+def _unknown_choice(key: str, context: dict[str, str]) -> str:
+    """What is said of a section whose `kind` or `architecture` is none that there is."""
+    chosen, known = context["tag"], context["expected_tags"]
+    if not chosen.startswith(ARCHITECTURE):
+        return f"{key}.kind: '{chosen}' is none of {known}"
+    return f"{key}.architecture: '{chosen.removeprefix(ARCHITECTURE)}' is none of {known.replace(ARCHITECTURE, '')}"
 
 
 def _without_tags(steps: tuple[Any, ...]) -> tuple[list[str], list[str]]:
@@ -125,7 +134,7 @@ def _without_tags(steps: tuple[Any, ...]) -> tuple[list[str], list[str]]:
     for number, step in enumerate(map(str, steps)):
         if step in KINDS and keys[-1:] == ["network"]:
             tags.append(f"kind: {step}")
-        elif step.startswith("architecture: "):
+        elif step.startswith(ARCHITECTURE):
             tags.append(step)
         elif step in FORMS:
             continue
