@@ -105,8 +105,10 @@ def common_rule(models: Sequence[Facts]) -> MaskRule:
     switches = ("largest_component", "fill_holes")
     chosen = {name: 2 * sum(getattr(each, name) for each in rules) > len(rules) for name in switches}
     if any(getattr(each, name) != on for each in rules for name, on in chosen.items()):
-        said = ", ".join(f"{name} {'on' if on else 'off'}" for name, on in chosen.items())
-        log.warning("the members post-process their masks differently; the ensemble does what most do: %s", said)
+        settings_listed = ", ".join(f"{name} {'on' if on else 'off'}" for name, on in chosen.items())
+        log.warning(
+            "the members post-process their masks differently; the ensemble does what most do: %s", settings_listed
+        )
     return replace(rule, **chosen)
 
 

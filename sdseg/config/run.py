@@ -94,11 +94,11 @@ class Config(Strict):
         """Names of the models on `dataset`: of a recipe with seeds one per seed, and their ensemble after them."""
         chosen, every = self.datasets[dataset].recipes, trainings(self.recipes)
         named = tuple(self.recipes) if chosen is None else chosen
-        found: list[str] = []
+        names: list[str] = []
         for name in named:
             whole = tuple(trainings({name: self.recipes[name]})) if name in self.recipes else (name,)
-            found += [each for one in whole for each in (*every[one].members, one)]
-        return tuple(dict.fromkeys(found))
+            names += [each for one in whole for each in (*every[one].members, one)]
+        return tuple(dict.fromkeys(names))
 
     @property
     def trainings(self) -> dict[str, Trained]:

@@ -98,8 +98,8 @@ def read_folds(path: Path) -> Folds:
         raise UserError(
             f"cannot read the folds: {error}", where=path, remedy="name a file made by 'sdseg folds'"
         ) from None
-    found = set(fold_of.values())
-    if header != HEADER or len(found) < 2 or found != set(range(1, len(found) + 1)):
+    numbers = set(fold_of.values())
+    if header != HEADER or len(numbers) < 2 or numbers != set(range(1, len(numbers) + 1)):
         raise UserError("no file of two or more folds", where=path, remedy="name a file made by 'sdseg folds'")
     return Folds(path, fold_of, sha256_file(path))
 
@@ -122,8 +122,8 @@ def fold_of_store(store: SliceStore, folds: Folds, number: int) -> SliceStore:
             remedy="draw them of this prepared folder with 'sdseg folds', into a new file",
         )
     splits = {case: "val" if fold == number else "train" for case, fold in folds.fold_of.items()}
-    kept = {"test": "test"}
-    cases = (replace(one, split=splits.get(one.case) or kept.get(one.split, ASIDE)) for one in store.cases)
+    splits |= {case.case: "test" for case in store.cases_of("test")}
+    cases = (replace(case, split=splits.get(case.case, ASIDE)) for case in store.cases)
     return replace(store, cases=tuple(cases))
 
 

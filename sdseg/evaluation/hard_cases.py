@@ -71,17 +71,17 @@ def write_hard_cases(folder: Path, scores: Sequence[ScoredCase], store: SliceSto
 
 def traits_of(score: ScoredCase, store: SliceStore) -> list[CaseTraits]:
     """Every structure of a case."""
-    case, held = score.case, store.manifest
-    masks = structure_masks(store.masks[case.rows], held.structures)  # [Z,K,S,S]
-    low, high = held.image.window
+    case, manifest = score.case, store.manifest
+    masks = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,S,S]
+    low, high = manifest.image.window
     images = store.images[case.rows].astype(np.float32).mean(axis=-1)  # [Z,S,S]
     shown = np.clip((images - low) / (high - low), 0.0, 1.0)
     pixel = case.height / masks.shape[2] * case.width / masks.shape[3]  # native pixels in a working one
     unit = float(np.prod(case.spacing)) * pixel / 1000.0 if case.spacing else 1.0 / masks[:, 0].size
-    found = []
-    for number, structure in enumerate(held.structures):
+    traits = []
+    for number, structure in enumerate(manifest.structures):
         mask = masks[:, number]
-        found.append(
+        traits.append(
             CaseTraits(
                 case=case.case,
                 structure=structure.name,
@@ -91,7 +91,7 @@ def traits_of(score: ScoredCase, store: SliceStore) -> list[CaseTraits]:
                 position=_position(mask),
             )
         )
-    return found
+    return traits
 
 
 def grouped(traits: Sequence[CaseTraits], unit: str) -> tuple[HardCases, dict[GroupedBy, list[str]]]:

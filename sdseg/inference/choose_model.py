@@ -12,7 +12,7 @@ from sdseg.backends.ensemble import averaged
 from sdseg.backends.load import Served, open_model
 from sdseg.core.errors import ListedError, UserError
 
-__all__ = ["Chosen", "choose_model", "choose_models", "warn_of_origin"]
+__all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin"]
 
 log = logging.getLogger("sdseg.inference.predict")
 MEANINGLESS = {
@@ -24,7 +24,7 @@ PRECISIONS = ("fp16", "bf16", "fp32")  # of engines, fastest first; each has pas
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenModel:
     """An open model, the device it runs on, and why it was taken."""
 
     served: Served
@@ -32,7 +32,7 @@ class Chosen:
     reason: str
 
 
-def choose_model(path: Path, device: str = "auto") -> Chosen:
+def choose_model(path: Path, device: str = "auto") -> ChosenModel:
     """Open `path`: a model folder, an .onnx or .engine file, or a results folder with some of them.
 
     A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
@@ -59,17 +59,17 @@ def choose_model(path: Path, device: str = "auto") -> Chosen:
             continue
         kind = {".engine": "the TensorRT engine", ".onnx": "the ONNX graph"}.get(candidate.suffix, "the model folder")
         why = f"{kind} {name} is the fastest that runs on '{on}' here" if candidates else "it was named"
-        return Chosen(served, on, "; not taken: ".join([why, *refused]))
+        return ChosenModel(served, on, "; not taken: ".join([why, *refused]))
     raise ListedError(
         "no model of this results folder can be opened:", refused, where=path, remedy="train or export it again"
     )
 
 
-def choose_models(paths: Sequence[Path], device: str = "auto") -> Chosen:
+def choose_models(paths: Sequence[Path], device: str = "auto") -> ChosenModel:
     """`choose_model` of each path; several are averaged. Raises ListedError where they do not go together."""
     chosen = [choose_model(path, device) for path in paths]
     reasons, devices = dict.fromkeys(one.reason for one in chosen), dict.fromkeys(one.device for one in chosen)
-    return Chosen(averaged([one.served for one in chosen]), " and ".join(devices), "; ".join(reasons))
+    return ChosenModel(averaged([one.served for one in chosen]), " and ".join(devices), "; ".join(reasons))
 
 
 def warn_of_origin(served: Served) -> None:

@@ -16,7 +16,7 @@ from sdseg import __version__
 from sdseg.backends.load import Served
 from sdseg.backends.probability import check_finite
 from sdseg.core.errors import UserError
-from sdseg.inference.choose_model import Chosen
+from sdseg.inference.choose_model import ChosenModel
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.load_input import open_file
@@ -72,7 +72,7 @@ def input_groups(files: Sequence[InputFile], batch: int) -> Iterator[list[InputF
 class Stages:
     """The stages of one run: an input that fails in any is noted, and the others go on."""
 
-    chosen: Chosen
+    chosen: ChosenModel
     output: Path
     options: PredictOptions
     run_log: RunLog

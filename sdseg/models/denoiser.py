@@ -92,7 +92,7 @@ def _stable_diffusion_unet(settings: Denoiser, inputs: int, outputs: int, labels
 
 def _levels(settings: Denoiser, plain: tuple[str, str], attending: tuple[str, str]) -> dict[str, Any]:
     """What both classes are told of their levels; `plain` and `attending`: the blocks on the way down and up."""
-    kinds = [attending if wanted else plain for wanted in settings.attention]
+    kinds = [attending if attends else plain for attends in settings.attention]
     return {
         "down_block_types": tuple(down for down, _ in kinds),
         "up_block_types": tuple(up for _, up in reversed(kinds)),

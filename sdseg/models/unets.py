@@ -95,8 +95,8 @@ class DeepSupervision(nn.Module):
 
     def __init__(self, settings: DynUnet, structures: int) -> None:
         super().__init__()
-        wanted = settings.channels[1 : settings.heads + 1]
-        self.heads = nn.ModuleList([nn.Conv2d(channels, structures, 1) for channels in wanted])
+        level_channels = settings.channels[1 : settings.heads + 1]
+        self.heads = nn.ModuleList([nn.Conv2d(channels, structures, 1) for channels in level_channels])
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         """Logits [N,K,H/2,W/2], [N,K,H/4,W/4] of the features of every level, finest first."""

@@ -104,9 +104,9 @@ def memory_by_part(recipe: Recipe, codec: Codec | None, shape: Shape, images: in
     again = training.gradient_checkpointing
     memory = []
     for name, part in parts.items():
-        kept = (part.one.kept_by_checkpoints if again else part.one.kept) if part.passes_back else 0
+        activations = (part.one.kept_by_checkpoints if again else part.one.kept) if part.passes_back else 0
         weights = 4 * part.one.parameters * (5 if part.learns else 2)
-        memory.append(PartMemory(name, part.one.parameters, weights, int(each * kept)))
+        memory.append(PartMemory(name, part.one.parameters, weights, int(each * activations)))
     if again:
         block = max(part.one.largest_block for part in parts.values() if part.passes_back)
         memory.append(PartMemory("one block, computed again", 0, 0, int(each * block)))

@@ -39,8 +39,8 @@ def settle_postprocessing(
     choice, record = inference.postprocessing, None
     if choice == "auto":
         choice, record = _best(manifest, segmenter, store, inference, device)
-    settled = Postprocessing() if choice == "none" else choice
-    return manifest.model_copy(update={"postprocessing": settled, "postprocessing_chosen": record})
+    postprocessing = Postprocessing() if choice == "none" else choice
+    return manifest.model_copy(update={"postprocessing": postprocessing, "postprocessing_chosen": record})
 
 
 def _best(

@@ -38,10 +38,10 @@ class HardCases(Record):
 
     def hardest(self, fewest: int = 3) -> tuple[CaseGroup, ...]:
         """The group with the lowest mean Dice of each structure, of groups with at least `fewest` cases."""
-        found = []
+        hardest_groups = []
         for structure, mean in self.dice.items():
             own = [one for one in self.groups if one.structure == structure and one.dice and one.n >= fewest]
             lowest = min(own, key=lambda one: one.dice.mean if one.dice else 1.0, default=None)
             if lowest is not None and lowest.dice is not None and lowest.dice.mean < mean:
-                found.append(lowest)
-        return tuple(found)
+                hardest_groups.append(lowest)
+        return tuple(hardest_groups)
