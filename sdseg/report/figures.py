@@ -13,9 +13,10 @@ from markupsafe import Markup
 from sdseg.artifacts.results.evaluation import Overlay
 from sdseg.artifacts.results.studies import Measurement, Stability
 from sdseg.report import study_charts
-from sdseg.report.collect import ScoredRun
+from sdseg.report.collect import DatasetResults, ScoredRun
 from sdseg.report.formats import NOT_DEFINED
 from sdseg.report.tables import Cell
+from sdseg.report.training_cost import dice_by_cpu_seconds
 
 __all__ = [
     "PagePicture",
@@ -24,6 +25,7 @@ __all__ = [
     "latent_pictures",
     "overlay_pictures",
     "titled_charts",
+    "training_cost",
     "volume_data",
 ]
 
@@ -108,6 +110,14 @@ def titled_charts(run: ScoredRun) -> list[TitledChart]:
             drawing = study_charts.line_chart(study.chart)
             titled.append(TitledChart(study.chart.title, f"{study.n_cases} cases", drawing, study.chart.remarks))
     return titled
+
+
+def training_cost(dataset: DatasetResults) -> TitledChart | None:
+    """Dice by CPU seconds of training, where recipes were trained for several lengths."""
+    chart = dice_by_cpu_seconds(dataset)
+    if chart is None:
+        return None
+    return TitledChart(chart.title, "a point per recipe, the mean over its seeds", study_charts.line_chart(chart))
 
 
 def agreement(stability: Stability, compared: str) -> list[Cell]:

@@ -58,6 +58,7 @@ def render(results: CollectedResults, titles: Mapping[str, str], published: Publ
         pictures=figures.overlay_pictures,
         latents=figures.latent_pictures,
         titled_charts=figures.titled_charts,
+        training_cost=figures.training_cost,
         agreement=figures.agreement,
         volumes=figures.volume_data,
         metric_rows=tables.metric_rows,
