@@ -31,6 +31,7 @@ PUBLIC = {
 # One name in two packages stands for one thing at two levels.
 TWICE = {"codec", "ensemble", "hard_cases", "pictures", "tensorrt", "studies", "parity", "run", "figures"}
 MOST_LINES = 350
+VAGUE = {"found", "made", "told", "asked", "said"}  # of a variable: name what it holds
 FREE_OF_TORCH = ("datasets.phantoms.write", "download.download", "datasets.split", "data.prepare", "report.report")
 VERBS = {
     *("phantoms", "download", "split", "folds", "prepare", "codec", "convert", "train", "ensemble"),
@@ -164,6 +165,29 @@ def test_names_mean_one_thing() -> None:
     assert twice - TWICE - packages == set()
     # `sdseg.io` can shadow nothing: it is a package below another.
     assert {name for name in BELOW if name.rpartition(".")[2] in sys.stdlib_module_names} <= {"io"}
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def vague_names_in(source: str) -> list[str]:
+    """Variables and parameters of functions that say that something happened, and not what they hold."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    nodes = [node for function in functions for node in ast.walk(function)]
+    stored = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    return [name for name in (*stored, *(node.arg for node in nodes if isinstance(node, ast.arg))) if name in VAGUE]
+
+
+def test_variables_say_what_they_hold() -> None:
+    vague = {name: vague_names_in(path.read_text("utf-8")) for name, path in MODULES.items()}
+    assert {name: names for name, names in vague.items() if names} == {}
+    assert vague_names_in("def f(told):\n    found = 1\n    cases = found") == ["found", "told"]
 
 
 def test_rooms_are_small() -> None:
