@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -12,7 +12,7 @@ from sdseg.config.network import Codec
 from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
-from sdseg.core.settings import Strict
+from sdseg.core.settings import Strict, merge
 
 __all__ = [
     "CodecManifest",
@@ -31,6 +31,7 @@ __all__ = [
     "model_checksum",
 ]
 
+THRESHOLD = 0.5  # of recipes that do not tell
 StoredType = Literal["uint8", "int16", "uint16", "int32", "float16", "float32"]
 
 
@@ -149,7 +150,6 @@ class ModelManifest(_Strict):
     latent_scale: float | None = Field(gt=0)
     image: ImageContract
     structures: Structures
-    threshold: Probability
     exclusive: bool = False  # whether structures exclude each other: the likelier one has the pixel
     postprocessing: Postprocessing = Postprocessing()  # of its masks: what the recipe says, or what was chosen
     postprocessing_chosen: PostprocessingChoice | None = None  # None: the recipe said what, or nothing to choose by
@@ -158,6 +158,27 @@ class ModelManifest(_Strict):
     training: dict[str, Any]  # step, validation Dice, seconds, data checksum, codec ceiling
     files: dict[str, str]  # weight file -> SHA-256
     provenance: dict[str, Any]
+
+    @property
+    def threshold(self) -> float:
+        """The probability above which a pixel belongs to a structure: the recipe's."""
+        threshold: float = self.recipe.get("inference", {}).get("threshold", THRESHOLD)
+        return threshold
+
+    @model_validator(mode="before")
+    @classmethod
+    def _threshold_in_the_recipe(cls, data: Any) -> Any:
+        """Earlier versions wrote the threshold beside the recipe, too; what stands there is what they used."""
+        if not (isinstance(data, dict) and "threshold" in data and isinstance(data.get("recipe"), dict)):
+            return data
+        rest = {key: value for key, value in data.items() if key != "threshold"}
+        return rest | {"recipe": merge(data["recipe"], {"inference": {"threshold": data["threshold"]}})}
+
+    @model_validator(mode="after")
+    def _threshold_is_a_probability(self) -> Self:
+        if not isinstance(self.threshold, int | float) or not 0 <= self.threshold <= 1:
+            raise ValueError(f"'inference.threshold' of its recipe should be from 0 to 1 (it is {self.threshold!r})")
+        return self
 
 
 class GraphPort(_Strict):

@@ -175,7 +175,6 @@ def _manifest(
         latent_scale=codec.manifest.latent_scale if codec else None,
         image=store.image,
         structures=store.structures,
-        threshold=rule.threshold,
         exclusive=rule.exclusive,
         training=TrainingRecord.checked(
             steps=step,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from sdseg.artifacts.manifests import (
     GraphManifest,
@@ -50,7 +50,6 @@ MODEL = ModelManifest(
     latent_scale=None,
     image=IMAGE,
     structures=ORGANS,
-    threshold=0.5,
     training={"step": 3},
     files={},
     provenance={},
@@ -97,6 +96,21 @@ def test_manifest_that_is_none(tmp_path: Path, text: str, message: str) -> None:
         read_json(path, PreparedManifest)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_the_threshold_stands_in_the_recipe_and_is_read_where_earlier_versions_wrote_it() -> None:
+    earlier = MODEL.model_dump(mode="json") | {
+        "threshold": 0.3,
+        "recipe": {"inference": {"threshold": 0.5, "batch": 8}},
+    }
+    manifest = ModelManifest.model_validate(earlier)
+    assert (manifest.threshold, manifest.recipe["inference"]) == (0.3, {"threshold": 0.3, "batch": 8})
+    assert "threshold" not in manifest.model_dump()
+    assert MODEL.threshold == 0.5
+    with pytest.raises(
+        ValidationError, match=r"'inference\.threshold' of its recipe should be from 0 to 1 \(it is 5\)"
+    ):
+        ModelManifest.model_validate(earlier | {"threshold": 5})
 
 
 def test_manifest_of_another_stage_is_refused() -> None:

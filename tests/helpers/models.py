@@ -32,7 +32,6 @@ def write_latent_model(folder: Path, **overrides: Any) -> Path:
         latent_scale=0.7,
         image=RGB,
         structures=POLYP,
-        threshold=0.5,
         training={"steps": 8, "seconds": 1.5, "device": "cpu"},
         files={},
         provenance={},

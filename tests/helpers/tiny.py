@@ -212,7 +212,6 @@ def write_model(
         latent_scale=None,
         image=image,
         structures=structures,
-        threshold=0.5,
         training={"steps": 1, "codec_ceiling": None, "data_checksum": "0"},
         files={},
         provenance={},

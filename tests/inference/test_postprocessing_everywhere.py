@@ -193,7 +193,7 @@ class Holed(nn.Module):
 )
 def test_auto_takes_the_best_on_validation(tmp_path: Path, module: Holed, chosen: Postprocessing) -> None:
     store = SliceStore.open(write_store(tmp_path / "store", cases={"train": (1,), "val": (1, 1, 1), "test": (1,)}))
-    manifest = ModelManifest.model_construct(image=RGB, threshold=0.5, exclusive=False)
+    manifest = ModelManifest.model_construct(image=RGB, recipe={}, exclusive=False)
     settled = settle_postprocessing(manifest, module, store, Inference(postprocessing="auto"), "cpu")  # type: ignore[arg-type]
     assert settled.postprocessing == chosen
     told = settled.postprocessing_chosen
@@ -223,7 +223,7 @@ def test_training_settles_it_and_export_hands_it_on(tmp_path: Path) -> None:
 
 def test_without_validation_cases_nothing_is_chosen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = SliceStore.open(write_store(tmp_path / "store", cases={"train": (1,), "test": (1,)}))
-    manifest = ModelManifest.model_construct(image=RGB, threshold=0.5, exclusive=False)
+    manifest = ModelManifest.model_construct(image=RGB, recipe={}, exclusive=False)
     network = Holed(hole=True, corner=True)
     settled = settle_postprocessing(manifest, network, store, Inference(postprocessing="auto"), "cpu")  # type: ignore[arg-type]
     assert (settled.postprocessing, settled.postprocessing_chosen) == (Postprocessing(), None)

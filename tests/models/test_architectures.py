@@ -93,7 +93,6 @@ def test_a_model_folder_gives_the_same_probability(tmp_path: Path, name: str) ->
         latent_scale=0.7 if latent else None,
         image=RGB,
         structures=POLYP,
-        threshold=0.5,
         training={},
         files={},
         provenance={},

@@ -39,7 +39,6 @@ def saved(folder: Path, chosen: Recipe, seed: int = 1, scale: float = 0.7, **mor
         latent_scale=scale,
         image=RGB,
         structures=POLYP,
-        threshold=0.5,
         training={},
         files={},
         provenance={},

@@ -61,7 +61,7 @@ def expected(members: list[Path]) -> AnyArray:
 
 def edited(folder: Path, **values: Any) -> Path:
     manifest = read_json(folder / "config.json", ModelManifest)
-    write_json(folder / "config.json", manifest.model_copy(update=values))
+    write_json(folder / "config.json", ModelManifest.model_validate(manifest.model_dump() | values))
     return folder
 
 

@@ -290,7 +290,6 @@ def _write_model(
         latent_scale=segmenter.decoder.scale,
         image=contract,
         structures=structures,
-        threshold=layout.recipe.inference.threshold,
         exclusive=layout.exclusive,
         training={
             "converted_from": ", ".join(path.name for path in files),
