@@ -13,6 +13,7 @@ from sdseg.report.collect import DatasetResults, ScoredRun
 __all__ = ["ComparedRecipe", "RecipeComparison", "recipe_comparisons", "recipe_of", "recipes_with_seeds"]
 
 SEEDED = re.compile(r"^(?P<recipe>.+?)[-_.]seed[-_.]?(?P<seed>\d+)$")
+FOLDED = re.compile(r"^(?P<recipe>.+?)-fold(?P<fold>\d+)$")
 
 DIGITS = 9  # of a mean over seeds: equal scores stay equal
 
@@ -67,11 +68,13 @@ def recipe_comparisons(dataset: DatasetResults) -> tuple[RecipeComparison, ...]:
 
 
 def recipes_with_seeds(dataset: DatasetResults) -> tuple[ComparedRecipe, ...]:
-    """The recipes that were trained with several seeds; without those whose runs must not be compared."""
+    """The recipes that were trained with several seeds or folds; without those whose runs must not be compared."""
     recipes: dict[str, list[tuple[int, ScoredRun]]] = {}
     for run in dataset.runs:
         if match := SEEDED.match(run.recipe):
             recipes.setdefault(match["recipe"], []).append((int(match["seed"]), run))
+        elif match := FOLDED.match(run.recipe):
+            recipes.setdefault(f"{match['recipe']}, folds", []).append((int(match["fold"]), run))
     seeded = [
         ComparedRecipe(recipe, tuple(run for _, run in runs), tuple(str(seed) for seed, _ in runs))
         for recipe, runs in (

@@ -99,12 +99,13 @@ def test_folds_feed_the_ensemble_and_the_page(place: Path, tmp_path: Path) -> No
     shutil.copytree(place, tmp_path / "results" / "tiny")
     data = tmp_path / "results" / "tiny"
     make_ensemble(models(place), data / "unet-ensemble" / "model", "unet-ensemble")
-    for name in ("unet-fold1", "unet-ensemble"):
+    for name in ("unet-fold1", "unet-fold2", "unet-fold3", "unet-ensemble"):
         evaluate(data / "prepared", data / name / "model", data / name / "evaluation")
     report(tmp_path / "results", tmp_path / "page.html", None)
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "each of 7 training cases scored by the one of 3 models that had held it out" in page
     assert "Do not compare" not in page
+    assert "unet, folds" in page  # the models of the folds stand as one, as those of seeds do
     print_table(tmp_path / "results", tmp_path / "page.html")
 
 

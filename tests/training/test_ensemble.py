@@ -22,6 +22,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json, write_json
 from sdseg.evaluation.evaluate import evaluate
+from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.export.onnx import export
 from sdseg.inference.predict import PredictOptions, predict
 from sdseg.models.checkpoint import load_model
@@ -77,6 +78,13 @@ def test_the_mean_side_by_side_and_in_one_folder(members: list[Path], whole: Pat
     assert [each.recipe_name for each in manifest.members] == ["unet", "unet", "latent"]
     record = TrainingRecord.model_validate(manifest.training)
     assert record.n_parameters == sum(p.numel() for each in members for p in load_model(each)[0].parameters())
+
+
+def test_its_flops_are_those_of_its_members(members: list[Path], whole: Path) -> None:
+    blank = torch.zeros(1, 32, 32, 3, dtype=torch.uint8)
+    total, parts = flops_of(load_model(whole)[0], blank)
+    assert list(parts.values()) == [flops_of(load_model(each)[0], blank)[0] for each in members]
+    assert total == sum(parts.values())
 
 
 def test_one_graph_holds_the_mean(store: Path, members: list[Path], whole: Path, tmp_path: Path) -> None:
