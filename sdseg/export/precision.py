@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from copy import copy, deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sdseg.config.export import Precision
+from sdseg.models.ensemble import EnsembleSegmenter
+from sdseg.models.segmenter import Segmenter
 
 __all__ = ["in_precision"]
 
@@ -26,6 +28,8 @@ def in_precision(module: nn.Module, precision: Precision) -> nn.Module:
     kind = TYPES.get(precision)
     if kind is None:
         return module
+    if isinstance(module, EnsembleSegmenter):
+        return EnsembleSegmenter([cast("Segmenter", in_precision(one, precision)) for one in module.members]).eval()
     lowered = copy(module)
     lowered._modules = {
         name: _Lowered(child, kind) if child is not None and any(True for _ in child.parameters()) else child

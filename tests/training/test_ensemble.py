@@ -16,6 +16,7 @@ from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.backends.base import Reseedable
 from sdseg.backends.ensemble import open_models
 from sdseg.backends.load import open_model
+from sdseg.backends.torch import TorchBackend
 from sdseg.cli.commands import main
 from sdseg.config.export import Export
 from sdseg.core.array_types import AnyArray
@@ -24,6 +25,7 @@ from sdseg.core.files import read_json, write_json
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.export.onnx import export
+from sdseg.export.precision import in_precision
 from sdseg.inference.predict import PredictOptions, predict
 from sdseg.models.checkpoint import load_model
 from sdseg.training.ensemble import make_ensemble
@@ -85,6 +87,13 @@ def test_its_flops_are_those_of_its_members(members: list[Path], whole: Path) ->
     total, parts = flops_of(load_model(whole)[0], blank)
     assert list(parts.values()) == [flops_of(load_model(each)[0], blank)[0] for each in members]
     assert total == sum(parts.values())
+
+
+def test_each_member_is_lowered(whole: Path) -> None:
+    """In half precision every network computes in it, and what is between them in single, as of one model."""
+    exact, lowered = load_model(whole)[0], in_precision(load_model(whole)[0], "bf16")
+    found = [TorchBackend(each, RGB).probability(images()) for each in (exact, lowered)]
+    assert 0 < np.abs(found[0] - found[1]).max() < 0.05
 
 
 def test_one_graph_holds_the_mean(store: Path, members: list[Path], whole: Path, tmp_path: Path) -> None:
