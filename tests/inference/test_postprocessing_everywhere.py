@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import torch
 from scipy import ndimage
@@ -37,7 +38,7 @@ from sdseg.inference.predict import PredictOptions, predict
 from sdseg.training.choose_postprocessing import settle_postprocessing
 from tests.helpers.networks import direct_recipe
 from tests.helpers.own_files import report
-from tests.helpers.raw_files import save, write_split
+from tests.helpers.raw_files import save, write_series, write_split
 from tests.helpers.tiny import CT, RGB, Brightness, describe, picture, write_store
 from tests.helpers.training import run
 
@@ -124,6 +125,27 @@ def test_predict_and_evaluate_mend_alike(
     assert of_files["postprocessing"] is None
     assert of_model["dice"] == of_files["dice"]
     assert of_model["dice"]["mean"] > scored(store, graphs["none"], tmp_path / "plain", raw=raw)["dice"]["mean"] + 0.02
+
+
+def test_segmentation_objects_hold_what_is_left(graphs: dict[str, Path], tmp_path: Path) -> None:
+    """A bright block with a hole inside, and one apart: of a DICOM series, read back by pydicom."""
+    voxels = np.full((32, 28, 7), -100, np.int16)
+    voxels[6:20, 6:20, 1:6] = 200
+    voxels[11:15, 11:15, 3] = -100
+    voxels[25:29, 22:26, 2:5] = 200
+    study = {"t0020_000d": "1.2.826.0.1.3680043.2.1125.9", "t0020_0052": "1.2.826.0.1.3680043.2.1125.8"}
+    write_series(tmp_path / "series", voxels, **study, t0020_0011="4", t0010_0020="patient 7")
+    found = {}
+    for name, graph in graphs.items():
+        assert predict(graph, [tmp_path / "series"], tmp_path / name) == 0
+        (one,) = report(tmp_path / name)["inputs"]
+        frames = pydicom.dcmread(tmp_path / name / one["outputs"]["mask"]).pixel_array > 0
+        assert one["pixels"]["ball"] == frames.sum()
+        found[name] = frames
+    parts, count = ndimage.label(found["none"], np.ones((3, 3, 3)))
+    assert count == 2
+    expected = ndimage.binary_fill_holes(parts == np.bincount(parts[parts > 0]).argmax())
+    assert found["both"].sum() == expected.sum() != found["none"].sum()
 
 
 def test_studies_and_parity_mend_too(store: Path, graphs: dict[str, Path], tmp_path: Path) -> None:
