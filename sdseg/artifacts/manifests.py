@@ -176,8 +176,9 @@ class ModelManifest(_Strict):
 
     @model_validator(mode="after")
     def _threshold_is_a_probability(self) -> Self:
-        if not isinstance(self.threshold, int | float) or not 0 <= self.threshold <= 1:
-            raise ValueError(f"'inference.threshold' of its recipe should be from 0 to 1 (it is {self.threshold!r})")
+        value: object = self.threshold
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"'inference.threshold' of its recipe should be from 0 to 1 (it is {value!r})")
         return self
 
 
