@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ from sdseg.core.overwrite_checks import check_owned
 __all__ = [
     "atomic_file",
     "atomic_folder",
+    "csv_text",
     "json_or_empty",
     "make_folder",
     "not_writable",
@@ -54,6 +57,15 @@ _WRITE_ERRORS = {
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
 }
+
+
+def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A table as CSV, its lines ended by \\n alone: the same bytes on every system."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -12,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdseg.core.errors import ListedError, UserError
-from sdseg.core.files import sha256_file, write_text
+from sdseg.core.files import csv_text, sha256_file, write_text
 from sdseg.core.locks import writes
 from sdseg.data.store import SliceStore
+from sdseg.datasets.split import drawing_order
 from sdseg.datasets.split_files import same_group
 
 __all__ = ["CROSS_VALIDATION", "Folds", "draw_folds", "fold_of_store", "make_folds", "read_folds"]
@@ -52,11 +51,7 @@ def make_folds(prepared: Path, count: int, output: Path, seed: int = 0) -> None:
         _compare(read_folds(output), fold_of, output)
         log.info("kept: %s", output)
     else:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(HEADER)
-        writer.writerows((case, group, fold_of[case]) for case, group in group_of.items())
-        write_text(output, text.getvalue())
+        write_text(output, csv_text(HEADER, ((case, group, fold_of[case]) for case, group in group_of.items())))
         log.info("written: %s", output)
     sizes = Counter(fold_of.values())
     log.info("%d folds of %s cases", count, ", ".join(str(sizes[fold]) for fold in sorted(sizes)))
@@ -81,7 +76,7 @@ def draw_folds(group_of: Mapping[str, str], count: int, seed: int, *, where: Pat
             else "give more patients or sequences, or leave 'folds' out",
         )
     sizes, fold_of = [0] * count, dict[str, int]()
-    for group in sorted(cases_of, key=lambda group: (-len(cases_of[group]), _order(seed, group))):
+    for group in sorted(cases_of, key=lambda group: (-len(cases_of[group]), drawing_order(seed, group))):
         fold = sizes.index(min(sizes))
         sizes[fold] += len(cases_of[group])
         fold_of.update(dict.fromkeys(cases_of[group], fold + 1))
@@ -139,7 +134,3 @@ def _compare(old: Folds, new: Mapping[str, int], path: Path) -> None:
             where=path,
             remedy="keep them and what was prepared with them, or delete the file to draw new ones",
         )
-
-
-def _order(seed: int, group: str) -> str:
-    return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import PreparedManifest, Structure
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
-from sdseg.core.files import read_json, write_text
+from sdseg.core.files import csv_text, read_json, write_text
 from sdseg.data.checksums import FILES, REMEDY, check_arrays, check_tables
 from sdseg.data.packed_masks import MASK_FILES, PackedLabels
 
@@ -110,16 +110,14 @@ def structure_masks(labels: AnyArray, structures: Sequence[Structure]) -> MaskAr
 
 def write_index(folder: Path, cases: Sequence[Case]) -> None:
     """Write `cases.csv` and `slices.csv`."""
-    _write_csv(folder / "cases.csv", [field.name for field in fields(Case)], (_encode(case) for case in cases))
-    _write_csv(
-        folder / "slices.csv",
-        ["row", "case", "group", "split", "slice"],
-        (
-            [str(case.start + number), case.case, case.group, case.split, str(number)]
-            for case in cases
-            for number in range(case.slices)
-        ),
+    columns = [field.name for field in fields(Case)]
+    write_text(folder / "cases.csv", csv_text(columns, map(_encode, cases)))
+    slices = (
+        (case.start + number, case.case, case.group, case.split, number)
+        for case in cases
+        for number in range(case.slices)
     )
+    write_text(folder / "slices.csv", csv_text(("row", "case", "group", "split", "slice"), slices))
 
 
 def read_cases(path: Path) -> tuple[Case, ...]:
@@ -155,16 +153,6 @@ def _decode(line: dict[str, str]) -> Case:
         affine=tuple(tuple(map(float, row)) for row in json.loads(line["affine"])) if line["affine"] else (),
         sha256=line["sha256"],
     )
-
-
-def _write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    write_text(path, text.getvalue())
 
 
 def _map(path: Path) -> AnyArray:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,13 +10,13 @@ from pathlib import Path
 
 from sdseg.config.dataset import Dataset, Draw
 from sdseg.core.errors import ListedError, UserError
-from sdseg.core.files import write_text
+from sdseg.core.files import csv_text, write_text
 from sdseg.core.locks import writes
 from sdseg.datasets.layouts import RawCase
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.split_files import HEADER, SPLITS, SplitRow, impure_groups, read_split, same_group
 
-__all__ = ["draw_split", "split"]
+__all__ = ["draw_split", "drawing_order", "split"]
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ def split(*, settings: Dataset, raw: Path, output: Path, draw: Draw | None = Non
         _compare(read_split(output), rows, output)
         log.info("kept: %s", output)
     else:
-        write_text(output, _text(rows))
+        write_text(output, csv_text(HEADER, ((row.id, row.group, row.split) for row in rows)))
         log.info("written: %s", output)
     counts = Counter(row.split for row in rows)
     log.info("%s: %s", source.title, ", ".join(f"{counts[part]} {part}" for part in SPLITS))
@@ -90,14 +88,6 @@ def _compare(old: Sequence[SplitRow], new: Sequence[SplitRow], path: Path) -> No
         )
 
 
-def _text(rows: Sequence[SplitRow]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    writer.writerows((row.id, row.group, row.split) for row in rows)
-    return text.getvalue()
-
-
 def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[str, str]:
     """The split of each case, in the order of `group_of` (case -> group); the same for the same seed and cases.
 
@@ -121,7 +111,7 @@ def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[
     lacking, empty = dict(target_sizes), set(SPLITS)
     split_of: dict[str, str] = {}
     least = min(target_sizes.values())
-    groups = sorted(cases_of, key=lambda group: (len(cases_of[group]) <= 2 * least, _order(draw.seed, group)))
+    groups = sorted(cases_of, key=lambda group: (len(cases_of[group]) <= 2 * least, drawing_order(draw.seed, group)))
     for number, group in enumerate(groups):
         size = len(cases_of[group])
         fitting = [split for split in SPLITS if lacking[split] >= size / 2]
@@ -137,6 +127,6 @@ def draw_split(group_of: Mapping[str, str], draw: Draw, *, where: Path) -> dict[
     return {case: split_of[case] for case in group_of}
 
 
-def _order(seed: int, group: str) -> str:
-    """No random generator whose algorithm may change, and anyone can repeat it."""
+def drawing_order(seed: int, group: str) -> str:
+    """A drawn place of a group among all: no random generator whose algorithm may change, and anyone can repeat it."""
     return hashlib.sha256(f"{seed} {group}".encode()).hexdigest()

@@ -5,8 +5,6 @@ What a case is like is measured at the working size, of its label; its Dice is t
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import nan
@@ -18,7 +16,7 @@ from sdseg.artifacts.results.evaluation import ShareSummary
 from sdseg.artifacts.results.hard_cases import CaseGroup, GroupedBy, HardCases
 from sdseg.artifacts.results.record import FORMAT
 from sdseg.core.array_types import FloatArray, MaskArray
-from sdseg.core.files import write_json, write_text
+from sdseg.core.files import csv_text, write_json, write_text
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.metrics.intervals import interval
@@ -52,19 +50,17 @@ def write_hard_cases(folder: Path, scores: Sequence[ScoredCase], store: SliceSto
     traits = [each for score in scores for each in traits_of(score, store)]
     unit = "ml" if all(score.case.spacing for score in scores) else "share"
     record, group_of = grouped(traits, unit)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     of_size, of_contrast = ("size", "size_unit", "size_group"), ("contrast", "contrast_group")
-    writer.writerow(["case", "structure", "dice", *of_size, *of_contrast, "position"])
-    for index, each in enumerate(traits):
-        writer.writerow(
-            [
-                *(each.case, each.structure, f"{each.dice:.6f}", f"{each.size:.6g}", unit, group_of["size"][index]),
-                *("n/a" if np.isnan(each.contrast) else f"{each.contrast:.6f}", group_of["contrast"][index]),
-                each.position,
-            ]
-        )
-    write_text(folder / FILES[0], text.getvalue())
+    lines = (
+        [
+            *(each.case, each.structure, f"{each.dice:.6f}", f"{each.size:.6g}", unit, group_of["size"][index]),
+            *("n/a" if np.isnan(each.contrast) else f"{each.contrast:.6f}", group_of["contrast"][index]),
+            each.position,
+        ]
+        for index, each in enumerate(traits)
+    )
+    header = ["case", "structure", "dice", *of_size, *of_contrast, "position"]
+    write_text(folder / FILES[0], csv_text(header, lines))
     write_json(folder / FILES[1], record.content())
     return record
 

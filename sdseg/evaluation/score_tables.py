@@ -5,8 +5,6 @@ docs/results.md explains both, column by column and key by key.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sdseg.artifacts.results import evaluation as results
+from sdseg.core.files import csv_text
 from sdseg.evaluation.case_scores import SizeScores
 from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.metrics.intervals import interval
@@ -32,32 +31,28 @@ def table(scores: Sequence[ScoredCase]) -> str:
     first = scores[0].headline
     names = tuple(first.whole)  # the metrics, with the cup-to-disc error where there is one
     structures = tuple(first.structures) if len(first.structures) > 1 else ()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [
-            *("case", *names, "scored_at", *(f"{name}_working" for name in names), "dice_official"),
-            *("group", "split", "slices", "height", "width", "pixels_predicted", "pixels_labelled", "undefined"),
-            *(f"{metric}_{structure}" for metric in METRICS for structure in structures),
-        ]
-    )
-    for score in scores:
-        case, headline = score.case, score.headline
-        writer.writerow(
-            [
-                case.case,
-                *(_shown(headline.whole[name]) for name in names),
-                NATIVE if score.native else WORKING,
-                *(_shown(score.working.whole[name]) for name in names),
-                _shown(score.dice_official),
-                *(case.group, case.split, case.slices, case.height, case.width),
-                int(headline.pixels.predicted.sum()),
-                int(headline.pixels.labelled.sum()),
-                "; ".join(f"{name}: {figure.reason}" for name, figure in headline.whole.items() if not figure.defined),
-                *(_shown(headline.structures[structure][metric]) for metric in METRICS for structure in structures),
-            ]
-        )
-    return text.getvalue()
+    header = [
+        *("case", *names, "scored_at", *(f"{name}_working" for name in names), "dice_official"),
+        *("group", "split", "slices", "height", "width", "pixels_predicted", "pixels_labelled", "undefined"),
+        *(f"{metric}_{structure}" for metric in METRICS for structure in structures),
+    ]
+    return csv_text(header, (_line(score, names, structures) for score in scores))
+
+
+def _line(score: ScoredCase, names: Sequence[str], structures: Sequence[str]) -> list[object]:
+    case, headline = score.case, score.headline
+    return [
+        case.case,
+        *(_shown(headline.whole[name]) for name in names),
+        NATIVE if score.native else WORKING,
+        *(_shown(score.working.whole[name]) for name in names),
+        _shown(score.dice_official),
+        *(case.group, case.split, case.slices, case.height, case.width),
+        int(headline.pixels.predicted.sum()),
+        int(headline.pixels.labelled.sum()),
+        "; ".join(f"{name}: {figure.reason}" for name, figure in headline.whole.items() if not figure.defined),
+        *(_shown(headline.structures[structure][metric]) for metric in METRICS for structure in structures),
+    ]
 
 
 def figures(scores: Sequence[ScoredCase], why_not_native: str | None) -> dict[str, Any]:
