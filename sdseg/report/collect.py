@@ -19,11 +19,9 @@ from sdseg.report.read_results import (
     read_cases,
     read_curves,
     read_engines,
-    read_findings,
-    read_hard_cases,
+    read_if_there,
     read_overlays,
-    read_parity,
-    read_summary,
+    read_studies,
     read_training,
     read_volumes,
 )
@@ -164,7 +162,7 @@ def collect_results(results: Path) -> CollectedResults:
                 unscored.append(UnscoredModel(folder.name, place.name, _model_command(place, raw="RAW")))
         if runs:
             manifest = folder / "prepared" / "manifest.json"
-            prepared = read_json(manifest, PreparedManifest) if manifest.is_file() else None
+            prepared = read_if_there(manifest, PreparedManifest)
             datasets.append(DatasetResults(folder.name, prepared, tuple(runs)))
     if not datasets:
         raise UserError(
@@ -180,8 +178,8 @@ def _run(folder: Path) -> ScoredRun:
     path = evaluation / "summary.json"
     if not path.is_file():
         raise UserError("the summary of the scores is missing", where=path, remedy=_model_command(folder, raw="RAW"))
-    summary = read_summary(path)
-    model = read_json(manifest, ModelManifest) if manifest.is_file() else None
+    summary = read_json(path, EvaluationSummary)
+    model = read_if_there(manifest, ModelManifest)
     cases, log = evaluation / "cases.csv", folder / "model" / "training.jsonl"
     parity, ports = folder / "export" / "parity.json", folder / "export" / "io.json"
     return ScoredRun(
@@ -194,12 +192,12 @@ def _run(folder: Path) -> ScoredRun:
         model=model,
         training=read_training(model.training, path=manifest) if model else None,
         curves=read_curves(log) if log.is_file() else None,
-        parity=read_parity(parity) if parity.is_file() else None,
+        parity=read_if_there(parity, Parity),
         engines=read_engines(folder / "export"),
-        graph=read_json(ports, GraphManifest) if ports.is_file() else None,
-        studies=read_findings(evaluation),
+        graph=read_if_there(ports, GraphManifest),
+        studies=read_studies(evaluation),
         volumes=read_volumes(evaluation / "volumes"),
-        hard_cases=read_hard_cases(evaluation / "hard_cases.json"),
+        hard_cases=read_if_there(evaluation / "hard_cases.json", HardCases),
     )
 
 

@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
-from sdseg.artifacts.results.hard_cases import HardCases
-from sdseg.artifacts.results.parity import Engine, Parity
+from sdseg.artifacts.results.evaluation import CaseRow, Overlay
+from sdseg.artifacts.results.parity import Engine
 from sdseg.artifacts.results.studies import STUDIES, LatentPicture, Latents, StudyRecords, TitledPicture, Volume
 from sdseg.artifacts.results.training import Curves, Event, Resumed, Step, TrainingRecord, Validation
 from sdseg.core.errors import UserError
@@ -26,11 +25,9 @@ __all__ = [
     "read_cases",
     "read_curves",
     "read_engines",
-    "read_findings",
-    "read_hard_cases",
+    "read_if_there",
     "read_overlays",
-    "read_parity",
-    "read_summary",
+    "read_studies",
     "read_training",
     "read_volumes",
 ]
@@ -39,12 +36,9 @@ Record = TypeVar("Record", bound=BaseModel)
 RANKS = ("best", "median", "worst")
 
 
-def read_summary(path: Path) -> EvaluationSummary:
-    return read_json(path, EvaluationSummary)
-
-
-def read_parity(path: Path) -> Parity:
-    return read_json(path, Parity)
+def read_if_there(path: Path, model: type[Record]) -> Record | None:
+    """What a file holds; None where there is none, as earlier versions or a run without that part leave it."""
+    return read_json(path, model) if path.is_file() else None
 
 
 def read_engines(folder: Path) -> tuple[Engine, ...]:
@@ -174,7 +168,7 @@ def _count(row: dict[str, str | None], key: str) -> int | None:
 REMEDY = "run the study again"
 
 
-def read_findings(folder: Path) -> StudyRecords:
+def read_studies(folder: Path) -> StudyRecords:
     """The studies in an evaluation folder. Raises UserError for a file that is truncated or not as expected."""
     files = {name: folder / f"{name}.json" for name in STUDIES}
     records = StudyRecords(
@@ -182,11 +176,6 @@ def read_findings(folder: Path) -> StudyRecords:
     )
     latents = records.of(Latents)
     return records if latents is None else replace(records, pictures=tuple(_pictures(folder, latents)))
-
-
-def read_hard_cases(path: Path) -> HardCases | None:
-    """The groups of hard cases; None where an earlier version scored the model."""
-    return read_json(path, HardCases) if path.is_file() else None
 
 
 def read_volumes(folder: Path) -> tuple[Volume, ...]:

@@ -8,8 +8,11 @@ from pathlib import Path
 import cv2
 import pytest
 
+from sdseg.artifacts.results.evaluation import EvaluationSummary
+from sdseg.artifacts.results.parity import Parity
 from sdseg.core.errors import UserError
-from sdseg.report.read_results import read_cases, read_curves, read_overlays, read_parity, read_summary, read_training
+from sdseg.core.files import read_json
+from sdseg.report.read_results import read_cases, read_curves, read_overlays, read_training
 from tests.helpers.stage_results import StageResults, edit_json
 
 
@@ -20,11 +23,11 @@ def run(stages: StageResults, tmp_path: Path) -> Path:
 
 
 def test_a_summary_is_read_with_all_its_scores(stages: StageResults, run: Path, tmp_path: Path) -> None:
-    assert (ceiling := read_summary(run / "evaluation" / "summary.json").codec_ceiling) is not None
+    assert (ceiling := read_json(run / "evaluation" / "summary.json", EvaluationSummary).codec_ceiling) is not None
     assert ceiling.dice == json.loads((run / "evaluation" / "summary.json").read_text())["codec_ceiling"]["dice"]
     stages.run(tmp_path / "refuge2" / "unet")
     path = tmp_path / "refuge2" / "unet" / "evaluation" / "summary.json"
-    summary, written = read_summary(path), json.loads(path.read_text())
+    summary, written = read_json(path, EvaluationSummary), json.loads(path.read_text())
     assert summary.dice.mean == written["dice"]["mean"]
     assert summary.structures["cup"]["iou"].sd == written["structures"]["cup"]["iou"]["sd"]
 
@@ -32,7 +35,7 @@ def test_a_summary_is_read_with_all_its_scores(stages: StageResults, run: Path, 
 def test_what_a_newer_stage_adds_is_ignored(run: Path) -> None:
     path = run / "evaluation" / "summary.json"
     edit_json(path, hd95={"mean": 3.2}, seconds_to_load=1.0)
-    assert read_summary(path).n_cases == 12
+    assert read_json(path, EvaluationSummary).n_cases == 12
 
 
 @pytest.mark.parametrize("key", ["dice", "origin", "n_cases", "data_checksum", "provenance"])
@@ -40,14 +43,14 @@ def test_a_missing_key_is_named_with_its_file(run: Path, key: str) -> None:
     path = run / "evaluation" / "summary.json"
     edit_json(path, **{key: None})
     with pytest.raises(UserError, match=rf"(?s)'{key}' field required.*evaluation/summary\.json"):
-        read_summary(path)
+        read_json(path, EvaluationSummary)
 
 
 def test_a_missing_nested_key_is_named_with_its_path(run: Path) -> None:
     path = run / "evaluation" / "summary.json"
     edit_json(path, dice={"mean": 0.9, "minimum": 0.1, "median": 0.9, "maximum": 1.0})
     with pytest.raises(UserError, match=r"'dice\.sd' field required"):
-        read_summary(path)
+        read_json(path, EvaluationSummary)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_impossible_values_are_refused(run: Path, changes: dict[str, object], me
     path = run / "evaluation" / "summary.json"
     edit_json(path, **changes)
     with pytest.raises(UserError, match=message):
-        read_summary(path)
+        read_json(path, EvaluationSummary)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
@@ -72,15 +75,15 @@ def test_a_truncated_summary_is_named(run: Path, share: float) -> None:
     text = path.read_text().rstrip()
     path.write_text(text[: int(len(text) * share)])
     with pytest.raises(UserError, match=r"(?s)truncated.*evaluation/summary\.json"):
-        read_summary(path)
+        read_json(path, EvaluationSummary)
 
 
 def test_parity_needs_its_verdict(run: Path) -> None:
     path = run / "export" / "parity.json"
-    assert read_parity(path).passed
+    assert read_json(path, Parity).passed
     edit_json(path, passed=None)
     with pytest.raises(UserError, match=r"(?s)'passed' field required.*parity\.json"):
-        read_parity(path)
+        read_json(path, Parity)
 
 
 def test_the_training_record_may_lack_a_validation(run: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sdseg.artifacts.results.studies import STUDIES, Stability, Sweep
 from sdseg.core.errors import UserError
-from sdseg.report.read_results import read_findings, read_volumes
+from sdseg.report.read_results import read_studies, read_volumes
 from tests.helpers.stage_results import StageResults, edit_json
 
 PLAIN = "a direct network has one pass and one answer"
@@ -27,7 +27,7 @@ def folder(stages: StageResults, tmp_path: Path) -> Path:
 
 def test_every_study_is_read(folder: Path) -> None:
     edit_json(folder / "stability.json", instance_level={"masks": {"psnr": {"value": "inf"}}})
-    found = read_findings(folder)
+    found = read_studies(folder)
     rows = json.loads((folder / "sweep.json").read_text("utf-8"))["rows"]
     sweep, stability = found.of(Sweep), found.of(Stability)
     assert sweep is not None
@@ -46,7 +46,7 @@ def test_every_study_is_read(folder: Path) -> None:
 
 
 def test_what_a_study_did_not_measure_has_its_reason(folder: Path) -> None:
-    found = read_findings(folder.parents[2] / "btcv" / "unet" / "evaluation")
+    found = read_studies(folder.parents[2] / "btcv" / "unet" / "evaluation")
     sweep = found.of(Sweep)
     assert sweep is not None
     assert [(row.dice, row.reason) for row in sweep.rows if row.steps > 1] == [(None, PLAIN)] * 2
@@ -55,7 +55,7 @@ def test_what_a_study_did_not_measure_has_its_reason(folder: Path) -> None:
 
 
 def test_what_was_not_run_is_none(tmp_path: Path) -> None:
-    found = read_findings(tmp_path)
+    found = read_studies(tmp_path)
     assert found.by_name == {}
     assert (found.pictures, read_volumes(tmp_path / "volumes")) == ((), ())
 
@@ -67,7 +67,7 @@ def test_a_truncated_study_is_named(folder: Path, name: str, share: float) -> No
     text = path.read_text("utf-8")
     path.write_text(text[: int(len(text) * share)], "utf-8")
     with pytest.raises(UserError, match=rf"(?s)truncated.*{name}\.json"):
-        read_findings(folder)
+        read_studies(folder)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_truncated_study_is_named(folder: Path, name: str, share: float) -> No
 def test_a_study_without_its_keys_is_named(folder: Path, name: str, changes: dict[str, object], message: str) -> None:
     edit_json(folder / f"{name}.json", **changes)
     with pytest.raises(UserError, match=rf"(?s){message}.*{name}\.json"):
-        read_findings(folder)
+        read_studies(folder)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"GIF89a", b"half"])
@@ -94,14 +94,14 @@ def test_a_picture_that_is_missing_or_cut_off_is_named(folder: Path, content: by
     if content is not None:
         path.write_bytes(whole[: len(whole) // 2] if content == b"half" else content)
     with pytest.raises(UserError, match=r"(?s)not a whole PNG picture.*latents/masks\.png.*run the study again"):
-        read_findings(folder)
+        read_studies(folder)
 
 
 def test_a_path_in_a_study_leads_nowhere_else(folder: Path) -> None:
     (folder / "secret.png").write_bytes((folder / "latents" / "masks.png").read_bytes())
     edit_json(folder / "latents.json", masks={"file": "../secret.png"})
     with pytest.raises(UserError, match=r"(?s)not a whole PNG picture.*latents/secret\.png"):
-        read_findings(folder)
+        read_studies(folder)
 
 
 def test_volumes_come_best_first(folder: Path) -> None:
