@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,12 +19,25 @@ settings.register_profile("explore", deadline=None, suppress_health_check=[Healt
 settings.register_profile("sdseg", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("sdseg")
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sdseg.models.segmenter import Segmenter
+
+# Fixture of a session that takes long -> the group whose tests run on one worker, so that it is made once.
+GROUPS = {"stages": "page", "exported": "exported graphs"}
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let `xdist_group` hold: pytest-xdist 3.8 writes the group into `_nodeid`, which pytest 9.2 does not read."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Set the groups, and let them hold: pytest-xdist 3.8 writes `_nodeid`, which pytest 9.2 does not read."""
+    for item in items:
+        for fixture, group in GROUPS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(group))
+    yield
     for item in items:
         grouped = getattr(item, "_nodeid", item.nodeid)
         if grouped != item.nodeid:
@@ -68,3 +83,29 @@ def bright_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.helpers.tiny import CT, DISC_CUP, write_graph
 
     return write_graph(tmp_path_factory.mktemp("graphs é") / "ct model.onnx", CT, DISC_CUP)
+
+
+@pytest.fixture(scope="session")
+def ct_slices() -> np.ndarray:
+    """Four CT slices [4,32,32,1], float32."""
+    from tests.helpers.exported_graphs import draw_ct_slices
+
+    return draw_ct_slices()
+
+
+@pytest.fixture(scope="session")
+def latent_segmenter() -> Segmenter:
+    """The latent method at its smallest, untrained."""
+    from tests.helpers.exported_graphs import untrained_segmenter
+
+    return untrained_segmenter()
+
+
+@pytest.fixture(scope="session")
+def exported(
+    latent_segmenter: Segmenter, ct_slices: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Its graph by precision: fp32, fp16, bf16, int8."""
+    from tests.helpers.exported_graphs import export_graphs
+
+    return export_graphs(latent_segmenter, ct_slices, tmp_path_factory.mktemp("exported é"))

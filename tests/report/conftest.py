@@ -9,14 +9,6 @@ import pytest
 from tests.helpers.stage_results import StageResults, run_stages
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All on one worker, so that it is written once."""
-    for item in items:
-        if "stages" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("page"))
-
-
 @pytest.fixture(scope="session")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> StageResults:
     folder: Path = tmp_path_factory.mktemp("stages é")
