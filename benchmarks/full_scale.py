@@ -118,8 +118,8 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
 
     from sdseg.artifacts.manifests import ImageContract
     from sdseg.config.network import Codec
-    from sdseg.models.checkpoint import save_codec_folder
     from sdseg.models.codec import MaskCodec
+    from sdseg.models.model_folder import save_codec_folder
     from tests.helpers.tiny import write_store
 
     torch.manual_seed(0)
@@ -176,7 +176,7 @@ def _build(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from sdseg.artifacts.manifests import ModelManifest
-    from sdseg.models.checkpoint import save_model
+    from sdseg.models.model_folder import save_model
     from sdseg.models.start_from import new_segmenter, open_inputs
 
     torch.manual_seed(0)
@@ -209,7 +209,7 @@ def _build(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def _save(chosen: argparse.Namespace) -> dict[str, Any]:
     """The model folder written and read in both number formats."""
-    from sdseg.models.checkpoint import load_model, save_model
+    from sdseg.models.model_folder import load_model, save_model
 
     begun = time.perf_counter()
     segmenter, manifest = load_model(chosen.folder / "model")
@@ -229,7 +229,7 @@ def _save(chosen: argparse.Namespace) -> dict[str, Any]:
 def _infer(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    from sdseg.models.checkpoint import load_model
+    from sdseg.models.model_folder import load_model
 
     segmenter, manifest = load_model(chosen.folder / "model")
     device = torch.device(chosen.device)

@@ -154,7 +154,7 @@ def rule_of(model: Path) -> Any:
 
 def load_libraries(name: str) -> None:
     """Imports are no part of the time until the first answer."""
-    import sdseg.backends.load  # noqa: F401
+    import sdseg.backends.open_model  # noqa: F401
     from sdseg.backends.openvino_support import load_openvino
     from sdseg.core.errors import UserError
 
@@ -162,7 +162,7 @@ def load_libraries(name: str) -> None:
         with contextlib.suppress(UserError):  # named when it is opened
             load_openvino()
     else:
-        __import__("sdseg.models.checkpoint" if name.startswith("torch") else "onnxruntime")
+        __import__("sdseg.models.model_folder" if name.startswith("torch") else "onnxruntime")
 
 
 def latency(
@@ -206,7 +206,7 @@ def opened(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     """A runtime ready to answer, and how many bytes its files take."""
     if name in TORCH:
         return _torch(name, chosen)
-    from sdseg.backends.load import open_model
+    from sdseg.backends.open_model import open_model
     from sdseg.core.errors import UserError
 
     file, device = EXPORTED[name]
@@ -225,7 +225,7 @@ def _torch(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
 
     from sdseg.backends.torch import TorchBackend
     from sdseg.export.precision import in_precision
-    from sdseg.models.checkpoint import load_model
+    from sdseg.models.model_folder import load_model
 
     device = "cuda" if name == "torch cuda" else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

@@ -15,7 +15,7 @@ from pydantic import FiniteFloat
 from sdseg.artifacts.manifests import Structure
 from sdseg.artifacts.results.studies import Study
 from sdseg.backends.graph_checksum import open_manifest
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.backends.providers import PROVIDERS, Runtime
 from sdseg.config.dataset import Dataset
 from sdseg.config.recipe import load_recipe

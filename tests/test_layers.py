@@ -22,14 +22,14 @@ LAST = "cli"
 # How a stage is entered from outside; all else in it is its own affair.
 PUBLIC = {
     "download": {"download", "obtain"},
-    "training": {"train", "codec", "probe", "ensemble"},
+    "training": {"train", "codec", "probe", "make_ensemble"},
     "evaluation": {"evaluate", "studies.run"},
     "export": {"onnx", "tensorrt", "triton"},
     "inference": {"predict", "predictor"},
     "report": {"report"},
 }
 # One name in two packages stands for one thing at two levels.
-TWICE = {"codec", "ensemble", "hard_cases", "pictures", "tensorrt", "studies", "parity", "run", "figures"}
+TWICE = {"codec", "hard_cases", "pictures", "tensorrt", "studies", "parity", "run", "figures"}
 MOST_LINES = 350
 VAGUE = {"found", "made", "told", "asked", "said"}  # of a variable: name what it holds
 FREE_OF_TORCH = ("datasets.phantoms.write", "download.download", "datasets.split", "data.prepare", "report.report")

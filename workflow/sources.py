@@ -14,7 +14,7 @@ MODULES = {  # the module of the package whose public function a rule's command 
     "made_folds": "data.folds",
     "codec_model": "training.codec",
     "model": "training.train",
-    "ensemble": "training.ensemble",
+    "ensemble": "training.make_ensemble",
     "scores": "evaluation.evaluate",
     "out_of_fold": "evaluation.evaluate",
     "model_studies": "evaluation.studies.run",

@@ -153,7 +153,7 @@ def _sha256(path: Path, without: tuple[int, int] | None) -> str:
 
 
 def _unused(folder: Path, most: int) -> list[Path]:
-    """All but the `kept` entries that were used last."""
+    """All but the `most` entries that were used last."""
     return sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_used, reverse=True)[most:]
 
 

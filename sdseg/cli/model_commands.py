@@ -54,7 +54,7 @@ def convert_command(arguments: argparse.Namespace) -> int:
 
 
 def ensemble_command(arguments: argparse.Namespace) -> int:
-    from sdseg.training.ensemble import make_ensemble
+    from sdseg.training.make_ensemble import make_ensemble
 
     make_ensemble(models=arguments.model, output=arguments.output, name=arguments.name)
     return 0

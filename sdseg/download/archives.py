@@ -71,7 +71,7 @@ def unpack(
 
 
 def _checked(archive: Container, path: Path, limits: ArchiveLimits, names: dict[str, str]) -> list[tuple[str, Member]]:
-    """Every file of an archive under its clean name. `taken` holds the names so far, of earlier archives too."""
+    """Every file of an archive under its clean name. `names` holds those so far, of earlier archives too."""
     problems: list[str] = []
     files: list[tuple[str, Member]] = []
     total = count = 0
@@ -126,7 +126,7 @@ def _clean(member: Member) -> tuple[str, str | None]:
 def _collision(name: str, names: dict[str, str]) -> str | None:
     """Remember a file's name; say what is wrong when it is there already, also as a folder or below a file.
 
-    Upper and lower case are one name, as on many disks, where the second file would replace the first. `taken` holds
+    Upper and lower case are one name, as on many disks, where the second file would replace the first. `names` holds
     the name of each file by its folded name, and nothing for a folder.
     """
     folded = name.casefold()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from sdseg.artifacts.results.evaluation import ChosenThreshold, EvaluationSummary, TrainedOn
-from sdseg.backends.ensemble import common_rule, open_models
-from sdseg.backends.load import Served, open_model
+from sdseg.backends.averaged_models import common_rule, open_models
+from sdseg.backends.open_model import Served, open_model
 from sdseg.backends.probability import TimedBackend, check_finite
 from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import ListedError, UserError

@@ -21,7 +21,7 @@ from sdseg.data.batches import SliceBatch, by_case, check_store, evenly_spread, 
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
 from sdseg.metrics.overlap import Tally
-from sdseg.models.checkpoint import load_model
+from sdseg.models.model_folder import load_model
 from sdseg.models.segmenter import Segmenter
 
 __all__ = ["ParityGate", "compare", "open_gate", "refusal"]

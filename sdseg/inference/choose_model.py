@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.backends.ensemble import averaged
-from sdseg.backends.load import Served, open_model
+from sdseg.backends.averaged_models import averaged
+from sdseg.backends.open_model import Served, open_model
 from sdseg.core.errors import ListedError, UserError
 
 __all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sdseg import __version__
-from sdseg.backends.load import Served
+from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
 from sdseg.core.errors import UserError
 from sdseg.inference.choose_model import ChosenModel

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts.manifests import ImageContract
-from sdseg.backends.load import Served
+from sdseg.backends.open_model import Served
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.inference.choose_model import choose_model, warn_of_origin

@@ -1,6 +1,7 @@
 """What the header of one DICOM file says of its slice: whose series it is, and where it lies in the patient.
 
-The one reader of headers: training and prediction see the same series.
+The one reader of series: training and prediction see the same slices. A segmentation copies more of their headers
+(inference/dicom_seg.py).
 """
 
 from __future__ import annotations

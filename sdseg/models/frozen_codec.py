@@ -14,8 +14,8 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import build_samples
-from sdseg.models.checkpoint import load_codec_folder
 from sdseg.models.codec import MaskCodec
+from sdseg.models.model_folder import load_codec_folder
 
 __all__ = ["FrozenCodec", "latent_shape", "open_codec"]
 

@@ -16,9 +16,9 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.folds import fold_of_store, read_folds
 from sdseg.data.store import SliceStore
-from sdseg.models.checkpoint import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.codec import load_strictly
 from sdseg.models.frozen_codec import FrozenCodec, open_codec
+from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 
 __all__ = ["Inputs", "Start", "new_segmenter", "open_inputs", "open_start", "take_over"]

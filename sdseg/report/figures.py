@@ -15,7 +15,7 @@ from sdseg.artifacts.results.studies import Measurement, Stability
 from sdseg.report import study_charts
 from sdseg.report.collect import DatasetResults, ScoredRun
 from sdseg.report.formats import NOT_DEFINED
-from sdseg.report.tables import Cell
+from sdseg.report.model_card import Cell
 from sdseg.report.training_cost import dice_by_cpu_seconds
 
 __all__ = [

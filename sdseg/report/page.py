@@ -16,7 +16,7 @@ from markupsafe import Markup
 from sdseg.core.files import sha256_text
 from sdseg.core.provenance import provenance
 from sdseg.metrics import overlap
-from sdseg.report import charts, figures, formats, paper, recipe_comparison, tables
+from sdseg.report import charts, figures, formats, model_card, paper, recipe_comparison
 from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.folder_comparison import FolderComparison
 from sdseg.report.published import Published
@@ -61,11 +61,11 @@ def render(results: CollectedResults, titles: Mapping[str, str], published: Publ
         training_cost=figures.training_cost,
         agreement=figures.agreement,
         volumes=figures.volume_data,
-        metric_rows=tables.metric_rows,
-        structure_columns=tables.structure_columns,
-        failures=tables.failures,
-        checks=tables.checks,
-        missing_studies=tables.missing_studies,
+        metric_rows=model_card.metric_rows,
+        structure_columns=model_card.structure_columns,
+        failures=model_card.failures,
+        checks=model_card.checks,
+        missing_studies=model_card.missing_studies,
         recipe_comparisons=recipe_comparison.recipe_comparisons,
         recipes_with_seeds=recipe_comparison.recipes_with_seeds,
         paper_dice=lambda run: paper.paper_dice(run, sources.get(run.dataset), published),

@@ -25,9 +25,9 @@ from sdseg.core.locks import writes
 from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.core.signals import Stopped, deferred, ended
-from sdseg.models.checkpoint import OWNED, save_codec_folder
 from sdseg.models.codec import MaskCodec, load_pretrained
 from sdseg.models.codec_quality import draw_masks, measure
+from sdseg.models.model_folder import OWNED, save_codec_folder
 from sdseg.training.resume import settle
 from sdseg.training.state import SavedObjects, latest_state, restore, save_state
 

@@ -17,7 +17,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.settings import merge
-from sdseg.models.checkpoint import MODEL_WEIGHTS, OWNED, load_model, read_manifest, save_model
+from sdseg.models.model_folder import MODEL_WEIGHTS, OWNED, load_model, read_manifest, save_model
 from sdseg.models.segmenter import Segmenter
 from sdseg.training.resume import mark_finished
 

@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file, write_json
-from sdseg.models.checkpoint import read_tensors, write_tensors
 from sdseg.models.codec import load_strictly
+from sdseg.models.model_folder import read_tensors, write_tensors
 
 __all__ = [
     "SavedObjects",

@@ -25,7 +25,7 @@ from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
-from sdseg.models.checkpoint import OWNED, count_parameters, read_tensors
+from sdseg.models.model_folder import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
 from sdseg.training.choose_postprocessing import settle_postprocessing
 from sdseg.training.dataloader import codec_ceiling

@@ -13,7 +13,7 @@ from sdseg.backends.torch import TorchBackend
 from sdseg.data.batches import evenly_spread, predicted_by, score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case
-from sdseg.models.checkpoint import write_tensors
+from sdseg.models.model_folder import write_tensors
 from sdseg.training.setup import TrainingRun
 from sdseg.training.state import TrainingProgress, kept_progress
 

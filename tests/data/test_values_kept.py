@@ -12,7 +12,7 @@ import pytest
 
 import sdseg
 from sdseg.artifacts.manifests import GraphManifest, PreparedManifest
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Export
 from sdseg.core.array_types import AnyArray

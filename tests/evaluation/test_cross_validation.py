@@ -25,7 +25,7 @@ from sdseg.data.store import SliceStore
 from sdseg.datasets.check_configuration import configure
 from sdseg.evaluation.evaluate import cross_validate, evaluate
 from sdseg.report.report import print_table, report
-from sdseg.training.ensemble import make_ensemble
+from sdseg.training.make_ensemble import make_ensemble
 from tests.helpers.networks import direct_recipe
 from tests.helpers.tiny import write_model, write_store
 from tests.helpers.training import run

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.config.export import Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.store import SliceStore, structure_masks

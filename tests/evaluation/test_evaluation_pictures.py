@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.cli.commands import main
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from sdseg.artifacts.manifests import EngineManifest
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.backends.tensorrt_engine import read_engine_manifest, side_file
 from sdseg.config.export import Batches, EngineOptions, Export
 from sdseg.core.errors import ListedError, UserError

@@ -11,8 +11,8 @@ import pytest
 
 from sdseg import __version__
 from sdseg.artifacts.manifests import GraphManifest
-from sdseg.backends.load import open_model
 from sdseg.backends.onnxruntime import OnnxBackend
+from sdseg.backends.open_model import open_model
 from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.config.export import Export, Tolerance, Tolerances
 from sdseg.core.errors import ListedError, UserError

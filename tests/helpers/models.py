@@ -9,7 +9,7 @@ import torch
 
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
-from sdseg.models.checkpoint import save_model
+from sdseg.models.model_folder import save_model
 from sdseg.models.segmenter import build_segmenter
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import POLYP, RGB, write_store

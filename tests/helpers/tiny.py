@@ -16,7 +16,7 @@ from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.packed_masks import pack, write_packed
 from sdseg.data.store import Case, write_index
 from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
-from sdseg.models.checkpoint import save_model
+from sdseg.models.model_folder import save_model
 from sdseg.models.segmenter import build_segmenter
 
 RGB = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json

@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Export, Tolerance

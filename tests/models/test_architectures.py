@@ -19,9 +19,9 @@ from sdseg.config.direct_network import BasicUnet, DynUnet
 from sdseg.config.network import UnetConditionEncoder
 from sdseg.config.recipe import Recipe
 from sdseg.export.tracing import export_graph
-from sdseg.models.checkpoint import load_model, read_tensors, save_model
 from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.losses import mask_loss
+from sdseg.models.model_folder import load_model, read_tensors, save_model
 from sdseg.models.segmenter import (
     Batch,
     DirectSegmenter,

@@ -12,7 +12,7 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
-from sdseg.models.checkpoint import load_model, read_tensors, save_model
+from sdseg.models.model_folder import load_model, read_tensors, save_model
 from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 from sdseg.models.start_from import Start, open_inputs, open_start, take_over
 from tests.helpers.networks import CLASSIC, CODEC, codec, direct_recipe, recipe

@@ -13,9 +13,9 @@ from sdseg.config.direct_network import DirectNetwork
 from sdseg.config.network import Codec, ConditionEncoder, Denoiser
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.studies.efficiency import flops_of
-from sdseg.models.checkpoint import count_parameters
 from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
+from sdseg.models.model_folder import count_parameters
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import LayerCosts

@@ -13,8 +13,8 @@ from sdseg.config.network import Codec, CodecTraining
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.core.signals import Stopped
-from sdseg.models.checkpoint import load_codec_folder
 from sdseg.models.codec_quality import draw_masks, measure
+from sdseg.models.model_folder import load_codec_folder
 from sdseg.models.random_shapes import random_shapes
 from sdseg.training.codec import build_codec
 from tests.helpers.networks import CODEC, codec

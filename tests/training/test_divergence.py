@@ -13,7 +13,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import TrainingSamples
-from sdseg.models.checkpoint import read_tensors
+from sdseg.models.model_folder import read_tensors
 from sdseg.models.start_from import open_inputs
 from sdseg.training.divergence import DivergenceWatch
 from sdseg.training.log import Journal

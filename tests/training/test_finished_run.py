@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdseg.core.errors import UserError
-from sdseg.models.checkpoint import load_model
+from sdseg.models.model_folder import load_model
 from sdseg.training.train import train
 from tests.helpers.networks import direct_recipe, recipe
 from tests.helpers.training import events, run, write_inputs

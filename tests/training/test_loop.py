@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sdseg.core.errors import UserError
-from sdseg.models.checkpoint import load_model, read_tensors
+from sdseg.models.model_folder import load_model, read_tensors
 from sdseg.training.setup import check_possible
 from sdseg.training.state import latest_state
 from tests.helpers.networks import recipe

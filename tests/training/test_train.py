@@ -26,8 +26,8 @@ from sdseg.core.fingerprint import PACKAGE
 from sdseg.core.signals import Stopped
 from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import TrainingSamples
-from sdseg.models.checkpoint import load_model, read_tensors
 from sdseg.models.frozen_codec import open_codec
+from sdseg.models.model_folder import load_model, read_tensors
 from sdseg.training.dataloader import open_training_data
 from sdseg.training.state import latest_state
 from sdseg.training.train import train

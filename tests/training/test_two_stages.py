@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdseg.models.checkpoint import read_tensors
+from sdseg.models.model_folder import read_tensors
 from tests.helpers.networks import CLASSIC, recipe
 from tests.helpers.training import events, rewind, run, write_inputs
 

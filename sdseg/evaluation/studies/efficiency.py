@@ -15,13 +15,13 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.artifacts.results.studies import Efficiency, Latency, NetworkPart
 from sdseg.backends.base import Backend
 from sdseg.backends.device import peak_memory
-from sdseg.backends.load import Served
+from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
 from sdseg.config.recipe import PASSES
 from sdseg.core.array_types import RawImages
 from sdseg.evaluation.studies.studied_model import Subject, bar
-from sdseg.models.checkpoint import count_parameters, load_model
 from sdseg.models.ensemble import EnsembleSegmenter
+from sdseg.models.model_folder import count_parameters, load_model
 from sdseg.models.segmenter import Segmenter
 
 __all__ = ["efficiency", "flops_of"]

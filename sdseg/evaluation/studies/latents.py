@@ -22,7 +22,7 @@ from sdseg.data.transforms import to_display
 from sdseg.evaluation.studies.figures import Panel, draw_panels
 from sdseg.evaluation.studies.studied_model import Subject
 from sdseg.metrics import overlap
-from sdseg.models.checkpoint import load_codec_folder, load_model
+from sdseg.models.model_folder import load_codec_folder, load_model
 from sdseg.models.segmenter import LatentSegmenter
 from sdseg.models.start_from import new_segmenter, open_inputs
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from sdseg.artifacts.results.record import FORMAT
 from sdseg.artifacts.results.studies import MeanScores
 from sdseg.backends.base import Backend
-from sdseg.backends.load import Served, open_model
+from sdseg.backends.open_model import Served, open_model
 from sdseg.backends.probability import TimedBackend
 from sdseg.core.array_types import RawImages
 from sdseg.core.errors import UserError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdseg.artifacts.results.studies import Sweep, SweepRow
-from sdseg.backends.load import Served
+from sdseg.backends.open_model import Served
 from sdseg.core.errors import ListedError, UserError
 from sdseg.evaluation.studies.studied_model import Subject, bar, mean_scores
 

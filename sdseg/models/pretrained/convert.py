@@ -20,9 +20,9 @@ from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance
 from sdseg.datasets.source_names import SOURCE_NAMES
 from sdseg.datasets.sources import source_named
-from sdseg.models.checkpoint import OWNED, count_parameters, save_codec_folder, save_model
 from sdseg.models.codec import MaskCodec, MaskDecoder, load_strictly
 from sdseg.models.codec_quality import measure
+from sdseg.models.model_folder import OWNED, count_parameters, save_codec_folder, save_model
 from sdseg.models.pretrained.initial import (
     InitialUnet,
     fill_from,

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from sdseg.config.network import Autoencoder, Codec, Denoiser, LatentNetwork, UnetConditionEncoder
 from sdseg.core.errors import UserError, nearest
-from sdseg.models.checkpoint import read_tensors
 from sdseg.models.codec import MaskCodec, load_strictly, modern_names
+from sdseg.models.model_folder import read_tensors
 from sdseg.models.pretrained.checkpoint_file import Weights, read_checkpoint_file
 from sdseg.models.pretrained.ldm import autoencoder_from_ldm, ema_names, unet_from_ldm
 from sdseg.models.pretrained.official import BUFFER_STEMS, BUFFERS

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sdseg.evaluation.studies import efficiency as module
 from sdseg.evaluation.studies.efficiency import efficiency, flops_of
-from sdseg.models.checkpoint import load_model
+from sdseg.models.model_folder import load_model
 from sdseg.models.segmenter import Segmenter
 from tests.helpers.models import subject_of, write_latent_model
 from tests.helpers.tiny import CT, write_graph, write_store

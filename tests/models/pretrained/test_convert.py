@@ -19,7 +19,7 @@ from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.errors import UserError
 from sdseg.datasets.sources import SOURCES
-from sdseg.models.checkpoint import load_model, read_manifest
+from sdseg.models.model_folder import load_model, read_manifest
 from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
 from sdseg.models.pretrained.convert import TargetLayout, convert_official
 from sdseg.models.pretrained.official import read_checkpoint

@@ -16,8 +16,8 @@ from sdseg.cli.commands import main
 from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
-from sdseg.models.checkpoint import load_codec_folder, load_model
 from sdseg.models.codec import MaskCodec, load_pretrained
+from sdseg.models.model_folder import load_codec_folder, load_model
 from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
 from sdseg.models.pretrained.convert import TargetLayout, convert_codec, convert_ldm, convert_stable_diffusion
 from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec

@@ -9,14 +9,14 @@ from typing import Any
 
 from sdseg.artifacts.manifests import EnsembleMember, ModelManifest, model_checksum
 from sdseg.artifacts.results.training import TrainingRecord
-from sdseg.backends.ensemble import common_rule, facts_of, joined_name
+from sdseg.backends.averaged_models import common_rule, facts_of, joined_name
 from sdseg.config.recipe import Postprocessing
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
-from sdseg.models.checkpoint import OWNED, count_parameters, load_model, save_model
 from sdseg.models.ensemble import EnsembleSegmenter
+from sdseg.models.model_folder import OWNED, count_parameters, load_model, save_model
 
 __all__ = ["make_ensemble"]
 
@@ -53,7 +53,7 @@ def make_ensemble(models: Sequence[Path], output: Path, name: str | None = None)
             "members": tuple(_member(each) for each in manifests),
             "training": _training(manifests, whole),
             "files": {},
-            "provenance": provenance(("torch", "safetensors"), stage="training.ensemble"),
+            "provenance": provenance(("torch", "safetensors"), stage="training.make_ensemble"),
         }
     )
     with atomic_folder(output, OWNED) as folder:

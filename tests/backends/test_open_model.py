@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sdseg.artifacts.manifests import ModelManifest
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.cli.commands import main
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json, write_json
@@ -65,7 +65,7 @@ def test_openvino_opens_a_graph_and_nothing_else(bright_rgb: Path, tmp_path: Pat
 
 def test_a_graph_needs_no_torch(bright_rgb: Path) -> None:
     code = (
-        "import sys, pathlib; from sdseg.backends.load import open_model; import sdseg.inference.predict;"
+        "import sys, pathlib; from sdseg.backends.open_model import open_model; import sdseg.inference.predict;"
         "open_model(pathlib.Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(bright_rgb)], check=True)

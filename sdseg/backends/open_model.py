@@ -81,7 +81,7 @@ def open_model(
 
 
 def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) -> Served:
-    from sdseg.models.checkpoint import load_model
+    from sdseg.models.model_folder import load_model
 
     segmenter, manifest = load_model(path, inference)
     backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed)

@@ -11,8 +11,8 @@ import pytest
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
 from sdseg.report.collect import collect_results
+from sdseg.report.model_card import checks, failures
 from sdseg.report.report import report
-from sdseg.report.tables import checks, failures
 from tests.helpers.stage_results import StageResults, edit_json
 from tests.report.test_report import Page
 

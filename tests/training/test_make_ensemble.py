@@ -13,9 +13,9 @@ import torch
 
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.artifacts.results.training import TrainingRecord
+from sdseg.backends.averaged_models import open_models
 from sdseg.backends.base import Reseedable
-from sdseg.backends.ensemble import open_models
-from sdseg.backends.load import open_model
+from sdseg.backends.open_model import open_model
 from sdseg.backends.torch import TorchBackend
 from sdseg.cli.commands import main
 from sdseg.config.export import Export
@@ -27,8 +27,8 @@ from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.export.onnx import export
 from sdseg.export.precision import in_precision
 from sdseg.inference.predict import PredictOptions, predict
-from sdseg.models.checkpoint import load_model
-from sdseg.training.ensemble import make_ensemble
+from sdseg.models.model_folder import load_model
+from sdseg.training.make_ensemble import make_ensemble
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.own_files import report
 from tests.helpers.tiny import CT, DISC_CUP, RGB, picture, write_model, write_store

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sdseg.core.errors import UserError
-from sdseg.models.checkpoint import load_codec_folder, load_model, save_codec_folder
+from sdseg.models.model_folder import load_codec_folder, load_model, save_codec_folder
 from tests.helpers.networks import codec
 from tests.helpers.tiny import write_model
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
 from sdseg.backends.base import Backend, Reseedable
-from sdseg.backends.load import Served, open_model
+from sdseg.backends.open_model import Served, open_model
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_text
