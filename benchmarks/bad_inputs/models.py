@@ -165,6 +165,7 @@ _OPTIONAL = {
         "data_checksum",
         "model_checksum",
     ),
+    *("postprocessing", "postprocessing_chosen", "members", "fold", "flips"),
     *("graph_checksum", "weights_checksum", "checksum", "exclusive", "intensities", "hash", "hashes", "fast_checksums"),
 }
 

@@ -77,7 +77,7 @@ def words(ready: Ready) -> Iterator[Bad]:
         ([*export, "--max-abs-difference", "nan"], "max-abs-difference"),
         ([*export, "--calibration-images", "0"], "calibration"),
         ([*export, "--to", "tensorrt"], "tensorrt"),
-        ([*export, "--to", "triton"], str(ready.model)),
+        ([*export, "--to", "triton"], "--prepared"),
         ([*export, "--level", "3"], "--level"),
         ([*train, "--set", "training"], "training"),
         ([*train, "--set", "training.steps=x"], "steps"),
@@ -107,11 +107,14 @@ def words(ready: Ready) -> Iterator[Bad]:
 
 
 def _required(parser: Any) -> list[str]:
-    """A value for all that a verb requires; none of them exists."""
+    """A value for all that a verb requires: places of which none exists, and numbers."""
     values: list[str] = []
     for action in parser._actions:
         if action.required and action.option_strings:
-            values += [action.option_strings[-1], "/nowhere/at all"]
+            number = getattr(action.type, "__module__", "") == argument_types.__name__ and (
+                action.type is not argument_types.path
+            )
+            values += [action.option_strings[-1], "3" if number else "/nowhere/at all"]
         elif action.required:
             values.append("/nowhere/at all")
     for group in parser._mutually_exclusive_groups:
