@@ -58,7 +58,7 @@ def curves(results: Path) -> dict[str, Any]:
     commits = sorted({run.model.provenance["commit"] for runs in groups.values() for run in runs if run.model})
     dates = sorted({run.model.provenance["time"][:10] for runs in groups.values() for run in runs if run.model})
     return {
-        "command": "snakemake --cores 2 --configfile config/curves.yaml --config raw=samples -- evaluate",
+        "command": "python benchmarks/curves.py --results results-curves",
         "commit": ", ".join(commits),
         "date": " to ".join(dict.fromkeys((dates[0], dates[-1]))),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",

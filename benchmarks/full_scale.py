@@ -40,6 +40,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tools.figure_tables import TABLES  # noqa: E402
+
 SIZE = 256
 CODEC = {"weights": "random", "latent_scale": 0.18}  # KL-f8 is the layout's default
 TRAINED = ("prepare", "train", "save", "infer")
@@ -70,7 +72,10 @@ def main() -> int:
     chosen.steps = chosen.steps or (40 if chosen.device == "cuda" else 2)
     chosen.batch = chosen.batch or (4 if chosen.device == "cuda" else 1)
     if chosen.memory:
-        print(_memory_table(chosen))
+        counted = _memory(chosen)
+        print(TABLES["full_scale_memory"](counted))
+        if chosen.json:
+            chosen.json.write_text(json.dumps(counted, indent=2) + "\n", encoding="utf-8")
         return 0
     if chosen.stage:
         figures = STAGES[chosen.stage](chosen)
@@ -314,7 +319,7 @@ def _recipe(chosen: argparse.Namespace) -> Any:
     return load_recipe(chosen.recipe, merge({"training": length | precision}, assignments(chosen.set)))
 
 
-def _memory_table(chosen: argparse.Namespace) -> str:
+def _memory(chosen: argparse.Namespace) -> dict[str, Any]:
     """Bytes by part, of weights (with average, gradients, AdamW's moments) and of what the backward pass waits for."""
     from sdseg.config.network import Codec, LatentNetwork
     from sdseg.core.settings import merge
@@ -322,28 +327,34 @@ def _memory_table(chosen: argparse.Namespace) -> str:
 
     recipe, shape = _recipe(chosen), Shape(chosen.size)
     codec = Codec.model_validate(CODEC) if isinstance(recipe.network, LatentNetwork) else None
-    rows = [
-        f"{chosen.recipe.stem}, {chosen.size}×{chosen.size}, batch {recipe.training.batch}, "
-        f"precision {recipe.training.precision}\n",
-        "| part | parameters | weights, average, gradients, AdamW | kept for the backward pass | so, checkpointed |",
-        "|---|---|---|---|---|",
-    ]
-    both = {
-        again: recipe.model_validate(merge(recipe.model_dump(), {"training": {"gradient_checkpointing": again}}))
+    both = [
+        recipe.model_validate(merge(recipe.model_dump(), {"training": {"gradient_checkpointing": again}}))
         for again in (False, True)
-    }
+    ]
     images = recipe.training.batch // recipe.training.accumulate
-    plain, fewer = (
-        {each.part: each for each in memory_by_part(changed, codec, shape, images)} for changed in both.values()
-    )
-    for name, each in fewer.items():
-        kept = f"{plain[name].kept_bytes / 1e9:.2f} GB" if name in plain else ""
-        weights = f"{each.weights_bytes / 1e9:.2f} GB" if each.parameters else ""
-        parameters = f"{each.parameters / 1e6:.1f} M" if each.parameters else ""
-        rows.append(f"| {name} | {parameters} | {weights} | {kept} | {each.kept_bytes / 1e9:.2f} GB |")
-    whole = [training_needs(changed, codec, shape, cuda=True).gpu_bytes / 1e9 for changed in both.values()]
-    rows.append(f"| the process on a GPU, all told | | | {whole[0]:.1f} GB | {whole[1]:.1f} GB |")
-    return "\n".join(rows)
+    plain, fewer = ({each.part: each for each in memory_by_part(changed, codec, shape, images)} for changed in both)
+    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8")
+    return {
+        "command": f"python benchmarks/full_scale.py --memory --recipe {chosen.recipe} --batch {recipe.training.batch} "
+        f"--device {chosen.device} --json FILE",
+        "commit": head.stdout.strip() or "unknown",
+        "machine": "counted from the layers on paper",
+        "recipe": chosen.recipe.stem,
+        "size": chosen.size,
+        "batch": recipe.training.batch,
+        "precision": recipe.training.precision,
+        "parts": [
+            {
+                "part": name,
+                "parameters": each.parameters,
+                "weights_bytes": each.weights_bytes,
+                "kept_bytes": plain[name].kept_bytes if name in plain else None,
+                "kept_bytes_checkpointed": each.kept_bytes,
+            }
+            for name, each in fewer.items()
+        ],
+        "gpu_bytes": [training_needs(changed, codec, shape, cuda=True).gpu_bytes for changed in both],
+    }
 
 
 def _show(figures: dict[str, Any]) -> None:

@@ -121,7 +121,11 @@ def _experiment(folder: Path) -> dict[str, Any]:
     states = [json.loads(line) for line in (by_slurm / "results" / CANCELLED / "model/training.jsonl").open()]
     resumed = [event["step"] for event in states if event["event"] == "resumed"]
     first, second = _checksums(undisturbed / "results"), _checksums(by_slurm / "results")
+    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, encoding="utf-8")
     return {
+        "command": "python benchmarks/slurm.py --json benchmarks/figures/slurm.json",
+        "commit": head.stdout.strip() or "unknown",
+        "date": time.strftime("%Y-%m-%d"),
         "slurm": version.split()[-1],
         "machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "jobs": len(re.findall(r"has been submitted with SLURM jobid", log)),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["with_tables"]
+__all__ = ["TABLES", "with_tables"]
 
 MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Figures = dict[str, Any]
@@ -80,9 +80,34 @@ def _curves(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _full_scale_memory(values: Figures) -> str:
+    def gigabytes(count: int | None) -> str:
+        return f"{count / 1e9:.2f} GB" if count else ""
+
+    rows: list[tuple[object, ...]] = [
+        (
+            each["part"],
+            f"{each['parameters'] / 1e6:.1f} M" if each["parameters"] else "",
+            gigabytes(each["weights_bytes"] if each["parameters"] else None),
+            gigabytes(each["kept_bytes"]),
+            gigabytes(each["kept_bytes_checkpointed"]),
+        )
+        for each in values["parts"]
+    ]
+    rows.append(("the process on a GPU, a tenth to spare", "", "", *map(gigabytes, values["gpu_bytes"])))
+    heads = ("part", "parameters", "weights, average, gradients, AdamW", "kept for the backward pass", "checkpointed")
+    said = f"`{values['recipe']}`, {values['size']}×{values['size']}, batch {values['batch']}, {values['precision']}."
+    return f"{_measured(values)}{said}\n\n{_table(heads, rows)}"
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-TABLES: dict[str, Callable[[Figures], str]] = {"bad_input": _bad_input, "kills": _kills, "curves": _curves}
+TABLES: dict[str, Callable[[Figures], str]] = {
+    "bad_input": _bad_input,
+    "kills": _kills,
+    "curves": _curves,
+    "full_scale_memory": _full_scale_memory,
+}

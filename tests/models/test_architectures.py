@@ -107,16 +107,21 @@ def test_a_model_folder_gives_the_same_probability(tmp_path: Path, name: str) ->
     assert not [key for key in stored if key.startswith("deep_supervision")]  # for training alone
 
 
+def check_graph(segmenter: Segmenter, folder: Path) -> None:
+    """Its exported graph gives the same probability."""
+    export_graph(segmenter, describe(noise_shape=segmenter.noise_shape), folder / "model.onnx")
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    image = batch(3).image
+    with torch.inference_mode():
+        expected = segmenter(image)
+    (probability,) = session.run(None, {"image": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(probability), expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "unet"])
 def test_the_graph_computes_the_same(tmp_path: Path, name: str) -> None:
     made = build(RECIPES[name])
-    export_graph(made, describe(noise_shape=made.noise_shape), tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    image = batch(3).image
-    with torch.inference_mode():
-        expected = made(image)
-    (probability,) = session.run(None, {"image": image.numpy()})
-    torch.testing.assert_close(torch.from_numpy(probability), expected, rtol=1e-3, atol=1e-4)
+    check_graph(made, tmp_path)
 
 
 def test_the_classic_condition_encoder_is_the_way_down_of_monais() -> None:
@@ -271,10 +276,4 @@ def test_levels_of_several_sizes_come_together_at_full_size(tmp_path: Path) -> N
             for number, (lateral, level) in enumerate(zip(made.refinement.lateral, levels, strict=True))
         ]
         torch.testing.assert_close(seen[0], torch.cat([sum(enlarged), decoded.mean(dim=1, keepdim=True)], dim=1))
-    export_graph(made, describe(), tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    image = batch(3).image
-    with torch.inference_mode():
-        expected = made(image)
-    (probability,) = session.run(None, {"image": image.numpy()})
-    torch.testing.assert_close(torch.from_numpy(probability), expected, rtol=1e-3, atol=1e-4)
+    check_graph(made, tmp_path)
