@@ -26,7 +26,9 @@ def check_size(size: int, network: LatentNetwork | DirectNetwork, codec: Codec |
         )
     _check_halving(size, codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1), where)
     if isinstance(network.condition, UnetConditionEncoder):
-        _check_coarsest(size, network.condition.factor, where, "network.condition.block_out_channels")
+        coarser = network.condition.coarser_channels
+        key = "coarser_channels" if coarser else "block_out_channels"
+        _check_coarsest(size, network.condition.factor << len(coarser), where, f"network.condition.{key}")
 
 
 def _check_halving(size: int, multiple: int, where: str) -> None:

@@ -112,6 +112,8 @@ class UnetConditionEncoder(Strict):
     architecture: Literal["unet"]
     block_out_channels: tuple[Width, ...] = Field((48, 96, 192, 384), min_length=2, max_length=12)
     latent_channels: int = Field(64, ge=1, le=65536)
+    # Channels of further levels, at half the latent's size, a quarter, …, which join the denoiser's at their own size.
+    coarser_channels: tuple[Width, ...] = Field((), max_length=11)
     trainable: bool = True  # false freezes all but the 1×1 convolution
     dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -199,3 +201,18 @@ class LatentNetwork(Strict):
     # corrected at full size from the condition encoder's finer levels, which the same loss trains.
     decoder: Literal["frozen", "trained", "skips"] = "frozen"
     alignment: Alignment | None = None
+
+    @property
+    def coarser_channels(self) -> tuple[int, ...]:
+        """Channels of the condition's levels coarser than the latent: none in an encoder built like the codec's."""
+        return self.condition.coarser_channels if isinstance(self.condition, UnetConditionEncoder) else ()
+
+    @model_validator(mode="after")
+    def _coarser_levels_have_a_place(self) -> Self:
+        changes = len(self.denoiser.block_out_channels) - 1
+        if len(self.coarser_channels) > changes:
+            raise ValueError(
+                f"'condition.coarser_channels' has {len(self.coarser_channels)} entries, and the denoiser has only "
+                f"{changes} level(s) below its first: shorten it, or add to 'denoiser.block_out_channels'"
+            )
+        return self

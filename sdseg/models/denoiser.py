@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
@@ -19,10 +21,19 @@ class ConditionalDenoiser(nn.Module):
     """UNet on z_t and z_c: one prediction [N,C,h,w] per call.
 
     z_c joins z_t at the input, or is read by cross-attention as h·w tokens, or both; with a constant context the
-    cross-attention reads learnt tokens instead, in place of the text that Stable Diffusion was trained with.
+    cross-attention reads learnt tokens instead, in place of the text that Stable Diffusion was trained with. Features
+    of the image coarser than the latent are added where the UNet has their size.
     """
 
-    def __init__(self, settings: Denoiser, latent_channels: int, condition_channels: int, structures: int) -> None:
+    def __init__(
+        self,
+        settings: Denoiser,
+        latent_channels: int,
+        condition_channels: int,
+        structures: int,
+        coarser_channels: Sequence[int] = (),
+    ) -> None:
+        """`coarser_channels`: of the image's features at h/2, h/4, …; at most one entry per change of resolution."""
         super().__init__()
         self.latent_channels = latent_channels
         self.concatenate = settings.concatenate
@@ -35,14 +46,28 @@ class ConditionalDenoiser(nn.Module):
             self.context = nn.Parameter(torch.randn(settings.context_tokens, settings.context_channels))
         image = settings.context == "image"
         self.context_projection = nn.Linear(condition_channels, settings.context_channels) if image else None
+        entries = zip(
+            coarser_channels, settings.block_out_channels, strict=False
+        )  # a block enters with the last's width
+        self.coarser = nn.ModuleList([nn.Conv2d(count, width, 1) for count, width in entries])
 
     @property
     def middle(self) -> nn.Module:
         """The coarsest block, whose output is what alignment looks at: [N,M,h/2^L,w/2^L]."""
         return cast("nn.Module", self.unet.mid_block)
 
-    def forward(self, noisy: Tensor, condition: Tensor, timesteps: Tensor, structure: Tensor | None) -> Tensor:
-        """Prediction for z_t [N,C,h,w] given z_c [N,C',h,w], t [N] and, for several structures, their index [N]."""
+    def forward(
+        self,
+        noisy: Tensor,
+        condition: Tensor,
+        timesteps: Tensor,
+        structure: Tensor | None,
+        coarser: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """Prediction for z_t [N,C,h,w] given z_c [N,C',h,w], t [N] and, for several structures, their index [N].
+
+        `coarser`: the image's features at [N,D,h/2,w/2], [N,D',h/4,w/4], …, where the encoder has them.
+        """
         joined = torch.cat([noisy, condition], dim=1) if self.concatenate else noisy  # [N,C+C',h,w]
         more = {}
         if self.context is not None:
@@ -50,8 +75,26 @@ class ConditionalDenoiser(nn.Module):
         if self.context_projection is not None:
             tokens = condition.flatten(2).transpose(1, 2)  # [N,h·w,C']
             more["encoder_hidden_states"] = self.context_projection(tokens)  # [N,h·w,D]
-        prediction: Tensor = self.unet(joined, timesteps, class_labels=structure, return_dict=False, **more)[0]
+        with self._joined_by(coarser):
+            prediction: Tensor = self.unet(joined, timesteps, class_labels=structure, return_dict=False, **more)[0]
         return prediction
+
+    @contextmanager
+    def _joined_by(self, coarser: Sequence[Tensor]) -> Iterator[None]:
+        """The image's coarser features are added to what the UNet's blocks of their size begin with."""
+
+        def joining(entry: nn.Module, features: Tensor) -> Callable[..., tuple[tuple[()], dict[str, Any]]]:
+            def add(_block: nn.Module, _args: tuple[()], named: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+                return (), named | {"hidden_states": named["hidden_states"] + entry(features)}
+
+            return add
+
+        blocks = list(self.unet.down_blocks)[1:]
+        with ExitStack() as hooks:
+            for entry, features, block in zip(self.coarser, coarser, blocks, strict=False):
+                handle = block.register_forward_pre_hook(joining(entry, features), with_kwargs=True)
+                hooks.callback(handle.remove)
+            yield
 
 
 def _ldm_unet(settings: Denoiser, inputs: int, outputs: int, labels: int | None) -> UNet2DModel:

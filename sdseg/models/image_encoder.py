@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import cast
 
 from diffusers.models.autoencoders.vae import Encoder
@@ -22,7 +23,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, settings: ConditionEncoder | UnetConditionEncoder) -> None:
         super().__init__()
         if isinstance(settings, UnetConditionEncoder):
-            self.encoder: nn.Module = _way_down(settings)
+            self.encoder: nn.Module = _way_down(settings.block_out_channels, settings.dropout)
             channels = settings.block_out_channels[-1]
         else:
             self.encoder = Encoder(**encoder_arguments(settings, settings.latent_channels))
@@ -31,6 +32,9 @@ class ImageEncoder(nn.Module):
             channels = 2 * settings.latent_channels
         # The official code puts a new 1×1 convolution here, not the autoencoder's quant_conv.
         self.projection = nn.Conv2d(channels, settings.latent_channels, 1)
+        self.coarser = nn.ModuleList()
+        if isinstance(settings, UnetConditionEncoder) and settings.coarser_channels:
+            self.coarser = nn.ModuleList(_way_down(settings.coarser_channels, settings.dropout, channels))
         self.settings = settings
 
     @property
@@ -62,23 +66,29 @@ class ImageEncoder(nn.Module):
             whole = codec.autoencoder.quant_conv.state_dict()  # [2C,2C,1,1]: mean, then logarithm of the variance
             self.projection.load_state_dict({key: value[: len(value) // 2] for key, value in whole.items()})
 
-    def forward(self, image: Tensor) -> Tensor:
-        condition: Tensor = self.projection(self.encoder(image))
-        return condition
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The condition latent, and the image's features at [N,D,h/2,w/2], [N,D',h/4,w/4], … where there are any."""
+        current: Tensor = self.encoder(image)
+        condition: Tensor = self.projection(current)
+        coarser: list[Tensor] = []
+        for level in self.coarser:
+            current = level(current)
+            coarser.append(current)
+        return condition, coarser
 
 
-def _way_down(settings: UnetConditionEncoder) -> nn.Sequential:
-    """The encoder of MONAI's `BasicUNet`, level by level."""
+def _way_down(channels: Sequence[int], dropout: float, entering: int | None = None) -> nn.Sequential:
+    """The encoder of MONAI's `BasicUNet`, level by level; with `entering` channels, its levels below others."""
     from monai.networks.nets.basic_unet import Down, TwoConv  # MONAI takes seconds to import
 
     activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
     levels: OrderedDict[str, nn.Module] = OrderedDict()
-    current = 3
-    for number, channels in enumerate(settings.block_out_channels):
-        block = Down if number else TwoConv
+    current = entering or 3
+    for number, count in enumerate(channels):
+        block = Down if number or entering else TwoConv
         norm = ("instance", {"affine": True})
-        levels[f"level_{number}"] = block(2, current, channels, activation, norm, True, settings.dropout)
-        current = channels
+        levels[f"level_{number}"] = block(2, current, count, activation, norm, True, dropout)
+        current = count
     return nn.Sequential(levels)
 
 

@@ -119,7 +119,9 @@ class LatentSegmenter(Segmenter):
         self.latent_shape = (channels, side, side)
         self.normaliser = Normaliser(image)
         self.condition_encoder = ImageEncoder(network.condition)
-        self.denoiser = ConditionalDenoiser(network.denoiser, channels, network.condition.latent_channels, structures)
+        self.denoiser = ConditionalDenoiser(
+            network.denoiser, channels, network.condition.latent_channels, structures, network.coarser_channels
+        )
         self.decoder = decoder.requires_grad_(network.decoder == "trained")
         self.decoding = network.decoder
         self.refinement: MaskRefinement | None = None
@@ -128,6 +130,7 @@ class LatentSegmenter(Segmenter):
         self.alignment: FeatureAlignment | None = None
         if not network.condition.trainable:
             self.condition_encoder.encoder.requires_grad_(False)
+            self.condition_encoder.coarser.requires_grad_(False)
         if process.inference_noise == "gaussian":
             self.noise_shape = (self.samples * channels, side, side)
         self.register_buffer("alphas_cumprod", diffusion.alphas_cumprod(process).float(), persistent=False)
@@ -139,14 +142,12 @@ class LatentSegmenter(Segmenter):
 
     def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         # 1. Normalise and encode the condition, once per image however many hypotheses are drawn.
-        condition, levels = self._encoded(self.normaliser(image))  # [N,c',h,w]
+        condition, coarser, levels = self._encoded(self.normaliser(image))  # [N,c',h,w]
 
         # 2. Start from pure noise (or none) at the first of the timesteps. S hypotheses of an image lie side by side.
         start = self._start(condition, noise)  # [N·S,c,h,w]
         if self.samples > 1:
-            condition, *levels = (
-                each.unsqueeze(1).expand(-1, self.samples, -1, -1, -1).flatten(0, 1) for each in (condition, *levels)
-            )  # [N·S,c',h,w]
+            condition, coarser, levels = _repeated(self.samples, condition, coarser, levels)  # [N·S,c',h,w]
 
         # 3. Reverse steps, the last of which estimates z_0, and one decoding, per structure.
         probabilities = []
@@ -155,7 +156,7 @@ class LatentSegmenter(Segmenter):
             for step in self.plan:
                 timesteps = torch.full((condition.shape[0],), step.start, dtype=torch.int64, device=image.device)
                 structure = torch.full_like(timesteps, index) if self.structures > 1 else None
-                prediction = self.denoiser(latent, condition, timesteps, structure).float()
+                prediction = self.denoiser(latent, condition, timesteps, structure, coarser).float()
                 latent = diffusion.reverse(prediction, latent, step, self.alphas_cumprod, self.process.prediction)
             probabilities.append(mask_probability(self._decoded(latent, levels)))  # [N·S,1,H,W]
         probability = torch.cat(probabilities, dim=1).float()  # [N·S,K,H,W]
@@ -176,10 +177,10 @@ class LatentSegmenter(Segmenter):
         if process.train_noise == "zero":
             noisy = torch.zeros_like(noisy)  # inference starts from zeros, without the trace of z_0 that √ᾱ leaves
         image = self.normaliser(batch.image)
-        condition, levels = self._encoded(image)
+        condition, coarser, levels = self._encoded(image)
         structure = batch.structure if self.structures > 1 else None
         with features_of(self.denoiser.middle) as features:
-            prediction = self.denoiser(noisy, condition, timesteps, structure).float()
+            prediction = self.denoiser(noisy, condition, timesteps, structure, coarser).float()
         terms = diffusion.losses(prediction, batch.latent, noise, noisy, alpha_bar, process)
         weights = {"noise": process.loss_noise, "latent": process.loss_latent, "velocity": process.loss_velocity}
         weighted = {name: weights[name] * term for name, term in terms.items()}
@@ -192,12 +193,12 @@ class LatentSegmenter(Segmenter):
             weighted["alignment"] = self.alignment(features[0], image)
         return weighted
 
-    def _encoded(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """z_c [N,c',h,w] of normalised images, and the encoder's finer features where the decoding sees them."""
+    def _encoded(self, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """z_c [N,c',h,w] of normalised images, and the coarser and finer features that denoiser and decoding see."""
         if self.refinement is None:
-            return self.condition_encoder(image), []
+            return *self.condition_encoder(image), []
         with features_of(*self.condition_encoder.finer_levels) as levels:
-            return self.condition_encoder(image), levels
+            return *self.condition_encoder(image), levels
 
     def _decoded(self, latent: Tensor, levels: list[Tensor]) -> Tensor:
         """The mask of a latent as an image [N,3,H,W], about −1 outside and 1 inside."""
@@ -214,6 +215,17 @@ class LatentSegmenter(Segmenter):
         if self.process.inference_noise == "fixed":
             return self.fixed_noise.unsqueeze(0).expand(count, -1, -1, -1)
         return torch.zeros_like(self.fixed_noise).unsqueeze(0).expand(count, -1, -1, -1)
+
+
+def _repeated(
+    samples: int, condition: Tensor, coarser: list[Tensor], levels: list[Tensor]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Each [N,C,h,w] once for every hypothesis [N·S,C,h,w]."""
+
+    def repeat(features: Tensor) -> Tensor:
+        return features.unsqueeze(1).expand(-1, samples, -1, -1, -1).flatten(0, 1)
+
+    return repeat(condition), [repeat(each) for each in coarser], [repeat(each) for each in levels]
 
 
 class DirectSegmenter(Segmenter):

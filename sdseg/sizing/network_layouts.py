@@ -15,7 +15,7 @@ def condition_encoder(settings: AnyConditionEncoder, size: int) -> LayerCosts:
     """The image encoder with its projection, of an image of `size`² pixels."""
     latent, side = settings.latent_channels, size // settings.factor
     if isinstance(settings, UnetConditionEncoder):
-        costs = _classic_way_down(settings.block_out_channels, size)
+        costs = _classic_way_down(settings.block_out_channels + settings.coarser_channels, size)
         costs.conv(settings.block_out_channels[-1], latent, side, kernel=1)
         return costs
     costs = _encoder(settings, latent, size)
@@ -58,9 +58,16 @@ def refinement(channels: tuple[int, ...], size: int) -> LayerCosts:
     return costs
 
 
-def denoiser(settings: Denoiser, latent: int, condition: int, structures: int, side: int) -> LayerCosts:
-    """The UNet on latents of `latent` channels and `side`² pixels, with whatever brings the condition in."""
+def denoiser(
+    settings: Denoiser, latent: int, condition: int, structures: int, side: int, coarser: tuple[int, ...] = ()
+) -> LayerCosts:
+    """The UNet on latents of `latent` channels and `side`² pixels, with whatever brings the condition in.
+
+    `coarser`: channels of the condition's levels below the latent's size.
+    """
     costs = LayerCosts()
+    for level, (count, width) in enumerate(zip(coarser, settings.block_out_channels, strict=False), start=1):
+        costs.conv(count, width, side >> level, kernel=1)
     tokens = settings.context_tokens
     if settings.context == "constant":
         costs.parameters += tokens * settings.context_channels

@@ -138,7 +138,9 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
         raise ValueError("a latent network needs the layout of its codec")
     latent, side, condition = codec.latent_channels, shape.size // network.condition.factor, network.condition
     encoder = network_layouts.condition_encoder(condition, shape.size)
-    denoiser = network_layouts.denoiser(network.denoiser, latent, condition.latent_channels, shape.structures, side)
+    denoiser = network_layouts.denoiser(
+        network.denoiser, latent, condition.latent_channels, shape.structures, side, network.coarser_channels
+    )
     answers = inference.samples * shape.structures
     # In training the mask is decoded for its loss alone: through both stages in the mean; memory is that of the second.
     through = recipe.diffusion.loss_mask > 0

@@ -320,6 +320,9 @@ def test_size_must_be_halved_often_enough(config: Values) -> None:
     assert error.remedy in ("use size 28", "use size 32")
 
 
+COARSER = {"architecture": "unet", "block_out_channels": [4, 4]}
+
+
 @pytest.mark.parametrize(
     ("network", "size", "message"),
     [
@@ -334,6 +337,8 @@ def test_size_must_be_halved_often_enough(config: Values) -> None:
             32,
             "shrinks the image 4×, the codec",
         ),
+        ({"condition": COARSER | {"coarser_channels": [4]}}, 32, None),
+        ({"condition": COARSER | {"coarser_channels": [4]}}, 4, "leaves one pixel at the coarsest level"),
     ],
 )
 def test_sizes_that_a_network_cannot_take(config: Values, network: Values, size: int, message: str | None) -> None:
@@ -344,6 +349,13 @@ def test_sizes_that_a_network_cannot_take(config: Values, network: Values, size:
         loaded.resolve_recipe("kseg", "sdseg")
     else:
         assert message in str(refused(lambda: loaded.resolve_recipe("kseg", "sdseg")))
+
+
+def test_condition_levels_that_the_denoiser_has_no_place_for(config: Values) -> None:
+    condition = COARSER | {"coarser_channels": [4] * 9}
+    changed = put(config, "recipes.sdseg.overrides", {"network": {"condition": condition}})
+    error = refused(lambda: parse(Config, changed, where="my.yaml").resolve_recipe("kseg", "sdseg"))
+    assert "'condition.coarser_channels' has 9 entries, and the denoiser has only" in str(error)
 
 
 def test_another_architecture_begins_its_section_anew() -> None:

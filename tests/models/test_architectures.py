@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnxruntime
 import pytest
@@ -34,6 +34,7 @@ from sdseg.models.unets import NnUnet, build_unet
 from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
 from tests.helpers.tiny import POLYP, RGB, describe
 
+MULTISCALE = CLASSIC | {"coarser_channels": [7]}
 END_TO_END = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
 
 
@@ -43,6 +44,7 @@ def decoding(kind: str, **more: Any) -> Recipe:
 
 RECIPES = {
     "classic condition": recipe(network={"condition": CLASSIC}),
+    "condition at every size": recipe(network={"condition": MULTISCALE}),
     "trained decoder": decoding("trained"),
     "skips": decoding("skips", condition=CLASSIC),
     "skips of an autoencoder": decoding("skips"),
@@ -138,12 +140,52 @@ def test_the_classic_condition_encoder_is_the_way_down_of_monais() -> None:
         for block in blocks:
             features = block(features)
         expected = functional.conv2d(features, encoder.projection.weight, encoder.projection.bias)
-        torch.testing.assert_close(encoder(image), expected)
-    assert encoder(image).shape == (2, 3, 4, 4)
+        latent, coarser = encoder(image)
+        torch.testing.assert_close(latent, expected)
+    assert latent.shape == (2, 3, 4, 4)
+    assert not coarser
     norms = [layer for layer in encoder.modules() if isinstance(layer, nn.InstanceNorm2d)]
     slopes = {layer.negative_slope for layer in encoder.modules() if isinstance(layer, nn.LeakyReLU)}
     assert len(norms) == 10
     assert slopes == {0.1}
+
+
+def test_levels_below_the_latent_are_a_longer_way_down_and_join_the_denoiser() -> None:
+    """The encoder gives what one of more levels would; the UNet adds it where its second block begins."""
+    made = build(RECIPES["condition at every size"])
+    assert isinstance(made, LatentSegmenter)
+    encoder, denoiser = made.condition_encoder, made.denoiser
+    image = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        latent, (coarser,) = encoder(image)
+        longer = ImageEncoder(
+            UnetConditionEncoder(architecture="unet", block_out_channels=(4, 6, 7), latent_channels=5)
+        )
+        levels = [*encoder.encoder.children(), *encoder.coarser]
+        for level, own in zip(longer.encoder.children(), levels, strict=True):
+            level.load_state_dict(own.state_dict())
+        assert coarser.shape == (2, 7, 8, 8)
+        torch.testing.assert_close(coarser, longer.encoder(image))
+
+        entered: list[torch.Tensor] = []
+        first = cast("nn.ModuleList", denoiser.unet.down_blocks[1].resnets)[0]
+        first.register_forward_pre_hook(lambda _, given: entered.append(given[0]))
+        arguments = (torch.zeros(2, 4, 16, 16), latent, torch.zeros(2, dtype=torch.int64), None)
+        denoiser(*arguments, [coarser])
+        denoiser(*arguments)  # nothing stays behind
+        torch.testing.assert_close(entered[0] - entered[1], denoiser.coarser[0](coarser))
+
+
+def test_hypotheses_share_the_coarser_levels_of_their_image() -> None:
+    noisy = {"train_noise": "gaussian", "inference_noise": "gaussian"}
+    single = build(recipe(network={"condition": MULTISCALE}, diffusion=noisy))
+    double = build(recipe(network={"condition": MULTISCALE}, diffusion=noisy, inference={"samples": 2}))
+    double.load_state_dict(single.state_dict())
+    noise, image = torch.randn(2, 8, 16, 16), batch().image
+    with torch.inference_mode():
+        halves = [single(image, part) for part in noise.chunk(2, dim=1)]
+        torch.testing.assert_close(double(image, noise), torch.stack(halves).mean(dim=0))
+    assert not torch.equal(*halves)
 
 
 def test_dynunet_is_monais_without_its_second_set_of_names() -> None:

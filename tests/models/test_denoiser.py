@@ -97,7 +97,7 @@ def test_the_projection_can_be_the_codecs() -> None:
     encoder.start_from(source)
     image = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(encoder(image), source.autoencoder.encode(image).latent_dist.mean)
+        torch.testing.assert_close(encoder(image)[0], source.autoencoder.encode(image).latent_dist.mean)
 
 
 def test_condition_encoder_starts_from_the_codec() -> None:

@@ -127,7 +127,7 @@ def test_one_step_inference(
     prefix = "ema_" if ema else ""
     image = arrays["image"].permute(0, 2, 3, 1)
     with torch.inference_mode():
-        condition = made.condition_encoder(made.normaliser(image))
+        condition, _ = made.condition_encoder(made.normaliser(image))
         close(condition, arrays["cond_latent"])
         start = arrays["noise"].expand_as(condition)
         last = torch.full((len(image),), 999)
@@ -154,7 +154,7 @@ def test_training_forward_and_losses(arrays: Arrays, weights: Arrays, layout: di
     with torch.inference_mode():
         noisy = diffusion.add_noise(clean, noise, alpha_bar)
         close(noisy, arrays["train_z_t"])
-        condition = made.condition_encoder(made.normaliser(arrays["image"].permute(0, 2, 3, 1)))
+        condition, _ = made.condition_encoder(made.normaliser(arrays["image"].permute(0, 2, 3, 1)))
         predicted = made.denoiser(noisy, condition, timesteps, None)
         close(predicted, arrays["train_eps"])
         terms = diffusion.losses(predicted, clean, noise, noisy, alpha_bar, made.process)

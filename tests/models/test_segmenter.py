@@ -70,7 +70,7 @@ def test_forward_is_the_composition_of_its_parts(prediction: str, noise: str) ->
     start = {"zero": torch.zeros(2, 4, 16, 16), "fixed": segmenter.fixed_noise.expand(2, -1, -1, -1), "gaussian": given}
     with torch.inference_mode():
         found = segmenter(images(), given)
-        condition = segmenter.condition_encoder(segmenter.normaliser(images()))
+        condition, _ = segmenter.condition_encoder(segmenter.normaliser(images()))
         z_t = start[noise]
         assert z_t is not None
         output = segmenter.denoiser(z_t, condition, torch.tensor([999, 999]), None)
@@ -106,7 +106,7 @@ def test_several_steps_are_those_of_diffusers(prediction: str) -> None:
     )
     scheduler.set_timesteps(4)
     with torch.inference_mode():
-        condition = segmenter.condition_encoder(segmenter.normaliser(images()))
+        condition, _ = segmenter.condition_encoder(segmenter.normaliser(images()))
         latent = segmenter.fixed_noise.expand(2, -1, -1, -1)
         for timestep in scheduler.timesteps:
             output = segmenter.denoiser(latent, condition, timestep.expand(2), None)
@@ -164,7 +164,7 @@ def test_training_where_inference_starts_sees_no_trace_of_the_mask() -> None:
     assert made.latent is not None
     with torch.inference_mode():
         loss = segmenter.losses(made)["latent"]
-        condition = segmenter.condition_encoder(segmenter.normaliser(made.image))
+        condition, _ = segmenter.condition_encoder(segmenter.normaliser(made.image))
         prediction = segmenter.denoiser(torch.zeros_like(made.latent), condition, torch.tensor([999, 999]), None)
         torch.testing.assert_close(loss, (prediction - made.latent).abs().mean())
 
@@ -174,7 +174,7 @@ def test_the_mask_loss_is_that_of_the_decoded_mask_and_reaches_the_trained_parts
     made = replace(batch(segmenter), mask=torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1)).round())
     terms = segmenter.losses(made)
     assert set(terms) == {"mask"}
-    condition = segmenter.condition_encoder(segmenter.normaliser(made.image))
+    condition, _ = segmenter.condition_encoder(segmenter.normaliser(made.image))
     latent = segmenter.denoiser(torch.zeros(2, 4, 16, 16), condition, torch.tensor([999, 999]), None)
     decoded = segmenter.decoder.decoder(segmenter.decoder.post_quant_conv(latent / 0.7)).mean(dim=1, keepdim=True)
     torch.testing.assert_close(terms["mask"], 2.0 * DiceCELoss(sigmoid=True, batch=True)(6.0 * decoded, made.mask))

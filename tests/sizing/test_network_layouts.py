@@ -36,6 +36,7 @@ NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     *(("unet", {"channels": [8, 16, 32], "residual_units": units, "norm": norm}, structures)
       for units, norm, structures in ((0, "instance", 1), (0, "batch", 3), (2, "instance", 3), (1, "batch", 1))),
     ("sdseg-onestep", {"codec": "c", "condition": CLASSIC, "denoiser": UNET}, 1),
+    ("sdseg-onestep", {"codec": "c", "condition": {**CLASSIC, "coarser_channels": [40, 48]}, "denoiser": UNET}, 3),
     ("sdseg-e2e", {"codec": "c", "condition": CLASSIC, "denoiser": UNET, "decoder": "skips"}, 3),
     ("sdseg-e2e", {**LATENT, "decoder": "trained"}, 1),
     ("unet", {"architecture": "basic-unet", "channels": [8, 16, 16, 32, 32]}, 3),
@@ -53,7 +54,9 @@ def built(name: str, network: dict[str, Any], structures: int) -> tuple[Recipe, 
     condition, side = recipe.network.condition, SIZE // recipe.network.condition.factor
     sums = {
         "condition_encoder": network_layouts.condition_encoder(condition, SIZE),
-        "denoiser": network_layouts.denoiser(recipe.network.denoiser, 4, condition.latent_channels, structures, side),
+        "denoiser": network_layouts.denoiser(
+            recipe.network.denoiser, 4, condition.latent_channels, structures, side, recipe.network.coarser_channels
+        ),
         "decoder": network_layouts.decoder(CODEC, 4, SIZE),
     }
     if recipe.network.decoder == "skips":

@@ -122,7 +122,7 @@ def _conditions(
     if not isinstance(before, LatentSegmenter):
         return _missing("the recipe has no latents: it is a plain network")
     images = torch.from_numpy(np.stack([view.image for view in views]))  # [N,H,W,C]
-    pairs = [(one, one.condition_encoder(one.normaliser(images))) for one in (before, trained)]
+    pairs = [(one, one.condition_encoder(one.normaliser(images))[0]) for one in (before, trained)]
     untrained, after = (condition for _, condition in pairs)  # [N,c',h,w] each
     window = subject.store.manifest.image.window
     rows = [
