@@ -321,6 +321,7 @@ def test_size_must_be_halved_often_enough(config: Values) -> None:
 
 
 COARSER = {"architecture": "unet", "block_out_channels": [4, 4]}
+DEEP = {"block_out_channels": [4] * 4, "attention": [False] * 4, "norm_num_groups": 2, "heads": 1}
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,11 @@ COARSER = {"architecture": "unet", "block_out_channels": [4, 4]}
             "shrinks the image 4×, the codec",
         ),
         ({"condition": COARSER | {"coarser_channels": [4]}}, 32, None),
-        ({"condition": COARSER | {"coarser_channels": [4]}}, 4, "leaves one pixel at the coarsest level"),
+        (
+            {"condition": COARSER | {"coarser_channels": [4, 4, 4]}, "denoiser": DEEP},
+            16,
+            "leaves one pixel at the coarsest level",
+        ),
     ],
 )
 def test_sizes_that_a_network_cannot_take(config: Values, network: Values, size: int, message: str | None) -> None:
