@@ -35,6 +35,7 @@ __all__ = [
 Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
 # dice: overlap; ce: cross entropy; focal: cross entropy of hard pixels; tversky: overlap, misses counting more than
 # false alarms; lovasz: IoU itself, convexly extended; boundary, hausdorff: errors by their distance from the outline.
+Augmentation = Literal["none", "flips", "dihedral", "intensity", "affine", "strong"]
 MaskLoss = Literal["dice_ce", "dice_focal", "tversky_ce", "lovasz_ce", "dice_ce_boundary", "dice_ce_hausdorff"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
@@ -123,7 +124,7 @@ class Training(Strict):
     ema_decay: float = Field(0.9999, ge=0, lt=1)
     ema_scope: Literal["all", "denoiser"] = "all"
     structures: Literal["any", "present"] = "any"  # one structure a sample; 'present': of those in the slice
-    augmentation: Literal["none", "flips", "dihedral", "strong"] = "flips"  # flips: the paper's
+    augmentation: Augmentation = "flips"  # flips: the paper's
     mask_loss: MaskLoss = "dice_ce"  # of direct networks, and of latent ones with `diffusion.loss_mask`
     validate_every: int = Field(1000, ge=1, le=MANY)
     validate_slices: int | None = Field(512, ge=1, le=MANY)  # at most this many, evenly spaced; null for all
@@ -134,6 +135,11 @@ class Training(Strict):
     workers: int = Field(2, ge=0, le=1024)  # loader processes
     weights: Literal["fp32", "fp16"] = "fp32"  # number format of the model folder's weights
     seed: Seed = 0
+
+    @property
+    def deforms_masks(self) -> bool:
+        """Whether masks take forms without end: their latents are then encoded at every step, not kept."""
+        return self.augmentation in ("affine", "strong")
 
     @model_validator(mode="after")
     def _parts_divide(self) -> Self:

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
+from sdseg.data.quick_augmentation import QuickAugmentation
 from sdseg.data.store import SliceStore, structure_masks
 
 __all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "build_samples", "orient"]
@@ -25,7 +26,15 @@ __all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "build_sam
 # Image [H,W,C], masks [K,H,W] and a seed -> both, deformed alike.
 Augment = Callable[[AnyArray, npt.NDArray[np.bool_], int], tuple[AnyArray, npt.NDArray[np.bool_]]]
 # Orientations an augmentation draws from, as numbers for `orient`: bit 0 mirrors columns, 1 rows, 2 transposes.
-ORIENTATIONS = {"none": (0,), "flips": (0, 1, 2, 3), "dihedral": (0, 1, 2, 3, 4, 5, 6, 7), "strong": (0,)}
+EIGHT = (0, 1, 2, 3, 4, 5, 6, 7)
+ORIENTATIONS = {
+    "none": (0,),
+    "flips": (0, 1, 2, 3),
+    "dihedral": EIGHT,
+    "intensity": EIGHT,
+    "affine": EIGHT,
+    "strong": (0,),
+}
 
 
 def orient(array: AnyArray, orientation: int, axes: tuple[int, int]) -> AnyArray:
@@ -172,12 +181,17 @@ def build_samples(
         augmentation=training.augmentation,
         latent_shape=shape,
         latents=latents,
-        augment=_strong(store) if training.augmentation == "strong" else None,
+        augment=_augment(store, training.augmentation),
         present=training.structures == "present",
     )
 
 
-def _strong(store: SliceStore) -> Augment:
-    from sdseg.data.augmentation import StrongAugmentation  # MONAI's transforms take seconds to import
+def _augment(store: SliceStore, augmentation: str) -> Augment | None:
+    """What changes a sample beyond its orientation; None where nothing does."""
+    if augmentation == "strong":
+        from sdseg.data.augmentation import StrongAugmentation  # MONAI's transforms take seconds to import
 
-    return StrongAugmentation(store.manifest.image)
+        return StrongAugmentation(store.manifest.image)
+    if augmentation in ("intensity", "affine"):
+        return QuickAugmentation(store.manifest.image, affine=augmentation == "affine")
+    return None

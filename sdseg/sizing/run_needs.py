@@ -24,7 +24,8 @@ __all__ = [
     "size_in_words",
 ]
 
-ORIENTATIONS = {"none": 1, "flips": 4, "dihedral": 8, "strong": 0}  # latents that are kept of each mask
+# Latents that are kept of each mask.
+ORIENTATIONS = {"none": 1, "flips": 4, "dihedral": 8, "intensity": 8, "affine": 0, "strong": 0}
 STATES = 2  # training states that are kept
 PACKED = 0.02  # bytes a label map takes per pixel, deflated
 

@@ -64,7 +64,7 @@ def training_needs(
     tensors = weights + encoder + max(activations + (2 * trainable if half else 0), validation_bytes)
     state = 4 * (2 * parameters + 2 * trainable)
     step_flops = sum(part.one.flops * part.passes for part in parts.values())
-    if codec is not None and training.augmentation == "strong":  # masks are encoded at every step
+    if codec is not None and training.deforms_masks:  # masks are encoded at every step
         latent = codec.latent_channels
         whole, decoder = (
             each(codec, latent, shape.size) for each in (network_layouts.autoencoder, network_layouts.decoder)

@@ -69,17 +69,17 @@ def open_training_data(
     training, rows = recipe.training, store.rows_of("train")
     shape: tuple[int, int, int] | None = None
     latents: npt.NDArray[np.float32] | None = None
-    strong = training.augmentation == "strong"
+    deforms = training.deforms_masks
     if codec is not None and recipe.diffusion is not None:
         shape = latent_shape(store, codec.codec)
         views = len(ORIENTATIONS[training.augmentation])
         moments = 2 if recipe.diffusion.sample_latents else 1
         cache_shape = (len(rows), len(store.manifest.structures), views, moments, *shape)
-        if not cache.exists() and not strong:
+        if not cache.exists() and not deforms:
             log.info("encoding %d masks in %d orientations, once", len(rows), views)
             cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), cache_shape, device)
         # Deformed masks have no end of latents: those are encoded at every step.
-        latents = None if strong else np.load(cache, mmap_mode="r")
+        latents = None if deforms else np.load(cache, mmap_mode="r")
     return TrainingData(build_samples(store, rows, recipe, shape, latents), training)
 
 

@@ -82,7 +82,7 @@ def _measure(
         attach_training_parts(segmenter, recipe.network, shape.structures)
     average, module, optimiser = prepare_to_train(segmenter, recipe, accelerator)
     encoder = None
-    if codec is not None and recipe.training.augmentation == "strong":  # encoded at every step
+    if codec is not None and recipe.training.deforms_masks:  # encoded at every step
         encoder = MaskCodec(codec).eval().requires_grad_(False).to(accelerator.device)
     part = recipe.training.batch // recipe.training.accumulate
     # The last step's losses: those of a second stage cost most.

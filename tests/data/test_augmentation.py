@@ -1,4 +1,4 @@
-"""Strong augmentation: deterministic, paired, within the window, and without new labels."""
+"""Augmentation: deterministic, paired, within the window, and without new labels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.data.augmentation import StrongAugmentation
+from sdseg.data.quick_augmentation import QuickAugmentation
 from tests.helpers.tiny import CT, RGB, picture
 
 
@@ -55,3 +56,57 @@ def test_seeds_move_turn_and_recolour() -> None:
         levels.add(round(float(image[mask[0]].mean())))
     assert len(areas) > 8
     assert len(levels) > 5
+
+
+def still(image: np.ndarray, mask: np.ndarray) -> float:
+    """Dice of the mask with the brighter half of the image's range."""
+    bright = image[..., 0] > (image[..., 0].min() + image[..., 0].max()) / 2
+    return float(2 * (bright & mask).sum() / (bright.sum() + mask.sum()))
+
+
+@given(seed=st.integers(0, 2**31), affine=st.booleans(), colours=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_quick_augmentation_keeps_pairs_and_windows(seed: int, affine: bool, colours: bool) -> None:
+    contract = RGB if colours else CT
+    before, outlined = sample(contract)
+    image, mask = QuickAugmentation(contract, affine=affine)(before, outlined, seed)
+    low, high = contract.window
+    assert image.shape == before.shape
+    assert (image.dtype, mask.dtype) == (np.float32, np.bool_)
+    assert image.min() >= low - 1e-2
+    assert image.max() <= high + 1e-2
+    if affine:
+        assert still(image, mask[0]) > 0.85
+    else:
+        np.testing.assert_array_equal(mask, outlined)
+    again, _ = QuickAugmentation(contract, affine=affine)(before, outlined, seed)
+    np.testing.assert_array_equal(image, again)
+
+
+def test_quick_augmentation_turns_zooms_moves_and_recolours() -> None:
+    augment = QuickAugmentation(RGB, affine=True)
+    before, outlined = sample(RGB)
+    pairs = [augment(before, outlined, seed) for seed in range(30)]
+    areas = [mask.sum() / outlined.sum() for _, mask in pairs]
+    assert min(areas) < 0.75  # zooms of e^−0.25 to e^0.25 along each axis
+    assert max(areas) > 1.3
+    centres = np.array([np.argwhere(mask[0]).mean(axis=0) for _, mask in pairs])
+    assert np.ptp(centres, axis=0).min() > 2.0  # pixels, of 32
+    grey = np.array([image[mask[0]].mean() for image, mask in pairs])
+    tint = np.array([np.ptp(image[mask[0]].mean(axis=0)) for image, mask in pairs])
+    assert np.ptp(grey) > 40
+    assert tint.max() > 15
+
+
+def test_every_structure_goes_the_same_way() -> None:
+    contract = CT
+    image = np.zeros((32, 32, 1), np.float32)
+    mask = np.zeros((2, 32, 32), bool)
+    mask[0, 14:18, 14:18] = True  # about the centre, (15.5, 15.5)
+    mask[1] = ~mask[0]
+    low, high = contract.window
+    image[...] = low
+    image[mask[0]] = high
+    moved, masks = QuickAugmentation(contract, affine=True)(image, mask, 4)
+    np.testing.assert_array_equal(masks[1], ~masks[0])  # both went the same way
+    assert still(moved, masks[0]) > 0.9

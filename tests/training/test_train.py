@@ -124,7 +124,7 @@ def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "training",
-    [{"precision": "bf16"}, {"augmentation": "strong"}, {"accumulate": 2, "ema_scope": "denoiser"}],
+    [{"precision": "bf16"}, {"augmentation": "affine"}, {"accumulate": 2, "ema_scope": "denoiser"}],
     ids=["bf16", "strong augmentation", "accumulated"],
 )
 def test_an_interrupted_run_resumes_to_the_very_same_weights(
