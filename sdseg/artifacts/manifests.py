@@ -227,7 +227,10 @@ class GraphManifest(_Strict):
 
 
 class CodecManifest(BaseModel):
-    """`codec/config.json`: a mask autoencoder, its latent scale, and how well it reproduces masks."""
+    """`codec/config.json`: a mask autoencoder, its latent scale, and how well it reproduces masks.
+
+    What is None by default is of a codec that serves every dataset.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -235,7 +238,11 @@ class CodecManifest(BaseModel):
     kind: str = "sdseg-codec"
     settings: Codec
     latent_scale: float
-    dice: float  # mean Dice of decode(encode(mask)) on shapes it was not trained on
+    dice: float  # mean Dice of decode(encode(mask)) on shapes, or masks of `split`, it was not trained on
+    dataset: str | None = None  # whose masks it was trained on
+    split: str | None = None  # of them, on which `dice` was measured: train where none was left aside
+    structures: Structures | None = None  # of its label maps
+    data_checksum: str | None = None
     files: dict[str, str]
     provenance: dict[str, Any]
 

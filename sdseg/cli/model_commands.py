@@ -23,7 +23,12 @@ def codec_command(arguments: argparse.Namespace) -> int:
     from sdseg.config.recipe import load_codec
     from sdseg.training.codec import build_codec
 
-    build_codec(settings=load_codec(arguments.settings), output=arguments.output, device=arguments.device)
+    build_codec(
+        settings=load_codec(arguments.settings),
+        output=arguments.output,
+        device=arguments.device,
+        prepared=arguments.prepared,
+    )
     return 0
 
 

@@ -102,8 +102,9 @@ def _verbs_of_data(verb: NewVerb) -> None:
 
 
 def _verbs_of_models(verb: NewVerb) -> None:
-    command = verb("codec", "train a small mask autoencoder on shapes, or take in a pretrained one")
+    command = verb("codec", "train a small mask autoencoder on shapes or a dataset, or take in a pretrained one")
     _path(command, "--settings", "YAML file with the codec's settings (a value of 'codecs' in the configuration)")
+    _path(command, "--prepared", "folder made by 'prepare', for a codec with 'data: dataset'", required=False)
     _path(command, "--output", "folder to write")
     _device(command)
 

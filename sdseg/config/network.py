@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from sdseg.core.errors import UserError
 from sdseg.core.settings import MANY, Name, Place, Seed, Strict, Width, architecture_of
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Denoiser",
     "LatentNetwork",
     "UnetConditionEncoder",
+    "check_codec",
     "made_from",
 ]
 
@@ -50,20 +52,35 @@ class Autoencoder(Strict):
 
 
 class CodecTraining(Strict):
-    """How a codec is trained here, on random shapes; leave out where pretrained weights are given."""
+    """How a codec is trained here; leave out where pretrained weights are given."""
 
+    # 'shapes': random ones, so that one codec serves every dataset; 'dataset': the training split of each dataset
+    data: Literal["shapes", "dataset"] = "shapes"
+    shapes: float = Field(0.0, ge=0, le=1)  # with 'data: dataset': share of what is learnt that is random shapes
     steps: int = Field(600, ge=1, le=MANY)
     batch: int = Field(16, ge=1, le=65536)
-    size: int = Field(64, ge=16, le=8192)
+    size: int = Field(64, ge=16, le=8192)  # of 'data: shapes'; a dataset's images have their own
     crop: int | None = Field(None, ge=16, le=8192)  # learn on windows of this size; whole masks for the last fifth
     learning_rate: float = Field(1e-3, gt=0, le=10)
     kl_weight: float = Field(1e-5, ge=0, le=1e6)
+    # Of the classes of a label map in its cross entropy: equal, or as many times the most frequent one's weight as
+    # a class is rarer than it among the training pixels, at most `class_weight_cap` times.
+    class_weights: Literal["none", "inverse_frequency"] = "none"
+    class_weight_cap: float = Field(20.0, ge=1, le=1e6)
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _shapes_are_mixed_in(self) -> Self:
+        if self.shapes and self.data == "shapes":
+            raise ValueError("'shapes' is a share of 'data: dataset'; with 'data: shapes' all are; leave it out")
+        return self
 
 
 class Codec(Autoencoder):
-    """The frozen mask autoencoder (KL-f8 at the paper's scale); where one is to be made, `made_from` is checked too."""
+    """A frozen autoencoder (KL-f8 at the paper's scale); where one is to be made, `made_from` is checked too."""
 
+    # 'mask': one structure's mask, as an image; 'labels': the whole label map of a dataset, a class per pixel
+    encodes: Literal["mask", "labels"] = "mask"
     latent_channels: int = Field(4, ge=1, le=1024)
     weights: Place | None = None  # folder with config.json and *.safetensors of a diffusers AutoencoderKL
     training: CodecTraining | None = None
@@ -72,13 +89,25 @@ class Codec(Autoencoder):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if self.weights is not None and self.training is not None:
+        if self.weights is not None and self.training is not None and self.encodes == "mask":
             raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here), not both")
+        if self.training is not None and self.training.class_weights != "none" and self.encodes != "labels":
+            raise ValueError("'training.class_weights' weighs the classes of a label map; set 'encodes: labels'")
         return self
+
+    @property
+    def of_dataset(self) -> bool:
+        """Whether it is trained on a dataset, so that each has its own; else one serves all."""
+        return self.training is not None and self.training.data == "dataset"
 
 
 def made_from(codec: Codec) -> Codec:
     """The codec's settings themselves. Raises ValueError where they are a layout alone and say not how it is made."""
+    if codec.encodes == "labels" and not codec.of_dataset:
+        raise ValueError(
+            "'encodes: labels' learns the classes of a dataset; give 'training' with 'data: dataset' "
+            "('weights' beside it are where it starts)"
+        )
     if codec.weights is None and codec.training is None:
         raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here)")
     return codec
@@ -193,6 +222,8 @@ class LatentNetwork(Strict):
 
     kind: Literal["latent-diffusion"] = "latent-diffusion"
     codec: Name = "kl-f8"  # a key of the configuration's `codecs`
+    # 'joint': all structures at once, in one pass, by a codec that encodes labels; 'per-class': a pass for each of them
+    classes: Literal["per-class", "joint"] = "per-class"
     # 'codec': the codec's own; 'first_batch': 1/std of the first batch of mask latents (official `scale_by_std`)
     latent_scale: Literal["codec", "first_batch"] = "codec"
     condition: AnyConditionEncoder = ConditionEncoder()
@@ -216,3 +247,23 @@ class LatentNetwork(Strict):
                 f"{changes} level(s) below its first: shorten it, or add to 'denoiser.block_out_channels'"
             )
         return self
+
+
+def check_codec(network: LatentNetwork, encodes: str, where: str, *, structures: int | None = None) -> None:
+    """Raise UserError for a codec that encodes what the network does not denoise; `structures` None: not known yet.
+
+    Of a single structure, its mask and its label map are the same.
+    """
+    joint = network.classes == "joint"
+    if joint and encodes == "mask" and structures != 1:
+        raise UserError(
+            "the network segments all structures at once ('classes: joint'), and the codec encodes one mask",
+            where=where,
+            remedy="name a codec with 'encodes: labels', or set network.classes: per-class",
+        )
+    if not joint and encodes == "labels":
+        raise UserError(
+            "the codec encodes a whole label map ('encodes: labels'), and the network segments one structure a pass",
+            where=where,
+            remedy="set network.classes: joint, or name a codec with 'encodes: mask'",
+        )

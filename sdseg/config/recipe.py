@@ -226,6 +226,16 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _joint_trains_all(self) -> Self:
+        joint = isinstance(self.network, LatentNetwork) and self.network.classes == "joint"
+        if joint and self.training.structures == "present":
+            raise ValueError(
+                "'training.structures: present' draws one structure a step, and 'network.classes: joint' trains all; "
+                "leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _mask_loss_is_used(self) -> Self:
         process = self.diffusion
         decoder = self.network.decoder if isinstance(self.network, LatentNetwork) else "frozen"

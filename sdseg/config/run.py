@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
 from sdseg.config.image_size import check_size
-from sdseg.config.network import Codec, LatentNetwork, made_from
+from sdseg.config.network import Codec, LatentNetwork, check_codec, made_from
 from sdseg.config.recipe import Recipe, check_batch, lay_over, read_recipe
 from sdseg.config.studies import Ablation, Studies
 from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
@@ -137,6 +137,9 @@ class Config(Strict):
                     where=f"network.codec of recipe '{recipe}'",
                     remedy="describe it under 'codecs' in the configuration",
                 )
+            check_codec(
+                resolved.network, codec.encodes, f"codec '{resolved.network.codec}' of recipe '{recipe}', for {dataset}"
+            )
         where = f"datasets.{dataset}.size with recipe '{recipe}'"
         check_size(self.datasets[dataset].size, resolved.network, codec, where)
         return resolved

@@ -25,6 +25,7 @@ __all__ = [
     "by_case",
     "check_store",
     "evenly_spread",
+    "named_structures",
     "predicted_by",
     "score_cases",
     "slice_batches",
@@ -145,9 +146,8 @@ def check_store(
         if field not in FREE and getattr(stored, field) != getattr(image, field)
     ]
     if manifest.structures != structures:
-        problems.append(
-            f"structures: the data have {_named(manifest.structures)}, the model finds {_named(structures)}"
-        )
+        own, wanted = named_structures(manifest.structures), named_structures(structures)
+        problems.append(f"structures: the data have {own}, the model finds {wanted}")
     if problems:
         raise ListedError(
             f"the model {model} does not fit the prepared data:",
@@ -165,7 +165,8 @@ def check_store(
     return cases
 
 
-def _named(structures: tuple[Structure, ...]) -> str:
+def named_structures(structures: Sequence[Structure]) -> str:
+    """In words, with the label ids of each: 'disc (1+2), cup (2)'."""
     return ", ".join(f"{one.name} ({'+'.join(str(value) for value in one.values)})" for one in structures)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.data.quick_augmentation import QuickAugmentation
@@ -67,9 +68,10 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
     """Sample at a position of the run.
 
     With `latent_shape` (c,h,w) each sample carries the noise and the timestep of the latent method; with `latents` too
-    (scaled, [n,K,V,M,c,h,w]; n rows of the split, V orientations, M = 1 for the mode or 2 for mean and deviation) the
+    (scaled, [n,T,V,M,c,h,w]; n rows of the split, V orientations, M = 1 for the mode or 2 for mean and deviation) the
     latent of its mask, otherwise the draw that samples it. `augment` (image, masks, seed) deforms both alike.
-    `present` draws the structure among those that the sample shows (any, where it shows none).
+    `present` draws the structure among those that the sample shows (any, where it shows none). T is the number of
+    structures; with `joint` it is 1: a latent holds all of them, and none is drawn.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         latents: npt.NDArray[np.float32] | None,
         augment: Augment | None = None,
         present: bool = False,
+        joint: bool = False,
     ) -> None:
-        self.store, self.rows, self.seed, self.augment, self.present = store, rows, seed, augment, present
+        self.store, self.rows, self.seed, self.augment = store, rows, seed, augment
+        self.present, self.joint = present, joint
         self.orientations = ORIENTATIONS[augmentation]
         self.latent_shape, self.latents = latent_shape, latents
 
@@ -133,6 +137,8 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         return sample
 
     def _structure(self, drawn: SampleDraw, masks: npt.NDArray[np.bool_]) -> int:
+        if self.joint:
+            return 0
         shown = np.flatnonzero(masks.any(axis=(1, 2))) if self.present else np.empty(0, np.int64)
         return int(shown[int(drawn.choice * len(shown))]) if len(shown) else drawn.structure
 
@@ -173,7 +179,7 @@ def build_samples(
     latents: npt.NDArray[np.float32] | None,
 ) -> TrainingSamples:
     """The samples of some rows as the recipe augments and draws them; `shape` and `latents` as of TrainingSamples."""
-    training = recipe.training
+    training, network = recipe.training, recipe.network
     return TrainingSamples(
         store,
         rows,
@@ -183,6 +189,7 @@ def build_samples(
         latents=latents,
         augment=_augment(store, training.augmentation),
         present=training.structures == "present",
+        joint=isinstance(network, LatentNetwork) and network.classes == "joint",
     )
 
 

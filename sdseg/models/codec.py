@@ -1,4 +1,4 @@
-"""The mask autoencoder: binary mask <-> latent. Owns the latent scale."""
+"""The mask autoencoder: binary mask, or label map, <-> latent. Owns the latent scale."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from sdseg.config.network import Autoencoder, Codec
 from sdseg.core.errors import UserError, nearest
+from sdseg.models.label_classes import LabelClasses
 
 __all__ = [
     "MaskCodec",
     "MaskDecoder",
     "encoder_arguments",
+    "load_inner",
     "load_pretrained",
     "load_strictly",
     "mask_image",
@@ -32,17 +34,21 @@ LOGIT_SLOPE = 6.0
 class MaskCodec(nn.Module):
     """A KL autoencoder for masks drawn as images with three equal channels in [-1,1].
 
-    Latents leave `encode` multiplied by `scale`, so that they have about unit variance, and enter `decode` that way.
+    With `classes` (of settings that say `encodes: labels`) it is one for label maps: the classes one-hot in {-1,1}, and
+    their logits out. Latents leave `encode` multiplied by `scale`, so that they have about unit variance, and enter
+    `decode` that way.
     """
 
-    def __init__(self, settings: Codec, scale: float = 1.0) -> None:
+    def __init__(self, settings: Codec, scale: float = 1.0, classes: LabelClasses | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.scale = scale
+        self.classes = classes
+        channels = 3 if classes is None else classes.count
         levels = len(settings.block_out_channels)
         self.autoencoder = AutoencoderKL(
-            in_channels=3,
-            out_channels=3,
+            in_channels=channels,
+            out_channels=channels,
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=settings.block_out_channels,
@@ -52,27 +58,38 @@ class MaskCodec(nn.Module):
             mid_block_add_attention=settings.mid_block_attention,
         )
 
+    @property
+    def at_once(self) -> int:
+        """How many structures one latent holds, K: 1, or all of a label map."""
+        return 1 if self.classes is None else self.classes.structures
+
+    def image_of(self, masks: Tensor) -> Tensor:
+        """What is encoded of masks [N,K,H,W] in {0,1}: an image in {-1,1} with three channels, or one per class."""
+        return mask_image(masks) if self.classes is None else self.classes.one_hot(masks) * 2.0 - 1.0
+
     def moments(self, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the posterior, scaled, each [N,C,h,w], of masks [N,1,H,W] in {0,1}."""
-        posterior = self.autoencoder.encode(mask_image(masks)).latent_dist
+        """Mean and standard deviation of the posterior, scaled, each [N,C,h,w], of masks [N,K,H,W] in {0,1}."""
+        posterior = self.autoencoder.encode(self.image_of(masks)).latent_dist
         return posterior.mean * self.scale, posterior.std * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Probability [N,1,H,W] in [0,1] of scaled latents [N,C,h,w]."""
-        return mask_probability(self.autoencoder.decode(latents / self.scale).sample)
+        """Probability [N,K,H,W] in [0,1] of scaled latents [N,C,h,w]."""
+        return mask_probability(self.autoencoder.decode(latents / self.scale).sample, self.classes)
 
 
 class MaskDecoder(nn.Module):
-    """The half of the codec that inference needs: scaled latent -> mask as an image."""
+    """The half of the codec that inference needs: scaled latent -> mask as an image, or logits of classes."""
 
-    def __init__(self, settings: Autoencoder, latent_channels: int, scale: float) -> None:
+    def __init__(
+        self, settings: Autoencoder, latent_channels: int, scale: float, classes: LabelClasses | None = None
+    ) -> None:
         super().__init__()
         self.scale = scale
         levels = len(settings.block_out_channels)
         self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
         self.decoder = Decoder(
             in_channels=latent_channels,
-            out_channels=3,
+            out_channels=3 if classes is None else classes.count,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=settings.block_out_channels,
             layers_per_block=settings.layers_per_block,
@@ -84,13 +101,16 @@ class MaskDecoder(nn.Module):
     @classmethod
     def of(cls, codec: MaskCodec) -> MaskDecoder:
         """The decoder of a codec, with its weights."""
-        decoder = cls(codec.settings, codec.settings.latent_channels, codec.scale)
+        decoder = cls(codec.settings, codec.settings.latent_channels, codec.scale, codec.classes)
         names = decoder.state_dict().keys()
         decoder.load_state_dict({key: value for key, value in codec.autoencoder.state_dict().items() if key in names})
         return decoder
 
     def forward(self, latents: Tensor) -> Tensor:
-        """The mask as an image [N,3,H,W], about −1 outside and 1 inside, of scaled latents [N,C,h,w]."""
+        """Of scaled latents [N,C,h,w] the mask as an image [N,3,H,W], about −1 outside and 1 inside.
+
+        Of a codec for label maps the logits of its classes [N,C',H,W].
+        """
         decoded: Tensor = self.decoder(self.post_quant_conv(latents / self.scale))
         return decoded
 
@@ -100,18 +120,25 @@ def mask_image(masks: Tensor) -> Tensor:
     return (masks.float() * 2.0 - 1.0).expand(-1, 3, -1, -1)
 
 
-def mask_probability(decoded: Tensor) -> Tensor:
-    """Decoded images [N,3,H,W] as probability [N,1,H,W]: to [0,1], clamped, mean of the channels (the paper's rule)."""
+def mask_probability(decoded: Tensor, classes: LabelClasses | None = None) -> Tensor:
+    """Decoded images [N,3,H,W] as probability [N,1,H,W]: to [0,1], clamped, mean of the channels (the paper's rule).
+
+    Decoded logits of `classes` as that of every structure, [N,K,H,W].
+    """
+    if classes is not None:
+        return classes.probability(decoded)
     return ((decoded + 1.0) / 2.0).clamp(0.0, 1.0).mean(dim=1, keepdim=True)
 
 
-def mask_logits(decoded: Tensor) -> Tensor:
-    """Decoded images [N,3,H,W] as logits [N,1,H,W] of the mask, for training through the decoder.
+def mask_logits(decoded: Tensor, classes: LabelClasses | None = None) -> Tensor:
+    """Decoded images [N,3,H,W] as logits [N,1,H,W] of the mask, for training through the decoder; as above [N,K,H,W].
 
     The probability itself is clamped: where the decoder overshoots on the wrong side of a pixel its gradient would be
     zero, and cross entropy infinite. The decoder's value before the clamp, about −1 outside and 1 inside, times
     LOGIT_SLOPE has a gradient everywhere, the same threshold, and next to no loss (0.0025) at a clean ±1.
     """
+    if classes is not None:
+        return classes.logits(decoded)
     return LOGIT_SLOPE * decoded.float().mean(dim=1, keepdim=True)
 
 
@@ -132,6 +159,19 @@ def encoder_arguments(settings: Autoencoder, latent_channels: int) -> dict[str, 
 
 def load_pretrained(codec: MaskCodec, folder: Path) -> None:
     """Load the weights of a diffusers `AutoencoderKL` folder (`*.safetensors`), strictly."""
+    weights, file = _read_pretrained(folder)
+    load_strictly(codec.autoencoder, weights, file)
+
+
+def load_inner(codec: MaskCodec, folder: Path) -> None:
+    """The same into a codec of more or fewer channels: its first and last convolution stay as they are."""
+    weights, file = _read_pretrained(folder)
+    own = codec.autoencoder.state_dict()
+    outer = {key: own[key] for key in own if key.startswith(("encoder.conv_in.", "decoder.conv_out."))}
+    load_strictly(codec.autoencoder, weights | outer, file)
+
+
+def _read_pretrained(folder: Path) -> tuple[dict[str, Tensor], Path]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError(
@@ -144,7 +184,7 @@ def load_pretrained(codec: MaskCodec, folder: Path) -> None:
         weights = load_file(files[0])
     except Exception as error:  # safetensors raises its own class, which it does not export
         raise UserError(f"cannot read the weights: {error}", where=files[0], remedy="get the file again") from None
-    load_strictly(codec.autoencoder, modern_names(weights), files[0])
+    return modern_names(weights), files[0]
 
 
 def load_strictly(module: nn.Module, weights: dict[str, Tensor], where: Path) -> None:

@@ -1,19 +1,21 @@
-"""How well one reproduces masks, and how large its latents are, measured on random shapes."""
+"""How well a codec reproduces masks, and how large its latents are: on random shapes, or on a dataset's own masks."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import UserError
 from sdseg.metrics import overlap
 from sdseg.models.codec import MaskCodec
 from sdseg.models.random_shapes import random_shapes
 
-__all__ = ["draw_masks", "measure"]
+__all__ = ["draw_masks", "measure", "measure_on"]
 
 HELD_OUT = 256  # shapes that measure the latent scale and the codec's ceiling; 32 of more than 64 pixels a side
 
@@ -33,16 +35,43 @@ def measure(codec: MaskCodec, size: int, device: torch.device) -> tuple[float, f
         means.append(mean)
         decoded.append(codec.decode(mean) > 0.5)
     codec.scale = before
-    deviation = float(torch.cat(means).std())
+    scale = _scale_of(torch.cat(means))
+    predicted, labelled = torch.cat(decoded).cpu().numpy(), masks.cpu().numpy() > 0.5
+    scores = [overlap.dice(overlap.counts(predicted[i : i + 1], labelled[i : i + 1]))[0] for i in range(len(labelled))]
+    return scale, float(np.mean(scores))
+
+
+@torch.inference_mode()
+def measure_on(codec: MaskCodec, learnt: MaskArray, held_out: MaskArray, device: torch.device) -> tuple[float, float]:
+    """The same, the scale over masks [N,K,H,W] that it was trained on, the Dice over others; raises as above.
+
+    Dice counts the pixels of all label maps together: the mean over the structures, of which small ones would be a
+    handful of pixels in each.
+    """
+    before, codec.scale = codec.scale, 1.0
+    scale = _scale_of(torch.cat([codec.moments(part)[0] for part in _parts(codec, learnt, device)]))
+    decoded = [codec.decode(codec.moments(part)[0]) > 0.5 for part in _parts(codec, held_out, device)]
+    codec.scale = before
+    predicted = torch.cat(decoded).cpu().numpy().reshape(held_out.shape)
+    return scale, float(np.mean(overlap.dice(overlap.counts(predicted, held_out))))
+
+
+def _parts(codec: MaskCodec, masks: MaskArray, device: torch.device) -> Iterator[Tensor]:
+    """Masks as the codec takes them, [n,1,H,W] or [n,K,H,W], a few at a time."""
+    flat = torch.from_numpy(masks.reshape(-1, codec.at_once, *masks.shape[-2:]))
+    for part in torch.split(flat, 16 if masks.shape[-1] <= 64 else 2):
+        yield part.to(device)
+
+
+def _scale_of(latents: Tensor) -> float:
+    """1/std. Raises UserError for latents that have none."""
+    deviation = float(latents.std())
     if not math.isfinite(deviation) or deviation == 0.0:
         raise UserError(
             f"the codec's latents have no scale: their standard deviation is {deviation:g}",
             remedy="a codec trained here: lower training.learning_rate; pretrained weights: check the file",
         )
-    scale = 1.0 / deviation
-    predicted, labelled = torch.cat(decoded).cpu().numpy(), masks.cpu().numpy() > 0.5
-    scores = [overlap.dice(overlap.counts(predicted[i : i + 1], labelled[i : i + 1]))[0] for i in range(len(labelled))]
-    return scale, float(np.mean(scores))
+    return 1.0 / deviation
 
 
 def draw_masks(rng: np.random.Generator, count: int, size: int, device: torch.device) -> Tensor:

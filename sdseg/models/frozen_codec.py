@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from sdseg.artifacts.manifests import CodecManifest
-from sdseg.config.network import LatentNetwork
+from sdseg.config.network import LatentNetwork, check_codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
+from sdseg.data.batches import named_structures
 from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import build_samples
 from sdseg.models.codec import MaskCodec
 from sdseg.models.model_folder import load_codec_folder
+from sdseg.models.segmenter import own_masks
 
 __all__ = ["FrozenCodec", "latent_shape", "open_codec"]
 
@@ -35,7 +37,8 @@ def open_codec(
 ) -> FrozenCodec | None:
     """The codec of a latent-diffusion recipe; None for a direct one.
 
-    Raises UserError where one is missing, and for one given to a direct recipe, which would be ignored.
+    Raises UserError where one is missing, for one given to a direct recipe, which would be ignored, and for one that
+    encodes something else than the recipe denoises, or label maps of other classes than those of `store`.
 
     With `latent_scale: first_batch` the scale is measured on the training split of `store`, as the official code's
     `scale_by_std` does, and stands in the manifest in place of the codec's own.
@@ -49,6 +52,16 @@ def open_codec(
     if folder is None:
         raise UserError("this recipe needs a mask codec", where="--codec", remedy="make one with 'sdseg codec'")
     codec, manifest = load_codec_folder(folder)
+    structures = store.manifest.structures if store is not None else None
+    one = len(structures) if structures is not None else None
+    check_codec(recipe.network, codec.settings.encodes, f"--codec {folder}", structures=one)
+    if structures is not None and codec.classes is not None and manifest.structures != structures:
+        raise UserError(
+            f"the codec was made for label maps of {named_structures(manifest.structures or ())} "
+            f"(dataset '{manifest.dataset}'), the data have {named_structures(structures)}",
+            where=f"--codec {folder}",
+            remedy="make one of these data: sdseg codec --prepared FOLDER",
+        )
     codec = codec.to(device)
     if recipe.network.latent_scale == "first_batch" and store is not None:
         codec.scale = _first_batch_scale(store, recipe, codec, device)
@@ -68,7 +81,8 @@ def _first_batch_scale(store: SliceStore, recipe: Recipe, codec: MaskCodec, devi
     """1/std of the unscaled latents of the masks that the first training step will see."""
     samples = build_samples(store, store.rows_of("train"), recipe, latent_shape(store, codec), None)
     batch = [samples[position] for position in range(recipe.training.batch)]
-    masks = torch.stack([sample["mask"][sample["structure"]][None] for sample in batch]).to(device)  # [N,1,H,W]
+    whole, structure = (torch.stack([sample[name] for sample in batch]).to(device) for name in ("mask", "structure"))
+    masks = own_masks(whole, structure, codec.at_once)  # [N,1 or K,H,W]
     latents, deviation = codec.moments(masks)
     if recipe.diffusion is not None and recipe.diffusion.sample_latents:
         latents = latents + deviation * torch.stack([sample["posterior"] for sample in batch]).to(device)

@@ -19,6 +19,7 @@ from sdseg.core.files import atomic_file, read_json, sha256_file, write_json
 from sdseg.core.settings import merge, parse
 from sdseg.models.codec import MaskCodec, load_strictly
 from sdseg.models.ensemble import EnsembleSegmenter
+from sdseg.models.label_classes import LabelClasses
 from sdseg.models.segmenter import Segmenter, build_segmenter
 
 __all__ = [
@@ -40,13 +41,16 @@ OWNED = ("*.safetensors", "config.json", "training.jsonl")  # what a codec or mo
 MODEL_WEIGHTS = "weights.safetensors"
 
 
-def save_codec_folder(folder: Path, codec: MaskCodec, dice: float, provenance: dict[str, Any]) -> None:
-    """Write codec.safetensors and config.json into an existing folder."""
+def save_codec_folder(
+    folder: Path, codec: MaskCodec, dice: float, provenance: dict[str, Any], of_dataset: dict[str, Any] | None = None
+) -> None:
+    """Write codec.safetensors and config.json into an existing folder; `of_dataset`: whose masks it knows, by key."""
     write_tensors(folder / CODEC_WEIGHTS, codec.autoencoder.state_dict())
     manifest = CodecManifest(
         settings=codec.settings,
         latent_scale=codec.scale,
         dice=dice,
+        **(of_dataset or {}),
         files={CODEC_WEIGHTS: sha256_file(folder / CODEC_WEIGHTS)},
         provenance=provenance,
     )
@@ -57,7 +61,12 @@ def load_codec_folder(folder: Path) -> tuple[MaskCodec, CodecManifest]:
     """A frozen codec in evaluation mode, on the CPU, with its manifest."""
     manifest = read_json(folder / "config.json", CodecManifest)
     _check_files(folder, manifest.files, "sdseg codec")
-    codec = MaskCodec(manifest.settings, manifest.latent_scale)
+    labels = manifest.settings.encodes == "labels"
+    if labels and manifest.structures is None:
+        what = "the codec encodes label maps, and its config.json names no 'structures'"
+        raise UserError(what, where=folder / "config.json", remedy="make it again with 'sdseg codec'")
+    classes = LabelClasses.of(manifest.structures) if labels and manifest.structures else None
+    codec = MaskCodec(manifest.settings, manifest.latent_scale, classes)
     load_strictly(codec.autoencoder, read_tensors(folder / CODEC_WEIGHTS), folder / CODEC_WEIGHTS)
     return codec.eval().requires_grad_(False), manifest
 
@@ -97,7 +106,8 @@ def _networks(one: ModelManifest | EnsembleMember, whole: ModelManifest, where: 
     """The untrained networks of a model, or of a member of one."""
     recipe = parse(Recipe, one.recipe, where=where)
     codec = parse(Codec, one.codec, where=where) if one.codec is not None else None
-    return build_segmenter(recipe, whole.image, len(whole.structures), codec, one.latent_scale)
+    classes = LabelClasses.of(whole.structures)
+    return build_segmenter(recipe, whole.image, len(whole.structures), codec, one.latent_scale, classes)
 
 
 def read_manifest(folder: Path) -> ModelManifest:

@@ -20,23 +20,31 @@ class MaskRefinement(nn.Module):
     the decoded mask, and a 1×1 convolution that starts at zero gives the correction: at first nothing is changed.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
-        """`channels` of the encoder's levels that are finer than the latent, the one at full size first."""
+    def __init__(self, channels: Sequence[int], maps: int = 1) -> None:
+        """`channels` of the encoder's levels that are finer than the latent, the one at full size first.
+
+        `maps` are corrected, each by itself: 1 of a decoded mask, whose channels mean the same, or a logit per class.
+        """
         super().__init__()
         from monai.networks.nets.basic_unet import TwoConv  # MONAI takes seconds to import
 
         activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
         self.lateral = nn.ModuleList([nn.Conv2d(count, WIDTH, 1) for count in channels])
-        self.convolutions = TwoConv(2, WIDTH + 1, WIDTH, activation, ("instance", {"affine": True}), True)
-        self.correction = nn.Conv2d(WIDTH, 1, 1)
+        self.convolutions = TwoConv(2, WIDTH + maps, WIDTH, activation, ("instance", {"affine": True}), True)
+        self.correction = nn.Conv2d(WIDTH, maps, 1)
+        self.maps = maps
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)  # type: ignore[arg-type]
 
     def forward(self, decoded: Tensor, levels: Sequence[Tensor]) -> Tensor:
-        """Decoded masks [N,3,H,W], corrected, with features [N,C,H,W], [N,C',H/2,W/2], … of their images."""
+        """Decoded masks [N,3,H,W] (or logits of classes), corrected, with features of their images.
+
+        Those are [N,C,H,W], [N,C',H/2,W/2], …
+        """
         merged: Tensor = self.lateral[-1](levels[-1])
         for lateral, features in zip(reversed(self.lateral[:-1]), reversed(levels[:-1]), strict=True):
             merged = lateral(features) + functional.interpolate(merged, scale_factor=2.0)
-        stacked = torch.cat([merged, decoded.mean(dim=1, keepdim=True)], dim=1)  # [N,W+1,H,W]
-        correction: Tensor = self.correction(self.convolutions(stacked))  # [N,1,H,W]
+        seen = decoded.mean(dim=1, keepdim=True) if self.maps == 1 else decoded
+        stacked = torch.cat([merged, seen], dim=1)  # [N,W+M,H,W]
+        correction: Tensor = self.correction(self.convolutions(stacked))  # [N,M,H,W]
         return decoded + correction

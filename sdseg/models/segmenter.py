@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.direct_network import AnyDirectNetwork, DirectNetwork, DynUnet
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.network import Codec, LatentNetwork, check_codec
 from sdseg.config.recipe import Flips, Inference, MaskLoss, Recipe
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
@@ -18,6 +18,7 @@ from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
 from sdseg.models.codec import MaskCodec, MaskDecoder, mask_logits, mask_probability
 from sdseg.models.denoiser import ConditionalDenoiser
 from sdseg.models.image_encoder import ImageEncoder
+from sdseg.models.label_classes import LabelClasses
 from sdseg.models.losses import mask_loss, reduced
 from sdseg.models.normaliser import Normaliser
 from sdseg.models.refinement import MaskRefinement
@@ -33,6 +34,7 @@ __all__ = [
     "Segmenter",
     "attach_training_parts",
     "build_segmenter",
+    "own_masks",
     "start_from_codec",
 ]
 
@@ -47,11 +49,22 @@ class Batch:
 
     image: Tensor  # [N,H,W,C] raw values
     mask: Tensor  # [N,K,H,W] in {0,1}
-    structure: Tensor  # [N] int64: which of the K structures this sample trains (latent method)
-    latent: Tensor | None  # [N,c,h,w] scaled latent of that structure's mask
+    structure: Tensor  # [N] int64: which of the K structures this sample trains (latent method, one a pass)
+    latent: Tensor | None  # [N,c,h,w] scaled latent of that structure's mask, or of the whole label map
     noise: Tensor | None  # [N,c,h,w] standard normal
     uniform: Tensor | None  # [N] in [0,1), for the timestep
     step: int = 1  # number of the optimiser step, from 1: losses may change over the run
+
+    def encoded_masks(self, at_once: int) -> Tensor:
+        """The masks that `latent` stands for, [N,1,H,W] or [N,K,H,W]; `at_once` as of the codec."""
+        return own_masks(self.mask, self.structure, at_once)
+
+
+def own_masks(masks: Tensor, structure: Tensor, at_once: int) -> Tensor:
+    """Of masks [N,K,H,W] what a codec of `at_once` structures encodes: each sample's structure, or all of them."""
+    if at_once > 1:
+        return masks
+    return masks[torch.arange(len(masks), device=masks.device), structure].unsqueeze(1)
 
 
 class Segmenter(nn.Module):
@@ -106,27 +119,31 @@ class LatentSegmenter(Segmenter):
         decoder: MaskDecoder,
         inference: Inference | None = None,
         loss_on_masks: MaskLoss = "dice_ce",
+        classes: LabelClasses | None = None,
     ) -> None:
+        """`classes`: of a decoder that gives their logits; None where it draws one structure's mask."""
         super().__init__()
         channels = decoder.post_quant_conv.in_channels
         side = image.size // network.condition.factor
         inference = inference or Inference()
         self.process = process
         self.loss_on_masks = loss_on_masks
-        self.structures = structures
+        self.classes = classes
+        self.passes = structures if network.classes == "per-class" else 1  # of the denoiser, for all structures
         self.samples = inference.samples
         self.plan = diffusion.reverse_steps(process, inference.steps)
         self.latent_shape = (channels, side, side)
         self.normaliser = Normaliser(image)
         self.condition_encoder = ImageEncoder(network.condition)
         self.denoiser = ConditionalDenoiser(
-            network.denoiser, channels, network.condition.latent_channels, structures, network.coarser_channels
+            network.denoiser, channels, network.condition.latent_channels, self.passes, network.coarser_channels
         )
         self.decoder = decoder.requires_grad_(network.decoder == "trained")
         self.decoding = network.decoder
         self.refinement: MaskRefinement | None = None
         if network.decoder == "skips":
-            self.refinement = MaskRefinement(network.condition.block_out_channels[:-1])
+            maps = classes.count if classes else 1
+            self.refinement = MaskRefinement(network.condition.block_out_channels[:-1], maps)
         self.alignment: FeatureAlignment | None = None
         if not network.condition.trainable:
             self.condition_encoder.encoder.requires_grad_(False)
@@ -149,16 +166,16 @@ class LatentSegmenter(Segmenter):
         if self.samples > 1:
             condition, coarser, levels = _repeated(self.samples, condition, coarser, levels)  # [N·S,c',h,w]
 
-        # 3. Reverse steps, the last of which estimates z_0, and one decoding, per structure.
+        # 3. Reverse steps, the last of which estimates z_0, and one decoding, per structure or for all at once.
         probabilities = []
-        for index in range(self.structures):
+        for index in range(self.passes):
             latent = start
             for step in self.plan:
                 timesteps = torch.full((condition.shape[0],), step.start, dtype=torch.int64, device=image.device)
-                structure = torch.full_like(timesteps, index) if self.structures > 1 else None
+                structure = torch.full_like(timesteps, index) if self.passes > 1 else None
                 prediction = self.denoiser(latent, condition, timesteps, structure, coarser).float()
                 latent = diffusion.reverse(prediction, latent, step, self.alphas_cumprod, self.process.prediction)
-            probabilities.append(mask_probability(self._decoded(latent, levels)))  # [N·S,1,H,W]
+            probabilities.append(mask_probability(self._decoded(latent, levels), self.classes))  # [N·S,1 or K,H,W]
         probability = torch.cat(probabilities, dim=1).float()  # [N·S,K,H,W]
 
         # 4. The mean over the hypotheses.
@@ -178,7 +195,7 @@ class LatentSegmenter(Segmenter):
             noisy = torch.zeros_like(noisy)  # inference starts from zeros, without the trace of z_0 that √ᾱ leaves
         image = self.normaliser(batch.image)
         condition, coarser, levels = self._encoded(image)
-        structure = batch.structure if self.structures > 1 else None
+        structure = batch.structure if self.passes > 1 else None
         with features_of(self.denoiser.middle) as features:
             prediction = self.denoiser(noisy, condition, timesteps, structure, coarser).float()
         terms = diffusion.losses(prediction, batch.latent, noise, noisy, alpha_bar, process)
@@ -187,8 +204,9 @@ class LatentSegmenter(Segmenter):
         weight = diffusion.mask_weight(batch.step, process)
         if weight:
             clean = diffusion.clean_latent(prediction, noisy, alpha_bar, process.prediction)
-            own = batch.mask[torch.arange(len(batch.mask), device=batch.mask.device), batch.structure].unsqueeze(1)
-            weighted["mask"] = weight * mask_loss(self.loss_on_masks, mask_logits(self._decoded(clean, levels)), own)
+            own = batch.encoded_masks(1 if self.classes is None else self.classes.structures)
+            logits = mask_logits(self._decoded(clean, levels), self.classes)
+            weighted["mask"] = weight * mask_loss(self.loss_on_masks, logits, own)
         if self.alignment is not None:
             weighted["alignment"] = self.alignment(features[0], image)
         return weighted
@@ -201,7 +219,7 @@ class LatentSegmenter(Segmenter):
             return *self.condition_encoder(image), levels
 
     def _decoded(self, latent: Tensor, levels: list[Tensor]) -> Tensor:
-        """The mask of a latent as an image [N,3,H,W], about −1 outside and 1 inside."""
+        """The mask of a latent as an image [N,3,H,W], about −1 outside and 1 inside; of classes their logits."""
         decoded: Tensor = self.decoder(latent)
         return decoded if self.refinement is None else self.refinement(decoded, levels)
 
@@ -266,24 +284,42 @@ class DirectSegmenter(Segmenter):
 
 
 def build_segmenter(
-    recipe: Recipe, image: ImageContract, structures: int, codec: Codec | None = None, scale: float | None = None
+    recipe: Recipe,
+    image: ImageContract,
+    structures: int,
+    codec: Codec | None = None,
+    scale: float | None = None,
+    classes: LabelClasses | None = None,
 ) -> Segmenter:
-    """The untrained segmenter that a recipe describes. The latent method needs the codec's layout and scale."""
-    segmenter = _networks_of(recipe, image, structures, codec, scale)
+    """The untrained segmenter that a recipe describes. The latent method needs the codec's layout and scale.
+
+    `classes` are those of a codec that encodes label maps; left out, no two structures overlap.
+    """
+    if codec is None or codec.encodes != "labels":
+        classes = None
+    elif classes is None:
+        classes = LabelClasses.separate(structures)
+    segmenter = _networks_of(recipe, image, structures, codec, scale, classes)
     segmenter.flips = recipe.inference.flips
     return segmenter
 
 
 def _networks_of(
-    recipe: Recipe, image: ImageContract, structures: int, codec: Codec | None, scale: float | None
+    recipe: Recipe,
+    image: ImageContract,
+    structures: int,
+    codec: Codec | None,
+    scale: float | None,
+    classes: LabelClasses | None,
 ) -> Segmenter:
     if isinstance(recipe.network, DirectNetwork):
         return DirectSegmenter(recipe.network, image, structures, recipe.training.mask_loss)
     if codec is None or scale is None or recipe.diffusion is None:
         raise UserError("a latent-diffusion recipe needs a mask codec", remedy="give the folder made by 'sdseg codec'")
-    decoder = MaskDecoder(codec, codec.latent_channels, scale)
+    check_codec(recipe.network, codec.encodes, "the codec of the model", structures=structures)
+    decoder = MaskDecoder(codec, codec.latent_channels, scale, classes)
     settings = (recipe.network, recipe.diffusion, image, structures, decoder, recipe.inference)
-    return LatentSegmenter(*settings, loss_on_masks=recipe.training.mask_loss)
+    return LatentSegmenter(*settings, loss_on_masks=recipe.training.mask_loss, classes=classes)
 
 
 def attach_training_parts(segmenter: Segmenter, network: LatentNetwork | DirectNetwork, structures: int) -> None:

@@ -18,6 +18,7 @@ from sdseg.data.folds import fold_of_store, read_folds
 from sdseg.data.store import SliceStore
 from sdseg.models.codec import load_strictly
 from sdseg.models.frozen_codec import FrozenCodec, open_codec
+from sdseg.models.label_classes import LabelClasses
 from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
 
@@ -163,6 +164,7 @@ def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
         len(prepared.structures),
         codec.manifest.settings if codec else None,
         codec.manifest.latent_scale if codec else None,
+        LabelClasses.of(prepared.structures),
     )
     if codec is not None and isinstance(segmenter, LatentSegmenter):
         start_from_codec(segmenter, codec.codec)

@@ -1,4 +1,4 @@
-"""Make the mask codec, either trained here on random shapes or taken from pretrained weights."""
+"""Make a codec: trained here, on random shapes or on a prepared dataset, or taken from pretrained weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import l1_loss
+from torch.nn.functional import cross_entropy, l1_loss
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
@@ -25,9 +25,11 @@ from sdseg.core.locks import writes
 from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.core.signals import Stopped, deferred, ended
-from sdseg.models.codec import MaskCodec, load_pretrained
-from sdseg.models.codec_quality import draw_masks, measure
+from sdseg.data.store import SliceStore
+from sdseg.models.codec import MaskCodec, load_inner, load_pretrained
+from sdseg.models.codec_quality import draw_masks, measure, measure_on
 from sdseg.models.model_folder import OWNED, save_codec_folder
+from sdseg.training.codec_samples import CodecSamples
 from sdseg.training.resume import settle
 from sdseg.training.state import SavedObjects, latest_state, restore, save_state
 
@@ -38,10 +40,12 @@ SAVE_EVERY = 120.0  # seconds
 
 
 @writes("output")
-def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
+def build_codec(*, settings: Codec, output: Path, device: str = "cpu", prepared: Path | None = None) -> None:
     """Write a codec folder: codec.safetensors and config.json with the measured latent scale and ceiling.
 
-    Training goes on where it was stopped: `<output>.state` beside it keeps what that needs until the folder is written.
+    `prepared` is the dataset that settings with `data: dataset` learn from. Training goes on where it was stopped:
+    `<output>.state` beside it keeps what that needs until the folder is written. Raises UserError where a dataset is
+    missing, or given for nothing.
     """
     target = torch_device(device)
     source_of("training.codec")
@@ -49,22 +53,31 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
         made_from(settings)
     except ValueError as error:
         raise UserError(f"the codec is a layout alone: {error}", where="--settings", remedy="add one of them") from None
+    store = _opened(settings, prepared)
+    settings = _as_pretrained(settings, store)
+    training = settings.training
+    samples = CodecSamples(store, training) if store is not None and training is not None else None
     check_owned(output, OWNED)
     make_folder(output.parent)
     started = time.perf_counter()
-    torch.manual_seed(settings.training.seed if settings.training else 0)
-    codec = MaskCodec(settings).to(target)
+    torch.manual_seed(training.seed if training else 0)
+    codec = MaskCodec(settings, classes=samples.classes if samples and settings.encodes == "labels" else None)
+    if settings.weights is not None:
+        load = load_pretrained if training is None else load_inner
+        load(codec, Path(settings.weights))
+    codec = codec.to(target)
     state = output.with_name(f"{output.name}.state")
-    if settings.training is not None:
-        settle(state, {"codec": settings.model_dump(mode="json"), "code": dict(code_of("training.codec"))}, "restart")
-        _train(codec, settings.training, target, state)
-    elif settings.weights is not None:
-        load_pretrained(codec, Path(settings.weights))
+    if training is not None:
+        made_of = {"codec": settings.model_dump(mode="json"), "code": dict(code_of("training.codec"))}
+        settle(state, made_of | ({"data": store.manifest.data_checksum} if store is not None else {}), "restart")
+        _train(codec, training, target, state, samples)
     codec.eval().requires_grad_(False)
 
-    size = settings.training.size if settings.training else 256
     try:
-        scale, ceiling = measure(codec, size, target)
+        if samples is not None:
+            scale, ceiling = measure_on(codec, samples.measured("train"), samples.measured(samples.held_out), target)
+        else:
+            scale, ceiling = measure(codec, training.size if training else 256, target)
     except UserError:  # of a training that went astray nothing is kept
         shutil.rmtree(state, ignore_errors=True)
         raise
@@ -72,15 +85,61 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu") -> None:
         scale = float(settings.latent_scale)
     codec.scale = scale
     log.info(
-        "latent scale %.4f, Dice of decode(encode(shape)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started
+        "latent scale %.4f, Dice of decode(encode(mask)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started
     )
     with atomic_folder(output, OWNED) as folder:
-        save_codec_folder(folder, codec.cpu(), ceiling, provenance(("torch", "diffusers"), stage="training.codec"))
+        origin = provenance(("torch", "diffusers"), stage="training.codec")
+        save_codec_folder(folder, codec.cpu(), ceiling, origin, _of_dataset(samples))
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _train(codec: MaskCodec, training: CodecTraining, device: torch.device, state: Path) -> None:
-    """Minimise |decode(z) − mask| plus a little KL on shapes drawn anew at every step; go on where `state` says."""
+def _opened(settings: Codec, prepared: Path | None) -> SliceStore | None:
+    """The dataset that the codec learns from, or None. Raises UserError unless it is wanted and named, or neither."""
+    if settings.of_dataset and prepared is None:
+        raise UserError(
+            "this codec is trained on a dataset ('data: dataset')",
+            where="--prepared",
+            remedy="name a folder made by 'sdseg prepare'; each dataset has a codec of its own",
+        )
+    if prepared is None:
+        return None
+    if not settings.of_dataset:
+        raise UserError(
+            "this codec learns nothing from a dataset", where=f"--prepared {prepared}", remedy="leave it out"
+        )
+    return SliceStore.open(prepared, verify=True)
+
+
+def _as_pretrained(settings: Codec, store: SliceStore | None) -> Codec:
+    """The settings; of a label map with one structure those of its mask, for which there are weights already."""
+    one = store is not None and len(store.manifest.structures) == 1
+    if not (one and settings.encodes == "labels" and settings.weights is not None):
+        return settings
+    log.info("one structure: its label map is its mask, and the pretrained codec of masks is taken as it is")
+    return settings.model_copy(update={"encodes": "mask", "training": None})
+
+
+def _of_dataset(samples: CodecSamples | None) -> dict[str, Any]:
+    if samples is None:
+        return {}
+    manifest = samples.store.manifest
+    return {
+        "dataset": manifest.dataset,
+        "split": samples.held_out,
+        "structures": manifest.structures,
+        "data_checksum": manifest.data_checksum,
+    }
+
+
+def _train(
+    codec: MaskCodec, training: CodecTraining, device: torch.device, state: Path, samples: CodecSamples | None
+) -> None:
+    """Minimise the error of decode(z) plus a little KL on masks drawn anew at every step; go on where `state` says.
+
+    The error of a mask is |decode(z) − mask|, that of a label map cross entropy.
+    """
+    weights = samples.class_weights() if samples is not None else None
+    weights = weights.to(device) if weights is not None else None
     optimiser = torch.optim.AdamW(codec.parameters(), lr=training.learning_rate, weight_decay=0.0)
     schedule = OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1)
     objects = SavedObjects(codec, None, optimiser, random=True)
@@ -97,7 +156,8 @@ def _train(codec: MaskCodec, training: CodecTraining, device: torch.device, stat
     saved = time.monotonic()
     with bar, deferred() as request:
         for step in bar:
-            loss = _loss(codec, training, step, device)
+            error, kl = _losses(codec, _masks(codec, training, step, device, samples), weights)
+            loss = error + training.kl_weight * kl
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
@@ -113,17 +173,32 @@ def _train(codec: MaskCodec, training: CodecTraining, device: torch.device, stat
                 raise Stopped(signal_number, ended(done, training.steps))
 
 
-def _loss(codec: MaskCodec, training: CodecTraining, step: int, device: torch.device) -> Tensor:
+def _masks(
+    codec: MaskCodec, training: CodecTraining, step: int, device: torch.device, samples: CodecSamples | None
+) -> Tensor:
+    """The batch of a step, [N,1 or K,H,W] in {0,1}: what the seed and the number of the step alone decide."""
     rng = np.random.default_rng([0, training.seed, step])
-    masks = draw_masks(rng, training.batch, training.size, device)
+    if samples is None:
+        masks = draw_masks(rng, training.batch, training.size, device)
+    else:
+        masks = samples.draw(rng).to(device)
+        if codec.classes is None:
+            chosen = rng.integers(masks.shape[1], size=len(masks))
+            masks = masks[range(len(masks)), chosen].unsqueeze(1)
     if training.crop is not None and step < 0.8 * training.steps:
-        top, left = rng.integers(0, training.size - training.crop + 1, 2)
+        top, left = rng.integers(0, masks.shape[-1] - training.crop + 1, 2)
         masks = masks[..., top : top + training.crop, left : left + training.crop]
-    images = masks * 2.0 - 1.0
-    posterior = codec.autoencoder.encode(images.expand(-1, 3, -1, -1)).latent_dist
+    return masks
+
+
+def _losses(codec: MaskCodec, masks: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The error of what is decoded, and the mean KL divergence of the posterior."""
+    image = codec.image_of(masks)
+    posterior = codec.autoencoder.encode(image).latent_dist
     decoded = codec.autoencoder.decode(posterior.sample()).sample
-    loss: Tensor = l1_loss(decoded, images.expand_as(decoded)) + training.kl_weight * posterior.kl().mean()
-    return loss
+    if codec.classes is None:
+        return l1_loss(decoded, image), posterior.kl().mean()
+    return cross_entropy(decoded, image.argmax(dim=1), weights), posterior.kl().mean()
 
 
 def _position(optimiser: torch.optim.Optimizer, schedule: OneCycleLR) -> dict[str, Any]:

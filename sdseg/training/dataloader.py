@@ -74,9 +74,10 @@ def open_training_data(
         shape = latent_shape(store, codec.codec)
         views = len(ORIENTATIONS[training.augmentation])
         moments = 2 if recipe.diffusion.sample_latents else 1
-        cache_shape = (len(rows), len(store.manifest.structures), views, moments, *shape)
+        targets = len(store.manifest.structures) // codec.codec.at_once
+        cache_shape = (len(rows), targets, views, moments, *shape)
         if not cache.exists() and not deforms:
-            log.info("encoding %d masks in %d orientations, once", len(rows), views)
+            log.info("encoding %d label maps in %d orientations, once", len(rows), views)
             cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), cache_shape, device)
         # Deformed masks have no end of latents: those are encoded at every step.
         latents = None if deforms else np.load(cache, mmap_mode="r")

@@ -20,16 +20,18 @@ __all__ = ["cache_latents", "reconstruct"]
 def cache_latents(
     path: Path, codec: MaskCodec, views: Iterable[MaskArray], shape: tuple[int, ...], device: torch.device
 ) -> None:
-    """Write scaled latents [n,K,V,M,c,h,w] float32 of n masks, K structures, V orientations; M = 2 adds the deviation.
+    """Write scaled latents [n,T,V,M,c,h,w] float32 of n label maps in V orientations; M = 2 adds the deviation.
 
-    `views` yields for each mask in turn all its structures in all orientations: bool [K,V,H,W].
+    T is the number of structures, or 1 where the codec encodes them all at once. `views` yields for each label map in
+    turn all its structures in all orientations: bool [K,V,H,W].
     """
     with atomic_file(path) as temporary:
         stored = open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
         for index, masks in enumerate(views):
-            flat = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).to(device)
+            together = masks.swapaxes(0, 1) if codec.at_once > 1 else masks  # [V,K,H,W]
+            flat = torch.from_numpy(together.reshape(-1, codec.at_once, *masks.shape[-2:])).to(device)
             mean, deviation = codec.moments(flat)
-            moments = torch.stack([mean, deviation][: shape[3]], dim=1)  # [K·V,M,c,h,w]
+            moments = torch.stack([mean, deviation][: shape[3]], dim=1)  # [T·V,M,c,h,w]
             stored[index] = moments.reshape(shape[1:]).float().cpu().numpy()
         stored.flush()
         del stored
@@ -38,7 +40,7 @@ def cache_latents(
 @torch.inference_mode()
 def reconstruct(codec: MaskCodec, masks: MaskArray, device: torch.device) -> FloatArray:
     """decode(encode(mask)), probabilities of masks [N,K,H,W]: what the codec lets through at best."""
-    flat = torch.from_numpy(masks.reshape(-1, 1, *masks.shape[-2:])).to(device)
+    flat = torch.from_numpy(masks.reshape(-1, codec.at_once, *masks.shape[-2:])).to(device)
     mean, _ = codec.moments(flat)
     probability: FloatArray = codec.decode(mean).float().cpu().numpy()
     return probability.reshape(masks.shape)

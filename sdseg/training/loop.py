@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from sdseg.config.recipe import Recipe
 from sdseg.core.signals import Request, Stopped, deferred, ended
-from sdseg.models.segmenter import Batch
+from sdseg.models.segmenter import Batch, own_masks
 from sdseg.training.divergence import DivergenceWatch
 from sdseg.training.log import Journal
 from sdseg.training.optimiser import learning_rate, update_average
@@ -140,7 +140,7 @@ def _to_batch(sample: Sample, run: TrainingRun, step: int) -> Batch:
     moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
     latent = moved.get("latent")
     if latent is None and run.codec is not None and run.recipe.diffusion is not None:
-        own = moved["mask"][torch.arange(len(moved["mask"])), moved["structure"]].unsqueeze(1)  # [N,1,H,W]
+        own = own_masks(moved["mask"], moved["structure"], run.codec.at_once)  # [N,1 or K,H,W]
         with torch.no_grad():
             latent, deviation = run.codec.moments(own)
         if run.recipe.diffusion.sample_latents:

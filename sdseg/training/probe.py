@@ -21,6 +21,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
 from sdseg.models.codec import MaskCodec
+from sdseg.models.label_classes import LabelClasses
 from sdseg.models.segmenter import Batch, attach_training_parts, build_segmenter
 from sdseg.sizing.training_needs import Shape
 from sdseg.training.loop import optimiser_step
@@ -83,7 +84,8 @@ def _measure(
     average, module, optimiser = prepare_to_train(segmenter, recipe, accelerator)
     encoder = None
     if codec is not None and recipe.training.deforms_masks:  # encoded at every step
-        encoder = MaskCodec(codec).eval().requires_grad_(False).to(accelerator.device)
+        classes = LabelClasses.separate(shape.structures) if codec.encodes == "labels" else None
+        encoder = MaskCodec(codec, classes=classes).eval().requires_grad_(False).to(accelerator.device)
     part = recipe.training.batch // recipe.training.accumulate
     # The last step's losses: those of a second stage cost most.
     batch = replace(_batch(image, shape, codec, part, accelerator.device), step=recipe.training.steps)
@@ -108,7 +110,7 @@ def _parts(batch: Batch, count: int, encoder: MaskCodec | None) -> Iterator[Batc
     for _ in range(count):
         if encoder is not None:
             with torch.no_grad():
-                encoder.moments(batch.mask[:, :1])
+                encoder.moments(batch.mask[:, : encoder.at_once])
         yield batch
 
 

@@ -50,6 +50,8 @@ class _View:
     structure: str
     image: RawImages  # [H,W,C]
     mask: MaskArray  # [H,W]
+    masks: MaskArray  # [K,H,W], of all structures
+    index: int  # of the structure
 
 
 def latents(subject: Subject, origins: Origins, output: Path) -> Latents:
@@ -87,9 +89,11 @@ def _masks(views: list[_View], segmenter: LatentSegmenter, origins: Origins, out
             where=origins.codec,
             remedy="name the codec the model was made with",
         )
-    masks = torch.from_numpy(np.stack([view.mask for view in views])).unsqueeze(1)  # [N,1,H,W]
-    mean, _ = codec.moments(masks)  # [N,c,h,w]
-    decoded = codec.decode(mean).squeeze(1).numpy()  # [N,H,W]
+    joint = codec.at_once > 1
+    encoded = [view.masks if joint else view.mask[None] for view in views]
+    mean, _ = codec.moments(torch.from_numpy(np.stack(encoded)))  # [N,c,h,w] of [N,1 or K,H,W]
+    parts = zip(codec.decode(mean).numpy(), views, strict=True)
+    decoded = [part[view.index if joint else 0] for part, view in parts]  # [H,W] each
     rows, cases = [], []
     for view, latent, probability in zip(views, mean, decoded, strict=True):
         dice = float(overlap.dice(overlap.counts((probability > 0.5)[None, None], view.mask[None, None]))[0])
@@ -152,7 +156,8 @@ def _views(subject: Subject) -> list[_View]:
         number, index = np.unravel_index(int(masks.sum(axis=(2, 3)).argmax()), masks.shape[:2])
         name = store.manifest.structures[int(index)].name
         image = np.array(store.images[case.start + int(number)])
-        views.append(_View(case.case, int(number), name, image, masks[number, index]))
+        shown = masks[number]
+        views.append(_View(case.case, int(number), name, image, shown[index], shown, int(index)))
     return views
 
 

@@ -1,0 +1,93 @@
+"""What a codec of a dataset learns from and is measured on: the label maps of a prepared dataset."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sdseg.config.network import CodecTraining
+from sdseg.core.array_types import MaskArray
+from sdseg.core.errors import UserError
+from sdseg.data.batches import evenly_spread
+from sdseg.data.store import SliceStore, structure_masks
+from sdseg.data.training_samples import ORIENTATIONS, orient
+from sdseg.models.label_classes import LabelClasses
+from sdseg.models.random_shapes import random_shapes
+
+__all__ = ["CodecSamples"]
+
+MEASURED = 256  # label maps that measure the scale, and as many the ceiling
+PAINTED = 4  # random shapes laid over each other, at most, in one made-up label map
+
+
+class CodecSamples:
+    """Label maps of the training split in any of eight orientations, with a share of made-up ones among them."""
+
+    def __init__(self, store: SliceStore, training: CodecTraining) -> None:
+        """Raises UserError for a store without training cases, or with images smaller than the crop."""
+        self.store, self.training, self.size = store, training, store.manifest.image.size
+        self.rows = store.rows_of("train")
+        if not len(self.rows):
+            raise UserError(
+                "the prepared data have no case in the split 'train', and a codec would learn from them",
+                where=store.folder,
+                remedy="use a split file with 'train' cases and prepare again",
+            )
+        if training.crop is not None and training.crop > self.size:
+            raise UserError(
+                f"the codec learns on windows of {training.crop} pixels, and the images have {self.size}",
+                where="training.crop of the codec",
+                remedy=f"set it to {self.size} or less, or leave it out",
+            )
+        self.structures = store.manifest.structures
+        self.classes = LabelClasses.of(self.structures)
+
+    def draw(self, rng: np.random.Generator) -> Tensor:
+        """One batch: masks [N,K,H,W] float in {0,1} of all structures."""
+        count = self.training.batch
+        made_up = int(rng.binomial(count, self.training.shapes)) if self.training.shapes else 0
+        masks = [self._oriented(rng) for _ in range(count - made_up)]
+        masks += [self._painted(rng) for _ in range(made_up)]
+        return torch.from_numpy(np.stack(masks)).float()
+
+    def class_weights(self) -> Tensor | None:
+        """Weight of each class in cross entropy, [C], the most frequent one's being 1; None where all are equal.
+
+        A class that no training pixel has weighs as much as the cap allows.
+        """
+        if self.training.class_weights == "none":
+            return None
+        table, pixels = self.classes.table(self.structures), np.zeros(self.classes.count, dtype=np.int64)
+        for row in self.rows:
+            pixels += np.bincount(table[self.store.masks[row]].ravel(), minlength=self.classes.count)
+        rarer = pixels.max() / np.maximum(pixels, 1)
+        return torch.from_numpy(np.minimum(rarer, self.training.class_weight_cap)).float()
+
+    def measured(self, split: str) -> MaskArray:
+        """Masks [N,K,H,W] of some rows, evenly spread over a split."""
+        rows = evenly_spread(list(self.store.rows_of(split)), MEASURED)
+        return structure_masks(self.store.masks[rows], self.structures)
+
+    @property
+    def held_out(self) -> str:
+        """The split that the ceiling is measured on: training cases where there are no others."""
+        return "val" if self.store.cases_of("val") else "train"
+
+    def _oriented(self, rng: np.random.Generator) -> MaskArray:
+        """Of a slice of the training split, [K,H,W]."""
+        row = int(self.rows[rng.integers(len(self.rows))])
+        masks = structure_masks(self.store.masks[row : row + 1], self.structures)[0]
+        return orient(masks, int(rng.integers(len(ORIENTATIONS["dihedral"]))), (1, 2))
+
+    def _painted(self, rng: np.random.Generator) -> MaskArray:
+        """Random shapes laid over each other, each of a class of its own, [K,H,W]."""
+        masks = np.zeros((len(self.structures), self.size, self.size), dtype=np.bool_)
+        drawn: npt.NDArray[np.int64] = rng.permutation(len(self.classes.members))[:PAINTED]
+        drawn = drawn[: int(rng.integers(1, len(drawn) + 1))]
+        for number, shape in zip(drawn, random_shapes(rng, len(drawn), self.size), strict=True):
+            masks[:, shape] = False
+            for structure in self.classes.members[number]:
+                masks[structure, shape] = True
+        return masks
