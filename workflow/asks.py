@@ -47,7 +47,8 @@ class Asks:
         """What one job of a stage asks for at its first try."""
         machine = JobMachine(self.settings.device == "cuda", self.settings.threads, self.settings.processes)
         if stage == "codec":
-            return ask_for_codec(self.settings.codecs[wildcards.codec], machine)
+            codec = self.settings.codecs[wildcards.codec]
+            return ask_for_codec(codec, machine, self._shape(wildcards.dataset) if codec.of_dataset else None)
         voxels = self._voxels(wildcards.dataset)
         if stage == "prepare":
             return ask_for_prepare(voxels, machine.threads)
@@ -60,8 +61,11 @@ class Asks:
     def _training_needs(self, dataset: str, name: str) -> TrainingNeeds:
         recipe, settings = self.plan.recipes[dataset, name], self.settings
         codec = settings.codecs[recipe.network.codec] if isinstance(recipe.network, LatentNetwork) else None
-        shape = Shape(settings.datasets[dataset].size, self._structures(dataset))
+        shape = self._shape(dataset)
         return training_needs(recipe, codec, shape, cuda=settings.device == "cuda", processes=settings.processes)
+
+    def _shape(self, dataset: str) -> Shape:
+        return Shape(self.settings.datasets[dataset].size, self._structures(dataset))
 
     def _structures(self, dataset: str) -> int:
         """One where only the raw files tell."""

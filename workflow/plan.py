@@ -179,9 +179,12 @@ class Plan:
         return str(self.settings.split_path(dataset))
 
     def codec_needed(self, wildcards: Any) -> str | list[str]:
-        """The codec a recipe is built on; direct recipes have none."""
+        """The codec a recipe is built on, the dataset's own or one for all; direct recipes have none."""
         network = self.recipes[wildcards.dataset, wildcards.recipe].network
-        return f"<results>/codecs/{network.codec}/codec/config.json" if isinstance(network, LatentNetwork) else []
+        if not isinstance(network, LatentNetwork):
+            return []
+        whose = f"{wildcards.dataset}/" if self.settings.codecs[network.codec].of_dataset else ""
+        return f"<results>/{whose}codecs/{network.codec}/codec/config.json"
 
     def start_needed(self, wildcards: Any) -> str | list[str]:
         """The model that training starts from: another recipe's of this dataset, or a folder from elsewhere."""

@@ -13,6 +13,7 @@ MODULES = {  # the module of the package whose public function a rule's command 
     "slice_store": "data.prepare",
     "made_folds": "data.folds",
     "codec_model": "training.codec",
+    "dataset_codec": "training.codec",
     "model": "training.train",
     "ensemble": "training.make_ensemble",
     "scores": "evaluation.evaluate",

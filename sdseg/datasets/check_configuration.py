@@ -24,11 +24,12 @@ from sdseg.datasets.source_lookup import known_source, makes_split
 __all__ = ["FOLDERS", "FOLDERS_OF_DATASETS", "TARGETS", "CheckedConfig", "check_machine", "configure", "configure_file"]
 
 FOLDERS = ("codecs", "logs")  # in the results, beside those of datasets
-FOLDERS_OF_DATASETS = ("prepared",)  # in the results of a dataset, beside those of recipes
+FOLDERS_OF_DATASETS = ("prepared", "codecs")  # in the results of a dataset, beside those of recipes
 # Targets of the workflow; a dataset is one too, under its own name.
 TARGETS = (
     *("all", "download", "prepare", "train", "evaluate", "export", "report", "studies", "ablation", "engines"),
     *("raw_phantoms", "raw_record", "dataset_settings", "recipe_settings", "codec_settings", "codec_model"),
+    "dataset_codec",
     *("export_settings", "engine_settings", "study_settings"),
     *(
         "made_split",

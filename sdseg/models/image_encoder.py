@@ -49,12 +49,15 @@ class ImageEncoder(nn.Module):
         """Copy the mask encoder's weights, where the settings say so: the paper starts both encoders alike.
 
         With `projection: quant_conv` the half of the codec's 1×1 convolution that gives the mean comes along: the
-        condition latent then starts as the image's latent, not as a random mixture of its moments.
+        condition latent then starts as the image's latent, not as a random mixture of its moments. Of a codec for label
+        maps the first convolution, which sees classes and not colours, stays new.
         """
         if isinstance(self.settings, UnetConditionEncoder) or self.settings.init != "codec":
             return
         theirs = codec.autoencoder.encoder.state_dict()
         own = self.encoder.state_dict()
+        if codec.classes is not None:
+            theirs |= {key: own[key] for key in own if key.startswith("conv_in.")}
         if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
             raise UserError(
                 "the condition encoder's layout differs from the codec's, so its weights cannot be copied",

@@ -23,38 +23,38 @@ def condition_encoder(settings: AnyConditionEncoder, size: int) -> LayerCosts:
     return costs
 
 
-def autoencoder(settings: Autoencoder, latent: int, size: int) -> LayerCosts:
-    """The whole codec: encoder, decoder, and the 1×1 convolutions between them."""
-    costs = _encoder(settings, latent, size) + decoder(settings, latent, size)
+def autoencoder(settings: Autoencoder, latent: int, size: int, channels: int = 3) -> LayerCosts:
+    """The whole codec: encoder, decoder, and the 1×1 convolutions between them; `channels` of what it encodes."""
+    costs = _encoder(settings, latent, size, channels) + decoder(settings, latent, size, channels)
     costs.conv(2 * latent, 2 * latent, size // settings.factor, kernel=1)
     return costs
 
 
-def decoder(settings: Autoencoder, latent: int, size: int) -> LayerCosts:
-    """The half of the codec that turns a latent into a mask of `size`² pixels."""
+def decoder(settings: Autoencoder, latent: int, size: int, outputs: int = 3) -> LayerCosts:
+    """The half of the codec that turns a latent into a mask of `size`² pixels, or `outputs` logits of each."""
     costs, channels = LayerCosts(), settings.block_out_channels
     side, current = size // settings.factor, channels[-1]
     costs.conv(latent, latent, side, kernel=1)
     costs.conv(latent, current, side)
     _middle(costs, current, side, attention=settings.mid_block_attention)
-    for level, outputs in enumerate(reversed(channels)):
+    for level, width in enumerate(reversed(channels)):
         for _ in range(settings.layers_per_block + 1):
-            current = costs.residual(current, outputs, side)
+            current = costs.residual(current, width, side)
         if level < len(channels) - 1:
             side *= 2
             _resized(costs, current, side, stride=1)
-    _end(costs, current, 3, side)
+    _end(costs, current, outputs, side)
     return costs
 
 
-def refinement(channels: tuple[int, ...], size: int) -> LayerCosts:
-    """The correction of a decoded mask of `size`² pixels from the encoder's levels, the one at full size first."""
+def refinement(channels: tuple[int, ...], size: int, maps: int = 1) -> LayerCosts:
+    """The correction of `maps` decoded masks of `size`² pixels from the encoder's levels, the one at full size first."""
     costs, side = LayerCosts(), size
     for count in channels:
         costs.conv(count, REFINED, side, kernel=1)
         side //= 2
-    _two_convolutions(costs, REFINED + 1, REFINED, size)
-    costs.conv(REFINED, 1, size, kernel=1)
+    _two_convolutions(costs, REFINED + maps, REFINED, size)
+    costs.conv(REFINED, maps, size, kernel=1)
     return costs
 
 
@@ -160,9 +160,9 @@ def _two_convolutions(
             costs.norm(outputs, side**2)
 
 
-def _encoder(settings: Autoencoder, latent: int, size: int) -> LayerCosts:
+def _encoder(settings: Autoencoder, latent: int, size: int, inputs: int = 3) -> LayerCosts:
     costs, channels, side = LayerCosts(), settings.block_out_channels, size
-    current = costs.conv(3, channels[0], side)
+    current = costs.conv(inputs, channels[0], side)
     for level, outputs in enumerate(channels):
         for _ in range(settings.layers_per_block):
             current = costs.residual(current, outputs, side)

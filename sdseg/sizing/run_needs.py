@@ -143,7 +143,8 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
     latents = 0
     if slices and codec is not None:
         side, moments = dataset.size // codec.factor, 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
-        views = ORIENTATIONS[training.augmentation] * dataset.structures
+        joint = isinstance(recipe.network, LatentNetwork) and recipe.network.classes == "joint"
+        views = ORIENTATIONS[training.augmentation] * (1 if joint else dataset.structures)
         latents = 4 * slices["train"] * views * moments * codec.latent_channels * side**2
     halved = 2 if training.weights == "fp16" else 1
     models = 2 * needs.model_bytes // halved + 2 * needs.model_bytes  # best and last; the best weights, the graph

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
-from sdseg.sizing.training_needs import AT_ONCE, GPU_PROCESS, PROCESS, TrainingNeeds
+from sdseg.sizing.training_needs import AT_ONCE, GPU_PROCESS, PROCESS, Shape, TrainingNeeds
 
 __all__ = [
     "STAGES",
@@ -89,11 +89,12 @@ def ask_for_stage(
     return _ask(base + stage.weights * needs.model_bytes + answers + native, machine.minutes(flops))
 
 
-def ask_for_codec(codec: Codec, machine: JobMachine) -> ResourceRequest:
-    """A pretrained one is measured on a few masks, a small one trained on shapes."""
+def ask_for_codec(codec: Codec, machine: JobMachine, data: Shape | None = None) -> ResourceRequest:
+    """A pretrained one is measured on a few masks, a small one trained on shapes, or on `data` of a dataset."""
     training = codec.training
     size, batch, steps = (training.size, training.batch, training.steps) if training else (256, 8, 8)
-    one = network_layouts.autoencoder(codec, codec.latent_channels, size)
+    size = data.size if data else size
+    one = network_layouts.autoencoder(codec, codec.latent_channels, size, data.encoded(codec) if data else 3)
     alive = 4 * batch * (one.kept if training else AT_ONCE * one.largest)
     base = GPU_PROCESS if machine.cuda else PROCESS
     return _ask(base + 20 * one.parameters + alive, machine.minutes(3 * one.flops * batch * steps))

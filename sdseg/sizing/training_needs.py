@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sdseg.config.direct_network import DirectNetwork
-from sdseg.config.network import Codec
+from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import LayerCosts
@@ -27,6 +27,14 @@ class Shape:
 
     size: int  # height and width of the images, pixels
     structures: int = 1
+
+    def encoded(self, codec: Codec) -> int:
+        """Channels of what the codec encodes: of a label map one per class, taken as one per structure."""
+        return 3 if codec.encodes == "mask" else self.structures + 1
+
+    def passes(self, network: LatentNetwork) -> int:
+        """Of the denoiser and the decoder for all structures."""
+        return 1 if network.classes == "joint" else self.structures
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,9 @@ def training_needs(
     images = training.batch // (training.accumulate * processes)
     memory = memory_by_part(recipe, codec, shape, images)
     weights, activations = sum(each.weights_bytes for each in memory), sum(each.kept_bytes for each in memory)
-    encoder = 4 * network_layouts.autoencoder(codec, codec.latent_channels, 32).parameters if codec else 0
+    encoder = 0
+    if codec is not None:
+        encoder = 4 * network_layouts.autoencoder(codec, codec.latent_channels, 32, shape.encoded(codec)).parameters
     largest = max(part.one.largest for part in parts.values())
     validation_bytes = 4 * AT_ONCE * largest * max(recipe.inference.batch, shape.structures)
     half = training.precision != "no"
@@ -65,9 +75,9 @@ def training_needs(
     state = 4 * (2 * parameters + 2 * trainable)
     step_flops = sum(part.one.flops * part.passes for part in parts.values())
     if codec is not None and training.deforms_masks:  # masks are encoded at every step
-        latent = codec.latent_channels
+        latent, encoded = codec.latent_channels, shape.encoded(codec)
         whole, decoder = (
-            each(codec, latent, shape.size) for each in (network_layouts.autoencoder, network_layouts.decoder)
+            each(codec, latent, shape.size, encoded) for each in (network_layouts.autoencoder, network_layouts.decoder)
         )
         step_flops += whole.flops - decoder.flops
     loaders = training.workers * WORKER
@@ -138,10 +148,11 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
         raise ValueError("a latent network needs the layout of its codec")
     latent, side, condition = codec.latent_channels, shape.size // network.condition.factor, network.condition
     encoder = network_layouts.condition_encoder(condition, shape.size)
+    passes, encoded = shape.passes(network), shape.encoded(codec)
     denoiser = network_layouts.denoiser(
-        network.denoiser, latent, condition.latent_channels, shape.structures, side, network.coarser_channels
+        network.denoiser, latent, condition.latent_channels, passes, side, network.coarser_channels
     )
-    answers = inference.samples * shape.structures
+    answers = inference.samples * passes
     # In training the mask is decoded for its loss alone: through both stages in the mean; memory is that of the second.
     through = recipe.diffusion.loss_mask > 0
     share = 1.0 - recipe.diffusion.loss_mask_from / recipe.training.steps if through else 0.0
@@ -149,7 +160,7 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
         "condition encoder": _Part(encoder, condition.trainable, condition.trainable, again=again),
         "denoiser": _Part(denoiser, answers=inference.steps * answers, again=again),
         "decoder": _Part(
-            network_layouts.decoder(codec, latent, shape.size),
+            network_layouts.decoder(codec, latent, shape.size, encoded),
             network.decoder == "trained",
             through,
             answers,
@@ -158,6 +169,7 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
         ),
     }
     if network.decoder == "skips":
-        refinement = network_layouts.refinement(condition.block_out_channels[:-1], shape.size)
+        maps = encoded if codec.encodes == "labels" else 1
+        refinement = network_layouts.refinement(condition.block_out_channels[:-1], shape.size, maps)
         parts["refinement"] = _Part(refinement, True, True, answers, share, again)
     return parts

@@ -14,13 +14,15 @@ from torch import nn
 from sdseg.artifacts.results.parity import Parity
 from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.config.export import Export
+from sdseg.config.network import Codec, LatentNetwork
 from sdseg.config.recipe import Recipe, load_recipe
+from sdseg.core.settings import merge
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.training.codec import build_codec
 from sdseg.training.train import train
 from tests.helpers.networks import CODEC
-from tests.helpers.tiny import write_store
+from tests.helpers.tiny import DISC_CUP, write_store
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "config" / "recipes").glob("*.yaml"))
 LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
@@ -48,8 +50,12 @@ TRAINING = {
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slice store, a codec, a vision encoder and a trained `sdseg` to start from."""
     folder = tmp_path_factory.mktemp("every é")
-    write_store(folder / "prepared", cases={"train": (1,) * 4, "val": (1,), "test": (1, 1, 1)})
+    cases = {"train": (1,) * 4, "val": (1,), "test": (1, 1, 1)}
+    write_store(folder / "prepared", cases=cases)
+    write_store(folder / "eyes", structures=DISC_CUP, cases=cases)
     build_codec(settings=CODEC, output=folder / "codec")
+    labels = merge(CODEC.model_dump(mode="json"), {"encodes": "labels", "training": {"data": "dataset", "crop": 16}})
+    build_codec(settings=Codec.model_validate(labels), output=folder / "labels", prepared=folder / "eyes")
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.GELU()).eval()
     batch = torch.export.Dim("batch")
@@ -76,10 +82,10 @@ def small(ready: Path, file: Path) -> Recipe:
 
 def run(ready: Path, place: Path, chosen: Recipe) -> Path:
     train(
-        prepared=ready / "prepared",
+        prepared=data_of(ready, chosen),
         recipe_name="tiny",
         recipe=chosen,
-        codec=ready / "codec" if chosen.network.kind == "latent-diffusion" else None,
+        codec=codec_of(ready, chosen),
         output=place / "model",
         last=place / "last",
         state=place / "state",
@@ -87,6 +93,21 @@ def run(ready: Path, place: Path, chosen: Recipe) -> Path:
         start_from=ready / "first" / "model" if chosen.start_from is not None else None,
     )
     return place / "model"
+
+
+def data_of(ready: Path, chosen: Recipe) -> Path:
+    return ready / ("eyes" if joint(chosen) else "prepared")
+
+
+def codec_of(ready: Path, chosen: Recipe) -> Path | None:
+    if chosen.network.kind == "direct":
+        return None
+    return ready / ("labels" if joint(chosen) else "codec")
+
+
+def joint(chosen: Recipe) -> bool:
+    """Several structures, all in one pass."""
+    return isinstance(chosen.network, LatentNetwork) and chosen.network.classes == "joint"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -98,10 +119,11 @@ def test_trains_evaluates_and_exports(ready: Path, tmp_path: Path, file: Path) -
     assert set(last["losses"]) == expected_losses(chosen)
     assert all(np.isfinite(line["loss"]) for line in lines if line["event"] == "step")
 
-    evaluate(ready / "prepared", model, tmp_path / "evaluation")
+    prepared = data_of(ready, chosen)
+    evaluate(prepared, model, tmp_path / "evaluation")
     assert json.loads((tmp_path / "evaluation" / "summary.json").read_text("utf-8"))["n_cases"] == 3
 
-    export(model, ready / "prepared", tmp_path / "export", Export(parity_cases=2))
+    export(model, prepared, tmp_path / "export", Export(parity_cases=2))
     parity = json.loads((tmp_path / "export" / "parity.json").read_text("utf-8"))
     assert parity["passed"] is True
 

@@ -1,4 +1,4 @@
-"""The mask autoencoder: trained once here, or taken in, and shared by every dataset that names it."""
+"""Codecs: one made once and shared by every dataset, or one of each dataset's own, trained on its training split."""
 
 
 rule codec_model:
@@ -25,3 +25,31 @@ rule codec_model:
     shell:
         "begin {log:q}; python -m sdseg codec --settings {input.settings:q} --output {params.folder:q} --device {params.device}"
         " >> {log:q} 2>&1"
+
+
+rule dataset_codec:
+    input:
+        settings="<results>/codecs/{codec}/codec.yaml",
+        manifest=PREPARED,
+    output:
+        config="<results>/{dataset}/codecs/{codec}/codec/config.json",
+        weights="<results>/{dataset}/codecs/{codec}/codec/codec.safetensors",
+    log:
+        "<logs>/{dataset}/codecs/{codec}.log",
+    conda:
+        plan.environment
+    threads: plan.settings.threads
+    resources:
+        gpu=plan.gpus,
+        mem=asks.memory("codec"),
+        runtime=asks.runtime("codec"),
+    params:
+        code=code_of("dataset_codec"),
+        prepared=subpath(input.manifest, parent=True),
+        folder=subpath(output.config, parent=True),
+        device=no_reason(plan.settings.device),
+    message:
+        "{wildcards.dataset}: codec {wildcards.codec} (log: {log})"
+    shell:
+        "begin {log:q}; python -m sdseg codec --settings {input.settings:q} --prepared {params.prepared:q}"
+        " --output {params.folder:q} --device {params.device} >> {log:q} 2>&1"
