@@ -48,7 +48,7 @@ def decoder(settings: Autoencoder, latent: int, size: int, outputs: int = 3) -> 
 
 
 def refinement(channels: tuple[int, ...], size: int, maps: int = 1) -> LayerCosts:
-    """The correction of `maps` decoded masks of `size`² pixels from the encoder's levels, the one at full size first."""
+    """The correction of `maps` decoded masks of `size`² pixels from the encoder's levels, the finest first."""
     costs, side = LayerCosts(), size
     for count in channels:
         costs.conv(count, REFINED, side, kernel=1)

@@ -194,6 +194,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("engines", {"precisions": ["int8"]}, "engines.precisions.0: "),
     ("codecs.tiny.training", "-", "give either 'weights' (a pretrained codec) or 'training'"),
     ("codecs.tiny.weights", "folder", "give either 'weights' (a pretrained codec) or 'training'"),
+    ("codecs.tiny.encodes", "labels", "'encodes: labels' learns the classes of a dataset; give 'training' with 'data"),
+    ("codecs.tiny.encodes", "label", "codecs.tiny.encodes: Input should be 'mask' or 'labels'"),
+    ("codecs.tiny.training.shapes", 0.5, "'shapes' is a share of 'data: dataset'"),
+    ("codecs.tiny.training.class_weights", "inverse_frequency", "weighs the classes of a label map; set 'encodes: lab"),
     ("codecs.tiny.norm_num_groups", 3, "8 channels cannot be normalised in 3 groups"),
     ("codecs.tiny.latent_scale", "guessed", "codecs.tiny.latent_scale"),
     ("datasets.kseg.recipes", ["sdsegg"], "datasets.kseg.recipes: unknown recipe 'sdsegg', did you mean 'sdseg'?"),
@@ -234,6 +238,12 @@ WRONG_RECIPES: list[tuple[Values, str, Any, str]] = [
         "network.channels: List should have at least 5 items",
     ),
     (RECIPE, "training.precison", "bf16", "unknown key 'training.precison': did you mean 'precision'?"),
+    (
+        {**RECIPE, "training": {"structures": "present"}},
+        "network.classes",
+        "joint",
+        "'training.structures: present' draws one structure a step, and 'network.classes: joint' trains all",
+    ),
     (RECIPE, "training.accumulate", 3, "'batch' must be a multiple of 'accumulate'"),
     (RECIPE, "diffusion", "-", "a latent-diffusion network needs a 'diffusion' section"),
     (DIRECT, "diffusion", {}, "a direct network has no 'diffusion' section"),
@@ -305,6 +315,23 @@ def test_unknown_codec(config: Values) -> None:
     loaded = parse(Config, put(config, "recipes.sdseg.overrides", {"network": {"codec": "tinny"}}), where="my.yaml")
     error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
     assert "unknown codec 'tinny', did you mean 'tiny'?" in str(error)
+
+
+LABELS = {**LAYOUT, "encodes": "labels", "training": {"data": "dataset"}}
+
+
+@pytest.mark.parametrize(
+    ("codec", "classes", "message"),
+    [
+        ({**LAYOUT, "training": {}}, "joint", "('classes: joint'), and the codec encodes one mask"),
+        (LABELS, "per-class", "the codec encodes a whole label map ('encodes: labels'), and the network segments one"),
+    ],
+)
+def test_codec_and_network_must_mean_the_same(config: Values, codec: Values, classes: str, message: str) -> None:
+    changed = put(put(config, "codecs.tiny", codec), "recipes.sdseg.overrides", {"network": {"classes": classes}})
+    error = refused(lambda: parse(Config, changed, where="my.yaml").resolve_recipe("kseg", "sdseg"))
+    assert message in str(error)
+    assert "codec 'tiny' of recipe 'sdseg', for kseg" in str(error)
 
 
 def test_codec_and_condition_must_shrink_alike(config: Values) -> None:

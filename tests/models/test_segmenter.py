@@ -9,11 +9,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from monai.losses import DiceCELoss
+from torch import nn
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
-from sdseg.models.codec import mask_logits
+from sdseg.models.codec import MaskCodec, mask_logits
+from sdseg.models.label_classes import LabelClasses
 from sdseg.models.normaliser import Normaliser
 from sdseg.models.segmenter import (
     Batch,
@@ -24,7 +26,7 @@ from sdseg.models.segmenter import (
     start_from_codec,
 )
 from tests.helpers.networks import CODEC, codec, direct_recipe, recipe
-from tests.helpers.tiny import CT, RGB
+from tests.helpers.tiny import CT, DISC_CUP, RGB
 
 
 def build(structures: int = 1, image: ImageContract = RGB, **process: object) -> LatentSegmenter:
@@ -138,6 +140,35 @@ def test_each_structure_has_a_channel_of_its_own() -> None:
         found = build(structures=3, image=CT)(images(CT))
     assert found.shape == (2, 3, 32, 32)
     assert not torch.allclose(found[:, 0], found[:, 1])
+
+
+@pytest.mark.parametrize("decoder", ["frozen", "skips"])
+def test_all_structures_in_one_pass(decoder: str) -> None:
+    """One call of denoiser and decoder, whatever the number of structures; the cup never leaves its disc."""
+    labels = CODEC.model_copy(update={"encodes": "labels"})
+    chosen = recipe(network={"classes": "joint", "decoder": decoder}, diffusion={"loss_mask": 1.0})
+    classes = LabelClasses.of(DISC_CUP)
+    segmenter = build_segmenter(chosen, RGB, 2, labels, 0.7, classes)
+    assert isinstance(segmenter, LatentSegmenter)
+    whole = MaskCodec(labels, 0.7, classes).eval()
+    start_from_codec(segmenter, whole)
+    calls: list[nn.Module] = []
+    for part in (segmenter.denoiser, segmenter.decoder):
+        part.register_forward_hook(lambda module, _inputs, _output: calls.append(module))
+    with torch.inference_mode():
+        disc, cup = segmenter.eval()(images()).unbind(dim=1)
+        condition, coarser = segmenter.condition_encoder(segmenter.normaliser(images()))
+        start = torch.zeros(2, 4, 16, 16)
+        latent = segmenter.denoiser(start, condition, torch.tensor([999, 999]), None, coarser)
+        torch.testing.assert_close(torch.stack([disc, cup], dim=1), whole.decode(latent), rtol=1e-4, atol=1e-5)
+    assert calls[:2] == [segmenter.denoiser, segmenter.decoder]
+    assert len(calls) == 3  # the third is this test's own
+    assert bool((cup <= disc).all())
+    given = replace(batch(segmenter), mask=torch.ones(2, 2, 32, 32))
+    losses = segmenter.train().losses(given)
+    torch.stack(list(losses.values())).sum().backward()
+    assert set(losses) == {"latent", "mask"}
+    assert all(parameter.grad is not None for parameter in segmenter.denoiser.parameters())
 
 
 def test_a_result_does_not_depend_on_the_rest_of_the_batch() -> None:

@@ -15,10 +15,12 @@ from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
+from sdseg.models.label_classes import LabelClasses
 from sdseg.models.model_folder import count_parameters
 from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import LayerCosts
+from sdseg.sizing.training_needs import Shape, training_needs
 
 RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
 SIZE = 64
@@ -119,6 +121,19 @@ def kept_by_autograd(segmenter: Segmenter, structures: int) -> int:
 
 def test_a_codec_counts_its_encoder_too() -> None:
     assert network_layouts.autoencoder(CODEC, 4, SIZE).parameters == count_parameters(MaskCodec(CODEC))
+
+
+def test_one_pass_for_all_structures_is_counted_once() -> None:
+    labels = Codec.model_validate({**CODEC.model_dump(), "encodes": "labels"})
+    recipe = load_recipe(RECIPES / "sdseg-multiclass.yaml", {"network": LATENT})
+    image = ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
+    segmenter = build_segmenter(recipe, image, 5, labels, 1.0)
+    needs = training_needs(recipe, labels, Shape(SIZE, 5), cuda=False)
+    assert needs.parameters == count_parameters(segmenter)
+    _, counted = flops_of(segmenter, torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8))
+    assert needs.image_flops == sum(counted.values())
+    codec = MaskCodec(labels, classes=LabelClasses.separate(5))
+    assert network_layouts.autoencoder(labels, 4, SIZE, 6).parameters == count_parameters(codec)
 
 
 def test_the_papers_networks_have_their_published_sizes() -> None:
