@@ -2,6 +2,8 @@
 
 python benchmarks/curves.py --results results-curves [--output benchmarks/figures/curves.json]
 
+Rows that the output has of other data, sizes, recipes or budgets stay, with the commit and date they were made at.
+
 A run counts under the recipe that its name begins with and the budget that it ends in (`unet-200s-seed0`). Dice is that
 of the test split at native size, `val_mean` the best of the validation split in training, both as means over the seeds.
 """
@@ -36,7 +38,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/curves.json")
     chosen = parser.parse_args()
     try:
-        figures = curves(chosen.results)
+        figures = joined(curves(chosen.results), read(chosen.output))
     except UserError as error:
         sys.exit(f"error: {error}")
     write_json(chosen.output, figures)
@@ -44,8 +46,8 @@ def main() -> int:
     return 0
 
 
-def curves(results: Path) -> dict[str, Any]:
-    """The figures of a results folder. Raises UserError where it holds none."""
+def curves(results: Path) -> list[dict[str, Any]]:
+    """The rows of a results folder. Raises UserError where it holds none."""
     groups: dict[tuple[str, str, int], list[ScoredRun]] = {}
     for run in collect_results(results).runs:
         named = NAMED.fullmatch(recipe_of(run))
@@ -55,20 +57,31 @@ def curves(results: Path) -> dict[str, Any]:
         raise UserError(
             "no run is named after a budget, such as unet-200s", where=results, remedy="run config/curves.yaml first"
         )
-    commits = sorted({run.model.provenance["commit"] for runs in groups.values() for run in runs if run.model})
-    dates = sorted({run.model.provenance["time"][:10] for runs in groups.values() for run in runs if run.model})
+    return [_row(*name, runs) for name, runs in groups.items()]
+
+
+def joined(rows: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures: new rows, and those of earlier ones that none of them replaces."""
+    every = {_place(row): row for row in (*earlier, *rows)}
+    ordered = [every[place] for place in sorted(every)]
+    dates = sorted({date for row in ordered for date in row["dates"]})
     return {
         "command": "python benchmarks/curves.py --results results-curves",
-        "commit": ", ".join(commits),
+        "commit": ", ".join(sorted({commit for row in ordered for commit in row["commits"]})),
         "date": " to ".join(dict.fromkeys((dates[0], dates[-1]))),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "rows": [_row(*name, runs) for name, runs in sorted(groups.items(), key=lambda each: _order(each[0]))],
+        "rows": ordered,
     }
 
 
-def _order(name: tuple[str, str, int]) -> tuple[str, int, str]:
-    dataset, recipe, budget = name
-    return dataset, budget, recipe
+def read(figures: Path) -> list[dict[str, Any]]:
+    """Rows that were written before; none where there is no file."""
+    rows = json.loads(figures.read_text("utf-8"))["rows"] if figures.exists() else []
+    return [row for row in rows if "commits" in row]
+
+
+def _place(row: dict[str, Any]) -> tuple[str, int, int, str]:
+    return row["dataset"], row["size"], row["budget"], row["recipe"]
 
 
 def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun]) -> dict[str, Any]:
@@ -84,6 +97,8 @@ def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun]) -> dict[
         "seeds": len(runs),
         "dice_mean": round(fmean(dice), 4),
         "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
+        "commits": sorted({run.model.provenance["commit"] for run in runs}),
+        "dates": sorted({run.model.provenance["time"][:10] for run in runs}),
         "val_mean": None if None in validation else round(fmean(validation), 4),
     }
 

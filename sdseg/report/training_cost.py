@@ -12,13 +12,17 @@ from sdseg.report.recipe_comparison import recipe_of
 
 __all__ = ["dice_by_cpu_seconds"]
 
+BUDGET = re.compile(r"(?P<method>.+)-\d+s")  # a recipe named after its CPU seconds, `unet-800s`
 # What a longer training of the same recipe may differ in.
 LENGTH = ("steps", "seed", "validate_every", "checkpoint_every", "log_every")
 Budget = tuple[str, float, float]  # name of the recipe, mean CPU seconds, mean Dice
 
 
 def dice_by_cpu_seconds(dataset: DatasetResults) -> LineChart | None:
-    """A point per recipe, the mean over its seeds; a line joins recipes that differ in the length of training alone.
+    """A point per recipe, the mean over its seeds.
+
+    A line joins recipes that are named after their budgets, each with the settings that suit it (`unet-200s`,
+    `unet-800s`), and recipes that differ in the length of training alone.
 
     None where no recipe was trained for two lengths, the runs must not be compared, or their CPU seconds were not
     recorded.
@@ -45,7 +49,9 @@ def dice_by_cpu_seconds(dataset: DatasetResults) -> LineChart | None:
 
 
 def _method(run: ScoredRun) -> str:
-    """What recipes have in common that differ in the length of training alone."""
+    """What the recipes of a line have in common."""
+    if named := BUDGET.fullmatch(recipe_of(run)):
+        return named["method"]
     recipe = run.model.recipe if run.model else {}
     kept = {key: value for key, value in recipe.items() if key != "description"}
     kept["training"] = {key: value for key, value in recipe.get("training", {}).items() if key not in LENGTH}
@@ -68,6 +74,8 @@ def _line(budgets: list[Budget]) -> Line:
 def _name(budgets: list[Budget]) -> str:
     """The recipe's name, of several lengths without the one it ends in (`unet-800s`)."""
     name = budgets[0][0]
+    if named := BUDGET.fullmatch(name):
+        return named["method"]
     return re.sub(r"[-_.]\d+[a-z]?$", "", name) if len(budgets) > 1 else name
 
 

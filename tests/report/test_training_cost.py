@@ -36,14 +36,27 @@ def test_a_line_joins_what_differs_in_length_alone(stages: StageResults, tmp_pat
         trained_for(run, steps, seconds, dice, seed)
     chart = dice_by_cpu_seconds(collected(tmp_path))
     assert chart is not None
-    assert set(chart.lines) == {"unet", "sdseg-200s"}
-    (first, second), (single,) = chart.lines["unet"], chart.lines["sdseg-200s"]
+    assert set(chart.lines) == {"unet", "sdseg"}
+    (first, second), (single,) = chart.lines["unet"], chart.lines["sdseg"]
     assert (first[0], second[0], single[0]) == (200, 790, 205)
     assert (round(first[1], 9), second[1], single[1]) == (0.55, 0.7, 0.65)
     assert (chart.ticks, chart.logarithmic) == ((200, 500, 1000), True)
 
     trained_for(tmp_path / "cvc" / "unet-800s", 40, None, 0.7)  # trained before they were counted
     assert dice_by_cpu_seconds(collected(tmp_path)) is None
+
+
+def test_budgets_of_one_name_may_be_tuned_each_for_itself(stages: StageResults, tmp_path: Path) -> None:
+    for name, steps, seconds, rate in (("unet-200s", 10, 190.0, 0.01), ("unet-800s", 40, 790.0, 0.001)):
+        run = tmp_path / "cvc" / name
+        stages.run(run)
+        trained_for(run, steps, seconds, 0.5)
+        config = json.loads((run / "model" / "config.json").read_text("utf-8"))
+        config["recipe"]["optimiser"]["learning_rate"] = rate
+        (run / "model" / "config.json").write_text(json.dumps(config), "utf-8")
+    chart = dice_by_cpu_seconds(collected(tmp_path))
+    assert chart is not None
+    assert {name: len(line) for name, line in chart.lines.items()} == {"unet": 2}
 
 
 def test_recipes_of_one_length_draw_nothing(stages: StageResults, tmp_path: Path) -> None:
