@@ -109,6 +109,8 @@ class PreparedManifest(_Strict):
     structures: Structures
     exclusive: bool = False  # whether structures exclude each other in a pixel: sdseg/data/mask_rule.py
     labels: dict[int, str]  # every label id the dataset declares, with its name
+    # Who drew masks, where each case has several; the store's own masks are then those of the majority.
+    annotators: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     n_cases: dict[str, Count]  # per split
     n_slices: dict[str, Count]  # per split
     checksums: dict[str, str]  # file name -> SHA-256

@@ -31,6 +31,10 @@ GIVEN_BY = {  # what each layout is told in the configuration, besides what all 
 LEAST_DISTANCE = 16  # between grey levels that JPEG or resizing may have blurred
 
 
+def _outside(place: str) -> bool:
+    return PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts
+
+
 class Draw(Strict):
     """How a split is drawn where none is given: whole groups, by a seed, into shares of the cases."""
 
@@ -56,6 +60,9 @@ class Own(Strict):
     masks: str | None = None
     image_name: str | None = None  # folders: regular expression of the name without suffix; its group 'id' pairs files
     mask_name: str | None = None
+    # Several masks per case, each by another person: his name, and the folder (folders) or the column (table) of his
+    # masks. Where they lie in one folder and their names tell who drew: a group 'annotator' in mask_name.
+    annotators: dict[Name, str] = Field(default_factory=dict, exclude_if=lambda named: not named)
     table: str | None = None  # table: CSV file below the raw folder with image, mask and, if known, id, group, split
     labels: dict[Annotated[int, Field(ge=1, le=255)], Word] = Field(default_factory=dict)  # nnunet: in dataset.json
     # Value in the file, range as "1-40", or nonzero for every other value above 0: label. Default: they are the labels.
@@ -67,7 +74,14 @@ class Own(Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        problems = [*self._layout(), *self._patterns(), *self._meaning(), *self._targets(), *self._windows()]
+        problems = [
+            *self._layout(),
+            *self._annotators(),
+            *self._patterns(),
+            *self._meaning(),
+            *self._targets(),
+            *self._windows(),
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -89,17 +103,33 @@ class Own(Strict):
         return tuple(spans)
 
     def _layout(self) -> Iterator[str]:
-        needed = GIVEN_BY[self.layout]
+        needed = tuple(key for key in GIVEN_BY[self.layout] if key != "masks" or not self.annotators)
         for key in ("images", "masks", "table"):
             value = getattr(self, key)
             if key in needed and value is None:
                 yield f"'layout: {self.layout}' needs '{key}'"
-            if key not in needed and value is not None:
+            if key not in GIVEN_BY[self.layout] and value is not None:
                 yield f"'{key}' does not belong to 'layout: {self.layout}'"
-            if value is not None and (PurePosixPath(value).is_absolute() or ".." in PurePosixPath(value).parts):
+            if value is not None and _outside(value):
                 yield f"'{key}' must lie below the raw folder, not at '{value}'"
         if self.images is not None and self.images == self.masks:
             yield "'images' and 'masks' are the same folder"
+
+    def _annotators(self) -> Iterator[str]:
+        if not self.annotators:
+            return
+        places = list(self.annotators.values())
+        if self.layout == "nnunet":
+            yield "'annotators' does not belong to 'layout: nnunet'"
+        if len(places) == 1:
+            yield "'annotators' names one: leave it out, and say 'masks'"
+        if len(set(places)) < len(places) or self.images in places:
+            yield "'annotators' names one place twice"
+        if self.masks is not None:
+            yield "'masks' and 'annotators' both say where masks lie: keep one of them"
+        for place in places if self.layout == "folders" else ():
+            if _outside(place):
+                yield f"'annotators' must lie below the raw folder, not at '{place}'"
 
     def _patterns(self) -> Iterator[str]:
         for key in ("image_name", "mask_name", "group_pattern"):
@@ -115,6 +145,8 @@ class Own(Strict):
                 continue
             if key != "group_pattern" and "id" not in compiled.groupindex:
                 yield f"'{key}' needs a group named id, for example '(?P<id>.+)_mask'"
+            if key == "mask_name" and "annotator" in compiled.groupindex and self.annotators:
+                yield "the group 'annotator' of 'mask_name' and 'annotators' both say who drew a mask: keep one of them"
             if key == "group_pattern" and compiled.groups != 1:
                 yield r"'group_pattern' needs exactly one group in brackets, for example '^(patient\d+)_'"
 
@@ -184,6 +216,8 @@ class Dataset(Strict):
     split_file: Place | None = None  # default <splits>/<source>/<protocol>.csv
     split: Draw | None = None  # how a split is drawn where there is no split file
     allow_missing: bool = False  # true: cases of the split file that are not on disk are left out
+    # allow: a case has the masks of some annotators alone (what does not differ from the default is written nowhere)
+    missing_annotators: Literal["refuse", "allow"] = Field("refuse", exclude_if=lambda chosen: chosen == "refuse")
     target: str | None = None  # what to segment, a preset of the source; default: the source's first
     exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first

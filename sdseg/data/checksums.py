@@ -10,15 +10,35 @@ from isal import isal_zlib
 from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.errors import ListedError
 from sdseg.core.files import sha256_file, sha256_text
-from sdseg.data.packed_masks import MASK_FILES
+from sdseg.data.packed_masks import ANNOTATOR_FILES, MASK_FILES
 
-__all__ = ["ARRAYS", "FILES", "TABLES", "check_arrays", "check_tables", "combined_checksum", "fast_checksum"]
+__all__ = [
+    "ARRAYS",
+    "FILES",
+    "TABLES",
+    "arrays_of",
+    "check_arrays",
+    "check_tables",
+    "combined_checksum",
+    "fast_checksum",
+    "files_of",
+]
 
 ARRAYS = ("images.npy", MASK_FILES[0])
 TABLES = (MASK_FILES[1], "cases.csv", "slices.csv")  # small: checked whenever a store is opened
 FILES = ("images.npy", *MASK_FILES, "cases.csv", "slices.csv")
 BLOCK = 1 << 24  # bytes
 REMEDY = "prepare the dataset again (sdseg prepare)"
+
+
+def files_of(annotators: Collection[str]) -> tuple[str, ...]:
+    """The files of a store of these annotators; nobody: where nothing tells them apart."""
+    return (*FILES, *ANNOTATOR_FILES) if annotators else FILES
+
+
+def arrays_of(annotators: Collection[str]) -> tuple[str, ...]:
+    """Those of its files that are large."""
+    return (*ARRAYS, ANNOTATOR_FILES[0]) if annotators else ARRAYS
 
 
 def combined_checksum(checksums: dict[str, str]) -> str:
@@ -40,7 +60,7 @@ def check_tables(folder: Path, manifest: PreparedManifest) -> None:
 
     Splits and rows are in these: a store whose cases changed places would be scored without a word.
     """
-    changed = _changed(folder, manifest, TABLES)
+    changed = _changed(folder, manifest, (*TABLES, *((ANNOTATOR_FILES[1],) if manifest.annotators else ())))
     if manifest.data_checksum != combined_checksum(manifest.checksums):
         changed.append("manifest.json")
     _refuse(changed, folder)
@@ -52,8 +72,9 @@ def check_arrays(folder: Path, manifest: PreparedManifest) -> None:
     A store of an earlier version has no fast checksums; its arrays are compared by SHA-256.
     """
     expected = manifest.fast_checksums
-    slow = [name for name in ARRAYS if name not in expected]
-    other = [name for name in ARRAYS if name in expected and fast_checksum(folder / name) != expected[name]]
+    arrays = arrays_of(manifest.annotators)
+    slow = [name for name in arrays if name not in expected]
+    other = [name for name in arrays if name in expected and fast_checksum(folder / name) != expected[name]]
     _refuse([*other, *_changed(folder, manifest, slow)], folder)
 
 

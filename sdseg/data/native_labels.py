@@ -9,12 +9,11 @@ import numpy as np
 
 from sdseg.core.array_types import LabelArray
 from sdseg.core.errors import UserError
+from sdseg.data.read_label import LabelFile, merged
 from sdseg.data.store import Case, SliceStore
-from sdseg.data.transforms import resize_labels, to_axial
+from sdseg.data.transforms import resize_labels
 from sdseg.datasets.mask_values import ExactValues, MaskCoding
-from sdseg.io.images import read_mask
 from sdseg.io.limits import LIMITS
-from sdseg.io.volumes import read_labels
 
 __all__ = ["NativeLabels"]
 
@@ -30,19 +29,15 @@ class NativeLabels:
     def read(self, case: Case) -> LabelArray:
         """Label ids of one case at its native size, [Z,H,W]; Z is 1 for an image.
 
+        Of several annotators it is what their majority says.
+
         Raises UserError for a file that is missing or damaged, and where the label, resized, is not the one in the
         store: the raw files have changed since.
         """
-        path, deep = self.raw / case.label, self.coding is not None and self.coding.deep
         limits = LIMITS.at_least(case.height * case.width * case.depth)  # prepare may have been allowed more
-        if self.store.manifest.image.modality == "rgb":
-            labels = read_mask(path, limits, deep=deep)[None]  # [1,H,W]
-        else:
-            volume, _ = read_labels(path, limits, deep=deep)
-            labels = to_axial(volume)  # [Z,H,W]
-        if self.coding is not None:
-            labels = self.coding.decode(labels, path)
-        size = self.store.manifest.image.size
+        modality, size, path = self.store.manifest.image.modality, self.store.manifest.image.size, self.raw / case.label
+        files = [LabelFile(self.raw / place, self.raw / case.image, name) for name, place in case.labels]
+        labels = merged([file.read(modality, self.coding, limits) for file in files])
         if labels.shape != (case.slices, case.height, case.width) or not np.array_equal(
             resize_labels(labels, (size, size)), self.store.masks[case.rows]
         ):

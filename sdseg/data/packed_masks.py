@@ -17,10 +17,11 @@ import numpy.typing as npt
 from sdseg.core.array_types import AnyArray, LabelArray
 from sdseg.core.errors import UserError
 
-__all__ = ["MASK_FILES", "PackedLabels", "pack", "write_packed"]
+__all__ = ["ANNOTATOR_FILES", "MASK_FILES", "PackedLabels", "pack", "write_packed"]
 
 Rows = int | np.integer[Any] | slice | Sequence[int] | npt.NDArray[np.integer[Any]]
 MASK_FILES = ("masks.npy", "mask_ends.npy")
+ANNOTATOR_FILES = ("annotator_masks.npy", "annotator_mask_ends.npy")  # A maps for each row, in a store of A annotators
 
 
 class PackedLabels:
@@ -67,8 +68,8 @@ def pack(labels: LabelArray) -> list[bytes]:
     return [zlib.compress(label.tobytes(), 1) for label in labels]
 
 
-def write_packed(folder: Path, streams: Iterable[bytes]) -> None:
-    """Write `masks.npy` and `mask_ends.npy` from what `pack` gave, row after row."""
+def write_packed(folder: Path, streams: Iterable[bytes], names: tuple[str, str] = MASK_FILES) -> None:
+    """Write `masks.npy` and `mask_ends.npy` (or `names`) from what `pack` gave, row after row."""
     rows = list(streams)
-    np.save(folder / MASK_FILES[0], np.frombuffer(b"".join(rows), dtype=np.uint8))
-    np.save(folder / MASK_FILES[1], np.cumsum([len(row) for row in rows], dtype=np.int64))
+    np.save(folder / names[0], np.frombuffer(b"".join(rows), dtype=np.uint8))
+    np.save(folder / names[1], np.cumsum([len(row) for row in rows], dtype=np.int64))

@@ -21,9 +21,9 @@ from sdseg.core.locks import locked
 from sdseg.core.overwrite_checks import check_apart, check_owned, check_record
 from sdseg.core.provenance import provenance
 from sdseg.data.checks import Examination, examine, summary
-from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
+from sdseg.data.checksums import FILES, arrays_of, combined_checksum, fast_checksum, files_of
 from sdseg.data.intensities import intensities_of
-from sdseg.data.packed_masks import pack, write_packed
+from sdseg.data.packed_masks import ANNOTATOR_FILES, pack, write_packed
 from sdseg.data.read_case import CaseArrays
 from sdseg.data.read_dataset import RawDataset, ReadCase, ReadTask, open_raw_dataset
 from sdseg.data.store import Case, write_index
@@ -35,7 +35,7 @@ REMEDY = (
     "replace the files named above, or take both image and label away together with their line of the split file; "
     "'sdseg prepare --check' shows all there is to say"
 )
-OWNED = (*FILES, "manifest.json", "check.json")
+OWNED = (*FILES, *ANNOTATOR_FILES, "manifest.json", "check.json")
 log = logging.getLogger(__name__)
 
 
@@ -112,15 +112,24 @@ class _StoreWriter:
         shape = (raw_dataset.rows, image.size, image.size, image.channels)
         self.offset = _reserve(folder / "images.npy", self.dtype, shape)
         self.masks: dict[int, list[bytes]] = {}  # first row of a case -> its slices, packed
+        self.annotators = raw_dataset.annotators
+        self.annotated: dict[int, list[bytes]] = {}  # the same, of each slice one for each annotator
 
     def write(self, task: ReadTask, arrays: CaseArrays) -> None:
         with (self.folder / "images.npy").open("r+b") as stream:
             stream.seek(self.offset + task.start * self.row)
             stream.write(np.ascontiguousarray(arrays.images, dtype=self.dtype).data)
         self.masks[task.start] = pack(arrays.masks)
+        if self.annotators:  # of one who left out the case an empty map, which the list of cases says is none
+            nothing = np.zeros_like(arrays.masks)
+            by_annotator = [pack(arrays.annotated.get(name, nothing)) for name in self.annotators]
+            self.annotated[task.start] = [stream for of_slice in zip(*by_annotator, strict=True) for stream in of_slice]
 
     def close(self) -> None:
         write_packed(self.folder, (stream for start in sorted(self.masks) for stream in self.masks[start]))
+        if self.annotators:
+            streams = (stream for start in sorted(self.annotated) for stream in self.annotated[start])
+            write_packed(self.folder, streams, ANNOTATOR_FILES)
 
 
 def _discard(task: ReadTask, arrays: CaseArrays) -> None:
@@ -155,7 +164,7 @@ def _manifest(
     source = raw_dataset.source
     target, structures = source.target(settings.target)
     exclusive = source.excludes(structures, settings.exclusive)
-    checksums = {file: sha256_file(folder / file) for file in FILES}
+    checksums = {file: sha256_file(folder / file) for file in files_of(raw_dataset.annotators)}
     cases_per_split = Counter(case.split for case in cases)
     return PreparedManifest(
         dataset=name,
@@ -171,7 +180,8 @@ def _manifest(
         n_slices={part: sum(case.slices for case in cases if case.split == part) for part in SPLITS},
         checksums=checksums,
         data_checksum=combined_checksum(checksums),
-        fast_checksums={file: fast_checksum(folder / file) for file in ARRAYS},
+        fast_checksums={file: fast_checksum(folder / file) for file in arrays_of(raw_dataset.annotators)},
+        annotators=raw_dataset.annotators,
         provenance=provenance(("nibabel", "opencv-python-headless"), stage="data.prepare"),
     )
 

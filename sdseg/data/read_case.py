@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,18 +15,19 @@ from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import picture_hash
 from sdseg.data.intensities import Spread, spread_of
+from sdseg.data.read_label import LabelFile, merged, resized
 from sdseg.data.transforms import resize_images, resize_labels, stretch, to_axial
 from sdseg.datasets.layouts import RawCase
+from sdseg.datasets.lidc_xml import is_markup
 from sdseg.datasets.sources import Source
 from sdseg.io.geometry import Geometry, check_same_grid
-from sdseg.io.images import read_image_noted, read_mask
+from sdseg.io.images import read_image_noted
 from sdseg.io.limits import LIMITS, Limits
 from sdseg.io.number_types import Values, values_of
 from sdseg.io.volumes import (
     check_scale,
     range_in_header,
     read_geometry,
-    read_labels,
     read_volume,
     read_volume_noted,
     to_stored,
@@ -41,7 +43,7 @@ class CaseFacts:
     spread: Spread  # of the raw values
     labels: tuple[int, ...]  # ids that occur, 0 left out
     lost: tuple[int, ...]  # those of them that no pixel of the working size has
-    picture_hash: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: a picture of one colour
+    picture_hash: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: of one colour, or a slice of a scan
     areas: tuple[tuple[int, float], ...] = ()  # label id and its share of the image, at its native size
     notes: tuple[str, ...] = ()  # what is odd about the image's file, and what the store's number type takes from it
 
@@ -56,6 +58,8 @@ class CaseArrays:
     width: int
     geometry: Geometry | None  # None: an image, not a volume
     facts: CaseFacts
+    # By annotator his label maps, of which `masks` are the majority; empty where nobody tells annotators apart.
+    annotated: Mapping[str, LabelArray] = field(default_factory=dict)
 
 
 def count_slices(case: RawCase) -> int:
@@ -102,40 +106,48 @@ def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Cas
     if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
     pixels, notes = read_image_noted(case.image, limits)
-    grey = read_mask(case.label, limits, deep=source.coding.deep)
-    height, width = grey.shape
-    if pixels.shape[:2] != grey.shape:
-        raise UserError(
-            f"the image is {pixels.shape[1]}×{pixels.shape[0]} pixels, its mask {width}×{height}",
-            where=case.label,
-            remedy=f"give the mask that was drawn on {case.image.name}",
-        )
-    labels = source.coding.decode(grey, case.label)[None]
-    square = (size, size)
-    masks = resize_labels(labels, square)
+    by_annotator = {}
+    for file in _label_files(case):
+        by_annotator[file.annotator] = own = file.read("rgb", source.coding, limits)
+        if pixels.shape[:2] != own.shape[1:]:
+            raise UserError(
+                f"the image is {pixels.shape[1]}×{pixels.shape[0]} pixels, its mask {own.shape[2]}×{own.shape[1]}",
+                where=file.path,
+                remedy=f"give the mask that was drawn on {case.image.name}",
+            )
+    labels = merged([*by_annotator.values()])
+    masks = resize_labels(labels, (size, size))
     facts = _facts(source, pixels[None], count_labels(labels), labels.size, masks, notes)
-    return CaseArrays(resize_images(pixels[None], square), masks, height, width, None, facts)
+    images = resize_images(pixels[None], (size, size))
+    annotated = resized(by_annotator, size) if case.annotations else {}
+    return CaseArrays(images, masks, pixels.shape[0], pixels.shape[1], None, facts, annotated)
 
 
 def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> CaseArrays:
     _grid(case)
     square = (image.size, image.size)
-    labels, _ = read_labels(case.label, limits, deep=source.coding is not None and source.coding.deep)
-    if source.coding is not None:
-        labels = source.coding.decode(labels, case.label)
-    label_counts = count_labels(labels)
-    _check_declared(source, tuple(label_counts), case)
-    masks = resize_labels(to_axial(labels), square)
-    del labels  # one full-size volume at a time
+    by_annotator = {}
+    for file in _label_files(case):
+        by_annotator[file.annotator] = own = file.read("ct", source.coding, limits)
+        label_counts = count_labels(own)
+        _check_declared(source, tuple(label_counts), file.path)
+    labels = merged([*by_annotator.values()])
+    if case.annotations:
+        label_counts = count_labels(labels)
+    masks = resize_labels(labels, square)
+    annotated = resized(by_annotator, image.size) if case.annotations else {}
+    del labels, own, by_annotator  # full-size labels and the full-size image are not held together
     raw, geometry, notes = read_volume_noted(case.image, limits, image.window)
     voxels, altered = to_stored(raw, image, case.image)
     del raw
     facts = _facts(source, to_axial(voxels)[..., None], label_counts, voxels.size, masks, (*notes, *altered))
+    if case.image.suffix == ".dcm":  # a slice of a scan looks like the next one, and the patient is their group
+        facts = replace(facts, picture_hash=None)
     if stretched:
         voxels = stretch(voxels, image.window)
     images = resize_images(to_axial(voxels)[..., None], square)
     width, height, _ = geometry.canonical_shape
-    return CaseArrays(images, masks, height, width, geometry, facts)
+    return CaseArrays(images, masks, height, width, geometry, facts, annotated)
 
 
 def _facts(
@@ -158,18 +170,23 @@ def _facts(
 
 def _grid(case: RawCase) -> Geometry:
     geometry = read_geometry(case.image)
-    difference = check_same_grid(geometry, read_geometry(case.label))
-    if difference:
-        raise UserError(difference, where=case.label, remedy=f"give the label that was drawn on {case.image.name}")
+    for path in case.label_files:
+        difference = None if is_markup(path) else check_same_grid(geometry, read_geometry(path))
+        if difference:
+            raise UserError(difference, where=path, remedy=f"give the label that was drawn on {case.image.name}")
     return geometry
 
 
-def _check_declared(source: Source, present: tuple[int, ...], case: RawCase) -> None:
+def _label_files(case: RawCase) -> list[LabelFile]:
+    return [LabelFile(path, case.image, annotator) for annotator, path in case.annotations or (("", case.label),)]
+
+
+def _check_declared(source: Source, present: tuple[int, ...], label: Path) -> None:
     foreign = sorted(set(present) - set(source.labels))
     if foreign:
         raise UserError(
             f"label values {foreign}; {source.title} has 0 to {max(source.labels)}",
-            where=case.label,
+            where=label,
             remedy="give the labels as their owner ships them"
             if source.name != "own"
             else "name them in 'labels', or say in 'mask_values' which label they mean: it takes values, ranges as "

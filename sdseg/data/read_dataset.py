@@ -17,7 +17,7 @@ from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt
 from sdseg.data.read_case import CaseArrays, CaseFacts, count_slices, read_case, voxel_values
 from sdseg.data.store import Case
-from sdseg.datasets.layouts import RawCase, UnpairedError
+from sdseg.datasets.layouts import RawCase, UnpairedError, annotators_of
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import Source
 from sdseg.datasets.split_files import SplitRow, check_split, read_split
@@ -56,6 +56,7 @@ class RawDataset:
     tasks: tuple[ReadTask, ...]
     problems: tuple[str, ...]  # of pairs, split and headers
     limits: Limits = LIMITS
+    annotators: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -110,7 +111,7 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
     tasks = tuple(
         ReadTask(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
     )
-    return RawDataset(source, raw, image, jobs, tasks, tuple(problems), limits)
+    return RawDataset(source, raw, image, jobs, tasks, tuple(problems), limits, annotators_of(cases))
 
 
 def _fitting(
@@ -142,4 +143,5 @@ def _case(task: ReadTask, arrays: CaseArrays, raw: Path) -> Case:
         axcodes=geometry.axcodes if geometry else "",
         affine=geometry.affine if geometry else (),
         sha256=task.files.checksum,
+        annotations=tuple((name, path.relative_to(raw).as_posix()) for name, path in task.files.annotations),
     )

@@ -2,7 +2,8 @@
 
 Files: `images.npy` [N,H,W,C] and the deflated label maps of data/packed_masks.py at the working size, `cases.csv` (one
 line per case), `slices.csv` (one line per row of the arrays), `manifest.json`, and `check.json` for the reader. Nothing
-is read until rows are asked for.
+is read until rows are asked for. Of several annotators the label maps are what their majority says; those of each are
+in files beside them.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts.manifests import PreparedManifest, Structure
-from sdseg.core.array_types import AnyArray, MaskArray, RawImages
+from sdseg.core.array_types import AnyArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import csv_text, read_json, write_text
-from sdseg.data.checksums import FILES, REMEDY, check_arrays, check_tables
-from sdseg.data.packed_masks import MASK_FILES, PackedLabels
+from sdseg.data.checksums import REMEDY, check_arrays, check_tables, files_of
+from sdseg.data.packed_masks import ANNOTATOR_FILES, MASK_FILES, PackedLabels
 
 __all__ = ["Case", "SliceStore", "read_cases", "structure_masks", "write_index"]
 
@@ -44,6 +46,12 @@ class Case:
     axcodes: str  # patient directions of the file's axes, e.g. LPS; empty for images
     affine: tuple[tuple[float, ...], ...]  # 4×4 of the file; empty for images
     sha256: str  # of the image file
+    annotations: tuple[tuple[str, str], ...] = ()  # annotator and path of his label; empty: one who has no name
+
+    @property
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """Annotator and path of the label of each; the name is empty where there is one alone."""
+        return self.annotations or (("", self.label),)
 
     @property
     def rows(self) -> slice:
@@ -60,6 +68,7 @@ class SliceStore:
     images: RawImages  # [N,H,W,C] uint8 (rgb), or values of volumes in the manifest's type, read-only
     masks: PackedLabels  # [N,H,W] label ids, read-only
     cases: tuple[Case, ...]
+    annotator_masks: PackedLabels | None = None  # [N·A,H,W] of A annotators, row by row; None: they are not told apart
 
     @classmethod
     def open(cls, folder: Path, *, verify: bool = False) -> SliceStore:
@@ -70,22 +79,28 @@ class SliceStore:
         if not folder.is_dir():
             raise UserError("no prepared dataset here: the folder is missing", where=folder, remedy=REMEDY)
         manifest = read_json(folder / "manifest.json", PreparedManifest)
-        missing = [name for name in FILES if not (folder / name).is_file()]
+        missing = [name for name in files_of(manifest.annotators) if not (folder / name).is_file()]
         if missing:
             raise ListedError("the prepared dataset lacks files:", missing, where=folder, remedy=REMEDY)
         images, streams, ends = (_map(folder / name) for name in ("images.npy", *MASK_FILES))
         cases = read_cases(folder / "cases.csv")
         problems = [
             *_disagreements(manifest, images, cases),
-            *_damaged(streams, ends, sum(manifest.n_slices.values())),
+            *_damaged(streams, ends, sum(manifest.n_slices.values()), MASK_FILES),
         ]
+        drawn = None
+        if manifest.annotators:
+            own, own_ends = (_map(folder / name) for name in ANNOTATOR_FILES)
+            rows = sum(manifest.n_slices.values()) * len(manifest.annotators)
+            problems += [*_damaged(own, own_ends, rows, ANNOTATOR_FILES), *_unknown_annotators(manifest, cases)]
+            drawn = PackedLabels(own, own_ends, manifest.image.size, folder / ANNOTATOR_FILES[0])
         if problems:
             raise ListedError("the prepared dataset contradicts its manifest:", problems, where=folder, remedy=REMEDY)
         check_tables(folder, manifest)
         if verify:
             check_arrays(folder, manifest)
         masks = PackedLabels(streams, ends, manifest.image.size, folder / MASK_FILES[0])
-        return cls(folder, manifest, images, masks, cases)
+        return cls(folder, manifest, images, masks, cases, drawn)
 
     def cases_of(self, split: str) -> tuple[Case, ...]:
         """Cases of 'train', 'val' or 'test', in the order of the rows."""
@@ -95,6 +110,14 @@ class SliceStore:
         """Ascending row numbers of a split's slices."""
         ranges = [np.arange(case.start, case.start + case.slices) for case in self.cases_of(split)]
         return np.concatenate(ranges).astype(np.int64) if ranges else np.empty(0, dtype=np.int64)
+
+    def drawn_by(self, annotator: str, rows: slice | Sequence[int] | npt.NDArray[np.integer[Any]]) -> LabelArray:
+        """Label ids [n,H,W] of one annotator in some rows; "" where there is one alone. Nothing where he drew none."""
+        if self.annotator_masks is None:
+            return self.masks[rows]
+        number, count = self.manifest.annotators.index(annotator), len(self.manifest.annotators)
+        numbers = range(len(self.masks))[rows] if isinstance(rows, slice) else rows
+        return self.annotator_masks[[int(row) * count + number for row in numbers]]
 
 
 def structure_masks(labels: AnyArray, structures: Sequence[Structure]) -> MaskArray:
@@ -110,8 +133,9 @@ def structure_masks(labels: AnyArray, structures: Sequence[Structure]) -> MaskAr
 
 def write_index(folder: Path, cases: Sequence[Case]) -> None:
     """Write `cases.csv` and `slices.csv`."""
-    columns = [field.name for field in fields(Case)]
-    write_text(folder / "cases.csv", csv_text(columns, map(_encode, cases)))
+    annotated = any(case.annotations for case in cases)  # without annotators the file is what it always was
+    columns = [field.name for field in fields(Case) if annotated or field.name != "annotations"]
+    write_text(folder / "cases.csv", csv_text(columns, (_encode(case, columns) for case in cases)))
     slices = (
         (case.start + number, case.case, case.group, case.split, number)
         for case in cases
@@ -129,10 +153,12 @@ def read_cases(path: Path) -> tuple[Case, ...]:
         raise UserError(f"not a list of cases: {error!r}", where=path, remedy=REMEDY) from None
 
 
-def _encode(case: Case) -> list[str]:
-    values = {field.name: getattr(case, field.name) for field in fields(Case)}
+def _encode(case: Case, columns: Sequence[str]) -> list[str]:
+    values = {name: getattr(case, name) for name in columns}
     values["spacing"] = ";".join(str(length) for length in case.spacing)
     values["affine"] = json.dumps(case.affine) if case.affine else ""
+    if "annotations" in values:
+        values["annotations"] = json.dumps(dict(case.annotations), ensure_ascii=False)
     return [str(value) for value in values.values()]
 
 
@@ -152,6 +178,7 @@ def _decode(line: dict[str, str]) -> Case:
         axcodes=line["axcodes"],
         affine=tuple(tuple(map(float, row)) for row in json.loads(line["affine"])) if line["affine"] else (),
         sha256=line["sha256"],
+        annotations=tuple(json.loads(line.get("annotations") or "{}").items()),
     )
 
 
@@ -183,10 +210,18 @@ def _disagreements(manifest: PreparedManifest, images: AnyArray, cases: Sequence
             yield f"cases.csv lists {n_listed} slices of '{split}', expected {number}"
 
 
-def _damaged(streams: AnyArray, ends: AnyArray, rows: int) -> Iterable[str]:
+def _unknown_annotators(manifest: PreparedManifest, cases: Sequence[Case]) -> Iterable[str]:
+    for case in cases:
+        names = {name for name, _ in case.annotations}
+        if not names or names - set(manifest.annotators):
+            yield f"cases.csv: case '{case.case}' has the annotators {sorted(names)}, known are {manifest.annotators}"
+            break
+
+
+def _damaged(streams: AnyArray, ends: AnyArray, rows: int, names: tuple[str, str]) -> Iterable[str]:
     if streams.dtype != np.uint8 or streams.ndim != 1:
-        yield f"masks.npy is {streams.dtype} {streams.shape}, expected uint8 in one row"
+        yield f"{names[0]} is {streams.dtype} {streams.shape}, expected uint8 in one row"
     if ends.dtype != np.int64 or ends.shape != (rows,):
-        yield f"mask_ends.npy is {ends.dtype} {ends.shape}, expected int64 {(rows,)}"
+        yield f"{names[1]} is {ends.dtype} {ends.shape}, expected int64 {(rows,)}"
     elif rows and (np.diff(ends, prepend=0).min() < 1 or ends[-1] != len(streams)):
-        yield "mask_ends.npy does not fit the length of masks.npy"
+        yield f"{names[1]} does not fit the length of {names[0]}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError, nearest
-from sdseg.datasets.layouts import RawCase, natural
+from sdseg.datasets.layouts import RawCase, annotated_case, natural
 from sdseg.datasets.split_files import SPLITS
 from sdseg.io.images import IMAGE_SUFFIXES
 from sdseg.io.volumes import VOLUME_SUFFIXES
@@ -34,7 +34,10 @@ def tabled_cases(own: Own, table: str, raw: Path) -> tuple[RawCase, ...]:
         for number, line in lines:
             entry = _case(own, line, raw, number, problems)
             if entry.id in cases:
-                problems.append(f"line {number}: id '{entry.id}' again; give different ids in a column 'id'")
+                problems.append(
+                    f"line {number}: id '{entry.id}' again; give different ids in a column 'id', and masks of several "
+                    "annotators in one line, a column each (docs/annotators.md)"
+                )
             cases[entry.id] = entry
         n_with_split = sum(case.split is not None for case in cases.values())
         if 0 < n_with_split < len(cases):
@@ -75,13 +78,14 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 def _columns(own: Own, header: list[str]) -> Iterable[str]:
     """What is wrong with the first line."""
-    for name in COLUMNS[:2]:
+    masks = tuple(own.annotators.values())
+    for name in ("image", *(masks or ("mask",))):
         if name not in header:
             yield f"column '{name}' is missing; found are {', '.join(header) or 'none'}"
-    free = [name for name in COLUMNS if name not in header]
+    free = [name for name in COLUMNS if name not in header and not (masks and name == "mask")]
     for name in header:  # a misspelt 'group' would let a patient lie in two splits
         close = difflib.get_close_matches(name.strip().lower(), free, n=1, cutoff=0.75)
-        if name not in COLUMNS and close:
+        if name not in (*COLUMNS, *masks) and close:
             yield f"unknown column '{name}', did you mean '{close[0]}'?"
     if own.group_pattern and "group" in header:
         yield "'group_pattern' is set and the table has a column 'group': keep one of them"
@@ -90,7 +94,9 @@ def _columns(own: Own, header: list[str]) -> Iterable[str]:
 def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: list[str]) -> RawCase:
     """The case of one line; what is wrong with it is added to `problems`."""
     suffixes = IMAGE_SUFFIXES if own.modality == "rgb" else VOLUME_SUFFIXES
-    paths = {column: raw / os.path.relpath(raw / line[column], raw) for column in ("image", "mask")}
+    drawn_by = {column: name for name, column in own.annotators.items() if line[column]}  # an empty cell: not by him
+    columns = ("image", *(drawn_by or tuple(own.annotators.values())[:1] or ("mask",)))
+    paths = {column: raw / os.path.relpath(raw / line[column], raw) for column in columns}
     for column, path in paths.items():
         cell = f"line {number}: {column} '{line[column]}'"
         series = own.modality == "ct" and column == "image" and path.is_dir()
@@ -108,7 +114,8 @@ def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: l
     if "group" in line and group is None:
         problems.append(f"line {number}: no group")
     name = line.get("id") or _without_suffix(paths["image"], suffixes)
-    return RawCase(name, paths["image"], paths["mask"], group, split)
+    labels = {drawn_by.get(column, ""): path for column, path in paths.items() if column != "image"}
+    return annotated_case(name, paths["image"], labels, group, split)
 
 
 def _without_suffix(path: Path, suffixes: Iterable[str]) -> str:

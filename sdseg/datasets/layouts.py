@@ -1,4 +1,4 @@
-"""Finding the raw files of a dataset: which folders hold them, which label belongs to which image.
+"""Finding the raw files of a dataset: which folders hold them, which labels belong to which image.
 
 Each dataset has one or more arrangements in which its owner or a well-known mirror ships it. The first one that is
 there is taken whole; every file in it must find its partner.
@@ -7,7 +7,8 @@ there is taken whole; every file in it must find its partner.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,20 @@ from sdseg.core.files import sha256_file, sha256_text
 from sdseg.datasets.sources import Source
 from sdseg.io.dicom_series import series_files
 
-__all__ = ["Arrangement", "FilePair", "RawCase", "UnpairedError", "check_folder", "find_cases", "natural"]
+__all__ = [
+    "Arrangement",
+    "FilePair",
+    "RawCase",
+    "UnpairedError",
+    "annotated_case",
+    "annotators_of",
+    "check_folder",
+    "find_cases",
+    "natural",
+]
+
+
+SEVERAL = " (by several annotators? then say who drew which: 'annotators', docs/annotators.md)"
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,13 @@ class RawCase:
     label: Path
     group: str | None = None  # sequence or patient, where it is known without a split file
     split: str | None = None  # train, val or test, where the raw files say so themselves
+    # The label of each annotator by his name, `label` the first; empty where nobody tells annotators apart.
+    annotations: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """The file of the label, or those of all annotators, each once."""
+        return tuple(dict.fromkeys(path for _, path in self.annotations)) or (self.label,)
 
     @property
     def image_files(self) -> tuple[Path, ...]:
@@ -69,6 +90,7 @@ class FilePair:
     label_name: str = r"(?P<id>.+)"
     series: bool = False  # a folder among the images is a DICOM series
     split: str | None = None  # the split of these cases, where the owner keeps each in folders of its own
+    annotators: tuple[str, ...] = ()  # whose labels each folder holds; or a group `annotator` of the names tells
 
 
 Arrangement = tuple[FilePair, ...]  # the folders of one way in which a dataset is shipped
@@ -81,6 +103,10 @@ def find_cases(source: Source, raw: Path, arrangements: Sequence[Arrangement] | 
     label, label without image, file whose name does not fit, and id found twice.
     """
     check_folder(source, raw)
+    if arrangements is None and not LAYOUTS[source.name]:
+        from sdseg.datasets.lidc import lidc_cases  # it reads DICOM
+
+        return lidc_cases(source, raw)
     for pairs in arrangements or LAYOUTS[source.name]:
         if any((raw / folder).is_dir() for pair in pairs for folder in (pair.images, *pair.labels)):
             return _collect(source, raw, pairs)
@@ -112,20 +138,25 @@ def _collect(source: Source, raw: Path, pairs: Arrangement) -> tuple[RawCase, ..
     problems: list[str] = []
     cases: dict[str, RawCase] = {}
     for pair in pairs:
-        images = dict(_files(raw, (pair.images,), pair.image_suffixes, pair.image_name, problems, pair.series))
-        labels = dict(_files(raw, pair.labels, pair.label_suffixes, pair.label_name, problems))
+        shown = _files(raw, (pair.images,), pair.image_suffixes, pair.image_name, problems, pair.series)
+        images = {name: path for (name, _), path in shown.items()}
+        labels: dict[str, dict[str, Path]] = defaultdict(dict)
+        drawn = (raw, pair.labels, pair.label_suffixes, pair.label_name, problems)
+        for (name, annotator), path in _files(*drawn, annotators=pair.annotators, hint=SEVERAL).items():
+            labels[name][annotator] = path
         problems += [
             f"image without mask: {_short(images[name], raw)} (expected in {' or '.join(pair.labels)})"
             for name in images.keys() - labels.keys()
         ]
         problems += [
-            f"mask without image: {_short(labels[name], raw)} (expected in {pair.images})"
+            f"mask without image: {_short(path, raw)} (expected in {pair.images})"
             for name in labels.keys() - images.keys()
+            for path in labels[name].values()
         ]
         for name in images.keys() & labels.keys():
             if name in cases:
                 problems.append(f"id '{name}' twice: {_short(cases[name].image, raw)}, {_short(images[name], raw)}")
-            cases[name] = RawCase(name, images[name], labels[name], split=pair.split)
+            cases[name] = annotated_case(name, images[name], labels[name], split=pair.split)
     ordered = tuple(cases[name] for name in sorted(cases, key=natural))
     if problems:
         raise UnpairedError(source, ordered, problems, raw)
@@ -135,23 +166,49 @@ def _collect(source: Source, raw: Path, pairs: Arrangement) -> tuple[RawCase, ..
 
 
 def _files(
-    raw: Path, folders: tuple[str, ...], suffixes: tuple[str, ...], name: str, problems: list[str], series: bool = False
-) -> Iterator[tuple[str, Path]]:
-    """Ids and paths of the files with one of `suffixes`; what does not fit is added to `problems`."""
-    paths: dict[str, Path] = {}
-    entries = [path for folder in folders if (raw / folder).is_dir() for path in sorted((raw / folder).iterdir())]
-    for path in entries:
-        stem = _stem(path, suffixes, series)
-        if stem is None or path.name.startswith("."):
-            continue
-        match = re.fullmatch(name, stem)
-        if match is None:
-            problems.append(f"file name not understood: {_short(path, raw)}")
-        elif match["id"] in paths:
-            problems.append(f"id '{match['id']}' twice: {_short(paths[match['id']], raw)}, {_short(path, raw)}")
-        else:
-            paths[match["id"]] = path
-            yield match["id"], path
+    raw: Path,
+    folders: tuple[str, ...],
+    suffixes: tuple[str, ...],
+    name: str,
+    problems: list[str],
+    series: bool = False,
+    annotators: tuple[str, ...] = (),
+    hint: str = "",
+) -> dict[tuple[str, str], Path]:
+    """The files with one of `suffixes` by id and annotator, who is "" where nothing tells him.
+
+    What does not fit is added to `problems`.
+    """
+    paths: dict[tuple[str, str], Path] = {}
+    for folder, owner in zip(folders, annotators or ("",) * len(folders), strict=True):
+        for path in sorted((raw / folder).iterdir()) if (raw / folder).is_dir() else ():
+            stem = _stem(path, suffixes, series)
+            if stem is None or path.name.startswith("."):
+                continue
+            match = re.fullmatch(name, stem)
+            annotator = (match.groupdict().get("annotator", owner) or "") if match else ""
+            if match is None or (not annotator and "annotator" in match.groupdict()):
+                problems.append(f"file name not understood: {_short(path, raw)}")
+                continue
+            key = (match["id"], annotator)
+            if key in paths:
+                problems.append(f"id '{key[0]}' twice: {_short(paths[key], raw)}, {_short(path, raw)}{hint}")
+            else:
+                paths[key] = path
+    return paths
+
+
+def annotated_case(
+    name: str, image: Path, labels: Mapping[str, Path], group: str | None = None, split: str | None = None
+) -> RawCase:
+    """A case whose `labels` are those of one or more annotators by their names, "" for one who has none."""
+    ordered = tuple((annotator, labels[annotator]) for annotator in sorted(labels, key=natural))
+    return RawCase(name, image, ordered[0][1], group, split, ordered if ordered[0][0] or len(ordered) > 1 else ())
+
+
+def annotators_of(cases: Iterable[RawCase]) -> tuple[str, ...]:
+    """Everyone who drew a label of one of the cases, in natural order; nobody where annotators are not told apart."""
+    return tuple(sorted({name for case in cases for name, _ in case.annotations}, key=natural))
 
 
 def _stem(path: Path, suffixes: tuple[str, ...], series: bool) -> str | None:
@@ -239,6 +296,7 @@ LAYOUTS: Mapping[str, tuple[Arrangement, ...]] = MappingProxyType(
             _volumes("labelled/image", "labelled/label", r"Teeth_(?P<id>\d{4})_0000", r"Teeth_(?P<id>\d{4})_0000"),
         ),
         "isic2018": (_isic2018(),),
+        "lidc": (),  # lies anywhere: datasets/lidc.py
         "sts-zenodo": tuple(
             _volumes(f"{folder}ROI/Labeled/Image", f"{folder}ROI/Labeled/Mask", _ROI, _ROI)
             for folder in ("SD-Tooth/STS-3D-Tooth/", "STS-3D-Tooth/", "")

@@ -57,12 +57,13 @@ def _folders(own: Own) -> Arrangement:
     anything = r"(?P<id>.+)"
     pair = FilePair(
         str(own.images),
-        (str(own.masks),),
+        tuple(own.annotators.values()) or (str(own.masks),),
         suffixes,
         suffixes,
         own.image_name or anything,
         own.mask_name or anything,
         series=volumes,
+        annotators=tuple(own.annotators),
     )
     return (pair,)
 

@@ -53,7 +53,9 @@ def own_source(own: Own, names: Mapping[str, tuple[int, ...]], labels: Mapping[i
         modality=own.modality,
         page="",
         licence="",
-        layout=WORDS[own.layout].format(images=own.images, masks=own.masks, table=own.table),
+        layout=WORDS[own.layout].format(
+            images=own.images, masks=own.masks or "', '".join(own.annotators.values()), table=own.table
+        ),
         labels=MappingProxyType(dict(labels or own.labels)),
         targets=MappingProxyType(targets),
         windows=MappingProxyType(dict(own.windows) or {"corrected": (0.0, 255.0)}),

@@ -278,6 +278,21 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 split_by="folders",
                 parts=(2594, 100, 1000),
             ),
+            # A case is a slice, and has a mask of each reader who read the series (datasets/lidc.py).
+            Source(
+                name="lidc",
+                title="LIDC-IDRI",
+                modality="ct",
+                page="https://www.cancerimagingarchive.net/collection/lidc-idri/",
+                licence="CC BY 3.0",
+                layout="folders with one CT series each (*.dcm), at any depth, and for each series the XML file of its "
+                "readers, beside the slices or anywhere else below",
+                labels=MappingProxyType({1: "nodule"}),
+                targets=MappingProxyType({"nodule": _merged("nodule", 1)}),
+                windows=MappingProxyType({"lung": (-1000.0, 400.0)}),
+                split_by="drawn",
+                phantom=PhantomSize(groups=24, val=0.15, test=0.25, frames=6),
+            ),
             # Not the twelve volumes of `sts`. Layout and values as others report them, not yet seen in the archive; its
             # ten other labelled volumes (Integrity) are said to be normalised to 0…1, which are no Hounsfield units.
             Source(

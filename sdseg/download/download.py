@@ -59,7 +59,7 @@ def download(
     """
     check_record(output, ("source", "fingerprint", "files"))
     record, cases = _here(source, raw, own, registry, options)
-    paths = sorted({path for case in cases for path in (*case.image_files, case.label)})
+    paths = sorted({path for case in cases for path in (*case.image_files, *case.label_files)})
     files = each(
         lambda path: _recorded(path, raw),
         paths,

@@ -18,6 +18,7 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text
 from sdseg.data.store import Case, SliceStore
 from sdseg.data.transforms import resize_labels, to_axial
+from sdseg.datasets.lidc_xml import is_markup
 from sdseg.io.geometry import check_same_grid
 from sdseg.io.images import read_mask
 from sdseg.io.limits import LIMITS, Limits
@@ -107,7 +108,8 @@ class PredictedMasks:
 
     def _volume(self, case: Case, path: Path) -> LabelArray:
         volume, geometry = read_labels(path, _limits(case))
-        difference = check_same_grid(read_geometry(self.raw / case.label), geometry, ("label", "prediction"))
+        grid = case.image if is_markup(Path(case.label)) else case.label  # outlines have none of their own
+        difference = check_same_grid(read_geometry(self.raw / grid), geometry, ("label", "prediction"))
         if difference is not None:
             raise UserError(difference, where=path, remedy=REMEDY)
         return to_axial(volume)

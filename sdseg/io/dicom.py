@@ -7,6 +7,7 @@ and front: the affine given here is NIfTI's.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from sdseg.io.dicom_series import one_series
 from sdseg.io.geometry import Geometry
 from sdseg.io.limits import LIMITS, Limits
 
-__all__ = ["read_series", "read_series_geometry", "read_slices"]
+__all__ = ["read_series", "read_series_geometry", "read_slice", "read_slice_geometry", "read_slices"]
 
 GAP = 0.02  # positions are rounded in files: distances may differ by this part of the usual one
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -57,6 +58,26 @@ def read_slices(
     limits.check_volume((*slices[0].size, len(slices)), folder)
     pixels = [_pixels(each.path) for each in slices]  # [rows,columns] each
     return np.stack(pixels).transpose(2, 1, 0), _geometry(slices), tuple(each.path for each in slices)
+
+
+def read_slice_geometry(path: Path) -> Geometry:
+    """The grid of one CT slice, a volume of one; as far from the next as it is thick, or 1 mm where nothing tells."""
+    header = read_header(path)
+    check_slice(header)
+    if header.modality != "CT":
+        raise UserError(
+            f"modality '{header.modality}', where CT is expected", where=path, remedy="give a slice of a CT"
+        )
+    _, across = _directions(header)
+    thickness = next((length for length in header.thickness if length > 0 and math.isfinite(length)), 1.0)
+    return _on_grid(header, across * thickness, 1)
+
+
+def read_slice(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
+    """Voxels [column,row,1] of one CT slice in Hounsfield units, and its grid. Raises UserError as a series does."""
+    geometry = read_slice_geometry(path)
+    limits.check_volume(geometry.shape, path)
+    return _pixels(path).T[:, :, None], geometry
 
 
 def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[Slice]:
@@ -119,15 +140,20 @@ def _directions(one: Slice) -> tuple[tuple[Vector, Vector], Vector]:
 def _geometry(ordered: Sequence[Slice]) -> Geometry:
     """The affine leads from slice to slice as the files lie, so that a tilted gantry gives a sheared grid."""
     first, last = np.array(ordered[0].position), np.array(ordered[-1].position)
-    (row, column), _ = _directions(ordered[0])
-    between_rows, between_columns = ordered[0].spacing
+    return _on_grid(ordered[0], (last - first) / (len(ordered) - 1), len(ordered))
+
+
+def _on_grid(one: Slice, step: Vector, count: int) -> Geometry:
+    """The grid of `count` slices like this first one, each a `step` from the one before."""
+    (row, column), _ = _directions(one)
+    between_rows, between_columns = one.spacing
     affine = np.eye(4)
     affine[:3, 0] = row * between_columns
     affine[:3, 1] = column * between_rows
-    affine[:3, 2] = (last - first) / (len(ordered) - 1)
-    affine[:3, 3] = first
+    affine[:3, 2] = step
+    affine[:3, 3] = one.position
     matrix = tuple(tuple(float(value) for value in line) for line in LPS_TO_RAS @ affine)
-    shape = (*ordered[0].size, len(ordered))
+    shape = (*one.size, count)
     return Geometry(shape=shape, affine=matrix, qform=matrix, qform_code=1, sform_code=1)
 
 

@@ -25,9 +25,17 @@ __all__ = ["NO_IMAGES", "Slice", "check_slice", "damaged", "is_dicom", "read_hea
 SUFFIXES = (".dcm", ".dicom", ".ima")
 POSITION, ORIENTATION, SPACING = "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"
 PLACE = {POSITION: (3, "(0020,0032)"), ORIENTATION: (6, "(0020,0037)"), SPACING: (2, "(0028,0030)")}
-TEXTS = ("Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType")
+TEXTS = (
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "ImageType",
+    "SOPInstanceUID",
+    "PatientID",
+)
 COUNTS = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated")
-TAGS = [*PLACE, *TEXTS, *COUNTS, "RescaleSlope", "RescaleIntercept"]
+TAGS = [*PLACE, *TEXTS, *COUNTS, "RescaleSlope", "RescaleIntercept", "SliceThickness"]
 NO_IMAGES = ("SEG", "SR", "RTSTRUCT", "RTDOSE", "RTPLAN", "PR", "KO", "DOC", "REG")
 UNPACKED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")  # transfer syntaxes: pixels as they are
 SQUARE = 0.01  # how far directions may be from length 1 and from right angles: files hold six digits
@@ -51,6 +59,9 @@ class Slice:
     colours: int
     rescaling: tuple[float, ...]  # slope and intercept
     lacking: int  # bytes of pixels that are promised and not there; 0 also where they are compressed
+    uid: str = ""  # of the file itself (SOP instance)
+    patient: str = ""
+    thickness: tuple[float, ...] = ()  # of the slice, mm
 
     @property
     def grid(self) -> tuple[object, ...]:
@@ -181,6 +192,9 @@ def _slice(path: Path, dataset: Dataset, remaining: int) -> Slice:
         colours=colours,
         rescaling=(*_numbers(dataset, "RescaleSlope"), *_numbers(dataset, "RescaleIntercept")),
         lacking=max(0, promised - remaining) if syntax in UNPACKED else 0,
+        uid=texts["SOPInstanceUID"],
+        patient=texts["PatientID"],
+        thickness=_numbers(dataset, "SliceThickness"),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
-from sdseg.io.dicom import read_series, read_series_geometry
+from sdseg.io.dicom import read_series, read_series_geometry, read_slice, read_slice_geometry
 from sdseg.io.geometry import Geometry
 from sdseg.io.itk import is_itk, read_itk, write_itk
 from sdseg.io.limits import LIMITS, Limits
@@ -42,18 +42,20 @@ def is_volume(path: Path) -> bool:
 
 
 def read_geometry(path: Path) -> Geometry:
-    """The grid of a NIfTI volume or of a folder with a DICOM series, from headers alone.
+    """The grid of a NIfTI volume, of a folder with a DICOM series or of one slice of such, from headers alone.
 
     Raises UserError for anything but a 3-D volume.
     """
+    if _is_slice(path):
+        return read_slice_geometry(path)
     return read_series_geometry(path) if path.is_dir() else nifti_geometry(path)
 
 
 def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
     """A volume in RAS+ order, [X,Y,Z] with the values and the number type of the file, and its geometry.
 
-    `path` is a file (NIfTI, MetaImage or NRRD) or a folder with one DICOM series. Raises UserError for a file that is
-    missing, truncated, larger than `limits`, not 3-D, or holds what `check_numbers` refuses.
+    `path` is a file (NIfTI, MetaImage, NRRD, one slice in DICOM) or a folder with one DICOM series. Raises UserError
+    for a file that is missing, truncated, larger than `limits`, not 3-D, or holds what `check_numbers` refuses.
     """
     voxels, geometry, _ = read_volume_noted(path, limits)
     return voxels, geometry
@@ -66,6 +68,8 @@ def read_volume_noted(
     notes: tuple[str, ...] = ()
     if path.is_dir():
         raw, geometry, notes = read_series(path, limits)
+    elif _is_slice(path):
+        raw, geometry = read_slice(path, limits)
     else:
         raw, geometry = (read_itk if is_itk(path) else read_nifti)(path, limits)
     check_numbers(raw, path)
@@ -103,10 +107,14 @@ def check_scale(values: Values, window: tuple[float, float], path: Path | None) 
 
 def range_in_header(path: Path) -> Values | None:
     """The range of values that a file can hold, by its header alone, where int16 holds it; None where it may not."""
-    kind = None if path.is_dir() or is_itk(path) else nifti_type(path)
+    kind = None if path.is_dir() or _is_slice(path) or is_itk(path) else nifti_type(path)
     if kind is None or kind.kind not in "iu" or not np.can_cast(kind, np.int16):
         return None
     return Values(float(np.iinfo(kind).min), float(np.iinfo(kind).max), True)
+
+
+def _is_slice(path: Path) -> bool:
+    return path.suffix.lower() == ".dcm" and not path.is_dir()
 
 
 def read_labels(path: Path, limits: Limits = LIMITS, *, deep: bool = False) -> tuple[AnyArray, Geometry]:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.core.array_types import AnyArray, LabelArray, MaskArray
+from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.metrics.overlap import Score, mean_score
 
 __all__ = ["ANNOTATOR_METRICS", "PairwiseOverlap", "consensus", "score_hypotheses"]
@@ -43,7 +43,7 @@ class PairwiseOverlap:
         return float(self.dice[self.hypotheses, self.annotators][:, number].mean())
 
 
-def consensus(labels: Sequence[LabelArray] | AnyArray) -> LabelArray:
+def consensus(labels: Sequence[LabelArray]) -> LabelArray:
     """The majority of label maps of one shape: an object where at least half of the annotators see one.
 
     Its label is the one that most of them give it, among equals the lowest.

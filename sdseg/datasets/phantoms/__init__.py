@@ -10,14 +10,21 @@ from types import MappingProxyType
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
-from sdseg.datasets.phantoms import btcv, cvc, kseg, refuge2, sts
+from sdseg.datasets.phantoms import btcv, cvc, kseg, lidc, refuge2, sts
 from sdseg.datasets.phantoms.files import PhantomCase
 from sdseg.datasets.sources import source_named
 
 __all__ = ["PHANTOM_SOURCES", "write_phantoms"]
 
 _WRITERS: Mapping[str, Callable[[Path, int, float], list[PhantomCase]]] = MappingProxyType(
-    {"cvc": cvc.write, "kseg": kseg.write, "refuge2": refuge2.write, "btcv": btcv.write, "sts": sts.write}
+    {
+        "cvc": cvc.write,
+        "kseg": kseg.write,
+        "refuge2": refuge2.write,
+        "btcv": btcv.write,
+        "sts": sts.write,
+        "lidc": lidc.write,
+    }
 )
 PHANTOM_SOURCES = tuple(_WRITERS)
 
