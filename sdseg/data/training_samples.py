@@ -62,16 +62,18 @@ class SampleDraw:
     noise: npt.NDArray[np.float32]
     posterior: npt.NDArray[np.float32]
     seed: int  # of the deformation
+    annotator: int = 0  # of those in the store's manifest
 
 
 class TrainingSamples(Dataset[dict[str, Tensor]]):
     """Sample at a position of the run.
 
     With `latent_shape` (c,h,w) each sample carries the noise and the timestep of the latent method; with `latents` too
-    (scaled, [n,T,V,M,c,h,w]; n rows of the split, V orientations, M = 1 for the mode or 2 for mean and deviation) the
-    latent of its mask, otherwise the draw that samples it. `augment` (image, masks, seed) deforms both alike.
-    `present` draws the structure among those that the sample shows (any, where it shows none). T is the number of
-    structures; with `joint` it is 1: a latent holds all of them, and none is drawn.
+    (scaled, [n·A,T,V,M,c,h,w]; n rows of the split, of each the masks of A annotators, V orientations, M = 1 for the
+    mode or 2 for mean and deviation) the latent of its mask, otherwise the draw that samples it. `augment` (image,
+    masks, seed) deforms both alike. `present` draws the structure among those that the sample shows (any, where it
+    shows none). T is the number of structures; with `joint` it is 1: a latent holds all of them, and none is drawn. Of
+    several annotators one who drew the sample's case is drawn.
     """
 
     def __init__(
@@ -91,6 +93,11 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         self.present, self.joint = present, joint
         self.orientations = ORIENTATIONS[augmentation]
         self.latent_shape, self.latents = latent_shape, latents
+        self.annotators = store.manifest.annotators or ("",)
+        places = {name: number for number, name in enumerate(self.annotators)}
+        drew = {case.start: [places[name] for name, _ in case.labels] for case in store.cases}
+        starts = np.array(sorted(drew))
+        self.drew = [drew[int(starts[np.searchsorted(starts, row, side="right") - 1])] for row in rows]  # of each row
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,8 +107,9 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         epoch, place = divmod(position, len(self.rows))
         rng = np.random.default_rng([self.seed, 1, position])
         shape = self.latent_shape or (0, 0, 0)
+        row = int(_order(self.seed, epoch, len(self.rows))[place])
         return SampleDraw(
-            row=int(_order(self.seed, epoch, len(self.rows))[place]),
+            row=row,
             orientation=int(rng.integers(len(self.orientations))),
             structure=int(rng.integers(len(self.store.manifest.structures))),
             uniform=float(rng.random(dtype=np.float32)),
@@ -109,13 +117,15 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             posterior=rng.standard_normal(shape, dtype=np.float32),
             seed=int(rng.integers(2**31)),
             choice=float(rng.random()),
+            annotator=self.drew[row][int(rng.integers(len(self.drew[row])))],  # the last draw: the others stay the same
         )
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         drawn = self.draw(position)
         row = self.rows[drawn.row]
         orientation = self.orientations[drawn.orientation]
-        masks = structure_masks(self.store.masks[row : row + 1], self.store.manifest.structures)[0]  # [K,H,W]
+        labels = self.store.drawn_by(self.annotators[drawn.annotator], [row])
+        masks = structure_masks(labels, self.store.manifest.structures)[0]  # [K,H,W]
         image, masks = orient(self.store.images[row], orientation, (0, 1)), orient(masks, orientation, (1, 2))
         if self.augment is not None:
             image, masks = self.augment(image, masks, drawn.seed)
@@ -132,7 +142,8 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
                 "posterior": torch.from_numpy(drawn.posterior),
             }
         if self.latents is not None:
-            moments = self.latents[drawn.row, structure, drawn.orientation]  # [M,c,h,w]
+            place = drawn.row * len(self.annotators) + drawn.annotator
+            moments = self.latents[place, structure, drawn.orientation]  # [M,c,h,w]
             sample["latent"] = _tensor(moments[0] if len(moments) == 1 else moments[0] + moments[1] * drawn.posterior)
         return sample
 

@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,10 @@ def open_training_data(
         views = len(ORIENTATIONS[training.augmentation])
         moments = 2 if recipe.diffusion.sample_latents else 1
         targets = len(store.manifest.structures) // codec.codec.at_once
-        cache_shape = (len(rows), targets, views, moments, *shape)
+        count = len(rows) * max(1, len(store.manifest.annotators))
+        cache_shape = (count, targets, views, moments, *shape)
         if not cache.exists() and not deforms:
-            log.info("encoding %d label maps in %d orientations, once", len(rows), views)
+            log.info("encoding %d label maps in %d orientations, once", count, views)
             cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), cache_shape, device)
         # Deformed masks have no end of latents: those are encoded at every step.
         latents = None if deforms else np.load(cache, mmap_mode="r")
@@ -101,8 +103,9 @@ def codec_ceiling(
 
 
 def _views(store: SliceStore, rows: npt.NDArray[np.int64], augmentation: str) -> Iterator[MaskArray]:
-    """For each row all structures in all orientations, bool [K,V,H,W]."""
-    for row in tqdm(rows, desc="mask latents", unit="slice", mininterval=5.0):
-        masks = structure_masks(store.masks[row : row + 1], store.manifest.structures)[0]  # [K,H,W]
+    """For each row, and of it for each annotator, all structures in all orientations, bool [K,V,H,W]."""
+    annotators = store.manifest.annotators or ("",)
+    for row, name in product(tqdm(rows, desc="mask latents", unit="slice", mininterval=5.0), annotators):
+        masks = structure_masks(store.drawn_by(name, [row]), store.manifest.structures)[0]  # [K,H,W]
         oriented = [orient(masks, orientation, (1, 2)) for orientation in ORIENTATIONS[augmentation]]
         yield np.stack(oriented, axis=1)

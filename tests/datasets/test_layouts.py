@@ -30,7 +30,7 @@ def decode(source: str, grey: AnyArray) -> AnyArray:
 
 def test_every_source_has_a_layout_with_a_coding_where_masks_are_images() -> None:
     for source in SOURCES.values():
-        assert LAYOUTS[source.name]
+        assert LAYOUTS[source.name] or source.name == "lidc"  # its files lie anywhere
         assert (source.coding is not None) == (source.modality == "rgb")
         if source.coding:
             assert set(source.coding.ids) == {0, *source.labels}
