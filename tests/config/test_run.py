@@ -77,7 +77,9 @@ def refused(call: Callable[[], Any]) -> UserError:
 # What is accepted
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "curves.yaml", "demo.yaml", "evidence.yaml", "samples.yaml"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "curves.yaml", "demo.yaml", "evidence.yaml", "multiclass.yaml", "samples.yaml"]
+)
 def test_committed_configurations(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     loaded = load_config(Path("config") / name)
