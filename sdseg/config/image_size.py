@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sdseg.config.direct_network import DirectNetwork
-from sdseg.config.network import Codec, LatentNetwork, UnetConditionEncoder
+from sdseg.config.network import Codec, LatentNetwork, UnetConditionEncoder, UnetDenoiser
 from sdseg.core.errors import UserError
 
 __all__ = ["check_size"]
@@ -25,6 +25,9 @@ def check_size(size: int, network: LatentNetwork | DirectNetwork, codec: Codec |
             remedy="give network.condition.block_out_channels as many entries as the codec's",
         )
     _check_halving(size, codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1), where)
+    if isinstance(network.denoiser, UnetDenoiser):
+        levels = len(network.denoiser.block_out_channels) - 1
+        _check_coarsest(size, codec.factor << levels, where, "network.denoiser.block_out_channels")
     if isinstance(network.condition, UnetConditionEncoder):
         coarser = network.condition.coarser_channels
         key = "coarser_channels" if coarser else "block_out_channels"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from sdseg.core.errors import UserError
-from sdseg.core.settings import MANY, Name, Place, Seed, Strict, Width, architecture_of
+from sdseg.core.settings import ARCHITECTURE, MANY, Name, Place, Seed, Strict, Width, architecture_of
 
 __all__ = [
     "Alignment",
     "AnyConditionEncoder",
+    "AnyDenoiser",
     "Autoencoder",
     "Codec",
     "CodecTraining",
@@ -19,6 +20,7 @@ __all__ = [
     "Denoiser",
     "LatentNetwork",
     "UnetConditionEncoder",
+    "UnetDenoiser",
     "check_codec",
     "made_from",
 ]
@@ -166,7 +168,7 @@ class Denoiser(Strict):
     (`UNet2DConditionModel`), whose cross-attention reads a context: one constant, learnt embedding, or the image.
     """
 
-    architecture: Literal["ldm", "stable-diffusion"] = "ldm"
+    architecture: Literal["ldm", "stable-diffusion"] = "ldm"  # or unet: UnetDenoiser
     block_out_channels: tuple[Width, ...] = Field((192, 384, 384, 768, 768), min_length=1, max_length=12)
     attention: tuple[bool, ...] = (True, True, True, True, False)  # self- (and cross-) attention, per level
     layers_per_block: int = Field(2, ge=1, le=64)
@@ -201,6 +203,28 @@ class Denoiser(Strict):
         return self
 
 
+class UnetDenoiser(Strict):
+    """The denoiser as a classic U-Net: nnU-Net's blocks, each level shifted by the timestep, and no attention.
+
+    The condition latent joins the noisy latent at the input.
+    """
+
+    architecture: Literal["unet"]
+    block_out_channels: tuple[Width, ...] = Field((192, 384, 512), min_length=2, max_length=12)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+def _denoiser_class(section: Any) -> str:
+    named = section.get("architecture") if isinstance(section, dict) else getattr(section, "architecture", None)
+    return f"{ARCHITECTURE}{'unet' if named == 'unet' else 'ldm'}"
+
+
+AnyDenoiser = Annotated[
+    Annotated[Denoiser, Tag(f"{ARCHITECTURE}ldm")] | Annotated[UnetDenoiser, Tag(f"{ARCHITECTURE}unet")],
+    Discriminator(_denoiser_class),
+]
+
+
 class Alignment(Strict):
     """Inner UNet features drawn towards those of a frozen vision encoder while training (LEAF, arXiv 2507.18214).
 
@@ -227,7 +251,7 @@ class LatentNetwork(Strict):
     # 'codec': the codec's own; 'first_batch': 1/std of the first batch of mask latents (official `scale_by_std`)
     latent_scale: Literal["codec", "first_batch"] = "codec"
     condition: AnyConditionEncoder = ConditionEncoder()
-    denoiser: Denoiser = Denoiser()
+    denoiser: AnyDenoiser = Denoiser()
     # 'trained': the mask decoder learns as well, by the mask loss. 'skips': it stays frozen, and what it decodes is
     # corrected at full size from the condition encoder's finer levels, which the same loss trains.
     decoder: Literal["frozen", "trained", "skips"] = "frozen"

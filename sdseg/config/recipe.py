@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from sdseg.config.direct_network import AnyDirectNetwork
 from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.recipe_overrides import lay_over
 from sdseg.core.errors import UserError
-from sdseg.core.settings import MANY, Name, Place, Seed, Strict, merge, parse, read_yaml
+from sdseg.core.settings import MANY, Name, Place, Seed, Strict, parse, read_yaml
 
 __all__ = [
     "PASSES",
@@ -24,7 +25,6 @@ __all__ = [
     "StartFrom",
     "Training",
     "check_batch",
-    "lay_over",
     "load_codec",
     "load_recipe",
     "read_recipe",
@@ -290,35 +290,6 @@ def check_batch(training: Training, processes: int, *, where: str) -> None:
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe file, optionally with overrides laid over it."""
     return parse(Recipe, lay_over(read_recipe(path), overrides or {}), where=str(path))
-
-
-def lay_over(recipe: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """The values of a recipe with others laid over them, section by section. Neither is changed.
-
-    Where `over` names another kind or architecture, that section begins anew: the old one's keys mean nothing to it.
-    """
-    changed = over.get("network")
-    if isinstance(changed, dict) and isinstance(recipe.get("network"), dict):
-        recipe = {**recipe, "network": _network_kept(recipe["network"], changed)}
-    return merge(recipe, over)
-
-
-def _network_kept(network: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """What of a recipe's network means something to the values that are laid over it."""
-    if _differs("kind", network, over):
-        return {}
-    if network.get("kind") == "direct" and _differs("architecture", {"architecture": "unet", **network}, over):
-        return {"kind": "direct"}
-    condition, changed = network.get("condition"), over.get("condition")
-    if not isinstance(condition, dict) or not isinstance(changed, dict):
-        return network
-    if _differs("architecture", {"architecture": "autoencoder", **condition}, changed):
-        return {key: value for key, value in network.items() if key != "condition"}
-    return network
-
-
-def _differs(key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
-    return key in new and new[key] != old.get(key)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

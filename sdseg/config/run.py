@@ -15,7 +15,8 @@ from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
 from sdseg.config.image_size import check_size
 from sdseg.config.network import Codec, LatentNetwork, check_codec, made_from
-from sdseg.config.recipe import Recipe, check_batch, lay_over, read_recipe
+from sdseg.config.recipe import Recipe, check_batch, read_recipe
+from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.studies import Ablation, Studies
 from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.core.errors import UserError, nearest

@@ -12,7 +12,8 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from sdseg.config.network import Denoiser
+from sdseg.config.network import AnyDenoiser, Denoiser, UnetDenoiser
+from sdseg.models.unet_denoiser import ClassicUnet
 
 __all__ = ["ConditionalDenoiser"]
 
@@ -27,7 +28,7 @@ class ConditionalDenoiser(nn.Module):
 
     def __init__(
         self,
-        settings: Denoiser,
+        settings: AnyDenoiser,
         latent_channels: int,
         condition_channels: int,
         structures: int,
@@ -36,19 +37,24 @@ class ConditionalDenoiser(nn.Module):
         """`coarser_channels`: of the image's features at h/2, h/4, …; at most one entry per change of resolution."""
         super().__init__()
         self.latent_channels = latent_channels
-        self.concatenate = settings.concatenate
-        channels = latent_channels + (condition_channels if settings.concatenate else 0)
-        labels = structures if structures > 1 else None
-        build = _ldm_unet if settings.architecture == "ldm" else _stable_diffusion_unet
-        self.unet = build(settings, channels, latent_channels, labels)
         self.context: nn.Parameter | None = None
-        if settings.context == "constant":  # a text embedding's entries are about as large as standard normal numbers
-            self.context = nn.Parameter(torch.randn(settings.context_tokens, settings.context_channels))
-        image = settings.context == "image"
-        self.context_projection = nn.Linear(condition_channels, settings.context_channels) if image else None
-        entries = zip(
-            coarser_channels, settings.block_out_channels, strict=False
-        )  # a block enters with the last's width
+        self.context_projection: nn.Linear | None = None
+        self.concatenate = True
+        labels, joined = structures if structures > 1 else None, latent_channels + condition_channels
+        widths = settings.block_out_channels  # of what a level begins with; in LDM's blocks the last one's
+        if isinstance(settings, UnetDenoiser):
+            self.unet: nn.Module = ClassicUnet(settings, joined, latent_channels, labels)
+            widths = widths[1:]
+        else:
+            self.concatenate = settings.concatenate
+            build = _ldm_unet if settings.architecture == "ldm" else _stable_diffusion_unet
+            self.unet = build(settings, joined if self.concatenate else latent_channels, latent_channels, labels)
+            # A text embedding's entries are about as large as standard normal numbers.
+            if settings.context == "constant":
+                self.context = nn.Parameter(torch.randn(settings.context_tokens, settings.context_channels))
+            if settings.context == "image":
+                self.context_projection = nn.Linear(condition_channels, settings.context_channels)
+        entries = zip(coarser_channels, widths, strict=False)
         self.coarser = nn.ModuleList([nn.Conv2d(count, width, 1) for count, width in entries])
 
     @property
@@ -69,6 +75,9 @@ class ConditionalDenoiser(nn.Module):
         `coarser`: the image's features at [N,D,h/2,w/2], [N,D',h/4,w/4], …, where the encoder has them.
         """
         joined = torch.cat([noisy, condition], dim=1) if self.concatenate else noisy  # [N,C+C',h,w]
+        if isinstance(self.unet, ClassicUnet):
+            entering = [entry(features) for entry, features in zip(self.coarser, coarser, strict=False)]
+            return cast("Tensor", self.unet(joined, timesteps, structure, entering))
         more = {}
         if self.context is not None:
             more["encoder_hidden_states"] = self.context.unsqueeze(0).expand(len(noisy), -1, -1)  # [N,L,D]
@@ -89,7 +98,7 @@ class ConditionalDenoiser(nn.Module):
 
             return add
 
-        blocks = list(self.unet.down_blocks)[1:]
+        blocks = list(cast("nn.ModuleList", self.unet.down_blocks))[1:]
         with ExitStack() as hooks:
             for entry, features, block in zip(self.coarser, coarser, blocks, strict=False):
                 handle = block.register_forward_pre_hook(joining(entry, features), with_kwargs=True)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from sdseg.config.direct_network import AnyDirectNetwork, BasicUnet, DynUnet, ResidualUnet
-from sdseg.config.network import AnyConditionEncoder, Autoencoder, Denoiser, UnetConditionEncoder
+from sdseg.config.network import (
+    AnyConditionEncoder,
+    AnyDenoiser,
+    Autoencoder,
+    Denoiser,
+    UnetConditionEncoder,
+    UnetDenoiser,
+)
 from sdseg.sizing.layer_costs import LayerCosts
 
 __all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct", "refinement"]
@@ -59,15 +66,19 @@ def refinement(channels: tuple[int, ...], size: int, maps: int = 1) -> LayerCost
 
 
 def denoiser(
-    settings: Denoiser, latent: int, condition: int, structures: int, side: int, coarser: tuple[int, ...] = ()
+    settings: AnyDenoiser, latent: int, condition: int, structures: int, side: int, coarser: tuple[int, ...] = ()
 ) -> LayerCosts:
     """The UNet on latents of `latent` channels and `side`² pixels, with whatever brings the condition in.
 
     `coarser`: channels of the condition's levels below the latent's size.
     """
-    costs = LayerCosts()
-    for level, (count, width) in enumerate(zip(coarser, settings.block_out_channels, strict=False), start=1):
+    costs, widths = LayerCosts(), settings.block_out_channels
+    if isinstance(settings, UnetDenoiser):
+        costs, widths = _unet_denoiser(widths, latent + condition, latent, structures, side), widths[1:]
+    for level, (count, width) in enumerate(zip(coarser, widths, strict=False), start=1):
         costs.conv(count, width, side >> level, kernel=1)
+    if isinstance(settings, UnetDenoiser):
+        return costs
     tokens = settings.context_tokens
     if settings.context == "constant":
         costs.parameters += tokens * settings.context_channels
@@ -76,6 +87,17 @@ def denoiser(
         costs.linear(condition, settings.context_channels, tokens)
     inputs = latent + (condition if settings.concatenate else 0)
     return costs + _unet(settings, inputs, latent, structures, side, tokens)
+
+
+def _unet_denoiser(channels: tuple[int, ...], inputs: int, outputs: int, structures: int, side: int) -> LayerCosts:
+    costs = _dyn_unet(channels, outputs, side, inputs)
+    embedding = 4 * channels[0]
+    costs.linear(channels[0], embedding)
+    costs.linear(embedding, embedding)
+    costs.parameters += structures * embedding if structures > 1 else 0
+    for count in channels:
+        costs.linear(embedding, count)
+    return costs
 
 
 def direct(settings: AnyDirectNetwork, structures: int, size: int) -> LayerCosts:
@@ -123,8 +145,8 @@ def _basic_unet(channels: tuple[int, ...], structures: int, size: int) -> LayerC
     return costs
 
 
-def _dyn_unet(channels: tuple[int, ...], structures: int, size: int) -> LayerCosts:
-    costs, side, current = LayerCosts(), size, 3
+def _dyn_unet(channels: tuple[int, ...], structures: int, size: int, inputs: int = 3) -> LayerCosts:
+    costs, side, current = LayerCosts(), size, inputs
     for level, outputs in enumerate(channels):
         side //= 2 if level else 1
         _two_convolutions(costs, current, outputs, side, stride=2 if level else 1, bias=False)

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 import sdseg
 from sdseg.config.dataset import Dataset, load_dataset
 from sdseg.config.network import Codec, LatentNetwork
-from sdseg.config.recipe import Recipe, Training, lay_over, load_codec, load_recipe
+from sdseg.config.recipe import Recipe, Training, load_codec, load_recipe
+from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.run import Config, json_schema, load_config
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.core.settings import Strict, merge, parse, read_yaml
@@ -370,6 +371,11 @@ DEEP = {"block_out_channels": [4] * 4, "attention": [False] * 4, "norm_num_group
         ({"condition": COARSER | {"coarser_channels": [4]}}, 32, None),
         (
             {"condition": COARSER | {"coarser_channels": [4, 4, 4]}, "denoiser": DEEP},
+            16,
+            "leaves one pixel at the coarsest level",
+        ),
+        (
+            {"condition": COARSER, "denoiser": {"architecture": "unet", "block_out_channels": [4] * 4}},
             16,
             "leaves one pixel at the coarsest level",
         ),

@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.direct_network import BasicUnet, DynUnet
-from sdseg.config.network import UnetConditionEncoder
+from sdseg.config.network import UnetConditionEncoder, UnetDenoiser
 from sdseg.config.recipe import Recipe
 from sdseg.export.tracing import export_graph
+from sdseg.models.denoiser import ConditionalDenoiser
 from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.losses import mask_loss
 from sdseg.models.model_folder import load_model, read_tensors, save_model
@@ -30,10 +31,12 @@ from sdseg.models.segmenter import (
     attach_training_parts,
     build_segmenter,
 )
+from sdseg.models.unet_denoiser import ClassicUnet
 from sdseg.models.unets import NnUnet, build_unet
 from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
 from tests.helpers.tiny import POLYP, RGB, describe
 
+DENOISER = {"architecture": "unet", "block_out_channels": [6, 8, 10]}
 MULTISCALE = CLASSIC | {"coarser_channels": [7]}
 END_TO_END = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
 
@@ -45,6 +48,8 @@ def decoding(kind: str, **more: Any) -> Recipe:
 RECIPES = {
     "classic condition": recipe(network={"condition": CLASSIC}),
     "condition at every size": recipe(network={"condition": MULTISCALE}),
+    "classic denoiser": recipe(network={"condition": CLASSIC, "denoiser": DENOISER}),
+    "classic denoiser, condition at every size": recipe(network={"condition": MULTISCALE, "denoiser": DENOISER}),
     "trained decoder": decoding("trained"),
     "skips": decoding("skips", condition=CLASSIC),
     "skips of an autoencoder": decoding("skips"),
@@ -174,6 +179,30 @@ def test_levels_below_the_latent_are_a_longer_way_down_and_join_the_denoiser() -
         denoiser(*arguments, [coarser])
         denoiser(*arguments)  # nothing stays behind
         torch.testing.assert_close(entered[0] - entered[1], denoiser.coarser[0](coarser))
+
+
+def test_the_classic_denoiser_is_monais_dynunet_on_joined_latents() -> None:
+    """With shifts of zero it is `DynUNet` with the same weights; with others, timestep and structure count."""
+    settings = UnetDenoiser(architecture="unet", block_out_channels=(6, 8, 10))
+    denoiser = ConditionalDenoiser(settings, 4, 5, structures=3).eval()
+    unet = denoiser.unet
+    assert isinstance(unet, ClassicUnet)
+    theirs = DynUNet(2, 9, 4, [3] * 3, [1, 2, 2], [2, 2], filters=(6, 8, 10), norm_name=("instance", {"affine": True}))
+    theirs.eval()
+    blocks = (theirs.input_block, *theirs.downsamples, theirs.bottleneck)
+    for block, own in zip((*blocks, *theirs.upsamples), (*unet.down, *unet.up), strict=True):
+        block.load_state_dict(own.state_dict())
+    theirs.output_block.conv.conv.load_state_dict(unet.output.state_dict())
+    noisy, condition, timesteps = torch.randn(2, 4, 16, 16), torch.randn(2, 5, 16, 16), torch.tensor([3, 999])
+    with torch.inference_mode():
+        one = denoiser(noisy, condition, timesteps, torch.tensor([0, 0]))
+        assert not torch.allclose(one, denoiser(noisy, condition, timesteps, torch.tensor([1, 0]))[:1])
+        assert not torch.allclose(one, denoiser(noisy, condition, timesteps.flip(0), torch.tensor([0, 0])))
+        for shift in unet.shift:
+            shift.weight.zero_()
+            shift.bias.zero_()
+        expected = theirs(torch.cat([noisy, condition], dim=1))
+        torch.testing.assert_close(denoiser(noisy, condition, timesteps, torch.tensor([2, 1])), expected)
 
 
 def test_hypotheses_share_the_coarser_levels_of_their_image() -> None:

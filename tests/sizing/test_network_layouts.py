@@ -30,6 +30,7 @@ UNET = {"block_out_channels": [32, 64, 64], "attention": [True, True, False], "n
 LATENT = {"codec": "c", "condition": {**LAYOUT, "latent_channels": 6, "init": "random"}, "denoiser": UNET}
 PLAIN = {**LAYOUT, "layers_per_block": 2, "mid_block_attention": False, "latent_channels": 3, "init": "random"}
 CLASSIC = {"architecture": "unet", "block_out_channels": [8, 16, 24], "latent_channels": 6}
+DENOISER = {"architecture": "unet", "block_out_channels": [16, 24, 32]}
 NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     ("sdseg-onestep", LATENT, 1),
     ("sdseg-onestep", {**LATENT, "condition": PLAIN}, 3),
@@ -38,6 +39,7 @@ NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     *(("unet", {"channels": [8, 16, 32], "residual_units": units, "norm": norm}, structures)
       for units, norm, structures in ((0, "instance", 1), (0, "batch", 3), (2, "instance", 3), (1, "batch", 1))),
     ("sdseg-onestep", {"codec": "c", "condition": CLASSIC, "denoiser": UNET}, 1),
+    ("sdseg-onestep", {"codec": "c", "condition": {**CLASSIC, "coarser_channels": [40]}, "denoiser": DENOISER}, 3),
     ("sdseg-onestep", {"codec": "c", "condition": {**CLASSIC, "coarser_channels": [40, 48]}, "denoiser": UNET}, 3),
     ("sdseg-e2e", {"codec": "c", "condition": CLASSIC, "denoiser": UNET, "decoder": "skips"}, 3),
     ("sdseg-e2e", {**LATENT, "decoder": "trained"}, 1),

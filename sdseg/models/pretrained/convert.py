@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
-from sdseg.config.network import Codec, ConditionEncoder, LatentNetwork
+from sdseg.config.network import Codec, ConditionEncoder, Denoiser, LatentNetwork, UnetDenoiser
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file
@@ -59,6 +59,16 @@ class TargetLayout:
         if not isinstance(self.recipe.network, LatentNetwork):
             raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg")
         return self.recipe.network
+
+    @property
+    def denoiser(self) -> Denoiser:
+        if isinstance(self.network.denoiser, UnetDenoiser):
+            raise UserError(
+                "the recipe's denoiser is a classic U-Net, for which no pretrained weights exist",
+                where="network.denoiser.architecture of the recipe",
+                remedy="set it to ldm or stable-diffusion, whichever the weights are of",
+            )
+        return self.network.denoiser
 
     @property
     def exclusive(self) -> bool:
@@ -138,7 +148,7 @@ def convert_ldm(
     """
     _check_outputs(output, codec_output)
     torch.manual_seed(seed)
-    initial = read_ldm_unet(unet, layout.network.denoiser, ema=ema)
+    initial = read_ldm_unet(unet, layout.denoiser, ema=ema)
     full_codec = MaskCodec(layout.codec)
     if autoencoder is not None:
         weights = read_kl_autoencoder(autoencoder, layout.codec)
@@ -168,7 +178,7 @@ def convert_stable_diffusion(
     """
     _check_outputs(output, codec_output)
     torch.manual_seed(seed)
-    denoiser = layout.network.denoiser
+    denoiser = layout.denoiser
     constant = _constant_context(layout, context)
     initial = read_stable_diffusion_unet(folder / "unet", denoiser)
     full_codec = MaskCodec(layout.codec)
@@ -223,7 +233,7 @@ def _begin(
 
 
 def _constant_context(layout: TargetLayout, context: str | None) -> torch.Tensor | None:
-    denoiser = layout.network.denoiser
+    denoiser = layout.denoiser
     if denoiser.context != "constant":
         if context is not None:
             raise UserError(

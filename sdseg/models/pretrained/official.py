@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sdseg.config.network import LatentNetwork, UnetConditionEncoder
+from sdseg.config.network import LatentNetwork, UnetConditionEncoder, UnetDenoiser
 from sdseg.core.errors import UserError, nearest
 from sdseg.models import diffusion
 from sdseg.models.codec import MaskCodec, load_strictly
@@ -81,6 +81,12 @@ def fill_segmenter(
             "the checkpoint's condition encoder is built like an autoencoder's",
             where="network.condition.architecture of the recipe",
             remedy="set it to autoencoder",
+        )
+    if isinstance(network.denoiser, UnetDenoiser):
+        raise UserError(
+            "the checkpoint's denoiser is LDM's UNet",
+            where="network.denoiser.architecture of the recipe",
+            remedy="set it to ldm",
         )
     ours = diffusion.alphas_cumprod(segmenter.process).float()
     theirs = checkpoint.alphas_cumprod

@@ -102,14 +102,18 @@ def test_checkpoints_that_do_not_fit(
     assert not (tmp_path / "model").exists()
 
 
-def test_another_kind_of_condition_encoder_is_refused(
-    golden: Path, layout: tuple[Recipe, Codec], tmp_path: Path
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [("condition", "condition encoder is built like an autoencoder's"), ("denoiser", "denoiser is LDM's UNet")],
+)
+def test_a_classic_network_is_refused(
+    golden: Path, layout: tuple[Recipe, Codec], tmp_path: Path, section: str, message: str
 ) -> None:
     recipe, codec = layout
-    classic = {"architecture": "unet", "block_out_channels": [4] * len(codec.block_out_channels), "latent_channels": 4}
+    classic = {"architecture": "unet", "block_out_channels": [4] * len(codec.block_out_channels)}
     values = recipe.model_dump()
-    other = Recipe.model_validate(values | {"network": values["network"] | {"condition": classic}})
-    with pytest.raises(UserError, match="condition encoder is built like an autoencoder's"):
+    other = Recipe.model_validate(values | {"network": values["network"] | {section: classic}})
+    with pytest.raises(UserError, match=message):
         convert(golden, (other, codec), tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
