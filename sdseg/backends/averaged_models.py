@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
-from sdseg.backends.base import Backend, Reseedable
+from sdseg.backends.base import Backend, Reseedable, hypotheses_of
 from sdseg.backends.open_model import Served, open_model
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
@@ -37,6 +37,16 @@ class EnsembleBackend:
         for member in self.members[1:]:
             total += member.probability(images)
         return total / np.float32(len(self.members))
+
+    @property
+    def gives_hypotheses(self) -> bool:
+        return all(hypotheses_of(member) is not None for member in self.members)
+
+    def hypotheses(self, images: RawImages) -> FloatArray:
+        """The hypotheses of every model, one after the other, as many for each. Only where all give them."""
+        answers = [own(images) for member in self.members if (own := hypotheses_of(member)) is not None]
+        most = max(answer.shape[1] for answer in answers)
+        return np.concatenate([np.repeat(one, most // one.shape[1], axis=1) for one in answers], axis=1)
 
     def with_seed(self, seed: int) -> EnsembleBackend:
         """The same models with noise from another seed. Raises UserError where one cannot draw it anew."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from typing import Protocol, Self, runtime_checkable
 
 from sdseg.core.array_types import FloatArray, RawImages
 
-__all__ = ["Backend", "Reseedable", "Seeded"]
+__all__ = ["Backend", "Reseedable", "Sampling", "Seeded", "hypotheses_of"]
 
 
 class Backend(Protocol):
@@ -33,6 +34,25 @@ class Reseedable(Backend, Protocol):
     def with_seed(self, seed: int) -> Backend:
         """The same network with noise from another seed; nothing is loaded again."""
         ...
+
+
+@runtime_checkable
+class Sampling(Backend, Protocol):
+    """A backend that may give the hypotheses themselves, and not their mean alone."""
+
+    @property
+    def gives_hypotheses(self) -> bool:
+        """Whether it does: a graph has them as an output, or has not."""
+        ...
+
+    def hypotheses(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> every hypothesis [N,S,K,H,W] in [0,1]; `probability` is their mean over S."""
+        ...
+
+
+def hypotheses_of(backend: Backend) -> Callable[[RawImages], FloatArray] | None:
+    """What gives the hypotheses [N,S,K,H,W] of a backend; None where their mean is all that is known."""
+    return backend.hypotheses if isinstance(backend, Sampling) and backend.gives_hypotheses else None
 
 
 class Seeded:

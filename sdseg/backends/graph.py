@@ -16,6 +16,7 @@ from sdseg.core.files import parse_json
 __all__ = [
     "FOREIGN",
     "FoundPort",
+    "GraphHypotheses",
     "answer_shape",
     "check_answer",
     "check_ports",
@@ -40,6 +41,23 @@ class FoundPort:
 
     def __str__(self) -> str:
         return f"[{', '.join('any' if axis is None else str(axis) for axis in self.axes)}] of {self.dtype}"
+
+
+class GraphHypotheses:
+    """The hypotheses of a graph that starts from no noise: one, its probability."""
+
+    manifest: GraphManifest
+
+    @property
+    def gives_hypotheses(self) -> bool:
+        return all(port.name != "noise" for port in self.manifest.inputs)
+
+    def hypotheses(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> [N,1,K,H,W]."""
+        return self.probability(images)[:, None]
+
+    def probability(self, images: RawImages) -> FloatArray:
+        raise NotImplementedError
 
 
 def parse_manifest(text: str | None, path: Path) -> GraphManifest:

@@ -14,6 +14,7 @@ from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.base import Seeded
 from sdseg.backends.graph import (
     FoundPort,
+    GraphHypotheses,
     answer_shape,
     check_answer,
     check_ports,
@@ -32,7 +33,7 @@ from sdseg.core.provenance import version_of
 __all__ = ["PACKAGES", "BoundSession", "OnnxBackend", "check_session", "failure_of", "open_session"]
 
 
-class OnnxBackend(Seeded):
+class OnnxBackend(GraphHypotheses, Seeded):
     """A graph made by `sdseg export`, run by ONNX Runtime on the wanted provider: never on another one.
 
     Parameters

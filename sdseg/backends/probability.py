@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from sdseg.backends.base import Backend
+from sdseg.backends.base import Backend, hypotheses_of
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 
@@ -38,11 +39,20 @@ class TimedBackend:
 
     def probability(self, images: RawImages) -> FloatArray:
         """As of the backend. Raises UserError where a value is NaN or infinite."""
+        return self._timed(self._backend.probability, images)  # [N,K,H,W]
+
+    @property
+    def hypotheses(self) -> Callable[[RawImages], FloatArray] | None:
+        """What gives the hypotheses [N,S,K,H,W], timed and checked alike; None where the backend gives none."""
+        own = hypotheses_of(self._backend)
+        return None if own is None else lambda images: self._timed(own, images)
+
+    def _timed(self, compute: Callable[[RawImages], FloatArray], images: RawImages) -> FloatArray:
         started = time.perf_counter()
-        probability = self._backend.probability(images)  # [N,K,H,W]
+        answer = compute(images)
         self._seconds += time.perf_counter() - started
         self._images += len(images)
-        return check_finite(probability, self._model)
+        return check_finite(answer, self._model)
 
     @property
     def seconds_per_image(self) -> float:

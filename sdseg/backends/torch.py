@@ -19,6 +19,8 @@ __all__ = ["TorchBackend"]
 class TorchBackend(Seeded):
     """A segmenter's forward: raw images [N,H,W,C] and noise [N,c,h,w] or None -> probability [N,K,H,W]."""
 
+    gives_hypotheses = True
+
     def __init__(
         self,
         forward: Callable[[Tensor, Tensor | None], Tensor],
@@ -37,6 +39,14 @@ class TorchBackend(Seeded):
         self._image, self._device, self._noise_shape, self._seed = image, target, noise_shape, seed
 
     def probability(self, images: RawImages) -> FloatArray:
+        return self._run(self._forward, images)  # [N,K,H,W]
+
+    def hypotheses(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> every hypothesis [N,S,K,H,W]; S = 1 for a network that draws none."""
+        own = getattr(self._forward, "hypotheses", None)
+        return self._run(self._forward, images)[:, None] if own is None else self._run(own, images)
+
+    def _run(self, forward: Callable[[Tensor, Tensor | None], Tensor], images: RawImages) -> FloatArray:
         import torch
 
         fed = torch.from_numpy(as_input(images, self._image)).to(self._device)  # [N,H,W,C]
@@ -44,5 +54,5 @@ class TorchBackend(Seeded):
         if self._noise_shape is not None:
             noise = torch.from_numpy(draw_noise(len(images), self._noise_shape, self._seed)).to(self._device)
         with torch.inference_mode():
-            probability: FloatArray = self._forward(fed, noise).float().cpu().numpy()  # [N,K,H,W]
-        return probability
+            answer: FloatArray = forward(fed, noise).float().cpu().numpy()
+        return answer

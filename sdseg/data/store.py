@@ -111,6 +111,13 @@ class SliceStore:
         ranges = [np.arange(case.start, case.start + case.slices) for case in self.cases_of(split)]
         return np.concatenate(ranges).astype(np.int64) if ranges else np.empty(0, dtype=np.int64)
 
+    def annotators_of(self, rows: npt.NDArray[np.int64]) -> list[tuple[int, ...]]:
+        """Who drew each of some rows, as numbers in the manifest's annotators; 0 where they are not told apart."""
+        numbers = {name: number for number, name in enumerate(self.manifest.annotators or ("",))}
+        drew = [tuple(numbers[name] for name, _ in case.labels) for case in self.cases]
+        last = np.cumsum([case.slices for case in self.cases])
+        return [drew[place] for place in np.searchsorted(last, rows, side="right")]
+
     def drawn_by(self, annotator: str, rows: slice | Sequence[int] | npt.NDArray[np.integer[Any]]) -> LabelArray:
         """Label ids [n,H,W] of one annotator in some rows; "" where there is one alone. Nothing where he drew none."""
         if self.annotator_masks is None:

@@ -94,10 +94,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         self.orientations = ORIENTATIONS[augmentation]
         self.latent_shape, self.latents = latent_shape, latents
         self.annotators = store.manifest.annotators or ("",)
-        places = {name: number for number, name in enumerate(self.annotators)}
-        drew = {case.start: [places[name] for name, _ in case.labels] for case in store.cases}
-        starts = np.array(sorted(drew))
-        self.drew = [drew[int(starts[np.searchsorted(starts, row, side="right") - 1])] for row in rows]  # of each row
+        self.drew = store.annotators_of(rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -117,7 +114,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             posterior=rng.standard_normal(shape, dtype=np.float32),
             seed=int(rng.integers(2**31)),
             choice=float(rng.random()),
-            annotator=self.drew[row][int(rng.integers(len(self.drew[row])))],  # the last draw: the others stay the same
+            annotator=self.drew[row][int(rng.integers(len(self.drew[row])))],  # last: the other draws stay the same
         )
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:

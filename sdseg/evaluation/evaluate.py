@@ -22,6 +22,7 @@ from sdseg.data.batches import check_store
 from sdseg.data.folds import CROSS_VALIDATION, Folds, fold_of_store, read_folds
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
+from sdseg.evaluation.annotator_scores import AnnotatedCase, AnnotatorScorer
 from sdseg.evaluation.evaluator import Evaluator, ScoredCase, ScoringRules, dice_by_threshold, score_given_masks
 from sdseg.evaluation.predicted_masks import find_predictions
 from sdseg.evaluation.write_evaluation import (
@@ -75,7 +76,8 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
         # 3. Score every case.
         calibration = Calibration()
         rules = ScoringRules(rule, options.nsd_tolerance)
-        evaluator = Evaluator(timed.probability, store, rules, native, calibration)
+        annotators = _annotator_scorer(timed, store, rule)
+        evaluator = Evaluator(timed.probability, store, rules, native, calibration, annotators)
         scores = collect_scores(evaluator.run(cases, options.batch), cases, options.split)
 
         # 4. Write the scores, and pictures of three cases.
@@ -91,7 +93,12 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
         }
 
         record = write_evaluation(
-            folder, scores, summary, store, lambda case: _masks_of(case, store, timed, rule, options.batch)
+            folder,
+            scores,
+            summary,
+            store,
+            lambda case: _masks_of(case, store, timed, rule, options.batch),
+            annotators.cases if annotators else (),
         )
     _log_scores(record)
 
@@ -174,19 +181,20 @@ def cross_validate(
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     with atomic_folder(output, owned=OWNED) as folder:
         calibration, scores, timed_of = Calibration(), dict[str, ScoredCase](), dict[int, TimedBackend]()
-        means, seconds = [], 0.0
+        means, seconds, annotated = [], 0.0, list[AnnotatedCase]()
         for number, served in served_of.items():
             view = fold_of_store(store, drawn, number)
             cases = check_store(view, served.path, served.image, served.structures, "val")
             timed_of[number] = timed = TimedBackend(served.backend, served.path)
             timed.warm_up(store.images[cases[0].start : cases[0].start + 1])
-            evaluator = Evaluator(
-                timed.probability, view, ScoringRules(served.rule, options.nsd_tolerance), native, calibration
-            )
+            annotators = _annotator_scorer(timed, view, served.rule)
+            rules = ScoringRules(served.rule, options.nsd_tolerance)
+            evaluator = Evaluator(timed.probability, view, rules, native, calibration, annotators)
             scored = collect_scores(evaluator.run(cases, options.batch), cases, f"fold {number}")
             means.append(float(np.mean([one.headline.whole["dice"].value for one in scored])))
             seconds += timed.seconds_per_image * sum(case.slices for case in cases)
             scores |= {one.case.case: one for one in scored}
+            annotated += annotators.cases if annotators else []
         ordered = [replace(scores[case.case], case=case) for case in store.cases_of("train")]
         slices = sum(one.case.slices for one in ordered)
         first = next(iter(served_of.values()))
@@ -213,8 +221,16 @@ def cross_validate(
             number = drawn.fold_of[case.case]
             return _masks_of(case, store, timed_of[number], served_of[number].rule, options.batch)
 
-        record = write_evaluation(folder, ordered, summary, store, slice_masks)
+        record = write_evaluation(folder, ordered, summary, store, slice_masks, annotated)
     _log_scores(record)
+
+
+def _annotator_scorer(timed: TimedBackend, store: SliceStore, rule: MaskRule) -> AnnotatorScorer | None:
+    """Scores hypotheses where there are several annotators, and hypotheses."""
+    hypotheses = timed.hypotheses
+    if not store.manifest.annotators or hypotheses is None:
+        return None
+    return AnnotatorScorer(hypotheses, store, rule)
 
 
 def _by_fold(models: Sequence[Path], folds: Folds, device: str) -> dict[int, Served]:

@@ -18,6 +18,7 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.data.transforms import restore_probability
+from sdseg.evaluation.annotator_scores import AnnotatorScorer
 from sdseg.evaluation.case_scores import SizeScores, not_scored, score_masks
 from sdseg.metrics import overlap
 from sdseg.metrics.calibration import THRESHOLDS, Calibration, ThresholdCounts
@@ -59,13 +60,15 @@ class Evaluator:
     rules: ScoringRules
     native: NativeLabels | None = None
     calibration: Calibration | None = None  # filled on the way
+    annotators: AnnotatorScorer | None = None  # filled on the way; then it gives the probability, from hypotheses
 
     def run(self, cases: Sequence[Case], batch: int) -> Iterator[ScoredCase]:
         """Score `cases` in order."""
         by_name = {case.case: case for case in cases}
         pending: dict[str, _IncompleteCase] = {}
         for part in slice_batches(self.store, cases, (batch,)):
-            probability = self.probability(part.images)  # [N,K,S,S]
+            scorer = self.annotators
+            probability = self.probability(part.images) if scorer is None else scorer.probability(part)  # [N,K,S,S]
             if self.calibration is not None:
                 self.calibration.add(probability, part.labelled)
             for name, of_slice in zip(part.cases, probability, strict=True):

@@ -8,19 +8,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import nan
 from typing import Any
 
 import numpy as np
 
 from sdseg.artifacts.results import evaluation as results
 from sdseg.core.files import csv_text
+from sdseg.evaluation.annotator_scores import AnnotatedCase
 from sdseg.evaluation.case_scores import SizeScores
 from sdseg.evaluation.evaluator import ScoredCase
+from sdseg.metrics.annotators import ANNOTATOR_METRICS
 from sdseg.metrics.intervals import interval
 from sdseg.metrics.metric_table import METRICS
 from sdseg.metrics.overlap import Score, summarise
 
-__all__ = ["NATIVE", "WORKING", "figures", "table"]
+__all__ = ["NATIVE", "WORKING", "annotator_figures", "annotator_table", "figures", "table"]
 
 NATIVE, WORKING = "native size", "working size"
 UNDEFINED = "n/a"  # pandas and R read it as missing
@@ -70,6 +73,38 @@ def figures(scores: Sequence[ScoredCase], why_not_native: str | None) -> dict[st
         "working": _sized([score.working for score in scores]),
         "dice_official": _over_cases([score.dice_official for score in scores]),
     }
+
+
+def annotator_table(cases: Sequence[AnnotatedCase], names: Sequence[str]) -> str:
+    """annotators.csv: one line per case."""
+    header = ["case", "group", "hypotheses", *ANNOTATOR_METRICS, *(f"dice_{name}" for name in names)]
+    lines = (
+        [
+            *(one.case.case, one.case.group, one.hypotheses),
+            *(_shown(one.scores[metric]) for metric in ANNOTATOR_METRICS),
+            *(f"{one.dice_by_annotator[name]:.6f}" if name in one.dice_by_annotator else UNDEFINED for name in names),
+        ]
+        for one in cases
+    )
+    return csv_text(header, lines)
+
+
+def annotator_figures(cases: Sequence[AnnotatedCase], names: Sequence[str]) -> results.AnnotatorSummary:
+    """What summary.json says of `annotators.csv`."""
+    return results.AnnotatorSummary(
+        names=tuple(names),
+        hypotheses=cases[0].hypotheses,
+        size=WORKING,
+        metrics={metric: _over_cases([one.scores[metric] for one in cases]) for metric in ANNOTATOR_METRICS},
+        dice_by_annotator={
+            name: _over_cases([Score(one.dice_by_annotator.get(name, nan), _absent(one, name)) for one in cases])
+            for name in names
+        },
+    )
+
+
+def _absent(one: AnnotatedCase, name: str) -> str:
+    return "" if name in one.dice_by_annotator else "not drawn by this annotator"
 
 
 def _sized(scores: Sequence[SizeScores]) -> results.ScoresAtSize:

@@ -20,11 +20,12 @@ from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import SOURCES
+from sdseg.evaluation.annotator_scores import AnnotatedCase
 from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.evaluation.hard_cases import FILES as HARD_CASES
 from sdseg.evaluation.hard_cases import write_hard_cases
 from sdseg.evaluation.pictures import SliceMasks, ranked, write_pictures
-from sdseg.evaluation.score_tables import figures, table
+from sdseg.evaluation.score_tables import annotator_figures, annotator_table, figures, table
 from sdseg.metrics.intervals import INTERVAL
 
 __all__ = [
@@ -39,7 +40,18 @@ __all__ = [
 
 # What an evaluation folder may hold: studies of a model (evaluation/studies) are out of date once it is scored anew.
 STUDY_FILES = tuple(file for kind in STUDIES.values() for file in kind.files)
-OWNED = ("cases.csv", "summary.json", *HARD_CASES, "overlays/*.png", "volumes/*.webp", "volumes/*.json", *STUDY_FILES)
+ANNOTATORS = "annotators.csv"  # where there are several
+OWNED = (
+    "cases.csv",
+    "summary.json",
+    ANNOTATORS,
+    *HARD_CASES,
+    "overlays/*.png",
+    "volumes/*.webp",
+    "volumes/*.json",
+    *STUDY_FILES,
+)
+NO_HYPOTHESES = "no hypotheses to compare: masks were given, or a graph that gives their mean alone"
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 
@@ -131,9 +143,23 @@ def summary_of(
 
 
 def write_evaluation(
-    folder: Path, scores: Sequence[ScoredCase], summary: dict[str, Any], store: SliceStore, slice_masks: SliceMasks
+    folder: Path,
+    scores: Sequence[ScoredCase],
+    summary: dict[str, Any],
+    store: SliceStore,
+    slice_masks: SliceMasks,
+    annotated: Sequence[AnnotatedCase] = (),
 ) -> EvaluationSummary:
-    """Write cases.csv, summary.json (which is given), the groups of hard cases, and pictures of three cases."""
+    """Write cases.csv, summary.json (which is given), the groups of hard cases, and pictures of three cases.
+
+    Of `annotated` cases also annotators.csv.
+    """
+    if annotated:
+        names = store.manifest.annotators
+        write_text(folder / ANNOTATORS, annotator_table(annotated, names))
+        summary = {**summary, "annotators": annotator_figures(annotated, names)}
+    elif store.manifest.annotators:
+        summary = {**summary, "annotators_missing": NO_HYPOTHESES}
     exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     write_text(folder / "cases.csv", table(scores))
     record = EvaluationSummary.checked(**summary, exhibits=exhibits)

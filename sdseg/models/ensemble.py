@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from sdseg.core.errors import UserError
@@ -39,6 +40,16 @@ class EnsembleSegmenter(Segmenter):
         if total is None:
             raise UserError("an ensemble without members", remedy="name two models or more")
         return total / len(self.members)
+
+    def one_pass_hypotheses(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The hypotheses of every member, one member after the other: as many for each."""
+        answers = []
+        for member in self.members:
+            if not isinstance(member, Segmenter):
+                raise TypeError(f"a member is a {type(member).__name__}")
+            answers.append(member.hypotheses(image, noise if member.noise_shape is not None else None))
+        most = max(answer.shape[1] for answer in answers)
+        return torch.cat([answer.repeat(1, most // answer.shape[1], 1, 1, 1) for answer in answers], dim=1)
 
     def parts(self) -> dict[str, nn.Module]:
         return {f"members.{index}": member for index, member in enumerate(self.members)}

@@ -17,6 +17,7 @@ from sdseg.models import diffusion
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
 from sdseg.models.codec import MaskCodec, MaskDecoder, mask_logits, mask_probability
 from sdseg.models.denoiser import ConditionalDenoiser
+from sdseg.models.flips import over_flips
 from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.losses import mask_loss, reduced
@@ -39,8 +40,6 @@ __all__ = [
 ]
 
 TRAINING_ONLY = ("alignment", "deep_supervision")  # names of parts that no model folder holds
-# The axes that are turned round for each further pass: 0 rows, 1 columns.
-MIRRORED: dict[Flips, tuple[tuple[int, ...], ...]] = {"none": (), "horizontal": ((1,),), "both": ((1,), (0,), (0, 1))}
 
 
 @dataclass(frozen=True)
@@ -78,21 +77,19 @@ class Segmenter(nn.Module):
 
         Every pass starts from the same noise in the same layout: it is not flipped with the image.
         """
-        if self.flips == "none":
-            return self.one_pass(image, noise)
-        # One batch [N·P,…], so that a graph holds the networks once.
-        turned = MIRRORED[self.flips]
-        images = torch.stack([image, *(image.flip([1 + axis for axis in axes]) for axes in turned)], dim=1)
-        if noise is not None:
-            noise = noise.unsqueeze(1).expand(-1, 1 + len(turned), -1, -1, -1).flatten(0, 1)
-        answers = self.one_pass(images.flatten(0, 1), noise)
-        answers = answers.reshape(-1, 1 + len(turned), *answers.shape[1:])  # [N,P,K,H,W]
-        back = [answers[:, 1 + index].flip([2 + axis for axis in axes]) for index, axes in enumerate(turned)]
-        return torch.stack([answers[:, 0], *back]).mean(dim=0)
+        return over_flips(self.one_pass, self.flips, image, noise)
+
+    def hypotheses(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Every hypothesis by itself, float32 [N,S,K,H,W]; `forward` is their mean. S = 1 where none is drawn."""
+        return over_flips(self.one_pass_hypotheses, self.flips, image, noise)
 
     def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         """Raw images [N,H,W,C] -> probability float32 [N,K,H,W] in [0,1], of the images as they are."""
         raise UserError("this segmenter has no forward", remedy="use build_segmenter")
+
+    def one_pass_hypotheses(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """The same, every hypothesis by itself: [N,S,K,H,W]."""
+        return self.one_pass(image, noise).unsqueeze(1)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms of one batch, scalars; training minimises their sum."""
@@ -158,10 +155,21 @@ class LatentSegmenter(Segmenter):
         self.fixed_noise: Tensor
 
     def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        probability = self._sampled(image, noise)  # [N·S,K,H,W]
+        if self.samples > 1:  # the mean over the hypotheses
+            probability = probability.reshape(-1, self.samples, *probability.shape[1:]).mean(dim=1)
+        return probability  # [N,K,H,W]
+
+    def one_pass_hypotheses(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        probability = self._sampled(image, noise)
+        return probability.reshape(-1, self.samples, *probability.shape[1:])
+
+    def _sampled(self, image: Tensor, noise: Tensor | None) -> Tensor:
+        """Probabilities of the hypotheses of all images, [N·S,K,H,W]; those of an image lie side by side."""
         # 1. Normalise and encode the condition, once per image however many hypotheses are drawn.
         condition, coarser, levels = self._encoded(self.normaliser(image))  # [N,c',h,w]
 
-        # 2. Start from pure noise (or none) at the first of the timesteps. S hypotheses of an image lie side by side.
+        # 2. Start from pure noise (or none) at the first of the timesteps.
         start = self._start(condition, noise)  # [N·S,c,h,w]
         if self.samples > 1:
             condition, coarser, levels = _repeated(self.samples, condition, coarser, levels)  # [N·S,c',h,w]
@@ -176,12 +184,7 @@ class LatentSegmenter(Segmenter):
                 prediction = self.denoiser(latent, condition, timesteps, structure, coarser).float()
                 latent = diffusion.reverse(prediction, latent, step, self.alphas_cumprod, self.process.prediction)
             probabilities.append(mask_probability(self._decoded(latent, levels), self.classes))  # [N·S,1 or K,H,W]
-        probability = torch.cat(probabilities, dim=1).float()  # [N·S,K,H,W]
-
-        # 4. The mean over the hypotheses.
-        if self.samples > 1:
-            probability = probability.reshape(-1, self.samples, *probability.shape[1:]).mean(dim=1)
-        return probability  # [N,K,H,W]
+        return torch.cat(probabilities, dim=1).float()  # [N·S,K,H,W]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         if batch.latent is None or batch.noise is None or batch.uniform is None:

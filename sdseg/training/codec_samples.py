@@ -41,6 +41,7 @@ class CodecSamples:
                 where="training.crop of the codec",
                 remedy=f"set it to {self.size} or less, or leave it out",
             )
+        self.annotators, self.drew = store.manifest.annotators or ("",), store.annotators_of(self.rows)
         self.structures = store.manifest.structures
         self.classes = LabelClasses.of(self.structures)
 
@@ -77,8 +78,10 @@ class CodecSamples:
 
     def _oriented(self, rng: np.random.Generator) -> MaskArray:
         """Of a slice of the training split, [K,H,W]."""
-        row = int(self.rows[rng.integers(len(self.rows))])
-        masks = structure_masks(self.store.masks[row : row + 1], self.structures)[0]
+        place = int(rng.integers(len(self.rows)))
+        drew = self.drew[place]
+        annotator = self.annotators[drew[int(rng.integers(len(drew)))] if len(drew) > 1 else drew[0]]
+        masks = structure_masks(self.store.drawn_by(annotator, self.rows[place : place + 1]), self.structures)[0]
         return orient(masks, int(rng.integers(len(ORIENTATIONS["dihedral"]))), (1, 2))
 
     def _painted(self, rng: np.random.Generator) -> MaskArray:

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat
 from sdseg.artifacts.results.record import FORMAT, Ceiling, Positive, Record, Score
 
 __all__ = [
+    "AnnotatorSummary",
     "CalibrationRecord",
     "CaseRow",
     "ChosenThreshold",
@@ -112,6 +113,16 @@ class CrossValidation(Record):
     dice: tuple[Score, ...]  # mean over the cases of each fold
 
 
+class AnnotatorSummary(Record):
+    """Hypotheses against several annotators."""
+
+    names: tuple[str, ...]
+    hypotheses: int = Field(ge=1)  # of each case
+    size: str  # at which they were compared
+    metrics: dict[str, MetricSummary]
+    dice_by_annotator: dict[str, MetricSummary]  # mean over hypotheses, over the cases that he drew
+
+
 class EvaluationSummary(Record):
     """`evaluation/summary.json`."""
 
@@ -148,6 +159,8 @@ class EvaluationSummary(Record):
     cross_validation: CrossValidation | None = None
     threshold_chosen: ChosenThreshold | None = None
     calibration: CalibrationRecord | None = None
+    annotators: AnnotatorSummary | None = None  # None: the masks of one, or `annotators_missing` says why
+    annotators_missing: str | None = None
     seconds_per_image: Positive | None
     calibration_missing: str | None = None  # why there is none, where there can be none
     predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model

@@ -1,0 +1,71 @@
+"""The hypotheses of a model against every annotator of a case, at the working size; scored while a store is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sdseg.core.array_types import FloatArray, MaskArray, RawImages
+from sdseg.data.batches import SliceBatch
+from sdseg.data.mask_rule import MaskRule
+from sdseg.data.store import Case, SliceStore, structure_masks
+from sdseg.metrics.annotators import PairwiseOverlap, score_hypotheses
+from sdseg.metrics.overlap import Score
+
+__all__ = ["AnnotatedCase", "AnnotatorScorer", "Hypotheses"]
+
+Hypotheses = Callable[[RawImages], FloatArray]  # raw images [N,H,W,C] -> [N,S,K,H,W] in [0,1]
+
+
+@dataclass(frozen=True)
+class AnnotatedCase:
+    """One case: the metrics of metrics/annotators.py, each the mean over its structures."""
+
+    case: Case
+    hypotheses: int
+    scores: dict[str, Score]
+    dice_by_annotator: dict[str, float]  # of those who drew the case: mean over hypotheses and structures
+
+
+class AnnotatorScorer:
+    """Takes batches of slices, as `slice_batches` gives them, and scores each case that is complete."""
+
+    def __init__(self, hypotheses: Hypotheses, store: SliceStore, rule: MaskRule) -> None:
+        self.cases: list[AnnotatedCase] = []  # in the order in which they were complete
+        self._hypotheses, self._store, self._rule = hypotheses, store, rule
+        self._by_name = {case.case: case for case in store.cases}
+        self._pending: dict[
+            str, list[npt.NDArray[np.uint8]]
+        ] = {}  # of each slice masks [S,K,H,W], packed along columns
+
+    def probability(self, part: SliceBatch) -> FloatArray:
+        """The mean over the hypotheses of a batch, [N,K,H,W]; the hypotheses are kept until their case is complete."""
+        hypotheses = self._hypotheses(part.images)  # [N,S,K,H,W]
+        for name, of_slice in zip(part.cases, hypotheses, strict=True):
+            slices = self._pending.setdefault(name, [])
+            slices.append(np.packbits(self._rule.masks(of_slice), axis=-1))
+            if len(slices) == self._by_name[name].slices:
+                self.cases.append(self._score(self._by_name[name], self._pending.pop(name)))
+        return hypotheses.mean(axis=1, dtype=np.float32)
+
+    def _score(self, case: Case, packed: list[npt.NDArray[np.uint8]]) -> AnnotatedCase:
+        structures, size = self._store.manifest.structures, self._store.manifest.image.size
+        masks = np.unpackbits(np.stack(packed, axis=1), axis=-1, count=size).view(np.bool_)  # [S,Z,K,H,W]
+        hypotheses = np.stack([self._rule.finish(one) for one in masks])
+        names = [name for name, _ in case.labels]
+        annotated = np.stack([self._drawn_by(name, case) for name in names])  # [A,Z,K,H,W]
+        majority = structure_masks(self._store.masks[case.rows], structures)  # [Z,K,H,W]
+        pairs = [
+            PairwiseOverlap(hypotheses[:, :, index], annotated[:, :, index], majority[:, index])
+            for index in range(len(structures))
+        ]
+        by_annotator = {
+            name: float(np.mean([one.dice_of_annotator(number) for one in pairs])) for number, name in enumerate(names)
+        }
+        return AnnotatedCase(case, len(hypotheses), score_hypotheses(pairs), by_annotator)
+
+    def _drawn_by(self, name: str, case: Case) -> MaskArray:
+        return structure_masks(self._store.drawn_by(name, case.rows), self._store.manifest.structures)
