@@ -1,4 +1,4 @@
-"""The hypotheses of a model against every annotator of a case, at the working size; scored while a store is evaluated."""
+"""The hypotheses of a model against every annotator of a case, at the working size, while a store is evaluated."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ class AnnotatorScorer:
         self.cases: list[AnnotatedCase] = []  # in the order in which they were complete
         self._hypotheses, self._store, self._rule = hypotheses, store, rule
         self._by_name = {case.case: case for case in store.cases}
-        self._pending: dict[
-            str, list[npt.NDArray[np.uint8]]
-        ] = {}  # of each slice masks [S,K,H,W], packed along columns
+        self._pending: dict[str, list[npt.NDArray[np.uint8]]] = {}  # of each slice masks [S,K,H,W], columns packed
 
     def probability(self, part: SliceBatch) -> FloatArray:
         """The mean over the hypotheses of a batch, [N,K,H,W]; the hypotheses are kept until their case is complete."""

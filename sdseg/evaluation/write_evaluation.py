@@ -41,16 +41,8 @@ __all__ = [
 # What an evaluation folder may hold: studies of a model (evaluation/studies) are out of date once it is scored anew.
 STUDY_FILES = tuple(file for kind in STUDIES.values() for file in kind.files)
 ANNOTATORS = "annotators.csv"  # where there are several
-OWNED = (
-    "cases.csv",
-    "summary.json",
-    ANNOTATORS,
-    *HARD_CASES,
-    "overlays/*.png",
-    "volumes/*.webp",
-    "volumes/*.json",
-    *STUDY_FILES,
-)
+PICTURES = ("overlays/*.png", "volumes/*.webp", "volumes/*.json")
+OWNED = ("cases.csv", "summary.json", ANNOTATORS, *HARD_CASES, *PICTURES, *STUDY_FILES)
 NO_HYPOTHESES = "no hypotheses to compare: masks were given, or a graph that gives their mean alone"
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 

@@ -1,0 +1,95 @@
+"""Evaluation on several annotators: the files of an evaluation against loops over hypotheses and annotators."""
+
+from __future__ import annotations
+
+import csv
+import json
+from itertools import product
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import pytest
+
+from sdseg.backends.open_model import open_model
+from sdseg.data.store import SliceStore
+from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
+from tests.helpers.annotated import READERS, annotated_settings, prepare_annotated
+from tests.helpers.models import GAUSSIAN, write_latent_model
+from tests.helpers.raw_files import encode
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    own = {"own": {"labels": {1: "polyp"}}}  # as the models of the helpers have it
+    return prepare_annotated(tmp_path_factory.mktemp("annotated"), **own)
+
+
+@pytest.fixture(scope="module")
+def sampling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_latent_model(tmp_path_factory.mktemp("latent") / "model", **GAUSSIAN, inference={"samples": 4})
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    union = np.logical_or(a, b).sum()
+    return 1.0 if union == 0 else float(np.logical_and(a, b).sum() / union)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * iou(a, b) / (1 + iou(a, b))
+
+
+def read(folder: Path) -> tuple[list[dict[str, str]], dict]:  # type: ignore[type-arg]
+    with (folder / "annotators.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream)), json.loads((folder / "summary.json").read_text("utf-8"))
+
+
+def test_scores_agree_with_loops(places: tuple[Path, Path], sampling: Path, tmp_path: Path) -> None:
+    evaluate(places[1], sampling, tmp_path / "e", EvaluationOptions(batch=1, split="train"))
+    lines, summary = read(tmp_path / "e")
+    store, served = SliceStore.open(places[1]), open_model(sampling)
+    distances = []
+    for case, line in zip(store.cases_of("train"), lines, strict=True):
+        hypotheses = served.backend.hypotheses(store.images[case.rows])[0, :, 0] > served.rule.threshold  # type: ignore[attr-defined]
+        readers = [store.drawn_by(name, case.rows)[0] > 0 for name in READERS]
+
+        def apart(first: np.ndarray, second: np.ndarray) -> float:
+            return mean(1 - iou(a, b) for a, b in product(first, second))
+
+        distance = 2 * apart(hypotheses, readers) - apart(hypotheses, hypotheses) - apart(readers, readers)
+        assert (line["case"], line["hypotheses"]) == (case.case, "4")
+        assert float(line["energy_distance"]) == pytest.approx(distance, abs=1e-6)
+        best = mean(max(dice(one, reader) for one in hypotheses) for reader in readers)
+        assert float(line["best_dice"]) == pytest.approx(best, abs=1e-6)
+        majority = store.masks[case.start] > 0
+        assert float(line["majority_dice"]) == pytest.approx(mean(dice(one, majority) for one in hypotheses), abs=1e-6)
+        for name, reader in zip(READERS, readers, strict=True):
+            assert float(line[f"dice_{name}"]) == pytest.approx(mean(dice(one, reader) for one in hypotheses), abs=1e-6)
+        distances.append(distance)
+    record = summary["annotators"]
+    assert (record["names"], record["hypotheses"], record["size"]) == (list(READERS), 4, "working size")
+    assert record["metrics"]["energy_distance"]["mean"] == pytest.approx(mean(distances))
+    assert record["metrics"]["disagreement"]["n"] == record["dice_by_annotator"]["ben"]["n"] == 3
+    assert "annotators_missing" not in summary
+
+
+def test_a_deterministic_graph_has_one_hypothesis(places: tuple[Path, Path], bright_rgb: Path, tmp_path: Path) -> None:
+    evaluate(places[1], bright_rgb, tmp_path / "e")
+    lines, summary = read(tmp_path / "e")
+    assert {line["hypotheses"] for line in lines} == {"1"}
+    assert {line["diversity"] for line in lines} == {"n/a"}
+    diversity = summary["annotators"]["metrics"]["diversity"]
+    assert (diversity["n"], diversity["undefined"]) == (0, {"one hypothesis: nothing to differ from": 2})
+    assert summary["annotators"]["metrics"]["disagreement"]["mean"] > 0
+
+
+def test_where_hypotheses_are_not_to_be_had_it_says_so(places: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for case in ("e", "f"):
+        encode(tmp_path / "masks" / f"{case}.png", np.zeros((32, 32), np.uint8))
+    options = EvaluationOptions(raw=places[0], settings=annotated_settings())
+    evaluate_masks(places[1], tmp_path / "masks", "zeros", tmp_path / "zeros", options)
+    summary = json.loads((tmp_path / "zeros" / "summary.json").read_text("utf-8"))
+    assert "annotators" not in summary
+    assert summary["annotators_missing"].startswith("no hypotheses to compare: masks were given")
+    assert not (tmp_path / "zeros" / "annotators.csv").exists()
