@@ -47,7 +47,7 @@ class AnnotatorScorer:
             slices.append(np.packbits(self._rule.masks(of_slice), axis=-1))
             if len(slices) == self._by_name[name].slices:
                 self.cases.append(self._score(self._by_name[name], self._pending.pop(name)))
-        return hypotheses.mean(axis=1, dtype=np.float32)
+        return np.asarray(hypotheses.mean(axis=1), dtype=np.float32)
 
     def _score(self, case: Case, packed: list[npt.NDArray[np.uint8]]) -> AnnotatedCase:
         structures, size = self._store.manifest.structures, self._store.manifest.image.size

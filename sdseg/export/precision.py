@@ -46,9 +46,12 @@ class _Lowered(nn.Module):
         self.network = deepcopy(network).to(kind)
         self.kind = kind
 
-    def forward(self, *inputs: Any) -> Tensor:
-        output: Tensor = self.network(*(self._cast(value) for value in inputs))
-        return output.float()
+    def forward(self, *inputs: Any) -> Any:
+        return _cast(self.network(*(_cast(value, self.kind) for value in inputs)), torch.float32)
 
-    def _cast(self, value: Any) -> Any:
-        return value.to(self.kind) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+def _cast(value: Any, kind: torch.dtype) -> Any:
+    """Floating-point tensors as `kind`, also those of a list or tuple: finer and coarser levels go along in one."""
+    if isinstance(value, list | tuple):
+        return type(value)(_cast(one, kind) for one in value)
+    return value.to(kind) if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from sdseg.core.files import sha256_text
 from sdseg.core.provenance import provenance
 from sdseg.metrics import overlap
-from sdseg.report import charts, figures, formats, model_card, paper, recipe_comparison
+from sdseg.report import annotator_agreement, charts, figures, formats, model_card, paper, recipe_comparison
 from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.folder_comparison import FolderComparison
 from sdseg.report.published import Published
@@ -66,6 +66,8 @@ def render(results: CollectedResults, titles: Mapping[str, str], published: Publ
         failures=model_card.failures,
         checks=model_card.checks,
         missing_studies=model_card.missing_studies,
+        annotator_rows=annotator_agreement.annotator_rows,
+        annotator_columns=annotator_agreement.annotator_columns,
         recipe_comparisons=recipe_comparison.recipe_comparisons,
         recipes_with_seeds=recipe_comparison.recipes_with_seeds,
         paper_dice=lambda run: paper.paper_dice(run, sources.get(run.dataset), published),
