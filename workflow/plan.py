@@ -181,10 +181,17 @@ class Plan:
     def codec_needed(self, wildcards: Any) -> str | list[str]:
         """The codec a recipe is built on, the dataset's own or one for all; direct recipes have none."""
         network = self.recipes[wildcards.dataset, wildcards.recipe].network
-        if not isinstance(network, LatentNetwork):
-            return []
-        whose = f"{wildcards.dataset}/" if self.settings.codecs[network.codec].of_dataset else ""
-        return f"<results>/{whose}codecs/{network.codec}/codec/config.json"
+        return self._codec(wildcards.dataset, network.codec) if isinstance(network, LatentNetwork) else []
+
+    def image_codec_needed(self, wildcards: Any) -> str | list[str]:
+        """The codec of images that a recipe takes its condition encoder from, if any."""
+        network = self.recipes[wildcards.dataset, wildcards.recipe].network
+        name = network.image_codec if isinstance(network, LatentNetwork) else None
+        return [] if name is None else self._codec(wildcards.dataset, name)
+
+    def _codec(self, dataset: str, name: str) -> str:
+        whose = f"{dataset}/" if self.settings.codecs[name].of_dataset else ""
+        return f"<results>/{whose}codecs/{name}/codec/config.json"
 
     def start_needed(self, wildcards: Any) -> str | list[str]:
         """The model that training starts from: another recipe's of this dataset, or a folder from elsewhere."""

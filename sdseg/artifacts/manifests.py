@@ -240,7 +240,10 @@ class CodecManifest(BaseModel):
     kind: str = "sdseg-codec"
     settings: Codec
     latent_scale: float
-    dice: float  # mean Dice of decode(encode(mask)) on shapes, or masks of `split`, it was not trained on
+    # Mean Dice of decode(encode(mask)) on shapes, or masks of `split`, it was not trained on; None of a codec of
+    # images, which has the mean absolute error in its place, of values that go from 0 to 1.
+    dice: float | None
+    image_error: float | None = None
     dataset: str | None = None  # whose masks it was trained on
     split: str | None = None  # of them, on which `dice` was measured: train where none was left aside
     structures: Structures | None = None  # of its label maps

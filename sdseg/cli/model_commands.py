@@ -79,6 +79,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         recipe_name=arguments.name or arguments.recipe.stem,
         recipe=load_recipe(arguments.recipe, assignments(arguments.set)),
         codec=arguments.codec,
+        image_codec=arguments.image_codec,
         output=arguments.output,
         last=arguments.last or arguments.output.with_name("last"),
         state=arguments.state or arguments.output.with_name("state"),

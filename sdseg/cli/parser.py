@@ -146,6 +146,8 @@ def _verbs_of_models(verb: NewVerb) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's"
     )
     _path(command, "--codec", "folder made by 'codec' (latent-diffusion recipes)", required=False)
+    images = "folder made by 'codec' with 'encodes: image' (recipes with network.condition.codec)"
+    _path(command, "--image-codec", images, required=False)
     begin = "model folder to start from, made by 'train' or 'convert' (default: the recipe's start_from, or none)"
     _path(command, "--start-from", begin, required=False)
     _path(command, "--output", "model folder to write: the best on the validation split")

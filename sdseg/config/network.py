@@ -22,6 +22,7 @@ __all__ = [
     "UnetConditionEncoder",
     "UnetDenoiser",
     "check_codec",
+    "check_image_codec",
     "made_from",
 ]
 
@@ -81,8 +82,9 @@ class CodecTraining(Strict):
 class Codec(Autoencoder):
     """A frozen autoencoder (KL-f8 at the paper's scale); where one is to be made, `made_from` is checked too."""
 
-    # 'mask': one structure's mask, as an image; 'labels': the whole label map of a dataset, a class per pixel
-    encodes: Literal["mask", "labels"] = "mask"
+    # 'mask': one structure's mask, as an image; 'labels': the whole label map of a dataset, a class per pixel; 'image':
+    # what is segmented, for `network.condition.codec`
+    encodes: Literal["mask", "labels", "image"] = "mask"
     latent_channels: int = Field(4, ge=1, le=1024)
     weights: Place | None = None  # folder with config.json and *.safetensors of a diffusers AutoencoderKL
     training: CodecTraining | None = None
@@ -91,10 +93,12 @@ class Codec(Autoencoder):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if self.weights is not None and self.training is not None and self.encodes == "mask":
+        if self.weights is not None and self.training is not None and self.encodes != "labels":
             raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here), not both")
         if self.training is not None and self.training.class_weights != "none" and self.encodes != "labels":
             raise ValueError("'training.class_weights' weighs the classes of a label map; set 'encodes: labels'")
+        if self.training is not None and self.training.shapes and self.encodes == "image":
+            raise ValueError("'training.shapes' are masks, and 'encodes: image' learns images; leave it out")
         return self
 
     @property
@@ -110,6 +114,13 @@ def made_from(codec: Codec) -> Codec:
             "'encodes: labels' learns the classes of a dataset; give 'training' with 'data: dataset' "
             "('weights' beside it are where it starts)"
         )
+    if codec.encodes == "image" and codec.training is not None and not codec.of_dataset:
+        raise ValueError("'encodes: image' learns from a dataset; give 'training' with 'data: dataset', or 'weights'")
+    if codec.encodes == "image" and codec.training is None and codec.latent_scale == "measured":
+        raise ValueError(
+            "pretrained 'weights' of 'encodes: image' see no image before training, on which their scale could be "
+            "measured; give 'latent_scale', such as Stable Diffusion's own 0.18215"
+        )
     if codec.weights is None and codec.training is None:
         raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here)")
     return codec
@@ -123,8 +134,19 @@ class ConditionEncoder(Autoencoder):
     init: Literal["codec", "random"] = "codec"  # 'codec' copies the mask encoder's weights: same layout needed
     # The 1×1 convolution behind the encoder: a new random one (the official code), or the mean's half of the codec's.
     projection: Literal["new", "quant_conv"] = "new"
-    trainable: bool = True  # false freezes the encoder; the projection is trained either way
+    trainable: bool = True  # false freezes the encoder; the projection is trained either way, but for that of `codec`
     dropout: float = Field(0.0, ge=0, lt=1)
+    # A codec of images, by its key in the configuration's `codecs`: the encoder is that one's, and z_c the image's
+    # latent with its scale. None: the codec that 'init' copies is that of the masks.
+    codec: Name | None = None
+
+    @model_validator(mode="after")
+    def _codec_is_taken_whole(self) -> Self:
+        if self.codec is not None and (self.init != "codec" or self.projection != "quant_conv"):
+            raise ValueError(
+                f"'codec: {self.codec}' gives the latents of images; set 'init: codec' and 'projection: quant_conv'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _projection_exists(self) -> Self:
@@ -258,6 +280,11 @@ class LatentNetwork(Strict):
     alignment: Alignment | None = None
 
     @property
+    def image_codec(self) -> str | None:
+        """Name of the codec of images that the condition encoder is taken from, if any."""
+        return self.condition.codec if isinstance(self.condition, ConditionEncoder) else None
+
+    @property
     def coarser_channels(self) -> tuple[int, ...]:
         """Channels of the condition's levels coarser than the latent: none in an encoder built like the codec's."""
         return self.condition.coarser_channels if isinstance(self.condition, UnetConditionEncoder) else ()
@@ -279,6 +306,12 @@ def check_codec(network: LatentNetwork, encodes: str, where: str, *, structures:
     Of a single structure, its mask and its label map are the same.
     """
     joint = network.classes == "joint"
+    if encodes == "image":
+        raise UserError(
+            "the codec encodes images ('encodes: image'), and one of masks or label maps is expected",
+            where=where,
+            remedy="name it as network.condition.codec, and another as network.codec",
+        )
     if joint and encodes == "mask" and structures != 1:
         raise UserError(
             "the network segments all structures at once ('classes: joint'), and the codec encodes one mask",
@@ -290,4 +323,14 @@ def check_codec(network: LatentNetwork, encodes: str, where: str, *, structures:
             "the codec encodes a whole label map ('encodes: labels'), and the network segments one structure a pass",
             where=where,
             remedy="set network.classes: joint, or name a codec with 'encodes: mask'",
+        )
+
+
+def check_image_codec(encodes: str, where: str) -> None:
+    """Raise UserError for a codec that is to encode images and does not."""
+    if encodes != "image":
+        raise UserError(
+            f"a codec of images is expected, and this one has 'encodes: {encodes}'",
+            where=where,
+            remedy="name one with 'encodes: image'",
         )

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
 from sdseg.config.image_size import check_size
-from sdseg.config.network import Codec, LatentNetwork, check_codec, made_from
+from sdseg.config.network import Codec, LatentNetwork, check_codec, check_image_codec, made_from
 from sdseg.config.recipe import Recipe, check_batch, read_recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.studies import Ablation, Studies
@@ -131,19 +131,24 @@ class Config(Strict):
         check_batch(resolved.training, self.processes, where=f"training.batch of recipe '{recipe}', and processes")
         codec = None
         if isinstance(resolved.network, LatentNetwork):
-            codec = self.codecs.get(resolved.network.codec)
-            if codec is None:
-                raise UserError(
-                    f"unknown codec '{resolved.network.codec}', {nearest(resolved.network.codec, self.codecs)}",
-                    where=f"network.codec of recipe '{recipe}'",
-                    remedy="describe it under 'codecs' in the configuration",
-                )
-            check_codec(
-                resolved.network, codec.encodes, f"codec '{resolved.network.codec}' of recipe '{recipe}', for {dataset}"
-            )
+            codec = self._codec(resolved.network.codec, f"network.codec of recipe '{recipe}'")
+            whose = f"of recipe '{recipe}', for {dataset}"
+            check_codec(resolved.network, codec.encodes, f"codec '{resolved.network.codec}' {whose}")
+            if (name := resolved.network.image_codec) is not None:
+                images = self._codec(name, f"network.condition.codec of recipe '{recipe}'")
+                check_image_codec(images.encodes, f"codec '{name}' {whose}")
         where = f"datasets.{dataset}.size with recipe '{recipe}'"
         check_size(self.datasets[dataset].size, resolved.network, codec, where)
         return resolved
+
+    def _codec(self, name: str, where: str) -> Codec:
+        if name not in self.codecs:
+            raise UserError(
+                f"unknown codec '{name}', {nearest(name, self.codecs)}",
+                where=where,
+                remedy="describe it under 'codecs' in the configuration",
+            )
+        return self.codecs[name]
 
     @property
     def _ablation_recipes(self) -> dict[str, RecipeChoice]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from sdseg.artifacts.manifests import CodecManifest
-from sdseg.config.network import LatentNetwork, check_codec
+from sdseg.config.network import LatentNetwork, check_codec, check_image_codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.batches import named_structures
@@ -19,7 +19,7 @@ from sdseg.models.codec import MaskCodec
 from sdseg.models.model_folder import load_codec_folder
 from sdseg.models.segmenter import own_masks
 
-__all__ = ["FrozenCodec", "latent_shape", "open_codec"]
+__all__ = ["FrozenCodec", "latent_shape", "open_codec", "open_image_codec"]
 
 log = logging.getLogger("sdseg.training.train")
 
@@ -67,6 +67,29 @@ def open_codec(
         codec.scale = _first_batch_scale(store, recipe, codec, device)
         manifest = manifest.model_copy(update={"latent_scale": codec.scale})
         log.info("latent scale of the first batch: %.4f", codec.scale)
+    return FrozenCodec(codec, manifest)
+
+
+def open_image_codec(recipe: Recipe, folder: Path | None) -> FrozenCodec | None:
+    """The codec of images that a recipe takes its condition encoder from, on the CPU; None where it names none.
+
+    Raises UserError where one is missing, for one that is not asked for, and for one that encodes no images.
+    """
+    wanted = recipe.network.image_codec if isinstance(recipe.network, LatentNetwork) else None
+    if wanted is None and folder is not None:
+        raise UserError(
+            "this recipe takes nothing from a codec of images", where=f"--image-codec {folder}", remedy="leave it out"
+        )
+    if wanted is None:
+        return None
+    if folder is None:
+        raise UserError(
+            f"this recipe needs the codec of images '{wanted}'",
+            where="--image-codec",
+            remedy="make one with 'sdseg codec' and 'encodes: image'",
+        )
+    codec, manifest = load_codec_folder(folder)
+    check_image_codec(codec.settings.encodes, f"--image-codec {folder}")
     return FrozenCodec(codec, manifest)
 
 

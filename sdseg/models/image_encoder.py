@@ -49,8 +49,9 @@ class ImageEncoder(nn.Module):
         """Copy the mask encoder's weights, where the settings say so: the paper starts both encoders alike.
 
         With `projection: quant_conv` the half of the codec's 1×1 convolution that gives the mean comes along: the
-        condition latent then starts as the image's latent, not as a random mixture of its moments. Of a codec for label
-        maps the first convolution, which sees classes and not colours, stays new.
+        condition latent then starts as the image's latent, not as a random mixture of its moments; that of a codec of
+        images has its scale. Of a codec for label maps the first convolution, which sees classes and not colours,
+        stays new.
         """
         if isinstance(self.settings, UnetConditionEncoder) or self.settings.init != "codec":
             return
@@ -67,7 +68,8 @@ class ImageEncoder(nn.Module):
         self.encoder.load_state_dict(theirs)
         if self.settings.projection == "quant_conv":
             whole = codec.autoencoder.quant_conv.state_dict()  # [2C,2C,1,1]: mean, then logarithm of the variance
-            self.projection.load_state_dict({key: value[: len(value) // 2] for key, value in whole.items()})
+            scale = codec.scale if codec.settings.encodes == "image" else 1.0  # as published: z_c is not scaled
+            self.projection.load_state_dict({key: scale * value[: len(value) // 2] for key, value in whole.items()})
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The condition latent, and the image's features at [N,D,h/2,w/2], [N,D',h/4,w/4], … where there are any."""

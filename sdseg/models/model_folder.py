@@ -42,7 +42,11 @@ MODEL_WEIGHTS = "weights.safetensors"
 
 
 def save_codec_folder(
-    folder: Path, codec: MaskCodec, dice: float, provenance: dict[str, Any], of_dataset: dict[str, Any] | None = None
+    folder: Path,
+    codec: MaskCodec,
+    dice: float | None,
+    provenance: dict[str, Any],
+    of_dataset: dict[str, Any] | None = None,
 ) -> None:
     """Write codec.safetensors and config.json into an existing folder; `of_dataset`: whose masks it knows, by key."""
     write_tensors(folder / CODEC_WEIGHTS, codec.autoencoder.state_dict())

@@ -143,7 +143,8 @@ class LatentSegmenter(Segmenter):
             self.refinement = MaskRefinement(network.condition.block_out_channels[:-1], maps)
         self.alignment: FeatureAlignment | None = None
         if not network.condition.trainable:
-            self.condition_encoder.encoder.requires_grad_(False)
+            whole = network.image_codec is not None  # with its projection, which such a codec brings along
+            (self.condition_encoder if whole else self.condition_encoder.encoder).requires_grad_(False)
             self.condition_encoder.coarser.requires_grad_(False)
         if process.inference_noise == "gaussian":
             self.noise_shape = (self.samples * channels, side, side)
@@ -337,7 +338,7 @@ def attach_training_parts(segmenter: Segmenter, network: LatentNetwork | DirectN
         segmenter.deep_supervision = DeepSupervision(network, structures)
 
 
-def start_from_codec(segmenter: LatentSegmenter, codec: MaskCodec) -> None:
-    """Take over the codec's decoder and, where the recipe says so, its encoder."""
+def start_from_codec(segmenter: LatentSegmenter, codec: MaskCodec, images: MaskCodec | None = None) -> None:
+    """Take over the codec's decoder and, where the recipe says so, its encoder, or that of a codec of `images`."""
     segmenter.decoder.load_state_dict(MaskDecoder.of(codec).state_dict())
-    segmenter.condition_encoder.start_from(codec)
+    segmenter.condition_encoder.start_from(images or codec)

@@ -17,7 +17,7 @@ from sdseg.core.errors import UserError
 from sdseg.data.folds import fold_of_store, read_folds
 from sdseg.data.store import SliceStore
 from sdseg.models.codec import load_strictly
-from sdseg.models.frozen_codec import FrozenCodec, open_codec
+from sdseg.models.frozen_codec import FrozenCodec, open_codec, open_image_codec
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
@@ -124,6 +124,7 @@ class Inputs:
     store: SliceStore
     codec: FrozenCodec | None
     start: Start | None
+    image_codec: FrozenCodec | None = None  # that the condition encoder is taken from
     fold: FoldRecord | None = None  # held out of the training split; the store is as its training sees it
 
 
@@ -134,6 +135,7 @@ def open_inputs(
     start_from: Path | None,
     device: torch.device,
     fold: tuple[Path, int] | None = None,
+    image_codec: Path | None = None,
 ) -> Inputs:
     """`fold`: a file of folds, and the one to hold out. Raises UserError for a store, codec, model or folds that do not
     fit the recipe.
@@ -152,7 +154,8 @@ def open_inputs(
     opened = open_codec(recipe, codec, device, store)
     settings = opened.manifest.settings if opened else None
     check_size(store.manifest.image.size, recipe.network, settings, f"{prepared} with this recipe")
-    return Inputs(store, opened, open_start(recipe, start_from), held_out)
+    images = open_image_codec(recipe, image_codec)
+    return Inputs(store, opened, open_start(recipe, start_from), images, held_out)
 
 
 def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
@@ -167,7 +170,7 @@ def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
         LabelClasses.of(prepared.structures),
     )
     if codec is not None and isinstance(segmenter, LatentSegmenter):
-        start_from_codec(segmenter, codec.codec)
+        start_from_codec(segmenter, codec.codec, inputs.image_codec.codec if inputs.image_codec else None)
     if inputs.start is not None:
         take_over(segmenter, inputs.start)
     return segmenter

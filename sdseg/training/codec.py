@@ -27,8 +27,9 @@ from sdseg.core.provenance import provenance, source_of
 from sdseg.core.signals import Stopped, deferred, ended
 from sdseg.data.store import SliceStore
 from sdseg.models.codec import MaskCodec, load_inner, load_pretrained
-from sdseg.models.codec_quality import draw_masks, measure, measure_on
+from sdseg.models.codec_quality import draw_masks, measure, measure_images, measure_on
 from sdseg.models.model_folder import OWNED, save_codec_folder
+from sdseg.models.segmenter import own_masks
 from sdseg.training.codec_samples import CodecSamples
 from sdseg.training.resume import settle
 from sdseg.training.state import SavedObjects, latest_state, restore, save_state
@@ -56,7 +57,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu", prepared:
     store = _opened(settings, prepared)
     settings = _as_pretrained(settings, store)
     training = settings.training
-    samples = CodecSamples(store, training) if store is not None and training is not None else None
+    samples = CodecSamples(store, settings.encodes, training) if store is not None and training is not None else None
     check_owned(output, OWNED)
     make_folder(output.parent)
     started = time.perf_counter()
@@ -74,10 +75,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu", prepared:
     codec.eval().requires_grad_(False)
 
     try:
-        if samples is not None:
-            scale, ceiling = measure_on(codec, samples.measured("train"), samples.measured(samples.held_out), target)
-        else:
-            scale, ceiling = measure(codec, training.size if training else 256, target)
+        scale, ceiling = _measured(codec, samples, target)
     except UserError:  # of a training that went astray nothing is kept
         shutil.rmtree(state, ignore_errors=True)
         raise
@@ -85,11 +83,18 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu", prepared:
         scale = float(settings.latent_scale)
     codec.scale = scale
     log.info(
-        "latent scale %.4f, Dice of decode(encode(mask)) %.4f, %.0f s", scale, ceiling, time.perf_counter() - started
+        "latent scale %.4f, %s %s, %.0f s",
+        scale,
+        "error of decode(encode(image))" if settings.encodes == "image" else "Dice of decode(encode(mask))",
+        "not measured" if ceiling is None else f"{ceiling:.4f}",
+        time.perf_counter() - started,
     )
     with atomic_folder(output, OWNED) as folder:
         origin = provenance(("torch", "diffusers"), stage="training.codec")
-        save_codec_folder(folder, codec.cpu(), ceiling, origin, _of_dataset(samples))
+        more = _of_dataset(samples)
+        if settings.encodes == "image":
+            ceiling, more = None, more | {"image_error": ceiling}
+        save_codec_folder(folder, codec.cpu(), ceiling, origin, more)
     shutil.rmtree(state, ignore_errors=True)
 
 
@@ -119,6 +124,18 @@ def _as_pretrained(settings: Codec, store: SliceStore | None) -> Codec:
     return settings.model_copy(update={"encodes": "mask", "training": None})
 
 
+def _measured(codec: MaskCodec, samples: CodecSamples | None, device: torch.device) -> tuple[float, float | None]:
+    """The scale of the latents, and the Dice, or of images the error, of what comes back of them."""
+    training = codec.settings.training
+    if samples is None and codec.settings.encodes == "image":
+        return 1.0, None  # nothing to measure on: the settings say its scale
+    if samples is None:
+        return measure(codec, training.size if training else 256, device)
+    if codec.settings.encodes == "image":
+        return measure_images(codec, samples.images("train"), samples.images(samples.held_out), device)
+    return measure_on(codec, samples.measured("train"), samples.measured(samples.held_out), device)
+
+
 def _of_dataset(samples: CodecSamples | None) -> dict[str, Any]:
     if samples is None:
         return {}
@@ -126,7 +143,7 @@ def _of_dataset(samples: CodecSamples | None) -> dict[str, Any]:
     return {
         "dataset": manifest.dataset,
         "split": samples.held_out,
-        "structures": manifest.structures,
+        "structures": manifest.structures if samples.encodes == "labels" else None,
         "data_checksum": manifest.data_checksum,
     }
 
@@ -136,7 +153,7 @@ def _train(
 ) -> None:
     """Minimise the error of decode(z) plus a little KL on masks drawn anew at every step; go on where `state` says.
 
-    The error of a mask is |decode(z) − mask|, that of a label map cross entropy.
+    The error of a mask, or an image, is |decode(z) − mask|, that of a label map cross entropy.
     """
     weights = samples.class_weights() if samples is not None else None
     weights = weights.to(device) if weights is not None else None
@@ -156,7 +173,7 @@ def _train(
     saved = time.monotonic()
     with bar, deferred() as request:
         for step in bar:
-            error, kl = _losses(codec, _masks(codec, training, step, device, samples), weights)
+            error, kl = _losses(codec, _image(codec, training, step, device, samples), weights)
             loss = error + training.kl_weight * kl
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -173,27 +190,28 @@ def _train(
                 raise Stopped(signal_number, ended(done, training.steps))
 
 
-def _masks(
+def _image(
     codec: MaskCodec, training: CodecTraining, step: int, device: torch.device, samples: CodecSamples | None
 ) -> Tensor:
-    """The batch of a step, [N,1 or K,H,W] in {0,1}: what the seed and the number of the step alone decide."""
+    """What is encoded in a step, [N,C,H,W] in [-1,1]: the seed and the number of the step alone decide it."""
     rng = np.random.default_rng([0, training.seed, step])
     if samples is None:
-        masks = draw_masks(rng, training.batch, training.size, device)
+        image = codec.image_of(draw_masks(rng, training.batch, training.size, device))
+    elif samples.encodes == "image":
+        image = samples.draw_images(rng).to(device)
     else:
         masks = samples.draw(rng).to(device)
         if codec.classes is None:
-            chosen = rng.integers(masks.shape[1], size=len(masks))
-            masks = masks[range(len(masks)), chosen].unsqueeze(1)
+            masks = own_masks(masks, torch.from_numpy(rng.integers(masks.shape[1], size=len(masks))), 1)
+        image = codec.image_of(masks)
     if training.crop is not None and step < 0.8 * training.steps:
-        top, left = rng.integers(0, masks.shape[-1] - training.crop + 1, 2)
-        masks = masks[..., top : top + training.crop, left : left + training.crop]
-    return masks
+        top, left = rng.integers(0, image.shape[-1] - training.crop + 1, 2)
+        image = image[..., top : top + training.crop, left : left + training.crop]
+    return image
 
 
-def _losses(codec: MaskCodec, masks: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+def _losses(codec: MaskCodec, image: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
     """The error of what is decoded, and the mean KL divergence of the posterior."""
-    image = codec.image_of(masks)
     posterior = codec.autoencoder.encode(image).latent_dist
     decoded = codec.autoencoder.decode(posterior.sample()).sample
     if codec.classes is None:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from sdseg.config.network import CodecTraining
-from sdseg.core.array_types import MaskArray
+from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.batches import evenly_spread
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.data.training_samples import ORIENTATIONS, orient
 from sdseg.models.label_classes import LabelClasses
+from sdseg.models.normaliser import Normaliser
 from sdseg.models.random_shapes import random_shapes
 
 __all__ = ["CodecSamples"]
@@ -23,11 +24,12 @@ PAINTED = 4  # random shapes laid over each other, at most, in one made-up label
 
 
 class CodecSamples:
-    """Label maps of the training split in any of eight orientations, with a share of made-up ones among them."""
+    """Slices of the training split in any of eight orientations, with a share of made-up label maps among them."""
 
-    def __init__(self, store: SliceStore, training: CodecTraining) -> None:
+    def __init__(self, store: SliceStore, encodes: str, training: CodecTraining) -> None:
         """Raises UserError for a store without training cases, or with images smaller than the crop."""
         self.store, self.training, self.size = store, training, store.manifest.image.size
+        self.encodes, self.normaliser = encodes, Normaliser(store.manifest.image).eval()
         self.rows = store.rows_of("train")
         if not len(self.rows):
             raise UserError(
@@ -53,6 +55,13 @@ class CodecSamples:
         masks += [self._painted(rng) for _ in range(made_up)]
         return torch.from_numpy(np.stack(masks)).float()
 
+    def draw_images(self, rng: np.random.Generator) -> Tensor:
+        """One batch of images [N,3,H,W] in [-1,1]."""
+        rows = [int(self.rows[number]) for number in rng.integers(len(self.rows), size=self.training.batch)]
+        turns = rng.integers(len(ORIENTATIONS["dihedral"]), size=len(rows))
+        images = [orient(self.store.images[row], int(turn), (0, 1)) for row, turn in zip(rows, turns, strict=True)]
+        return self._normalised(np.stack(images))
+
     def class_weights(self) -> Tensor | None:
         """Weight of each class in cross entropy, [C], the most frequent one's being 1; None where all are equal.
 
@@ -71,10 +80,19 @@ class CodecSamples:
         rows = evenly_spread(list(self.store.rows_of(split)), MEASURED)
         return structure_masks(self.store.masks[rows], self.structures)
 
+    def images(self, split: str) -> Tensor:
+        """Images [N,3,H,W] in [-1,1] of as many."""
+        return self._normalised(self.store.images[list(evenly_spread(list(self.store.rows_of(split)), MEASURED))])
+
     @property
     def held_out(self) -> str:
         """The split that the ceiling is measured on: training cases where there are no others."""
         return "val" if self.store.cases_of("val") else "train"
+
+    def _normalised(self, raw: RawImages) -> Tensor:
+        wide = raw.astype(np.int32) if raw.dtype == np.uint16 else np.array(raw)
+        image: Tensor = self.normaliser(torch.from_numpy(wide))
+        return image
 
     def _oriented(self, rng: np.random.Generator) -> MaskArray:
         """Of a slice of the training split, [K,H,W]."""

@@ -87,6 +87,8 @@ def described(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     start = inputs.start.checksum if inputs.start else None
     prepared = inputs.store.manifest
     run = describe_run(recipe, prepared.data_checksum, codec, start, exclusive=prepared.exclusive)
+    if inputs.image_codec:
+        run |= {"image_codec": inputs.image_codec.manifest.files}
     return run | ({"fold": inputs.fold.content()} if inputs.fold else {})
 
 

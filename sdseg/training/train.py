@@ -58,15 +58,17 @@ def train(
     start_from: Path | None = None,
     on_edit: OnEdit = "refuse",
     fold: tuple[Path, int] | None = None,
+    image_codec: Path | None = None,
 ) -> None:
     """Train a recipe on the training split and write two model folders: the best on the validation split, and the last.
 
     `state` keeps what is needed to continue after an interruption. When settings were changed meanwhile, `on_edit` says
     what becomes of it; a finished run whose settings changed starts anew. `start_from` is the model folder to begin
     with (default: the recipe's). `fold` is a file of folds (data/folds.py) and the number of the one that validates,
-    while the others train. Started by `accelerate launch` or `torchrun`, each process takes its share of a batch.
-    Raises UserError for a store, codec, model, device or number of processes that does not fit, for settings that
-    changed, and when the loss or the weights are no longer finite.
+    while the others train. `image_codec` is the one that the condition encoder is taken from. Started by `accelerate
+    launch` or `torchrun`, each process takes its share of a batch. Raises UserError for a store, codec, model, device
+    or number of processes that does not fit, for settings that changed, and when the loss or the weights are no longer
+    finite.
     """
     # 1. Open what was prepared.
     torch_device(device)
@@ -77,7 +79,7 @@ def train(
     check_possible(recipe, device)
     accelerator = new_accelerator(recipe, device)
     main = accelerator.is_main_process
-    inputs = open_inputs(prepared, recipe, codec, start_from, accelerator.device, fold)
+    inputs = open_inputs(prepared, recipe, codec, start_from, accelerator.device, fold, image_codec)
 
     # 2. Build the run, as new or as it was; one that is finished is written again.
     with _refused_without_trace(state):

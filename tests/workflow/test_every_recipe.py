@@ -56,6 +56,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_codec(settings=CODEC, output=folder / "codec")
     labels = merge(CODEC.model_dump(mode="json"), {"encodes": "labels", "training": {"data": "dataset", "crop": 16}})
     build_codec(settings=Codec.model_validate(labels), output=folder / "labels", prepared=folder / "eyes")
+    images = Codec.model_validate(labels | {"encodes": "image"})
+    build_codec(settings=images, output=folder / "images", prepared=folder / "eyes")
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.GELU()).eval()
     batch = torch.export.Dim("batch")
@@ -71,6 +73,8 @@ def small(ready: Path, file: Path) -> Recipe:
     made = load_recipe(file)
     if made.diffusion is not None and made.diffusion.loss_mask_from:  # a step of each stage
         overrides["diffusion"] = {"loss_mask_from": 1}
+    if made.inference.steps > 1:  # a graph holds every step
+        overrides["inference"] = {"steps": 2, "samples": 2}
     if made.network.kind == "direct":
         overrides["network"] = {"channels": [4, 8], "residual_units": 0}
     else:
@@ -86,6 +90,7 @@ def run(ready: Path, place: Path, chosen: Recipe) -> Path:
         recipe_name="tiny",
         recipe=chosen,
         codec=codec_of(ready, chosen),
+        image_codec=ready / "images" if chosen.network.kind != "direct" and chosen.network.image_codec else None,
         output=place / "model",
         last=place / "last",
         state=place / "state",

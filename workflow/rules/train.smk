@@ -6,6 +6,7 @@ rule model:
         manifest=PREPARED,
         recipe="<results>/{dataset}/{recipe}/recipe.yaml",
         codec=plan.codec_needed,
+        image_codec=plan.image_codec_needed,
         start=plan.start_needed,
         folds=plan.folds_needed,
     output:
@@ -28,6 +29,9 @@ rule model:
         code=code_of("model"),
         prepared=subpath(input.manifest, parent=True),
         codec=lambda wildcards, input: (["--codec", os.path.dirname(input.codec)] if input.codec else []),
+        image_codec=lambda wildcards, input: (
+            ["--image-codec", os.path.dirname(input.image_codec)] if input.image_codec else []
+        ),
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
         fold=plan.fold_options,
         folder=subpath(output.config, parent=True),
@@ -39,7 +43,7 @@ rule model:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
         "begin {log:q}; {params.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} {params.start:q} {params.fold:q} {params.speed:q} --output {params.folder:q} --device {params.device}"
+        " {params.codec:q} {params.image_codec:q} {params.start:q} {params.fold:q} {params.speed:q} --output {params.folder:q} --device {params.device}"
         " --on-edit {params.on_edit} >> {log:q} 2>&1"
 
 

@@ -12,6 +12,7 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from sdseg.artifacts.results.studies import LatentPicture, Latents, ShownSlice
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
@@ -118,6 +119,8 @@ def _conditions(
     """Figure 6: the image, channels of its latent before the first step of training, and after the last."""
     if origins.codec is None:
         return _missing("no codec was named (--codec): training begins from it")
+    if isinstance(recipe.network, LatentNetwork) and recipe.network.image_codec is not None:
+        return _missing("the condition encoder is that of a codec of images: what it gives, is its latent")
     if recipe.start_from is not None and recipe.start_from.model is None and origins.start_from is None:
         return _missing(f"training started from '{recipe.start_from.recipe}': name its folder (--start-from)")
     set_seed(recipe.training.seed)  # then the same objects in the same order as training makes them
