@@ -70,8 +70,10 @@ class CodecSamples:
         if self.training.class_weights == "none":
             return None
         table, pixels = self.classes.table(self.structures), np.zeros(self.classes.count, dtype=np.int64)
-        for row in self.rows:
-            pixels += np.bincount(table[self.store.masks[row]].ravel(), minlength=self.classes.count)
+        for row, drew in zip(self.rows, self.drew, strict=True):
+            for number in drew:
+                labels = self.store.drawn_by(self.annotators[number], [row])
+                pixels += np.bincount(table[labels].ravel(), minlength=self.classes.count)
         rarer = pixels.max() / np.maximum(pixels, 1)
         return torch.from_numpy(np.minimum(rarer, self.training.class_weight_cap)).float()
 

@@ -19,6 +19,8 @@ from sdseg.data.store import SliceStore, structure_masks
 from sdseg.models.codec import MaskCodec
 from sdseg.models.frozen_codec import open_codec
 from sdseg.models.model_folder import load_codec_folder
+from sdseg.models.segmenter import LatentSegmenter
+from sdseg.models.start_from import new_segmenter, open_inputs
 from sdseg.training.codec import build_codec
 from sdseg.training.codec_samples import CodecSamples
 from tests.helpers.networks import CODEC, codec, recipe
@@ -86,7 +88,7 @@ def test_weights_of_classes_are_how_much_rarer_they_are(eyes: Path) -> None:
     chosen = settings(class_weights="inverse_frequency", class_weight_cap=9.0).training
     assert chosen is not None
     pixels = np.bincount(np.concatenate([store.masks[row].ravel() for row in store.rows_of("train")]))
-    weights = CodecSamples(store, chosen).class_weights()
+    weights = CodecSamples(store, "labels", chosen).class_weights()
     assert weights is not None
     np.testing.assert_allclose(weights, np.minimum(pixels.max() / pixels, 9.0), rtol=1e-6)
 
@@ -128,6 +130,38 @@ def test_a_codec_of_masks_may_learn_from_a_dataset_too(eyes: Path, tmp_path: Pat
     build_codec(settings=chosen, output=tmp_path / "codec", prepared=eyes)
     made, manifest = load_codec_folder(tmp_path / "codec")
     assert (made.at_once, manifest.dataset) == (1, "tiny")
+
+
+def test_a_codec_of_images_gives_the_condition(eyes: Path, tmp_path: Path) -> None:
+    """The condition latent is the latent of the image with its scale, and stays so: nothing of it is trained."""
+    chosen = settings(steps=2).model_copy(update={"encodes": "image"})
+    build_codec(settings=chosen, output=tmp_path / "images", prepared=eyes)
+    build_codec(settings=settings(steps=1), output=tmp_path / "labels", prepared=eyes)
+    images, manifest = load_codec_folder(tmp_path / "images")
+    assert manifest.dice is None
+    assert manifest.image_error is not None
+    assert 0.0 < manifest.image_error < 1.0
+    condition = {"codec": "images", "projection": "quant_conv", "trainable": False}
+    joint = recipe(network={"classes": "joint", "condition": condition})
+    inputs = open_inputs(eyes, joint, tmp_path / "labels", None, CPU, image_codec=tmp_path / "images")
+    segmenter = new_segmenter(joint, inputs)
+    assert isinstance(segmenter, LatentSegmenter)
+    assert not any(parameter.requires_grad for parameter in segmenter.condition_encoder.parameters())
+    image = segmenter.normaliser(torch.from_numpy(np.array(inputs.store.images[:2])))
+    with torch.inference_mode():
+        latent, _ = segmenter.eval().condition_encoder(image)
+        expected = images.autoencoder.encode(image).latent_dist.mean * images.scale
+    torch.testing.assert_close(latent, expected, rtol=1e-4, atol=1e-5)
+
+    with pytest.raises(UserError, match=r"needs the codec of images 'images'(?s:.)*--image-codec"):
+        open_inputs(eyes, joint, tmp_path / "labels", None, CPU)
+    with pytest.raises(UserError, match=r"a codec of images is expected, and this one has 'encodes: labels'"):
+        open_inputs(eyes, joint, tmp_path / "labels", None, CPU, image_codec=tmp_path / "labels")
+    with pytest.raises(UserError, match=r"the codec encodes images \('encodes: image'\)"):
+        open_inputs(eyes, joint, tmp_path / "images", None, CPU, image_codec=tmp_path / "images")
+    plain = recipe(network={"classes": "joint"})
+    with pytest.raises(UserError, match="this recipe takes nothing from a codec of images"):
+        open_inputs(eyes, plain, tmp_path / "labels", None, CPU, image_codec=tmp_path / "images")
 
 
 def test_codecs_that_do_not_fit_the_recipe_or_the_data(eyes: Path, tmp_path: Path) -> None:
