@@ -77,6 +77,7 @@ def test_images_of_every_kind(bright_rgb: Path, tmp_path: Path) -> None:
     found = report(tmp_path / "out put")
     assert (found["n_done"], found["n_failed"], found["empty_masks"]) == (5, 0, [])
     assert found["values"] == {"1": "polyp"}
+    assert found["label_ids"] == {"1": [1]}
     assert found["backend"] == "onnxruntime-cpu"
     first = found["inputs"][0]
     assert first["input"] == str(tmp_path / "in" / "a.png")

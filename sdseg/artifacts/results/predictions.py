@@ -80,6 +80,7 @@ class Predictions(Record):
     postprocessing: dict[str, bool] = Field(default_factory=dict)
     overlap: str | None = None  # which structure takes a pixel of several, where a file has one label a pixel
     values: dict[str, str] = Field(default_factory=dict)  # value in a mask -> structure
+    label_ids: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # the same -> label ids of the dataset in it
     probabilities: dict[str, str] = Field(default_factory=dict)  # kind of result -> structure
     seconds: Positive | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
