@@ -38,6 +38,12 @@ def convert_command(arguments: argparse.Namespace) -> int:
 
     codec, origin, weights, size = load_codec(arguments.codec), arguments.origin, arguments.weights, arguments.size
     refuse_unused(arguments, "--from", origin, USED)
+    if codec.encodes != "mask":
+        raise UserError(
+            f"the published weights encode masks as images, and this layout has 'encodes: {codec.encodes}'",
+            where=f"--codec {arguments.codec}",
+            remedy="leave 'encodes' out; a codec of labels or images takes what is written here as its 'weights'",
+        )
     if origin == "kl-f8":
         convert.convert_codec(weights=weights, codec=codec, output=arguments.output, size=size)
         return 0

@@ -302,6 +302,13 @@ def test_options_that_do_not_go_together(
     assert message in capsys.readouterr().err
 
 
+def test_foreign_weights_are_no_codec_of_label_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "codec.yaml").write_text(json.dumps({**CODEC.model_dump(mode="json"), "encodes": "labels"}))
+    words = ["--from", "kl-f8", "--weights", "x", "--codec", tmp_path / "codec.yaml", "--output", tmp_path / "m"]
+    assert main([str(word) for word in ["convert", *words]]) == 2
+    assert "this layout has 'encodes: labels'" in capsys.readouterr().err
+
+
 def test_structures_of_foreign_weights_exclude_each_other_as_their_dataset_says() -> None:
     chosen = [("btcv", "classes13"), ("btcv", "organs13"), ("refuge2", "disc-cup"), (None, None)]
     assert [layout(source=source, target=target).exclusive for source, target in chosen] == [True, False, False, False]
