@@ -44,19 +44,32 @@ class FoundPort:
 
 
 class GraphHypotheses:
-    """The hypotheses of a graph that starts from no noise: one, its probability."""
+    """The hypotheses of a graph that has them as an output, or that starts from no noise: then its probability."""
 
     manifest: GraphManifest
+    path: Path
 
     @property
     def gives_hypotheses(self) -> bool:
-        return all(port.name != "noise" for port in self.manifest.inputs)
+        return self._hypotheses_port is not None or all(port.name != "noise" for port in self.manifest.inputs)
+
+    @property
+    def _hypotheses_port(self) -> GraphPort | None:
+        return next((port for port in self.manifest.outputs if port.name == "hypotheses"), None)
 
     def hypotheses(self, images: RawImages) -> FloatArray:
-        """Raw images [N,H,W,C] -> [N,1,K,H,W]."""
-        return self.probability(images)[:, None]
+        """Raw images [N,H,W,C] -> [N,S,K,H,W]. Raises UserError where the graph gives another shape than it says."""
+        port = self._hypotheses_port
+        if port is None:
+            return self.compute("probability", images)[:, None]
+        answer, expected = self.compute(port.name, images), (len(images), *port.axes[1:])
+        if answer.shape != expected:
+            what = f"the graph gave hypotheses of shape {answer.shape} instead of {expected}"
+            raise UserError(what, where=self.path, remedy=FOREIGN)
+        return answer
 
-    def probability(self, images: RawImages) -> FloatArray:
+    def compute(self, output: str, images: RawImages) -> FloatArray:
+        """One output of the graph, float32."""
         raise NotImplementedError
 
 

@@ -67,18 +67,20 @@ class OnnxBackend(GraphHypotheses, Seeded):
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
+        return check_answer(self.compute("probability", images), self.manifest, len(images), self.path)
+
+    def compute(self, output: str, images: RawImages) -> FloatArray:
+        """One output of the graph, float32."""
         feed, count = feed_of(self.manifest, images, self._seed), len(images)
         try:
-            if self._bound is not None:
-                answer = self._bound.run(feed, answer_shape(self.manifest, count))
-            else:
-                answer = np.asarray(self._session.run(["probability"], feed)[0], dtype=np.float32)  # [N,K,H,W]
+            if self._bound is not None and output == "probability":
+                return self._bound.run(feed, answer_shape(self.manifest, count))
+            return np.asarray(self._session.run([output], feed)[0], dtype=np.float32)
         except Exception as error:
             reason = failure_of(error)
             if reason is None:
                 raise
             raise run_failed("ONNX Runtime", count, reason, self.path) from error
-        return check_answer(answer, self.manifest, count, self.path)
 
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

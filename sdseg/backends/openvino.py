@@ -12,7 +12,16 @@ import numpy as np
 from sdseg.backends.base import Seeded
 from sdseg.backends.cache import cache_entry, private_folder, prune, used_now, worth_keeping
 from sdseg.backends.cache_checksums import RECORD, damage_of, seal
-from sdseg.backends.graph import FoundPort, check_answer, check_ports, default_threads, feed_of, run_failed, unusable
+from sdseg.backends.graph import (
+    FoundPort,
+    GraphHypotheses,
+    check_answer,
+    check_ports,
+    default_threads,
+    feed_of,
+    run_failed,
+    unusable,
+)
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_support import computes_in_bf16, load_openvino, openvino_core
 from sdseg.core.array_types import FloatArray, RawImages
@@ -28,7 +37,7 @@ FOLDER = "openvino"  # in the cache
 TYPES = {"u8": "uint8", "f32": "float32"}
 
 
-class OpenvinoBackend(Seeded):
+class OpenvinoBackend(GraphHypotheses, Seeded):
     """A graph made by `sdseg export`, run by OpenVINO's own runtime on the CPU.
 
     Parameters
@@ -58,6 +67,10 @@ class OpenvinoBackend(Seeded):
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
+        return check_answer(self.compute("probability", images), self.manifest, len(images), self.path)
+
+    def compute(self, output: str, images: RawImages) -> FloatArray:
+        """One output of the graph, float32."""
         feed, count = feed_of(self.manifest, images, self._seed), len(images)
         try:
             request = self._idle.pop()
@@ -65,11 +78,11 @@ class OpenvinoBackend(Seeded):
             request = self._compiled.create_infer_request()
         try:
             # Inputs are read where they lie; the answer is a copy, as the request's own memory is used again.
-            answer = request.infer(feed, share_inputs=True)["probability"]
+            answer = request.infer(feed, share_inputs=True)[output]
         except RuntimeError as error:
             raise run_failed("OpenVINO", count, _reason(error), self.path) from error
         self._idle.append(request)
-        return check_answer(np.asarray(answer, dtype=np.float32), self.manifest, count, self.path)
+        return np.asarray(answer, dtype=np.float32)
 
 
 def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:

@@ -19,6 +19,7 @@ from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
 from sdseg.data.batches import evenly_spread
+from sdseg.export.hypotheses import WithHypotheses, count_hypotheses
 from sdseg.export.parity import ParityGate, open_gate, refusal
 from sdseg.export.precision import in_precision
 from sdseg.export.quantise import quantise
@@ -119,7 +120,8 @@ class _Check:
 def _write(gate: ParityGate, manifest: GraphManifest, graph: Path) -> GraphManifest:
     if manifest.precision == "int8":
         return quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), manifest)
-    return export_graph(in_precision(gate.segmenter, _precision(manifest)), manifest, graph)
+    network = in_precision(gate.segmenter, _precision(manifest))
+    return export_graph(WithHypotheses(network) if gate.settings.hypotheses else network, manifest, graph)
 
 
 def _checks(gate: ParityGate, precision: Precision, graph: Path) -> list[_Check]:
@@ -185,7 +187,7 @@ def _describe(gate: ParityGate, opset: int) -> GraphManifest:
         origin=manifest.origin,
         recipe=manifest.recipe_name,
         inputs=graph_inputs(manifest.image, gate.segmenter.noise_shape),
-        outputs=graph_outputs(manifest.image, len(manifest.structures)),
+        outputs=graph_outputs(manifest.image, len(manifest.structures), _hypotheses(gate)),
         image=manifest.image,
         structures=manifest.structures,
         threshold=manifest.threshold,
@@ -200,6 +202,12 @@ def _describe(gate: ParityGate, opset: int) -> GraphManifest:
         model_checksum=checksum,
         provenance={**made_by, "protocol": manifest.protocol, "model_checksum": checksum},
     )
+
+
+def _hypotheses(gate: ParityGate) -> int | None:
+    """How many hypotheses the graph gives; None where they are not asked for."""
+    image = gate.manifest.image
+    return count_hypotheses(gate.segmenter, image.size, image.channels) if gate.settings.hypotheses else None
 
 
 def _precision(manifest: GraphManifest) -> Precision:

@@ -38,10 +38,16 @@ def graph_inputs(image: ImageContract, noise_shape: tuple[int, int, int] | None)
     return port, GraphPort(name="noise", dtype="float32", axes=("batch", *noise_shape), range=None)
 
 
-def graph_outputs(image: ImageContract, structures: int) -> tuple[GraphPort, ...]:
-    """The output of a segmenter's graph: `probability` [batch,K,size,size] in [0,1]."""
-    axes = ("batch", structures, image.size, image.size)
-    return (GraphPort(name="probability", dtype="float32", axes=axes, range=(0.0, 1.0)),)
+def graph_outputs(image: ImageContract, structures: int, hypotheses: int | None = None) -> tuple[GraphPort, ...]:
+    """The output of a segmenter's graph: `probability` [batch,K,size,size] in [0,1].
+
+    With a number S of `hypotheses` also those [batch,S,K,size,size]; the probability is their mean.
+    """
+    axes = (structures, image.size, image.size)
+    port = GraphPort(name="probability", dtype="float32", axes=("batch", *axes), range=(0.0, 1.0))
+    if hypotheses is None:
+        return (port,)
+    return port, GraphPort(name="hypotheses", dtype="float32", axes=("batch", hypotheses, *axes), range=(0.0, 1.0))
 
 
 def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> GraphManifest:
@@ -49,9 +55,10 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> Grap
 
     Returns the manifest as the graph carries it: with the checksums of its content.
 
-    `module` takes raw images [N,H,W,C] (and noise [N,c,h,w]) and gives the probability [N,K,H,W]; it must be in
-    evaluation mode, on the CPU. The batch axis is dynamic. Weights above 2 GB go to `<path>.data`, a name that is
-    written into the graph: `path` must be final within its folder. Raises UserError when the module cannot be traced.
+    `module` takes raw images [N,H,W,C] (and noise [N,c,h,w]) and gives the probability [N,K,H,W], then what other
+    outputs the manifest names; it must be in evaluation mode, on the CPU. The batch axis is dynamic. Weights above 2 GB
+    go to `<path>.data`, a name that is written into the graph: `path` must be final within its folder. Raises UserError
+    when the module cannot be traced.
     """
     import onnx
     import torch

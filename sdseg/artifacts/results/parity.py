@@ -21,6 +21,7 @@ class Check(Record):
     n_slices: int | None = None
     max_abs_difference: Positive | None = None
     mean_abs_difference: Positive | None = None
+    hypotheses_difference: Positive | None = None
     dice_reference: Score | None = None
     dice_exported: Score | None = None
     dice_difference: FiniteFloat | None = None
@@ -41,6 +42,7 @@ class Parity(Record):
     n_slices: int
     max_abs_difference: Positive  # of the probability
     mean_abs_difference: Positive
+    hypotheses_difference: Positive | None = None  # largest of a pixel of any; None: the graph gives their mean alone
     dice_reference: Score  # mean over cases, against the labels
     dice_exported: Score
     dice_difference: FiniteFloat  # absolute difference of the two above
