@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_command"]
 
-GRAPH = ("opset", "precisions", "providers", "unchecked", "calibration_images")
+GRAPH = ("opset", "precisions", "providers", "unchecked", "calibration_images", "hypotheses")
 CHECK = ("parity_cases", "max_abs_difference", "max_dice_difference", "min_mask_dice")  # and `tolerance`
 ENGINE = ("workspace_gb", "level", "hardware", "tf32")  # and `batches`
 USED = {

@@ -213,6 +213,8 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(command, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
     command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
     command.add_argument("--probability", action="store_true", help="also write the probability of each structure")
+    hypotheses = "also write the masks of each hypothesis, of a model that draws several"
+    command.add_argument("--hypotheses", action="store_true", help=hypotheses)
     command.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
     command.add_argument(
         "--overwrite", action="store_true", help="compute again what is done; replace files no run wrote"
@@ -296,6 +298,7 @@ def _graph_options(to: argparse.ArgumentParser) -> None:
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"
     graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
     graph.add_argument("--calibration-images", type=whole(), help="training images to calibrate int8 on (default: 64)")
+    _switch(graph, "--hypotheses", "give the hypotheses, too, of a recipe that starts from noise (default: their mean)")
 
 
 def _engine_options(to: argparse.ArgumentParser) -> None:

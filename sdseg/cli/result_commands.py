@@ -21,6 +21,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         options=PredictOptions(
             probability=arguments.probability,
+            hypotheses=arguments.hypotheses,
             overlay=arguments.overlay,
             batch=arguments.batch,
             overwrite=arguments.overwrite,

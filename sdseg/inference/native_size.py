@@ -37,6 +37,7 @@ class NativeSegmentation:
     with_probability: bool = False
     flat: bool = False  # given as one slice [i,j] of a volume: its values have no third axis
     notes: list[str] = field(default_factory=list)  # what is odd about it
+    hypotheses: tuple[NativeSegmentation, ...] = ()  # the same input, of each the masks of one; none: not wanted
     bits: AnyArray = field(init=False)  # [N,H,W]: bit k is structure k
     pixels: npt.NDArray[np.int64] = field(init=False)  # of each structure, overlaps included, [K]
     per_slice: npt.NDArray[np.int64] = field(init=False)  # pixels of any structure, [N]
@@ -78,8 +79,15 @@ class NativeSegmentation:
         if self.probability is not None:
             self.probability[index] = native
 
+    def put_hypotheses(self, index: int, probabilities: FloatArray, rule: MaskRule) -> None:
+        """Take every hypothesis of slice `index` at the working size, [S,K,h,w]."""
+        for hypothesis, own in zip(self.hypotheses, probabilities, strict=True):
+            hypothesis.put(index, own, rule)
+
     def finish(self, rule: MaskRule) -> None:
         """Post-process the masks, once every slice is there; the probability stays as the model gave it."""
+        for hypothesis in self.hypotheses:
+            hypothesis.finish(rule)
         if not rule.postprocesses:
             return
         rule.finish_in_place(self, len(self.structures))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from sdseg import __version__
+from sdseg.backends.base import hypotheses_of
 from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
+from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.inference.choose_model import ChosenModel
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.hypotheses import hypotheses_given, record_of
 from sdseg.inference.load_input import open_file
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.inference.output_folder import check_room
@@ -39,6 +42,7 @@ class PredictOptions:
     """What a run writes beside the masks, and how it goes about it."""
 
     probability: bool = False  # `<name>_probability`: 16-bit PNG (65535 is 1) or float32 volume, one per structure
+    hypotheses: bool = False  # `<name>_hypothesis1`, …: the masks of each, of a model that samples
     overlay: bool = False  # `<name>_overlay.png`: the mask's outline, of a volume the slice with the largest mask
     batch: int = 8  # slices computed at a time; images are read in groups of this many
     overwrite: bool = False  # compute again what a former run has done; replace files that no run wrote
@@ -86,7 +90,13 @@ class Stages:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of results that every input gets."""
-        return kinds_of(self.chosen.served.structures, self.options.probability, self.options.overlay)
+        options = self.options
+        return kinds_of(self.chosen.served.structures, options.probability, options.overlay, self.hypotheses)
+
+    @cached_property
+    def hypotheses(self) -> int:
+        """How many hypotheses of each input are written. Raises UserError where the model gives none."""
+        return hypotheses_given(self.chosen.served) if self.options.hypotheses else 0
 
     @property
     def one_label_each(self) -> bool:
@@ -144,8 +154,8 @@ class Stages:
         return group.count
 
     def _targets(self, file: InputFile) -> dict[str, str]:
-        structures = self.chosen.served.structures
-        return targets_of(file, structures, probability=self.options.probability, overlay=self.options.overlay)
+        wanted = {"probability": self.options.probability, "overlay": self.options.overlay}
+        return targets_of(file, self.chosen.served.structures, **wanted, hypotheses=self.hypotheses)
 
     def _record(self, native: NativeSegmentation, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
         """What predict.json says of one input. `seconds` has its share of the time its group took."""
@@ -153,15 +163,18 @@ class Stages:
         record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": pixels}
         if not self.one_label_each and native.file.kind != "series":  # a segmentation object keeps overlaps
             record["label_map"] = _named(native, native.label_counts())
+        voxel = None
         if native.geometry is not None:
             voxel = abs(float(np.linalg.det(native.geometry.matrix[:3, :3]))) / 1000.0  # mm³ to ml
             record["millilitres"] = {name: round(count * voxel, 3) for name, count in pixels.items()}
+        if native.hypotheses:
+            record["hypotheses"] = record_of(native, voxel)
         rule, model = asdict(self.chosen.served.rule), self.maker.checksum
         return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": model, "rule": rule}
 
     def _open(self, file: InputFile) -> NativeSegmentation:
         served = self.chosen.served
-        return open_file(
+        native = open_file(
             file,
             served.image,
             served.structures,
@@ -169,6 +182,9 @@ class Stages:
             with_pixels=self.options.overlay,
             limits=self.options.limits,
         )
+        alike = {"with_probability": False, "pixels_shown": None}
+        native.hypotheses = tuple(replace(native, **alike) for _ in range(self.hypotheses))
+        return native
 
 
 def _named(native: NativeSegmentation, counts: Iterable[int]) -> dict[str, int]:
@@ -198,17 +214,30 @@ def segment(
     Raises UserError where the model fails or gives NaN.
     """
     flat = [(native, index) for native in opened for index in range(len(native.images))]
+    sampled = hypotheses_of(served.backend) if any(native.hypotheses for native in opened) else None
     for start in range(0, len(flat), batch):
         part = flat[start : start + batch]
         # 1. The slices at the working size.
         images = np.stack([native.images[index] for native, index in part])  # [N,S,S,C]
         # 2. Probability of every structure.
-        probability = check_finite(served.backend.probability(images), served.path)  # [N,K,S,S]
+        probability, hypotheses = _answers(served, images, sampled)
         # 3. Back to the native size.
-        for (native, index), own in zip(part, probability, strict=True):
-            native.put(index, own, served.rule)
+        for place, (native, index) in enumerate(part):
+            native.put(index, probability[place], served.rule)
+            if hypotheses is not None:
+                native.put_hypotheses(index, hypotheses[place], served.rule)
         if progress is not None:
             progress(start + len(part), len(flat))
     # 4. What is mended in whole masks.
     for native in opened:
         native.finish(served.rule)
+
+
+def _answers(
+    served: Served, images: RawImages, sampled: Callable[[RawImages], FloatArray] | None
+) -> tuple[FloatArray, FloatArray | None]:
+    """Probabilities [N,K,S,S], and where they are wanted hypotheses [N,H,K,S,S], of which they are then the mean."""
+    if sampled is None:
+        return check_finite(served.backend.probability(images), served.path), None
+    hypotheses = check_finite(sampled(images), served.path)
+    return np.asarray(hypotheses.mean(axis=1), dtype=np.float32), hypotheses

@@ -16,6 +16,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of
 from sdseg.inference.choose_model import choose_models, warn_of_origin
 from sdseg.inference.find_inputs import InputFile, InputListing, find_inputs, printable
+from sdseg.inference.hypotheses import hypotheses_given
 from sdseg.inference.output_folder import locked_output, remove_half_written
 from sdseg.inference.pipeline import PredictOptions, Stages, input_groups
 from sdseg.inference.run_messages import grouped, log_messages
@@ -88,6 +89,8 @@ def predict(
         warn_of_origin(chosen.served)
         if options.probability and chosen.served.rule.postprocesses:
             log.warning("%s", UNMENDED)
+        if options.hypotheses:
+            log.info("%d hypotheses of each input", hypotheses_given(chosen.served))  # or why there are none
         run_log = RunLog(output)
         listing = find_inputs(inputs, output, run_log.earlier_results, chosen.served.words)
         for problem in listing.problems:
@@ -117,7 +120,7 @@ def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
     todo = [file for file in files if options.overwrite or not run_log.kept(file, kinds, checksum, rule)]
     if len(todo) < len(files):
         log.info("%d of %d inputs are done already (--overwrite: again)", len(files) - len(todo), len(files))
-    ahead = 1 if options.probability else 2  # probability takes many times the memory of masks
+    ahead = 1 if options.probability or options.hypotheses else 2  # they take many times the memory of masks
     done, last_line = 0, time.monotonic()
     with tqdm(total=len(todo), desc="predict", unit="file", disable=None) as bar:
 

@@ -15,6 +15,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.data.transforms import from_axial, to_display
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.hypotheses import hypothesis_kinds
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.io.images import write_image
 from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
@@ -72,33 +73,39 @@ def _format_of(file: InputFile) -> Format:
     return by_suffix or FORMATS[file.kind]
 
 
-def kinds_of(structures: tuple[Structure, ...], probability: bool, overlay: bool) -> tuple[str, ...]:
+def kinds_of(
+    structures: tuple[Structure, ...], probability: bool, overlay: bool, hypotheses: int = 0
+) -> tuple[str, ...]:
     """The kinds of results that a run writes for each input."""
-    return ("mask", *(probability_kinds(structures) if probability else ()), *(("overlay",) if overlay else ()))
+    more = (*(probability_kinds(structures) if probability else ()), *(("overlay",) if overlay else ()))
+    return ("mask", *more, *hypothesis_kinds(hypotheses))
 
 
 def targets_of(
-    file: InputFile, structures: tuple[Structure, ...], *, probability: bool, overlay: bool
+    file: InputFile, structures: tuple[Structure, ...], *, probability: bool, overlay: bool, hypotheses: int = 0
 ) -> dict[str, str]:
     """Where the results of an input go: kind -> path below the output folder. The one place that names results."""
     format_ = _format_of(file)
-    endings = dict.fromkeys(kinds_of(structures, probability, overlay), format_.probability)
-    endings["mask"] = format_.mask
+    endings = dict.fromkeys(kinds_of(structures, probability, overlay, hypotheses), format_.probability)
+    endings |= dict.fromkeys(("mask", *hypothesis_kinds(hypotheses)), format_.mask)
     if overlay:
         endings["overlay"] = ".png"
     return {kind: f"{file.name}_{kind}{ending}" for kind, ending in endings.items()}
 
 
 def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[str, str]:
-    """Write mask and, where it was wanted, probability; gives kind -> path below `folder`.
+    """Write mask and, where they were wanted, probability and hypotheses; gives kind -> path below `folder`.
 
     Images: PNG, a single structure as 0 and 255, several by number; probability as 16 bits, 65535 for 1.
     Volumes: on the grid of the file, by number; NIfTI for NIfTI, MetaImage (.mha) and NRRD for their own.
     DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
     """
-    names = targets_of(native.file, native.structures, probability=native.probability is not None, overlay=False)
+    wanted = {"probability": native.probability is not None, "hypotheses": len(native.hypotheses)}
+    names = targets_of(native.file, native.structures, **wanted, overlay=False)
     format_ = _format_of(native.file)
     format_.write_mask(folder / names["mask"], native, maker)
+    for kind, hypothesis in zip(hypothesis_kinds(len(native.hypotheses)), native.hypotheses, strict=True):
+        format_.write_mask(folder / names[kind], hypothesis, maker)
     if native.probability is not None:
         for index, kind in enumerate(probability_kinds(native.structures)):
             format_.write_values(folder / names[kind], native, native.probability[:, index])

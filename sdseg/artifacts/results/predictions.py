@@ -41,6 +41,7 @@ class PredictedInput(Record):
     pixels: dict[str, int] = Field(default_factory=dict)  # structure -> its pixels, each counted whole
     label_map: dict[str, int] | None = None  # as pixels, in a file of one label a pixel
     millilitres: dict[str, FiniteFloat] | None = None
+    hypotheses: tuple[dict[str, Any], ...] = ()  # of each: pixels, and millilitres of a volume
     empty: bool
     notes: tuple[str, ...]
     seconds: Positive | None = None
