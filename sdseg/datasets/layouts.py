@@ -141,8 +141,9 @@ def _collect(source: Source, raw: Path, pairs: Arrangement) -> tuple[RawCase, ..
         shown = _files(raw, (pair.images,), pair.image_suffixes, pair.image_name, problems, pair.series)
         images = {name: path for (name, _), path in shown.items()}
         labels: dict[str, dict[str, Path]] = defaultdict(dict)
+        hint = SEVERAL if source.name == "own" else ""
         drawn = (raw, pair.labels, pair.label_suffixes, pair.label_name, problems)
-        for (name, annotator), path in _files(*drawn, annotators=pair.annotators, hint=SEVERAL).items():
+        for (name, annotator), path in _files(*drawn, annotators=pair.annotators, hint=hint).items():
             labels[name][annotator] = path
         problems += [
             f"image without mask: {_short(images[name], raw)} (expected in {' or '.join(pair.labels)})"

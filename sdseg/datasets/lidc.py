@@ -107,8 +107,14 @@ def _cases(scan: str, patient: str, folder: Path, markup: Markup, raw: Path, pro
     return [
         annotated_case(f"{scan}_{number:03d}", one.path, dict.fromkeys(readers, markup.path), patient)
         for number, one in enumerate(ordered, start=1)
-        if any(markup.mask(index, one.uid, _z(one), one.size).any() for index in range(len(readers)))
+        if _shows_nodule(one, markup)
     ]
+
+
+def _shows_nodule(one: Slice, markup: Markup) -> bool:
+    if not any(outline.lies_in(one.uid, _z(one)) for outline in markup.outlines):
+        return False  # most slices: no mask is drawn to see it
+    return any(markup.mask(index, one.uid, _z(one), one.size).any() for index in range(len(markup.readers)))
 
 
 def _z(one: Slice) -> float:

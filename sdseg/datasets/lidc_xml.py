@@ -61,8 +61,10 @@ class Markup:
         """What a reader outlined in one slice of `size` columns and rows, [rows,columns]; empty for nothing."""
         whole = np.zeros(size[::-1], dtype=np.bool_)
         for nodule in self.readers[reader]:
-            own = np.zeros_like(whole)
             outlines = [outline for outline in nodule if outline.lies_in(uid, z)]
+            if not outlines:
+                continue
+            own = np.zeros_like(whole)
             for outline in sorted(outlines, key=lambda one: not one.inclusion):  # holes last
                 own[_enclosed(outline.points, whole.shape)] = outline.inclusion
             whole |= own

@@ -49,6 +49,10 @@ class AnnotatorScorer:
                 self.cases.append(self._score(self._by_name[name], self._pending.pop(name)))
         return np.asarray(hypotheses.mean(axis=1), dtype=np.float32)
 
+    def masks(self, images: RawImages) -> MaskArray:
+        """The masks of every hypothesis of raw images [N,H,W,C], [N,S,K,H,W], as they are before post-processing."""
+        return self._rule.masks(self._hypotheses(images))
+
     def _score(self, case: Case, packed: list[npt.NDArray[np.uint8]]) -> AnnotatedCase:
         structures, size = self._store.manifest.structures, self._store.manifest.image.size
         masks = np.unpackbits(np.stack(packed, axis=1), axis=-1, count=size).view(np.bool_)  # [S,Z,K,H,W]

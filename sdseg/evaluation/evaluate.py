@@ -22,7 +22,7 @@ from sdseg.data.batches import check_store
 from sdseg.data.folds import CROSS_VALIDATION, Folds, fold_of_store, read_folds
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
-from sdseg.evaluation.annotator_scores import AnnotatedCase, AnnotatorScorer
+from sdseg.evaluation.annotator_scores import AnnotatorScorer
 from sdseg.evaluation.evaluator import Evaluator, ScoredCase, ScoringRules, dice_by_threshold, score_given_masks
 from sdseg.evaluation.predicted_masks import find_predictions
 from sdseg.evaluation.write_evaluation import (
@@ -98,7 +98,7 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
             summary,
             store,
             lambda case: _masks_of(case, store, timed, rule, options.batch),
-            annotators.cases if annotators else (),
+            (annotators,) if annotators else (),
         )
     _log_scores(record)
 
@@ -181,7 +181,7 @@ def cross_validate(
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     with atomic_folder(output, owned=OWNED) as folder:
         calibration, scores, timed_of = Calibration(), dict[str, ScoredCase](), dict[int, TimedBackend]()
-        means, seconds, annotated = [], 0.0, list[AnnotatedCase]()
+        means, seconds, scorers = [], 0.0, list[AnnotatorScorer]()
         for number, served in served_of.items():
             view = fold_of_store(store, drawn, number)
             cases = check_store(view, served.path, served.image, served.structures, "val")
@@ -194,7 +194,7 @@ def cross_validate(
             means.append(float(np.mean([one.headline.whole["dice"].value for one in scored])))
             seconds += timed.seconds_per_image * sum(case.slices for case in cases)
             scores |= {one.case.case: one for one in scored}
-            annotated += annotators.cases if annotators else []
+            scorers += [annotators] if annotators else []
         ordered = [replace(scores[case.case], case=case) for case in store.cases_of("train")]
         slices = sum(one.case.slices for one in ordered)
         first = next(iter(served_of.values()))
@@ -221,7 +221,7 @@ def cross_validate(
             number = drawn.fold_of[case.case]
             return _masks_of(case, store, timed_of[number], served_of[number].rule, options.batch)
 
-        record = write_evaluation(folder, ordered, summary, store, slice_masks, annotated)
+        record = write_evaluation(folder, ordered, summary, store, slice_masks, scorers)
     _log_scores(record)
 
 

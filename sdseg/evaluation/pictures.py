@@ -17,7 +17,7 @@ from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.io.images import write_image
 from sdseg.io.pictures import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines, outline_paths, pack_slices
 
-__all__ = ["SliceMasks", "overlay", "ranked", "write_pictures", "write_volumes"]
+__all__ = ["SliceMasks", "overlay", "ranked", "write_overlay", "write_pictures", "write_volumes"]
 
 LONGEST = 180  # bytes
 SliceMasks = Callable[[Case], Callable[[int], MaskArray]]  # of a case: number of a slice -> its masks [K,S,S]
@@ -27,10 +27,13 @@ def write_pictures(folder: Path, scores: Sequence[ScoredCase], store: SliceStore
     """Write `folder`/overlays/{best,median,worst}_<case>.png; of volumes also volumes/…{.webp,.json}."""
     by_rank = ranked(scores)
     for rank, score in by_rank.items():
-        write_image(
-            folder / "overlays" / f"{rank}_{_in_a_file(score.case.case)}.png", overlay(score, store, slice_masks)
-        )
+        write_overlay(folder, rank, score.case.case, overlay(score, store, slice_masks))
     write_volumes(folder / "volumes", by_rank, store, slice_masks)
+
+
+def write_overlay(folder: Path, rank: str, case: str, picture: RawImages) -> None:
+    """Write the picture of a case as `folder`/overlays/<rank>_<case>.png."""
+    write_image(folder / "overlays" / f"{rank}_{_in_a_file(case)}.png", picture)
 
 
 def ranked(scores: Sequence[ScoredCase]) -> dict[str, ScoredCase]:

@@ -20,11 +20,12 @@ from sdseg.data.native_labels import NativeLabels
 from sdseg.data.store import Case, SliceStore
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import SOURCES
-from sdseg.evaluation.annotator_scores import AnnotatedCase
+from sdseg.evaluation.annotator_picture import draw_annotators, usual_case
+from sdseg.evaluation.annotator_scores import AnnotatorScorer
 from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.evaluation.hard_cases import FILES as HARD_CASES
 from sdseg.evaluation.hard_cases import write_hard_cases
-from sdseg.evaluation.pictures import SliceMasks, ranked, write_pictures
+from sdseg.evaluation.pictures import SliceMasks, ranked, write_overlay, write_pictures
 from sdseg.evaluation.score_tables import annotator_figures, annotator_table, figures, table
 from sdseg.metrics.intervals import INTERVAL
 
@@ -140,19 +141,22 @@ def write_evaluation(
     summary: dict[str, Any],
     store: SliceStore,
     slice_masks: SliceMasks,
-    annotated: Sequence[AnnotatedCase] = (),
+    annotators: Sequence[AnnotatorScorer] = (),
 ) -> EvaluationSummary:
     """Write cases.csv, summary.json (which is given), the groups of hard cases, and pictures of three cases.
 
-    Of `annotated` cases also annotators.csv.
+    `annotators` have scored the same cases against several of them: also annotators.csv, and a picture of one case.
     """
-    if annotated:
-        names = store.manifest.annotators
+    exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
+    scorer_of = {one.case.case: scorer for scorer in annotators for one in scorer.cases}
+    if annotated := [one for scorer in annotators for one in scorer.cases]:
+        names, shown = store.manifest.annotators, usual_case(annotated)
         write_text(folder / ANNOTATORS, annotator_table(annotated, names))
         summary = {**summary, "annotators": annotator_figures(annotated, names)}
+        exhibits["annotators"] = shown.case
+        write_overlay(folder, "annotators", shown.case, draw_annotators(scorer_of[shown.case], store, shown))
     elif store.manifest.annotators:
         summary = {**summary, "annotators_missing": NO_HYPOTHESES}
-    exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     write_text(folder / "cases.csv", table(scores))
     record = EvaluationSummary.checked(**summary, exhibits=exhibits)
     write_json(folder / "summary.json", record.content())

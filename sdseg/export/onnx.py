@@ -19,11 +19,11 @@ from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
 from sdseg.data.batches import evenly_spread
-from sdseg.export.hypotheses import WithHypotheses, count_hypotheses
 from sdseg.export.parity import ParityGate, open_gate, refusal
 from sdseg.export.precision import in_precision
 from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
+from sdseg.export.with_hypotheses import WithHypotheses, count_hypotheses
 
 __all__ = ["export", "graph_name"]
 

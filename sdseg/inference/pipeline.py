@@ -182,8 +182,9 @@ class Stages:
             with_pixels=self.options.overlay,
             limits=self.options.limits,
         )
-        alike = {"with_probability": False, "pixels_shown": None}
-        native.hypotheses = tuple(replace(native, **alike) for _ in range(self.hypotheses))
+        native.hypotheses = tuple(
+            replace(native, with_probability=False, pixels_shown=None) for _ in range(self.hypotheses)
+        )
         return native
 
 

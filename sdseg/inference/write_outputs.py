@@ -100,11 +100,13 @@ def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[
     Volumes: on the grid of the file, by number; NIfTI for NIfTI, MetaImage (.mha) and NRRD for their own.
     DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
     """
-    wanted = {"probability": native.probability is not None, "hypotheses": len(native.hypotheses)}
-    names = targets_of(native.file, native.structures, **wanted, overlay=False)
+    with_probability, hypotheses = native.probability is not None, len(native.hypotheses)
+    names = targets_of(
+        native.file, native.structures, probability=with_probability, overlay=False, hypotheses=hypotheses
+    )
     format_ = _format_of(native.file)
     format_.write_mask(folder / names["mask"], native, maker)
-    for kind, hypothesis in zip(hypothesis_kinds(len(native.hypotheses)), native.hypotheses, strict=True):
+    for kind, hypothesis in zip(hypothesis_kinds(hypotheses), native.hypotheses, strict=True):
         format_.write_mask(folder / names[kind], hypothesis, maker)
     if native.probability is not None:
         for index, kind in enumerate(probability_kinds(native.structures)):

@@ -113,7 +113,7 @@ def is_whole_png(content: bytes) -> bool:
 
 
 def _overlays(folder: Path) -> Iterator[Overlay]:
-    for rank in RANKS:
+    for rank in (*RANKS, "annotators"):
         for path in sorted(folder.glob(f"{rank}_*.png")):
             png = path.read_bytes()
             if not is_whole_png(png):

@@ -16,6 +16,7 @@ from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
 from tests.helpers.annotated import READERS, annotated_settings, prepare_annotated
 from tests.helpers.models import GAUSSIAN, write_latent_model
+from tests.helpers.own_files import read as read_picture
 from tests.helpers.raw_files import encode
 
 
@@ -69,6 +70,9 @@ def test_scores_agree_with_loops(places: tuple[Path, Path], sampling: Path, tmp_
     record = summary["annotators"]
     assert (record["names"], record["hypotheses"], record["size"]) == (list(READERS), 4, "working size")
     assert record["metrics"]["energy_distance"]["mean"] == pytest.approx(mean(distances))
+    case = summary["exhibits"]["annotators"]
+    picture = read_picture(tmp_path / "e" / "overlays" / f"annotators_{case}.png")
+    assert picture.shape[1] == 4 * 256  # four hypotheses below three annotators
     assert record["metrics"]["disagreement"]["n"] == record["dice_by_annotator"]["ben"]["n"] == 3
     assert "annotators_missing" not in summary
 

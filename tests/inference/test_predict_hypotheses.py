@@ -1,4 +1,4 @@
-"""`predict --hypotheses`: a mask for each, the same as drawn from the model by hand; one message where there are none."""
+"""`predict --hypotheses`: a mask for each, as drawn from the model by hand; one message where there are none."""
 
 from __future__ import annotations
 

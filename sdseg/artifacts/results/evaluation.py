@@ -164,7 +164,7 @@ class EvaluationSummary(Record):
     seconds_per_image: Positive | None
     calibration_missing: str | None = None  # why there is none, where there can be none
     predictions: str | None = None  # the folder, where masks made elsewhere were scored and no model
-    exhibits: dict[str, str] = Field(default_factory=dict)  # best, median, worst -> case; empty: nothing tells
+    exhibits: dict[str, str] = Field(default_factory=dict)  # best, median, worst, annotators -> case; empty: unknown
 
     @property
     def mended_by(self) -> str:
@@ -194,7 +194,7 @@ class CaseRow:
 class Overlay:
     """One picture of `evaluation/overlays`."""
 
-    rank: str  # best, median or worst
+    rank: str  # best, median, worst or annotators
     case: str
     png: bytes
     width: int
