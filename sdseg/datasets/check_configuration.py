@@ -168,7 +168,7 @@ def _check_dataset(settings: Config, dataset: str) -> None:
             where=where,
             remedy="leave it out",
         )
-    if made_split and values.origin == "phantom":
+    if values.origin == "phantom" and source is not None and source.phantom is None:
         raise UserError(f"there are no phantoms of '{values.source}'", where=where, remedy="leave out 'origin'")
 
 

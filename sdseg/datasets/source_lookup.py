@@ -28,7 +28,7 @@ def known_source(settings: Dataset) -> Source | None:
 
 def makes_split(settings: Dataset) -> bool:
     """Whether the split of the dataset is made from its raw files, since there is no file of it to read."""
-    if settings.split_file is not None:
+    if settings.split_file is not None or settings.origin == "phantom":  # phantoms bring their own
         return False
     return settings.own is not None or source_named(settings.source).split_by != "file"
 

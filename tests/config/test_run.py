@@ -173,7 +173,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("engines", {"precisions": {"fp32": 1}}, "engines.precisions: Input should be a valid list"),
     ("phantoms", {"sed": 1}, "unknown key 'phantoms.sed': did you mean 'seed'?"),
     ("recipes.sdseg.override", {}, "unknown key 'recipes.sdseg.override': did you mean 'overrides'?"),
-    ("export.zzz", 1, "unknown key 'export.zzz': known here: calibration_images, max_abs_difference"),
+    ("export.zzz", 1, "unknown key 'export.zzz': known here: calibration_images, hypotheses, max_abs_difference"),
     ("datasets.kseg.source", "-", "missing key 'datasets.kseg.source'"),
     ("recipes.sdseg.file", "-", "missing key 'recipes.sdseg.file'"),
     ("datasets", "-", "missing key 'datasets'"),

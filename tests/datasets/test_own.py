@@ -386,6 +386,8 @@ def test_which_splits_are_made() -> None:
     assert not makes_split(settings(TABLE).model_copy(update={"split_file": "s.csv"}))
     made = {name: makes_split(Dataset(source=name)) for name in ("kseg", "cvc", "isic2018", "sts-zenodo")}
     assert made == {"kseg": False, "cvc": False, "isic2018": True, "sts-zenodo": True}
+    assert makes_split(Dataset(source="lidc"))
+    assert not makes_split(Dataset(source="lidc", origin="phantom"))  # they bring their own
 
 
 # Numbers of objects
