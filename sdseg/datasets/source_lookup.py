@@ -61,6 +61,7 @@ def own_source(own: Own, names: Mapping[str, tuple[int, ...]], labels: Mapping[i
         windows=MappingProxyType(dict(own.windows) or {"corrected": (0.0, 255.0)}),
         coding=_coding(own, labels or own.labels),
         split_by="drawn",
+        annotators=max(1, len(own.annotators)),
     )
 
 

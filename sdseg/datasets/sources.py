@@ -66,6 +66,7 @@ class Source:
     split_by: str = "file"  # "file": committed; "folders": the owner's parts lie in folders; "drawn": by a seed
     parts: tuple[int, int, int] | None = None  # cases in the owner's folders: training, validation, test
     phantom: PhantomSize | tuple[int, int, int] | None = None  # or cases of the three parts at scale 1
+    annotators: int = 1  # who drew a case, as far as it is known before
 
     def target(self, name: str | None) -> tuple[str, tuple[Structure, ...]]:
         """The chosen target, or the default one for None."""
@@ -291,6 +292,7 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
                 targets=MappingProxyType({"nodule": _merged("nodule", 1)}),
                 windows=MappingProxyType({"lung": (-1000.0, 400.0)}),
                 split_by="drawn",
+                annotators=4,
                 phantom=PhantomSize(groups=24, val=0.15, test=0.25, frames=6),
             ),
             # Not the twelve volumes of `sts`. Layout and values as others report them, not yet seen in the archive; its

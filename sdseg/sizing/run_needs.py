@@ -41,6 +41,7 @@ class DatasetNeeds:
     structures: int
     count: Count
     store_bytes: int | None
+    annotators: int = 1
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,13 @@ def _dataset(config: Config, name: str) -> DatasetNeeds:
     settings, shape, counts = config.datasets[name], shape_of(config, name), count(config, name)
     source = known_source(settings)
     images = source is not None and source.modality == "rgb"
-    pixel = (3 if images else 2) + PACKED  # three channels of uint8, or one of int16; and the labels
+    annotators = source.annotators if source is not None else 1
+    maps = 1 if annotators == 1 else 1 + annotators  # their majority's, and each one's own
+    pixel = (3 if images else 2) + PACKED * maps  # three channels of uint8, or one of int16; and the labels
     store = None if counts.n_slices is None else int(counts.n_slices * settings.size**2 * pixel)
-    return DatasetNeeds(name, settings.source, settings.origin, settings.size, shape.structures, counts, store)
+    return DatasetNeeds(
+        *(name, settings.source, settings.origin, settings.size, shape.structures, counts, store, annotators)
+    )
 
 
 def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) -> TrainingEstimate:
@@ -144,7 +149,7 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
     if slices and codec is not None:
         side, moments = dataset.size // codec.factor, 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
         joint = isinstance(recipe.network, LatentNetwork) and recipe.network.classes == "joint"
-        views = ORIENTATIONS[training.augmentation] * (1 if joint else dataset.structures)
+        views = ORIENTATIONS[training.augmentation] * (1 if joint else dataset.structures) * dataset.annotators
         latents = 4 * slices["train"] * views * moments * codec.latent_channels * side**2
     halved = 2 if training.weights == "fp16" else 1
     models = 2 * needs.model_bytes // halved + 2 * needs.model_bytes  # best and last; the best weights, the graph

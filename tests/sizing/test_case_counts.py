@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sdseg.config.run import Config
+from sdseg.config.run import Config, load_config
 from sdseg.core.files import write_json
 from sdseg.datasets.phantoms import PHANTOM_SOURCES, write_phantoms
 from sdseg.sizing.case_counts import Count, count
+from sdseg.sizing.run_needs import _dataset, _training
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {"unet": {"file": str(ROOT / "config/recipes/unet.yaml")}}
@@ -45,6 +47,22 @@ def test_slices_of_phantom_volumes_are_about_right(tmp_path: Path) -> None:
     total = counted(tmp_path / "results", 0.2, source="btcv", origin="phantom").n_slices
     # The scanner's axis is the short one, whatever the orientation of the file.
     assert total == pytest.approx(np.sum([min(shape) for shape in slices]), rel=0.15)
+
+
+def test_latents_are_cached_of_every_annotator(tmp_path: Path) -> None:
+    demo = load_config(ROOT / "config/demo.yaml").model_dump()
+    demo |= {"results": str(tmp_path), "datasets": {"d": {"source": "lidc", "origin": "phantom"}}, "ablation": None}
+    config = Config.model_validate(demo)
+    dataset = _dataset(config, "d")
+    recipe = config.resolve_recipe("d", "sdseg-onestep")
+    four, one = (_training(config, each, "r", recipe) for each in (dataset, replace(dataset, annotators=1)))
+    assert (dataset.annotators, dataset.count.slices) == (4, {"train": 84, "val": 24, "test": 36})
+    assert four.disk_bytes is not None
+    assert one.disk_bytes is not None
+    codec, views = config.codecs["small"], {"dihedral": 8, "intensity": 8, "flips": 4}[recipe.training.augmentation]
+    moments = 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
+    latents = 4 * 84 * views * moments * codec.latent_channels * (256 // codec.factor) ** 2
+    assert four.disk_bytes - one.disk_bytes == 3 * latents
 
 
 def test_committed_splits(tmp_path: Path) -> None:
