@@ -58,7 +58,7 @@ def _small(folder: Path, count: int, repeats: int) -> None:
     """The demo's recipe and codec, untrained: the time of a step does not depend on what was learnt."""
     settings = load_config(ROOT / "config/demo.yaml")
     codec = Codec.model_validate(merge(settings.codecs["small"].model_dump(), {"training": {"steps": 1}}))
-    text = yaml.safe_load((ROOT / "config/recipes/sdseg.yaml").read_text("utf-8"))
+    text = yaml.safe_load((ROOT / "config/recipes/sdseg-multistep.yaml").read_text("utf-8"))
     text = merge(merge(text, settings.recipes["sdseg"].overrides), {"training": {"workers": 0, "precision": "no"}})
     recipe = Recipe.model_validate(merge(text, {"training": {"steps": count * (repeats + 1)}}))
     write_store(folder / "prepared", cases={"train": (1,) * 16, "val": (1,)})

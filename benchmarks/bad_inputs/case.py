@@ -34,7 +34,7 @@ MINI: dict[str, Any] = {
     "codecs": {"tiny": {**LAYOUT, "latent_channels": 4, "training": {"steps": 4, "batch": 2, "size": 32}}},
     "recipes": {
         "sdseg": {
-            "file": "config/recipes/sdseg.yaml",
+            "file": "config/recipes/sdseg-multistep.yaml",
             "overrides": {"network": {"codec": "tiny", "condition": LAYOUT, "denoiser": DENOISER}},
         },
         "unet": {"file": "config/recipes/unet.yaml"},

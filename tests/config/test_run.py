@@ -104,9 +104,9 @@ def test_default_configuration_is_the_papers_scale(root: Path, monkeypatch: pyte
     assert loaded.device == "cuda"
     for dataset in loaded.datasets.values():
         assert (dataset.size, dataset.origin, dataset.protocol) == (256, "real", "clean")
-    network = loaded.resolve_recipe("kseg", "sdseg-onestep").network
+    network = loaded.resolve_recipe("kseg", "sdseg").network
     assert isinstance(network, LatentNetwork)
-    assert network.denoiser.block_out_channels == (192, 384, 384, 768, 768)
+    assert network.denoiser.block_out_channels == (384, 512, 512, 512)
     assert loaded.codecs[network.codec].factor == 8
 
 
@@ -613,10 +613,10 @@ def test_rows_of_the_papers_ablation_add_one_thing_each(root: Path) -> None:
 
 def test_a_recipe_on_another_one(root: Path, tmp_path: Path) -> None:
     shutil.copy(root / "config" / "recipes" / "unet.yaml", tmp_path)
-    (tmp_path / "wide.yaml").write_text("base: unet.yaml\nnetwork: {channels: [8, 16]}\n", encoding="utf-8")
+    (tmp_path / "wide.yaml").write_text("base: unet.yaml\nnetwork: {channels: [8, 16, 16]}\n", encoding="utf-8")
     (tmp_path / "long.yaml").write_text("base: wide.yaml\ntraining: {steps: 7}\n", encoding="utf-8")
     made, plain = load_recipe(tmp_path / "long.yaml"), load_recipe(tmp_path / "unet.yaml")
-    assert (made.network.channels, made.training.steps) == ((8, 16), 7)
+    assert (made.network.channels, made.training.steps) == ((8, 16, 16), 7)
     assert made.optimiser == plain.optimiser
 
 

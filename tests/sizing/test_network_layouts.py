@@ -36,7 +36,7 @@ NETWORKS: list[tuple[str, dict[str, Any], int]] = [
     ("sdseg-onestep", {**LATENT, "condition": PLAIN}, 3),
     ("sdseg-e2e", LATENT, 1),
     ("ablation-cross-attention", LATENT, 3),
-    *(("unet", {"channels": [8, 16, 32], "residual_units": units, "norm": norm}, structures)
+    *(("unet", {"architecture": "unet", "channels": [8, 16, 32], "residual_units": units, "norm": norm}, structures)
       for units, norm, structures in ((0, "instance", 1), (0, "batch", 3), (2, "instance", 3), (1, "batch", 1))),
     ("sdseg-onestep", {"codec": "c", "condition": CLASSIC, "denoiser": UNET}, 1),
     ("sdseg-onestep", {"codec": "c", "condition": {**CLASSIC, "coarser_channels": [40]}, "denoiser": DENOISER}, 3),

@@ -34,7 +34,9 @@ def test_full_scale_on_a_cpu_as_measured() -> None:
 def test_the_demo_as_measured() -> None:
     """0.75 GB: nearly all of it the libraries."""
     config = load_config(CONFIG / "demo.yaml")
-    needs = training_needs(config.resolve_recipe("cvc", "sdseg-onestep"), config.codecs["small"], Shape(64), cuda=False)
+    needs = training_needs(
+        config.resolve_recipe("cvc", "sdseg-multistep"), config.codecs["small"], Shape(64), cuda=False
+    )
     assert 0.7e9 < needs.process_bytes < 1.0e9
     assert needs.parameters == pytest.approx(2.6e6, rel=0.02)
 

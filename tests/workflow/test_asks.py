@@ -15,6 +15,7 @@ from workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("prepare", "train", "scores", "studies", "graph", "engine")
+PUBLISHED = {"sdseg-onestep": {"file": "config/recipes/sdseg-onestep.yaml"}}  # LDM's UNet: what was measured
 CHOSEN = SimpleNamespace(dataset="cvc", recipe="sdseg-onestep", codec="kl-f8")
 
 
@@ -25,6 +26,11 @@ def _in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asks_of(name: str, **changes: Any) -> Asks:
     return Asks(Plan({**read_yaml(ROOT / "config" / name), **changes}, where=name))
+
+
+def published(**changes: Any) -> Asks:
+    """What config/config.yaml asks for with the published networks."""
+    return asks_of("config.yaml", **{"recipes": PUBLISHED, **changes})
 
 
 def test_the_demo_asks_for_little() -> None:
@@ -39,27 +45,26 @@ def test_the_demo_asks_for_little() -> None:
 
 def test_full_scale_asks_for_what_was_measured() -> None:
     """GB, docs/benchmarks.md: training at batch 1 on a CPU 9.3 to 10; fp32 export 6.4, int8 8.9; inference 3.5."""
-    on_cpu = asks_of("config.yaml", device="cpu")
+    on_cpu = published(device="cpu")
     assert 10 < on_cpu.ask("train", CHOSEN).memory < 20
     assert 9 < on_cpu.ask("graph", CHOSEN).memory < 20
     assert 4 < on_cpu.ask("scores", CHOSEN).memory < 20
-    on_gpu = asks_of("config.yaml")
+    on_gpu = published()
     assert 8 < on_gpu.ask("train", CHOSEN).memory < 20
     assert on_gpu.ask("codec", CHOSEN).memory < 20
 
 
 def test_time_follows_the_steps_and_the_device() -> None:
-    recipes = read_yaml(ROOT / "config/config.yaml")["recipes"]
-    shorter = copy.deepcopy(recipes)
+    shorter: dict[str, Any] = copy.deepcopy(PUBLISHED)
     shorter["sdseg-onestep"]["overrides"] = {"training": {"steps": 10_000}}
-    hours = asks_of("config.yaml").ask("train", CHOSEN).minutes / 60
+    hours = published().ask("train", CHOSEN).minutes / 60
     assert 10 <= hours <= 24  # 100,000 steps on the slowest GPU that is thought of
-    assert asks_of("config.yaml", recipes=shorter).ask("train", CHOSEN).minutes <= 180
-    assert asks_of("config.yaml", device="cpu").ask("train", CHOSEN).minutes == 3 * 24 * 60  # no queue allows more
+    assert published(recipes=shorter).ask("train", CHOSEN).minutes <= 180
+    assert published(device="cpu").ask("train", CHOSEN).minutes == 3 * 24 * 60  # no queue allows more
 
 
 def test_volumes_need_more_than_images() -> None:
-    asks = asks_of("config.yaml")
+    asks = published()
     for stage in ("prepare", "scores"):
         images, volumes = (
             asks.ask(stage, SimpleNamespace(dataset=name, recipe="sdseg-onestep")) for name in ("kseg", "btcv")
@@ -69,15 +74,15 @@ def test_volumes_need_more_than_images() -> None:
 
 def test_a_second_try_gets_twice_as_much() -> None:
     asks = asks_of("demo.yaml")
-    chosen = SimpleNamespace(dataset="cvc", recipe="sdseg-onestep")
+    chosen = SimpleNamespace(dataset="cvc", recipe="sdseg")
     memory, runtime = asks.memory("train"), asks.runtime("train")
     assert [memory(chosen, attempt=number) for number in (1, 2)] == ["2GB", "4GB"]
     assert [runtime(chosen, attempt=number) for number in (1, 2)] == [60, 120]
-    longest = asks_of("config.yaml", device="cpu").runtime("train")
+    longest = published(device="cpu").runtime("train")
     assert longest(CHOSEN, attempt=2) == 3 * 24 * 60
 
 
 def test_several_processes_each_need_their_memory() -> None:
-    chosen = asks_of("config.yaml", processes=4)
-    assert chosen.ask("train", CHOSEN).memory > 3 * asks_of("config.yaml").ask("train", CHOSEN).memory
-    assert chosen.ask("train", CHOSEN).minutes < asks_of("config.yaml").ask("train", CHOSEN).minutes
+    chosen = published(processes=4)
+    assert chosen.ask("train", CHOSEN).memory > 3 * published().ask("train", CHOSEN).memory
+    assert chosen.ask("train", CHOSEN).minutes < published().ask("train", CHOSEN).minutes

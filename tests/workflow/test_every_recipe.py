@@ -14,7 +14,7 @@ from torch import nn
 from sdseg.artifacts.results.parity import Parity
 from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.config.export import Export
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.network import Codec, LatentNetwork, UnetDenoiser
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.settings import merge
 from sdseg.evaluation.evaluate import evaluate
@@ -35,6 +35,7 @@ DENOISER = {
     "context_channels": 8,
     "context_tokens": 3,
 }
+CLASSIC = {"condition": {"block_out_channels": [4, 6]}, "denoiser": {"block_out_channels": [6, 8]}}
 TRAINING = {
     "steps": 2,
     "batch": 2,
@@ -48,7 +49,7 @@ TRAINING = {
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A slice store, a codec, a vision encoder and a trained `sdseg` to start from."""
+    """A slice store, a codec, a vision encoder and a trained `sdseg-multistep` to start from."""
     folder = tmp_path_factory.mktemp("every é")
     cases = {"train": (1,) * 4, "val": (1,), "test": (1, 1, 1)}
     write_store(folder / "prepared", cases=cases)
@@ -63,7 +64,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     batch = torch.export.Dim("batch")
     program = torch.export.export(encoder, (torch.zeros(2, 3, 16, 16),), dynamic_shapes=({0: batch},))
     torch.export.save(program, folder / "encoder.pt2")
-    run(folder, folder / "first", small(folder, FILES[[file.stem for file in FILES].index("sdseg")]))
+    run(folder, folder / "first", small(folder, FILES[[file.stem for file in FILES].index("sdseg-multistep")]))
     return folder
 
 
@@ -76,9 +77,12 @@ def small(ready: Path, file: Path) -> Recipe:
     if made.inference.steps > 1:  # a graph holds every step
         overrides["inference"] = {"steps": 2, "samples": 2}
     if made.network.kind == "direct":
-        overrides["network"] = {"channels": [4, 8], "residual_units": 0}
+        overrides["network"] = {"channels": [4, 8, 8]}
     else:
-        overrides["network"] = {"codec": "small", "condition": LAYOUT, "denoiser": DENOISER}
+        classic = isinstance(made.network.denoiser, UnetDenoiser)
+        overrides["network"] = {"codec": "small"} | (
+            CLASSIC if classic else {"condition": LAYOUT, "denoiser": DENOISER}
+        )
         if made.network.alignment is not None:
             overrides["network"]["alignment"] = {"encoder": str(ready / "encoder.pt2"), "size": 16}
     return load_recipe(file, overrides)

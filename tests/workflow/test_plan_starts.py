@@ -21,7 +21,7 @@ def plan(root: Path, starts: dict[str, Any], *, codecs: dict[str, str] | None = 
     """Recipes `a`, `b`, …, each `sdseg` at a small size with its `start_from`."""
     made = {
         name: {
-            "file": str(root / "config/recipes/sdseg.yaml"),
+            "file": str(root / "config/recipes/sdseg-multistep.yaml"),
             "overrides": {
                 "network": {"codec": (codecs or {}).get(name, "one"), "condition": SMALL, "denoiser": UNET},
                 "training": {"batch": 2},

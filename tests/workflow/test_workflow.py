@@ -34,7 +34,7 @@ MINI: dict[str, Any] = {
     "codecs": {"tiny": {**LAYOUT, "training": {"steps": 4, "batch": 2, "size": 32}}},
     "recipes": {
         "sdseg": {
-            "file": "config/recipes/sdseg.yaml",
+            "file": "config/recipes/sdseg-multistep.yaml",
             "overrides": {
                 "network": {"codec": "tiny", "condition": LAYOUT, "denoiser": DENOISER},
                 "training": TRAINING,
@@ -42,7 +42,10 @@ MINI: dict[str, Any] = {
         },
         "unet": {
             "file": "config/recipes/unet.yaml",
-            "overrides": {"network": {"channels": [4, 8], "residual_units": 0}, "training": TRAINING},
+            "overrides": {
+                "network": {"architecture": "unet", "channels": [4, 8], "residual_units": 0},
+                "training": TRAINING,
+            },
         },
     },
     "datasets": {
