@@ -80,6 +80,19 @@ def _curves(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _changes(values: Figures) -> str:
+    def change(row: Figures) -> str:
+        if not row["changes"]:
+            return f"`{row['name']}`: what was started from"
+        return ", ".join(f"`{'.'.join(key.split('.')[-2:])}: {value}`" for key, value in row["changes"].items())
+
+    rows = [
+        (row["kind"], change(row), row["steps"], f"{row['cpu_seconds']:.0f}", f"{row['val']:.3f}")
+        for row in values["rows"]
+    ]
+    return f"{_measured(values)}\n{_table(('kind', 'changed', 'steps', 'CPU s', 'validation Dice'), rows)}"
+
+
 def _full_scale_memory(values: Figures) -> str:
     def gigabytes(count: int | None) -> str:
         return f"{count / 1e9:.2f} GB" if count else ""
@@ -109,5 +122,6 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "bad_input": _bad_input,
     "kills": _kills,
     "curves": _curves,
+    "changes": _changes,
     "full_scale_memory": _full_scale_memory,
 }

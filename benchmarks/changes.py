@@ -1,0 +1,101 @@
+"""One change at a time: what each value of a recipe is worth on the validation split, for docs/benchmarks.md.
+
+python benchmarks/changes.py --models FOLDER --against NAME [NAME …] [--output benchmarks/figures/changes.json]
+
+`FOLDER` holds a run per change, `NAME/model`, trained by `sdseg train --set KEY=VALUE …` on the same data. The models
+named by `--against` are what was started from; every other one is told by the values in which it differs from the one
+of its kind. The test split is not looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from sdseg.artifacts.manifests import ModelManifest  # noqa: E402
+from sdseg.core.errors import UserError  # noqa: E402
+from sdseg.core.files import read_json, write_json  # noqa: E402
+
+LENGTH = ("training.steps", "training.validate_every", "description", "training.validate_slices")
+
+OWN = ("network.denoiser.architecture", "network.denoiser.block_out_channels")  # keys that a classic denoiser has
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--against", nargs="+", required=True, metavar="NAME")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/changes.json")
+    chosen = parser.parse_args()
+    try:
+        figures = changes(chosen.models, chosen.against)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    write_json(chosen.output, figures)
+    print(json.dumps(figures["rows"], indent=2))
+    return 0
+
+
+def changes(folder: Path, against: list[str]) -> dict[str, Any]:
+    """The figures of a folder of runs. Raises UserError where a run that others are held against is missing."""
+    models = {
+        path.parent.parent.name: read_json(path, ModelManifest) for path in sorted(folder.glob("*/model/config.json"))
+    }
+    missing = [name for name in against if name not in models]
+    if missing:
+        raise UserError(f"no run is named {', '.join(missing)}", where=folder, remedy="train it first")
+    starts = {kind(models[name]): (name, flat(models[name].recipe)) for name in against}
+    rows = [row(name, model, *starts[kind(model)]) for name, model in models.items()]
+    command = ["python", "benchmarks/changes.py", "--models", folder.name, "--against", *against]
+    return {
+        "command": shlex.join(command),
+        "commit": ", ".join(sorted({model.provenance["commit"] for model in models.values()})),
+        "date": max(model.provenance["time"] for model in models.values())[:10],
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "rows": sorted(rows, key=lambda each: (each["kind"], bool(each["changes"]), each["name"])),
+    }
+
+
+def row(name: str, model: ModelManifest, start: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A run: in what it differs from the one that was started from, its length, and what it reached."""
+    own, training = flat(model.recipe), model.training
+    keys = [key for key in own if key not in LENGTH and own[key] != values.get(key) and (own[key] or key in values)]
+    if own.get("network.denoiser.architecture") == "unet":
+        keys = [key for key in keys if not key.startswith("network.denoiser.") or key in OWN]
+    return {
+        "name": name,
+        "kind": kind(model),
+        "dataset": model.dataset,
+        "size": model.image.size,
+        "against": None if name == start else start,
+        "changes": {key: own.get(key) for key in keys},
+        "steps": training["steps"],
+        "cpu_seconds": round(training["cpu_seconds"], 1),
+        "seed": model.recipe["training"]["seed"],
+        "val": round(training["best_dice"], 4),
+    }
+
+
+def kind(model: ModelManifest) -> str:
+    return "unet" if model.recipe["network"]["kind"] == "direct" else "latent"
+
+
+def flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        leaves |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return leaves
+
+
+if __name__ == "__main__":
+    sys.exit(main())
