@@ -159,7 +159,7 @@ def test_a_wrong_configuration_is_one_message(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_memory_decides_which_gpu_is_large_enough() -> None:
-    found = estimated(ROOT / "config/config.yaml", probed=False)
+    found = estimated(ROOT / "config/paper.yaml", probed=False)
     one = found["trainings"][0]
     assert one["fits_on"] == [gpu.name for gpu in GPUS]
     assert one["hours_on"]["T4"] > one["hours_on"]["V100"] > one["hours_on"]["A100"] > one["hours_on"]["H100"]
@@ -170,7 +170,8 @@ def test_memory_decides_which_gpu_is_large_enough() -> None:
 
 def test_small_networks_do_not_fill_a_gpu() -> None:
     """However few the operations: starting them takes its time."""
-    demo = {each["recipe"]: each for each in estimated(ROOT / "config/demo.yaml", probed=False)["trainings"]}["sdseg"]
+    demo = {each["recipe"]: each for each in estimated(ROOT / "config/demo.yaml", probed=False)["trainings"]}
+    demo = demo["sdseg-multistep"]
     assert demo["hours_on"]["H100"] == demo["hours_on"]["T4"] == pytest.approx(120 * 0.03 / 3600)
 
 
@@ -184,9 +185,7 @@ def test_the_line_of_a_run_loads_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
     line, loaded = done.stdout.splitlines()
-    assert line.startswith(
-        "5 datasets (2,854 cases, 9,695 slices), 5 trainings of up to 378.6 M parameters and 12.5 GB"
-    )
+    assert line.startswith("5 datasets (2,854 cases, 9,695 slices), 5 trainings of up to 94.2 M parameters and 5.9 GB")
     assert loaded == "[]"
 
 

@@ -27,7 +27,7 @@ Values = dict[str, Any]
 
 def values(**changes: Any) -> Values:
     recipe = {"file": str(ROOT / "config/recipes/unet.yaml")}
-    kseg = {"source": "kseg", "size": 32}
+    kseg = {"source": "kseg", "size": 64}
     return {"recipes": {"unet": recipe}, "datasets": {"kseg": kseg}, "splits": "my splits", **changes}
 
 
@@ -47,7 +47,7 @@ def test_targets_are_the_workflows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*TARGETS, *FOLDERS])
 def test_a_dataset_has_a_name_of_its_own(name: str) -> None:
     with pytest.raises(UserError, match=rf"a (target|folder) '{name}' already") as caught:
-        check(values(datasets={name: {"source": "kseg", "size": 32}}))
+        check(values(datasets={name: {"source": "kseg", "size": 64}}))
     assert f"datasets.{name}" in str(caught.value)
 
 
@@ -62,7 +62,7 @@ def test_a_recipe_has_a_name_of_its_own(name: str) -> None:
         check(values(ablation=ablation))
 
 
-MINE: Values = {"source": "kseg", "size": 32}
+MINE: Values = {"source": "kseg", "size": 64}
 CODEC: Values = {"block_out_channels": [8, 8], "norm_num_groups": 4}
 INSIDE: list[tuple[str, Values, str]] = [
     ("results are raw", {"raw": "data", "results": "data"}, "results would be written into data, which is only read"),
