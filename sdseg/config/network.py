@@ -70,6 +70,7 @@ class CodecTraining(Strict):
     # a class is rarer than it among the training pixels, at most `class_weight_cap` times.
     class_weights: Literal["none", "inverse_frequency"] = "none"
     class_weight_cap: float = Field(20.0, ge=1, le=1e6)
+    dice_weight: float = Field(0.0, ge=0, le=1e6)  # of the soft Dice loss of the classes, beside that cross entropy
     seed: Seed = 0
 
     @model_validator(mode="after")
@@ -97,6 +98,8 @@ class Codec(Autoencoder):
             raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here), not both")
         if self.training is not None and self.training.class_weights != "none" and self.encodes != "labels":
             raise ValueError("'training.class_weights' weighs the classes of a label map; set 'encodes: labels'")
+        if self.training is not None and self.training.dice_weight and self.encodes != "labels":
+            raise ValueError("'training.dice_weight' is of the classes of a label map; set 'encodes: labels'")
         if self.training is not None and self.training.shapes and self.encodes == "image":
             raise ValueError("'training.shapes' are masks, and 'encodes: image' learns images; leave it out")
         return self

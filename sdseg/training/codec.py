@@ -153,7 +153,7 @@ def _train(
 ) -> None:
     """Minimise the error of decode(z) plus a little KL on masks drawn anew at every step; go on where `state` says.
 
-    The error of a mask, or an image, is |decode(z) − mask|, that of a label map cross entropy.
+    The error of a mask, or an image, is |decode(z) − mask|, that of a label map cross entropy, with Dice where wanted.
     """
     weights = samples.class_weights() if samples is not None else None
     weights = weights.to(device) if weights is not None else None
@@ -173,8 +173,7 @@ def _train(
     saved = time.monotonic()
     with bar, deferred() as request:
         for step in bar:
-            error, kl = _losses(codec, _image(codec, training, step, device, samples), weights)
-            loss = error + training.kl_weight * kl
+            loss = _loss(codec, training, _image(codec, training, step, device, samples), weights)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
@@ -210,13 +209,18 @@ def _image(
     return image
 
 
-def _losses(codec: MaskCodec, image: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The error of what is decoded, and the mean KL divergence of the posterior."""
+def _loss(codec: MaskCodec, training: CodecTraining, image: Tensor, weights: Tensor | None) -> Tensor:
+    """The error of what is decoded, and a share of the mean KL divergence of the posterior; `weights` of classes."""
     posterior = codec.autoencoder.encode(image).latent_dist
     decoded = codec.autoencoder.decode(posterior.sample()).sample
-    if codec.classes is None:
-        return l1_loss(decoded, image), posterior.kl().mean()
-    return cross_entropy(decoded, image.argmax(dim=1), weights), posterior.kl().mean()
+    labels = codec.classes is not None
+    error = cross_entropy(decoded, image.argmax(dim=1), weights) if labels else l1_loss(decoded, image)
+    if training.dice_weight:
+        from monai.losses.dice import DiceLoss  # MONAI takes seconds to import
+
+        error = error + training.dice_weight * DiceLoss(softmax=True, batch=True)(decoded, (image + 1.0) / 2.0)
+    loss: Tensor = error + training.kl_weight * posterior.kl().mean()
+    return loss
 
 
 def _position(optimiser: torch.optim.Optimizer, schedule: OneCycleLR) -> dict[str, Any]:

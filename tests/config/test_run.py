@@ -201,6 +201,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("codecs.tiny.encodes", "label", "codecs.tiny.encodes: Input should be 'mask', 'labels' or 'image'"),
     ("codecs.tiny.training.shapes", 0.5, "'shapes' is a share of 'data: dataset'"),
     ("codecs.tiny.training.class_weights", "inverse_frequency", "weighs the classes of a label map; set 'encodes: lab"),
+    ("codecs.tiny.training.dice_weight", 1.0, "'training.dice_weight' is of the classes of a label map"),
     ("codecs.tiny.encodes", "image", "'encodes: image' learns from a dataset; give 'training' with 'data: dataset'"),
     ("codecs.tiny", {**LAYOUT, "encodes": "image", "weights": "w"}, "see no image before training, on which their"),
     ("codecs.tiny.norm_num_groups", 3, "8 channels cannot be normalised in 3 groups"),

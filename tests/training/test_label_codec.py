@@ -43,7 +43,7 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_learns_its_dataset_and_nested_structures_stay_nested(eyes: Path, tmp_path: Path) -> None:
     build_codec(settings=settings(steps=1), output=tmp_path / "a", prepared=eyes)
-    weighted = settings(steps=100, learning_rate=4e-3, shapes=0.25, class_weights="inverse_frequency")
+    weighted = settings(steps=100, learning_rate=4e-3, shapes=0.25, class_weights="inverse_frequency", dice_weight=1.0)
     build_codec(settings=weighted, output=tmp_path / "b é", prepared=eyes)
     _, before = load_codec_folder(tmp_path / "a")
     trained, after = load_codec_folder(tmp_path / "b é")
