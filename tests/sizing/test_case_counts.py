@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sdseg.config.network import LatentNetwork
 from sdseg.config.run import Config, load_config
 from sdseg.core.files import write_json
 from sdseg.datasets.phantoms import PHANTOM_SOURCES, write_phantoms
@@ -54,12 +55,16 @@ def test_latents_are_cached_of_every_annotator(tmp_path: Path) -> None:
     demo |= {"results": str(tmp_path), "datasets": {"d": {"source": "lidc", "origin": "phantom"}}, "ablation": None}
     config = Config.model_validate(demo)
     dataset = _dataset(config, "d")
-    recipe = config.resolve_recipe("d", "sdseg-onestep")
+    recipe = next(one for name in config.recipes if (one := config.resolve_recipe("d", name)).diffusion)
     four, one = (_training(config, each, "r", recipe) for each in (dataset, replace(dataset, annotators=1)))
     assert (dataset.annotators, dataset.count.slices) == (4, {"train": 84, "val": 24, "test": 36})
     assert four.disk_bytes is not None
     assert one.disk_bytes is not None
-    codec, views = config.codecs["small"], {"dihedral": 8, "intensity": 8, "flips": 4}[recipe.training.augmentation]
+    assert isinstance(recipe.network, LatentNetwork)
+    codec, views = (
+        config.codecs[recipe.network.codec],
+        {"dihedral": 8, "intensity": 8, "flips": 4}[recipe.training.augmentation],
+    )
     moments = 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
     latents = 4 * 84 * views * moments * codec.latent_channels * (256 // codec.factor) ** 2
     assert four.disk_bytes - one.disk_bytes == 3 * latents
