@@ -60,7 +60,7 @@ CONFIG: dict[str, Any] = {
         "unet": {
             "file": "config/recipes/unet.yaml",
             "overrides": {
-                "network": {"channels": [4, 8], "residual_units": 0},
+                "network": {"architecture": "unet", "channels": [4, 8], "residual_units": 0},
                 "training": {**TRAINING, "steps": 100},
             },
         },
