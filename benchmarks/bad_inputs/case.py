@@ -37,7 +37,7 @@ MINI: dict[str, Any] = {
             "file": "config/recipes/sdseg-multistep.yaml",
             "overrides": {"network": {"codec": "tiny", "condition": LAYOUT, "denoiser": DENOISER}},
         },
-        "unet": {"file": "config/recipes/unet.yaml"},
+        "unet": {"file": "config/recipes/unet.yaml", "overrides": {"network": {"channels": [4, 8, 8]}}},
     },
     "datasets": {
         "kseg": {"source": "kseg", "origin": "phantom", "size": 32, "recipes": ["sdseg"]},

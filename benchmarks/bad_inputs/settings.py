@@ -13,7 +13,7 @@ import yaml
 from benchmarks.bad_inputs.case import LAYOUT, MINI, Bad, Ready, write_yaml
 from sdseg.config.dataset import Dataset
 from sdseg.config.network import Codec
-from sdseg.config.recipe import Recipe
+from sdseg.config.recipe import Recipe, read_recipe
 from sdseg.config.run import Config
 
 __all__ = ["codecs", "configurations", "datasets", "recipes", "yaml_files"]
@@ -157,7 +157,7 @@ def yaml_files(ready: Ready) -> Iterator[Bad]:
 def recipes(ready: Ready) -> Iterator[Bad]:
     path = ready.scratch / "recipe.yaml"
     for file in ("unet", "sdseg"):
-        good = yaml.safe_load((ROOT / "config" / "recipes" / f"{file}.yaml").read_text("utf-8"))
+        good = read_recipe(ROOT / "config" / "recipes" / f"{file}.yaml")
         for keys, value in spoilt(Recipe.model_json_schema(), good):
             write_yaml(path, with_value(good, keys, value))
             words = ["train", "--prepared", ready.store, "--recipe", path, "--output", ready.scratch / "out" / "model"]
