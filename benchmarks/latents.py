@@ -27,6 +27,7 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 
 from sdseg.config.recipe import Codec, Recipe  # noqa: E402
+from sdseg.config.recipe_overrides import lay_over  # noqa: E402
 from sdseg.config.run import load_config  # noqa: E402
 from sdseg.core.settings import merge  # noqa: E402
 from sdseg.data.store import SliceStore  # noqa: E402
@@ -54,12 +55,15 @@ def main() -> int:
     return 0
 
 
+PLAIN = {"training": {"workers": 0, "precision": "no"}}
+
+
 def _small(folder: Path, count: int, repeats: int) -> None:
     """The demo's recipe and codec, untrained: the time of a step does not depend on what was learnt."""
     settings = load_config(ROOT / "config/demo.yaml")
     codec = Codec.model_validate(merge(settings.codecs["small"].model_dump(), {"training": {"steps": 1}}))
     text = yaml.safe_load((ROOT / "config/recipes/sdseg-multistep.yaml").read_text("utf-8"))
-    text = merge(merge(text, settings.recipes["sdseg"].overrides), {"training": {"workers": 0, "precision": "no"}})
+    text = merge(lay_over(text, settings.recipes["sdseg-multistep"].overrides), PLAIN)
     recipe = Recipe.model_validate(merge(text, {"training": {"steps": count * (repeats + 1)}}))
     write_store(folder / "prepared", cases={"train": (1,) * 16, "val": (1,)})
     build_codec(settings=codec, output=folder / "codec")

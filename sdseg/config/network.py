@@ -77,6 +77,8 @@ class CodecTraining(Strict):
     def _shapes_are_mixed_in(self) -> Self:
         if self.shapes and self.data == "shapes":
             raise ValueError("'shapes' is a share of 'data: dataset'; with 'data: shapes' all are; leave it out")
+        if self.crop is not None and self.data == "shapes" and self.crop > self.size:
+            raise ValueError(f"'crop: {self.crop}' does not fit into shapes of 'size: {self.size}'; make it smaller")
         return self
 
 
@@ -125,7 +127,9 @@ def made_from(codec: Codec) -> Codec:
             "measured; give 'latent_scale', such as Stable Diffusion's own 0.18215"
         )
     if codec.weights is None and codec.training is None:
-        raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here)")
+        raise ValueError(
+            "the codec is a layout alone: give either 'weights' (a pretrained codec) or 'training' (one trained here)"
+        )
     return codec
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from sdseg.config.direct_network import AnyDirectNetwork
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.network import Codec, ConditionEncoder, LatentNetwork
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.core.errors import UserError
 from sdseg.core.settings import MANY, Name, Place, Seed, Strict, parse, read_yaml
@@ -33,9 +33,9 @@ __all__ = [
 
 # YAML reads an unquoted `no` as false; what is meant is clear.
 Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
+Augmentation = Literal["none", "flips", "dihedral", "intensity", "affine", "strong"]
 # dice: overlap; ce: cross entropy; focal: cross entropy of hard pixels; tversky: overlap, misses counting more than
 # false alarms; lovasz: IoU itself, convexly extended; boundary, hausdorff: errors by their distance from the outline.
-Augmentation = Literal["none", "flips", "dihedral", "intensity", "affine", "strong"]
 MaskLoss = Literal["dice_ce", "dice_focal", "tversky_ce", "lovasz_ce", "dice_ce_boundary", "dice_ce_hausdorff"]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
@@ -223,6 +223,16 @@ class Recipe(Strict):
             raise ValueError("a direct network has no 'diffusion' section")
         if not latent and (self.inference.steps > 1 or self.inference.samples > 1):
             raise ValueError("a direct network has one pass and one answer; leave out inference.steps and .samples")
+        return self
+
+    @model_validator(mode="after")
+    def _one_origin_of_the_encoder(self) -> Self:
+        condition = self.network.condition if isinstance(self.network, LatentNetwork) else None
+        if self.start_from is not None and isinstance(condition, ConditionEncoder) and condition.codec is not None:
+            raise ValueError(
+                "'start_from' takes the condition encoder from a model, 'network.condition.codec' from a codec of "
+                "images; leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ class Shape:
 
     def encoded(self, codec: Codec) -> int:
         """Channels of what the codec encodes: of a label map one per class, taken as one per structure."""
-        return 3 if codec.encodes == "mask" else self.structures + 1
+        return self.structures + 1 if codec.encodes == "labels" else 3
 
     def passes(self, network: LatentNetwork) -> int:
         """Of the denoiser and the decoder for all structures."""

@@ -53,7 +53,7 @@ def build_codec(*, settings: Codec, output: Path, device: str = "cpu", prepared:
     try:
         made_from(settings)
     except ValueError as error:
-        raise UserError(f"the codec is a layout alone: {error}", where="--settings", remedy="add one of them") from None
+        raise UserError(str(error), where="--settings", remedy="give the codec what is named above") from None
     store = _opened(settings, prepared)
     settings = _as_pretrained(settings, store)
     training = settings.training

@@ -318,6 +318,20 @@ def test_wrong_override_names_both_places(config: Values) -> None:
     assert "datasets.kseg" in str(error)
 
 
+def test_an_encoder_of_a_codec_and_of_a_model_at_once(config: Values) -> None:
+    condition = {"codec": "images", "init": "codec", "projection": "quant_conv"}
+    overrides = {"network": {"condition": condition}, "start_from": {"model": "m"}}
+    loaded = parse(Config, put(config, "recipes.sdseg.overrides", overrides), where="my.yaml")
+    error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
+    assert "'start_from' takes the condition encoder from a model" in str(error)
+
+
+def test_windows_of_shapes_that_do_not_fit_into_them(config: Values) -> None:
+    changed = put(config, "codecs.tiny.training", {"steps": 1, "size": 32, "crop": 64})
+    error = refused(lambda: parse(Config, changed, where="my.yaml"))
+    assert "'crop: 64' does not fit into shapes of 'size: 32'" in str(error)
+
+
 def test_unknown_codec(config: Values) -> None:
     loaded = parse(Config, put(config, "recipes.sdseg.overrides", {"network": {"codec": "tinny"}}), where="my.yaml")
     error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))

@@ -57,7 +57,9 @@ class TargetLayout:
     @property
     def network(self) -> LatentNetwork:
         if not isinstance(self.recipe.network, LatentNetwork):
-            raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg")
+            raise UserError(
+                "the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg-multistep"
+            )
         return self.recipe.network
 
     @property
@@ -94,7 +96,9 @@ class TargetLayout:
         contract, structures = self.images()
         segmenter = build_segmenter(self.recipe, contract, len(structures), self.codec, scale)
         if not isinstance(segmenter, LatentSegmenter):
-            raise UserError("the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg")
+            raise UserError(
+                "the recipe is no latent diffusion", where="--recipe", remedy="use sdseg-paper or sdseg-multistep"
+            )
         return segmenter
 
 
