@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,8 +61,9 @@ class Maker:
 def write_segmentation(path: Path, native: NativeSegmentation, maker: Maker) -> None:
     """Write one segment per structure, by its name, overlapping where the structures do; slices as in the series.
 
-    UIDs follow from the series, the model and the version: the same run writes the same object. Where anonymisation
-    took away the UID of study, series or frame of reference, one is made from the first slice's, and a note says so.
+    UIDs follow from the series, the model, the version and the masks: the same run writes the same object, and the
+    hypotheses are objects of their own in the series of the mask, numbered after it. Where anonymisation took away the
+    UID of study, series or frame of reference, one is made from the first slice's, and a note says so.
     Raises UserError where the slices lack their own UIDs, which tie a segmentation to them.
     """
     import highdicom as hd
@@ -78,28 +80,30 @@ def write_segmentation(path: Path, native: NativeSegmentation, maker: Maker) -> 
             for number in range(len(native.structures))
         ],
         axis=-1,
-    )
+    ).astype(np.uint8)
+    content_of = hashlib.sha256(np.packbits(masks).tobytes()).hexdigest()
     names = [slices[0].SeriesInstanceUID, maker.checksum, maker.version]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd but harmless values that are copied from the series
         try:
             segmentation = hd.seg.Segmentation(
                 source_images=slices,
-                pixel_array=masks.astype(np.uint8),
+                pixel_array=masks,
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=[
                     _description(number, one.name, maker) for number, one in enumerate(native.structures, start=1)
                 ],
                 series_instance_uid=generate_uid(entropy_srcs=[*names, "series"]),
                 series_number=SERIES_NUMBER + int(slices[0].get("SeriesNumber") or 0),
-                sop_instance_uid=generate_uid(entropy_srcs=[*names, "instance", sha256_text(str(native.pixels))]),
-                instance_number=1,
+                sop_instance_uid=generate_uid(entropy_srcs=[*names, "instance", str(native.hypothesis), content_of]),
+                instance_number=1 + native.hypothesis,
                 specific_character_set="ISO_IR 192",  # UTF-8: without it every other letter of a name becomes '?'
                 manufacturer="sdseg",
                 manufacturer_model_name=maker.model[:64],
                 software_versions=maker.version,
                 device_serial_number=maker.checksum[:16],
                 content_label="SEGMENTATION",
+                content_description=f"hypothesis {native.hypothesis}" if native.hypothesis else None,
                 series_description=f"sdseg {maker.model}"[:64],
                 omit_empty_frames=not native.empty,
             )

@@ -38,6 +38,7 @@ class NativeSegmentation:
     flat: bool = False  # given as one slice [i,j] of a volume: its values have no third axis
     notes: list[str] = field(default_factory=list)  # what is odd about it
     hypotheses: tuple[NativeSegmentation, ...] = ()  # the same input, of each the masks of one; none: not wanted
+    hypothesis: int = 0  # which of them this is, from 1; 0: the mask itself
     bits: AnyArray = field(init=False)  # [N,H,W]: bit k is structure k
     pixels: npt.NDArray[np.int64] = field(init=False)  # of each structure, overlaps included, [K]
     per_slice: npt.NDArray[np.int64] = field(init=False)  # pixels of any structure, [N]

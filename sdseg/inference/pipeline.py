@@ -183,7 +183,9 @@ class Stages:
             limits=self.options.limits,
         )
         native.hypotheses = tuple(
-            replace(native, with_probability=False, pixels_shown=None) for _ in range(self.hypotheses)
+            # Notes of their own: what is odd about the input is said once, beside the mask.
+            replace(native, with_probability=False, pixels_shown=None, notes=[], hypothesis=number)
+            for number in range(1, self.hypotheses + 1)
         )
         return native
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sdseg.artifacts.manifests import ModelManifest
+from sdseg.artifacts.manifests import ImageContract, ModelManifest
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.models.model_folder import save_model
 from sdseg.models.segmenter import build_segmenter
@@ -17,11 +17,11 @@ from tests.helpers.tiny import POLYP, RGB, write_store
 GAUSSIAN = {"diffusion": {"inference_noise": "gaussian", "prediction": "v"}}
 
 
-def write_latent_model(folder: Path, **overrides: Any) -> Path:
+def write_latent_model(folder: Path, image: ImageContract = RGB, **overrides: Any) -> Path:
     """A model folder with random weights; keyword values are laid over the recipe."""
     chosen = recipe(**overrides)
     torch.manual_seed(0)
-    segmenter = build_segmenter(chosen, RGB, 1, CODEC, 0.7)
+    segmenter = build_segmenter(chosen, image, 1, CODEC, 0.7)
     manifest = ModelManifest(
         dataset="tiny",
         origin="phantom",
@@ -30,7 +30,7 @@ def write_latent_model(folder: Path, **overrides: Any) -> Path:
         recipe=chosen.model_dump(mode="json"),
         codec=CODEC.model_dump(mode="json"),
         latent_scale=0.7,
-        image=RGB,
+        image=image,
         structures=POLYP,
         training={"steps": 8, "seconds": 1.5, "device": "cpu"},
         files={},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,24 @@ def test_the_same_run_writes_the_same_object(tmp_path: Path) -> None:
         pydicom.dcmread(tmp_path / name, stop_before_pixels=True).SOPInstanceUID for name in ("a.dcm", "b.dcm", "c.dcm")
     )
     assert a == b != c
+
+
+def test_other_masks_of_as_many_pixels_are_another_object(tmp_path: Path) -> None:
+    native = opened(series(tmp_path / "s", **STUDY))
+    fill(native)
+    mirrored, hypothesis = (replace(native, **more) for more in ({}, {"hypothesis": 2}))
+    mirrored.bits[...] = native.bits[:, ::-1]
+    hypothesis.bits[...] = native.bits
+    for one in (mirrored, hypothesis):
+        one.pixels[...] = native.pixels
+    headers = []
+    for number, one in enumerate((native, mirrored, hypothesis)):
+        write_segmentation(tmp_path / f"{number}.dcm", one, MAKER)
+        headers.append(pydicom.dcmread(tmp_path / f"{number}.dcm", stop_before_pixels=True))
+    assert len({header.SOPInstanceUID for header in headers}) == 3
+    assert len({(header.SeriesInstanceUID, header.SeriesDescription) for header in headers}) == 1
+    assert [header.InstanceNumber for header in headers] == [1, 1, 3]
+    assert headers[2].ContentDescription == "hypothesis 2"
 
 
 def test_codes_of_organs(tmp_path: Path) -> None:
