@@ -47,7 +47,8 @@ def export_command(arguments: argparse.Namespace) -> int:
         return 0
     from sdseg.export.onnx import export
 
-    export(model=arguments.model, prepared=arguments.prepared, output=arguments.output, settings=settings)
+    # A settings file may be that of several recipes, with and without noise; the option is meant for this very model.
+    export(arguments.model, arguments.prepared, arguments.output, settings, shared_settings=not arguments.hypotheses)
     return 0
 
 

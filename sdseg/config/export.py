@@ -94,7 +94,7 @@ class Export(Strict):
     precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)  # fp32 is always made: the others follow it
     providers: tuple[Provider, ...] = Field(("cpu",), min_length=1)  # who computes graphs: each is checked on each
     unchecked: Literal["refuse", "keep"] = "refuse"  # a graph that none of these providers can run
-    # Recipes that start from noise: true gives the hypotheses themselves beside their mean, as an output of their own.
+    # true: of recipes that start from noise the hypotheses themselves, too, as an output. Others have none.
     hypotheses: bool = Field(False, exclude_if=lambda asked_for: not asked_for)
     parity_cases: int | None = Field(None, ge=1, le=MANY)  # at most this many test cases; null for all
     calibration_images: int = Field(64, ge=1, le=MANY)  # training images whose values set the ranges of int8

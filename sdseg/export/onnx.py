@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdseg import __version__
@@ -38,7 +38,7 @@ BF16_OPSET = 22  # ONNX has no bf16 convolution before
 
 
 @writes("output")
-def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
+def export(model: Path, prepared: Path, output: Path, settings: Export, *, shared_settings: bool = False) -> None:
     """Write `output`/model.onnx, model.<precision>.onnx, io.json and parity.json; all of them, or none.
 
     Parameters
@@ -47,12 +47,15 @@ def export(model: Path, prepared: Path, output: Path, settings: Export) -> None:
     prepared: the slice store whose test cases model and graphs are run on, and whose training cases calibrate int8.
     output: folder to write; one of an earlier export is replaced.
     settings: operator set, precisions, providers and tolerances.
+    shared_settings: they are those of several recipes: one that starts from no noise is exported without hypotheses.
 
     Raises UserError when the network cannot be exported, or not be checked, and ListedError when a graph differs from
     the model by more than its tolerances: then no graph is left, not even an earlier one.
     """
     # 1. The model, and the cases it is checked on.
     gate = open_gate(model, prepared, settings)
+    if shared_settings:
+        gate = _without_missing_hypotheses(gate)
     precisions: tuple[Precision, ...] = ("fp32", *(each for each in settings.precisions if each != "fp32"))
     _refuse_unchecked(precisions, settings)
     if len(gate.cases) < ENOUGH_CASES:
@@ -202,6 +205,17 @@ def _describe(gate: ParityGate, opset: int) -> GraphManifest:
         model_checksum=checksum,
         provenance={**made_by, "protocol": manifest.protocol, "model_checksum": checksum},
     )
+
+
+def _without_missing_hypotheses(gate: ParityGate) -> ParityGate:
+    """The same gate, which asks a recipe that starts from no noise for no hypotheses."""
+    if not gate.settings.hypotheses or gate.segmenter.noise_shape is not None:
+        return gate
+    log.info(
+        "'%s' starts from no noise and has one answer: exported without hypotheses, which the settings ask for",
+        gate.manifest.recipe_name,
+    )
+    return replace(gate, settings=gate.settings.model_copy(update={"hypotheses": False}))
 
 
 def _hypotheses(gate: ParityGate) -> int | None:

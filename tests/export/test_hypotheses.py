@@ -10,6 +10,7 @@ import pytest
 
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.open_model import open_model
+from sdseg.cli.commands import main
 from sdseg.config.export import Export
 from sdseg.core.errors import UserError
 from sdseg.data.store import SliceStore
@@ -77,3 +78,19 @@ def test_a_recipe_without_noise_has_none(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"starts from no noise: it has one answer .* no hypotheses"):
         export(write_model(tmp_path / "unet"), folder / "prepared", tmp_path / "e", Export(hypotheses=True))
     assert not (tmp_path / "e").exists()
+
+
+def test_settings_of_several_recipes_pass_over_those_without_noise(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, output, settings = write_model(tmp_path / "unet"), tmp_path / "export", tmp_path / "export.yaml"
+    settings.write_text("{hypotheses: true, parity_cases: 1}")
+    arguments = ["export", "--model", model, "--prepared", folder / "prepared", "--output", output]
+    words = [*map(str, arguments), "--settings", str(settings)]
+    assert main([*words, "--hypotheses"]) == 2  # of this very model
+    assert not output.exists()
+    with caplog.at_level("INFO"):
+        assert main(words) == 0
+    assert "'unet' starts from no noise and has one answer: exported without hypotheses" in caplog.text
+    ports = json.loads((output / "io.json").read_text("utf-8"))["outputs"]
+    assert [port["name"] for port in ports] == ["probability"]
