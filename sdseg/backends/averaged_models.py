@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
-from sdseg.backends.base import Backend, Reseedable, hypotheses_of
+from sdseg.backends.base import Backend, Reseedable, hypotheses_of, samples_of, why_mean_alone
 from sdseg.backends.open_model import Served, open_model
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_text
 from sdseg.data.mask_rule import MaskRule
+from sdseg.models.equal_shares import UNEQUAL, equal_shares
 
 __all__ = ["EnsembleBackend", "averaged", "common_rule", "facts_of", "joined_name", "open_models"]
 
@@ -39,14 +40,29 @@ class EnsembleBackend:
         return total / np.float32(len(self.members))
 
     @property
-    def gives_hypotheses(self) -> bool:
-        return all(hypotheses_of(member) is not None for member in self.members)
+    def samples(self) -> int:
+        return 0 if self._repeats is None else len(self.members) * max(self._counts)
+
+    @property
+    def mean_alone(self) -> str:
+        missing = [why_mean_alone(member) for member in self.members if not samples_of(member)]
+        return missing[0] if missing else f"{UNEQUAL} ({', '.join(map(str, self._counts))})"
+
+    @property
+    def _counts(self) -> list[int]:
+        return [samples_of(member) for member in self.members]
+
+    @property
+    def _repeats(self) -> tuple[int, ...] | None:
+        return equal_shares(self._counts)
 
     def hypotheses(self, images: RawImages) -> FloatArray:
-        """The hypotheses of every model, one after the other, as many for each. Only where all give them."""
+        """The hypotheses of every model, one after the other, as many for each. Raises UserError without `samples`."""
+        if self._repeats is None:
+            raise UserError(self.mean_alone, where="--model", remedy="name models that draw as many hypotheses")
         answers = [own(images) for member in self.members if (own := hypotheses_of(member)) is not None]
-        most = max(answer.shape[1] for answer in answers)
-        return np.concatenate([np.repeat(one, most // one.shape[1], axis=1) for one in answers], axis=1)
+        repeated = [np.repeat(one, often, axis=1) for one, often in zip(answers, self._repeats, strict=True)]
+        return np.concatenate(repeated, axis=1)
 
     def with_seed(self, seed: int) -> EnsembleBackend:
         """The same models with noise from another seed. Raises UserError where one cannot draw it anew."""

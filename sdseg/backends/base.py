@@ -8,7 +8,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from sdseg.core.array_types import FloatArray, RawImages
 
-__all__ = ["Backend", "Reseedable", "Sampling", "Seeded", "hypotheses_of"]
+__all__ = ["Backend", "Reseedable", "Sampling", "Seeded", "hypotheses_of", "samples_of", "why_mean_alone"]
 
 
 class Backend(Protocol):
@@ -41,8 +41,13 @@ class Sampling(Backend, Protocol):
     """A backend that may give the hypotheses themselves, and not their mean alone."""
 
     @property
-    def gives_hypotheses(self) -> bool:
-        """Whether it does: a graph has them as an output, or has not."""
+    def samples(self) -> int:
+        """How many hypotheses S of an image it gives; 0: their mean alone."""
+        ...
+
+    @property
+    def mean_alone(self) -> str:
+        """Why that is so where it is, for messages."""
         ...
 
     def hypotheses(self, images: RawImages) -> FloatArray:
@@ -52,7 +57,17 @@ class Sampling(Backend, Protocol):
 
 def hypotheses_of(backend: Backend) -> Callable[[RawImages], FloatArray] | None:
     """What gives the hypotheses [N,S,K,H,W] of a backend; None where their mean is all that is known."""
-    return backend.hypotheses if isinstance(backend, Sampling) and backend.gives_hypotheses else None
+    return backend.hypotheses if isinstance(backend, Sampling) and backend.samples else None
+
+
+def samples_of(backend: Backend) -> int:
+    """How many hypotheses of an image a backend gives; 0 where their mean is all that is known."""
+    return backend.samples if isinstance(backend, Sampling) else 0
+
+
+def why_mean_alone(backend: Backend) -> str:
+    """Why a backend gives no hypotheses."""
+    return backend.mean_alone if isinstance(backend, Sampling) else f"'{backend.name}' knows their mean alone"
 
 
 class Seeded:

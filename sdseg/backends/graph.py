@@ -18,6 +18,7 @@ __all__ = [
     "FoundPort",
     "GraphHypotheses",
     "answer_shape",
+    "answers_without_noise",
     "check_answer",
     "check_ports",
     "default_threads",
@@ -43,15 +44,26 @@ class FoundPort:
         return f"[{', '.join('any' if axis is None else str(axis) for axis in self.axes)}] of {self.dtype}"
 
 
+def answers_without_noise(manifest: GraphManifest) -> int:
+    """1, the probability itself, of a graph that starts from no noise; 0 of one whose probability is a mean."""
+    return int(all(port.name != "noise" for port in manifest.inputs))
+
+
 class GraphHypotheses:
     """The hypotheses of a graph that has them as an output, or that starts from no noise: then its probability."""
 
     manifest: GraphManifest
     path: Path
 
+    mean_alone = "the graph gives the mean of its hypotheses alone"
+
     @property
-    def gives_hypotheses(self) -> bool:
-        return self._hypotheses_port is not None or all(port.name != "noise" for port in self.manifest.inputs)
+    def samples(self) -> int:
+        port = self._hypotheses_port
+        if port is None:
+            return answers_without_noise(self.manifest)
+        count = port.axes[1]
+        return count if isinstance(count, int) else 0
 
     @property
     def _hypotheses_port(self) -> GraphPort | None:

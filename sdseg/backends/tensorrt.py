@@ -18,7 +18,13 @@ from torch import Tensor
 from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
 from sdseg.backends.device import torch_device
 from sdseg.backends.inputs import as_input, draw_noise
-from sdseg.backends.tensorrt_engine import check_fits, layer_precisions, read_engine_manifest, refused_engine
+from sdseg.backends.tensorrt_engine import (
+    EngineHypotheses,
+    check_fits,
+    layer_precisions,
+    read_engine_manifest,
+    refused_engine,
+)
 from sdseg.backends.tensorrt_log import LogLines
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError
@@ -43,7 +49,7 @@ class _Captured:
     graph: torch.cuda.CUDAGraph
 
 
-class TensorrtBackend:
+class TensorrtBackend(EngineHypotheses):
     """An engine made by `sdseg export --to tensorrt`; images go to the GPU once and the probability comes back once.
 
     Parameters

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
+from sdseg.backends.graph import answers_without_noise
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.config.export import Batches
+from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, sha256_file
 
 __all__ = [
+    "EngineHypotheses",
     "batch_shapes",
     "check_fits",
     "engine_file",
@@ -28,6 +31,25 @@ __all__ = [
     "refused_engine",
     "side_file",
 ]
+
+
+class EngineHypotheses:
+    """An engine gives the probability alone: that of a model without noise is its one hypothesis, others are a mean."""
+
+    manifest: EngineManifest
+    mean_alone = "an engine gives the mean of its hypotheses alone"
+
+    @property
+    def samples(self) -> int:
+        return answers_without_noise(self.manifest.graph)
+
+    def hypotheses(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> [N,1,K,H,W], of an engine without noise."""
+        return self.probability(images)[:, None]
+
+    def probability(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
+        raise NotImplementedError
 
 
 def engine_file(precision: str) -> str:

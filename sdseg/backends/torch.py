@@ -9,6 +9,7 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.backends.base import Seeded
 from sdseg.backends.inputs import NoiseShape, as_input, draw_noise
 from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.models.equal_shares import UNEQUAL
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ __all__ = ["TorchBackend"]
 class TorchBackend(Seeded):
     """A segmenter's forward: raw images [N,H,W,C] and noise [N,c,h,w] or None -> probability [N,K,H,W]."""
 
-    gives_hypotheses = True
+    mean_alone = UNEQUAL  # whatever else has one hypothesis or more
 
     def __init__(
         self,
@@ -37,6 +38,11 @@ class TorchBackend(Seeded):
         self.name = f"torch-{device}"
         self._forward = forward.to(target) if isinstance(forward, torch.nn.Module) else forward
         self._image, self._device, self._noise_shape, self._seed = image, target, noise_shape, seed
+
+    @property
+    def samples(self) -> int:
+        """How many hypotheses the network draws; 1 where it draws none."""
+        return int(getattr(self._forward, "samples", 1))
 
     def probability(self, images: RawImages) -> FloatArray:
         return self._run(self._forward, images)  # [N,K,H,W]

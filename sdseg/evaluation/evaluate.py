@@ -12,6 +12,7 @@ import numpy as np
 
 from sdseg.artifacts.results.evaluation import ChosenThreshold, EvaluationSummary, TrainedOn
 from sdseg.backends.averaged_models import common_rule, open_models
+from sdseg.backends.base import why_mean_alone
 from sdseg.backends.open_model import Served, open_model
 from sdseg.backends.probability import TimedBackend, check_finite
 from sdseg.core.array_types import MaskArray
@@ -99,6 +100,7 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
             store,
             lambda case: _masks_of(case, store, timed, rule, options.batch),
             (annotators,) if annotators else (),
+            why_mean_alone(served.backend),
         )
     _log_scores(record)
 
@@ -221,7 +223,7 @@ def cross_validate(
             number = drawn.fold_of[case.case]
             return _masks_of(case, store, timed_of[number], served_of[number].rule, options.batch)
 
-        record = write_evaluation(folder, ordered, summary, store, slice_masks, scorers)
+        record = write_evaluation(folder, ordered, summary, store, slice_masks, scorers, why_mean_alone(first.backend))
     _log_scores(record)
 
 

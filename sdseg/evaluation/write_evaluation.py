@@ -44,7 +44,6 @@ STUDY_FILES = tuple(file for kind in STUDIES.values() for file in kind.files)
 ANNOTATORS = "annotators.csv"  # where there are several
 PICTURES = ("overlays/*.png", "volumes/*.webp", "volumes/*.json")
 OWNED = ("cases.csv", "summary.json", ANNOTATORS, *HARD_CASES, *PICTURES, *STUDY_FILES)
-NO_HYPOTHESES = "no hypotheses to compare: masks were given, or a graph that gives their mean alone"
 NO_RAW = "no raw folder was given (--raw), so labels at the native size of the files are not at hand"
 
 
@@ -142,10 +141,12 @@ def write_evaluation(
     store: SliceStore,
     slice_masks: SliceMasks,
     annotators: Sequence[AnnotatorScorer] = (),
+    no_hypotheses: str = "masks were given",
 ) -> EvaluationSummary:
     """Write cases.csv, summary.json (which is given), the groups of hard cases, and pictures of three cases.
 
     `annotators` have scored the same cases against several of them: also annotators.csv, and a picture of one case.
+    `no_hypotheses` says why none have where several annotators are.
     """
     exhibits = {rank: score.case.case for rank, score in ranked(scores).items()}  # names of files do not tell exactly
     scorer_of = {one.case.case: scorer for scorer in annotators for one in scorer.cases}
@@ -156,7 +157,7 @@ def write_evaluation(
         exhibits["annotators"] = shown.case
         write_overlay(folder, "annotators", shown.case, draw_annotators(scorer_of[shown.case], store, shown))
     elif store.manifest.annotators:
-        summary = {**summary, "annotators_missing": NO_HYPOTHESES}
+        summary = {**summary, "annotators_missing": f"no hypotheses to compare: {no_hypotheses}"}
     write_text(folder / "cases.csv", table(scores))
     record = EvaluationSummary.checked(**summary, exhibits=exhibits)
     write_json(folder / "summary.json", record.content())

@@ -23,7 +23,7 @@ from sdseg.export.parity import ParityGate, open_gate, refusal
 from sdseg.export.precision import in_precision
 from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
-from sdseg.export.with_hypotheses import WithHypotheses, count_hypotheses
+from sdseg.export.with_hypotheses import WithHypotheses, count_hypotheses, no_hypotheses
 
 __all__ = ["export", "graph_name"]
 
@@ -47,7 +47,7 @@ def export(model: Path, prepared: Path, output: Path, settings: Export, *, share
     prepared: the slice store whose test cases model and graphs are run on, and whose training cases calibrate int8.
     output: folder to write; one of an earlier export is replaced.
     settings: operator set, precisions, providers and tolerances.
-    shared_settings: they are those of several recipes: one that starts from no noise is exported without hypotheses.
+    shared_settings: they are those of several recipes: one that has none is exported without hypotheses.
 
     Raises UserError when the network cannot be exported, or not be checked, and ListedError when a graph differs from
     the model by more than its tolerances: then no graph is left, not even an earlier one.
@@ -208,20 +208,17 @@ def _describe(gate: ParityGate, opset: int) -> GraphManifest:
 
 
 def _without_missing_hypotheses(gate: ParityGate) -> ParityGate:
-    """The same gate, which asks a recipe that starts from no noise for no hypotheses."""
-    if not gate.settings.hypotheses or gate.segmenter.noise_shape is not None:
+    """The same gate, which asks for no hypotheses where the model has none."""
+    reason = no_hypotheses(gate.segmenter) if gate.settings.hypotheses else None
+    if reason is None:
         return gate
-    log.info(
-        "'%s' starts from no noise and has one answer: exported without hypotheses, which the settings ask for",
-        gate.manifest.recipe_name,
-    )
+    log.info("'%s' is exported without the hypotheses of the settings: %s", gate.manifest.recipe_name, reason)
     return replace(gate, settings=gate.settings.model_copy(update={"hypotheses": False}))
 
 
 def _hypotheses(gate: ParityGate) -> int | None:
     """How many hypotheses the graph gives; None where they are not asked for."""
-    image = gate.manifest.image
-    return count_hypotheses(gate.segmenter, image.size, image.channels) if gate.settings.hypotheses else None
+    return count_hypotheses(gate.segmenter) if gate.settings.hypotheses else None
 
 
 def _precision(manifest: GraphManifest) -> Precision:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sdseg.core.errors import UserError
+from sdseg.models.equal_shares import UNEQUAL
 from sdseg.models.segmenter import Segmenter
 
-__all__ = ["WithHypotheses", "count_hypotheses"]
+__all__ = ["WithHypotheses", "count_hypotheses", "no_hypotheses"]
 
 
 class WithHypotheses(nn.Module):
@@ -23,16 +24,19 @@ class WithHypotheses(nn.Module):
         return hypotheses.mean(dim=1), hypotheses
 
 
-def count_hypotheses(segmenter: Segmenter, size: int, channels: int) -> int:
-    """How many hypotheses S of an image a segmenter gives. Raises UserError for one that starts from no noise."""
-    import torch
-
+def no_hypotheses(segmenter: Segmenter) -> str | None:
+    """Why a segmenter has no hypotheses; None where it has."""
     if segmenter.noise_shape is None:
+        return "the recipe starts from no noise: it has one answer to an image, and no hypotheses"
+    return None if segmenter.samples else UNEQUAL
+
+
+def count_hypotheses(segmenter: Segmenter) -> int:
+    """How many hypotheses S of an image a segmenter gives. Raises UserError for one that has none."""
+    if reason := no_hypotheses(segmenter):
         raise UserError(
-            "the recipe starts from no noise: it has one answer to an image, and no hypotheses",
+            reason,
             where="export.hypotheses",
             remedy="leave it out, or train a recipe with 'inference_noise: gaussian' and 'inference.samples' above 1",
         )
-    with torch.inference_mode():
-        example = segmenter.hypotheses(torch.zeros(1, size, size, channels), torch.zeros(1, *segmenter.noise_shape))
-    return int(example.shape[1])
+    return segmenter.samples

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from sdseg.backends.base import hypotheses_of
+from sdseg.backends.base import samples_of, why_mean_alone
 from sdseg.backends.open_model import Served
 from sdseg.core.errors import UserError
 from sdseg.inference.native_size import NativeSegmentation
@@ -16,16 +14,13 @@ __all__ = ["hypotheses_given", "hypothesis_kinds", "record_of"]
 
 def hypotheses_given(served: Served) -> int:
     """How many hypotheses S the model gives of an image. Raises UserError where it has one answer alone."""
-    sampled = hypotheses_of(served.backend)
-    if sampled is None:
+    count = samples_of(served.backend)
+    if count == 0:
         raise UserError(
-            "the graph gives the mean of its hypotheses alone",
+            why_mean_alone(served.backend),
             where=served.path,
-            remedy="name the model folder, or export it with 'hypotheses: true'",
+            remedy="name model folders that draw as many, or ONNX graphs of them exported with 'hypotheses: true'",
         )
-    image = served.image
-    blank = np.zeros((1, image.size, image.size, image.channels), dtype=image.dtype)
-    count = int(sampled(blank).shape[1])
     if count == 1:
         raise UserError(
             f"'{served.recipe}' has one answer to an image, and no hypotheses",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.core.errors import UserError
+from sdseg.models.equal_shares import UNEQUAL, equal_shares
 from sdseg.models.segmenter import Segmenter
 
 __all__ = ["EnsembleSegmenter"]
@@ -31,6 +32,9 @@ class EnsembleSegmenter(Segmenter):
                 remedy="put models with the same number of samples and the same codec together",
             )
         self.noise_shape = next(iter(shapes), None)
+        counts = [member.samples for member in members]
+        self.repeats = equal_shares(counts)
+        self.samples = 0 if self.repeats is None else len(counts) * max(counts)
 
     def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         total: Tensor | None = None
@@ -42,14 +46,16 @@ class EnsembleSegmenter(Segmenter):
         return total / len(self.members)
 
     def one_pass_hypotheses(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The hypotheses of every member, one member after the other: as many for each."""
+        """The hypotheses of every member, one member after the other: as many for each. Raises UserError without."""
+        if self.repeats is None:
+            raise UserError(UNEQUAL, where="inference.samples", remedy="put models with the same number together")
         answers = []
-        for member in self.members:
+        for member, repeats in zip(self.members, self.repeats, strict=True):
             if not isinstance(member, Segmenter):
                 raise TypeError(f"a member is a {type(member).__name__}")
-            answers.append(member.hypotheses(image, noise if member.noise_shape is not None else None))
-        most = max(answer.shape[1] for answer in answers)
-        return torch.cat([answer.repeat(1, most // answer.shape[1], 1, 1, 1) for answer in answers], dim=1)
+            answer = member.hypotheses(image, noise if member.noise_shape is not None else None)
+            answers.append(answer.repeat(1, repeats, 1, 1, 1))
+        return torch.cat(answers, dim=1)
 
     def parts(self) -> dict[str, nn.Module]:
         return {f"members.{index}": member for index, member in enumerate(self.members)}

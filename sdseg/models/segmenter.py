@@ -70,6 +70,7 @@ class Segmenter(nn.Module):
     """Common face of all methods. `noise_shape` is (c,h,w) of the noise that `forward` wants, or None."""
 
     noise_shape: tuple[int, int, int] | None = None
+    samples: int = 1  # hypotheses S of an image; 0: their mean alone can be had
     flips: Flips = "none"
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -18,6 +18,7 @@ from tests.helpers.annotated import READERS, annotated_settings, prepare_annotat
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.own_files import read as read_picture
 from tests.helpers.raw_files import encode
+from tests.helpers.tiny import write_graph
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +98,6 @@ def test_where_hypotheses_are_not_to_be_had_it_says_so(places: tuple[Path, Path]
     assert "annotators" not in summary
     assert summary["annotators_missing"].startswith("no hypotheses to compare: masks were given")
     assert not (tmp_path / "zeros" / "annotators.csv").exists()
+    evaluate(places[1], write_graph(tmp_path / "noisy.onnx", noise_shape=(2, 4, 4)), tmp_path / "e")
+    summary = json.loads((tmp_path / "e" / "summary.json").read_text("utf-8"))
+    assert summary["annotators_missing"].endswith(": the graph gives the mean of its hypotheses alone")

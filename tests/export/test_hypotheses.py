@@ -91,6 +91,6 @@ def test_settings_of_several_recipes_pass_over_those_without_noise(
     assert not output.exists()
     with caplog.at_level("INFO"):
         assert main(words) == 0
-    assert "'unet' starts from no noise and has one answer: exported without hypotheses" in caplog.text
+    assert "'unet' is exported without the hypotheses of the settings: the recipe starts from no noise" in caplog.text
     ports = json.loads((output / "io.json").read_text("utf-8"))["outputs"]
     assert [port["name"] for port in ports] == ["probability"]

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sdseg.backends.averaged_models import EnsembleBackend
-from sdseg.backends.base import hypotheses_of
+from sdseg.backends.base import hypotheses_of, why_mean_alone
 from sdseg.backends.torch import TorchBackend
+from sdseg.core.errors import UserError
 from sdseg.models.ensemble import EnsembleSegmenter
+from sdseg.models.equal_shares import equal_shares
 from sdseg.models.segmenter import Segmenter, build_segmenter
 from tests.helpers.networks import CODEC, direct_recipe, recipe
 from tests.helpers.tiny import RGB, Brightness, picture
@@ -64,8 +68,49 @@ def test_an_ensemble_has_those_of_its_members() -> None:
     assert found.shape[1] == 3 * SAMPLES
     torch.testing.assert_close(found.mean(dim=1), together(images, noise), rtol=1e-4, atol=1e-5)
     backends = [TorchBackend(member, RGB, noise_shape=member.noise_shape) for member in members]
+    assert together.samples == EnsembleBackend(backends).samples == 3 * SAMPLES
     hypotheses = hypotheses_of(EnsembleBackend(backends))
     assert hypotheses is not None
     np.testing.assert_allclose(
         hypotheses(images.numpy()).mean(axis=1), EnsembleBackend(backends).probability(images.numpy()), atol=1e-5
     )
+
+
+class Drawn(Segmenter):
+    """As many hypotheses as are wanted, all from within."""
+
+    def __init__(self, samples: int) -> None:
+        super().__init__()
+        self.samples = samples
+
+    def one_pass_hypotheses(self, image: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.linspace(0, 1, self.samples).view(1, -1, 1, 1, 1).expand(len(image), -1, 1, 32, 32)
+
+    def one_pass(self, image: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        return self.one_pass_hypotheses(image).mean(dim=1)
+
+
+def test_members_that_cannot_count_alike_have_their_mean_alone() -> None:
+    images = fed(build())[0]
+    members = [Drawn(16), Drawn(5)]
+    backend = EnsembleBackend([TorchBackend(member, RGB) for member in members])
+    assert backend.samples == 0
+    assert hypotheses_of(backend) is None
+    assert why_mean_alone(backend).endswith("each must divide the largest (16, 5)")
+    assert backend.probability(images.numpy()).shape == (2, 1, 32, 32)
+    with pytest.raises(UserError, match=r"cannot count alike: each must divide the largest \(16, 5\)"):
+        backend.hypotheses(images.numpy())
+    together = EnsembleSegmenter(members)
+    assert together.samples == 0
+    assert hypotheses_of(TorchBackend(together, RGB)) is None
+    with pytest.raises(UserError, match="cannot count alike"):
+        together.hypotheses(images)
+
+
+@given(st.lists(st.integers(1, 24), min_size=1, max_size=5))
+def test_equal_shares_give_every_model_the_same_number_or_none(counts: list[int]) -> None:
+    repeats = equal_shares(counts)
+    if repeats is None:
+        assert any(max(counts) % count for count in counts)
+    else:
+        assert {count * often for count, often in zip(counts, repeats, strict=True)} == {max(counts)}
