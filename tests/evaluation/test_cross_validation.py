@@ -177,7 +177,7 @@ UNET = {"file": "config/recipes/unet.yaml"}
 
 
 def values(**unet: Any) -> dict[str, Any]:
-    return {"recipes": {"unet": {**UNET, **unet}}, "datasets": {"kseg": {"source": "kseg", "size": 32}}}
+    return {"recipes": {"unet": {**UNET, **unet}}, "datasets": {"kseg": {"source": "kseg", "size": 64}}}
 
 
 def test_a_training_per_fold(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def test_the_official_window_of_btcv_is_reproduced(tmp_path: Path) -> None:
         assert (round(float(found.min()), 4), round(float(found.max()), 4)) == (low, high)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if "corrected" in source.windows])
 def test_every_corrected_window_is_one_for_all_and_fills_the_range(name: str) -> None:
     source = SOURCES[name]
     contract = ImageContract(modality="ct", size=1, channels=1, window=source.window("corrected"))

@@ -27,7 +27,7 @@ def plan(device: str = "cuda", *, jobs_in_conda: bool = False, **engines: Any) -
         "results": "out é",
         "device": device,
         "recipes": {"unet": {"file": str(ROOT / "config/recipes/unet.yaml")}},
-        "datasets": {"kseg": {"source": "kseg", "size": 32}, "cvc": {"source": "cvc", "size": 32}},
+        "datasets": {"kseg": {"source": "kseg", "size": 64}, "cvc": {"source": "cvc", "size": 64}},
         "export": {"precisions": ["fp32", "fp16"]},
         "engines": engines,
     }

@@ -35,7 +35,7 @@ MINE = SimpleNamespace(dataset="mine")
 
 
 def test_an_own_dataset_is_described_before_its_files_are_looked_at(root: Path, tmp_path: Path) -> None:
-    made = plan(root, {"source": "own", "own": OWN, "size": 32})
+    made = plan(root, {"source": "own", "own": OWN, "size": 64})
     assert made.split_file(MINE) == "<results>/{dataset}/split.csv"
     assert made.raw_needed(MINE) == "<results>/{dataset}/dataset.yaml"
     assert Arguments(made.run).download_options(MINE) == ["--settings", "out é/mine/dataset.yaml"]

@@ -25,7 +25,7 @@ def prepared(tmp_path: Path) -> Path:
 def told(folder: Path, raw: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     """Warnings at planning with another raw folder."""
     recipe = {"unet": {"file": str(Path(__file__).parents[2] / "config/recipes/unet.yaml")}}
-    dataset = {"kseg": {"source": "kseg", "size": 32}}
+    dataset = {"kseg": {"source": "kseg", "size": 64}}
     places = {"raw": str(folder / raw), "results": str(folder / "results")}
     run = configure({**places, "recipes": recipe, "datasets": dataset}, where="a test")
     look_at_raw_files(run)
