@@ -51,7 +51,7 @@ def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
         ("models/diffusion.py", "    distance = ", "    # Another word.\n    distance = "),
         ("models/diffusion.py", '"""The diffusion process', '"""Another word: the diffusion process'),
         ("models/diffusion.py", "\n\n\ndef losses(", "\n\n\n\n\ndef losses("),
-        ("training/train.py", "Raises UserError for a store", "Raises Errors for a store"),  # the docstring of a function
+        ("training/train.py", "Raises UserError for a store", "Raises Errors for a store"),  # a docstring
         ("core/errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
         ("config/run.py", '= "results"', '= "elsewhere"'),  # arrives by settings files
         ("config/recipe.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
