@@ -15,6 +15,7 @@ from sdseg.core.settings import MANY, Name, Place, Seed, Strict, parse, read_yam
 
 __all__ = [
     "PASSES",
+    "Augmentation",
     "Diffusion",
     "Flips",
     "Inference",
@@ -137,9 +138,14 @@ class Training(Strict):
     seed: Seed = 0
 
     @property
+    def kept_views(self) -> int:
+        """How many forms a mask takes whose latents are kept; 0 where there is no end of them."""
+        return {"none": 1, "flips": 4, "dihedral": 8, "intensity": 8, "affine": 0, "strong": 0}[self.augmentation]
+
+    @property
     def deforms_masks(self) -> bool:
-        """Whether masks take forms without end: their latents are then encoded at every step, not kept."""
-        return self.augmentation in ("affine", "strong")
+        """Whether masks take forms without end: their latents are then encoded at every step."""
+        return not self.kept_views
 
     @model_validator(mode="after")
     def _parts_divide(self) -> Self:

@@ -24,8 +24,6 @@ __all__ = [
     "size_in_words",
 ]
 
-# Latents that are kept of each mask.
-ORIENTATIONS = {"none": 1, "flips": 4, "dihedral": 8, "intensity": 8, "affine": 0, "strong": 0}
 STATES = 2  # training states that are kept
 PACKED = 0.02  # bytes a label map takes per pixel, deflated
 
@@ -149,7 +147,7 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
     if slices and codec is not None:
         side, moments = dataset.size // codec.factor, 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
         joint = isinstance(recipe.network, LatentNetwork) and recipe.network.classes == "joint"
-        views = ORIENTATIONS[training.augmentation] * (1 if joint else dataset.structures) * dataset.annotators
+        views = training.kept_views * (1 if joint else dataset.structures) * dataset.annotators
         latents = 4 * slices["train"] * views * moments * codec.latent_channels * side**2
     halved = 2 if training.weights == "fp16" else 1
     models = 2 * needs.model_bytes // halved + 2 * needs.model_bytes  # best and last; the best weights, the graph

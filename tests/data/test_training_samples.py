@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdseg.config.recipe import Augmentation, Training
 from sdseg.core.array_types import AnyArray
 from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, orient
@@ -30,6 +32,15 @@ def samples(store: SliceStore, seed: int = 0, augmentation: str = "dihedral", sa
     return TrainingSamples(
         store, store.rows_of("train"), seed=seed, augmentation=augmentation, latent_shape=(4, 8, 8), latents=latents
     )
+
+
+@pytest.mark.parametrize("augmentation", get_args(Augmentation))
+def test_as_many_latents_are_kept_as_masks_have_orientations(augmentation: Augmentation) -> None:
+    """But for those that deform them: of these, none."""
+    training = Training(augmentation=augmentation)
+    assert training.deforms_masks == (augmentation in ("affine", "strong"))
+    if not training.deforms_masks:
+        assert training.kept_views == len(ORIENTATIONS[augmentation])
 
 
 def test_the_eight_orientations_are_the_symmetries_of_the_square() -> None:
