@@ -93,6 +93,18 @@ def _changes(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(('kind', 'changed', 'steps', 'CPU s', 'validation Dice'), rows)}"
 
 
+def _robustness(values: Figures) -> str:
+    models = list(dict.fromkeys(row["model"] for row in values["rows"]))
+    levels = dict.fromkeys((row["kind"], row["unit"], row["strength"]) for row in values["rows"])
+    dice = {(row["model"], row["kind"], row["strength"]): row["dice"] for row in values["rows"]}
+    rows = [
+        (f"{kind} ({unit})" if unit else kind, strength, *(f"{dice[model, kind, strength]:.3f}" for model in models))
+        for kind, unit, strength in levels
+    ]
+    heads = ("images made worse by", "strength", *(f"`{model}`" for model in models))
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
 def _full_scale_memory(values: Figures) -> str:
     def gigabytes(count: int | None) -> str:
         return f"{count / 1e9:.2f} GB" if count else ""
@@ -123,5 +135,6 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "kills": _kills,
     "curves": _curves,
     "changes": _changes,
+    "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
 }
