@@ -105,6 +105,23 @@ def _robustness(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _demo(values: Figures) -> str:
+    rows = [
+        (
+            row["dataset"],
+            f"`{row['recipe']}`",
+            row["cases"],
+            f"{row['dice']:.3f}",
+            f"{row['iou']:.3f}",
+            "n/a" if row["onnx_dice_difference"] is None else f"{row['onnx_dice_difference']:g}",
+            f"{row['training_cpu_seconds']:.0f}",
+        )
+        for row in values["rows"]
+    ]
+    heads = ("dataset", "recipe", "cases", "Dice", "IoU", "ONNX: Dice differs by", "CPU s of training")
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
 def _full_scale_memory(values: Figures) -> str:
     def gigabytes(count: int | None) -> str:
         return f"{count / 1e9:.2f} GB" if count else ""
@@ -135,6 +152,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "kills": _kills,
     "curves": _curves,
     "changes": _changes,
+    "demo": _demo,
     "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
 }
