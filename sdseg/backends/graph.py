@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def answers_without_noise(manifest: GraphManifest) -> int:
     return int(all(port.name != "noise" for port in manifest.inputs))
 
 
-class GraphHypotheses:
+class GraphHypotheses(ABC):
     """The hypotheses of a graph that has them as an output, or that starts from no noise: then its probability."""
 
     manifest: GraphManifest
@@ -80,9 +81,9 @@ class GraphHypotheses:
             raise UserError(what, where=self.path, remedy=FOREIGN)
         return answer
 
+    @abstractmethod
     def compute(self, output: str, images: RawImages) -> FloatArray:
         """One output of the graph, float32."""
-        raise NotImplementedError
 
 
 def parse_manifest(text: str | None, path: Path) -> GraphManifest:

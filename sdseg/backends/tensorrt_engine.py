@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 
-class EngineHypotheses:
+class EngineHypotheses(ABC):
     """An engine gives the probability alone: that of a model without noise is its one hypothesis, others are a mean."""
 
     manifest: EngineManifest
@@ -47,9 +48,9 @@ class EngineHypotheses:
         """Raw images [N,H,W,C] -> [N,1,K,H,W], of an engine without noise."""
         return self.probability(images)[:, None]
 
+    @abstractmethod
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
-        raise NotImplementedError
 
 
 def engine_file(precision: str) -> str:
