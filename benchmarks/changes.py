@@ -10,9 +10,6 @@ of its kind. The test split is not looked at.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import shlex
 import sys
 from pathlib import Path
@@ -21,9 +18,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from sdseg.artifacts.manifests import ModelManifest  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.core.files import read_json, write_json  # noqa: E402
+from sdseg.core.files import read_json  # noqa: E402
 
 LENGTH = ("training.steps", "training.validate_every", "description", "training.validate_slices")
 
@@ -36,13 +34,7 @@ def main() -> int:
     parser.add_argument("--against", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/changes.json")
     chosen = parser.parse_args()
-    try:
-        figures = changes(chosen.models, chosen.against)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    write_json(chosen.output, figures)
-    print(json.dumps(figures["rows"], indent=2))
-    return 0
+    return write_figures(lambda: changes(chosen.models, chosen.against), chosen.output)
 
 
 def changes(folder: Path, against: list[str]) -> dict[str, Any]:
@@ -60,7 +52,7 @@ def changes(folder: Path, against: list[str]) -> dict[str, Any]:
         "command": shlex.join(command),
         "commit": ", ".join(sorted({model.provenance["commit"] for model in models.values()})),
         "date": max(model.provenance["time"] for model in models.values())[:10],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": machine(),
         "rows": sorted(rows, key=lambda each: (each["kind"], bool(each["changes"]), each["name"])),
     }
 

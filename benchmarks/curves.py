@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import re
 import sys
 from pathlib import Path
@@ -23,8 +21,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.core.files import write_json  # noqa: E402
 from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
 
@@ -37,13 +35,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("results-curves"))
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/curves.json")
     chosen = parser.parse_args()
-    try:
-        figures = joined(curves(chosen.results), read(chosen.output))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    write_json(chosen.output, figures)
-    print(json.dumps(figures["rows"], indent=2))
-    return 0
+    return write_figures(lambda: joined(curves(chosen.results), read(chosen.output)), chosen.output)
 
 
 def curves(results: Path) -> list[dict[str, Any]]:
@@ -69,7 +61,7 @@ def joined(rows: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> dict[st
         "command": "python benchmarks/curves.py --results results-curves",
         "commit": ", ".join(sorted({commit for row in ordered for commit in row["commits"]})),
         "date": " to ".join(dict.fromkeys((dates[0], dates[-1]))),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": machine(),
         "rows": ordered,
     }
 

@@ -6,9 +6,6 @@ python benchmarks/demo.py --results results [--output benchmarks/figures/demo.js
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.core.files import write_json  # noqa: E402
+from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from sdseg.report.collect import collect_results  # noqa: E402
 
 
@@ -26,13 +22,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/demo.json")
     chosen = parser.parse_args()
-    try:
-        figures = demo(chosen.results)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    write_json(chosen.output, figures)
-    print(json.dumps(figures["rows"], indent=2))
-    return 0
+    return write_figures(lambda: demo(chosen.results), chosen.output)
 
 
 def demo(results: Path) -> dict[str, Any]:
@@ -55,7 +45,7 @@ def demo(results: Path) -> dict[str, Any]:
         "command": "python benchmarks/demo.py --results results",
         "commit": ", ".join(sorted({model.provenance["commit"] for model in models})),
         "date": max(model.provenance["time"] for model in models)[:10],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": machine(),
         "rows": rows,
     }
 

@@ -10,7 +10,6 @@ adds.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -24,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
+from benchmarks.figure_file import write_figures  # noqa: E402
 from sdseg.backends.open_model import open_model  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.core.files import write_json  # noqa: E402
 from sdseg.data.store import SliceStore  # noqa: E402
 from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
@@ -40,13 +39,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/multiclass.json")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    try:
-        figures = multiclass(chosen.results)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    write_json(chosen.output, figures)
-    print(json.dumps(figures["rows"], indent=2))
-    return 0
+    return write_figures(lambda: multiclass(chosen.results), chosen.output)
 
 
 def multiclass(results: Path) -> dict[str, Any]:

@@ -9,9 +9,6 @@ same cases. Each corruption has the strengths of that study.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import shlex
 import sys
 from pathlib import Path
@@ -20,9 +17,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from sdseg.artifacts.results.studies import Robustness  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.core.files import read_json, write_json  # noqa: E402
+from sdseg.core.files import read_json  # noqa: E402
 
 
 def main() -> int:
@@ -30,13 +28,7 @@ def main() -> int:
     parser.add_argument("--models", type=Path, nargs="+", required=True, metavar="RUN")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/robustness.json")
     chosen = parser.parse_args()
-    try:
-        figures = side_by_side(chosen.models)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    write_json(chosen.output, figures)
-    print(json.dumps(figures["rows"], indent=2))
-    return 0
+    return write_figures(lambda: side_by_side(chosen.models), chosen.output)
 
 
 def side_by_side(runs: list[Path]) -> dict[str, Any]:
@@ -49,7 +41,7 @@ def side_by_side(runs: list[Path]) -> dict[str, Any]:
         "command": shlex.join(["python", "benchmarks/robustness.py", "--models", *names]),
         "commit": ", ".join(sorted({study.provenance["commit"] for study in studies.values()})),
         "date": max(study.provenance["time"] for study in studies.values())[:10],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": machine(),
         "rows": [row for name, study in studies.items() for row in rows(name, study)],
     }
 
