@@ -122,7 +122,7 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from sdseg.artifacts.manifests import ImageContract
-    from sdseg.config.network import Codec
+    from sdseg.config.codec import Codec
     from sdseg.models.codec import MaskCodec
     from sdseg.models.model_folder import save_codec_folder
     from tests.helpers.tiny import write_store
@@ -321,7 +321,8 @@ def _recipe(chosen: argparse.Namespace) -> Any:
 
 def _memory(chosen: argparse.Namespace) -> dict[str, Any]:
     """Bytes by part, of weights (with average, gradients, AdamW's moments) and of what the backward pass waits for."""
-    from sdseg.config.network import Codec, LatentNetwork
+    from sdseg.config.codec import Codec
+    from sdseg.config.network import LatentNetwork
     from sdseg.core.settings import merge
     from sdseg.sizing.training_needs import Shape, memory_by_part, training_needs
 

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from benchmarks.bad_inputs.case import LAYOUT, MINI, Bad, Ready, write_yaml
+from sdseg.config.codec import Codec
 from sdseg.config.dataset import Dataset
-from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe, read_recipe
 from sdseg.config.run import Config
 

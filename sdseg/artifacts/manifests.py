@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from sdseg.config.codec import Codec
 from sdseg.config.export import EngineOptions
-from sdseg.config.network import Codec
 from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text

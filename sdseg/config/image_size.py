@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
-from sdseg.config.network import Codec, LatentNetwork, UnetConditionEncoder, UnetDenoiser
+from sdseg.config.network import LatentNetwork, UnetConditionEncoder, UnetDenoiser
 from sdseg.core.errors import UserError
 
 __all__ = ["check_size"]

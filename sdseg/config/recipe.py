@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from sdseg.config.codec import Codec
 from sdseg.config.direct_network import AnyDirectNetwork
-from sdseg.config.network import Codec, ConditionEncoder, LatentNetwork
+from sdseg.config.network import ConditionEncoder, LatentNetwork
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.core.errors import UserError
 from sdseg.core.settings import MANY, Name, Place, Seed, Strict, parse, read_yaml

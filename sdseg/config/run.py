@@ -11,10 +11,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from sdseg.config.codec import Codec, made_from
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
 from sdseg.config.image_size import check_size
-from sdseg.config.network import Codec, LatentNetwork, check_codec, check_image_codec, made_from
+from sdseg.config.network import LatentNetwork, check_codec, check_image_codec
 from sdseg.config.recipe import Recipe, check_batch, read_recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.studies import Ablation, Studies

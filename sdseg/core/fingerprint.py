@@ -25,7 +25,7 @@ NO_CAUSE = frozenset(
     }
 )
 # Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.
-OF_SETTINGS = frozenset({"sdseg.config.network", "sdseg.config.recipe"})
+OF_SETTINGS = frozenset({"sdseg.config.codec", "sdseg.config.network", "sdseg.config.recipe"})
 
 
 @cache

@@ -11,7 +11,7 @@ from diffusers.models.autoencoders.vae import Decoder
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sdseg.config.network import Autoencoder, Codec
+from sdseg.config.codec import Autoencoder, Codec
 from sdseg.core.errors import UserError, nearest
 from sdseg.models.label_classes import LabelClasses
 

@@ -12,15 +12,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import CodecManifest, EnsembleMember, ModelManifest
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, read_json, sha256_file, write_json
 from sdseg.core.settings import merge, parse
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec, load_strictly
 from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.label_classes import LabelClasses
-from sdseg.models.segmenter import Segmenter, build_segmenter
+from sdseg.models.segmenter import Segmenter
 
 __all__ = [
     "CODEC_WEIGHTS",

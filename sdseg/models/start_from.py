@@ -16,11 +16,13 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.folds import fold_of_store, read_folds
 from sdseg.data.store import SliceStore
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import load_strictly
 from sdseg.models.frozen_codec import FrozenCodec, open_codec, open_image_codec
 from sdseg.models.label_classes import LabelClasses
+from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
-from sdseg.models.segmenter import LatentSegmenter, Segmenter, build_segmenter, start_from_codec
+from sdseg.models.segmenter import Segmenter
 
 __all__ = ["Inputs", "Start", "new_segmenter", "open_inputs", "open_start", "take_over"]
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
+from sdseg.config.codec import Autoencoder
 from sdseg.config.direct_network import AnyDirectNetwork, BasicUnet, DynUnet, ResidualUnet
-from sdseg.config.network import (
-    AnyConditionEncoder,
-    AnyDenoiser,
-    Autoencoder,
-    Denoiser,
-    UnetConditionEncoder,
-    UnetDenoiser,
-)
+from sdseg.config.network import AnyConditionEncoder, AnyDenoiser, Denoiser, UnetConditionEncoder, UnetDenoiser
 from sdseg.sizing.layer_costs import LayerCosts
 
 __all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct", "refinement"]

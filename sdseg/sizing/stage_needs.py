@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
 from sdseg.sizing.training_needs import AT_ONCE, GPU_PROCESS, PROCESS, Shape, TrainingNeeds

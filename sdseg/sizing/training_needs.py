@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import LayerCosts

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from sdseg.backends.device import torch_device
-from sdseg.config.network import Codec, CodecTraining, made_from
+from sdseg.config.codec import Codec, CodecTraining, made_from
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, make_folder
 from sdseg.core.fingerprint import code_of

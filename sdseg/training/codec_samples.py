@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sdseg.config.network import CodecTraining
+from sdseg.config.codec import CodecTraining
 from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.batches import evenly_spread

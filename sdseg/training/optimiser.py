@@ -12,7 +12,8 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from sdseg.config.recipe import Optimiser, Training
-from sdseg.models.segmenter import LatentSegmenter, Segmenter
+from sdseg.models.latent_segmenter import LatentSegmenter
+from sdseg.models.segmenter import Segmenter
 
 __all__ = ["average_of", "build_optimiser", "learning_rate", "update_average"]
 

@@ -15,14 +15,15 @@ import torch
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.backends.cache import cache_folder
 from sdseg.backends.device import peak_memory, torch_device
+from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
-from sdseg.config.network import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
+from sdseg.models.build_segmenter import attach_training_parts, build_segmenter
 from sdseg.models.codec import MaskCodec
 from sdseg.models.label_classes import LabelClasses
-from sdseg.models.segmenter import Batch, attach_training_parts, build_segmenter
+from sdseg.models.segmenter import Batch
 from sdseg.sizing.training_needs import Shape
 from sdseg.training.loop import optimiser_step
 from sdseg.training.optimiser import update_average

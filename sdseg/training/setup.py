@@ -22,9 +22,10 @@ from sdseg.config.recipe import Recipe, check_batch
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
 from sdseg.data.store import SliceStore
+from sdseg.models.build_segmenter import attach_training_parts
 from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
-from sdseg.models.segmenter import Batch, Segmenter, attach_training_parts
+from sdseg.models.segmenter import Batch, Segmenter
 from sdseg.models.start_from import Inputs, new_segmenter
 from sdseg.training.dataloader import TrainingData, open_training_data
 from sdseg.training.optimiser import average_of, build_optimiser

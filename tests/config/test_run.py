@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sdseg
+from sdseg.config.codec import Codec
 from sdseg.config.dataset import Dataset, load_dataset
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe, Training, load_codec, load_recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.run import Config, json_schema, load_config

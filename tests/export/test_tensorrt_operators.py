@@ -20,7 +20,7 @@ from onnx.shape_inference import infer_shapes
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.export import EnginePrecision
 from sdseg.export.tracing import export_graph
-from sdseg.models.segmenter import build_segmenter
+from sdseg.models.build_segmenter import build_segmenter
 from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
 from tests.helpers.tiny import CT, RGB, describe
 

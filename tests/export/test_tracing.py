@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import GraphManifest, ImageContract
 from sdseg.backends.graph_checksum import open_manifest
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.export import tracing
 from sdseg.export.tracing import METADATA_KEY, export_graph, graph_inputs
-from sdseg.models.segmenter import Segmenter, build_segmenter
+from sdseg.models.build_segmenter import build_segmenter
+from sdseg.models.segmenter import Segmenter
 from tests.helpers.tiny import CT, RGB, Brightness, describe
 
 SMALL = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}

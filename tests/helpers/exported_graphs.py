@@ -11,7 +11,8 @@ from sdseg.config.export import Precision
 from sdseg.export.precision import in_precision
 from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph
-from sdseg.models.segmenter import Segmenter, build_segmenter
+from sdseg.models.build_segmenter import build_segmenter
+from sdseg.models.segmenter import Segmenter
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import CT, describe, picture
 

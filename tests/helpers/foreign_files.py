@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe
 from tests.helpers.networks import recipe
 

@@ -9,8 +9,8 @@ import torch
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.model_folder import save_model
-from sdseg.models.segmenter import build_segmenter
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import POLYP, RGB, write_store
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.models.codec import MaskCodec

@@ -16,8 +16,8 @@ from sdseg.data.checksums import ARRAYS, FILES, combined_checksum, fast_checksum
 from sdseg.data.packed_masks import pack, write_packed
 from sdseg.data.store import Case, write_index
 from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.model_folder import save_model
-from sdseg.models.segmenter import build_segmenter
 
 RGB = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))
 CT = ImageContract(modality="ct", size=32, channels=1, window=(-175.0, 250.0))

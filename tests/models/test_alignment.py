@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from sdseg.config.network import Alignment
 from sdseg.core.errors import UserError
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder, features_of
-from sdseg.models.segmenter import LatentSegmenter, attach_training_parts, build_segmenter
+from sdseg.models.build_segmenter import attach_training_parts, build_segmenter
+from sdseg.models.latent_segmenter import LatentSegmenter
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import RGB
 from tests.models.test_segmenter import batch, images

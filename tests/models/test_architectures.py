@@ -19,18 +19,14 @@ from sdseg.config.direct_network import BasicUnet, DynUnet
 from sdseg.config.network import UnetConditionEncoder, UnetDenoiser
 from sdseg.config.recipe import Recipe
 from sdseg.export.tracing import export_graph
+from sdseg.models.build_segmenter import attach_training_parts, build_segmenter
 from sdseg.models.denoiser import ConditionalDenoiser
+from sdseg.models.direct_segmenter import DirectSegmenter
 from sdseg.models.image_encoder import ImageEncoder
+from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.losses import mask_loss
 from sdseg.models.model_folder import load_model, read_tensors, save_model
-from sdseg.models.segmenter import (
-    Batch,
-    DirectSegmenter,
-    LatentSegmenter,
-    Segmenter,
-    attach_training_parts,
-    build_segmenter,
-)
+from sdseg.models.segmenter import Batch, Segmenter
 from sdseg.models.unet_denoiser import ClassicUnet
 from sdseg.models.unets import NnUnet, build_unet
 from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe

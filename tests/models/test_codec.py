@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.core.errors import UserError
 from sdseg.models.codec import MaskCodec, MaskDecoder, load_pretrained, mask_image, mask_probability
 from tests.helpers.networks import CODEC, codec

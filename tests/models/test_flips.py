@@ -14,7 +14,8 @@ from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.array_types import AnyArray
 from sdseg.export.tracing import export_graph
-from sdseg.models.segmenter import Segmenter, build_segmenter
+from sdseg.models.build_segmenter import build_segmenter
+from sdseg.models.segmenter import Segmenter
 from tests.helpers.networks import CODEC, direct_recipe, recipe
 from tests.helpers.tiny import CT, RGB, describe, picture
 

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from sdseg.artifacts.manifests import ImageContract
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.codec import Codec
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.models import diffusion
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec, load_strictly
+from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.pretrained.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
-from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 
 Arrays = dict[str, Tensor]
 

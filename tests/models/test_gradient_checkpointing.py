@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sdseg.config.recipe import Recipe
+from sdseg.models.build_segmenter import attach_training_parts, build_segmenter
 from sdseg.models.gradient_checkpointing import recompute_blocks
-from sdseg.models.segmenter import Batch, attach_training_parts, build_segmenter
+from sdseg.models.segmenter import Batch
 from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
 from tests.helpers.tiny import RGB
 

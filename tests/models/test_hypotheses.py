@@ -14,9 +14,10 @@ from sdseg.backends.averaged_models import EnsembleBackend
 from sdseg.backends.base import hypotheses_of, why_mean_alone
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.equal_shares import equal_shares
-from sdseg.models.segmenter import Segmenter, build_segmenter
+from sdseg.models.segmenter import Segmenter
 from tests.helpers.networks import CODEC, direct_recipe, recipe
 from tests.helpers.tiny import RGB, Brightness, picture
 

@@ -14,17 +14,13 @@ from torch import nn
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec, mask_logits
+from sdseg.models.direct_segmenter import DirectSegmenter
 from sdseg.models.label_classes import LabelClasses
+from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.normaliser import Normaliser
-from sdseg.models.segmenter import (
-    Batch,
-    DirectSegmenter,
-    LatentSegmenter,
-    Segmenter,
-    build_segmenter,
-    start_from_codec,
-)
+from sdseg.models.segmenter import Batch, Segmenter
 from tests.helpers.networks import CODEC, codec, direct_recipe, recipe
 from tests.helpers.tiny import CT, DISC_CUP, RGB
 

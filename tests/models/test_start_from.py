@@ -12,8 +12,9 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
+from sdseg.models.build_segmenter import build_segmenter
+from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import load_model, read_tensors, save_model
-from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 from sdseg.models.start_from import Start, open_inputs, open_start, take_over
 from tests.helpers.networks import CLASSIC, CODEC, codec, direct_recipe, recipe
 from tests.helpers.tiny import POLYP, RGB, write_model, write_store

@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from sdseg.artifacts.manifests import ImageContract
+from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
-from sdseg.config.network import Codec, ConditionEncoder, Denoiser
+from sdseg.config.network import ConditionEncoder, Denoiser
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.studies.efficiency import flops_of
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.model_folder import count_parameters
-from sdseg.models.segmenter import Batch, Segmenter, build_segmenter
+from sdseg.models.segmenter import Batch, Segmenter
 from sdseg.sizing import network_layouts
 from sdseg.sizing.layer_costs import LayerCosts
 from sdseg.sizing.training_needs import Shape, training_needs

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.config.run import load_config
 from sdseg.sizing.training_needs import Shape, TrainingNeeds, memory_by_part, training_needs

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sdseg.config.network import Codec, CodecTraining
+from sdseg.config.codec import Codec, CodecTraining
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.core.signals import Stopped

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from sdseg.artifacts.manifests import Structure
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.core.signals import Stopped
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.models.codec import MaskCodec
 from sdseg.models.frozen_codec import open_codec
+from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.model_folder import load_codec_folder
-from sdseg.models.segmenter import LatentSegmenter
 from sdseg.models.start_from import new_segmenter, open_inputs
 from sdseg.training.codec import build_codec
 from sdseg.training.codec_samples import CodecSamples

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sdseg.config.recipe import Optimiser
-from sdseg.models.segmenter import LatentSegmenter, build_segmenter
+from sdseg.models.build_segmenter import build_segmenter
+from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.training.optimiser import average_of, build_optimiser, learning_rate, update_average
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import RGB

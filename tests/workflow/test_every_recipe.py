@@ -13,8 +13,9 @@ from torch import nn
 
 from sdseg.artifacts.results.parity import Parity
 from sdseg.artifacts.results.training import TrainingRecord
+from sdseg.config.codec import Codec
 from sdseg.config.export import Export
-from sdseg.config.network import Codec, LatentNetwork, UnetDenoiser
+from sdseg.config.network import LatentNetwork, UnetDenoiser
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.settings import merge
 from sdseg.evaluation.evaluate import evaluate

@@ -23,8 +23,8 @@ from sdseg.data.transforms import to_display
 from sdseg.evaluation.studies.figures import Panel, draw_panels
 from sdseg.evaluation.studies.studied_model import Subject
 from sdseg.metrics import overlap
+from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.model_folder import load_codec_folder, load_model
-from sdseg.models.segmenter import LatentSegmenter
 from sdseg.models.start_from import new_segmenter, open_inputs
 
 __all__ = ["FOLDER", "Origins", "latents"]

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
-from sdseg.config.network import Codec, ConditionEncoder, Denoiser, LatentNetwork, UnetDenoiser
+from sdseg.config.codec import Codec
+from sdseg.config.network import ConditionEncoder, Denoiser, LatentNetwork, UnetDenoiser
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file
@@ -20,8 +21,10 @@ from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance
 from sdseg.datasets.source_names import SOURCE_NAMES
 from sdseg.datasets.sources import source_named
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec, MaskDecoder, load_strictly
 from sdseg.models.codec_quality import measure
+from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.model_folder import OWNED, count_parameters, save_codec_folder, save_model
 from sdseg.models.pretrained.initial import (
     InitialUnet,
@@ -34,7 +37,6 @@ from sdseg.models.pretrained.initial import (
 )
 from sdseg.models.pretrained.ldm import autoencoder_from_ldm
 from sdseg.models.pretrained.official import fill_segmenter, read_checkpoint
-from sdseg.models.segmenter import LatentSegmenter, build_segmenter
 
 __all__ = ["TargetLayout", "convert_codec", "convert_ldm", "convert_official", "convert_stable_diffusion"]
 

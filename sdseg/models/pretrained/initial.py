@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sdseg.config.network import Autoencoder, Codec, Denoiser, LatentNetwork, UnetConditionEncoder
+from sdseg.config.codec import Autoencoder, Codec
+from sdseg.config.network import Denoiser, LatentNetwork, UnetConditionEncoder
 from sdseg.core.errors import UserError, nearest
 from sdseg.models.codec import MaskCodec, load_strictly, modern_names
+from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import read_tensors
 from sdseg.models.pretrained.checkpoint_file import Weights, read_checkpoint_file
 from sdseg.models.pretrained.ldm import autoencoder_from_ldm, ema_names, unet_from_ldm
 from sdseg.models.pretrained.official import BUFFER_STEMS, BUFFERS
-from sdseg.models.segmenter import LatentSegmenter, start_from_codec
 
 __all__ = [
     "InitialUnet",

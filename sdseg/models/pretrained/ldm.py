@@ -10,7 +10,8 @@ import re
 
 from torch import Tensor
 
-from sdseg.config.network import Autoencoder, Denoiser
+from sdseg.config.codec import Autoencoder
+from sdseg.config.network import Denoiser
 
 __all__ = ["autoencoder_from_ldm", "ema_names", "encoder_from_ldm", "unet_from_ldm"]
 

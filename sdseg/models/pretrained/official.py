@@ -12,9 +12,9 @@ from sdseg.config.network import LatentNetwork, UnetConditionEncoder, UnetDenois
 from sdseg.core.errors import UserError, nearest
 from sdseg.models import diffusion
 from sdseg.models.codec import MaskCodec, load_strictly
+from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.pretrained.checkpoint_file import Weights, read_checkpoint_file
 from sdseg.models.pretrained.ldm import autoencoder_from_ldm, ema_names, encoder_from_ldm, unet_from_ldm
-from sdseg.models.segmenter import LatentSegmenter
 
 __all__ = ["OfficialCheckpoint", "fill_segmenter", "read_checkpoint"]
 

@@ -13,7 +13,7 @@ import torch
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.export.tracing import export_graph
-from sdseg.models.segmenter import build_segmenter
+from sdseg.models.build_segmenter import build_segmenter
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, describe
 

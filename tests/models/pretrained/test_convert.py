@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.config.network import Codec
+from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.errors import UserError
 from sdseg.datasets.sources import SOURCES

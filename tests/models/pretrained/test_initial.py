@@ -13,14 +13,16 @@ import torch
 from safetensors.torch import save_file
 
 from sdseg.cli.commands import main
-from sdseg.config.network import Codec, LatentNetwork
+from sdseg.config.codec import Codec
+from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec, load_pretrained
+from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import load_codec_folder, load_model
 from sdseg.models.pretrained.checkpoint_file import read_checkpoint_file
 from sdseg.models.pretrained.convert import TargetLayout, convert_codec, convert_ldm, convert_stable_diffusion
-from sdseg.models.segmenter import LatentSegmenter, build_segmenter, start_from_codec
 from sdseg.models.start_from import open_start, take_over
 from tests.helpers.foreign_files import (
     CODEC,
