@@ -70,20 +70,36 @@ class GraphHypotheses(ABC):
     def _hypotheses_port(self) -> GraphPort | None:
         return next((port for port in self.manifest.outputs if port.name == "hypotheses"), None)
 
+    def probability(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
+        (probability,) = self.compute(("probability",), images)
+        return check_answer(probability, self.manifest, len(images), self.path)
+
     def hypotheses(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> [N,S,K,H,W]. Raises UserError where the graph gives another shape than it says."""
         port = self._hypotheses_port
-        if port is None:
-            return self.compute("probability", images)[:, None]
-        answer, expected = self.compute(port.name, images), (len(images), *port.axes[1:])
-        if answer.shape != expected:
-            what = f"the graph gave hypotheses of shape {answer.shape} instead of {expected}"
-            raise UserError(what, where=self.path, remedy=FOREIGN)
-        return answer
+        return self.probability(images)[:, None] if port is None else self._checked((port,), images)[port.name]
+
+    def beside_probability(self, images: RawImages) -> dict[str, FloatArray]:
+        """What the graph gives beside the probability, by name, in one pass: hypotheses, and what says how they agree.
+
+        Raises UserError where one has another shape than the graph says.
+        """
+        return self._checked([port for port in self.manifest.outputs if port.name != "probability"], images)
+
+    def _checked(self, ports: Sequence[GraphPort], images: RawImages) -> dict[str, FloatArray]:
+        names = [port.name for port in ports]
+        answers = dict(zip(names, self.compute(names, images), strict=True))
+        for port in ports:
+            shape, expected = answers[port.name].shape, (len(images), *port.axes[1:])
+            if shape != expected:
+                what = f"the graph gave {port.name} of shape {shape} instead of {expected}"
+                raise UserError(what, where=self.path, remedy=FOREIGN)
+        return answers
 
     @abstractmethod
-    def compute(self, output: str, images: RawImages) -> FloatArray:
-        """One output of the graph, float32."""
+    def compute(self, outputs: Sequence[str], images: RawImages) -> list[FloatArray]:
+        """Some outputs of the graph, float32 each."""
 
 
 def parse_manifest(text: str | None, path: Path) -> GraphManifest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,6 @@ from sdseg.backends.graph import (
     FoundPort,
     GraphHypotheses,
     answer_shape,
-    check_answer,
     check_ports,
     default_threads,
     feed_of,
@@ -65,17 +64,13 @@ class OnnxBackend(GraphHypotheses, Seeded):
         self._bound = BoundSession(self._session, "probability", cuda_graph) if provider == "cuda" else None
         self._seed = seed
 
-    def probability(self, images: RawImages) -> FloatArray:
-        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
-        return check_answer(self.compute("probability", images), self.manifest, len(images), self.path)
-
-    def compute(self, output: str, images: RawImages) -> FloatArray:
-        """One output of the graph, float32."""
+    def compute(self, outputs: Sequence[str], images: RawImages) -> list[FloatArray]:
+        """Some outputs of the graph, float32 each."""
         feed, count = feed_of(self.manifest, images, self._seed), len(images)
         try:
-            if self._bound is not None and output == "probability":
-                return self._bound.run(feed, answer_shape(self.manifest, count))
-            return np.asarray(self._session.run([output], feed)[0], dtype=np.float32)
+            if self._bound is not None and list(outputs) == ["probability"]:
+                return [self._bound.run(feed, answer_shape(self.manifest, count))]
+            return [np.asarray(answer, dtype=np.float32) for answer in self._session.run(list(outputs), feed)]
         except Exception as error:
             reason = failure_of(error)
             if reason is None:

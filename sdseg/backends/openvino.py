@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,6 @@ from sdseg.backends.cache_checksums import RECORD, damage_of, seal
 from sdseg.backends.graph import (
     FoundPort,
     GraphHypotheses,
-    check_answer,
     check_ports,
     default_threads,
     feed_of,
@@ -65,24 +65,21 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
         check_ports(self.manifest, inputs, outputs, path)
         self._idle: deque[Any] = deque()  # infer requests that no call is using
 
-    def probability(self, images: RawImages) -> FloatArray:
-        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
-        return check_answer(self.compute("probability", images), self.manifest, len(images), self.path)
-
-    def compute(self, output: str, images: RawImages) -> FloatArray:
-        """One output of the graph, float32."""
+    def compute(self, outputs: Sequence[str], images: RawImages) -> list[FloatArray]:
+        """Some outputs of the graph, float32 each."""
         feed, count = feed_of(self.manifest, images, self._seed), len(images)
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            # Inputs are read where they lie; the answer is a copy, as the request's own memory is used again.
-            answer = request.infer(feed, share_inputs=True)[output]
+            # Inputs are read where they lie; answers are copies, as the request's own memory is used again.
+            outcome = request.infer(feed, share_inputs=True)
+            answers = [np.asarray(outcome[output], dtype=np.float32) for output in outputs]
         except RuntimeError as error:
             raise run_failed("OpenVINO", count, _reason(error), self.path) from error
         self._idle.append(request)
-        return np.asarray(answer, dtype=np.float32)
+        return answers
 
 
 def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:

@@ -3,7 +3,7 @@ refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,14 +12,15 @@ from tqdm import tqdm
 
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, model_checksum
 from sdseg.artifacts.results.parity import Parity
-from sdseg.backends.base import Backend, hypotheses_of
+from sdseg.backends.base import Backend
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Precision, Tolerance
-from sdseg.core.array_types import FloatArray, MaskArray, RawImages
+from sdseg.core.array_types import FloatArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.batches import SliceBatch, by_case, check_store, evenly_spread, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
+from sdseg.export.parity_outputs import OutputDifferences
 from sdseg.metrics.overlap import Tally
 from sdseg.models.model_folder import load_model
 from sdseg.models.segmenter import Segmenter
@@ -31,8 +32,6 @@ CLEARLY = 0.1  # a probability this far above the threshold is a mask in every p
 # Batches of several sizes, none of them the one the graph was traced with alone: the batch axis must really be dynamic.
 PARITY_BATCHES = (1, 2, 3, 5)
 
-_Hypotheses = Callable[[RawImages], FloatArray] | None
-_Pair = tuple[_Hypotheses, _Hypotheses]  # of the reference and of what was exported
 _Part = tuple[Sequence[str], tuple[MaskArray, ...]]  # the case of each slice, and masks of it
 
 
@@ -114,14 +113,14 @@ def compare(
 ) -> Parity:
     """Run both models on every batch and judge the differences by `tolerance`; `precision` is named in the record.
 
-    `rule` makes the masks of both. With `hypotheses` these are compared as well, where both models give them. Besides
-    the tolerances, output that is NaN, constant or empty where the reference is not fails by name, however small its
-    share in the averages.
+    `rule` makes the masks of both. With `hypotheses` these are compared as well, where both models give them, and so is
+    what an exported model says of them. Besides the tolerances, output that is NaN, constant or empty where the
+    reference is not fails by name, however small its share in the averages.
     """
     sums = _Sums(rule, min(tolerance.max_abs_difference, CLEARLY))
-    pair = (hypotheses_of(reference), hypotheses_of(exported)) if hypotheses else (None, None)
+    outputs = OutputDifferences(reference, exported) if hypotheses else None
     sums.tally(
-        sums.add(batch, reference.probability(batch.images), exported.probability(batch.images), pair)
+        sums.add(batch, reference.probability(batch.images), exported.probability(batch.images), outputs)
         for batch in batches
     )
     dice_reference, dice_exported = float(sums.reference.dice().mean()), float(sums.exported.dice().mean())
@@ -137,10 +136,8 @@ def compare(
             f"the probability differs by up to {largest:.3g}, {largest / tolerance.max_abs_difference:.1f} times "
             f"the tolerance of {tolerance.max_abs_difference:g}"
         )
-    if sums.of_hypotheses is not None and not sums.of_hypotheses <= tolerance.max_abs_difference:
-        problems.append(
-            f"a hypothesis differs by up to {sums.of_hypotheses:.3g}, the tolerance is {tolerance.max_abs_difference:g}"
-        )
+    if outputs is not None:
+        problems += outputs.problems(tolerance.max_abs_difference)
     if not difference <= tolerance.max_dice_difference:
         problems.append(
             f"the mean Dice is {dice_exported:.4f} instead of {dice_reference:.4f}: a difference of {difference:.4f}, "
@@ -158,7 +155,7 @@ def compare(
         n_slices=sum(sums.reference.slices.values()),
         max_abs_difference=largest,
         mean_abs_difference=mean,
-        hypotheses_difference=sums.of_hypotheses,
+        **({f"{name}_difference": value for name, value in outputs.largest.items()} if outputs else {}),
         dice_reference=dice_reference,
         dice_exported=dice_exported,
         dice_difference=difference,
@@ -181,20 +178,20 @@ class _Sums:
     largest: float = 0.0
     total: float = 0.0
     values: int = 0
-    of_hypotheses: float | None = None  # largest difference of a pixel of any of them; None: not compared
-    broken: list[str] = field(default_factory=list)  # cases with NaN or infinite probability, one entry per slice
+    broken: list[str] = field(default_factory=list)  # cases with NaN or infinite values, one entry per slice
     constant: list[str] = field(default_factory=list)
     black: list[str] = field(default_factory=list)
 
     def add(
-        self, batch: SliceBatch, reference: FloatArray, exported: FloatArray, hypotheses: _Pair = (None, None)
+        self, batch: SliceBatch, reference: FloatArray, exported: FloatArray, outputs: OutputDifferences | None = None
     ) -> _Part:
-        """Compare probabilities, and hypotheses where both models have them.
+        """Compare probabilities, and the other outputs where they are wanted.
 
         Gives the case of each slice, both models' masks of it, and the label's.
         """
-        for case, theirs, ours in zip(batch.cases, reference, exported, strict=True):  # [K,H,W] each
-            if not np.isfinite(ours).all():
+        odd = np.zeros(len(batch.cases), dtype=np.bool_) if outputs is None else outputs.add(batch.images)
+        for case, theirs, ours, no_number in zip(batch.cases, reference, exported, odd, strict=True):  # [K,H,W] each
+            if no_number or not np.isfinite(ours).all():
                 self.broken.append(case)
             elif np.ptp(ours) == 0.0 and np.ptp(theirs) > self.tolerance:
                 self.constant.append(case)
@@ -203,10 +200,6 @@ class _Sums:
             surely = self.rule.certain(theirs, self.tolerance).mean(axis=(1, 2)) >= SPECK  # [K]
             if (surely & ~self.rule.masks(ours).any(axis=(1, 2))).any():
                 self.black.append(case)
-        theirs_of, ours_of = hypotheses
-        if theirs_of is not None and ours_of is not None:
-            apart = np.abs(ours_of(batch.images).astype(np.float64) - theirs_of(batch.images)).max()
-            self.of_hypotheses = max(self.of_hypotheses or 0.0, float(apart))  # NaN was seen above
         difference = np.abs(exported.astype(np.float64) - reference)
         finite = difference[np.isfinite(difference)]
         self.largest = max(self.largest, float(finite.max(initial=0.0)))

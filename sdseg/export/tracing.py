@@ -14,6 +14,7 @@ from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY
 from sdseg.core.errors import UserError, first_line
 from sdseg.export.passes.uint8_input import cast_first
+from sdseg.metrics.uncertainty import LARGEST_ENTROPY, LARGEST_VARIANCE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,15 +40,21 @@ def graph_inputs(image: ImageContract, noise_shape: tuple[int, int, int] | None)
 
 
 def graph_outputs(image: ImageContract, structures: int, hypotheses: int | None = None) -> tuple[GraphPort, ...]:
-    """The output of a segmenter's graph: `probability` [batch,K,size,size] in [0,1].
+    """The outputs of a segmenter's graph: `probability` [batch,K,size,size] in [0,1].
 
-    With a number S of `hypotheses` also those [batch,S,K,size,size]; the probability is their mean.
+    With a number S of `hypotheses` also those [batch,S,K,size,size], whose mean the probability is, and in the shape of
+    the probability their `variance` and its `entropy` (metrics/uncertainty.py).
     """
     axes = (structures, image.size, image.size)
-    port = GraphPort(name="probability", dtype="float32", axes=("batch", *axes), range=(0.0, 1.0))
+
+    def port(name: str, largest: float, *more: int) -> GraphPort:
+        return GraphPort(name=name, dtype="float32", axes=("batch", *more, *axes), range=(0.0, largest))
+
+    probability = port("probability", 1.0)
     if hypotheses is None:
-        return (port,)
-    return port, GraphPort(name="hypotheses", dtype="float32", axes=("batch", hypotheses, *axes), range=(0.0, 1.0))
+        return (probability,)
+    agreement = (port("variance", LARGEST_VARIANCE), port("entropy", LARGEST_ENTROPY))
+    return probability, *agreement, port("hypotheses", 1.0, hypotheses)
 
 
 def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> GraphManifest:

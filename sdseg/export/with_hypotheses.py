@@ -1,7 +1,8 @@
-"""A network whose graph gives its hypotheses beside their mean."""
+"""A network whose graph gives its hypotheses beside their mean, and how far they agree."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from sdseg.core.errors import UserError
@@ -11,17 +12,32 @@ from sdseg.models.segmenter import Segmenter
 __all__ = ["WithHypotheses", "count_hypotheses", "no_hypotheses"]
 
 
+TINY = 1e-12  # keeps the logarithm of 0 finite, and is none itself in any floating point that a runtime computes in
+
+
 class WithHypotheses(nn.Module):
-    """Raw images [N,H,W,C] and noise -> the probability [N,K,H,W], and the hypotheses [N,S,K,H,W] it is the mean of."""
+    """Raw images [N,H,W,C] and noise -> the outputs that `graph_outputs` names, in that order.
+
+    The probability [N,K,H,W], its variance and entropy (metrics/uncertainty.py) in each pixel, of the same shape, and
+    the hypotheses [N,S,K,H,W] that all three are of.
+    """
 
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.eval()
 
-    def forward(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         hypotheses: Tensor = self.segmenter.hypotheses(image, noise)  # type: ignore[operator]
-        return hypotheses.mean(dim=1), hypotheses
+        mean = hypotheses.mean(dim=1)
+        return mean, (hypotheses - mean.unsqueeze(1)).square().mean(dim=1), _entropy(mean), hypotheses
+
+
+def _entropy(probability: Tensor) -> Tensor:
+    """In nats; without branches, which a graph would hold as masks."""
+    inside = probability.clamp(0.0, 1.0)  # a mean of ones may be rounded up
+    outside = 1.0 - inside
+    return -(inside * torch.log(inside + TINY) + outside * torch.log(outside + TINY)).clamp(max=0.0)
 
 
 def no_hypotheses(segmenter: Segmenter) -> str | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
+import torch
 
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.open_model import open_model
@@ -17,6 +20,7 @@ from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.export.parity import open_gate
+from sdseg.export.with_hypotheses import WithHypotheses
 from tests.helpers.annotated import prepare_annotated
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.tiny import write_model
@@ -46,10 +50,36 @@ def test_the_graph_gives_the_models_own_hypotheses(folder: Path) -> None:
     ports = json.loads((folder / "export" / "io.json").read_text("utf-8"))["outputs"]
     assert [(port["name"], port["axes"]) for port in ports] == [
         ("probability", ["batch", 1, 32, 32]),
+        ("variance", ["batch", 1, 32, 32]),
+        ("entropy", ["batch", 1, 32, 32]),
         ("hypotheses", ["batch", SAMPLES, 1, 32, 32]),
     ]
     parity = json.loads((folder / "export" / "parity.json").read_text("utf-8"))
-    assert 0 <= parity["checks"][0]["hypotheses_difference"] < 1e-3
+    assert all(0 <= parity["checks"][0][f"{name}_difference"] < 1e-3 for name in ("hypotheses", "variance", "entropy"))
+
+
+def test_the_graph_says_how_far_its_hypotheses_agree(folder: Path) -> None:
+    graph = OnnxBackend(folder / "export" / "model.onnx")
+    images = SliceStore.open(folder / "prepared").images[:2]
+    outputs = graph.beside_probability(images)
+    hypotheses = outputs["hypotheses"].astype(np.float64)
+    probability = hypotheses.mean(axis=1)
+    pairs = [(hypotheses[:, one] - hypotheses[:, other]) ** 2 for one in range(SAMPLES) for other in range(SAMPLES)]
+    np.testing.assert_allclose(outputs["variance"], np.mean(pairs, axis=0) / 2, atol=1e-6)
+    by_scipy = scipy.stats.entropy(np.stack([probability, 1 - probability]), axis=0)
+    np.testing.assert_allclose(outputs["entropy"], by_scipy, atol=1e-5)
+
+
+def test_nothing_is_uncertain_at_the_ends() -> None:
+    class Sure(torch.nn.Module):
+        def hypotheses(self, image: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+            return image.permute(0, 3, 1, 2)[:, None].expand(-1, SAMPLES, -1, -1, -1)
+
+    ends = torch.tensor([0.0, 1.0, 0.5]).view(1, 1, 3, 1)
+    probability, variance, entropy, _ = WithHypotheses(Sure())(ends)
+    assert probability.flatten().tolist() == pytest.approx([0, 1, 0.5])
+    assert variance.abs().max() < 1e-12
+    assert entropy.flatten().tolist() == pytest.approx([0, 0, np.log(2)], abs=1e-6)
 
 
 def test_evaluation_of_the_graph_has_them(folder: Path, tmp_path: Path) -> None:
@@ -64,14 +94,26 @@ def test_evaluation_of_the_graph_has_them(folder: Path, tmp_path: Path) -> None:
 def test_hypotheses_that_differ_close_the_gate(folder: Path) -> None:
     gate = open_gate(folder / "model", folder / "prepared", Export(hypotheses=True))
 
-    class Shifted(OnnxBackend):
-        def hypotheses(self, images: np.ndarray) -> np.ndarray:
-            return super().hypotheses(images)[:, ::-1]
+    class Changed(OnnxBackend):
+        def __init__(self, **changes: Callable[[np.ndarray], np.ndarray]) -> None:
+            super().__init__(folder / "export" / "model.onnx")
+            self.changes = changes
 
-    assert gate.judge(OnnxBackend(folder / "export" / "model.onnx")).passed
-    parity = gate.judge(Shifted(folder / "export" / "model.onnx"))
-    assert not parity.passed
-    assert [problem for problem in parity.problems if problem.startswith("a hypothesis differs by up to")]
+        def beside_probability(self, images: np.ndarray) -> dict[str, np.ndarray]:
+            outputs = super().beside_probability(images)
+            return {name: self.changes.get(name, np.asarray)(output) for name, output in outputs.items()}
+
+    assert gate.judge(Changed()).passed
+    wrong = {
+        "a hypothesis differs by up to": Changed(hypotheses=lambda output: output[:, ::-1]),
+        "the variance differs by up to": Changed(variance=lambda output: output + 0.01),
+        "the entropy differs by up to": Changed(entropy=lambda output: output * 0.9),
+        "NaN or infinite probability": Changed(entropy=lambda output: output * np.nan),
+    }
+    for problem, backend in wrong.items():
+        parity = gate.judge(backend)
+        assert not parity.passed
+        assert parity.problems[0].startswith(problem)
 
 
 def test_a_recipe_without_noise_has_none(folder: Path, tmp_path: Path) -> None:

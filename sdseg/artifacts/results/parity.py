@@ -22,6 +22,8 @@ class Check(Record):
     max_abs_difference: Positive | None = None
     mean_abs_difference: Positive | None = None
     hypotheses_difference: Positive | None = None
+    variance_difference: Positive | None = None
+    entropy_difference: Positive | None = None
     dice_reference: Score | None = None
     dice_exported: Score | None = None
     dice_difference: FiniteFloat | None = None
@@ -43,6 +45,8 @@ class Parity(Record):
     max_abs_difference: Positive  # of the probability
     mean_abs_difference: Positive
     hypotheses_difference: Positive | None = None  # largest of a pixel of any; None: the graph gives their mean alone
+    variance_difference: Positive | None = None
+    entropy_difference: Positive | None = None
     dice_reference: Score  # mean over cases, against the labels
     dice_exported: Score
     dice_difference: FiniteFloat  # absolute difference of the two above
