@@ -213,8 +213,10 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _path(command, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
     command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
     command.add_argument("--probability", action="store_true", help="also write the probability of each structure")
-    hypotheses = "also write the masks of each hypothesis, of a model that draws several"
+    hypotheses = "also write each hypothesis of a model that draws several, a confidence map and a picture of them"
     command.add_argument("--hypotheses", action="store_true", help=hypotheses)
+    samples = "hypotheses to draw, of a model folder (default: the recipe's inference.samples)"
+    command.add_argument("--samples", type=whole(2, 1000), metavar="N", help=samples)
     command.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
     command.add_argument(
         "--overwrite", action="store_true", help="compute again what is done; replace files no run wrote"

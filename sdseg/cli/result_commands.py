@@ -22,6 +22,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
         options=PredictOptions(
             probability=arguments.probability,
             hypotheses=arguments.hypotheses,
+            samples=arguments.samples,
             overlay=arguments.overlay,
             batch=arguments.batch,
             overwrite=arguments.overwrite,

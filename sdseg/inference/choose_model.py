@@ -32,12 +32,13 @@ class ChosenModel:
     reason: str
 
 
-def choose_model(path: Path, device: str = "auto") -> ChosenModel:
+def choose_model(path: Path, device: str = "auto", samples: int | None = None) -> ChosenModel:
     """Open `path`: a model folder, an .onnx or .engine file, or a results folder with some of them.
 
     A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
     an engine that can be opened on its GPU, then model.onnx, then the model folder. `device` 'auto' is the GPU where
-    the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. Raises UserError where
+    the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. `samples` replaces the
+    recipe's number of hypotheses, which a graph has built in. Raises UserError where
     nothing can be opened, and what `open_model` raises for a path that names one model.
     """
     candidates = _candidates(path)
@@ -51,7 +52,7 @@ def choose_model(path: Path, device: str = "auto") -> ChosenModel:
             refused.append(f"{name}: {obstacle}")
             continue
         try:
-            served = open_model(candidate, on)
+            served = open_model(candidate, on, samples=samples)
         except UserError as error:
             if candidates is None and place == len(attempts):
                 raise
@@ -65,9 +66,9 @@ def choose_model(path: Path, device: str = "auto") -> ChosenModel:
     )
 
 
-def choose_models(paths: Sequence[Path], device: str = "auto") -> ChosenModel:
+def choose_models(paths: Sequence[Path], device: str = "auto", samples: int | None = None) -> ChosenModel:
     """`choose_model` of each path; several are averaged. Raises ListedError where they do not go together."""
-    chosen = [choose_model(path, device) for path in paths]
+    chosen = [choose_model(path, device, samples) for path in paths]
     reasons, devices = dict.fromkeys(one.reason for one in chosen), dict.fromkeys(one.device for one in chosen)
     return ChosenModel(averaged([one.served for one in chosen]), " and ".join(devices), "; ".join(reasons))
 

@@ -43,6 +43,7 @@ class NativeSegmentation:
     pixels: npt.NDArray[np.int64] = field(init=False)  # of each structure, overlaps included, [K]
     per_slice: npt.NDArray[np.int64] = field(init=False)  # pixels of any structure, [N]
     probability: FloatArray | None = field(init=False, default=None)  # [N,K,H,W], where it is wanted
+    confidence: FloatArray | None = field(init=False, default=None)  # [N,H,W], beside hypotheses: see `put_hypotheses`
 
     def __post_init__(self) -> None:
         count, slices = len(self.structures), len(self.images)
@@ -59,6 +60,13 @@ class NativeSegmentation:
     def shape(self) -> tuple[int, ...]:
         """Rows and columns of an image; voxels along the axes of a volume's file."""
         return self.geometry.shape if self.geometry else self.size
+
+    @property
+    def millilitres_per_voxel(self) -> float | None:
+        """The volume of a voxel; None for an image, whose pixels have no known size."""
+        if self.geometry is None:
+            return None
+        return abs(float(np.linalg.det(self.geometry.matrix[:3, :3]))) / 1000.0  # of mm³
 
     @property
     def empty(self) -> bool:
@@ -81,9 +89,17 @@ class NativeSegmentation:
             self.probability[index] = native
 
     def put_hypotheses(self, index: int, probabilities: FloatArray, rule: MaskRule) -> None:
-        """Take every hypothesis of slice `index` at the working size, [S,K,h,w]."""
+        """Take every hypothesis of slice `index` at the working size, [S,K,h,w].
+
+        The confidence in a pixel is the probability of what the mask says of it: the mean p over the hypotheses inside,
+        1 − p outside; of several structures that of the one that is least sure.
+        """
         for hypothesis, own in zip(self.hypotheses, probabilities, strict=True):
             hypothesis.put(index, own, rule)
+        if self.confidence is None:
+            self.confidence = np.zeros(self.bits.shape, dtype=np.float32)
+        native = restore_probability(np.asarray(probabilities.mean(axis=0), dtype=np.float32), self.size)  # [K,H,W]
+        self.confidence[index] = np.where(rule.masks(native), native, 1.0 - native).min(axis=0)
 
     def finish(self, rule: MaskRule) -> None:
         """Post-process the masks, once every slice is there; the probability stays as the model gave it."""

@@ -21,13 +21,13 @@ from sdseg.core.errors import UserError
 from sdseg.inference.choose_model import ChosenModel
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.hypotheses import hypotheses_given, record_of
+from sdseg.inference.hypotheses import hypotheses_given, record_of, spread_of_sizes
 from sdseg.inference.load_input import open_file
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.inference.output_folder import check_room
 from sdseg.inference.place_results import ResultFiles
 from sdseg.inference.run_record import RunLog
-from sdseg.inference.write_outputs import kinds_of, targets_of, write_masks, write_overlay
+from sdseg.inference.write_outputs import targets_of, write_masks, write_pictures
 from sdseg.io.images import pixels_of
 from sdseg.io.limits import LIMITS, Limits
 
@@ -42,7 +42,10 @@ class PredictOptions:
     """What a run writes beside the masks, and how it goes about it."""
 
     probability: bool = False  # `<name>_probability`: 16-bit PNG (65535 is 1) or float32 volume, one per structure
-    hypotheses: bool = False  # `<name>_hypothesis1`, …: the masks of each, of a model that samples
+    # `<name>_hypothesis1`, …, of NIfTI `<name>_hypotheses`: the masks of each, of a model that samples; and with them
+    # `<name>_confidence` and `<name>_uncertainty.png`
+    hypotheses: bool = False
+    samples: int | None = None  # how many are drawn; None: as many as the model was made to
     overlay: bool = False  # `<name>_overlay.png`: the mask's outline, of a volume the slice with the largest mask
     batch: int = 8  # slices computed at a time; images are read in groups of this many
     overwrite: bool = False  # compute again what a former run has done; replace files that no run wrote
@@ -87,11 +90,10 @@ class Stages:
         """Where results go."""
         return ResultFiles(self.run_log, self.files, self._targets, overwrite=self.options.overwrite)
 
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of results that every input gets."""
-        options = self.options
-        return kinds_of(self.chosen.served.structures, options.probability, options.overlay, self.hypotheses)
+    def kept(self, file: InputFile) -> bool:
+        """Whether a former run has made all that is wanted of this input; then it is noted as done."""
+        checksum, rule, samples = self.maker.checksum, self.chosen.served.rule, self.options.samples
+        return self.run_log.kept(file, self._targets(file), checksum, rule, samples)
 
     @cached_property
     def hypotheses(self) -> int:
@@ -141,8 +143,8 @@ class Stages:
             try:
                 with self.results.aside() as folder:
                     outputs = write_masks(native, folder, self.maker)
-                    if self.options.overlay:
-                        outputs["overlay"] = write_overlay(native, folder, self.chosen.served.image.window)
+                    window, overlay = self.chosen.served.image.window, self.options.overlay
+                    outputs |= write_pictures(native, folder, window, overlay=overlay)
                     seconds = group.seconds / group.count + time.perf_counter() - started
                     record = self._record(native, outputs, seconds)
                     self.results.place(native.file, record, folder)
@@ -163,12 +165,13 @@ class Stages:
         record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": pixels}
         if not self.one_label_each and native.file.kind != "series":  # a segmentation object keeps overlaps
             record["label_map"] = _named(native, native.label_counts())
-        voxel = None
-        if native.geometry is not None:
-            voxel = abs(float(np.linalg.det(native.geometry.matrix[:3, :3]))) / 1000.0  # mm³ to ml
+        voxel = native.millilitres_per_voxel
+        if voxel is not None:
             record["millilitres"] = {name: round(count * voxel, 3) for name, count in pixels.items()}
         if native.hypotheses:
-            record["hypotheses"] = record_of(native, voxel)
+            record |= {"hypotheses": record_of(native), "over_hypotheses": spread_of_sizes(native)}
+        if self.options.samples is not None:
+            record["samples"] = self.options.samples
         rule, model = asdict(self.chosen.served.rule), self.maker.checksum
         return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": model, "rule": rule}
 
@@ -179,7 +182,7 @@ class Stages:
             served.image,
             served.structures,
             with_probability=self.options.probability,
-            with_pixels=self.options.overlay,
+            with_pixels=self.options.overlay or self.hypotheses > 0,
             limits=self.options.limits,
         )
         native.hypotheses = tuple(

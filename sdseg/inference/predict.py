@@ -80,11 +80,15 @@ def predict(
     """
     started, options = time.perf_counter(), options or PredictOptions()
     logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every header it copies
+    if options.samples is not None and not options.hypotheses:
+        raise UserError(
+            f"{options.samples} samples, and no hypotheses", where="--samples", remedy="say --hypotheses as well"
+        )
     if options.batch < 1:
         raise UserError(f"a batch of {options.batch} slices", where="--batch", remedy="give 1 or more")
     with locked_output(output):
         # 1. The model and the files.
-        chosen = choose_models([model] if isinstance(model, Path) else model, device)
+        chosen = choose_models([model] if isinstance(model, Path) else model, device, options.samples)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
         if options.probability and chosen.served.rule.postprocesses:
@@ -115,9 +119,8 @@ def predict(
 
 def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
     """Everything that no earlier run has done."""
-    options, run_log = stages.options, stages.run_log
-    checksum, kinds, rule = stages.maker.checksum, stages.kinds, stages.chosen.served.rule
-    todo = [file for file in files if options.overwrite or not run_log.kept(file, kinds, checksum, rule)]
+    options = stages.options
+    todo = [file for file in files if options.overwrite or not stages.kept(file)]
     if len(todo) < len(files):
         log.info("%d of %d inputs are done already (--overwrite: again)", len(files) - len(todo), len(files))
     ahead = 1 if options.probability or options.hypotheses else 2  # they take many times the memory of masks

@@ -47,16 +47,20 @@ class RunLog:
             frozenset(folder / name for record in self.earlier.values() for name in record["outputs"].values()),
         )
 
-    def kept(self, file: InputFile, kinds: Iterable[str], model: str, rule: MaskRule) -> bool:
+    def kept(
+        self, file: InputFile, kinds: Iterable[str], model: str, rule: MaskRule, samples: int | None = None
+    ) -> bool:
         """Whether a former run has made all `kinds` of results of this very input with this very model and `rule`.
 
-        If so it is noted as done. An input is the same while its size and time of change are; its results, while they
-        are there at the size they were written with.
+        `samples`: hypotheses that were asked of the model; None: its own number. If so it is noted as done. An input is
+        the same while its size and time of change are; its results, while they are there at the size they were written
+        with.
         """
         record = self.earlier.get(file.key)
         if (
             record is None
             or record["model"] != model
+            or record.get("samples") != samples
             or BEFORE | record.get("rule", {"threshold": rule.threshold}) != asdict(rule)
             or not record["fingerprint"]  # the files could not be looked at: nothing says that they are the same
             or record["fingerprint"] != input_fingerprint(file)

@@ -12,19 +12,19 @@ import numpy as np
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray
-from sdseg.data.transforms import from_axial, to_display
+from sdseg.data.transforms import from_axial
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import InputFile
-from sdseg.inference.hypotheses import hypothesis_kinds
+from sdseg.inference.hypotheses import spread_of_sizes
 from sdseg.inference.native_size import NativeSegmentation
+from sdseg.inference.result_pictures import draw_hypotheses, draw_mask
 from sdseg.io.images import write_image
-from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
+from sdseg.io.nifti import write_nifti
 from sdseg.io.volumes import write_volume
 
-__all__ = ["FORMATS", "Format", "kinds_of", "probability_kinds", "targets_of", "write_masks", "write_overlay"]
+__all__ = ["FORMATS", "Format", "probability_kinds", "targets_of", "write_masks", "write_pictures"]
 
 Values: TypeAlias = AnyArray  # [N,H,W] by slice
-LONGEST = 4096  # pixels along a side of an overlay that is enlarged
 
 
 def _write_values(path: Path, native: NativeSegmentation, values: Values) -> None:
@@ -45,6 +45,13 @@ def _write_ids(path: Path, native: NativeSegmentation, maker: Maker) -> None:
     _write_values(path, native, ids)
 
 
+def _write_stack(path: Path, native: NativeSegmentation) -> None:
+    """The label maps of all hypotheses as one volume of four axes."""
+    if native.geometry is None:
+        raise ValueError("an image has no third axis, and so no fourth")
+    write_nifti(np.stack([from_axial(one.ids()) for one in native.hypotheses], axis=-1), native.geometry, path)
+
+
 @dataclass(frozen=True)
 class Format:
     """What the results of an input are written as."""
@@ -53,6 +60,8 @@ class Format:
     probability: str
     write_mask: Callable[[Path, NativeSegmentation, Maker], None] = _write_ids
     write_values: Callable[[Path, NativeSegmentation, Values], None] = _write_values  # a probability
+    # Of all hypotheses together; None where each has a file in the form of the mask.
+    write_hypotheses: Callable[[Path, NativeSegmentation], None] | None = None
 
 
 _METAIMAGE, _NRRD = Format(".mha", ".mha"), Format(".nrrd", ".nrrd")
@@ -63,7 +72,7 @@ FORMATS: dict[str, Format] = {
     ".nrrd": _NRRD,
     ".nhdr": _NRRD,
     "image": Format(".png", ".png"),
-    "volume": Format(".nii.gz", ".nii.gz"),
+    "volume": Format(".nii.gz", ".nii.gz", write_hypotheses=_write_stack),
     "series": Format(".dcm", ".nii.gz", write_segmentation),
 }
 
@@ -73,12 +82,11 @@ def _format_of(file: InputFile) -> Format:
     return by_suffix or FORMATS[file.kind]
 
 
-def kinds_of(
-    structures: tuple[Structure, ...], probability: bool, overlay: bool, hypotheses: int = 0
-) -> tuple[str, ...]:
-    """The kinds of results that a run writes for each input."""
-    more = (*(probability_kinds(structures) if probability else ()), *(("overlay",) if overlay else ()))
-    return ("mask", *more, *hypothesis_kinds(hypotheses))
+def _hypothesis_kinds(format_: Format, count: int) -> tuple[str, ...]:
+    """The kinds of results that `count` hypotheses are: together, or hypothesis1, hypothesis2, …"""
+    if count and format_.write_hypotheses is not None:
+        return ("hypotheses",)
+    return tuple(f"hypothesis{number}" for number in range(1, count + 1))
 
 
 def targets_of(
@@ -86,18 +94,20 @@ def targets_of(
 ) -> dict[str, str]:
     """Where the results of an input go: kind -> path below the output folder. The one place that names results."""
     format_ = _format_of(file)
-    endings = dict.fromkeys(kinds_of(structures, probability, overlay, hypotheses), format_.probability)
-    endings |= dict.fromkeys(("mask", *hypothesis_kinds(hypotheses)), format_.mask)
-    if overlay:
-        endings["overlay"] = ".png"
+    endings = {"mask": format_.mask}
+    endings |= dict.fromkeys(probability_kinds(structures) if probability else (), format_.probability)
+    endings |= {"overlay": ".png"} if overlay else {}
+    endings |= dict.fromkeys(_hypothesis_kinds(format_, hypotheses), format_.mask)
+    endings |= {"confidence": format_.probability, "uncertainty": ".png"} if hypotheses else {}
     return {kind: f"{file.name}_{kind}{ending}" for kind, ending in endings.items()}
 
 
 def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[str, str]:
-    """Write mask and, where they were wanted, probability and hypotheses; gives kind -> path below `folder`.
+    """Write mask and what else was wanted: probability, hypotheses and confidence; gives kind -> path below `folder`.
 
     Images: PNG, a single structure as 0 and 255, several by number; probability as 16 bits, 65535 for 1.
-    Volumes: on the grid of the file, by number; NIfTI for NIfTI, MetaImage (.mha) and NRRD for their own.
+    Volumes: on the grid of the file, by number; NIfTI for NIfTI, MetaImage (.mha) and NRRD for their own. The
+    hypotheses are files like the mask, of NIfTI one with a fourth axis. The confidence is written like a probability.
     DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
     """
     with_probability, hypotheses = native.probability is not None, len(native.hypotheses)
@@ -105,40 +115,34 @@ def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[
         native.file, native.structures, probability=with_probability, overlay=False, hypotheses=hypotheses
     )
     format_ = _format_of(native.file)
+    names.pop("uncertainty", None)  # a picture
     format_.write_mask(folder / names["mask"], native, maker)
-    for kind, hypothesis in zip(hypothesis_kinds(hypotheses), native.hypotheses, strict=True):
-        format_.write_mask(folder / names[kind], hypothesis, maker)
+    if hypotheses and format_.write_hypotheses is not None:
+        format_.write_hypotheses(folder / names["hypotheses"], native)
+    elif hypotheses:
+        for kind, hypothesis in zip(_hypothesis_kinds(format_, hypotheses), native.hypotheses, strict=True):
+            format_.write_mask(folder / names[kind], hypothesis, maker)
+    if native.confidence is not None:
+        format_.write_values(folder / names["confidence"], native, native.confidence)
     if native.probability is not None:
         for index, kind in enumerate(probability_kinds(native.structures)):
             format_.write_values(folder / names[kind], native, native.probability[:, index])
     return names
 
 
-def write_overlay(native: NativeSegmentation, folder: Path, window: tuple[float, float]) -> str:
-    """Write the slice with the largest mask under its outlines; gives the path below `folder`."""
-    if native.pixels_shown is None:
-        raise ValueError("the input was opened without its pixels")
-    index_shown = int(native.per_slice.argmax()) if not native.empty else len(native.per_slice) // 2
-    image = to_display(native.pixels_shown[index_shown], window)  # [H,W,3]
-    height, width, _ = image.shape
-    line = max(2, min(height, width) // 300)
-    one_slice = native.bits[index_shown]
-    outlines = tuple(
-        Outline(
-            _legend(structure.name, index + 1),
-            ((one_slice >> one_slice.dtype.type(index)) & one_slice.dtype.type(1)).astype(np.bool_)[None],
-            STRUCTURE_COLOURS[index % len(STRUCTURE_COLOURS)],
-            line,
-        )
-        for index, structure in enumerate(native.structures)
+def write_pictures(
+    native: NativeSegmentation, folder: Path, window: tuple[float, float], *, overlay: bool
+) -> dict[str, str]:
+    """Write the overlay if wanted, and a picture of hypotheses if there are any; gives kind -> path below `folder`."""
+    names = targets_of(
+        native.file, native.structures, probability=False, overlay=overlay, hypotheses=len(native.hypotheses)
     )
-    note = f"slice {index_shown + 1} of {len(native.per_slice)}" if native.geometry else ""
-    if native.empty:
-        note = f"nothing found {note}".strip()
-    name = targets_of(native.file, native.structures, probability=False, overlay=True)["overlay"]
-    factor = max(1, LONGEST // max(height, width))  # a sliver of an image must not become a huge picture
-    write_image(folder / name, draw_outlines(image, outlines, note, smallest=min(512, factor * min(height, width))))
-    return name
+    pictures = {"overlay": draw_mask(native, window)} if overlay else {}
+    if native.hypotheses:
+        pictures["uncertainty"] = draw_hypotheses(native, window, spread_of_sizes(native))
+    for kind, picture in pictures.items():
+        write_image(folder / names[kind], picture)
+    return {kind: names[kind] for kind in pictures}
 
 
 def probability_kinds(structures: tuple[Structure, ...]) -> tuple[str, ...]:
@@ -149,8 +153,3 @@ def probability_kinds(structures: tuple[Structure, ...]) -> tuple[str, ...]:
     if len(set(words)) == len(words) and "-" not in words:
         return tuple(f"probability_{word}" for word in words)
     return tuple(f"probability_{number}-{word}".rstrip("-") for number, word in enumerate(words, start=1))
-
-
-def _legend(name: str, number: int) -> str:
-    """The name of a structure where its letters can be drawn, else its number in the label map."""
-    return name if name.isascii() else f"structure {number}"

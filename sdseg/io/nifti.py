@@ -83,10 +83,13 @@ def read_nifti(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]
 
 
 def write_nifti(array: AnyArray, geometry: Geometry, path: Path) -> None:
-    """Write a canonical array [X,Y,Z] as NIfTI on the grid that `geometry` describes: same axes, affine and codes."""
+    """Write a canonical array [X,Y,Z] as NIfTI on the grid that `geometry` describes: same axes, affine and codes.
+
+    A fourth axis of the array stays the last, without a unit.
+    """
     native = np.ascontiguousarray(geometry.to_native(array))
     image = nib.Nifti1Image(native, geometry.matrix, dtype=native.dtype)
-    image.header.set_xyzt_units(*geometry.units)
+    image.header.set_xyzt_units(geometry.units[0], geometry.units[1] if native.ndim == 3 else "unknown")
     image.set_sform(geometry.matrix, code=geometry.sform_code)
     image.set_qform(np.asarray(geometry.qform), code=geometry.qform_code, strip_shears=True)
     data = image.to_bytes()

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from sdseg.artifacts.manifests import ImageContract, ModelManifest
+from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.models.build_segmenter import build_segmenter
+from sdseg.models.label_classes import LabelClasses
 from sdseg.models.model_folder import save_model
 from tests.helpers.networks import CODEC, recipe
 from tests.helpers.tiny import POLYP, RGB, write_store
@@ -17,21 +18,25 @@ from tests.helpers.tiny import POLYP, RGB, write_store
 GAUSSIAN = {"diffusion": {"inference_noise": "gaussian", "prediction": "v"}}
 
 
-def write_latent_model(folder: Path, image: ImageContract = RGB, **overrides: Any) -> Path:
-    """A model folder with random weights; keyword values are laid over the recipe."""
+def write_latent_model(
+    folder: Path, image: ImageContract = RGB, structures: tuple[Structure, ...] = POLYP, **overrides: Any
+) -> Path:
+    """A model folder with random weights; keyword values are laid over the recipe. Joint classes have their codec."""
     chosen = recipe(**overrides)
+    joint = getattr(chosen.network, "classes", None) == "joint"
+    codec = CODEC.model_copy(update={"encodes": "labels"}) if joint else CODEC
     torch.manual_seed(0)
-    segmenter = build_segmenter(chosen, image, 1, CODEC, 0.7)
+    segmenter = build_segmenter(chosen, image, len(structures), codec, 0.7, LabelClasses.of(structures))
     manifest = ModelManifest(
         dataset="tiny",
         origin="phantom",
         protocol="clean",
         recipe_name="latent",
         recipe=chosen.model_dump(mode="json"),
-        codec=CODEC.model_dump(mode="json"),
+        codec=codec.model_dump(mode="json"),
         latent_scale=0.7,
         image=image,
-        structures=POLYP,
+        structures=structures,
         training={"steps": 8, "seconds": 1.5, "device": "cpu"},
         files={},
         provenance={},

@@ -42,6 +42,9 @@ class PredictedInput(Record):
     label_map: dict[str, int] | None = None  # as pixels, in a file of one label a pixel
     millilitres: dict[str, FiniteFloat] | None = None
     hypotheses: tuple[dict[str, Any], ...] = ()  # of each: pixels, and millilitres of a volume
+    # structure -> unit, mean and 90 % interval (low, high) of its size over the hypotheses
+    over_hypotheses: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    samples: int | None = None  # hypotheses that were asked of the model; None: its own number
     empty: bool
     notes: tuple[str, ...]
     seconds: Positive | None = None
