@@ -104,7 +104,7 @@ def _size_in_words(size: dict[str, Any]) -> str:
 def _smallest(image: RawImages) -> int:
     height, width, _ = image.shape
     factor = max(1, LONGEST // max(height, width))  # a sliver of an image must not become a huge picture
-    return min(512, factor * min(height, width))
+    return int(min(512, factor * min(height, width)))
 
 
 def _side_by_side(left: RawImages, right: RawImages) -> RawImages:
