@@ -9,12 +9,14 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 __all__ = ["TABLES", "with_tables"]
 
 MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Figures = dict[str, Any]
+BINS = 5  # of reliability: the fifteen of the file by threes
 
 
 def with_tables(text: str, figures: Path) -> str:
@@ -105,6 +107,44 @@ def _robustness(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _calibration(values: Figures) -> str:
+    """One row per way, the mean over its repetitions; reliability in five bins, their pixels put together."""
+    ways: dict[str, list[Figures]] = {}
+    for row in values["rows"]:
+        ways.setdefault(row["way"], []).append(row)
+
+    def spread(rows: list[Figures], key: str) -> str:
+        each = [row[key] for row in rows]
+        return f"{fmean(each):.4f}" + (f" ± {stdev(each):.4f}" if len(each) > 1 else "")
+
+    def positives(rows: list[Figures], part: int) -> str:
+        width = len(rows[0]["bins"]) // BINS
+        bins = [one for row in rows for one in row["bins"][part * width : (part + 1) * width] if one["pixels"]]
+        pixels = sum(one["pixels"] for one in bins)
+        return f"{sum(one['pixels'] * one['positives'] for one in bins) / pixels:.2f}" if pixels else "n/a"
+
+    lines = [
+        (
+            name,
+            len(rows[0]["models"]),
+            *("n/a" if rows[0][key] is None else rows[0][key] for key in ("steps", "samples")),
+            len(rows),
+            *(spread(rows, key) for key in ("ece", "brier", "dice")),
+            *(positives(rows, part) for part in range(BINS)),
+            f"{fmean(row['seconds_per_slice'] for row in rows):.3f}",
+        )
+        for name, rows in ways.items()
+    ]
+    shares = [f"{part / BINS:g}–{(part + 1) / BINS:g}" for part in range(BINS)]
+    heads = ("way", "models", "steps", "samples", "repetitions", "ECE", "Brier score", "Dice", *shares, "s per slice")
+    said = f"{values['dataset']}, {values['split']} split, {values['size']}×{values['size']}, "
+    said += (
+        f"{values['rows'][0]['cases']} cases. The columns of numbers: the share of pixels in a structure among those "
+    )
+    said += "whose probability lies there.\n"
+    return f"{_measured(values)}{said}\n{_table(heads, lines)}"
+
+
 def _demo(values: Figures) -> str:
     rows = [
         (
@@ -152,6 +192,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "kills": _kills,
     "curves": _curves,
     "changes": _changes,
+    "calibration": _calibration,
     "demo": _demo,
     "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
