@@ -103,6 +103,7 @@ def side_by_side(prepared: Path, ways: Sequence[Sequence[str]], split: str = "te
 
 def _row(way: Way, store: SliceStore, split: str) -> dict[str, Any]:
     served = way.opened()
+    store = store.with_neighbours(served.image.neighbours)
     cases = check_store(store, served.path, served.image, served.structures, split)
     measured = _Measured(served)
     scores = list(score_cases(measured, store, cases, BATCH, served.rule))

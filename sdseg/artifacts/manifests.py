@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sdseg.config.codec import Codec
 from sdseg.config.export import EngineOptions
+from sdseg.config.network import MOST_NEIGHBOURS
 from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
@@ -79,6 +80,8 @@ class ImageContract(_Strict):
     modality: str = Field(pattern="^(rgb|ct)$")
     size: WorkingSize  # working height and width
     channels: Channels  # 3 for rgb, 1 for ct
+    # Slices on each side that a model sees beside its own, as further channels: data/neighbours.py. A store has none.
+    neighbours: int = Field(0, ge=0, le=MOST_NEIGHBOURS, exclude_if=lambda count: not count)
     window: Range  # these two raw values become -1 and 1; values outside are clipped
     train_clip: Range | None = None  # in training raw values are clipped here instead (published quirk)
     stretch: bool = (
@@ -86,6 +89,11 @@ class ImageContract(_Strict):
     )
     dtype: StoredType = "int16"  # in which raw values are kept; where it is left out uint8 for rgb, int16 for ct
     intensities: Intensities | None = None  # of the training images; None where they were not recorded
+
+    @property
+    def fed_channels(self) -> int:
+        """Channels of an image as the model is fed: those of each slice it sees, one slice after the other."""
+        return self.channels * (2 * self.neighbours + 1)
 
     @model_validator(mode="before")
     @classmethod

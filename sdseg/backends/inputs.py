@@ -22,7 +22,7 @@ def as_input(images: RawImages, image: ImageContract) -> AnyArray:
 
 def check_images(images: RawImages, image: ImageContract) -> None:
     """Raise UserError unless `images` [N,H,W,C] have the contract's size, channels and type, and finite values."""
-    size, channels = image.size, image.channels
+    size, channels = image.size, image.fed_channels
     if images.ndim != 4 or images.shape[1:] != (size, size, channels) or not len(images):
         raise UserError(
             f"images of shape {images.shape}; the model wants (N, {size}, {size}, {channels}) with N ≥ 1",

@@ -11,6 +11,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.settings import ARCHITECTURE, Name, Place, Strict, Width, architecture_of
 
 __all__ = [
+    "MOST_NEIGHBOURS",
     "Alignment",
     "AnyConditionEncoder",
     "AnyDenoiser",
@@ -21,7 +22,10 @@ __all__ = [
     "UnetDenoiser",
     "check_codec",
     "check_image_codec",
+    "neighbours_of",
 ]
+
+MOST_NEIGHBOURS = 8  # slices on each side
 
 Fraction = Annotated[float, Field(ge=-1000, le=1000)]
 
@@ -39,6 +43,14 @@ class ConditionEncoder(Autoencoder):
     # A codec of images, by its key in the configuration's `codecs`: the encoder is that one's, and z_c the image's
     # latent with its scale. None: the codec that 'init' copies is that of the masks.
     codec: Name | None = None
+    # Slices on each side of a volume's slice that the encoder sees as further channels (2.5-D); at the ends of the
+    # volume its last slice is repeated. Weights it starts from see the slice itself alone.
+    neighbours: int = Field(0, ge=0, le=MOST_NEIGHBOURS, exclude_if=lambda count: not count)
+
+    @model_validator(mode="after")
+    def _neighbours_are_learnt(self) -> Self:
+        _check_neighbours(self.neighbours, trainable=self.trainable)
+        return self
 
     @model_validator(mode="after")
     def _codec_is_taken_whole(self) -> Self:
@@ -69,11 +81,27 @@ class UnetConditionEncoder(Strict):
     coarser_channels: tuple[Width, ...] = Field((), max_length=11)
     trainable: bool = True  # false freezes all but the 1×1 convolution
     dropout: float = Field(0.0, ge=0, lt=1)
+    # Slices on each side of a volume's slice that the encoder sees as further channels (2.5-D); at the ends of the
+    # volume its last slice is repeated. Weights it starts from see the slice itself alone.
+    neighbours: int = Field(0, ge=0, le=MOST_NEIGHBOURS, exclude_if=lambda count: not count)
+
+    @model_validator(mode="after")
+    def _neighbours_are_learnt(self) -> Self:
+        _check_neighbours(self.neighbours, trainable=self.trainable)
+        return self
 
     @property
     def factor(self) -> int:
         """How many pixels of the image one latent pixel spans along each axis."""
         return 1 << (len(self.block_out_channels) - 1)
+
+
+def _check_neighbours(count: int, *, trainable: bool) -> None:
+    if count and not trainable:
+        raise ValueError(
+            f"'neighbours: {count}' are of use to an encoder that learns to look at them, and 'trainable: false' "
+            "freezes it; leave one of them out"
+        )
 
 
 AnyConditionEncoder = Annotated[
@@ -198,6 +226,11 @@ class LatentNetwork(Strict):
                 f"{changes} level(s) below its first: shorten it, or add to 'denoiser.block_out_channels'"
             )
         return self
+
+
+def neighbours_of(network: object) -> int:
+    """Slices on each side that a network sees beside its own; 0 of one that sees single slices."""
+    return network.condition.neighbours if isinstance(network, LatentNetwork) else 0
 
 
 def check_codec(network: LatentNetwork, encodes: str, where: str, *, structures: int | None = None) -> None:

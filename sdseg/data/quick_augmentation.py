@@ -43,7 +43,7 @@ class QuickAugmentation:
         rng = np.random.default_rng(seed)
         low, high = (np.float32(end) for end in self.contract.window)
         inside = (np.clip(image.astype(np.float32), low, high) - low) / (high - low)
-        changed = _intensities(inside, rng)
+        changed = _intensities(inside, rng, coloured=self.contract.channels > 1)
         if self.affine:
             matrix = _affine_map(image.shape[0], rng)
             changed = _warped(changed, matrix).reshape(changed.shape)
@@ -51,12 +51,15 @@ class QuickAugmentation:
         return changed * (high - low) + low, masks
 
 
-def _intensities(image: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """An image [H,W,C] in [0,1], with other contrast, brightness and colour."""
+def _intensities(image: FloatArray, rng: np.random.Generator, *, coloured: bool) -> FloatArray:
+    """An image [H,W,C] in [0,1], with other contrast, brightness and, if `coloured`, colour.
+
+    Else the channels are slices that lie side by side.
+    """
     gamma, contrast, brightness, saturation = rng.uniform(-1.0, 1.0, 4)
     channels = rng.uniform(-1.0, 1.0, image.shape[2])
     changed = np.power(image, np.float32(math.exp(GAMMA * gamma)))
-    if image.shape[2] > 1:
+    if coloured:
         grey = changed.mean(axis=2, keepdims=True)
         changed = grey + (changed - grey) * np.float32(1.0 + SATURATION * saturation)
         changed = changed * np.asarray(1.0 + CHANNEL * channels, dtype=np.float32)

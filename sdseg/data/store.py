@@ -11,9 +11,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from sdseg.core.array_types import AnyArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import csv_text, read_json, write_text
 from sdseg.data.checksums import REMEDY, check_arrays, check_tables, files_of
+from sdseg.data.neighbours import NeighbouringSlices
 from sdseg.data.packed_masks import ANNOTATOR_FILES, MASK_FILES, PackedLabels
 
 __all__ = ["Case", "SliceStore", "read_cases", "structure_masks", "write_index"]
@@ -117,6 +118,29 @@ class SliceStore:
         drew = [tuple(numbers[name] for name, _ in case.labels) for case in self.cases]
         last = np.cumsum([case.slices for case in self.cases])
         return [drew[place] for place in np.searchsorted(last, rows, side="right")]
+
+    @property
+    def slices(self) -> RawImages:
+        """Raw images [N,H,W,C], each row's own slice alone: what is shown and measured."""
+        return self.images.slices if isinstance(self.images, NeighbouringSlices) else self.images
+
+    def with_neighbours(self, count: int) -> SliceStore:
+        """The store as a model with `count` neighbours on each side sees it; 0: as it is.
+
+        Raises UserError where every case is a single slice.
+        """
+        if not count:
+            return self
+        if all(case.slices == 1 for case in self.cases):
+            raise UserError(
+                f"{count} slices on each side are to be seen, and every case of these data is a single image or slice",
+                where=self.folder,
+                remedy="set network.condition.neighbours: 0, or use a dataset whose cases are volumes",
+            )
+        images = NeighbouringSlices(self.slices, [case.rows for case in self.cases], count)
+        contract = self.manifest.image.model_copy(update={"neighbours": count})
+        manifest = self.manifest.model_copy(update={"image": contract})
+        return replace(self, images=cast("RawImages", images), manifest=manifest)
 
     def drawn_by(self, annotator: str, rows: slice | Sequence[int] | npt.NDArray[np.integer[Any]]) -> LabelArray:
         """Label ids [n,H,W] of one annotator in some rows; "" where there is one alone. Nothing where he drew none."""

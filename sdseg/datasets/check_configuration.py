@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg.config.folders import check_folders, check_places
-from sdseg.config.network import LatentNetwork
+from sdseg.config.network import LatentNetwork, neighbours_of
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError, nearest
@@ -73,6 +73,7 @@ def configure(data: Mapping[str, Any], *, where: str) -> CheckedConfig:
     for dataset in settings.datasets:
         _check_dataset(settings, dataset)
         _check_starts(run, dataset)
+        _check_neighbours(run, dataset)
     return run
 
 
@@ -194,6 +195,19 @@ def _check_starts(run: CheckedConfig, dataset: str) -> None:
                 what = f"'{begin.recipe}' is built on another codec, or on none"
                 raise UserError(what, where=where, remedy="give both the same network.codec")
             passed.append(begin.recipe)
+
+
+def _check_neighbours(run: CheckedConfig, dataset: str) -> None:
+    """Refuse a recipe that looks at the slices above and below where there are none."""
+    source = known_source(run.settings.datasets[dataset])
+    for recipe in run.settings.recipes_of(dataset):
+        count = neighbours_of(run.recipes[dataset, recipe].network)
+        if count and source is not None and source.modality == "rgb":
+            raise UserError(
+                f"recipe '{recipe}' sees {count} slices on each side, and '{dataset}' is a dataset of images",
+                where=f"network.condition.neighbours of recipe '{recipe}', for dataset '{dataset}'",
+                remedy=f"set it to 0, or leave the recipe out of datasets.{dataset}.recipes",
+            )
 
 
 def _codec_of(recipe: Recipe) -> str | None:

@@ -30,7 +30,7 @@ def draw_annotators(scorer: AnnotatorScorer, store: SliceStore, case: Case) -> R
     drawn = np.stack([structure_masks(store.drawn_by(name, case.rows), manifest.structures) for name in names])
     index = int(drawn.sum(axis=(0, 2, 3, 4)).argmax())
     row = case.start + index
-    image = to_display(store.images[row], manifest.image.window)
+    image = to_display(store.slices[row], manifest.image.window)
     hypotheses = scorer.masks(store.images[row : row + 1])[0][:MOST]  # [S,K,H,W]
     rows = (
         [_tile(image, name, masks, label=True) for name, masks in zip(names, drawn[:, index], strict=True)],

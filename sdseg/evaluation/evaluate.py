@@ -62,6 +62,7 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
     # 1. Open everything, and make sure that it belongs together.
     store = SliceStore.open(prepared, verify=True)
     served = open_models([model] if isinstance(model, Path) else model, options.device)
+    store = store.with_neighbours(served.image.neighbours)
     cases = check_store(store, served.path, served.image, served.structures, options.split)
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     if native is None:
@@ -180,6 +181,7 @@ def cross_validate(
         raise UserError("each model has its own validation cases", where="--choose-threshold", remedy="leave it out")
     served_of = _by_fold(models, drawn, options.device)
     rule = common_rule([(one.path, one.image, one.structures, one.rule) for one in served_of.values()])
+    store = store.with_neighbours(next(iter(served_of.values())).image.neighbours)
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     with atomic_folder(output, owned=OWNED) as folder:
         calibration, scores, timed_of = Calibration(), dict[str, ScoredCase](), dict[int, TimedBackend]()

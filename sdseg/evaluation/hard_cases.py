@@ -70,7 +70,7 @@ def traits_of(score: ScoredCase, store: SliceStore) -> list[CaseTraits]:
     case, manifest = score.case, store.manifest
     masks = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,S,S]
     low, high = manifest.image.window
-    images = store.images[case.rows].astype(np.float32).mean(axis=-1)  # [Z,S,S]
+    images = store.slices[case.rows].astype(np.float32).mean(axis=-1)  # [Z,S,S]
     shown = np.clip((images - low) / (high - low), 0.0, 1.0)
     pixel = case.height / masks.shape[2] * case.width / masks.shape[3]  # native pixels in a working one
     unit = float(np.prod(case.spacing)) * pixel / 1000.0 if case.spacing else 1.0 / masks[:, 0].size

@@ -54,7 +54,7 @@ def overlay(score: ScoredCase, store: SliceStore, slice_masks: SliceMasks) -> Ra
     dice = f"Dice {score.headline.whole['dice'].value:.3f}"
     note = dice + (f"   slice {index + 1} of {case.slices}" if case.slices > 1 else "")
     return draw_outlines(
-        to_display(store.images[case.start + index], store.manifest.image.window),
+        to_display(store.slices[case.start + index], store.manifest.image.window),
         (
             Outline("label", labelled[index], LABEL_COLOUR, width=6),
             Outline("prediction", predicted(index), PREDICTION_COLOUR, width=2),
@@ -82,7 +82,7 @@ def _write_volume(folder: Path, rank: str, score: ScoredCase, store: SliceStore,
     case, manifest = score.case, store.manifest
     labelled = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,H,W]
     predicted = slice_masks(case)
-    images = store.images[case.rows]
+    images = store.slices[case.rows]
     sprite = pack_slices(np.stack([to_display(image, manifest.image.window) for image in images]))
     with atomic_file(folder / f"{rank}.webp") as temporary:
         temporary.write_bytes(sprite.webp)

@@ -79,7 +79,7 @@ class ParityGate:
 def open_gate(model: Path, prepared: Path, settings: Export) -> ParityGate:
     """Load a model folder and the test cases of a slice store; raises ListedError where they do not fit together."""
     segmenter, manifest = load_model(model)
-    store = SliceStore.open(prepared, verify=True)
+    store = SliceStore.open(prepared, verify=True).with_neighbours(manifest.image.neighbours)
     cases = check_store(store, model, manifest.image, manifest.structures, "test")
     # Over the whole split, so that no single sequence stands for all.
     return ParityGate(segmenter, manifest, store, evenly_spread(cases, settings.parity_cases), settings)

@@ -26,12 +26,15 @@ INLINE_BYTES = 1_900_000_000
 
 
 def graph_inputs(image: ImageContract, noise_shape: tuple[int, int, int] | None) -> tuple[GraphPort, ...]:
-    """The inputs of a segmenter's graph: `image` [batch,size,size,channels] and, for sampling recipes, `noise`."""
+    """The inputs of a segmenter's graph: `image` [batch,size,size,channels] and, for sampling recipes, `noise`.
+
+    The channels are those of every slice the model sees, one slice after the other.
+    """
     rgb = image.modality == "rgb"
     port = GraphPort(
         name="image",
         dtype="uint8" if rgb else "float32",
-        axes=("batch", image.size, image.size, image.channels),
+        axes=("batch", image.size, image.size, image.fed_channels),
         range=(0.0, 255.0) if rgb else image.window,
     )
     if noise_shape is None:

@@ -77,7 +77,7 @@ def open_file(
     notes += unlike(spread_of(slices), image.intensities)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
-    native.notes = notes + _sides(native.size, image.size)
+    native.notes = notes + _sides(native.size, image.size) + _alone(slices, image)
     if with_pixels:
         native.pixels_shown = slices
     return native
@@ -130,7 +130,7 @@ def open_array(
             remedy="predict(volume, affine=image.affine), or give the path of the file",
         )
     native = _native(ARRAY, slices, geometry, image, structures, with_probability=True)
-    native.notes = notes + unlike(spread_of(slices), image.intensities)
+    native.notes = notes + unlike(spread_of(slices), image.intensities) + _alone(slices, image)
     native.flat = flat and geometry is not None
     return native
 
@@ -198,3 +198,13 @@ def _sides(size: tuple[int, int], working: int) -> list[str]:
     if max(size) > SLIVER * min(size):
         return [f"{width}×{height} pixels, squeezed into {working}×{working}: like no image the model has seen"]
     return []
+
+
+def _alone(slices: RawImages, image: ImageContract) -> list[str]:
+    """A model of several slices that gets one."""
+    if not image.neighbours or len(slices) > 1:
+        return []
+    return [
+        f"a single slice: the model sees {image.neighbours} on each side of it, and gets it itself in their place; "
+        "give the volume"
+    ]

@@ -18,6 +18,7 @@ from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
+from sdseg.data.neighbours import with_neighbours
 from sdseg.inference.choose_model import ChosenModel
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile
@@ -224,7 +225,8 @@ def segment(
     for start in range(0, len(flat), batch):
         part = flat[start : start + batch]
         # 1. The slices at the working size.
-        images = np.stack([native.images[index] for native, index in part])  # [N,S,S,C]
+        beside = served.image.neighbours
+        images = np.stack([with_neighbours(native.images, index, beside) for native, index in part])  # [N,S,S,C]
         # 2. Probability of every structure.
         probability, hypotheses = _answers(served, images, sampled)
         # 3. Back to the native size.

@@ -142,10 +142,10 @@ def mask_logits(decoded: Tensor, classes: LabelClasses | None = None) -> Tensor:
     return LOGIT_SLOPE * decoded.float().mean(dim=1, keepdim=True)
 
 
-def encoder_arguments(settings: Autoencoder, latent_channels: int) -> dict[str, Any]:
-    """Arguments of diffusers' `Encoder` for the same layout as the codec's."""
+def encoder_arguments(settings: Autoencoder, latent_channels: int, channels: int = 3) -> dict[str, Any]:
+    """Arguments of diffusers' `Encoder` for the same layout as the codec's, of images with some `channels`."""
     return {
-        "in_channels": 3,
+        "in_channels": channels,
         "out_channels": latent_channels,
         "down_block_types": ("DownEncoderBlock2D",) * len(settings.block_out_channels),
         "block_out_channels": settings.block_out_channels,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from sdseg.config.network import ConditionEncoder, UnetConditionEncoder
 from sdseg.core.errors import UserError
@@ -18,15 +19,19 @@ __all__ = ["ImageEncoder"]
 
 
 class ImageEncoder(nn.Module):
-    """Image in [-1,1], [N,3,H,W] -> condition latent z_c, [N,C,h,w], not scaled (as published)."""
+    """Image in [-1,1], [N,3,H,W] -> condition latent z_c, [N,C,h,w], not scaled (as published).
+
+    With `neighbours: k` of the settings the image has three channels for each of 2k+1 slices.
+    """
 
     def __init__(self, settings: ConditionEncoder | UnetConditionEncoder) -> None:
         super().__init__()
+        entering = 3 * (2 * settings.neighbours + 1)
         if isinstance(settings, UnetConditionEncoder):
-            self.encoder: nn.Module = _way_down(settings.block_out_channels, settings.dropout)
+            self.encoder: nn.Module = _way_down(settings.block_out_channels, settings.dropout, entering)
             channels = settings.block_out_channels[-1]
         else:
-            self.encoder = Encoder(**encoder_arguments(settings, settings.latent_channels))
+            self.encoder = Encoder(**encoder_arguments(settings, settings.latent_channels, entering))
             if settings.dropout:
                 set_dropout(self.encoder, settings.dropout)
             channels = 2 * settings.latent_channels
@@ -34,7 +39,7 @@ class ImageEncoder(nn.Module):
         self.projection = nn.Conv2d(channels, settings.latent_channels, 1)
         self.coarser = nn.ModuleList()
         if isinstance(settings, UnetConditionEncoder) and settings.coarser_channels:
-            self.coarser = nn.ModuleList(_way_down(settings.coarser_channels, settings.dropout, channels))
+            self.coarser = nn.ModuleList(_way_down(settings.coarser_channels, settings.dropout, channels, below=True))
         self.settings = settings
 
     @property
@@ -51,7 +56,7 @@ class ImageEncoder(nn.Module):
         With `projection: quant_conv` the half of the codec's 1×1 convolution that gives the mean comes along: the
         condition latent then starts as the image's latent, not as a random mixture of its moments; that of a codec of
         images has its scale. Of a codec for label maps the first convolution, which sees classes and not colours,
-        stays new.
+        stays new; else it is the one of the slice itself, and sees nothing of its neighbours at first.
         """
         if isinstance(self.settings, UnetConditionEncoder) or self.settings.init != "codec":
             return
@@ -59,6 +64,7 @@ class ImageEncoder(nn.Module):
         own = self.encoder.state_dict()
         if codec.classes is not None:
             theirs |= {key: own[key] for key in own if key.startswith("conv_in.")}
+        theirs = _seeing_neighbours(theirs, own)
         if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
             raise UserError(
                 "the condition encoder's layout differs from the codec's, so its weights cannot be copied",
@@ -71,6 +77,10 @@ class ImageEncoder(nn.Module):
             scale = codec.scale if codec.settings.encodes == "image" else 1.0  # as published: z_c is not scaled
             self.projection.load_state_dict({key: scale * value[: len(value) // 2] for key, value in whole.items()})
 
+    def fitted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of an encoder that saw as many neighbours or fewer as those of this one, which sees no others yet."""
+        return _seeing_neighbours(weights, self.state_dict())
+
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The condition latent, and the image's features at [N,D,h/2,w/2], [N,D',h/4,w/4], … where there are any."""
         current: Tensor = self.encoder(image)
@@ -82,15 +92,25 @@ class ImageEncoder(nn.Module):
         return condition, coarser
 
 
-def _way_down(channels: Sequence[int], dropout: float, entering: int | None = None) -> nn.Sequential:
-    """The encoder of MONAI's `BasicUNet`, level by level; with `entering` channels, its levels below others."""
+def _seeing_neighbours(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`weights`, with zeros about the first convolution's kernels [O,C,h,w] where that of `own` sees more slices."""
+    name = next(key for key, value in own.items() if value.ndim == 4)  # the first
+    fitted = dict(weights)
+    missing = own[name].shape[1] - weights[name].shape[1] if name in weights else 0
+    if missing > 0 and missing % 6 == 0:  # three channels for a slice on either side
+        fitted[name] = pad(weights[name], (0, 0, 0, 0, missing // 2, missing // 2))
+    return fitted
+
+
+def _way_down(channels: Sequence[int], dropout: float, entering: int, *, below: bool = False) -> nn.Sequential:
+    """The encoder of MONAI's `BasicUNet`, level by level; its levels `below` others begin with a pooling."""
     from monai.networks.nets.basic_unet import Down, TwoConv  # MONAI takes seconds to import
 
     activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
     levels: OrderedDict[str, nn.Module] = OrderedDict()
-    current = entering or 3
+    current = entering
     for number, count in enumerate(channels):
-        block = Down if number or entering else TwoConv
+        block = Down if number or below else TwoConv
         norm = ("instance", {"affine": True})
         levels[f"level_{number}"] = block(2, current, count, activation, norm, True, dropout)
         current = count

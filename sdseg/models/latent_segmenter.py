@@ -136,7 +136,7 @@ class LatentSegmenter(Segmenter):
             logits = mask_logits(self._decoded(clean, levels), self.classes)
             weighted["mask"] = weight * mask_loss(self.loss_on_masks, logits, own)
         if self.alignment is not None:
-            weighted["alignment"] = self.alignment(features[0], image)
+            weighted["alignment"] = self.alignment(features[0], self.normaliser.own_slice(image))
         return weighted
 
     def _encoded(self, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:

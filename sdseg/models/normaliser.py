@@ -16,21 +16,28 @@ Value = TypeVar("Value", float, Tensor)
 class Normaliser(nn.Module):
     """Raw images [N,H,W,C] (uint8 RGB, or HU of any number type) -> float [N,3,H,W] in [-1,1].
 
-    The window's two values become −1 and 1; what lies outside is clipped. One grey channel is repeated. A contract
-    with `train_clip` clips there in training mode, and those values then leave [-1,1].
+    The window's two values become −1 and 1; what lies outside is clipped. One grey channel is repeated; of several
+    slices that of each, one slice after the other. A contract with `train_clip` clips there in training mode, and those
+    values then leave [-1,1].
     """
 
     def __init__(self, contract: ImageContract) -> None:
         super().__init__()
         self.low, self.high = contract.window
         self.train_bounds = tuple(map(self._scaled, contract.train_clip or contract.window))
-        self.channels = contract.channels
+        self.channels, self.neighbours = contract.channels, contract.neighbours
 
     def forward(self, raw: Tensor) -> Tensor:
         image = raw.float().permute(0, 3, 1, 2)  # [N,C,H,W]; first float: a runtime may compute nothing in 8 bits
         low, high = self.train_bounds if self.training else (-1.0, 1.0)
         image = self._scaled(image).clamp(low, high)
+        if self.neighbours and self.channels == 1:
+            return image.unsqueeze(2).expand(-1, -1, 3, -1, -1).flatten(1, 2)  # [N,3·(2k+1),H,W]
         return image.expand(-1, 3, -1, -1) if self.channels == 1 else image
+
+    def own_slice(self, image: Tensor) -> Tensor:
+        """Of what `forward` gives the slice itself, without its neighbours, [N,3,H,W]."""
+        return image[:, 3 * self.neighbours : 3 * self.neighbours + 3] if self.neighbours else image
 
     def _scaled(self, raw: Value) -> Value:
         return (raw - self.low) * (2.0 / (self.high - self.low)) - 1.0

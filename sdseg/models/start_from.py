@@ -12,6 +12,7 @@ from torch import nn
 from sdseg.artifacts.manifests import ModelManifest
 from sdseg.artifacts.results.training import FoldRecord
 from sdseg.config.image_size import check_size
+from sdseg.config.network import neighbours_of
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.folds import fold_of_store, read_folds
@@ -19,6 +20,7 @@ from sdseg.data.store import SliceStore
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import load_strictly
 from sdseg.models.frozen_codec import FrozenCodec, open_codec, open_image_codec
+from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
@@ -63,6 +65,8 @@ def open_start(recipe: Recipe, folder: Path | None) -> Start | None:
 def take_over(segmenter: Segmenter, start: Start) -> None:
     """Load every trained network of `start` into `segmenter`, strictly; a frozen decoder must be the same already.
 
+    An image encoder that sees more neighbours than the model's takes its weights for the slices that this one saw.
+
     The window belongs to the data and the fixed noise to the new run: both stay; a refinement that the model did not
     have is new. Raises UserError where a network, the codec or the latent scale is another, where a trained decoder or
     a refinement would be lost, and where the folder is not whole.
@@ -81,7 +85,9 @@ def take_over(segmenter: Segmenter, start: Start) -> None:
         not_taken.add("decoder")
     for name, part in segmenter.parts().items():
         if name in theirs and name not in not_taken:
-            load_strictly(part, theirs[name].state_dict(), start.folder / name)
+            weights = theirs[name].state_dict()
+            fitted = part.fitted(weights) if isinstance(part, ImageEncoder) else weights
+            load_strictly(part, fitted, start.folder / name)
 
 
 def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path) -> None:
@@ -147,6 +153,7 @@ def open_inputs(
         folds, number = read_folds(fold[0]), fold[1]
         store = fold_of_store(store, folds, number)
         held_out = FoldRecord(number=number, of=folds.count, sha256=folds.checksum)
+    store = store.with_neighbours(neighbours_of(recipe.network))
     if recipe.training.patience is not None and not store.cases_of("val"):
         raise UserError(
             "'patience' waits for a better Dice on the validation split, and this split has no cases",

@@ -14,12 +14,12 @@ REFINED = 16  # channels of the refinement (models/refinement)
 
 def condition_encoder(settings: AnyConditionEncoder, size: int) -> LayerCosts:
     """The image encoder with its projection, of an image of `size`² pixels."""
-    latent, side = settings.latent_channels, size // settings.factor
+    latent, side, inputs = settings.latent_channels, size // settings.factor, 3 * (2 * settings.neighbours + 1)
     if isinstance(settings, UnetConditionEncoder):
-        costs = _classic_way_down(settings.block_out_channels + settings.coarser_channels, size)
+        costs = _classic_way_down(settings.block_out_channels + settings.coarser_channels, size, inputs)
         costs.conv(settings.block_out_channels[-1], latent, side, kernel=1)
         return costs
-    costs = _encoder(settings, latent, size)
+    costs = _encoder(settings, latent, size, inputs)
     costs.conv(2 * latent, latent, side, kernel=1)
     return costs
 
@@ -154,9 +154,9 @@ def _dyn_unet(channels: tuple[int, ...], structures: int, size: int, inputs: int
     return costs
 
 
-def _classic_way_down(channels: tuple[int, ...], size: int) -> LayerCosts:
+def _classic_way_down(channels: tuple[int, ...], size: int, inputs: int = 3) -> LayerCosts:
     """The encoder of MONAI's `BasicUNet`."""
-    costs, current, side = LayerCosts(), 3, size
+    costs, current, side = LayerCosts(), inputs, size
     for level, outputs in enumerate(channels):
         if level:
             side //= 2

@@ -17,6 +17,7 @@ from sdseg.backends.cache import cache_folder
 from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
+from sdseg.config.network import neighbours_of
 from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
@@ -78,7 +79,13 @@ def _measure(
 ) -> Probe:
     accelerator = new_accelerator(recipe, device)
     window = (0.0, 255.0) if channels == 3 else (-175.0, 250.0)
-    image = ImageContract(modality="rgb" if channels == 3 else "ct", size=shape.size, channels=channels, window=window)
+    image = ImageContract(
+        modality="rgb" if channels == 3 else "ct",
+        size=shape.size,
+        channels=channels,
+        neighbours=neighbours_of(recipe.network),
+        window=window,
+    )
     segmenter = build_segmenter(recipe, image, shape.structures, codec, 1.0)
     if isinstance(recipe.network, DirectNetwork):  # a vision encoder's file may not be there yet
         attach_training_parts(segmenter, recipe.network, shape.structures)
@@ -122,7 +129,7 @@ def _batch(image: ImageContract, shape: Shape, codec: Codec | None, count: int, 
         side = size // codec.factor
         latent, noise = (torch.randn(count, codec.latent_channels, side, side, device=device) for _ in range(2))
         uniform = torch.rand(count, device=device)
-    pixels = torch.randint(0, 200, (count, size, size, image.channels), device=device)
+    pixels = torch.randint(0, 200, (count, size, size, image.fed_channels), device=device)
     return Batch(
         image=pixels.to(getattr(torch, image.dtype)),
         mask=(torch.rand(count, shape.structures, size, size, device=device) > 0.5).float(),

@@ -11,12 +11,13 @@ import torch
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
-from sdseg.config.network import ConditionEncoder, Denoiser
+from sdseg.config.network import ConditionEncoder, Denoiser, UnetConditionEncoder
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
+from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.model_folder import count_parameters
 from sdseg.models.segmenter import Batch, Segmenter
@@ -125,6 +126,15 @@ def kept_by_autograd(segmenter: Segmenter, structures: int) -> int:
 
 def test_a_codec_counts_its_encoder_too() -> None:
     assert network_layouts.autoencoder(CODEC, 4, SIZE).parameters == count_parameters(MaskCodec(CODEC))
+
+
+def test_an_encoder_of_several_slices_has_a_wider_first_convolution() -> None:
+    for settings in (
+        ConditionEncoder.model_validate({**PLAIN, "neighbours": 2}),
+        UnetConditionEncoder.model_validate({**CLASSIC, "neighbours": 1}),
+    ):
+        counted = count_parameters(ImageEncoder(settings))
+        assert network_layouts.condition_encoder(settings, SIZE).parameters == counted
 
 
 def test_one_pass_for_all_structures_is_counted_once() -> None:

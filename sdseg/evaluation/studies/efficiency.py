@@ -107,7 +107,7 @@ def _passes(segmenter: Segmenter) -> int:
 def _blank(manifest: ModelManifest) -> torch.Tensor:
     image = manifest.image
     dtype = torch.uint8 if image.modality == "rgb" else torch.float32  # as every runtime is fed
-    return torch.zeros(1, image.size, image.size, image.channels, dtype=dtype)
+    return torch.zeros(1, image.size, image.size, image.fed_channels, dtype=dtype)
 
 
 def _latency(served: Served, images: RawImages) -> Latency:

@@ -49,7 +49,8 @@ class _View:
     case: str
     slice: int
     structure: str
-    image: RawImages  # [H,W,C]
+    image: RawImages  # [H,W,C], as the model is fed
+    shown: RawImages  # [H,W,C], the slice itself
     mask: MaskArray  # [H,W]
     masks: MaskArray  # [K,H,W], of all structures
     index: int  # of the structure
@@ -134,7 +135,7 @@ def _conditions(
     window = subject.store.manifest.image.window
     rows = [
         [
-            Panel(to_display(view.image, window), view.case, limits=(0, 255)),
+            Panel(to_display(view.shown, window), view.case, limits=(0, 255)),
             Panel(view.mask, "label", limits=(0, 1)),
             *_channels(first, "before"),
             *_channels(last, "after"),
@@ -159,8 +160,8 @@ def _views(subject: Subject) -> list[_View]:
         number, index = np.unravel_index(int(masks.sum(axis=(2, 3)).argmax()), masks.shape[:2])
         name = store.manifest.structures[int(index)].name
         image = np.array(store.images[case.start + int(number)])
-        shown = masks[number]
-        views.append(_View(case.case, int(number), name, image, shown[index], shown, int(index)))
+        shown, own = np.array(store.slices[case.start + int(number)]), masks[number]
+        views.append(_View(case.case, int(number), name, image, shown, own[index], own, int(index)))
     return views
 
 

@@ -25,7 +25,7 @@ def robustness(subject: Subject) -> Robustness:
 
     A curve's `levels` go from mild to severe; the clean score is their level 0. Scores are at the working size.
     """
-    images, image = subject.store.images, subject.store.manifest.image
+    images, image = subject.store.slices, subject.store.manifest.image
     runs = 1 + sum(len(kind.strengths) for kind in KINDS)
     curves = []
     with bar(subject.slices * runs, "robustness") as progress:

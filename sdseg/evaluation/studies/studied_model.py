@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +18,7 @@ from sdseg.core.array_types import RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance
 from sdseg.data.batches import CaseScore, check_store, evenly_spread, predicted_by, score_cases, slice_batches
+from sdseg.data.neighbours import NeighbouringSlices
 from sdseg.data.store import Case, SliceStore
 
 __all__ = ["Scope", "Subject", "bar", "mean_scores", "open_subject"]
@@ -51,8 +52,10 @@ class Subject:
         return open_model(self.served.path, self.scope.device, steps=steps, samples=samples)
 
     def on(self, images: RawImages) -> Subject:
-        """The same study with other pixels in the store, [N,H,W,C]."""
-        return replace(self, store=replace(self.store, images=images))
+        """The same study with other slices in the store, [N,H,W,C]."""
+        own = self.store.images
+        seen = cast("RawImages", own.of(images)) if isinstance(own, NeighbouringSlices) else images
+        return replace(self, store=replace(self.store, images=seen))
 
     def header(self, study: str) -> dict[str, Any]:
         """What every study's file begins with: what was looked at, with what."""
@@ -85,6 +88,7 @@ def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject
             raise UserError(f"{number} is too few", where=name, remedy="give 1 or more")
     store = SliceStore.open(prepared, verify=True)
     served = open_model(model, scope.device)
+    store = store.with_neighbours(served.image.neighbours)
     cases = check_store(store, model, served.image, served.structures, scope.split)
     return Subject(store, evenly_spread(cases, scope.limit), served, scope)
 

@@ -12,7 +12,7 @@ import torch
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
 from sdseg.config.codec import Codec
-from sdseg.config.network import ConditionEncoder, Denoiser, LatentNetwork, UnetDenoiser
+from sdseg.config.network import ConditionEncoder, Denoiser, LatentNetwork, UnetDenoiser, neighbours_of
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, sha256_file
@@ -80,6 +80,10 @@ class TargetLayout:
         return self.source is not None and source_named(self.source).excludes(self.images()[1], None)
 
     def images(self) -> tuple[ImageContract, tuple[Structure, ...]]:
+        contract, structures = self._images()
+        return contract.model_copy(update={"neighbours": neighbours_of(self.recipe.network)}), structures
+
+    def _images(self) -> tuple[ImageContract, tuple[Structure, ...]]:
         if self.source is None:
             if self.window is not None:
                 what = "a window is a preset of a source, and none is named"
