@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from sdseg.config.codec import Codec
 from sdseg.config.export import EngineOptions
 from sdseg.config.network import MOST_NEIGHBOURS
+from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
@@ -224,6 +225,9 @@ class GraphManifest(_Strict):
         Postprocessing()
     )  # of masks made from `probability`, which is as the networks gave it
     flips: Flips = "none"  # that the graph does itself, of an ensemble its first member: probability is the mean
+    # Of a three-dimensional model: its ports are those of patches, and whoever runs it puts volumes together by these.
+    dimensions: Literal[2, 3] = Field(2, exclude_if=lambda count: count == 2)
+    sliding_window: SlidingWindow | None = Field(None, exclude_if=lambda window: window is None)
     opset: int = Field(ge=1)
     protocol: str | None = None
     labels: dict[int, str] | None = None  # every label id the dataset declares, with its name

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
-from sdseg.backends.base import Backend, Reseedable, hypotheses_of, samples_of, why_mean_alone
+from sdseg.backends.base import Backend, Reseedable, hypotheses_of, samples_of, why_mean_alone, window_of
 from sdseg.backends.open_model import Served, open_model
+from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_text
@@ -21,6 +22,7 @@ from sdseg.models.equal_shares import UNEQUAL, equal_shares
 __all__ = ["EnsembleBackend", "averaged", "common_rule", "facts_of", "joined_name", "open_models"]
 
 log = logging.getLogger(__name__)
+SLICES = 8  # of a volume, that a two-dimensional member of a mixed ensemble computes at a time
 FREE = ("dtype", "intensities")  # of the image contract: how the data of one training lay
 Facts = tuple[Path, ImageContract, tuple[Structure, ...], MaskRule]
 
@@ -34,10 +36,21 @@ class EnsembleBackend:
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
-        total = self.members[0].probability(images).astype(np.float32)  # a copy
+        total = self._asked(self.members[0].probability, self.members[0], images).astype(np.float32)  # a copy
         for member in self.members[1:]:
-            total += member.probability(images)
+            total += self._asked(member.probability, member, images)
         return total / np.float32(len(self.members))
+
+    @property
+    def sliding_window(self) -> SlidingWindow | None:
+        """That of a three-dimensional member, where there is one: then images are a volume, for all of them."""
+        return next((window for member in self.members if (window := window_of(member)) is not None), None)
+
+    def _asked(self, compute: Callable[[RawImages], FloatArray], member: Backend, images: RawImages) -> FloatArray:
+        """What a member gives; of a volume a two-dimensional one gets some slices at a time."""
+        if self.sliding_window is None or window_of(member) is not None:
+            return compute(images)
+        return np.concatenate([compute(images[start : start + SLICES]) for start in range(0, len(images), SLICES)])
 
     @property
     def samples(self) -> int:
@@ -60,7 +73,9 @@ class EnsembleBackend:
         """The hypotheses of every model, one after the other, as many for each. Raises UserError without `samples`."""
         if self._repeats is None:
             raise UserError(self.mean_alone, where="--model", remedy="name models that draw as many hypotheses")
-        answers = [own(images) for member in self.members if (own := hypotheses_of(member)) is not None]
+        answers = [
+            self._asked(own, member, images) for member in self.members if (own := hypotheses_of(member)) is not None
+        ]
         repeated = [np.repeat(one, often, axis=1) for one, often in zip(answers, self._repeats, strict=True)]
         return np.concatenate(repeated, axis=1)
 

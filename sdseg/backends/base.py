@@ -6,9 +6,21 @@ from collections.abc import Callable
 from copy import copy
 from typing import Protocol, Self, runtime_checkable
 
+from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 
-__all__ = ["Backend", "Reseedable", "Sampling", "Seeded", "hypotheses_of", "samples_of", "why_mean_alone"]
+__all__ = [
+    "Backend",
+    "Reseedable",
+    "Sampling",
+    "Seeded",
+    "Windowed",
+    "batch_for",
+    "hypotheses_of",
+    "samples_of",
+    "why_mean_alone",
+    "window_of",
+]
 
 
 class Backend(Protocol):
@@ -22,8 +34,19 @@ class Backend(Protocol):
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] at the working size -> probability [N,K,H,W] in [0,1].
 
-        Raises UserError for images of another shape or type than the model's contract names.
+        A three-dimensional model takes them for the slices of one volume, the lowest first. Raises UserError for
+        images of another shape or type than the model's contract names.
         """
+        ...
+
+
+@runtime_checkable
+class Windowed(Backend, Protocol):
+    """A backend that may be of a three-dimensional model."""
+
+    @property
+    def sliding_window(self) -> SlidingWindow | None:
+        """Through which it sees a volume; None: it computes slices one by one, whichever they are."""
         ...
 
 
@@ -53,6 +76,16 @@ class Sampling(Backend, Protocol):
     def hypotheses(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> every hypothesis [N,S,K,H,W] in [0,1]; `probability` is their mean over S."""
         ...
+
+
+def window_of(backend: Backend) -> SlidingWindow | None:
+    """Through which a backend sees volumes, which it must then be given whole; None: it computes slices one by one."""
+    return backend.sliding_window if isinstance(backend, Windowed) else None
+
+
+def batch_for(backend: Backend, batch: int) -> int | None:
+    """How many slices to give a backend at a time; None: those of one volume."""
+    return None if window_of(backend) is not None else batch
 
 
 def hypotheses_of(backend: Backend) -> Callable[[RawImages], FloatArray] | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest, GraphPort
 from sdseg.backends.inputs import as_input, draw_noise
+from sdseg.backends.sliding_window import over_patches
+from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.files import parse_json
@@ -18,13 +20,13 @@ __all__ = [
     "FOREIGN",
     "FoundPort",
     "GraphHypotheses",
-    "answer_shape",
     "answers_without_noise",
     "check_answer",
     "check_ports",
     "default_threads",
     "feed_of",
     "missing_graph",
+    "output_shape",
     "parse_manifest",
     "run_failed",
     "unusable",
@@ -83,23 +85,41 @@ class GraphHypotheses(ABC):
     def beside_probability(self, images: RawImages) -> dict[str, FloatArray]:
         """What the graph gives beside the probability, by name, in one pass: hypotheses, and what says how they agree.
 
-        Raises UserError where one has another shape than the graph says.
+        Of a volume the hypotheses alone: variance and entropy are those of a patch, and do not blend. Raises UserError
+        where one has another shape than the graph says.
         """
-        return self._checked([port for port in self.manifest.outputs if port.name != "probability"], images)
+        left_out = {"probability"} if self.sliding_window is None else {"probability", "variance", "entropy"}
+        return self._checked([port for port in self.manifest.outputs if port.name not in left_out], images)
 
     def _checked(self, ports: Sequence[GraphPort], images: RawImages) -> dict[str, FloatArray]:
         names = [port.name for port in ports]
         answers = dict(zip(names, self.compute(names, images), strict=True))
+        size, spatial = self.manifest.image.size, 2 if self.sliding_window is None else 3
         for port in ports:
-            shape, expected = answers[port.name].shape, (len(images), *port.axes[1:])
+            shape, expected = answers[port.name].shape, (len(images), *port.axes[1:-spatial], size, size)
             if shape != expected:
                 what = f"the graph gave {port.name} of shape {shape} instead of {expected}"
                 raise UserError(what, where=self.path, remedy=FOREIGN)
         return answers
 
-    @abstractmethod
+    @property
+    def sliding_window(self) -> SlidingWindow | None:
+        return self.manifest.sliding_window
+
     def compute(self, outputs: Sequence[str], images: RawImages) -> list[FloatArray]:
-        """Some outputs of the graph, float32 each."""
+        """Some outputs of the graph, float32 each: of images [N,H,W,C], or of the volume whose slices they are."""
+        fed, window = as_input(images, self.manifest.image), self.sliding_window
+        if window is None:
+            return self.run_graph(outputs, fed)
+
+        def of_patches(name: str) -> Callable[[FloatArray], FloatArray]:
+            return lambda patches: self.run_graph((name,), patches)[0]
+
+        return [over_patches(of_patches(name), fed, window, self.manifest.image.window[0]) for name in outputs]
+
+    @abstractmethod
+    def run_graph(self, outputs: Sequence[str], fed: AnyArray) -> list[FloatArray]:
+        """Some outputs of the graph for its input `image`, float32 each."""
 
 
 def parse_manifest(text: str | None, path: Path) -> GraphManifest:
@@ -120,24 +140,24 @@ def check_ports(manifest: GraphManifest, inputs: Sequence[FoundPort], outputs: S
     _check_ports(outputs, manifest.outputs, "output", path)
 
 
-def feed_of(manifest: GraphManifest, images: RawImages, seed: int) -> dict[str, AnyArray]:
-    """Inputs of the graph by name: raw images [N,H,W,C], and noise [N,c,h,w] where it has such an input."""
-    feed = {"image": as_input(images, manifest.image)}
+def feed_of(manifest: GraphManifest, fed: AnyArray, seed: int) -> dict[str, AnyArray]:
+    """Inputs of the graph by name: its images, or patches, and noise [N,c,h,w] where it has such an input."""
+    feed = {"image": fed}
     noise = next((port.axes[1:] for port in manifest.inputs if port.name == "noise"), None)
     if noise is not None:
-        channels, height, width = (int(axis) for axis in noise)
-        feed["noise"] = draw_noise(len(images), (channels, height, width), seed)
+        feed["noise"] = draw_noise(len(fed), tuple(int(axis) for axis in noise), seed)
     return feed
 
 
-def answer_shape(manifest: GraphManifest, count: int) -> tuple[int, int, int, int]:
-    """[N,K,H,W] of the probability of `count` images."""
-    return count, len(manifest.structures), manifest.image.size, manifest.image.size
+def output_shape(manifest: GraphManifest, name: str, count: int) -> tuple[int, ...]:
+    """Of one output of the graph, for `count` images or patches."""
+    axes = next(port.axes for port in manifest.outputs if port.name == name)
+    return count, *(int(axis) for axis in axes[1:])
 
 
 def check_answer(probability: FloatArray, manifest: GraphManifest, count: int, path: Path) -> FloatArray:
     """The probability of `count` images. Raises UserError where it has another shape than the graph declares."""
-    expected = answer_shape(manifest, count)
+    expected = (count, len(manifest.structures), manifest.image.size, manifest.image.size)
     if probability.shape != expected:
         what = f"the graph gave a probability of shape {probability.shape} instead of {expected}"
         raise UserError(what, where=path, remedy=FOREIGN)

@@ -11,7 +11,7 @@ from sdseg.core.errors import UserError
 __all__ = ["NoiseShape", "as_input", "check_images", "draw_noise"]
 
 VOLUME_TYPES = ("int16", "uint16", "int32", "float16", "float32")  # raw values of a volume may come as any of these
-NoiseShape = tuple[int, int, int]
+NoiseShape = tuple[int, ...]  # (c,h,w), of patches (c,d,h,w)
 
 
 def as_input(images: RawImages, image: ImageContract) -> AnyArray:
@@ -45,7 +45,7 @@ def check_images(images: RawImages, image: ImageContract) -> None:
 
 
 def draw_noise(count: int, shape: NoiseShape, seed: int) -> FloatArray:
-    """Standard normal noise [count,c,h,w] for a sampling model, the same on every backend.
+    """Standard normal noise [count,*shape] for a sampling model, the same on every backend.
 
     Every image gets the same draw, so that a result depends on the seed alone and not on the image's place in a batch.
     """

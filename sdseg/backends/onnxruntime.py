@@ -15,17 +15,17 @@ from sdseg.backends.base import Seeded
 from sdseg.backends.graph import (
     FoundPort,
     GraphHypotheses,
-    answer_shape,
     check_ports,
     default_threads,
     feed_of,
     missing_graph,
+    output_shape,
     run_failed,
     unusable,
 )
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.onnxruntime_cache import cached_session
-from sdseg.core.array_types import AnyArray, FloatArray, RawImages
+from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError, first_line
 from sdseg.core.provenance import version_of
 
@@ -64,12 +64,11 @@ class OnnxBackend(GraphHypotheses, Seeded):
         self._bound = BoundSession(self._session, "probability", cuda_graph) if provider == "cuda" else None
         self._seed = seed
 
-    def compute(self, outputs: Sequence[str], images: RawImages) -> list[FloatArray]:
-        """Some outputs of the graph, float32 each."""
-        feed, count = feed_of(self.manifest, images, self._seed), len(images)
+    def run_graph(self, outputs: Sequence[str], fed: AnyArray) -> list[FloatArray]:
+        feed, count = feed_of(self.manifest, fed, self._seed), len(fed)
         try:
             if self._bound is not None and list(outputs) == ["probability"]:
-                return [self._bound.run(feed, answer_shape(self.manifest, count))]
+                return [self._bound.run(feed, output_shape(self.manifest, "probability", count))]
             return [np.asarray(answer, dtype=np.float32) for answer in self._session.run(list(outputs), feed)]
         except Exception as error:
             reason = failure_of(error)

@@ -84,7 +84,7 @@ def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) 
     from sdseg.models.model_folder import load_model
 
     segmenter, manifest = load_model(path, inference)
-    backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed)
+    backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed, segmenter.sliding_window)
     served = _served(backend, manifest, manifest.recipe_name, model_checksum(manifest), path)
     return replace(served, training=manifest.training)
 

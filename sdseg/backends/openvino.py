@@ -24,7 +24,7 @@ from sdseg.backends.graph import (
 )
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_support import computes_in_bf16, load_openvino, openvino_core
-from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 
@@ -65,9 +65,8 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
         check_ports(self.manifest, inputs, outputs, path)
         self._idle: deque[Any] = deque()  # infer requests that no call is using
 
-    def compute(self, outputs: Sequence[str], images: RawImages) -> list[FloatArray]:
-        """Some outputs of the graph, float32 each."""
-        feed, count = feed_of(self.manifest, images, self._seed), len(images)
+    def run_graph(self, outputs: Sequence[str], fed: AnyArray) -> list[FloatArray]:
+        feed, count = feed_of(self.manifest, fed, self._seed), len(fed)
         try:
             request = self._idle.pop()
         except IndexError:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.backends.base import Backend, hypotheses_of
+from sdseg.backends.base import Backend, hypotheses_of, window_of
+from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 
@@ -32,6 +33,15 @@ class TimedBackend:
     def __init__(self, backend: Backend, model: Path) -> None:
         self._backend, self._model = backend, model
         self._seconds, self._images = 0.0, 0
+
+    @property
+    def name(self) -> str:
+        return self._backend.name
+
+    @property
+    def sliding_window(self) -> SlidingWindow | None:
+        """Through which the backend sees volumes; None: it computes slices."""
+        return window_of(self._backend)
 
     def warm_up(self, images: RawImages) -> None:
         """Compute once unmeasured: the first call allocates and compiles."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
 from sdseg.backends.device import torch_device
 from sdseg.backends.inputs import as_input, draw_noise
+from sdseg.backends.sliding_window import over_patches
 from sdseg.backends.tensorrt_engine import (
     EngineHypotheses,
     check_fits,
@@ -26,7 +27,7 @@ from sdseg.backends.tensorrt_engine import (
     refused_engine,
 )
 from sdseg.backends.tensorrt_log import LogLines
-from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.core.errors import ListedError
 
 __all__ = ["TensorrtBackend", "this_machine"]
@@ -83,13 +84,19 @@ class TensorrtBackend(EngineHypotheses):
         self._lock = threading.Lock()
         if "noise" in self._buffers:
             shape = tuple(self._buffers["noise"].shape)
-            noise = draw_noise(shape[0], (shape[1], shape[2], shape[3]), seed)
+            noise = draw_noise(shape[0], shape[1:], seed)
             self._buffers["noise"].copy_(torch.from_numpy(noise))
         torch.cuda.synchronize()  # the buffers are filled on another stream
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
-        fed = torch.from_numpy(as_input(images, self.manifest.graph.image))  # [N,H,W,C]
+        image = self.manifest.graph.image
+        raw, window = as_input(images, image), self.sliding_window
+        return self._computed(raw) if window is None else over_patches(self._computed, raw, window, image.window[0])
+
+    def _computed(self, raw: AnyArray) -> FloatArray:
+        """The probability of images [N,H,W,C], or patches [N,D,H,W,C]."""
+        fed = torch.from_numpy(raw)
         answer = np.empty((len(fed), *self._buffers["probability"].shape[1:]), dtype=np.float32)  # [N,K,H,W]
         with self._lock, torch.cuda.stream(self._stream):
             for start in range(0, len(fed), self._largest):

@@ -15,6 +15,7 @@ from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
 from sdseg.backends.graph import answers_without_noise
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.config.export import Batches
+from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, sha256_file
@@ -43,6 +44,10 @@ class EngineHypotheses(ABC):
     @property
     def samples(self) -> int:
         return answers_without_noise(self.manifest.graph)
+
+    @property
+    def sliding_window(self) -> SlidingWindow | None:
+        return self.manifest.graph.sliding_window
 
     def hypotheses(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> [N,1,K,H,W], of an engine without noise."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.backends.base import Seeded
 from sdseg.backends.inputs import NoiseShape, as_input, draw_noise
-from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.backends.sliding_window import over_patches
+from sdseg.config.patches import SlidingWindow
+from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.models.equal_shares import UNEQUAL
 
 if TYPE_CHECKING:
@@ -18,7 +20,10 @@ __all__ = ["TorchBackend"]
 
 
 class TorchBackend(Seeded):
-    """A segmenter's forward: raw images [N,H,W,C] and noise [N,c,h,w] or None -> probability [N,K,H,W]."""
+    """A segmenter's forward: raw images [N,H,W,C] and noise [N,c,h,w] or None -> probability [N,K,H,W].
+
+    With a `window` the forward takes patches, [N,D,H,W,C] and [N,c,d,h,w] -> [N,K,D,H,W], and `images` are a volume.
+    """
 
     mean_alone = UNEQUAL  # whatever else has one hypothesis or more
 
@@ -29,6 +34,7 @@ class TorchBackend(Seeded):
         device: str = "cpu",
         noise_shape: NoiseShape | None = None,
         seed: int = 0,
+        window: SlidingWindow | None = None,
     ) -> None:
         import torch
 
@@ -38,6 +44,7 @@ class TorchBackend(Seeded):
         self.name = f"torch-{device}"
         self._forward = forward.to(target) if isinstance(forward, torch.nn.Module) else forward
         self._image, self._device, self._noise_shape, self._seed = image, target, noise_shape, seed
+        self.sliding_window = window
 
     @property
     def samples(self) -> int:
@@ -53,12 +60,17 @@ class TorchBackend(Seeded):
         return self._run(self._forward, images)[:, None] if own is None else self._run(own, images)
 
     def _run(self, forward: Callable[[Tensor, Tensor | None], Tensor], images: RawImages) -> FloatArray:
+        fed, window = as_input(images, self._image), self.sliding_window  # [N,H,W,C]
+        if window is None:
+            return self._computed(forward, fed)
+        return over_patches(lambda patches: self._computed(forward, patches), fed, window, self._image.window[0])
+
+    def _computed(self, forward: Callable[[Tensor, Tensor | None], Tensor], fed: AnyArray) -> FloatArray:
         import torch
 
-        fed = torch.from_numpy(as_input(images, self._image)).to(self._device)  # [N,H,W,C]
         noise = None
         if self._noise_shape is not None:
-            noise = torch.from_numpy(draw_noise(len(images), self._noise_shape, self._seed)).to(self._device)
+            noise = torch.from_numpy(draw_noise(len(fed), self._noise_shape, self._seed)).to(self._device)
         with torch.inference_mode():
-            answer: FloatArray = forward(fed, noise).float().cpu().numpy()
+            answer: FloatArray = forward(torch.from_numpy(fed).to(self._device), noise).float().cpu().numpy()
         return answer

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from sdseg.config.patches import Extent, Spacing, levels_of
 from sdseg.core.settings import Strict, Width, architecture_of
 
 __all__ = ["AnyDirectNetwork", "BasicUnet", "DirectNetwork", "DynUnet", "ResidualUnet"]
@@ -46,9 +47,14 @@ class DynUnet(DirectNetwork):
 
     With `deep_supervision` the levels at half and quarter size are taught as well, each by a head of its own: the
     losses count 1 : 1/2 : 1/4. The heads are left out of the model.
+
+    With `dimensions: 3` it sees patches of volumes. Kernels and strides follow the `spacing` of voxels, in mm along the
+    depth, height and width; left out, that of the training volumes (their median), which the model then records.
     """
 
     architecture: Literal["dynunet"]
+    dimensions: Literal[2, 3] = Field(2, exclude_if=lambda count: count == 2)
+    spacing: Spacing | None = Field(None, exclude_if=lambda lengths: lengths is None)
     channels: tuple[Width, ...] = Field((32, 64, 128, 256, 512, 512), min_length=3, max_length=12)
     deep_supervision: bool = False
 
@@ -56,6 +62,16 @@ class DynUnet(DirectNetwork):
     def heads(self) -> int:
         """How many levels below full size are taught: two, where there are as many between top and bottom."""
         return min(2, len(self.channels) - 2) if self.deep_supervision else 0
+
+    def levels(self, size: Extent) -> tuple[list[Extent], list[Extent]]:
+        """Kernels and strides of every level on patches of `size`. Raises ValueError where they are too small."""
+        return levels_of(size, self.spacing or (1.0, 1.0, 1.0), len(self.channels))
+
+    @model_validator(mode="after")
+    def _spacing_is_of_volumes(self) -> Self:
+        if self.dimensions == 2 and self.spacing is not None:
+            raise ValueError("'spacing' is that of volumes; set 'dimensions: 3', or leave it out")
+        return self
 
 
 AnyDirectNetwork = Annotated[

@@ -12,6 +12,8 @@ __all__ = ["check_size"]
 
 def check_size(size: int, network: LatentNetwork | DirectNetwork, codec: Codec | None, where: str) -> None:
     """Raise UserError where images of `size`² pixels do not fit the network, or its encoder not the codec."""
+    if getattr(network, "dimensions", 2) == 3:
+        return  # it sees patches: config/patch_checks.py
     if isinstance(network, DirectNetwork):
         _check_halving(size, network.factor, where)
         if network.norm == "instance":

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import AnyDirectNetwork
 from sdseg.config.network import ConditionEncoder, LatentNetwork
+from sdseg.config.patch_checks import check_patches
+from sdseg.config.patches import Patches
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.core.errors import UserError
 from sdseg.core.settings import MANY, Name, Place, Seed, Strict, parse, read_yaml
@@ -216,6 +218,7 @@ class Recipe(Strict):
     description: str
     network: Annotated[LatentNetwork | AnyDirectNetwork, Field(discriminator="kind")]
     diffusion: Diffusion | None = None
+    patches: Patches | None = Field(None, exclude_if=lambda patches: patches is None)  # of volumes, in three dimensions
     start_from: StartFrom | None = None
     optimiser: Optimiser = Optimiser()
     training: Training = Training()
@@ -230,6 +233,7 @@ class Recipe(Strict):
             raise ValueError("a direct network has no 'diffusion' section")
         if not latent and (self.inference.steps > 1 or self.inference.samples > 1):
             raise ValueError("a direct network has one pass and one answer; leave out inference.steps and .samples")
+        check_patches(self.network, self.patches, self.training.augmentation)
         return self
 
     @model_validator(mode="after")

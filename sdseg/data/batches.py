@@ -77,16 +77,17 @@ def predicted_by(probability: Callable[[RawImages], FloatArray], rule: MaskRule)
 
 
 def score_cases(
-    predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int, rule: MaskRule | None = None
+    predict: Predict, store: SliceStore, cases: Sequence[Case], batch: int | None, rule: MaskRule | None = None
 ) -> Iterator[CaseScore]:
-    """Score `cases` in order. Batches run over the borders of cases: single images are not computed one by one.
+    """Score `cases` in order. Batches run over the borders of cases: single images are not computed one by one. With
+    `batch` None each case is one.
 
     `rule` finishes the masks of every case that is whole; None: they are scored as `predict` gives them.
     """
     tally, by_name = overlap.Tally(), {case.case: case for case in cases}
     parts: Iterable[tuple[Sequence[str], tuple[MaskArray, ...]]] = (
         (part.cases, (predict(part.images, part.labelled), part.labelled))
-        for part in slice_batches(store, cases, (batch,))
+        for part in slice_batches(store, cases, batch)
     )
     if rule is not None and rule.postprocesses:
         finish = rule.finish
@@ -113,8 +114,14 @@ class SliceBatch:
     labelled: MaskArray  # [N,K,H,W]
 
 
-def slice_batches(store: SliceStore, cases: Sequence[Case], sizes: Sequence[int]) -> Iterator[SliceBatch]:
-    """The slices of `cases` in batches whose sizes go round through `sizes`; the last one is what remains."""
+def slice_batches(store: SliceStore, cases: Sequence[Case], sizes: int | Sequence[int] | None) -> Iterator[SliceBatch]:
+    """The slices of `cases` in batches of one size, or of sizes that go round; the last one is what remains.
+
+    With `sizes` None every batch is a whole case.
+    """
+    if sizes is None:
+        sizes = [case.slices for case in cases]
+    sizes = (sizes,) if isinstance(sizes, int) else sizes
     slices = [(case.case, row) for case in cases for row in range(case.rows.start, case.rows.stop)]
     start = 0
     for size in cycle(sizes):

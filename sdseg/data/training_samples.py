@@ -22,7 +22,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.data.quick_augmentation import QuickAugmentation
 from sdseg.data.store import SliceStore, structure_masks
 
-__all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "build_samples", "orient"]
+__all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "build_samples", "epoch_order", "orient"]
 
 # Image [H,W,C], masks [K,H,W] and a seed -> both, deformed alike.
 Augment = Callable[[AnyArray, npt.NDArray[np.bool_], int], tuple[AnyArray, npt.NDArray[np.bool_]]]
@@ -99,12 +99,17 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def rows_at(self, position: int) -> tuple[int, int]:
+        """First and last row of the store that the sample at a position is made of: here the same."""
+        row = int(self.rows[self.draw(position).row])
+        return row, row
+
     def draw(self, position: int) -> SampleDraw:
         """The choices at a position: every row once per epoch, in an order of that epoch's own."""
         epoch, place = divmod(position, len(self.rows))
         rng = np.random.default_rng([self.seed, 1, position])
         shape = self.latent_shape or (0, 0, 0)
-        row = int(_order(self.seed, epoch, len(self.rows))[place])
+        row = int(epoch_order(self.seed, epoch, len(self.rows))[place])
         return SampleDraw(
             row=row,
             orientation=int(rng.integers(len(self.orientations))),
@@ -170,7 +175,8 @@ class Positions(Sampler[list[int]]):
 
 
 @lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+def epoch_order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    """In which order an epoch sees `count` things."""
     return np.random.default_rng([seed, 0, epoch]).permutation(count)
 
 

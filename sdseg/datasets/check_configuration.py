@@ -13,6 +13,7 @@ from typing import Any
 
 from sdseg.config.folders import check_folders, check_places
 from sdseg.config.network import LatentNetwork, neighbours_of
+from sdseg.config.patch_checks import check_volumes
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError, nearest
@@ -68,6 +69,8 @@ def configure(data: Mapping[str, Any], *, where: str) -> CheckedConfig:
     recipes = {pair: settings.resolve_recipe(*pair) for pair in every}
     for dataset in settings.datasets:  # out-of-fold scores are computed as those of each fold
         recipes |= {(dataset, name): recipes[dataset, of[0]] for name, of in settings.cross_validated(dataset).items()}
+    for (dataset, recipe), values in recipes.items():
+        _check_volumes(settings, dataset, recipe, values)
     run = CheckedConfig(settings, pairs, recipes)
     check_places(settings, [begin.model for each in run.recipes.values() if (begin := each.start_from) and begin.model])
     for dataset in settings.datasets:
@@ -171,6 +174,14 @@ def _check_dataset(settings: Config, dataset: str) -> None:
         )
     if values.origin == "phantom" and source is not None and source.phantom is None:
         raise UserError(f"there are no phantoms of '{values.source}'", where=where, remedy="leave out 'origin'")
+
+
+def _check_volumes(settings: Config, dataset: str, recipe: str, values: Recipe) -> None:
+    """Refuse a three-dimensional recipe on images, or with patches that no slice of the dataset holds."""
+    source = known_source(settings.datasets[dataset])
+    modality = "ct" if source is None else source.modality  # where only the raw files tell, training will say
+    where = f"datasets.{dataset} with recipe '{recipe}'"
+    check_volumes(values.patches, modality, settings.datasets[dataset].size, dataset, where)
 
 
 def _check_starts(run: CheckedConfig, dataset: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sdseg.artifacts.results.evaluation import ChosenThreshold, EvaluationSummary, TrainedOn
 from sdseg.backends.averaged_models import common_rule, open_models
-from sdseg.backends.base import why_mean_alone
+from sdseg.backends.base import batch_for, why_mean_alone
 from sdseg.backends.open_model import Served, open_model
 from sdseg.backends.probability import TimedBackend, check_finite
 from sdseg.core.array_types import MaskArray
@@ -80,7 +80,7 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
         rules = ScoringRules(rule, options.nsd_tolerance)
         annotators = _annotator_scorer(timed, store, rule)
         evaluator = Evaluator(timed.probability, store, rules, native, calibration, annotators)
-        scores = collect_scores(evaluator.run(cases, options.batch), cases, options.split)
+        scores = collect_scores(evaluator.run(cases, batch_for(timed, options.batch)), cases, options.split)
 
         # 4. Write the scores, and pictures of three cases.
         summary = {
@@ -194,7 +194,7 @@ def cross_validate(
             annotators = _annotator_scorer(timed, view, served.rule)
             rules = ScoringRules(served.rule, options.nsd_tolerance)
             evaluator = Evaluator(timed.probability, view, rules, native, calibration, annotators)
-            scored = collect_scores(evaluator.run(cases, options.batch), cases, f"fold {number}")
+            scored = collect_scores(evaluator.run(cases, batch_for(timed, options.batch)), cases, f"fold {number}")
             means.append(float(np.mean([one.headline.whole["dice"].value for one in scored])))
             seconds += timed.seconds_per_image * sum(case.slices for case in cases)
             scores |= {one.case.case: one for one in scored}
@@ -271,10 +271,11 @@ def _masks_of(
     def masks(start: int, stop: int) -> MaskArray:
         return rule.masks(timed.probability(store.images[start:stop]))
 
-    if not rule.postprocesses:
+    at_once = batch_for(timed, batch)
+    if not rule.postprocesses and at_once is not None:
         return lambda index: masks(case.start + index, case.start + index + 1)[0]
-    end = case.rows.stop
-    parts = [masks(start, min(start + batch, end)) for start in range(case.start, end, batch)]
+    end, step = case.rows.stop, at_once or case.slices
+    parts = [masks(start, min(start + step, end)) for start in range(case.start, end, step)]
     return rule.finish(np.concatenate(parts)).__getitem__
 
 
@@ -285,7 +286,7 @@ def _chosen_threshold(store: SliceStore, served: Served, options: EvaluationOpti
         lambda images: check_finite(served.backend.probability(images), served.path),
         store,
         cases,
-        options.batch,
+        batch_for(served.backend, options.batch),
         exclusive=served.rule.exclusive,
     )
     best = np.flatnonzero(dice == dice.max())

@@ -62,11 +62,11 @@ class Evaluator:
     calibration: Calibration | None = None  # filled on the way
     annotators: AnnotatorScorer | None = None  # filled on the way; then it gives the probability, from hypotheses
 
-    def run(self, cases: Sequence[Case], batch: int) -> Iterator[ScoredCase]:
-        """Score `cases` in order."""
+    def run(self, cases: Sequence[Case], batch: int | None) -> Iterator[ScoredCase]:
+        """Score `cases` in order, `batch` slices at a time; None: the slices of a case."""
         by_name = {case.case: case for case in cases}
         pending: dict[str, _IncompleteCase] = {}
-        for part in slice_batches(self.store, cases, (batch,)):
+        for part in slice_batches(self.store, cases, batch):
             scorer = self.annotators
             probability = self.probability(part.images) if scorer is None else scorer.probability(part)  # [N,K,S,S]
             if self.calibration is not None:
@@ -114,12 +114,12 @@ def score_given_masks(
 
 
 def dice_by_threshold(
-    probability: Probability, store: SliceStore, cases: Sequence[Case], batch: int, *, exclusive: bool = False
+    probability: Probability, store: SliceStore, cases: Sequence[Case], batch: int | None, *, exclusive: bool = False
 ) -> npt.NDArray[np.float64]:
     """Mean Dice over cases at the working size, for each of `THRESHOLDS`."""
     rule = MaskRule(exclusive=exclusive)
     by_case: dict[str, ThresholdCounts] = {}
-    for part in slice_batches(store, cases, (batch,)):
+    for part in slice_batches(store, cases, batch):
         values = rule.contenders(probability(part.images))  # what exceeds a threshold is the mask at it
         for index, name in enumerate(part.cases):
             threshold_counts = by_case.setdefault(name, ThresholdCounts(len(store.manifest.structures)))

@@ -56,7 +56,7 @@ def export(model: Path, prepared: Path, output: Path, settings: Export, *, share
     gate = open_gate(model, prepared, settings)
     if shared_settings:
         gate = _without_missing_hypotheses(gate)
-    precisions: tuple[Precision, ...] = ("fp32", *(each for each in settings.precisions if each != "fp32"))
+    precisions = _precisions(gate, settings, shared=shared_settings)
     _refuse_unchecked(precisions, settings)
     if len(gate.cases) < ENOUGH_CASES:
         log.warning("parity is checked on %d cases: %d or more would say more", len(gate.cases), ENOUGH_CASES)
@@ -86,6 +86,23 @@ def export(model: Path, prepared: Path, output: Path, settings: Export, *, share
         write_json(folder / "parity.json", Parity.checked(**records[0], checks=records).content())
     for each in checks:
         log.info("%s", each)
+
+
+def _precisions(gate: ParityGate, settings: Export, *, shared: bool) -> tuple[Precision, ...]:
+    """Those to write, fp32 first. int8 is calibrated on slices: of volumes an error, or passed over where the settings
+    are those of several recipes.
+    """
+    precisions: tuple[Precision, ...] = ("fp32", *(each for each in settings.precisions if each != "fp32"))
+    if gate.segmenter.sliding_window is None or "int8" not in precisions:
+        return precisions
+    if not shared:
+        raise UserError(
+            "the model is three-dimensional, and int8 is made of networks on slices alone",
+            where="export.precisions",
+            remedy="leave int8 out; fp16 halves the graph as well",
+        )
+    log.info("'%s' is exported without the int8 of the settings: it is three-dimensional", gate.manifest.recipe_name)
+    return tuple(each for each in precisions if each != "int8")
 
 
 def graph_name(precision: Precision) -> str:
@@ -144,7 +161,9 @@ def _checks(gate: ParityGate, precision: Precision, graph: Path) -> list[_Check]
     if precision in ("fp16", "bf16"):
         segmenter = gate.segmenter
         lowered = in_precision(segmenter, precision)
-        arithmetic = TorchBackend(lowered, gate.manifest.image, "cpu", segmenter.noise_shape)
+        arithmetic = TorchBackend(
+            lowered, gate.manifest.image, "cpu", segmenter.noise_shape, window=segmenter.sliding_window
+        )
         checks.append(_Check(graph.name, precision, arithmetic.name, gate.judge(arithmetic, precision)))
     return checks
 
@@ -184,19 +203,23 @@ def _describe(gate: ParityGate, opset: int) -> GraphManifest:
     manifest = gate.manifest
     made_by = provenance(("torch", "onnx", "onnxscript", "onnxruntime", "openvino"), stage="export.onnx")
     checksum = model_checksum(manifest)
+    window = gate.segmenter.sliding_window
+    patch = window.size if window is not None else None
     return GraphManifest(
         version=__version__,
         dataset=manifest.dataset,
         origin=manifest.origin,
         recipe=manifest.recipe_name,
-        inputs=graph_inputs(manifest.image, gate.segmenter.noise_shape),
-        outputs=graph_outputs(manifest.image, len(manifest.structures), _hypotheses(gate)),
+        inputs=graph_inputs(manifest.image, gate.segmenter.noise_shape, patch),
+        outputs=graph_outputs(manifest.image, len(manifest.structures), _hypotheses(gate), patch),
         image=manifest.image,
         structures=manifest.structures,
         threshold=manifest.threshold,
         exclusive=manifest.exclusive,
         postprocessing=manifest.postprocessing,
         flips=manifest.recipe.get("inference", {}).get("flips", "none"),
+        dimensions=2 if window is None else 3,
+        sliding_window=window,
         opset=opset,
         protocol=manifest.protocol,
         labels=gate.store.manifest.labels,

@@ -56,8 +56,9 @@ class ParityGate:
 
         `tolerated`: the precision whose tolerances count, where a runtime computes in coarser numbers than `precision`.
         """
-        reference = TorchBackend(self.segmenter, self.manifest.image, device, self.segmenter.noise_shape)
-        batches = slice_batches(self.store, self.cases, PARITY_BATCHES)
+        window = self.segmenter.sliding_window
+        reference = TorchBackend(self.segmenter, self.manifest.image, device, self.segmenter.noise_shape, window=window)
+        batches = slice_batches(self.store, self.cases, PARITY_BATCHES if window is None else None)
         progress = tqdm(batches, desc="parity", unit="batch", disable=None, leave=False)
         tolerance = self.settings.tolerance(tolerated or precision)
         return compare(

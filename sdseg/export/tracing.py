@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sdseg.artifacts.manifests import GraphManifest, GraphPort, ImageContract
 from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY
+from sdseg.config.patches import Extent
 from sdseg.core.errors import UserError, first_line
 from sdseg.export.passes.uint8_input import cast_first
 from sdseg.metrics.uncertainty import LARGEST_ENTROPY, LARGEST_VARIANCE
@@ -25,16 +26,19 @@ __all__ = ["METADATA_KEY", "export_graph", "graph_inputs", "graph_outputs"]
 INLINE_BYTES = 1_900_000_000
 
 
-def graph_inputs(image: ImageContract, noise_shape: tuple[int, int, int] | None) -> tuple[GraphPort, ...]:
+def graph_inputs(
+    image: ImageContract, noise_shape: tuple[int, ...] | None, patch: Extent | None = None
+) -> tuple[GraphPort, ...]:
     """The inputs of a segmenter's graph: `image` [batch,size,size,channels] and, for sampling recipes, `noise`.
 
-    The channels are those of every slice the model sees, one slice after the other.
+    The channels are those of every slice the model sees, one slice after the other. With a `patch` the image is one
+    of a volume, [batch,D,H,W,channels].
     """
     rgb = image.modality == "rgb"
     port = GraphPort(
         name="image",
         dtype="uint8" if rgb else "float32",
-        axes=("batch", image.size, image.size, image.fed_channels),
+        axes=("batch", *(patch or (image.size, image.size)), image.fed_channels),
         range=(0.0, 255.0) if rgb else image.window,
     )
     if noise_shape is None:
@@ -42,13 +46,15 @@ def graph_inputs(image: ImageContract, noise_shape: tuple[int, int, int] | None)
     return port, GraphPort(name="noise", dtype="float32", axes=("batch", *noise_shape), range=None)
 
 
-def graph_outputs(image: ImageContract, structures: int, hypotheses: int | None = None) -> tuple[GraphPort, ...]:
-    """The outputs of a segmenter's graph: `probability` [batch,K,size,size] in [0,1].
+def graph_outputs(
+    image: ImageContract, structures: int, hypotheses: int | None = None, patch: Extent | None = None
+) -> tuple[GraphPort, ...]:
+    """The outputs of a segmenter's graph: `probability` [batch,K,size,size] in [0,1], of a `patch` [batch,K,D,H,W].
 
     With a number S of `hypotheses` also those [batch,S,K,size,size], whose mean the probability is, and in the shape of
     the probability their `variance` and its `entropy` (metrics/uncertainty.py).
     """
-    axes = (structures, image.size, image.size)
+    axes = (structures, *(patch or (image.size, image.size)))
 
     def port(name: str, largest: float, *more: int) -> GraphPort:
         return GraphPort(name=name, dtype="float32", axes=("batch", *more, *axes), range=(0.0, largest))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sdseg import __version__
-from sdseg.backends.base import hypotheses_of
+from sdseg.backends.base import batch_for, hypotheses_of
 from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
 from sdseg.core.array_types import FloatArray, RawImages
@@ -220,10 +220,9 @@ def segment(
     `progress` is told after each batch how many of all slices are done.
     Raises UserError where the model fails or gives NaN.
     """
-    flat = [(native, index) for native in opened for index in range(len(native.images))]
     sampled = hypotheses_of(served.backend) if any(native.hypotheses for native in opened) else None
-    for start in range(0, len(flat), batch):
-        part = flat[start : start + batch]
+    done, total = 0, sum(len(native.images) for native in opened)
+    for part in _slice_groups(opened, batch_for(served.backend, batch)):
         # 1. The slices at the working size.
         beside = served.image.neighbours
         images = np.stack([with_neighbours(native.images, index, beside) for native, index in part])  # [N,S,S,C]
@@ -234,11 +233,23 @@ def segment(
             native.put(index, probability[place], served.rule)
             if hypotheses is not None:
                 native.put_hypotheses(index, hypotheses[place], served.rule)
+        done += len(part)
         if progress is not None:
-            progress(start + len(part), len(flat))
+            progress(done, total)
     # 4. What is mended in whole masks.
     for native in opened:
         native.finish(served.rule)
+
+
+def _slice_groups(
+    opened: Sequence[NativeSegmentation], batch: int | None
+) -> Iterator[list[tuple[NativeSegmentation, int]]]:
+    """The slices of some inputs, `batch` at a time; None: those of one input."""
+    if batch is None:
+        yield from ([(native, index) for index in range(len(native.images))] for native in opened)
+        return
+    flat = [(native, index) for native in opened for index in range(len(native.images))]
+    yield from (flat[start : start + batch] for start in range(0, len(flat), batch))
 
 
 def _answers(

@@ -37,6 +37,7 @@ def build_segmenter(
         classes = LabelClasses.separate(structures)
     segmenter = _networks_of(recipe, image, structures, codec, scale, classes)
     segmenter.flips = recipe.inference.flips
+    segmenter.sliding_window = recipe.patches.window if recipe.patches is not None else None
     return segmenter
 
 
@@ -49,7 +50,8 @@ def _networks_of(
     classes: LabelClasses | None,
 ) -> Segmenter:
     if isinstance(recipe.network, DirectNetwork):
-        return DirectSegmenter(recipe.network, image, structures, recipe.training.mask_loss)
+        patch = recipe.patches.size if recipe.patches is not None else None
+        return DirectSegmenter(recipe.network, image, structures, recipe.training.mask_loss, patch)
     if codec is None or scale is None or recipe.diffusion is None:
         raise UserError("a latent-diffusion recipe needs a mask codec", remedy="give the folder made by 'sdseg codec'")
     check_codec(recipe.network, codec.encodes, "the codec of the model", structures=structures)

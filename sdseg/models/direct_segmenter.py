@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.direct_network import AnyDirectNetwork
+from sdseg.config.patches import Extent
 from sdseg.config.recipe import MaskLoss
 from sdseg.models.losses import mask_loss, reduced
 from sdseg.models.normaliser import Normaliser
@@ -25,11 +26,13 @@ class DirectSegmenter(Segmenter):
         image: ImageContract,
         structures: int,
         loss_on_masks: MaskLoss = "dice_ce",
+        patch: Extent | None = None,
     ) -> None:
+        """`patch`: size of those that a network of three dimensions sees."""
         super().__init__()
         self.loss_on_masks = loss_on_masks
         self.normaliser = Normaliser(image)
-        self.unet = build_unet(network, structures)
+        self.unet = build_unet(network, structures, patch)
         self.deep_supervision: DeepSupervision | None = None
 
     def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -44,7 +47,7 @@ class DirectSegmenter(Segmenter):
         heads = [self.unet.output(levels[0]), *self.deep_supervision(levels)]
         weights = [0.5**number for number in range(len(heads))]  # 1, 1/2, 1/4, as shares of one
         terms = [
-            weight / sum(weights) * mask_loss(name, logits.float(), reduced(batch.mask, logits.shape[-1]))
+            weight / sum(weights) * mask_loss(name, logits.float(), reduced(batch.mask, logits.shape[2:]))
             for weight, logits in zip(weights, heads, strict=True)
         ]
         return {name: torch.stack(terms).sum()}

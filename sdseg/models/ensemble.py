@@ -32,6 +32,14 @@ class EnsembleSegmenter(Segmenter):
                 remedy="put models with the same number of samples and the same codec together",
             )
         self.noise_shape = next(iter(shapes), None)
+        windows = {member.sliding_window for member in members}
+        if len(windows) > 1:
+            raise UserError(
+                "the members of an ensemble see volumes through different windows, or some see slices",
+                where="'patches' and 'network.dimensions' of their recipes",
+                remedy="put models with the same 'patches' together, or name them side by side: --model A --model B",
+            )
+        self.sliding_window = next(iter(windows))
         counts = [member.samples for member in members]
         self.repeats = equal_shares(counts)
         self.samples = 0 if self.repeats is None else len(counts) * max(counts)
@@ -54,7 +62,7 @@ class EnsembleSegmenter(Segmenter):
             if not isinstance(member, Segmenter):
                 raise TypeError(f"a member is a {type(member).__name__}")
             answer = member.hypotheses(image, noise if member.noise_shape is not None else None)
-            answers.append(answer.repeat(1, repeats, 1, 1, 1))
+            answers.append(answer.repeat(1, repeats, *[1] * (answer.ndim - 2)))
         return torch.cat(answers, dim=1)
 
     def parts(self) -> dict[str, nn.Module]:

@@ -18,7 +18,8 @@ MIRRORED: dict[Flips, tuple[tuple[int, ...], ...]] = {"none": (), "horizontal": 
 def over_flips(
     one_pass: Callable[[Tensor, Tensor | None], Tensor], flips: Flips, image: Tensor, noise: Tensor | None
 ) -> Tensor:
-    """`one_pass` takes raw images [N,H,W,C] and noise [N,c,h,w] and gives [N,…,H,W], and so does this.
+    """`one_pass` takes raw images [N,H,W,C] and noise [N,c,h,w] and gives [N,…,H,W], and so does this. Of patches
+    [N,D,H,W,C] rows and columns are turned round, and never the depth.
 
     Every pass starts from the same noise in the same layout: it is not flipped with the image.
     """
@@ -26,9 +27,9 @@ def over_flips(
         return one_pass(image, noise)
     # One batch [N·P,…], so that a graph holds the networks once.
     turned = MIRRORED[flips]
-    images = torch.stack([image, *(image.flip([1 + axis for axis in axes]) for axes in turned)], dim=1)
+    images = torch.stack([image, *(image.flip([image.ndim - 3 + axis for axis in axes]) for axes in turned)], dim=1)
     if noise is not None:
-        noise = noise.unsqueeze(1).expand(-1, 1 + len(turned), -1, -1, -1).flatten(0, 1)
+        noise = noise.unsqueeze(1).expand(-1, 1 + len(turned), *[-1] * (noise.ndim - 1)).flatten(0, 1)
     answers = one_pass(images.flatten(0, 1), noise)
     answers = answers.reshape(-1, 1 + len(turned), *answers.shape[1:])  # [N,P,…,H,W]
     back = [answers[:, 1 + index].flip([axis - 2 for axis in axes]) for index, axes in enumerate(turned)]

@@ -5,7 +5,7 @@ None is MONAI's `DiceCELoss`: its cross entropy lets several channels compete, b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,13 +17,15 @@ __all__ = ["LOSSES", "lovasz_hinge", "mask_loss", "reduced"]
 
 
 def mask_loss(name: MaskLoss, logits: Tensor, masks: Tensor) -> Tensor:
-    """One of LOSSES, of logits [N,K,H,W] and masks [N,K,H,W] in {0,1}; a scalar."""
+    """One of LOSSES, of logits and masks in {0,1}, [N,K,H,W] or of volumes [N,K,D,H,W]; a scalar."""
     return LOSSES[name](logits, masks.float())
 
 
-def reduced(masks: Tensor, side: int) -> Tensor:
-    """Masks [N,K,H,W] at `side`² pixels, each the nearest of the original, as nnU-Net does for its coarser heads."""
-    return masks if masks.shape[-1] == side else functional.interpolate(masks.float(), size=(side, side))
+def reduced(masks: Tensor, shape: Sequence[int]) -> Tensor:
+    """Masks [N,K,H,W] at `shape` (H', W'), each pixel the nearest of the original, as nnU-Net does for its coarser
+    heads; those of volumes with D.
+    """
+    return masks if masks.shape[2:] == tuple(shape) else functional.interpolate(masks.float(), size=tuple(shape))
 
 
 def lovasz_hinge(logits: Tensor, truth: Tensor) -> Tensor:

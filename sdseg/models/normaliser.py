@@ -14,7 +14,8 @@ Value = TypeVar("Value", float, Tensor)
 
 
 class Normaliser(nn.Module):
-    """Raw images [N,H,W,C] (uint8 RGB, or HU of any number type) -> float [N,3,H,W] in [-1,1].
+    """Raw images [N,H,W,C] (uint8 RGB, or HU of any number type) -> float [N,3,H,W] in [-1,1]; patches likewise,
+    [N,D,H,W,C] -> [N,3,D,H,W].
 
     The window's two values become −1 and 1; what lies outside is clipped. One grey channel is repeated; of several
     slices that of each, one slice after the other. A contract with `train_clip` clips there in training mode, and those
@@ -28,12 +29,13 @@ class Normaliser(nn.Module):
         self.channels, self.neighbours = contract.channels, contract.neighbours
 
     def forward(self, raw: Tensor) -> Tensor:
-        image = raw.float().permute(0, 3, 1, 2)  # [N,C,H,W]; first float: a runtime may compute nothing in 8 bits
+        last = raw.ndim - 1
+        image = raw.float().permute(0, last, *range(1, last))  # [N,C,…]; first float: in 8 bits not all computes
         low, high = self.train_bounds if self.training else (-1.0, 1.0)
         image = self._scaled(image).clamp(low, high)
         if self.neighbours and self.channels == 1:
             return image.unsqueeze(2).expand(-1, -1, 3, -1, -1).flatten(1, 2)  # [N,3·(2k+1),H,W]
-        return image.expand(-1, 3, -1, -1) if self.channels == 1 else image
+        return image.expand(-1, 3, *[-1] * (image.ndim - 2)) if self.channels == 1 else image
 
     def own_slice(self, image: Tensor) -> Tensor:
         """Of what `forward` gives the slice itself, without its neighbours, [N,3,H,W]."""

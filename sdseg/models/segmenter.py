@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips
 from sdseg.core.errors import UserError
 from sdseg.models.flips import over_flips
@@ -18,7 +19,10 @@ TRAINING_ONLY = ("alignment", "deep_supervision")  # names of parts that no mode
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step sees. Everything random was drawn beforehand, per sample, from the sample's own seed."""
+    """What one training step sees. Everything random was drawn beforehand, per sample, from the sample's own seed.
+
+    Of patches of volumes there is a D before H and W.
+    """
 
     image: Tensor  # [N,H,W,C] raw values
     mask: Tensor  # [N,K,H,W] in {0,1}
@@ -41,11 +45,15 @@ def own_masks(masks: Tensor, structure: Tensor, at_once: int) -> Tensor:
 
 
 class Segmenter(nn.Module):
-    """Common face of all methods. `noise_shape` is (c,h,w) of the noise that `forward` wants, or None."""
+    """Common face of all methods. `noise_shape` is (c,h,w) of the noise that `forward` wants, or None.
 
-    noise_shape: tuple[int, int, int] | None = None
+    A three-dimensional one has a `sliding_window`: its images are the patches of that, with a D before every H.
+    """
+
+    noise_shape: tuple[int, ...] | None = None
     samples: int = 1  # hypotheses S of an image; 0: their mean alone can be had
     flips: Flips = "none"
+    sliding_window: SlidingWindow | None = None
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         """Raw images [N,H,W,C] -> probability float32 [N,K,H,W] in [0,1]: the mean over the flips, turned back.

@@ -13,9 +13,11 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.artifacts.results.training import FoldRecord
 from sdseg.config.image_size import check_size
 from sdseg.config.network import neighbours_of
+from sdseg.config.patch_checks import check_volumes
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.data.folds import fold_of_store, read_folds
+from sdseg.data.patch_samples import check_depth
 from sdseg.data.store import SliceStore
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import load_strictly
@@ -162,7 +164,11 @@ def open_inputs(
         )
     opened = open_codec(recipe, codec, device, store)
     settings = opened.manifest.settings if opened else None
-    check_size(store.manifest.image.size, recipe.network, settings, f"{prepared} with this recipe")
+    image, where = store.manifest.image, f"{prepared} with this recipe"
+    check_size(image.size, recipe.network, settings, where)
+    if recipe.patches is not None:
+        check_volumes(recipe.patches, image.modality, image.size, store.manifest.dataset, where)
+        check_depth(recipe.patches, store)
     images = open_image_codec(recipe, image_codec)
     return Inputs(store, opened, open_start(recipe, start_from), images, held_out)
 

@@ -1,18 +1,21 @@
-"""The U-Nets of direct recipes, from MONAI: image to one logit per structure."""
+"""The U-Nets of direct recipes, from MONAI: image, or patch of a volume, to one logit per structure."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from sdseg.config.direct_network import AnyDirectNetwork, BasicUnet, DynUnet, ResidualUnet
+from sdseg.config.patches import Extent
 
 __all__ = ["DeepSupervision", "NnUnet", "build_unet"]
 
 
-def build_unet(settings: AnyDirectNetwork, structures: int) -> nn.Module:
-    """Images [N,3,H,W] in [-1,1] -> logits [N,K,H,W]."""
+def build_unet(settings: AnyDirectNetwork, structures: int, patch: Extent | None = None) -> nn.Module:
+    """Images [N,3,H,W] in [-1,1] -> logits [N,K,H,W]; with a `patch` of volumes both have an axis D before H."""
     if isinstance(settings, DynUnet):
-        return NnUnet(settings, structures)
+        return NnUnet(settings, structures, patch)
     if isinstance(settings, BasicUnet):
         return _basic_unet(settings, structures)
     return _residual_unet(settings, structures)
@@ -53,18 +56,22 @@ class NnUnet(nn.Module):
     weights would be stored twice.
     """
 
-    def __init__(self, settings: DynUnet, structures: int) -> None:
+    def __init__(self, settings: DynUnet, structures: int, patch: Extent | None = None) -> None:
         super().__init__()
         from monai.networks.nets.dynunet import DynUNet
 
         levels = len(settings.channels)
+        kernels: Sequence[int | Extent] = [3] * levels
+        strides: Sequence[int | Extent] = [1] + [2] * (levels - 1)
+        if patch is not None:
+            kernels, strides = settings.levels(patch)
         whole = DynUNet(
-            spatial_dims=2,
+            spatial_dims=settings.dimensions,
             in_channels=3,
             out_channels=structures,
-            kernel_size=[3] * levels,
-            strides=[1] + [2] * (levels - 1),
-            upsample_kernel_size=[2] * (levels - 1),
+            kernel_size=kernels,
+            strides=strides,
+            upsample_kernel_size=strides[1:],
             filters=settings.channels,
             dropout=settings.dropout or None,
             norm_name=(settings.norm, {"affine": True}),
@@ -74,7 +81,7 @@ class NnUnet(nn.Module):
         self.output = whole.output_block
 
     def levels(self, image: Tensor) -> list[Tensor]:
-        """Features of every level on the way up, finest first: [N,C,H,W], [N,C',H/2,W/2], …"""
+        """Features of every level on the way up, finest first: [N,C,H,W], [N,C',H/2,W/2], …; of volumes with D."""
         skips: list[Tensor] = []
         current = image
         for block in self.down:
@@ -96,7 +103,8 @@ class DeepSupervision(nn.Module):
     def __init__(self, settings: DynUnet, structures: int) -> None:
         super().__init__()
         level_channels = settings.channels[1 : settings.heads + 1]
-        self.heads = nn.ModuleList([nn.Conv2d(channels, structures, 1) for channels in level_channels])
+        layer = nn.Conv2d if settings.dimensions == 2 else nn.Conv3d
+        self.heads = nn.ModuleList([layer(channels, structures, 1) for channels in level_channels])
 
     def forward(self, levels: list[Tensor]) -> list[Tensor]:
         """Logits [N,K,H/2,W/2], [N,K,H/4,W/4] of the features of every level, finest first."""

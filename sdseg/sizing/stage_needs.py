@@ -84,7 +84,8 @@ def ask_for_stage(
     machine = JobMachine(machine.cuda and stage.cuda, machine.threads)
     base = GPU_PROCESS if machine.cuda else PROCESS
     native = voxels * (6 + 4 * structures)  # values and labels; per structure a probability
-    answers = 0 if machine.cuda else needs.answer_bytes * recipe.inference.batch
+    at_once = 1 if recipe.patches is not None else recipe.inference.batch
+    answers = 0 if machine.cuda else needs.answer_bytes * at_once
     flops = needs.image_flops * SLICES * stage.passes
     return _ask(base + stage.weights * needs.model_bytes + answers + native, machine.minutes(flops))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sdseg.config.codec import Codec
-from sdseg.config.direct_network import DirectNetwork
+from sdseg.config.direct_network import DirectNetwork, DynUnet
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
-from sdseg.sizing import network_layouts
+from sdseg.sizing import network_layouts, volume_layouts
 from sdseg.sizing.layer_costs import LayerCosts
 
 __all__ = ["PartMemory", "Shape", "TrainingNeeds", "memory_by_part", "training_needs"]
@@ -19,6 +19,7 @@ GPU_CONTEXT = 0.6e9  # bytes on the GPU that are no tensor
 WORKER = 0.5e9  # of a loader process
 KEPT_SHARE = 1.2  # what is kept for the backward pass: 0.75 to 1.0 of it are counted (tests/sizing)
 HALF = 0.65  # bytes that half precision leaves of that: normalisations stay in single precision
+WHOLE = 3  # copies of a volume's probability alive at a time
 AT_ONCE = 6  # layer outputs alive at a time where nothing is kept for a backward pass
 
 
@@ -70,7 +71,12 @@ def training_needs(
     if codec is not None:
         encoder = 4 * network_layouts.autoencoder(codec, codec.latent_channels, 32, shape.encoded(codec)).parameters
     largest = max(part.one.largest for part in parts.values())
+    answer_bytes, answers = 4 * AT_ONCE * largest * recipe.inference.passes, 1.0
     validation_bytes = 4 * AT_ONCE * largest * max(recipe.inference.batch, shape.structures)
+    if recipe.patches is not None:  # patch by patch into one volume, of as many slices as a slice has rows
+        answers = recipe.patches.patches_per_slice(shape.size)
+        answer_bytes += 4 * WHOLE * shape.structures * shape.size**3
+        validation_bytes = answer_bytes
     half = training.precision != "no"
     tensors = weights + encoder + max(activations + (2 * trainable if half else 0), validation_bytes)
     state = 4 * (2 * parameters + 2 * trainable)
@@ -86,10 +92,12 @@ def training_needs(
         parameters=parameters,
         trainable=trainable,
         step_flops=round(step_flops * training.batch),
-        image_flops=sum(part.one.flops * part.answers for part in parts.values()) * recipe.inference.passes,
+        image_flops=round(
+            sum(part.one.flops * part.answers for part in parts.values()) * recipe.inference.passes * answers
+        ),
         process_bytes=int(GPU_PROCESS + state + encoder + loaders if cuda else PROCESS + tensors + loaders),
         gpu_bytes=int(GPU_CONTEXT + 1.1 * tensors) if cuda else 0,
-        answer_bytes=int(4 * AT_ONCE * largest) * recipe.inference.passes,
+        answer_bytes=answer_bytes,
         model_bytes=4 * parameters,
         state_bytes=state,
     )
@@ -144,6 +152,8 @@ class _Part:
 def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part]:
     network, inference, again = recipe.network, recipe.inference, recipe.training.gradient_checkpointing
     if isinstance(network, DirectNetwork):
+        if recipe.patches is not None and isinstance(network, DynUnet):
+            return {"unet": _Part(volume_layouts.dyn_unet(network, shape.structures, recipe.patches.size), again=again)}
         return {"unet": _Part(network_layouts.direct(network, shape.structures, shape.size), again=again)}
     if codec is None or recipe.diffusion is None:
         raise ValueError("a latent network needs the layout of its codec")

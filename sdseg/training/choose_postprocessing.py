@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 
 from sdseg.artifacts.manifests import ModelManifest, PostprocessingChoice
+from sdseg.backends.base import batch_for
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.recipe import Inference, Postprocessing
 from sdseg.data.batches import by_case, slice_batches
@@ -50,13 +51,13 @@ def _best(
     if not cases:
         log.warning("'postprocessing: auto' has no validation cases to choose on: masks stay as they are")
         return Postprocessing(), None
-    backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape)
+    backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, window=segmenter.sliding_window)
     plain = MaskRule(manifest.threshold, manifest.exclusive)
     rules = {name: replace(plain, **each.model_dump()) for name, each in COMBINATIONS.items()}
     dice: dict[str, list[float]] = {name: [] for name in rules}
     parts = (
         (part.cases, (plain.masks(backend.probability(part.images)), part.labelled))
-        for part in slice_batches(store, cases, (inference.batch,))
+        for part in slice_batches(store, cases, batch_for(backend, inference.batch))
     )
     for _, (masks, labelled) in by_case(parts):
         for name, rule in rules.items():

@@ -19,6 +19,7 @@ from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
 from sdseg.data.batches import score_cases
 from sdseg.data.mask_rule import MaskRule
+from sdseg.data.patch_samples import PatchSamples
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, build_samples, orient
 from sdseg.models.frozen_codec import FrozenCodec, latent_shape
@@ -33,7 +34,7 @@ log = logging.getLogger("sdseg.training.train")
 class TrainingData:
     """The samples of one run."""
 
-    samples: TrainingSamples
+    samples: TrainingSamples | PatchSamples
     training: Training
 
     def loader(self, start: int, processes: int = 1, rank: int = 0) -> DataLoader[dict[str, torch.Tensor]]:
@@ -68,6 +69,8 @@ def open_training_data(
 ) -> TrainingData:
     """Samples of the training split; mask latents are computed once, into `cache`, and reused when it is there."""
     training, rows = recipe.training, store.rows_of("train")
+    if recipe.patches is not None:
+        return TrainingData(PatchSamples(store, recipe), training)
     shape: tuple[int, int, int] | None = None
     latents: npt.NDArray[np.float32] | None = None
     deforms = training.deforms_masks

@@ -80,13 +80,17 @@ class DivergenceWatch:
 def cases_of_step(run: TrainingRun, step: int) -> tuple[str, ...]:
     """Names of the cases that optimiser step 1, 2, … is made from, over all processes; slices of volumes by number."""
     samples, batch = run.data.samples, run.recipe.training.batch
-    rows = {int(samples.rows[samples.draw(place).row]) for place in range((step - 1) * batch, step * batch)}
+    rows = {samples.rows_at(place) for place in range((step - 1) * batch, step * batch)}
     return tuple(
-        f"{case.case}, slice {row - case.start}" if case.slices > 1 else case.case
-        for row in sorted(rows)
+        f"{case.case}, {_slices(first - case.start, last - case.start)}" if case.slices > 1 else case.case
+        for first, last in sorted(rows)
         for case in run.store.cases
-        if case.start <= row < case.start + case.slices
+        if case.start <= first < case.start + case.slices
     )
+
+
+def _slices(first: int, last: int) -> str:
+    return f"slice {first}" if first == last else f"slices {first} to {last}"
 
 
 @torch.no_grad()

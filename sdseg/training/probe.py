@@ -18,6 +18,7 @@ from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
 from sdseg.config.network import neighbours_of
+from sdseg.config.patches import Extent
 from sdseg.config.recipe import Recipe
 from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
@@ -96,7 +97,8 @@ def _measure(
         encoder = MaskCodec(codec, classes=classes).eval().requires_grad_(False).to(accelerator.device)
     part = recipe.training.batch // recipe.training.accumulate
     # The last step's losses: those of a second stage cost most.
-    batch = replace(_batch(image, shape, codec, part, accelerator.device), step=recipe.training.steps)
+    patch = recipe.patches.size if recipe.patches is not None else None
+    batch = replace(_batch(image, shape, codec, part, accelerator.device, patch), step=recipe.training.steps)
     module.train()
     seconds: list[float] = []
     began = time.perf_counter()
@@ -122,17 +124,20 @@ def _parts(batch: Batch, count: int, encoder: MaskCodec | None) -> Iterator[Batc
         yield batch
 
 
-def _batch(image: ImageContract, shape: Shape, codec: Codec | None, count: int, device: torch.device) -> Batch:
-    """Random pixels, masks, latents and noise, as training gets them."""
+def _batch(
+    image: ImageContract, shape: Shape, codec: Codec | None, count: int, device: torch.device, patch: Extent | None
+) -> Batch:
+    """Random pixels, masks, latents and noise, as training gets them; with `patch` of volumes."""
     size, latent, noise, uniform = shape.size, None, None, None
     if codec is not None:
         side = size // codec.factor
         latent, noise = (torch.randn(count, codec.latent_channels, side, side, device=device) for _ in range(2))
         uniform = torch.rand(count, device=device)
-    pixels = torch.randint(0, 200, (count, size, size, image.fed_channels), device=device)
+    spatial = patch or (size, size)
+    pixels = torch.randint(0, 200, (count, *spatial, image.fed_channels), device=device)
     return Batch(
         image=pixels.to(getattr(torch, image.dtype)),
-        mask=(torch.rand(count, shape.structures, size, size, device=device) > 0.5).float(),
+        mask=(torch.rand(count, shape.structures, *spatial, device=device) > 0.5).float(),
         structure=torch.zeros(count, dtype=torch.int64, device=device),
         latent=latent,
         noise=noise,

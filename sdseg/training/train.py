@@ -24,6 +24,7 @@ from sdseg.core.locks import writes
 from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.data.mask_rule import MaskRule
+from sdseg.data.patch_samples import with_spacing
 from sdseg.data.store import SliceStore
 from sdseg.models.model_folder import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
@@ -80,6 +81,7 @@ def train(
     accelerator = new_accelerator(recipe, device)
     main = accelerator.is_main_process
     inputs = open_inputs(prepared, recipe, codec, start_from, accelerator.device, fold, image_codec)
+    recipe = with_spacing(recipe, inputs.store)
 
     # 2. Build the run, as new or as it was; one that is finished is written again.
     with _refused_without_trace(state):

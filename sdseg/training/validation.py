@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from accelerate.utils import broadcast_object_list
 
+from sdseg.backends.base import batch_for
 from sdseg.backends.torch import TorchBackend
 from sdseg.data.batches import evenly_spread, predicted_by, score_cases
 from sdseg.data.mask_rule import MaskRule
@@ -58,10 +59,12 @@ def _validate(run: TrainingRun, step: int, progress: TrainingProgress) -> float 
         progress.best_step = step
         return None
     # One pass an image, whatever flips the recipe asks for: which weights are best shall not depend on them.
-    backend = TorchBackend(averaged.one_pass, store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
+    settings = (store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
+    backend = TorchBackend(averaged.one_pass, *settings, window=averaged.sliding_window)
     rule = MaskRule(recipe.inference.threshold, store.manifest.exclusive)
     predict = predicted_by(backend.probability, rule)
-    scores = [score.mean_dice for score in score_cases(predict, store, cases, recipe.inference.batch)]
+    batch = batch_for(backend, recipe.inference.batch)
+    scores = [score.mean_dice for score in score_cases(predict, store, cases, batch)]
     dice = float(np.mean(scores))
     if dice > progress.best_dice:
         progress.best_dice, progress.best_step, progress.worse = dice, step, 0

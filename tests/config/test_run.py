@@ -460,7 +460,7 @@ def settings_models() -> list[type[Strict]]:
 def numbers(node: Any, where: str) -> Iterator[tuple[str, Values]]:
     """Every node of a JSON schema that stands for numbers."""
     if isinstance(node, dict):
-        if node.get("type") in ("integer", "number"):
+        if node.get("type") in ("integer", "number") and "enum" not in node:  # an enumeration is its own bounds
             yield where, node
         for key, value in node.items():
             if key not in ("default", "const", "enum"):

@@ -124,6 +124,17 @@ def kept_by_autograd(segmenter: Segmenter, structures: int) -> int:
     return sum(size for address, size in storages.items() if address not in weights)
 
 
+def test_patches_of_volumes_are_counted_as_they_are() -> None:
+    network = {"channels": [4, 6, 8, 8], "spacing": [3.0, 1.0, 1.0]}
+    recipe = load_recipe(RECIPES / "unet3d.yaml", {"network": network, "patches": {"size": [8, 32, 32]}})
+    image = ImageContract(modality="ct", size=SIZE, channels=1, window=(-175.0, 250.0))
+    segmenter = build_segmenter(recipe, image, 3)
+    _, counted = flops_of(segmenter, torch.zeros(1, 8, 32, 32, 1))
+    needs = training_needs(recipe, None, Shape(SIZE, 3), cuda=False)
+    assert needs.parameters == count_parameters(segmenter)
+    assert needs.image_flops == pytest.approx(counted["unet"] * 9 / 4)  # three patches each way, one every four slices
+
+
 def test_a_codec_counts_its_encoder_too() -> None:
     assert network_layouts.autoencoder(CODEC, 4, SIZE).parameters == count_parameters(MaskCodec(CODEC))
 

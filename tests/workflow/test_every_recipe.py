@@ -25,7 +25,8 @@ from sdseg.training.train import train
 from tests.helpers.networks import CODEC
 from tests.helpers.tiny import DISC_CUP, write_store
 
-FILES = sorted((Path(__file__).resolve().parents[2] / "config" / "recipes").glob("*.yaml"))
+COMMITTED = sorted((Path(__file__).resolve().parents[2] / "config" / "recipes").glob("*.yaml"))
+FILES = [file for file in COMMITTED if load_recipe(file).patches is None]  # of volumes: test_volumes.py
 LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
 DENOISER = {
     "block_out_channels": [8],

@@ -40,7 +40,9 @@ def efficiency(subject: Subject) -> Efficiency:
     Times are of the backend's `probability`, from pixels in memory to probability in memory: no file is read. FLOPs
     count a multiplication and an addition as two, for one image with the recipe's steps and samples.
     """
-    batches = sorted({*BATCHES, subject.scope.batch})
+    batches = [subject.cases[0].slices]  # of a three-dimensional model: a whole volume
+    if subject.batch is not None:
+        batches = sorted({*BATCHES, subject.batch})
     device = subject.scope.device
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -80,7 +82,11 @@ def _counted(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         return {**dict.fromkeys(names), "reason": GRAPH}
     segmenter, manifest = load_model(path)
-    total, parts = flops_of(segmenter, _blank(manifest))
+    window, size = segmenter.sliding_window, manifest.image.size
+    total, parts = flops_of(segmenter, _blank(manifest, window.size if window is not None else (size, size)))
+    if window is not None:  # of a patch; the record has those of a slice
+        patches = window.patches_per_slice(size)
+        total, parts = round(total * patches), {name: round(flops * patches) for name, flops in parts.items()}
     network_parts = [
         NetworkPart(part=name, parameters=count_parameters(part), flops=parts[name])
         for name, part in segmenter.parts().items()
@@ -104,10 +110,10 @@ def _passes(segmenter: Segmenter) -> int:
     return sum(PASSES[member.flips] for member in members if isinstance(member, Segmenter))
 
 
-def _blank(manifest: ModelManifest) -> torch.Tensor:
+def _blank(manifest: ModelManifest, spatial: tuple[int, ...]) -> torch.Tensor:
     image = manifest.image
     dtype = torch.uint8 if image.modality == "rgb" else torch.float32  # as every runtime is fed
-    return torch.zeros(1, image.size, image.size, image.fed_channels, dtype=dtype)
+    return torch.zeros(1, *spatial, image.fed_channels, dtype=dtype)
 
 
 def _latency(served: Served, images: RawImages) -> Latency:

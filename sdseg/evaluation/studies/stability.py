@@ -73,7 +73,7 @@ def _slices(
     """The case of some slices, their label and the probability of each run; of whole cases where masks are mended."""
 
     def parts() -> Iterator[tuple[Sequence[str], _Arrays]]:
-        for batch in slice_batches(subject.store, subject.cases, (subject.scope.batch,)):
+        for batch in slice_batches(subject.store, subject.cases, subject.batch):
             probabilities = list[AnyArray]()
             for one in seeded:
                 probabilities.append(check_finite(one.probability(batch.images), subject.served.path))  # [N,K,H,W]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sdseg.artifacts.results.record import FORMAT
 from sdseg.artifacts.results.studies import MeanScores
-from sdseg.backends.base import Backend
+from sdseg.backends.base import Backend, batch_for
 from sdseg.backends.open_model import Served, open_model
 from sdseg.backends.probability import TimedBackend
 from sdseg.core.array_types import RawImages
@@ -46,6 +46,11 @@ class Subject:
     @property
     def slices(self) -> int:
         return sum(case.slices for case in self.cases)
+
+    @property
+    def batch(self) -> int | None:
+        """How many slices the model gets at a time; None: those of one volume."""
+        return batch_for(self.served.backend, self.scope.batch)
 
     def served_with(self, *, steps: int | None = None, samples: int | None = None) -> Served:
         """The model with other reverse steps and hypotheses. Raises UserError where its recipe does not allow them."""
@@ -97,9 +102,9 @@ def mean_scores(subject: Subject, backend: Backend, progress: tqdm[Any], *, time
     """Mean Dice over the cases at the working size, its standard deviation, mean IoU, and, `timed`, the seconds per
     image.
     """
-    clock, scores, batch = TimedBackend(backend, subject.served.path), list[CaseScore](), subject.scope.batch
+    clock, scores, batch = TimedBackend(backend, subject.served.path), list[CaseScore](), subject.batch
     if timed:
-        clock.warm_up(next(slice_batches(subject.store, subject.cases, (batch,))).images)
+        clock.warm_up(next(slice_batches(subject.store, subject.cases, batch)).images)
     rule = subject.served.rule
     predict = predicted_by(clock.probability, rule)
     for score in score_cases(predict, subject.store, subject.cases, batch, rule):

@@ -1,0 +1,152 @@
+"""Three-dimensional recipes from prepared volumes to masks: trained, resumed, scored whole, exported, and predicted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from sdseg.backends.open_model import open_model
+from sdseg.config.export import Export
+from sdseg.config.recipe import Recipe, load_recipe
+from sdseg.core.errors import UserError
+from sdseg.core.settings import merge
+from sdseg.data.store import SliceStore
+from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
+from sdseg.export.onnx import export
+from sdseg.inference.predict import predict
+from sdseg.io.volumes import read_labels
+from sdseg.models.model_folder import load_model
+from tests.helpers.prepared_sets import prepare_scans
+from tests.helpers.tiny import write_store
+from tests.helpers.training import events, rewind, run
+
+RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
+PATCH = (8, 16, 16)  # of volumes of 9 slices of 32 × 32 pixels, 3 × 1.375 × 1.25 mm
+SMALL: dict[str, Any] = {
+    "network": {"channels": [4, 6, 8]},
+    "patches": {"size": PATCH},
+    "optimiser": {"warmup_steps": 0},
+    "training": {
+        "steps": 2,
+        "batch": 2,
+        "precision": "no",
+        "validate_every": 2,
+        "checkpoint_every": 1,
+        "log_every": 1,
+        "workers": 0,
+    },
+}
+
+
+def small(**over: Any) -> Recipe:
+    return load_recipe(RECIPES / "unet3d.yaml", merge(SMALL, over))
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw scans, their store, a model, its graph, and its scores at the native size."""
+    folder = tmp_path_factory.mktemp("volumes é")
+    raw, prepared = prepare_scans(folder)
+    model = run(folder, folder / "run", small())
+    export(model, prepared, folder / "export", Export(parity_cases=2, providers=("cpu", "openvino")))
+    evaluate(prepared, model, folder / "evaluation", EvaluationOptions(raw=raw))
+    return folder
+
+
+def test_training_goes_on_to_the_bit(ready: Path) -> None:
+    place = ready / "run"
+    trained, before = load_model(place / "model")[0].state_dict(), events(place / "model", "step")
+    rewind(place)
+    run(ready, place, small())
+    again = load_model(place / "model")[0].state_dict()
+    assert [event["loss"] for event in events(place / "model", "step")] == [event["loss"] for event in before]
+    assert all(torch.equal(value, again[name]) for name, value in trained.items())
+
+
+def test_kernels_and_strides_follow_the_spacing_of_the_training_volumes(ready: Path) -> None:
+    segmenter, manifest = load_model(ready / "run" / "model")
+    assert manifest.recipe["network"]["spacing"] == [3.0, 1.375, 1.25]
+    first, second = segmenter.unet.down[0].conv1.conv, segmenter.unet.down[1].conv1.conv  # type: ignore[union-attr]
+    assert (first.kernel_size, second.stride) == ((1, 3, 3), (1, 2, 2))
+
+
+def test_the_graph_takes_patches_and_its_metadata_the_window(ready: Path) -> None:
+    described = json.loads((ready / "export" / "io.json").read_text("utf-8"))
+    assert described["dimensions"] == 3
+    assert described["sliding_window"] == {"size": list(PATCH), "overlap": 0.5, "blending": "gaussian"}
+    assert described["inputs"][0]["axes"] == ["batch", *PATCH, 1]
+    checks = json.loads((ready / "export" / "parity.json").read_text("utf-8"))["checks"]
+    assert [(each["backend"], each["passed"]) for each in checks] == [("onnxruntime-cpu", True), ("openvino", True)]
+
+    segmenter, _ = load_model(ready / "run" / "model")
+    patches = np.random.default_rng(0).uniform(-600, 400, (3, *PATCH, 1)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(ready / "export" / "model.onnx"), providers=["CPUExecutionProvider"])
+    ours = session.run(["probability"], {"image": patches})[0]
+    np.testing.assert_allclose(ours, segmenter(torch.from_numpy(patches)).numpy(), atol=1e-5)
+
+
+def test_a_volume_is_what_monai_makes_of_its_patches(ready: Path) -> None:
+    """Written out by hand: windows half a patch apart, the weights MONAI's."""
+    from monai.data.utils import compute_importance_map
+
+    store = SliceStore.open(ready / "prepared")
+    volume = store.images[store.cases_of("test")[0].rows].astype(np.float32)  # [9,32,32,1]
+    segmenter, _ = load_model(ready / "run" / "model")
+    weights = compute_importance_map(PATCH, mode="gaussian", sigma_scale=0.125).numpy()
+    total, count = np.zeros(volume.shape[:3]), np.zeros(volume.shape[:3])
+    for z in (0, 1):
+        for y in (0, 8, 16):
+            for x in (0, 8, 16):
+                place = (slice(z, z + 8), slice(y, y + 16), slice(x, x + 16))
+                answer = segmenter(torch.from_numpy(volume[place][None])).numpy()[0, 0]
+                total[place] += answer * weights
+                count[place] += weights
+    for model in ("run/model", "export/model.onnx"):
+        found = open_model(ready / model).backend.probability(volume)[:, 0]
+        np.testing.assert_allclose(found, total / count, atol=2e-5)
+
+
+def test_predicted_files_are_the_masks_that_were_scored(ready: Path, tmp_path: Path) -> None:
+    raw, cases = ready / "raw", SliceStore.open(ready / "prepared").cases_of("test")
+    files = [raw / case.image for case in cases]
+    for model, place in (("run/model", "by model"), ("export/model.onnx", "by graph")):
+        assert predict(ready / model, files, tmp_path / place, "cpu") == 0
+    ours, theirs = (
+        {path.name: read_labels(path)[0] for path in (tmp_path / place).glob("*.nii.gz")}
+        for place in ("by model", "by graph")
+    )
+    assert len(ours) == 3
+    assert any(mask.any() for mask in ours.values())
+    for name, mask in ours.items():
+        np.testing.assert_array_equal(mask, theirs[name])
+    evaluate_masks(ready / "prepared", tmp_path / "by model", "files", tmp_path / "scores", EvaluationOptions(raw=raw))
+    scores = [
+        json.loads((folder / "summary.json").read_text("utf-8"))["native"]["metrics"]["dice"]["mean"]
+        for folder in (tmp_path / "scores", ready / "evaluation")
+    ]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("cases", "images", "patch", "message"),
+    [
+        ({"train": (3,), "test": (1,)}, "ct", (8, 16, 16), "patch larger than the volume.*more than 3 slices"),
+        ({"train": (9,), "test": (1,)}, "ct", (8, 64, 16), "patch larger than the volume.*32 × 32 pixels"),
+        ({"train": (1, 1), "test": (1,)}, "rgb", (8, 16, 16), "holds images and no volumes"),
+    ],
+)
+def test_data_that_hold_no_such_patch_are_refused(
+    tmp_path: Path, cases: dict[str, tuple[int, ...]], images: str, patch: tuple[int, ...], message: str
+) -> None:
+    from tests.helpers.tiny import CT, RGB
+
+    write_store(tmp_path / "prepared", CT if images == "ct" else RGB, cases=cases)
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, tmp_path / "run", small(patches={"size": patch}))
+    assert not (tmp_path / "run" / "model").exists()
