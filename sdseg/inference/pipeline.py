@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from sdseg import __version__
-from sdseg.backends.base import batch_for, hypotheses_of
+from sdseg.backends.base import batch_for, hypotheses_of, window_of
 from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
+from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.neighbours import with_neighbours
@@ -221,6 +222,7 @@ def segment(
     Raises UserError where the model fails or gives NaN.
     """
     sampled = hypotheses_of(served.backend) if any(native.hypotheses for native in opened) else None
+    _note_shallow(opened, window_of(served.backend))
     done, total = 0, sum(len(native.images) for native in opened)
     for part in _slice_groups(opened, batch_for(served.backend, batch)):
         # 1. The slices at the working size.
@@ -239,6 +241,16 @@ def segment(
     # 4. What is mended in whole masks.
     for native in opened:
         native.finish(served.rule)
+
+
+def _note_shallow(opened: Sequence[NativeSegmentation], window: SlidingWindow | None) -> None:
+    """Say of volumes that are less deep than a patch what is around them."""
+    for native in opened:
+        if window is not None and (count := len(native.images)) < window.size[0]:
+            native.notes.append(
+                f"{count} slice{'' if count == 1 else 's'}, and the model sees {window.size[0]} at a time: it gets "
+                "nothing but the lower end of the window above and below"
+            )
 
 
 def _slice_groups(

@@ -14,15 +14,19 @@ import torch
 from sdseg.backends.open_model import open_model
 from sdseg.config.export import Export
 from sdseg.config.recipe import Recipe, load_recipe
+from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.data.store import SliceStore
+from sdseg.data.transforms import from_axial, to_axial
 from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
 from sdseg.export.onnx import export
 from sdseg.inference.predict import predict
+from sdseg.inference.predictor import load_predictor
 from sdseg.io.volumes import read_labels
 from sdseg.models.model_folder import load_model
 from tests.helpers.prepared_sets import prepare_scans
+from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import write_store
 from tests.helpers.training import events, rewind, run
 
@@ -131,6 +135,23 @@ def test_predicted_files_are_the_masks_that_were_scored(ready: Path, tmp_path: P
         for folder in (tmp_path / "scores", ready / "evaluation")
     ]
     assert scores[0] == scores[1]
+
+
+def test_series_are_segmented_as_volumes_and_shallow_ones_are_told(ready: Path, tmp_path: Path) -> None:
+    store = SliceStore.open(ready / "prepared")
+    scan = from_axial(store.images[store.cases_of("test")[0].rows][..., 0]).astype(np.int16)
+    expected = open_model(ready / "run" / "model").backend.probability(to_axial(scan)[..., None])[:, 0]
+    predictor = load_predictor(ready / "run" / "model", "cpu")
+    found = predictor.predict(write_series(tmp_path / "series", to_lps(scan)))
+    np.testing.assert_allclose(to_axial(to_lps(found.probability[0])), expected, atol=1e-5)
+    assert not any("at a time" in note for note in found.notes)
+    shallow = predictor.predict(write_series(tmp_path / "shallow", to_lps(scan[..., :3])))
+    assert any(note.startswith("3 slices, and the model sees 8 at a time") for note in shallow.notes)
+
+
+def to_lps(scan: AnyArray) -> AnyArray:
+    """From voxels along right, front and up to those of a series, along left, back and up; and back."""
+    return scan[::-1, ::-1]
 
 
 @pytest.mark.parametrize(
