@@ -10,7 +10,7 @@ from pathlib import Path
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.datasets.case_table import tabled_cases
-from sdseg.datasets.layouts import Arrangement, FilePair, RawCase, check_folder, find_cases
+from sdseg.datasets.layouts import FilePair, RawCase, annotators_of, check_folder, find_cases
 from sdseg.datasets.nnunet import Description, nnunet_layout, read_description
 from sdseg.datasets.source_lookup import declared_source, own_source
 from sdseg.datasets.sources import Source
@@ -34,7 +34,10 @@ def own_dataset(own: Own, raw: Path) -> tuple[Source, tuple[RawCase, ...]]:
         check_folder(source, raw)
         cases = tabled_cases(own, own.table, raw)
     else:
-        cases = find_cases(source, raw, (_folders(own),))
+        pair = _folders(own)
+        _check_one_folder(own, pair, raw)
+        cases = find_cases(source, raw, ((pair,),))
+    _check_everyone_drew(own, cases, raw)
     return source, _grouped(own, cases, raw)
 
 
@@ -51,11 +54,11 @@ def _description(own: Own, raw: Path) -> Description:
     return description
 
 
-def _folders(own: Own) -> Arrangement:
+def _folders(own: Own) -> FilePair:
     volumes = own.modality == "ct"
     suffixes = (".nii.gz", ".nii") if volumes else IMAGE_SUFFIXES
     anything = r"(?P<id>.+)"
-    pair = FilePair(
+    return FilePair(
         str(own.images),
         tuple(own.annotators.values()) or (str(own.masks),),
         suffixes,
@@ -65,7 +68,39 @@ def _folders(own: Own) -> Arrangement:
         series=volumes,
         annotators=tuple(own.annotators),
     )
-    return (pair,)
+
+
+def _check_one_folder(own: Own, pair: FilePair, raw: Path) -> None:
+    """Refuse masks that lie in folders below the one that is named for them, as those of several annotators do."""
+    folder = raw / str(own.masks)
+    if own.annotators or not folder.is_dir():
+        return
+    ending = pair.label_suffixes
+    deeper = sorted(
+        each.name
+        for each in folder.iterdir()
+        if each.is_dir() and any(path.name.lower().endswith(ending) for path in each.iterdir())
+    )
+    if deeper and not any(path.name.lower().endswith(ending) for path in folder.iterdir()):
+        named = ", ".join(f"{name}: {own.masks}/{name}" for name in deeper)
+        raise UserError(
+            f"'{own.masks}' holds no mask, and its folders do ({', '.join(deeper)}): one mask of each case is expected",
+            where=folder,
+            remedy=f"are they of several annotators? then write own.annotators: {{{named}}} in place of 'masks' "
+            "(docs/annotators.md); else name one of the folders",
+        )
+
+
+def _check_everyone_drew(own: Own, cases: Sequence[RawCase], raw: Path) -> None:
+    """Refuse an annotator of whom there is no mask at all: a folder or a column is misnamed."""
+    absent = [name for name in own.annotators if name not in annotators_of(cases)]
+    if absent:
+        places = ", ".join(f"{name} ({own.annotators[name]})" for name in absent)
+        raise UserError(
+            f"no case has a mask of the annotator {places}",
+            where=raw,
+            remedy="correct the folder or column in own.annotators, or leave the annotator out",
+        )
 
 
 def _grouped(own: Own, cases: Sequence[RawCase], raw: Path) -> tuple[RawCase, ...]:

@@ -157,3 +157,20 @@ def test_a_case_needs_someone(tmp_path: Path) -> None:
 def annotated_settings_of_one() -> object:
     folder = {"images": "Kvasir-SEG/images", "masks": "Kvasir-SEG/masks", "annotators": {}, "lossy_masks": True}
     return annotated_settings(own=folder)
+
+
+def test_masks_of_several_where_one_is_expected(tmp_path: Path) -> None:
+    raw = write_annotated(tmp_path / "raw")
+    one = annotated_settings(own={"annotators": {}, "masks": "masks"})
+    with pytest.raises(UserError, match=r"(?s)its folders do \(anna, ben, cleo\): one mask .*\{anna: masks/anna, "):
+        open_raw(one, raw)
+
+
+@pytest.mark.parametrize("missing", ["refuse", "allow"])
+def test_an_annotator_without_a_mask_is_misnamed(tmp_path: Path, missing: str) -> None:
+    raw = write_annotated(tmp_path / "raw")
+    wrong = annotated_settings(
+        own={"annotators": {"anna": "masks/anna", "dora": "masks/dora"}}, missing_annotators=missing
+    )
+    with pytest.raises(UserError, match=r"no case has a mask of the annotator dora \(masks/dora\)"):
+        open_raw(wrong, raw)

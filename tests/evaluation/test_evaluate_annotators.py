@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from sdseg.backends.open_model import open_model
+from sdseg.core.files import write_json
+from sdseg.data.folds import make_folds, read_folds
 from sdseg.data.store import SliceStore
-from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
+from sdseg.evaluation.evaluate import EvaluationOptions, cross_validate, evaluate, evaluate_masks
 from tests.helpers.annotated import READERS, annotated_settings, prepare_annotated
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.own_files import read as read_picture
 from tests.helpers.raw_files import encode
-from tests.helpers.tiny import write_graph
+from tests.helpers.tiny import write_graph, write_model
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,19 @@ def test_where_hypotheses_are_not_to_be_had_it_says_so(places: tuple[Path, Path]
     evaluate(places[1], write_graph(tmp_path / "noisy.onnx", noise_shape=(2, 4, 4)), tmp_path / "e")
     summary = json.loads((tmp_path / "e" / "summary.json").read_text("utf-8"))
     assert summary["annotators_missing"].endswith(": the graph gives the mean of its hypotheses alone")
+
+
+def test_folds_are_scored_against_everyone_by_who_held_them_out(places: tuple[Path, Path], tmp_path: Path) -> None:
+    prepared = places[1]
+    make_folds(prepared, 2, tmp_path / "folds.csv")
+    folds, models = read_folds(tmp_path / "folds.csv"), [tmp_path / "one", tmp_path / "two"]
+    for number, model in enumerate(models, start=1):
+        write_model(model, seed=number)
+        held_out = {"number": number, "of": 2, "sha256": folds.checksum}
+        manifest = json.loads((model / "config.json").read_text("utf-8"))
+        write_json(model / "config.json", manifest | {"training": {"steps": 1, "fold": held_out}})
+        evaluate(prepared, model, tmp_path / f"by-{number}", EvaluationOptions(split="train"))
+    cross_validate(prepared, models, tmp_path / "folds.csv", "unet-cross-validated", tmp_path / "both")
+    one, two, both = ({row["case"]: row for row in read(tmp_path / name)[0]} for name in ("by-1", "by-2", "both"))
+    assert both == {case: (one, two)[fold - 1][case] for case, fold in folds.fold_of.items()}
+    assert one != two

@@ -56,7 +56,8 @@ def test_each_hypothesis_has_a_mask(tmp_path: Path) -> None:
 
 
 def test_those_of_a_series_are_objects_of_their_own_and_notes_are_said_once(tmp_path: Path) -> None:
-    model = write_latent_model(tmp_path / "model", CT, **GAUSSIAN, inference={"samples": SAMPLES})
+    joint = {**GAUSSIAN, "network": {"classes": "joint"}, "inference": {"samples": SAMPLES, "threshold": 0.3}}
+    model = write_latent_model(tmp_path / "model", CT, DISC_CUP, **joint)
     voxels = np.random.default_rng(1).integers(-900, 900, (9, 8, 2)).astype(np.int16)
     for path in write_series(tmp_path / "series", voxels, t0020_000d="1.2.826.0.1.3680043.2.1125.9").iterdir():
         header = pydicom.dcmread(path)
@@ -70,6 +71,13 @@ def test_those_of_a_series_are_objects_of_their_own_and_notes_are_said_once(tmp_
     headers = [pydicom.dcmread(tmp_path / "out" / name) for name in objects]
     assert len({header.SOPInstanceUID for header in headers}) == SAMPLES + 1
     assert [header.InstanceNumber for header in headers] == [1, 2, 3, 4]
+    for header, pixels in zip(headers, [entry, *entry["hypotheses"]], strict=True):
+        assert [segment.SegmentLabel for segment in header.SegmentSequence] == ["disc", "cup"]
+        frames, counted = header.pixel_array.reshape(-1, header.Rows, header.Columns), [0, 0]
+        for frame, group in zip(frames, header.PerFrameFunctionalGroupsSequence, strict=True):
+            counted[group.SegmentIdentificationSequence[0].ReferencedSegmentNumber - 1] += int((frame > 0).sum())
+        assert counted == [pixels["pixels"]["disc"], pixels["pixels"]["cup"]]
+        assert min(counted) > 0, counted
 
 
 def test_those_of_a_volume_lie_along_a_fourth_axis_and_structures_in_one_pass_have_them(tmp_path: Path) -> None:
@@ -111,6 +119,8 @@ def test_where_there_are_none_nothing_is_written(tmp_path: Path) -> None:
         predict(graph, [tmp_path / "photos"], tmp_path / "out", "cpu", WANTED)
     with pytest.raises(UserError, match="has its number of steps and samples built in"):
         predict(graph, [tmp_path / "photos"], tmp_path / "out", "cpu", replace(WANTED, samples=4))
+    with pytest.raises(UserError, match=r"(?s)does not allow 'samples: 4':.*one pass and one answer.*leave the number"):
+        predict(tmp_path / "unet", [tmp_path / "photos"], tmp_path / "out", "cpu", replace(WANTED, samples=4))
     with pytest.raises(UserError, match="4 samples, and no hypotheses"):
         predict(graph, [tmp_path / "photos"], tmp_path / "out", "cpu", PredictOptions(samples=4))
     assert not list((tmp_path / "out").glob("*_mask*"))

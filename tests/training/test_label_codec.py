@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,18 @@ from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.core.signals import Stopped
 from sdseg.data.store import SliceStore, structure_masks
+from sdseg.evaluation.evaluate import evaluate
 from sdseg.models.codec import MaskCodec
 from sdseg.models.frozen_codec import open_codec
 from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.model_folder import load_codec_folder
 from sdseg.models.start_from import new_segmenter, open_inputs
+from sdseg.report.report import report
 from sdseg.training.codec import build_codec
 from sdseg.training.codec_samples import CodecSamples
 from tests.helpers.networks import CODEC, codec, recipe
 from tests.helpers.tiny import DISC_CUP, POLYP, write_store
-from tests.helpers.training import heed
+from tests.helpers.training import events, heed, rewind, run
 
 CPU = torch.device("cpu")
 
@@ -180,3 +184,24 @@ def test_codecs_that_do_not_fit_the_recipe_or_the_data(eyes: Path, tmp_path: Pat
         other = SliceStore.open(write_store(tmp_path / str(number), structures=others))
         with pytest.raises(UserError, match=r"made for label maps of disc \(1\+2\), cup \(2\) .*, the data have "):
             open_codec(joint, tmp_path / "labels", CPU, other)
+
+
+def test_a_training_in_one_pass_resumes_to_the_bit_and_stands_on_the_page(eyes: Path, tmp_path: Path) -> None:
+    build_codec(settings=settings(steps=1), output=tmp_path / "codec", prepared=eyes)
+    prepared = shutil.copytree(eyes, tmp_path / "results" / "eyes" / "prepared")
+    place = tmp_path / "results" / "eyes" / "tiny"
+    chosen = recipe(network={"classes": "joint"}, training={"steps": 4})
+    model = run(tmp_path, place, chosen, prepared=prepared)
+    whole = (model / "weights.safetensors").read_bytes()
+    rewind(place)
+    run(tmp_path, place, chosen, prepared=prepared)
+    assert [event["step"] for event in events(model, "resumed")] == [2]
+    assert (model / "weights.safetensors").read_bytes() == whole
+    evaluate(prepared, model, place / "evaluation")
+    summary = json.loads((place / "evaluation" / "summary.json").read_text("utf-8"))
+    report(tmp_path / "results", tmp_path / "page.html", None)
+    page = (tmp_path / "page.html").read_text("utf-8")
+    for name in ("disc", "cup"):
+        dice = summary["structures"][name]["dice"]["mean"]
+        assert f"{dice:.3f}" in page
+        assert name in page
