@@ -88,9 +88,9 @@ def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) 
     except ListedError as error:
         if not inference:
             raise
-        asked = ", ".join(f"{key}: {value}" for key, value in inference.items())
+        wanted = ", ".join(f"{key}: {value}" for key, value in inference.items())
         raise ListedError(
-            f"the recipe of this model does not allow '{asked}':",
+            f"the recipe of this model does not allow '{wanted}':",
             error.problems,
             where=path,
             remedy="leave the number out, or name a model of a recipe that allows it",
