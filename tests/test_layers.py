@@ -34,7 +34,7 @@ MOST_LINES = 350
 VAGUE = {"found", "made", "told", "asked", "said"}  # of a variable: name what it holds
 FREE_OF_TORCH = ("datasets.phantoms.write", "download.download", "datasets.split", "data.prepare", "report.report")
 VERBS = {
-    *("phantoms", "download", "split", "folds", "prepare", "codec", "convert", "train", "ensemble"),
+    *("phantoms", "download", "split", "folds", "prepare", "codec", "convert", "train", "distill", "ensemble"),
     *("evaluate", "export", "predict", "report", "doctor", "estimate"),
 }
 

@@ -195,12 +195,19 @@ class Plan:
 
     def start_needed(self, wildcards: Any) -> str | list[str]:
         """The model that training starts from: another recipe's of this dataset, or a folder from elsewhere."""
-        begin = self.recipes[wildcards.dataset, wildcards.recipe].start_from
-        if begin is None:
+        return self._model(wildcards, "start_from")
+
+    def teacher_needed(self, wildcards: Any) -> str | list[str]:
+        """The model that a training learns from, likewise."""
+        return self._model(wildcards, "distillation.teacher")
+
+    def _model(self, wildcards: Any, key: str) -> str | list[str]:
+        named = self.recipes[wildcards.dataset, wildcards.recipe].builds_on.get(key)
+        if named is None:
             return []
-        if begin.model is not None:
-            return os.path.join(begin.model, "config.json")
-        return f"<results>/{wildcards.dataset}/{begin.recipe}/model/config.json"
+        if named.model is not None:
+            return os.path.join(named.model, "config.json")
+        return f"<results>/{wildcards.dataset}/{named.recipe}/model/config.json"
 
     def no_engines(self) -> str | None:
         """Why this machine builds no engines, None where it does or where others do: what `missing` decides on."""

@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from sdseg.cli.data_commands import download_command, folds_command, phantoms_command, prepare_command, split_command
 from sdseg.cli.evaluate_command import evaluate_command
 from sdseg.cli.export_command import export_command
-from sdseg.cli.model_commands import codec_command, convert_command, ensemble_command, train_command
+from sdseg.cli.model_commands import (
+    codec_command,
+    convert_command,
+    distill_command,
+    ensemble_command,
+    train_command,
+)
 from sdseg.cli.parser import Handler, build_parser
 from sdseg.cli.result_commands import doctor_command, estimate_command, predict_command, report_command
 from sdseg.core.errors import UserError
@@ -29,6 +35,7 @@ HANDLERS: dict[str, Handler] = {
     "codec": codec_command,
     "convert": convert_command,
     "train": train_command,
+    "distill": distill_command,
     "ensemble": ensemble_command,
     "evaluate": evaluate_command,
     "export": export_command,

@@ -1,14 +1,15 @@
-"""The verbs of models: codec, convert, train."""
+"""The verbs of models: codec, convert, train, distill, ensemble."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from sdseg.cli.assignments import assignments
 from sdseg.cli.unused_options import refuse_unused
 from sdseg.core.errors import UserError
 
-__all__ = ["codec_command", "convert_command", "ensemble_command", "train_command"]
+__all__ = ["codec_command", "convert_command", "distill_command", "ensemble_command", "train_command"]
 
 NETWORKS = ("official", "ldm", "stable-diffusion")
 USED = {  # which options of `convert` belong to which weights
@@ -72,7 +73,17 @@ def ensemble_command(arguments: argparse.Namespace) -> int:
 
 
 def train_command(arguments: argparse.Namespace) -> int:
+    return _train(arguments, {})
+
+
+def distill_command(arguments: argparse.Namespace) -> int:
+    return _train(arguments, {"distillation": {}})  # what the recipe says of it stays
+
+
+def _train(arguments: argparse.Namespace, section: dict[str, Any]) -> int:
+    """Train a recipe that has at least this section."""
     from sdseg.config.recipe import load_recipe
+    from sdseg.core.settings import merge
     from sdseg.training.train import train
 
     if (arguments.folds is None) != (arguments.fold is None):
@@ -83,7 +94,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         fold=None if arguments.folds is None else (arguments.folds, arguments.fold),
         prepared=arguments.prepared,
         recipe_name=arguments.name or arguments.recipe.stem,
-        recipe=load_recipe(arguments.recipe, assignments(arguments.set)),
+        recipe=load_recipe(arguments.recipe, merge(section, assignments(arguments.set))),
         codec=arguments.codec,
         image_codec=arguments.image_codec,
         output=arguments.output,
@@ -92,6 +103,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         quiet=arguments.quiet,
         start_from=arguments.start_from,
+        teacher=arguments.teacher,
         on_edit=arguments.on_edit,
     )
     return 0

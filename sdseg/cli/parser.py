@@ -9,13 +9,13 @@ from typing import Any
 
 from sdseg import __version__
 from sdseg.cli.argument_types import SEEDS, number, path, several, whole
+from sdseg.cli.training_options import NewVerb, add_training_verbs
 from sdseg.config.study_options import STUDY_OPTIONS
 from sdseg.datasets.source_names import PHANTOM_NAMES, SOURCE_NAMES
 
 __all__ = ["Handler", "build_parser"]
 
 Handler = Callable[[argparse.Namespace], int]
-NewVerb = Callable[[str, str], argparse.ArgumentParser]  # name, description
 OPENVINO = ("openvino", "openvino-bf16")  # devices that run exported graphs alone
 
 
@@ -137,28 +137,7 @@ def _verbs_of_models(verb: NewVerb) -> None:
     command.add_argument("--seed", type=whole(0, SEEDS), default=0, help="of what is new and random (default: 0)")
     _path(command, "--output", "model folder to write (kl-f8: codec folder)")
     _path(command, "--codec-output", "also write the autoencoder as a codec folder, as 'codec' does", required=False)
-
-    command = verb("train", "slice store to model folder; continues where it was stopped")
-    _path(command, "--prepared", "folder made by 'prepare'")
-    _path(command, "--recipe", "YAML file with the recipe")
-    command.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="lay a value over the recipe's"
-    )
-    _path(command, "--codec", "folder made by 'codec' (latent-diffusion recipes)", required=False)
-    images = "folder made by 'codec' with 'encodes: image' (recipes with network.condition.codec)"
-    _path(command, "--image-codec", images, required=False)
-    begin = "model folder to start from, made by 'train' or 'convert' (default: the recipe's start_from, or none)"
-    _path(command, "--start-from", begin, required=False)
-    _path(command, "--output", "model folder to write: the best on the validation split")
-    _path(command, "--last", "model folder of the last step (default: 'last' beside --output)", required=False)
-    _path(command, "--state", "folder of the training state (default: 'state' beside --output)", required=False)
-    _path(command, "--folds", "file made by 'folds': the training split but for one fold trains", required=False)
-    command.add_argument("--fold", type=whole(1, 50), metavar="K", help="the fold that is held out, and validates")
-    edited = "when settings of an unfinished run were changed (default: refuse, naming them)"
-    command.add_argument("--on-edit", choices=("refuse", "restart", "continue"), default="refuse", help=edited)
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
-    _device(command)
+    add_training_verbs(verb)
 
 
 def _verb_of_ensembles(verb: NewVerb) -> None:

@@ -12,13 +12,13 @@ from sdseg.core.errors import UserError
 __all__ = ["check_folders", "check_places"]
 
 
-def check_places(settings: Config, models: Iterable[str] = ()) -> None:
+def check_places(settings: Config, models: Iterable[tuple[str, str]] = ()) -> None:
     """Refuse results in a folder that is only read, and raw files where results are written.
 
-    `models`: folders of models that trainings start from. Links are followed. Raises UserError.
+    `models`: keys and folders of models that trainings build on. Links are followed. Raises UserError.
     """
     results = _real(settings.results)
-    for key, folder in (*_read(settings), *(("start_from.model", model) for model in models)):
+    for key, folder in (*_read(settings), *models):
         if _within(results, _real(folder)):
             raise UserError(
                 f"results would be written into {folder}, which is only read ('{key}')",

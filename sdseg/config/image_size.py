@@ -27,6 +27,13 @@ def check_size(size: int, network: LatentNetwork | DirectNetwork, codec: Codec |
             where=where,
             remedy="give network.condition.block_out_channels as many entries as the codec's",
         )
+    enlarged = 1 << (len(network.mask_head.channels) - 1) if network.mask_head else 1
+    if enlarged > codec.factor:
+        raise UserError(
+            f"the mask head would enlarge the latent {enlarged}×, and the codec shrinks the image {codec.factor}×",
+            where=f"network.mask_head.channels, {where}",
+            remedy=f"give it at most {codec.factor.bit_length()} entries",
+        )
     _check_halving(size, codec.factor * 2 ** (len(network.denoiser.block_out_channels) - 1), where)
     if isinstance(network.denoiser, UnetDenoiser):
         levels = len(network.denoiser.block_out_channels) - 1

@@ -18,6 +18,7 @@ __all__ = [
     "ConditionEncoder",
     "Denoiser",
     "LatentNetwork",
+    "MaskHead",
     "UnetConditionEncoder",
     "UnetDenoiser",
     "check_codec",
@@ -191,6 +192,16 @@ class Alignment(Strict):
     weight: float = Field(0.75, gt=0, le=1e6)
 
 
+class MaskHead(Strict):
+    """Convolutions from the latent to the logits of a mask: what takes the decoder's place where speed matters.
+
+    A 3×3 convolution per entry of `channels`, the first at the latent's size, each further one at twice the size: with
+    a codec of factor 8 four entries reach the image's size, three half of it, two a quarter. The logits are enlarged.
+    """
+
+    channels: tuple[Width, ...] = Field((64, 64, 32), min_length=1, max_length=12)
+
+
 class LatentNetwork(Strict):
     """Condition encoder, denoiser and codec: the latent-diffusion method."""
 
@@ -203,8 +214,10 @@ class LatentNetwork(Strict):
     condition: AnyConditionEncoder = ConditionEncoder()
     denoiser: AnyDenoiser = Denoiser()
     # 'trained': the mask decoder learns as well, by the mask loss. 'skips': it stays frozen, and what it decodes is
-    # corrected at full size from the condition encoder's finer levels, which the same loss trains.
-    decoder: Literal["frozen", "trained", "skips"] = "frozen"
+    # corrected at full size from the condition encoder's finer levels, which the same loss trains. 'head': `mask_head`
+    # stands in its place.
+    decoder: Literal["frozen", "trained", "skips", "head"] = "frozen"
+    mask_head: MaskHead | None = None
     alignment: Alignment | None = None
 
     @property
@@ -216,6 +229,14 @@ class LatentNetwork(Strict):
     def coarser_channels(self) -> tuple[int, ...]:
         """Channels of the condition's levels coarser than the latent: none in an encoder built like the codec's."""
         return self.condition.coarser_channels if isinstance(self.condition, UnetConditionEncoder) else ()
+
+    @model_validator(mode="after")
+    def _head_is_used(self) -> Self:
+        if (self.decoder == "head") != (self.mask_head is not None):
+            raise ValueError(
+                "'decoder: head' and 'mask_head' belong together: give the head's 'channels', or leave both out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _coarser_levels_have_a_place(self) -> Self:

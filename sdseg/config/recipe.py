@@ -13,8 +13,9 @@ from sdseg.config.network import ConditionEncoder, LatentNetwork
 from sdseg.config.patch_checks import check_patches
 from sdseg.config.patches import Patches
 from sdseg.config.recipe_overrides import lay_over
+from sdseg.config.trained_models import Distillation, ModelReference
 from sdseg.core.errors import UserError
-from sdseg.core.settings import MANY, Name, Place, Seed, Strict, parse, read_yaml
+from sdseg.core.settings import MANY, Seed, Strict, parse, read_yaml
 
 __all__ = [
     "PASSES",
@@ -26,7 +27,6 @@ __all__ = [
     "Optimiser",
     "Postprocessing",
     "Recipe",
-    "StartFrom",
     "Training",
     "check_batch",
     "load_codec",
@@ -57,6 +57,7 @@ class Diffusion(Strict):
     loss_latent: float = Field(1.0, ge=0, le=1e6)  # weight of the paper's L_latent, on z_0
     loss_velocity: float = Field(0.0, ge=0, le=1e6)  # weight of the same on v
     loss_mask: float = Field(0.0, ge=0, le=1e6)  # weight of `training.mask_loss` on the decoded mask
+    loss_head: float = Field(0.0, ge=0, le=1e6)  # weight of the same on what a mask head makes of the mask's own latent
     loss_mask_from: int = Field(0, ge=0, le=MANY)  # steps by the other losses alone, before that of the mask joins
     loss_mask_warmup: int = Field(0, ge=0, le=MANY)  # steps over which its weight then grows to its value
     # How far is far: mean absolute error (the paper's) or mean square. The first aims at the median, which for a mask
@@ -199,19 +200,6 @@ class Inference(Strict):
         return PASSES[self.flips]
 
 
-class StartFrom(Strict):
-    """The trained network that training starts from; layouts must agree."""
-
-    recipe: Name | None = None  # another recipe of the run, trained on the same dataset
-    model: Place | None = None  # a model folder, from `sdseg train` or `sdseg convert`
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.recipe is None) == (self.model is None):
-            raise ValueError("give either 'recipe' (one of this run) or 'model' (a folder)")
-        return self
-
-
 class Recipe(Strict):
     """One method, complete, as values."""
 
@@ -219,10 +207,18 @@ class Recipe(Strict):
     network: Annotated[LatentNetwork | AnyDirectNetwork, Field(discriminator="kind")]
     diffusion: Diffusion | None = None
     patches: Patches | None = Field(None, exclude_if=lambda patches: patches is None)  # of volumes, in three dimensions
-    start_from: StartFrom | None = None
+    start_from: ModelReference | None = None  # layouts must agree
+    distillation: Distillation | None = None  # None: trained on the masks alone
     optimiser: Optimiser = Optimiser()
     training: Training = Training()
     inference: Inference = Inference()
+
+    @property
+    def builds_on(self) -> dict[str, ModelReference]:
+        """The trained models that it needs, by the key that names them."""
+        teacher = self.distillation.teacher if self.distillation else None
+        named = {"start_from": self.start_from, "distillation.teacher": teacher}
+        return {key: reference for key, reference in named.items() if reference is not None}
 
     @model_validator(mode="after")
     def _method_agrees(self) -> Self:
@@ -260,12 +256,17 @@ class Recipe(Strict):
     def _mask_loss_is_used(self) -> Self:
         process = self.diffusion
         decoder = self.network.decoder if isinstance(self.network, LatentNetwork) else "frozen"
-        if process is not None and not process.loss_mask and decoder != "frozen":
+        if process is not None and process.loss_head and decoder != "head":
+            raise ValueError("'diffusion.loss_head' teaches a mask head; set 'network.decoder: head', or leave it out")
+        taught = self.distillation is not None and self.distillation.head > 0
+        head = decoder == "head" and process is not None and (process.loss_head > 0 or taught)
+        if process is not None and not process.loss_mask and decoder != "frozen" and not head:
+            also = " and so is 'diffusion.loss_head'" if decoder == "head" else ""
             raise ValueError(
-                f"'network.decoder: {decoder}' learns by the loss on the mask, and 'diffusion.loss_mask' is 0; "
+                f"'network.decoder: {decoder}' learns by the loss on the mask, and 'diffusion.loss_mask' is 0{also}; "
                 "give it a weight"
             )
-        if process is not None and not process.loss_mask and self.training.mask_loss != "dice_ce":
+        if process is not None and not (process.loss_mask or head) and self.training.mask_loss != "dice_ce":
             raise ValueError(
                 f"'training.mask_loss: {self.training.mask_loss}' means nothing with 'diffusion.loss_mask: 0'; "
                 "give it a weight"
@@ -278,6 +279,12 @@ class Recipe(Strict):
             )
         if self.optimiser.mask_learning_rate is not None and not switch:
             raise ValueError("'optimiser.mask_learning_rate' is that of a second stage; set 'diffusion.loss_mask_from'")
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_is_heard(self) -> Self:
+        if self.distillation is not None:
+            self.distillation.check(self.network)
         return self
 
     @model_validator(mode="after")

@@ -125,10 +125,7 @@ class Config(Strict):
                 )
             data = merge(data, {"training": {"seed": trained.seed}})
         resolved = parse(Recipe, data, where=f"{choice.file} with {where}")
-        if resolved.start_from is not None:
-            recipes = self.recipes | self._ablation_recipes
-            start = start_of(resolved.start_from, trained, recipes, where=f"start_from.recipe of recipe '{recipe}'")
-            resolved = resolved.model_copy(update={"start_from": start})
+        resolved = self._with_own_models(resolved, recipe, trained)
         check_batch(resolved.training, self.processes, where=f"training.batch of recipe '{recipe}', and processes")
         codec = None
         if isinstance(resolved.network, LatentNetwork):
@@ -141,6 +138,19 @@ class Config(Strict):
         where = f"datasets.{dataset}.size with recipe '{recipe}'"
         check_size(self.datasets[dataset].size, resolved.network, codec, where)
         return resolved
+
+    def _with_own_models(self, resolved: Recipe, name: str, trained: Trained) -> Recipe:
+        """A recipe that starts from or learns from another one with seeds or folds, from the training with its own."""
+        recipes = self.recipes | self._ablation_recipes
+        named = {
+            key: start_of(reference, trained, recipes, where=f"{key}.recipe of recipe '{name}'")
+            for key, reference in resolved.builds_on.items()
+        }
+        teacher = named.get("distillation.teacher")
+        update: dict[str, Any] = {"start_from": named.get("start_from")}
+        if resolved.distillation is not None:
+            update["distillation"] = resolved.distillation.model_copy(update={"teacher": teacher})
+        return resolved.model_copy(update=update)
 
     def _codec(self, name: str, where: str) -> Codec:
         if name not in self.codecs:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.config.recipe import StartFrom
+from sdseg.config.trained_models import ModelReference
 from sdseg.core.errors import UserError
 from sdseg.core.settings import Place, Seed, Strict
 
@@ -85,8 +85,10 @@ def trainings(recipes: Mapping[str, RecipeChoice]) -> dict[str, Trained]:
     return trained
 
 
-def start_of(begin: StartFrom, trained: Trained, recipes: Mapping[str, RecipeChoice], *, where: str) -> StartFrom:
-    """Where a training starts: of a recipe with several seeds or folds, at the training with the same one.
+def start_of(
+    begin: ModelReference, trained: Trained, recipes: Mapping[str, RecipeChoice], *, where: str
+) -> ModelReference:
+    """The model that a training builds on: of a recipe with several seeds or folds, that with the same one.
 
     Raises UserError where there is none: nothing says which of the others is meant.
     """
@@ -97,12 +99,12 @@ def start_of(begin: StartFrom, trained: Trained, recipes: Mapping[str, RecipeCho
         raise UserError(
             f"'{begin.recipe}' was trained on cases that this recipe holds out: it has not the same folds",
             where=where,
-            remedy=f"give it 'folds: {trained.choice.folds}' too, or start from a model that has not seen these data",
+            remedy=f"give it 'folds: {trained.choice.folds}' too, or name a model that has not seen these data",
         )
     if other is None or (other.seeds is None and other.folds is None):
         return begin
     if trained.fold is not None:
-        return StartFrom(recipe=f"{begin.recipe}-fold{trained.fold}")
+        return ModelReference(recipe=f"{begin.recipe}-fold{trained.fold}")
     if trained.seed not in (other.seeds or ()):
         names = names_of(begin.recipe, other)
         own = "has no seeds" if trained.seed is None else f"has seed {trained.seed}"
@@ -111,4 +113,4 @@ def start_of(begin: StartFrom, trained: Trained, recipes: Mapping[str, RecipeCho
             where=where,
             remedy=f"name one of them, '{names[0]}' for example, or give both recipes the same seeds",
         )
-    return StartFrom(recipe=f"{begin.recipe}-seed{trained.seed}")
+    return ModelReference(recipe=f"{begin.recipe}-seed{trained.seed}")

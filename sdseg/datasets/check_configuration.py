@@ -47,6 +47,9 @@ TARGETS = (
 )
 
 
+DOES = {"start_from": "starts from", "distillation.teacher": "learns from"}  # what a recipe does with a model it names
+
+
 @dataclass(frozen=True)
 class CheckedConfig:
     """A configuration that passed every check, with the complete recipe of every training."""
@@ -72,10 +75,12 @@ def configure(data: Mapping[str, Any], *, where: str) -> CheckedConfig:
     for (dataset, recipe), values in recipes.items():
         _check_volumes(settings, dataset, recipe, values)
     run = CheckedConfig(settings, pairs, recipes)
-    check_places(settings, [begin.model for each in run.recipes.values() if (begin := each.start_from) and begin.model])
+    named = [each.builds_on.items() for each in run.recipes.values()]
+    check_places(settings, [(f"{key}.model", one.model) for items in named for key, one in items if one.model])
     for dataset in settings.datasets:
         _check_dataset(settings, dataset)
-        _check_starts(run, dataset)
+        for recipe in settings.recipes_of(dataset):
+            _check_models(run, dataset, (recipe,))
         _check_neighbours(run, dataset)
     return run
 
@@ -96,13 +101,13 @@ def check_machine(run: CheckedConfig) -> None:
     """
     check_folders(run.settings)
     for (_, recipe), values in run.recipes.items():
-        begin = values.start_from
-        if begin is not None and begin.model is not None and not (Path(begin.model) / "config.json").is_file():
-            raise UserError(
-                f"recipe '{recipe}' starts from a model that is not there",
-                where=Path(begin.model),
-                remedy="name a folder made by 'sdseg train' or 'sdseg convert' as start_from.model",
-            )
+        for key, named in values.builds_on.items():
+            if named.model is not None and not (Path(named.model) / "config.json").is_file():
+                raise UserError(
+                    f"recipe '{recipe}' {DOES[key]} a model that is not there",
+                    where=Path(named.model),
+                    remedy=f"name a folder made by 'sdseg train' or 'sdseg convert' as {key}.model",
+                )
     for name, dataset in run.settings.datasets.items():
         if dataset.origin == "phantom":
             _check_phantoms(run.settings, name)
@@ -184,28 +189,39 @@ def _check_volumes(settings: Config, dataset: str, recipe: str, values: Recipe) 
     check_volumes(values.patches, modality, settings.datasets[dataset].size, dataset, where)
 
 
-def _check_starts(run: CheckedConfig, dataset: str) -> None:
-    """Refuse a recipe that starts from an unknown one, one of another codec or not of this run, or itself."""
-    for recipe in run.settings.recipes_of(dataset):
-        passed = [recipe]
-        while (begin := run.recipes[dataset, passed[-1]].start_from) is not None and begin.recipe is not None:
-            where = f"start_from.recipe of recipe '{passed[-1]}', for dataset '{dataset}'"
-            if begin.recipe not in run.settings.trainings:
-                what = f"unknown recipe '{begin.recipe}', {nearest(begin.recipe, run.settings.trainings)}"
-                raise UserError(what, where=where, remedy="describe it under 'recipes' in the configuration")
-            if run.settings.trainings[begin.recipe].members:
-                what = f"'{begin.recipe}' is an ensemble, and training starts from one model"
-                raise UserError(what, where=where, remedy="name one of its members")
-            if (dataset, begin.recipe) not in run.recipes:
-                what = f"'{begin.recipe}' is not trained on this dataset"
-                raise UserError(what, where=where, remedy=f"add it to datasets.{dataset}.recipes")
-            if begin.recipe in passed:
-                what = f"a circle: {' starts from '.join([*passed, begin.recipe])}"
-                raise UserError(what, where=where, remedy="let one of them start afresh, or from a model folder")
-            if _codec_of(run.recipes[dataset, begin.recipe]) != _codec_of(run.recipes[dataset, passed[-1]]):
-                what = f"'{begin.recipe}' is built on another codec, or on none"
-                raise UserError(what, where=where, remedy="give both the same network.codec")
-            passed.append(begin.recipe)
+def _check_models(run: CheckedConfig, dataset: str, passed: tuple[str, ...]) -> None:
+    """Refuse a recipe that starts from, or learns from, an unknown one, one not of this run, or itself.
+
+    `passed`: the recipe, behind those that build on it. Where training starts is a model of the same codec, and no
+    ensemble.
+    """
+    recipe = run.recipes[dataset, passed[-1]]
+    if recipe.distillation is not None and recipe.distillation.teacher is None:
+        raise UserError(
+            f"recipe '{passed[-1]}' learns from a teacher, and none is named",
+            where="distillation.teacher",
+            remedy="give it 'recipe' (one of this run) or 'model' (a folder)",
+        )
+    for key, begin in recipe.builds_on.items():
+        if begin.recipe is None:
+            continue
+        where, named = f"{key}.recipe of recipe '{passed[-1]}', for dataset '{dataset}'", begin.recipe
+        if named not in run.settings.trainings:
+            what = f"unknown recipe '{named}', {nearest(named, run.settings.trainings)}"
+            raise UserError(what, where=where, remedy="describe it under 'recipes' in the configuration")
+        if key == "start_from" and run.settings.trainings[named].members:
+            what = f"'{named}' is an ensemble, and training starts from one model"
+            raise UserError(what, where=where, remedy="name one of its members")
+        if (dataset, named) not in run.recipes:
+            what = f"'{named}' is not trained on this dataset"
+            raise UserError(what, where=where, remedy=f"add it to datasets.{dataset}.recipes")
+        if named in passed:
+            what = f"a circle: {f' {DOES[key]} '.join([*passed, named])}"
+            raise UserError(what, where=where, remedy="let one of them start afresh, or from a model folder")
+        if key == "start_from" and _codec_of(run.recipes[dataset, named]) != _codec_of(recipe):
+            what = f"'{named}' is built on another codec, or on none"
+            raise UserError(what, where=where, remedy="give both the same network.codec")
+        _check_models(run, dataset, (*passed, named))
 
 
 def _check_neighbours(run: CheckedConfig, dataset: str) -> None:

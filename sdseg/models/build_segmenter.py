@@ -13,6 +13,7 @@ from sdseg.models.codec import MaskDecoder
 from sdseg.models.direct_segmenter import DirectSegmenter
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.latent_segmenter import LatentSegmenter
+from sdseg.models.mask_head import ConvolutionalHead
 from sdseg.models.segmenter import Segmenter
 from sdseg.models.unets import DeepSupervision
 
@@ -51,13 +52,19 @@ def _networks_of(
 ) -> Segmenter:
     if isinstance(recipe.network, DirectNetwork):
         patch = recipe.patches.size if recipe.patches is not None else None
-        return DirectSegmenter(recipe.network, image, structures, recipe.training.mask_loss, patch)
+        training = recipe.training
+        return DirectSegmenter(recipe.network, image, structures, training.mask_loss, patch, recipe.distillation)
     if codec is None or scale is None or recipe.diffusion is None:
         raise UserError("a latent-diffusion recipe needs a mask codec", remedy="give the folder made by 'sdseg codec'")
     check_codec(recipe.network, codec.encodes, "the codec of the model", structures=structures)
-    decoder = MaskDecoder(codec, codec.latent_channels, scale, classes)
+    head, latent = recipe.network.mask_head, codec.latent_channels
+    decoder = (
+        MaskDecoder(codec, latent, scale, classes)
+        if head is None
+        else ConvolutionalHead(head, latent, codec.factor, scale, classes)
+    )
     settings = (recipe.network, recipe.diffusion, image, structures, decoder, recipe.inference)
-    return LatentSegmenter(*settings, loss_on_masks=recipe.training.mask_loss, classes=classes)
+    return LatentSegmenter(*settings, recipe.training.mask_loss, classes, recipe.distillation)
 
 
 def attach_training_parts(segmenter: Segmenter, network: LatentNetwork | DirectNetwork, structures: int) -> None:

@@ -84,7 +84,7 @@ class MaskDecoder(nn.Module):
         self, settings: Autoencoder, latent_channels: int, scale: float, classes: LabelClasses | None = None
     ) -> None:
         super().__init__()
-        self.scale = scale
+        self.latent_channels, self.scale, self.classes = latent_channels, scale, classes
         levels = len(settings.block_out_channels)
         self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
         self.decoder = Decoder(
@@ -113,6 +113,14 @@ class MaskDecoder(nn.Module):
         """
         decoded: Tensor = self.decoder(self.post_quant_conv(latents / self.scale))
         return decoded
+
+    def logits(self, decoded: Tensor) -> Tensor:
+        """Of what `forward` gives the logits of every structure, [N,1 or K,H,W]; see `mask_logits`."""
+        return mask_logits(decoded, self.classes)
+
+    def probability(self, decoded: Tensor) -> Tensor:
+        """The same as probability; see `mask_probability`."""
+        return mask_probability(decoded, self.classes)
 
 
 def mask_image(masks: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips
 from sdseg.core.errors import UserError
 from sdseg.models.flips import over_flips
+from sdseg.models.matching import TeacherAnswer
 
 __all__ = ["Batch", "Segmenter", "own_masks"]
 
@@ -31,6 +32,7 @@ class Batch:
     noise: Tensor | None  # [N,c,h,w] standard normal
     uniform: Tensor | None  # [N] in [0,1), for the timestep
     step: int = 1  # number of the optimiser step, from 1: losses may change over the run
+    teacher: TeacherAnswer | None = None  # of a student's teacher, to the same images
 
     def encoded_masks(self, at_once: int) -> Tensor:
         """The masks that `latent` stands for, [N,1,H,W] or [N,K,H,W]; `at_once` as of the codec."""

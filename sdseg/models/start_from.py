@@ -15,12 +15,13 @@ from sdseg.config.image_size import check_size
 from sdseg.config.network import neighbours_of
 from sdseg.config.patch_checks import check_volumes
 from sdseg.config.recipe import Recipe
+from sdseg.config.trained_models import ModelReference
 from sdseg.core.errors import UserError
 from sdseg.data.folds import fold_of_store, read_folds
 from sdseg.data.patch_samples import check_depth
 from sdseg.data.store import SliceStore
 from sdseg.models.build_segmenter import build_segmenter
-from sdseg.models.codec import load_strictly
+from sdseg.models.codec import MaskCodec, MaskDecoder, load_strictly
 from sdseg.models.frozen_codec import FrozenCodec, open_codec, open_image_codec
 from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.label_classes import LabelClasses
@@ -28,35 +29,47 @@ from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.segmenter import Segmenter
 
-__all__ = ["Inputs", "Start", "new_segmenter", "open_inputs", "open_start", "take_over"]
+__all__ = ["Inputs", "Start", "new_segmenter", "open_inputs", "open_named", "open_start", "same_weights", "take_over"]
 
 
 @dataclass(frozen=True)
 class Start:
-    """A model folder to start from; its weights are read when they are taken over."""
+    """A model folder to start or to learn from; its weights are read by whoever needs them."""
 
     folder: Path
     manifest: ModelManifest
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the weights: part of what identifies a run that starts from them."""
+        """SHA-256 of the weights: part of what identifies a run that starts or learns from them."""
         return self.manifest.files[MODEL_WEIGHTS]
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the manifest of a model that came of it says about it."""
+        return {"recipe": self.manifest.recipe_name, "sha256": self.checksum}
 
 
 def open_start(recipe: Recipe, folder: Path | None) -> Start | None:
     """The model that training starts from: `folder`, else the one the recipe names; None for a fresh start.
 
-    Raises UserError where the recipe names another recipe, whose folder only the caller knows, and where the folder
-    is no model.
+    Raises UserError as `open_named` does.
     """
-    named = recipe.start_from
+    return open_named(recipe.start_from, folder, "starts from", "--start-from")
+
+
+def open_named(named: ModelReference | None, folder: Path | None, does: str, option: str) -> Start | None:
+    """The model in `folder`, else the one that the recipe names, if any; `does`: what the recipe does with it.
+
+    Raises UserError where the recipe names another recipe, whose folder only the caller knows (by `option`), and where
+    the folder is no model.
+    """
     if folder is None and named is not None:
         if named.model is None:
             raise UserError(
-                f"this recipe starts from the recipe '{named.recipe}'",
-                where="--start-from",
-                remedy=f"name the model folder that '{named.recipe}' left on the same data: --start-from FOLDER",
+                f"this recipe {does} the recipe '{named.recipe}'",
+                where=option,
+                remedy=f"name the model folder that '{named.recipe}' left on the same data: {option} FOLDER",
             )
         folder = Path(named.model)
     if folder is None:
@@ -64,14 +77,15 @@ def open_start(recipe: Recipe, folder: Path | None) -> Start | None:
     return Start(folder, read_manifest(folder))
 
 
-def take_over(segmenter: Segmenter, start: Start) -> None:
+def take_over(segmenter: Segmenter, start: Start, codec: MaskCodec | None = None) -> None:
     """Load every trained network of `start` into `segmenter`, strictly; a frozen decoder must be the same already.
 
     An image encoder that sees more neighbours than the model's takes its weights for the slices that this one saw.
 
-    The window belongs to the data and the fixed noise to the new run: both stay; a refinement that the model did not
-    have is new. Raises UserError where a network, the codec or the latent scale is another, where a trained decoder or
-    a refinement would be lost, and where the folder is not whole.
+    The window belongs to the data and the fixed noise to the new run: both stay; a refinement or a mask head that the
+    model did not have is new. `codec` is the run's, of which a mask head does not tell. Raises UserError where a
+    network, the codec or the latent scale is another, where a trained decoder or a refinement would be lost, and where
+    the folder is not whole.
     """
     trained, manifest = load_model(start.folder)
     if type(trained) is not type(segmenter):
@@ -81,9 +95,9 @@ def take_over(segmenter: Segmenter, start: Start) -> None:
             remedy="start from a model of the same kind: latent diffusion, or direct",
         )
     if isinstance(segmenter, LatentSegmenter) and isinstance(trained, LatentSegmenter):
-        _check_decoder(segmenter, trained, start.folder)
+        _check_decoder(segmenter, trained, start.folder, codec)
     theirs, not_taken = trained.parts(), {"normaliser"}
-    if isinstance(trained, LatentSegmenter) and trained.decoding != "trained":
+    if isinstance(trained, LatentSegmenter) and trained.decoding not in ("trained", "head"):
         not_taken.add("decoder")
     for name, part in segmenter.parts().items():
         if name in theirs and name not in not_taken:
@@ -92,7 +106,7 @@ def take_over(segmenter: Segmenter, start: Start) -> None:
             load_strictly(part, fitted, start.folder / name)
 
 
-def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path) -> None:
+def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path, codec: MaskCodec | None) -> None:
     """A UNet trained in one codec's latents means nothing in another's, and what was trained is to be kept."""
     if theirs.decoding != "frozen" and own.decoding != theirs.decoding:
         raise UserError(
@@ -109,7 +123,8 @@ def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path) 
             remedy=f"set 'latent_scale: {theirs.decoder.scale:.6g}' of the codec, or use the codec the model was made "
             "with",
         )
-    if theirs.decoding != "trained" and not _equal(own.decoder, theirs.decoder):
+    decoder = own.decoder if isinstance(own.decoder, MaskDecoder) or codec is None else MaskDecoder.of(codec)
+    if theirs.decoding not in ("trained", "head") and not same_weights(decoder, theirs.decoder):
         raise UserError(
             "the model was made with another codec: its mask decoder has other weights",
             where=folder,
@@ -117,7 +132,7 @@ def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path) 
         )
 
 
-def _equal(own: nn.Module, theirs: nn.Module) -> bool:
+def same_weights(own: nn.Module, theirs: nn.Module) -> bool:
     """The same weights, where `theirs` may have been stored in half precision."""
     mine, other = own.state_dict(), theirs.state_dict()
     return mine.keys() == other.keys() and all(
@@ -187,5 +202,5 @@ def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:
     if codec is not None and isinstance(segmenter, LatentSegmenter):
         start_from_codec(segmenter, codec.codec, inputs.image_codec.codec if inputs.image_codec else None)
     if inputs.start is not None:
-        take_over(segmenter, inputs.start)
+        take_over(segmenter, inputs.start, codec.codec if codec else None)
     return segmenter

@@ -47,10 +47,10 @@ def missing_inputs(config: Config, recipes: Mapping[tuple[str, str], Recipe]) ->
                 "see docs/weights.md: sdseg download --weights kl-f8, then sdseg convert; or give 'training' instead"
             )
             missing.append(Missing(f"codec {name}", f"no weights in {codec.weights}", remedy))
-    begun = {recipe.start_from.model for recipe in recipes.values() if recipe.start_from and recipe.start_from.model}
+    named = {(key, each.model) for recipe in recipes.values() for key, each in recipe.builds_on.items() if each.model}
     missing += [
-        Missing(f"start_from {model}", "no model folder", "name one made by 'sdseg train' or 'sdseg convert'")
-        for model in sorted(begun)
+        Missing(f"{key} {model}", "no model folder", "name one made by 'sdseg train' or 'sdseg convert'")
+        for key, model in sorted(named)
         if not (Path(model) / "config.json").is_file()
     ]
     return missing

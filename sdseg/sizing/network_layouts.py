@@ -7,7 +7,7 @@ from sdseg.config.direct_network import AnyDirectNetwork, BasicUnet, DynUnet, Re
 from sdseg.config.network import AnyConditionEncoder, AnyDenoiser, Denoiser, UnetConditionEncoder, UnetDenoiser
 from sdseg.sizing.layer_costs import LayerCosts
 
-__all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct", "refinement"]
+__all__ = ["autoencoder", "condition_encoder", "decoder", "denoiser", "direct", "mask_head", "refinement"]
 
 REFINED = 16  # channels of the refinement (models/refinement)
 
@@ -45,6 +45,16 @@ def decoder(settings: Autoencoder, latent: int, size: int, outputs: int = 3) -> 
             side *= 2
             _resized(costs, current, side, stride=1)
     _end(costs, current, outputs, side)
+    return costs
+
+
+def mask_head(channels: tuple[int, ...], latent: int, side: int, outputs: int = 1) -> LayerCosts:
+    """The convolutions from a latent of `side`² pixels to logits, a level for each entry of `channels`."""
+    costs, current = LayerCosts(), latent
+    for level, width in enumerate(channels):
+        side *= 2 if level else 1
+        current = costs.conv(current, width, side)
+    costs.conv(current, outputs, side)
     return costs
 
 

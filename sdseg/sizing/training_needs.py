@@ -149,6 +149,14 @@ class _Part:
         return self.share * (1 + self.passes_back * (1 + self.learns + self.again))
 
 
+def _decoder(network: LatentNetwork, codec: Codec, side: int, shape: Shape) -> LayerCosts:
+    latent, encoded = codec.latent_channels, shape.encoded(codec)
+    if network.mask_head is not None:
+        maps = encoded if codec.encodes == "labels" else 1
+        return network_layouts.mask_head(network.mask_head.channels, latent, side, maps)
+    return network_layouts.decoder(codec, latent, shape.size, encoded)
+
+
 def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part]:
     network, inference, again = recipe.network, recipe.inference, recipe.training.gradient_checkpointing
     if isinstance(network, DirectNetwork):
@@ -163,21 +171,17 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
     denoiser = network_layouts.denoiser(
         network.denoiser, latent, condition.latent_channels, passes, side, network.coarser_channels
     )
-    answers = inference.samples * passes
+    answers, learns = inference.samples * passes, network.decoder in ("trained", "head")
     # In training the mask is decoded for its loss alone: through both stages in the mean; memory is that of the second.
     through = recipe.diffusion.loss_mask > 0
     share = 1.0 - recipe.diffusion.loss_mask_from / recipe.training.steps if through else 0.0
+    probability = recipe.distillation is not None and recipe.distillation.probability > 0
+    if probability:  # in every step, and once where both losses take it
+        through, share = True, 1.0
     parts = {
         "condition encoder": _Part(encoder, condition.trainable, condition.trainable, again=again),
         "denoiser": _Part(denoiser, answers=inference.steps * answers, again=again),
-        "decoder": _Part(
-            network_layouts.decoder(codec, latent, shape.size, encoded),
-            network.decoder == "trained",
-            through,
-            answers,
-            share,
-            again,
-        ),
+        "decoder": _Part(_decoder(network, codec, side, shape), learns, through, answers, share, again),
     }
     if network.decoder == "skips":
         maps = encoded if codec.encodes == "labels" else 1

@@ -135,7 +135,7 @@ def _rate(recipe: Recipe, step: int) -> float:
 
 
 def _to_batch(sample: Sample, run: TrainingRun, step: int) -> Batch:
-    """A part of a batch on the device. Mask latents that are not cached are encoded here."""
+    """A part of a batch on the device. Mask latents that are not cached are encoded here, and the teacher answers."""
     device = run.accelerator.device
     moved = {name: value.to(device, non_blocking=True) for name, value in sample.items()}
     latent = moved.get("latent")
@@ -145,6 +145,10 @@ def _to_batch(sample: Sample, run: TrainingRun, step: int) -> Batch:
             latent, deviation = run.codec.moments(own)
         if run.recipe.diffusion.sample_latents:
             latent = latent + deviation * moved["posterior"]
+    answer = None
+    if run.teacher is not None:
+        with run.accelerator.autocast():
+            answer = run.teacher.answer(moved["image"], moved["structure"])
     return Batch(
         image=moved["image"],
         mask=moved["mask"],
@@ -153,6 +157,7 @@ def _to_batch(sample: Sample, run: TrainingRun, step: int) -> Batch:
         noise=moved.get("noise"),
         uniform=moved.get("uniform"),
         step=step,
+        teacher=answer,
     )
 
 

@@ -27,6 +27,7 @@ from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
 from sdseg.models.segmenter import Batch, Segmenter
 from sdseg.models.start_from import Inputs, new_segmenter
+from sdseg.models.teacher import Teacher
 from sdseg.training.dataloader import TrainingData, open_training_data
 from sdseg.training.optimiser import average_of, build_optimiser
 from sdseg.training.resume import describe_run
@@ -60,6 +61,7 @@ class TrainingRun:
     accelerator: Accelerator
     state: Path  # folder of this run's states
     codec: MaskCodec | None  # frozen; None for direct methods
+    teacher: Teacher | None = None  # frozen as well
 
     @property
     def averaged(self) -> Segmenter:
@@ -82,7 +84,7 @@ class LossModule(nn.Module):
         return self.segmenter.losses(batch)
 
 
-def described(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
+def described(recipe: Recipe, inputs: Inputs, teacher: Teacher | None = None) -> dict[str, Any]:
     """All that shapes the weights of a run of this recipe on these inputs."""
     codec = inputs.codec.manifest.files if inputs.codec else None
     start = inputs.start.checksum if inputs.start else None
@@ -90,6 +92,8 @@ def described(recipe: Recipe, inputs: Inputs) -> dict[str, Any]:
     run = describe_run(recipe, prepared.data_checksum, codec, start, exclusive=prepared.exclusive)
     if inputs.image_codec:
         run |= {"image_codec": inputs.image_codec.manifest.files}
+    if teacher:
+        run |= {"teacher": teacher.start.checksum}
     return run | ({"fold": inputs.fold.content()} if inputs.fold else {})
 
 
@@ -129,17 +133,23 @@ def _for_processes(recipe: Recipe) -> DistributedDataParallelKwargs:
     return DistributedDataParallelKwargs(find_unused_parameters=learns and late)
 
 
-def build_run(recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path) -> TrainingRun:
+def build_run(
+    recipe: Recipe, inputs: Inputs, accelerator: Accelerator, state: Path, teacher: Teacher | None = None
+) -> TrainingRun:
     """The objects of a new run. The main process encodes the mask latents, where `state` has none."""
     with accelerator.main_process_first():
         data = _training_data(recipe, inputs, state, accelerator.device)
     segmenter = new_segmenter(recipe, inputs)
     if inputs.start is not None:
         log.info("starting from %s (%s)", inputs.start.folder, inputs.start.manifest.recipe_name)
+    if teacher is not None:
+        log.info("learning from %s (%s)", teacher.start.folder, teacher.start.manifest.recipe_name)
     attach_training_parts(segmenter, recipe.network, len(inputs.store.manifest.structures))
     average, module, optimiser = prepare_to_train(segmenter, recipe, accelerator)
     codec = inputs.codec.codec if inputs.codec else None
-    return TrainingRun(recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec)
+    return TrainingRun(
+        recipe, inputs.store, data, segmenter, module, average, optimiser, accelerator, state, codec, teacher
+    )
 
 
 def prepare_to_train(

@@ -28,6 +28,7 @@ from sdseg.data.patch_samples import with_spacing
 from sdseg.data.store import SliceStore
 from sdseg.models.model_folder import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
+from sdseg.models.teacher import open_teacher
 from sdseg.training.choose_postprocessing import settle_postprocessing
 from sdseg.training.dataloader import codec_ceiling
 from sdseg.training.finished_run import AddPostprocessing, keep_finished, rewrite, write_model
@@ -60,16 +61,17 @@ def train(
     on_edit: OnEdit = "refuse",
     fold: tuple[Path, int] | None = None,
     image_codec: Path | None = None,
+    teacher: Path | None = None,
 ) -> None:
     """Train a recipe on the training split and write two model folders: the best on the validation split, and the last.
 
     `state` keeps what is needed to continue after an interruption. When settings were changed meanwhile, `on_edit` says
     what becomes of it; a finished run whose settings changed starts anew. `start_from` is the model folder to begin
     with (default: the recipe's). `fold` is a file of folds (data/folds.py) and the number of the one that validates,
-    while the others train. `image_codec` is the one that the condition encoder is taken from. Started by `accelerate
-    launch` or `torchrun`, each process takes its share of a batch. Raises UserError for a store, codec, model, device
-    or number of processes that does not fit, for settings that changed, and when the loss or the weights are no longer
-    finite.
+    while the others train. `image_codec` is the one that the condition encoder is taken from, `teacher` the model
+    folder to learn from (default: the recipe's), for a recipe with `distillation`. Started by `accelerate launch` or
+    `torchrun`, each process takes its share of a batch. Raises UserError for a store, codec, model, device or number of
+    processes that does not fit, for settings that changed, and when the loss or the weights are no longer finite.
     """
     # 1. Open what was prepared.
     torch_device(device)
@@ -82,15 +84,16 @@ def train(
     main = accelerator.is_main_process
     inputs = open_inputs(prepared, recipe, codec, start_from, accelerator.device, fold, image_codec)
     recipe = with_spacing(recipe, inputs.store)
+    taught_by = open_teacher(recipe, teacher, inputs, accelerator.device)
 
     # 2. Build the run, as new or as it was; one that is finished is written again.
     with _refused_without_trace(state):
-        changed = _shared(lambda: settle(state, described(recipe, inputs), on_edit), main=main)
+        changed = _shared(lambda: settle(state, described(recipe, inputs, taught_by), on_edit), main=main)
         add_postprocessing = _postprocessing_added(inputs.store, recipe, accelerator.device.type)
         if _shared(lambda: _finished(state, recipe_name, recipe, (output, last), add_postprocessing), main=main):
             accelerator.end_training()
             return
-        run = build_run(recipe, inputs, accelerator, state)
+        run = build_run(recipe, inputs, accelerator, state, taught_by)
     start, progress = _continued(run, edited=bool(changed))
 
     # 3. Train.
@@ -193,7 +196,8 @@ def _manifest(
             memory=peak_memory(str(run.accelerator.device)),  # of the first process, since it was last started
             data_checksum=store.data_checksum,
             fold=inputs.fold,
-            started_from={"recipe": start.manifest.recipe_name, "sha256": start.checksum} if start else None,
+            started_from=start.record if start else None,
+            teacher=run.teacher.start.record if run.teacher else None,
             codec_ceiling={"dice": ceiling, "split": split} if ceiling is not None else None,
             parameters={name: count_parameters(part) for name, part in run.segmenter.parts().items()},
         ).content(),

@@ -13,7 +13,7 @@ import yaml
 
 from sdseg.config.run import Config, json_schema
 from sdseg.core.errors import UserError
-from sdseg.core.settings import parse
+from sdseg.core.settings import merge, parse
 from sdseg.sizing.run_needs import needs_of
 from workflow.plan import Plan
 
@@ -99,6 +99,42 @@ def test_what_starts_from_a_recipe_with_seeds_takes_its_own(file: str) -> None:
     begin = config(named).resolve_recipe("kseg", "then").start_from
     assert begin is not None
     assert begin.recipe == "first-seed0"
+
+
+def test_a_student_learns_from_the_teacher_of_its_seed_or_from_an_ensemble(file: str) -> None:
+    taught: dict[str, Any] = {"distillation": {"latent": 0.0, "teacher": {"recipe": "first"}}}
+    first = {"file": file, "seeds": [0, 1], "ensemble": True}
+    recipes = {"first": first, "then": {"file": file, "seeds": [1], "overrides": taught}}
+    every = {
+        **recipes,
+        "last": {"file": file, "overrides": {"distillation": {"latent": 0.0, "teacher": {"model": "m"}}}},
+    }
+    every["of-all"] = {
+        "file": file,
+        "overrides": merge(taught, {"distillation": {"teacher": {"recipe": "first-ensemble"}}}),
+    }
+    plan = Plan({"recipes": every, "datasets": {"kseg": {"source": "kseg", "size": 32}}}, where="my.yaml")
+    needed = [plan.teacher_needed(SimpleNamespace(dataset="kseg", recipe=name)) for name in plan.recipe_names]
+    models = [f"<results>/kseg/first-{which}/model/config.json" for which in ("seed1", "ensemble")]
+    assert needed == [[], [], [], models[0], "m/config.json", models[1]]
+    assert needs_of(plan.settings)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        (None, r"recipe 'then' learns from a teacher, and none is named"),
+        (
+            {"recipe": "them"},
+            r"(?s)unknown recipe 'them', did you mean 'then'.*distillation.teacher.recipe of recipe 'then'",
+        ),
+        ({"recipe": "then"}, "a circle: then learns from then"),
+    ],
+)
+def test_a_teacher_that_cannot_be_is_refused(file: str, teacher: dict[str, str] | None, message: str) -> None:
+    then = {"file": file, "overrides": {"distillation": {"latent": 0.0, "teacher": teacher}}}
+    with pytest.raises(UserError, match=message):
+        Plan({"recipes": {"then": then}, "datasets": {"kseg": {"source": "kseg", "size": 32}}}, where="my.yaml")
 
 
 @pytest.mark.parametrize(

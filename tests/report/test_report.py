@@ -70,7 +70,11 @@ def test_the_page_shows_every_run_with_its_figures(stages: StageResults, tmp_pat
     edit_json(latent / "evaluation" / "summary.json", seconds_per_image=0.0123, codec_ceiling={"dice": 0.981})
     edit_json(latent / "export" / "parity.json", max_abs_difference=3.1e-6, checks=None)
     training = json.loads((latent / "model" / "config.json").read_text("utf-8"))["training"]
-    more = {"seconds": 84.2, "parameters": {"denoiser": 1_204_516, "codec": 88_301}}
+    more = {
+        "seconds": 84.2,
+        "teacher": {"recipe": "sdseg-large", "sha256": "0" * 64},
+        "parameters": {"denoiser": 1_204_516, "codec": 88_301},
+    }
     edit_json(latent / "model" / "config.json", training=training | more)
     page = page_of(tmp_path)
     runs = [held["id"] for tag, held in page.tags if tag == "article"]
@@ -84,6 +88,7 @@ def test_the_page_shows_every_run_with_its_figures(stages: StageResults, tmp_pat
         "no codec",
         "1.29 M",
         "1 min 24 s",
+        "Teacher sdseg-large",
         "12 ms",
         "Recipe values",
         "learning_rate 0.001",

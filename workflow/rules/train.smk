@@ -8,6 +8,7 @@ rule model:
         codec=plan.codec_needed,
         image_codec=plan.image_codec_needed,
         start=plan.start_needed,
+        teacher=plan.teacher_needed,
         folds=plan.folds_needed,
     output:
         config="<results>/{dataset}/{recipe}/model/config.json",
@@ -33,6 +34,7 @@ rule model:
             ["--image-codec", os.path.dirname(input.image_codec)] if input.image_codec else []
         ),
         start=lambda wildcards, input: (["--start-from", os.path.dirname(input.start)] if input.start else []),
+        teacher=lambda wildcards, input: (["--teacher", os.path.dirname(input.teacher)] if input.teacher else []),
         fold=plan.fold_options,
         folder=subpath(output.config, parent=True),
         speed=no_reason(settings_files.speed_options),
@@ -43,7 +45,7 @@ rule model:
         "{wildcards.dataset}: train {wildcards.recipe} (log: {log})"
     shell:
         "begin {log:q}; {params.trainer} train --prepared {params.prepared:q} --recipe {input.recipe:q} --name {wildcards.recipe}"
-        " {params.codec:q} {params.image_codec:q} {params.start:q} {params.fold:q} {params.speed:q} --output {params.folder:q} --device {params.device}"
+        " {params.codec:q} {params.image_codec:q} {params.start:q} {params.teacher:q} {params.fold:q} {params.speed:q} --output {params.folder:q} --device {params.device}"
         " --on-edit {params.on_edit} >> {log:q} 2>&1"
 
 

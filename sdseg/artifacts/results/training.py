@@ -35,6 +35,7 @@ class TrainingRecord(Record):
     data_checksum: str | None = None
     fold: FoldRecord | None = None  # of a cross-validation
     started_from: dict[str, str] | None = None  # recipe and sha256 of the model it began with
+    teacher: dict[str, str] | None = None  # the same of the model it learnt from
     codec_ceiling: Ceiling | None = None
     parameters: dict[str, int]
 

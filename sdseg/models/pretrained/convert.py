@@ -98,7 +98,12 @@ class TargetLayout:
             raise UserError(error.what, where="--window", remedy=error.remedy) from None
 
     def build(self, scale: float) -> LatentSegmenter:
-        _ = self.network  # a direct recipe is refused before anything is built
+        if self.network.mask_head is not None:
+            raise UserError(
+                "published weights have a decoder, and no mask head",
+                where="network.decoder of --recipe",
+                remedy="leave 'decoder: head' out; a student learns its head from the model that is written",
+            )
         contract, structures = self.images()
         segmenter = build_segmenter(self.recipe, contract, len(structures), self.codec, scale)
         if not isinstance(segmenter, LatentSegmenter):
