@@ -10,7 +10,7 @@ from sdseg.core.errors import UserError
 
 __all__ = ["check_patches", "check_volumes", "patch_too_large"]
 
-AUGMENTATIONS = ("none", "flips")
+AUGMENTATIONS = ("none", "flips", "strong")
 
 
 def check_patches(network: BaseModel, patches: Patches | None, augmentation: str) -> None:
@@ -26,7 +26,7 @@ def check_patches(network: BaseModel, patches: Patches | None, augmentation: str
     if augmentation not in AUGMENTATIONS:
         raise ValueError(
             f"'training.augmentation: {augmentation}' is of slices; with 'network.dimensions: 3' "
-            f"choose {' or '.join(AUGMENTATIONS)}"
+            f"choose one of {', '.join(AUGMENTATIONS)}"
         )
     if isinstance(network, DynUnet):
         network.levels(patches.size)

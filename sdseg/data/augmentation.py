@@ -15,13 +15,16 @@ from monai.transforms.intensity.dictionary import (
     RandShiftIntensityd,
 )
 from monai.transforms.spatial.dictionary import Rand2DElasticd, RandAffined, RandFlipd
+from monai.transforms.transform import Transform
 
 from sdseg.artifacts.manifests import ImageContract
+from sdseg.config.patches import Extent
 from sdseg.core.array_types import AnyArray, FloatArray
 
 __all__ = ["StrongAugmentation"]
 
 BOTH = ("image", "masks")
+BLUR, SHARP = (0.25, 1.0), (0.25, 0.25)  # pixels, of a Gaussian; SHARP leaves what it meets as it is
 MODES = ("bilinear", "nearest")  # a mask keeps its two values
 
 
@@ -29,37 +32,20 @@ class StrongAugmentation:
     """Flips, affine and elastic deformation of image and masks; contrast, brightness, blur and noise of the image.
 
     Lengths are shares of the image's size, intensities shares of its window, so that one preset serves RGB and CT.
+    A `patch` of volumes is flipped along all three axes, and turned, moved and enlarged within its slices.
     """
 
-    def __init__(self, contract: ImageContract) -> None:
+    def __init__(self, contract: ImageContract, patch: Extent | None = None) -> None:
         self.contract = contract
-        size = contract.size
+        spatial = _of_slices(contract.size) if patch is None else _of_patches(patch)
+        first = BLUR if patch is None else SHARP  # of a patch that is the depth
         self._transform = Compose(
             [
-                RandFlipd(BOTH, prob=0.5, spatial_axis=0),
-                RandFlipd(BOTH, prob=0.5, spatial_axis=1),
-                RandAffined(
-                    BOTH,
-                    prob=0.8,
-                    rotate_range=math.pi / 6,
-                    shear_range=0.1,
-                    translate_range=0.08 * size,
-                    scale_range=0.15,
-                    mode=MODES,
-                    padding_mode="border",
-                ),
-                Rand2DElasticd(
-                    BOTH,
-                    prob=0.3,
-                    spacing=(size / 4, size / 4),
-                    magnitude_range=(0.0, size / 32),
-                    mode=MODES,
-                    padding_mode="border",
-                ),
+                *spatial,
                 RandAdjustContrastd("image", prob=0.3, gamma=(0.7, 1.5)),
                 RandScaleIntensityd("image", prob=0.3, factors=0.2),
                 RandShiftIntensityd("image", prob=0.3, offsets=0.1),
-                RandGaussianSmoothd("image", prob=0.2, sigma_x=(0.25, 1.0), sigma_y=(0.25, 1.0)),
+                RandGaussianSmoothd("image", prob=0.2, sigma_x=first, sigma_y=BLUR, sigma_z=BLUR),
                 RandGaussianNoised("image", prob=0.3, std=0.05),
             ]
         )
@@ -67,12 +53,55 @@ class StrongAugmentation:
     def __call__(
         self, image: AnyArray, masks: npt.NDArray[np.bool_], seed: int
     ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Raw image [H,W,C] and masks [K,H,W] -> the same, deformed; the image as float32 within the raw window."""
+        """Raw image [H,W,C] and masks [K,H,W] -> the same, deformed; the image as float32 within the raw window.
+
+        Of a patch [D,H,W,C] and [K,D,H,W].
+        """
         low, high = self.contract.window
         inside = (np.clip(image.astype(np.float32), low, high) - np.float32(low)) / np.float32(high - low)
         self._transform.set_random_state(seed=seed)
-        transformed = self._transform({"image": inside.transpose(2, 0, 1), "masks": masks.astype(np.float32)})
+        transformed = self._transform({"image": np.moveaxis(inside, -1, 0), "masks": masks.astype(np.float32)})
         changed = np.asarray(transformed["image"], dtype=np.float32).clip(0.0, 1.0)  # [C,H,W]
-        return changed.transpose(1, 2, 0) * np.float32(high - low) + np.float32(low), np.asarray(
+        return np.moveaxis(changed, 0, -1) * np.float32(high - low) + np.float32(low), np.asarray(
             transformed["masks"]
         ) > 0.5
+
+
+def _of_slices(size: int) -> list[Transform]:
+    return [
+        RandFlipd(BOTH, prob=0.5, spatial_axis=0),
+        RandFlipd(BOTH, prob=0.5, spatial_axis=1),
+        RandAffined(
+            BOTH,
+            prob=0.8,
+            rotate_range=math.pi / 6,
+            shear_range=0.1,
+            translate_range=0.08 * size,
+            scale_range=0.15,
+            mode=MODES,
+            padding_mode="border",
+        ),
+        Rand2DElasticd(
+            BOTH,
+            prob=0.3,
+            spacing=(size / 4, size / 4),
+            magnitude_range=(0.0, size / 32),
+            mode=MODES,
+            padding_mode="border",
+        ),
+    ]
+
+
+def _of_patches(patch: Extent) -> list[Transform]:
+    """Within the slices: their distance is another than that of pixels."""
+    _, height, width = patch
+    affine = RandAffined(
+        BOTH,
+        prob=0.8,
+        rotate_range=(math.pi / 6, 0.0, 0.0),  # about the axis of depth
+        translate_range=(0.0, 0.08 * height, 0.08 * width),
+        scale_range=(0.0, 0.15, 0.15),
+        mode=MODES,
+        padding_mode="border",
+    )
+    return [*(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in range(3)), affine]

@@ -22,7 +22,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, FloatArray, MaskArray
 from sdseg.core.settings import merge, parse
 from sdseg.data.store import Case, SliceStore, structure_masks
-from sdseg.data.training_samples import epoch_order
+from sdseg.data.training_samples import Augment, epoch_order
 
 __all__ = ["PatchSamples", "check_depth", "median_spacing", "with_spacing"]
 
@@ -41,6 +41,7 @@ class PatchDraw:
     structure: int
     uniform: float
     noise: npt.NDArray[np.float32]
+    seed: int  # of the deformation
 
 
 class PatchSamples(Dataset[dict[str, Tensor]]):
@@ -58,6 +59,11 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         self.store, self.patches = store, recipe.patches
         self.cases = store.cases_of("train")
         self.seed, self.flips = recipe.training.seed, recipe.training.augmentation == "flips"
+        self.augment: Augment | None = None
+        if recipe.training.augmentation == "strong":
+            from sdseg.data.augmentation import StrongAugmentation  # MONAI's transforms take seconds to import
+
+            self.augment = StrongAugmentation(store.manifest.image, recipe.patches.size)
         self.latent_shape = latent_shape
         self.annotators = store.manifest.annotators or ("",)
         self._centres: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
@@ -103,6 +109,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
             structure=int(rng.integers(len(self.store.manifest.structures))),
             uniform=float(rng.random(dtype=np.float32)),
             noise=rng.standard_normal(self.latent_shape or (0,), dtype=np.float32),
+            seed=int(rng.integers(2**31)),
         )
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
@@ -117,6 +124,8 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         image = self._whole(image, (0, 1, 2), self.store.manifest.image.window[0])
         masks = self._whole(masks, (1, 2, 3), False)
         turned = tuple(axis for axis, flip in enumerate(drawn.flips) if flip)
+        if self.augment is not None:
+            image, masks = self.augment(image, masks, drawn.seed)
         image, masks = np.flip(image, turned), np.flip(masks, tuple(axis + 1 for axis in turned))
         sample = {
             "image": torch.from_numpy(np.ascontiguousarray(image)),

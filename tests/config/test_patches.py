@@ -43,8 +43,8 @@ def test_windows_of_a_volume_are_counted() -> None:
         ({"network": {**DYNUNET, "dimensions": 2, "spacing": [1, 1, 1]}}, "'spacing' is that of volumes"),
         ({"network": DYNUNET, "patches": {"size": [4, 12, 12]}}, "cannot be halved 2 times: at level 2 4 × 6 × 6"),
         (
-            {"network": DYNUNET, "patches": {"size": [8, 16, 16]}, "training": {"augmentation": "strong"}},
-            "'training.augmentation: strong' is of slices; .* none or flips",
+            {"network": DYNUNET, "patches": {"size": [8, 16, 16]}, "training": {"augmentation": "affine"}},
+            "'training.augmentation: affine' is of slices; .* none, flips, strong",
         ),
         ({"network": {"architecture": "basic-unet", "dimensions": 3}}, "'network.dimensions': it means nothing with"),
     ],

@@ -47,6 +47,24 @@ def test_mask_stays_on_what_it_outlines(seed: int) -> None:
     assert 2 * (bright & inside).sum() / (bright.sum() + inside.sum()) > 0.85
 
 
+def test_patches_of_volumes_are_changed_within_their_slices() -> None:
+    """A mask of one slice stays one of one slice, wherever that goes, and on what it outlines."""
+    image, mask = sample(CT)
+    low = CT.window[0]
+    patch, masks = np.full((5, *image.shape), low, np.float32), np.zeros((1, 5, 32, 32), np.bool_)
+    patch[1], masks[0, 1] = image, mask[0]
+    augment, slices, areas = StrongAugmentation(CT, (5, 32, 32)), set(), set()
+    for seed in range(12):
+        changed, moved = augment(patch, masks, seed)
+        assert changed.shape == patch.shape
+        (only,) = np.flatnonzero(moved[0].any(axis=(1, 2)))
+        assert still(changed[only], moved[0, only]) > 0.85
+        slices.add(int(only))
+        areas.add(int(moved.sum()))
+    assert slices == {1, 3}
+    assert len(areas) > 6
+
+
 def test_seeds_move_turn_and_recolour() -> None:
     augment = StrongAugmentation(RGB)
     areas, levels = set(), set()

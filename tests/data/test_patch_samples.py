@@ -44,6 +44,13 @@ def test_a_sample_depends_on_its_position_and_the_seed_alone(store: SliceStore) 
     assert [sorted(each.case for each in drawn[start : start + 3]) for start in (0, 3)] == [[0, 1, 2], [0, 1, 2]]
 
 
+def test_strong_augmentation_follows_the_position_too(store: SliceStore) -> None:
+    one, again = (PatchSamples(store, recipe(augmentation="strong")) for _ in range(2))
+    for position in (4, 1):
+        assert one[position]["image"].shape == (*SIZE, 1)
+        assert torch.equal(one[position]["image"], again[position]["image"])
+
+
 def test_a_patch_is_cut_from_the_volume_and_turned_with_its_masks(store: SliceStore) -> None:
     samples = PatchSamples(store, recipe())
     flips = set()
