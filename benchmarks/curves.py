@@ -1,11 +1,14 @@
 """Dice against CPU seconds of training: the runs of config/curves.yaml as rows, for docs/benchmarks.md.
 
 python benchmarks/curves.py --results results-curves [--output benchmarks/figures/curves.json]
+python benchmarks/curves.py --results results-curves128 --cpu-seconds-per-step sdseg=0.682 unet=0.376
 
 Rows that the output has of other data, sizes, recipes or budgets stay, with the commit and date they were made at.
 
 A run counts under the recipe that its name begins with and the budget that it ends in (`unet-200s-seed0`). Dice is that
 of the test split at native size, `val_mean` the best of the validation split in training, both as means over the seeds.
+Runs on a GPU count with the CPU seconds that as many steps would have taken: the seconds of a step of their recipe, timed
+on a CPU, are given; such rows say what they were trained on.
 """
 
 from __future__ import annotations
@@ -34,12 +37,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results-curves"))
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/curves.json")
+    parser.add_argument("--cpu-seconds-per-step", nargs="+", default=[], metavar="RECIPE=SECONDS")
     chosen = parser.parse_args()
-    return write_figures(lambda: joined(curves(chosen.results), read(chosen.output)), chosen.output)
+    timed = {name: float(seconds) for name, seconds in (each.split("=") for each in chosen.cpu_seconds_per_step)}
+    return write_figures(lambda: joined(curves(chosen.results, timed), read(chosen.output)), chosen.output)
 
 
-def curves(results: Path) -> list[dict[str, Any]]:
-    """The rows of a results folder. Raises UserError where it holds none."""
+def curves(results: Path, timed: dict[str, float]) -> list[dict[str, Any]]:
+    """The rows of a results folder. Raises UserError where it holds none, or one of a GPU whose step was not timed."""
     groups: dict[tuple[str, str, int], list[ScoredRun]] = {}
     for run in collect_results(results).runs:
         named = NAMED.fullmatch(recipe_of(run))
@@ -49,7 +54,7 @@ def curves(results: Path) -> list[dict[str, Any]]:
         raise UserError(
             "no run is named after a budget, such as unet-200s", where=results, remedy="run config/curves.yaml first"
         )
-    return [_row(*name, runs) for name, runs in groups.items()]
+    return [_row(*name, runs, timed) for name, runs in groups.items()]
 
 
 def joined(rows: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> dict[str, Any]:
@@ -76,7 +81,9 @@ def _place(row: dict[str, Any]) -> tuple[str, int, int, str]:
     return row["dataset"], row["size"], row["budget"], row["recipe"]
 
 
-def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun]) -> dict[str, Any]:
+def _row(
+    dataset: str, recipe: str, budget: int, runs: list[ScoredRun], timed: dict[str, float]
+) -> dict[str, Any]:
     dice = [run.summary.dice.mean for run in runs]
     validation = [run.training.best_dice for run in runs]
     return {
@@ -85,14 +92,27 @@ def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun]) -> dict[
         "recipe": recipe,
         "kind": KINDS[runs[0].model.recipe["network"]["kind"]],
         "budget": budget,
-        "cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs), 1),
+        "cpu_seconds": round(fmean(_cpu_seconds(run, timed.get(recipe)) for run in runs), 1),
         "seeds": len(runs),
         "dice_mean": round(fmean(dice), 4),
         "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
         "commits": sorted({run.model.provenance["commit"] for run in runs}),
         "dates": sorted({run.model.provenance["time"][:10] for run in runs}),
         "val_mean": None if None in validation else round(fmean(validation), 4),
+        "trained_on": ", ".join(sorted({run.training.device for run in runs})),
     }
+
+
+def _cpu_seconds(run: ScoredRun, per_step: float | None) -> float:
+    if run.training.device == "cpu":
+        return run.training.cpu_seconds
+    if per_step is None:
+        raise UserError(
+            f"{run.model.recipe_name} was trained on a GPU, whose time is none of a CPU",
+            where=run.dataset,
+            remedy="time its step on a CPU, and give --cpu-seconds-per-step",
+        )
+    return per_step * run.training.steps
 
 
 if __name__ == "__main__":

@@ -158,14 +158,12 @@ def _train(chosen: argparse.Namespace) -> dict[str, Any]:
     lines = (folder / "model" / "training.jsonl").read_text(encoding="utf-8").splitlines()
     at = [event["seconds"] for event in map(json.loads, lines) if event["event"] == "step"]
     each = [after - before for before, after in pairwise(at)]
-    state = max((folder / "state").rglob("step-*"), key=lambda path: path.name)
     manifest = json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))
     found = {
         "seconds": round(seconds, 1),
         "seconds_first_step": at[0],
         "seconds_per_step": statistics.median(each[len(each) // 4 :]) if each else None,
         "parameters": manifest["training"]["parameters"],
-        "state_bytes": {path.name: path.stat().st_size for path in sorted(state.iterdir())},
         "model_bytes": _bytes(folder / "model"),
     }
     shutil.rmtree(folder / "last")
@@ -387,13 +385,10 @@ def _rows_of_training(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
         return [*rows, ("model folder", f"{begun['model_bytes'] / gb:.2f} GB", begun["seconds"], "build")]
     train, save, infer = figures["train"], figures["save"], figures["infer"]
     steps = f"{figures['steps']} steps of batch {figures['batch']}, all of `sdseg train`"
-    state = train["state_bytes"].items()
-    kept = ", ".join(f"{name} {size / gb:.2f} GB" for name, size in state if name.endswith(".safetensors"))
     per_step = train["seconds_per_step"] or train["seconds_first_step"]
     rows += [
         ("training", steps, train["seconds"], "train"),
         ("one training step", f"{1 / per_step:.3g} steps/s", round(per_step, 2), "train"),
-        ("training state", kept, ""),
         ("inference", f"{infer['images_per_second']} images/s", infer["seconds_per_batch"], "infer"),
     ]
     for weights in ("fp32", "fp16"):

@@ -71,7 +71,7 @@ def _curves(values: Figures) -> str:
             row["budget"],
             f"`{row['recipe']}`",
             row["kind"],
-            f"{row['cpu_seconds']:.0f}",
+            _cpu_seconds(row),
             row["seeds"],
             "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
             dice(row),
@@ -82,6 +82,11 @@ def _curves(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _cpu_seconds(row: Figures) -> str:
+    """Of a run on a GPU: what as many steps take on a CPU."""
+    return f"{'' if (row.get('trained_on') or 'cpu') == 'cpu' else '≈ '}{row['cpu_seconds']:.0f}"
+
+
 def _changes(values: Figures) -> str:
     def change(row: Figures) -> str:
         if not row["changes"]:
@@ -89,7 +94,7 @@ def _changes(values: Figures) -> str:
         return ", ".join(f"`{'.'.join(key.split('.')[-2:])}: {value}`" for key, value in row["changes"].items())
 
     rows = [
-        (row["kind"], change(row), row["steps"], f"{row['cpu_seconds']:.0f}", f"{row['val']:.3f}")
+        (row["kind"], change(row), row["steps"], _cpu_seconds(row), f"{row['val']:.3f}")
         for row in values["rows"]
     ]
     return f"{_measured(values)}\n{_table(('kind', 'changed', 'steps', 'CPU s', 'validation Dice'), rows)}"
@@ -182,6 +187,22 @@ def _full_scale_memory(values: Figures) -> str:
     return f"{_measured(values)}{said}\n\n{_table(heads, rows)}"
 
 
+def _training_step(values: Figures) -> str:
+    rows = [
+        (
+            f"`{row['recipe']}`{', checkpointed' if row['gradient_checkpointing'] else ''}",
+            row["batch"],
+            f"{row['seconds_per_step'] * 1000:.0f}",
+            f"{row['images_per_second']:.0f}",
+            f"{row['peak_allocated_gb']:.1f}",
+            f"{row['peak_reserved_gb']:.1f}",
+        )
+        for row in values["rows"]
+    ]
+    heads = ("recipe", "batch", "ms per step", "images per second", "GB of tensors", "GB held by the allocator")
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
@@ -196,4 +217,5 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "demo": _demo,
     "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
+    "training_step": _training_step,
 }
