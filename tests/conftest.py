@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         grouped = getattr(item, "_nodeid", item.nodeid)
         if grouped != item.nodeid:
             item._id = type(item.id).parse(grouped)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what tests make: all that was imported stays, and looking at it takes long."""
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def _folder(variable: str, name: str) -> Path:

@@ -55,13 +55,16 @@ def code_of(stage: str, package: Path = PACKAGE) -> dict[str, str]:
     return dict(sorted(digests.items()))
 
 
-@cache
 def _read(name: str, path: Path) -> tuple[str, frozenset[str]]:
     """Checksum of a module's code, and the modules and names of this package that it imports."""
-    tree = ast.parse(path.read_bytes())
+    return _read_text(path.read_bytes(), of_settings=name in OF_SETTINGS)
+
+
+@cache
+def _read_text(text: bytes, *, of_settings: bool) -> tuple[str, frozenset[str]]:
     words: list[str] = []
     imports: set[str] = set()
-    _walk(tree, words, imports, of_settings=name in OF_SETTINGS)
+    _walk(ast.parse(text), words, imports, of_settings=of_settings)
     return _digest("\0".join(words)), frozenset(imports)
 
 
@@ -80,6 +83,8 @@ def _walk(node: ast.AST, words: list[str], imports: set[str], *, of_settings: bo
         for each in value if isinstance(value, list) else [value]:
             if not isinstance(each, ast.AST):
                 words.append(repr(each))
+            elif not each._fields:  # an operator or the like: half of all parts
+                words.append(type(each).__name__)
             elif _counts(each, node, of_settings=of_settings):
                 _walk(each, words, imports, of_settings=of_settings)
         words.append(";")
@@ -103,6 +108,7 @@ def _is_validator(node: ast.AST) -> bool:
     return any(isinstance(each, ast.Name) and each.id.endswith("_validator") for each in called)
 
 
+@cache
 def _file_of(name: str, package: Path) -> Path | None:
     """The file of a module of this package, None for anything else."""
     first, *rest = name.split(".")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import StorageSettings
 
 from sdseg.core.shipped_files import shipped
+from tests.helpers.snakemake_runs import run_snakemake
 from tests.workflow.test_workflow import MINI, Project, checkout
 from workflow.launch import checked_config, refuse_other_folders
 
@@ -37,14 +36,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 def snakemake(folder: Path, *words: str, status: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "1", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
+    done = run_snakemake(folder, "--cores", "1", *words)
     assert done.returncode == status, done.stdout
     return done.stdout
 

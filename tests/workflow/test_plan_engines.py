@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +13,7 @@ from packaging.requirements import Requirement
 from snakemake.exceptions import WorkflowError
 
 from sdseg.core.errors import UserError
+from tests.helpers.snakemake_runs import run_snakemake
 from workflow.arguments import Arguments
 from workflow.plan import Plan
 
@@ -115,24 +114,11 @@ def test_the_page_waits_for_the_engines_of_the_configuration(tmp_path: Path) -> 
     for device, edges in (("cuda", 1), ("cpu", 0)):
         config = plan(device, missing="elsewhere").settings.model_dump(mode="json")
         (tmp_path / "run.yaml").write_text(yaml.safe_dump({**config, "results": str(tmp_path / "out")}), "utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "snakemake",
-            str(tmp_path / "out" / "report.html"),
-            "--rulegraph",
-            "--cores",
-            "1",
-        ]
-        shown = subprocess.run(
-            [*command, "--configfile", str(tmp_path / "run.yaml")],
-            cwd=ROOT,
-            capture_output=True,
-            encoding="utf-8",
-            check=True,
-        ).stdout
-        numbers = {name: number for number, name in re.findall(r'(\d+)\[label = "(\w+)"', shown)}
-        assert shown.count(f"{numbers.get('engine')} -> {numbers['report']}") == edges
+        page = str(tmp_path / "out" / "report.html")
+        done = run_snakemake(ROOT, page, "--rulegraph", "--cores", "1", "--configfile", str(tmp_path / "run.yaml"))
+        assert done.returncode == 0, done.stdout
+        numbers = {name: number for number, name in re.findall(r'(\d+)\[label = "(\w+)"', done.stdout)}
+        assert done.stdout.count(f"{numbers.get('engine')} -> {numbers['report']}") == edges
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
