@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["MANY", "SEEDS", "number", "path", "several", "whole"]
+__all__ = ["MANY", "SEEDS", "number", "path", "several", "switch_or_number", "whole"]
 
 MANY = 1_000_000_000
 SEEDS = 2**32 - 1  # the largest seed
@@ -72,3 +73,22 @@ def several(read: Callable[[str], Value], example: str, count: int | None = None
 
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
+
+
+def switch_or_number(least: int, most: int) -> type[argparse.Action]:
+    """An action for `--name`, `--name N` and `--no-name`: True, a whole number within bounds, or False."""
+
+    class SwitchOrNumber(argparse.BooleanOptionalAction):
+        def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+            super().__init__(option_strings, dest, **more)
+            self.nargs, self.metavar, self.type = "?", "N", whole(least, most)
+
+        def __call__(
+            self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+        ) -> None:
+            off = option is not None and option.startswith("--no-")
+            if off and values is not None:
+                parser.error(f"argument {option}: takes no number")
+            setattr(namespace, self.dest, not off if values is None else values)
+
+    return SwitchOrNumber

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
-from sdseg.cli.argument_types import SEEDS, number, path, several, whole
+from sdseg.cli.argument_types import SEEDS, number, path, several, switch_or_number, whole
 from sdseg.cli.training_options import NewVerb, add_training_verbs
 from sdseg.config.study_options import STUDY_OPTIONS
 from sdseg.datasets.source_names import PHANTOM_NAMES, SOURCE_NAMES
@@ -279,7 +279,10 @@ def _graph_options(to: argparse.ArgumentParser) -> None:
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"
     graph.add_argument("--unchecked", choices=("refuse", "keep"), help=unchecked)
     graph.add_argument("--calibration-images", type=whole(), help="training images to calibrate int8 on (default: 64)")
-    _switch(graph, "--hypotheses", "give the hypotheses, too, of a recipe that starts from noise (default: their mean)")
+    hypotheses = (
+        "give the hypotheses, too, of a recipe that starts from noise, N or its own count (default: their mean)"
+    )
+    graph.add_argument("--hypotheses", action=switch_or_number(2, 1000), help=hypotheses)
 
 
 def _engine_options(to: argparse.ArgumentParser) -> None:

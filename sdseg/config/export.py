@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from sdseg.core.settings import MANY, Place, Strict, parse, read_yaml
 
@@ -94,8 +94,11 @@ class Export(Strict):
     precisions: tuple[Precision, ...] = Field(("fp32",), min_length=1)  # fp32 is always made: the others follow it
     providers: tuple[Provider, ...] = Field(("cpu",), min_length=1)  # who computes graphs: each is checked on each
     unchecked: Literal["refuse", "keep"] = "refuse"  # a graph that none of these providers can run
-    # true: of recipes that start from noise the hypotheses themselves, too, as an output. Others have none.
-    hypotheses: bool = Field(False, exclude_if=lambda asked_for: not asked_for)
+    # true: of recipes that start from noise the hypotheses themselves, too, as an output; a number: as many in place of
+    # the recipe's inference.samples. Others have none.
+    hypotheses: StrictBool | Annotated[int, Field(ge=2, le=1000)] = Field(
+        False, exclude_if=lambda asked_for: not asked_for
+    )
     parity_cases: int | None = Field(None, ge=1, le=MANY)  # at most this many test cases; null for all
     calibration_images: int = Field(64, ge=1, le=MANY)  # training images whose values set the ranges of int8
     max_abs_difference: float = Field(1e-3, gt=0, le=1)  # of the probability, fp32

@@ -63,7 +63,7 @@ class ParityGate:
         tolerance = self.settings.tolerance(tolerated or precision)
         return compare(
             *(reference, exported, progress, MaskRule.of(self.manifest), tolerance, precision),
-            hypotheses=self.settings.hypotheses,
+            hypotheses=bool(self.settings.hypotheses),
         )
 
     def check_same_model(self, graph_manifest: GraphManifest, graph: Path) -> None:
@@ -78,8 +78,13 @@ class ParityGate:
 
 
 def open_gate(model: Path, prepared: Path, settings: Export) -> ParityGate:
-    """Load a model folder and the test cases of a slice store; raises ListedError where they do not fit together."""
+    """Load a model folder and the test cases of a slice store; raises ListedError where they do not fit together.
+
+    A number of hypotheses in `settings` is that of the model, if it starts from noise.
+    """
     segmenter, manifest = load_model(model)
+    if settings.hypotheses is not True and settings.hypotheses and segmenter.noise_shape is not None:
+        segmenter, manifest = load_model(model, {"samples": settings.hypotheses})
     store = SliceStore.open(prepared, verify=True).with_neighbours(manifest.image.neighbours)
     cases = check_store(store, model, manifest.image, manifest.structures, "test")
     # Over the whole split, so that no single sequence stands for all.

@@ -19,7 +19,7 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import make_folder, sha256_file, write_json
 from sdseg.core.locks import locked
 from sdseg.core.provenance import provenance
-from sdseg.export.parity import open_gate, refusal
+from sdseg.export.parity import ParityGate, open_gate, refusal
 
 __all__ = ["EngineSource", "check_precision", "export_engine"]
 
@@ -54,7 +54,7 @@ def export_engine(
     here = this_machine()
     graph, precision = read_graph(source.graph)
     check_precision(precision, source.graph)
-    gate = open_gate(source.model, source.prepared, settings)
+    gate = _gate_of(source, graph, settings)
     gate.check_same_model(graph, source.graph)
     make_folder(output)
 
@@ -81,6 +81,16 @@ def export_engine(
         write_json(side_file(final), manifest.model_copy(update={"layers": layers, "parity": parity.content()}))
     log.info("%s: %.1f MB, %.0f s", final.name, final.stat().st_size / 1e6, built.seconds)
     return final
+
+
+def _gate_of(source: EngineSource, graph: GraphManifest, settings: Export) -> ParityGate:
+    """The gate of the model the graph came from, which draws as many hypotheses as the graph."""
+    gate = open_gate(source.model, source.prepared, settings)
+    noise, own = next((port.axes for port in graph.inputs if port.name == "noise"), None), gate.segmenter.noise_shape
+    if noise is None or own is None or noise[1] == own[0]:
+        return gate
+    count = int(noise[1]) * gate.manifest.recipe["inference"]["samples"] // own[0]
+    return open_gate(source.model, source.prepared, settings.model_copy(update={"hypotheses": count}))
 
 
 def check_precision(precision: Precision, graph: Path) -> None:

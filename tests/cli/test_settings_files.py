@@ -69,6 +69,20 @@ def test_the_help_tells_the_default_of_the_settings(verb: str, model: type[BaseM
     assert shown[1] in WORDS_FOR_NONE if default is None else shown[1] == str(in_words(default))
 
 
+def test_a_number_of_hypotheses_may_follow_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("export", "--model", "m", "--output", "o")
+    given_as = {"--hypotheses": True, "--hypotheses 8": 8, "--hypotheses=2": 2, "--no-hypotheses": False, "": None}
+    for text, expected in given_as.items():
+        assert parsed(*words, *text.split()).hypotheses is expected
+    for wrong, message in {
+        "--hypotheses 1": "no whole number from 2 to 1000",
+        "--no-hypotheses 8": "takes no number",
+    }.items():
+        with pytest.raises(SystemExit, match="2"):
+            parsed(*words, *wrong.split())
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("verb", "model", "name"), options())
 def test_an_option_takes_what_the_settings_take(verb: str, model: type[BaseModel], name: str) -> None:
     action, schema = actions(verb)[name], model.model_json_schema()["properties"][name]

@@ -16,13 +16,16 @@ from sdseg.backends.open_model import open_model
 from sdseg.cli.commands import main
 from sdseg.config.export import Export
 from sdseg.core.errors import UserError
+from sdseg.core.settings import parse
 from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.export.parity import open_gate
 from sdseg.export.with_hypotheses import WithHypotheses
+from sdseg.inference.predict import PredictOptions, predict
 from tests.helpers.annotated import prepare_annotated
 from tests.helpers.models import GAUSSIAN, write_latent_model
+from tests.helpers.own_files import photos, report
 from tests.helpers.tiny import write_model
 
 SAMPLES = 3
@@ -89,6 +92,26 @@ def test_evaluation_of_the_graph_has_them(folder: Path, tmp_path: Path) -> None:
     assert records[0]["annotators"]["hypotheses"] == SAMPLES
     distance, expected = (one["annotators"]["metrics"]["energy_distance"]["mean"] for one in records)
     assert distance == pytest.approx(expected, abs=0.02)  # a pixel may sit on the threshold
+
+
+def test_a_number_of_hypotheses_is_the_models(folder: Path) -> None:
+    gate = open_gate(folder / "model", folder / "prepared", Export(hypotheses=5))
+    assert (gate.segmenter.samples, gate.segmenter.noise_shape) == (5, (20, 16, 16))
+    assert gate.manifest.recipe["inference"]["samples"] == 5
+    with pytest.raises(UserError, match="hypotheses"):
+        parse(Export, {"hypotheses": 1}, where="export.yaml")
+
+
+def test_predict_takes_them_from_the_graph_as_from_the_model(folder: Path, tmp_path: Path) -> None:
+    photos(tmp_path / "photos", 1, size=32)
+    entries = []
+    for model in (folder / "export" / "model.onnx", folder / "model"):
+        output = tmp_path / model.name
+        assert predict(model, [tmp_path / "photos"], output, "cpu", PredictOptions(hypotheses=True)) == 0
+        (entry,) = report(output)["inputs"]
+        entries.append([one["pixels"]["polyp"] for one in entry["hypotheses"]])
+        assert entry["over_hypotheses"]["polyp"]["mean"] == pytest.approx(np.mean(entries[-1]), abs=0.06)
+    np.testing.assert_allclose(*entries, atol=3)  # a pixel may sit on the threshold
 
 
 def test_hypotheses_that_differ_close_the_gate(folder: Path) -> None:
