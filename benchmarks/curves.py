@@ -7,8 +7,8 @@ Rows that the output has of other data, sizes, recipes or budgets stay, with the
 
 A run counts under the recipe that its name begins with and the budget that it ends in (`unet-200s-seed0`). Dice is that
 of the test split at native size, `val_mean` the best of the validation split in training, both as means over the seeds.
-Runs on a GPU count with the CPU seconds that as many steps would have taken: the seconds of a step of their recipe, timed
-on a CPU, are given; such rows say what they were trained on.
+Runs on a GPU count with the CPU seconds that as many steps would have taken: the seconds of a step of their recipe,
+timed on a CPU, are given; such rows say what they were trained on.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def _place(row: dict[str, Any]) -> tuple[str, int, int, str]:
     return row["dataset"], row["size"], row["budget"], row["recipe"]
 
 
-def _row(
-    dataset: str, recipe: str, budget: int, runs: list[ScoredRun], timed: dict[str, float]
-) -> dict[str, Any]:
+def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun], timed: dict[str, float]) -> dict[str, Any]:
     dice = [run.summary.dice.mean for run in runs]
     validation = [run.training.best_dice for run in runs]
     return {

@@ -93,10 +93,7 @@ def _changes(values: Figures) -> str:
             return f"`{row['name']}`: what was started from"
         return ", ".join(f"`{'.'.join(key.split('.')[-2:])}: {value}`" for key, value in row["changes"].items())
 
-    rows = [
-        (row["kind"], change(row), row["steps"], _cpu_seconds(row), f"{row['val']:.3f}")
-        for row in values["rows"]
-    ]
+    rows = [(row["kind"], change(row), row["steps"], _cpu_seconds(row), f"{row['val']:.3f}") for row in values["rows"]]
     return f"{_measured(values)}\n{_table(('kind', 'changed', 'steps', 'CPU s', 'validation Dice'), rows)}"
 
 
