@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
+from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.network import LatentNetwork, UnetConditionEncoder, UnetDenoiser
 from sdseg.core.errors import UserError
 
 __all__ = ["check_size"]
 
 
-def check_size(size: int, network: LatentNetwork | DirectNetwork, codec: Codec | None, where: str) -> None:
+def check_size(
+    size: int, network: LatentNetwork | EndToEndNetwork | DirectNetwork, codec: Codec | None, where: str
+) -> None:
     """Raise UserError where images of `size`² pixels do not fit the network, or its encoder not the codec."""
     if getattr(network, "dimensions", 2) == 3:
         return  # it sees patches: config/patch_checks.py
@@ -18,6 +21,9 @@ def check_size(size: int, network: LatentNetwork | DirectNetwork, codec: Codec |
         _check_halving(size, network.factor, where)
         if network.norm == "instance":
             _check_coarsest(size, network.factor, where, "network.channels")
+        return
+    if isinstance(network, EndToEndNetwork):
+        _check_halving(size, network.smallest, where)
         return
     if codec is None:
         return  # missing: said by whoever opens it

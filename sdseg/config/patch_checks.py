@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from sdseg.config.direct_network import DynUnet
+from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.patches import Extent, Patches
 from sdseg.core.errors import UserError
 
@@ -30,6 +31,11 @@ def check_patches(network: BaseModel, patches: Patches | None, augmentation: str
         )
     if isinstance(network, DynUnet):
         network.levels(patches.size)
+    if isinstance(network, EndToEndNetwork) and any(side % network.smallest for side in patches.size):
+        raise ValueError(
+            f"patches of {' × '.join(map(str, patches.size))} voxels cannot be halved often enough: make each side of "
+            f"'patches.size' a multiple of {network.smallest}, or give the networks fewer levels"
+        )
 
 
 def check_volumes(patches: Patches | None, modality: str, size: int, dataset: str, where: str) -> None:

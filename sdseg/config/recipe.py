@@ -9,7 +9,9 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import AnyDirectNetwork
+from sdseg.config.end_to_end_network import EndToEndNetwork, check_end_to_end
 from sdseg.config.network import ConditionEncoder, LatentNetwork
+from sdseg.config.noise_process import Diffusion
 from sdseg.config.patch_checks import check_patches
 from sdseg.config.patches import Patches
 from sdseg.config.recipe_overrides import lay_over
@@ -19,8 +21,8 @@ from sdseg.core.settings import MANY, Seed, Strict, parse, read_yaml
 
 __all__ = [
     "PASSES",
+    "AnyNetwork",
     "Augmentation",
-    "Diffusion",
     "Flips",
     "Inference",
     "MaskLoss",
@@ -40,68 +42,11 @@ Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda valu
 Augmentation = Literal["none", "flips", "dihedral", "intensity", "affine", "strong"]
 # dice: overlap; ce: cross entropy; focal: cross entropy of hard pixels; tversky: overlap, misses counting more than
 # false alarms; lovasz: IoU itself, convexly extended; boundary, hausdorff: errors by their distance from the outline.
-MaskLoss = Literal["dice_ce", "dice_focal", "tversky_ce", "lovasz_ce", "dice_ce_boundary", "dice_ce_hausdorff"]
+# ce_2dice: cross entropy of the classes of a label map + twice their Dice, the background among them.
+MaskLoss = Literal[
+    "dice_ce", "dice_focal", "tversky_ce", "lovasz_ce", "dice_ce_boundary", "dice_ce_hausdorff", "ce_2dice"
+]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Diffusion(Strict):
-    """Noise schedule, prediction target, losses, and what inference starts from."""
-
-    timesteps: int = Field(1000, ge=2, le=100_000)
-    beta_start: float = Field(0.0015, gt=0, lt=1)
-    beta_end: float = Field(0.0155, gt=0, lt=1)
-    schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
-    zero_terminal_snr: bool = False  # rescale the schedule so that the last timestep is pure noise (arXiv 2305.08891)
-    prediction: Literal["x0", "epsilon", "v"] = "x0"
-    loss_noise: float = Field(0.0, ge=0, le=1e6)  # weight of the paper's L_noise, on ε
-    loss_latent: float = Field(1.0, ge=0, le=1e6)  # weight of the paper's L_latent, on z_0
-    loss_velocity: float = Field(0.0, ge=0, le=1e6)  # weight of the same on v
-    loss_mask: float = Field(0.0, ge=0, le=1e6)  # weight of `training.mask_loss` on the decoded mask
-    loss_head: float = Field(0.0, ge=0, le=1e6)  # weight of the same on what a mask head makes of the mask's own latent
-    loss_mask_from: int = Field(0, ge=0, le=MANY)  # steps by the other losses alone, before that of the mask joins
-    loss_mask_warmup: int = Field(0, ge=0, le=MANY)  # steps over which its weight then grows to its value
-    # How far is far: mean absolute error (the paper's) or mean square. The first aims at the median, which for a mask
-    # that covers little of most images is no mask at all; the second at the mean.
-    distance: Literal["l1", "l2"] = "l1"
-    train_timesteps: Literal["uniform", "last"] = "uniform"  # 'last': only the timestep inference starts at
-    train_noise: Literal["gaussian", "zero"] = "gaussian"
-    inference_noise: Literal["zero", "fixed", "gaussian"] = "zero"
-    spacing: Literal["trailing", "leading"] = "trailing"  # timesteps of inference: trailing ones end at T−1
-    sample_latents: bool = False  # True: encode masks by sampling the posterior, as the official code does
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.beta_end < self.beta_start:
-            raise ValueError("'beta_end' must not be smaller than 'beta_start'")
-        if not any((self.loss_noise, self.loss_latent, self.loss_velocity, self.loss_mask)):
-            raise ValueError(
-                "'loss_noise', 'loss_latent', 'loss_velocity' and 'loss_mask' are all 0: nothing is learnt"
-            )
-        if not self.loss_mask and (self.loss_mask_from or self.loss_mask_warmup):
-            raise ValueError("'loss_mask_from' and 'loss_mask_warmup' mean nothing with 'loss_mask: 0'")
-        if self.loss_mask_from and not any((self.loss_noise, self.loss_latent, self.loss_velocity)):
-            raise ValueError(
-                f"the first stage is missing: until 'loss_mask_from: {self.loss_mask_from}' nothing is learnt, since "
-                "'loss_noise', 'loss_latent' and 'loss_velocity' are all 0"
-            )
-        if self.train_noise == "zero" and self.train_timesteps == "uniform":
-            raise ValueError("'train_noise: zero' only makes sense where inference starts; set train_timesteps: last")
-        if self.train_noise == "zero" and self.inference_noise != "zero":
-            raise ValueError("'train_noise: zero' needs 'inference_noise: zero': the network never saw noise")
-        if self.zero_terminal_snr and self.prediction == "epsilon":
-            raise ValueError(
-                "'prediction: epsilon' with 'zero_terminal_snr': at the last timestep ᾱ = 0, and Eq. 2 divides by it; "
-                "predict x0 or v"
-            )
-        if self.zero_terminal_snr and self.spacing == "leading":
-            raise ValueError(
-                "'zero_terminal_snr' needs 'spacing: trailing': leading timesteps never reach the last one"
-            )
-        if self.train_noise == "zero" and self.prediction != "x0":
-            raise ValueError(f"'train_noise: zero' leaves no {self.prediction} to predict; set 'prediction: x0'")
-        if self.train_noise == "zero" and (self.loss_noise or self.loss_velocity):
-            raise ValueError("'train_noise: zero' leaves nothing for 'loss_noise' or 'loss_velocity'; set them to 0")
-        return self
 
 
 class Optimiser(Strict):
@@ -185,7 +130,11 @@ PASSES = {"none": 1, "horizontal": 2, "both": 4}  # of the networks, for one ans
 class Inference(Strict):
     """How many passes are made, and what turns probabilities into a mask."""
 
-    steps: int = Field(1, ge=1, le=50)  # reverse steps, DDIM (η = 0); the paper's point is that one is enough
+    steps: int = Field(1, ge=1, le=1000)  # reverse steps; SDSeg's point is that one is enough
+    sampler: Literal["ddim", "ddpm"] = "ddim"  # ddim: η = 0, no noise on the way; ddpm: noise added at every step
+    # zero mean and unit deviation of the latent at the start and after every step: in each case, or over the batch
+    standardise: Literal["none", "case", "batch"] = "none"
+    last_noise: bool = False  # noise of deviation √β added to the last latent (a quirk of LDSeg's official code)
     samples: int = Field(1, ge=1, le=10_000)  # hypotheses from different noise, averaged into one probability
     # Test-time flips: the mean over the image and its mirror images, left-right, or also upside down and both at once.
     flips: Flips = "none"
@@ -200,11 +149,14 @@ class Inference(Strict):
         return PASSES[self.flips]
 
 
+AnyNetwork = LatentNetwork | EndToEndNetwork | AnyDirectNetwork
+
+
 class Recipe(Strict):
     """One method, complete, as values."""
 
     description: str
-    network: Annotated[LatentNetwork | AnyDirectNetwork, Field(discriminator="kind")]
+    network: Annotated[AnyNetwork, Field(discriminator="kind")]
     diffusion: Diffusion | None = None
     patches: Patches | None = Field(None, exclude_if=lambda patches: patches is None)  # of volumes, in three dimensions
     start_from: ModelReference | None = None  # layouts must agree
@@ -220,15 +172,32 @@ class Recipe(Strict):
         named = {"start_from": self.start_from, "distillation.teacher": teacher}
         return {key: reference for key, reference in named.items() if reference is not None}
 
+    @property
+    def joint(self) -> bool:
+        """Whether a latent holds the whole label map, so that all structures are trained at once."""
+        if isinstance(self.network, LatentNetwork):
+            return self.network.classes == "joint"
+        return isinstance(self.network, EndToEndNetwork)
+
+    def sides(self, size: int) -> tuple[int, ...]:
+        """Pixels that the network sees at once along each axis, of images of `size`² pixels: these, or a patch."""
+        return self.patches.size if self.patches is not None else (size, size)
+
     @model_validator(mode="after")
     def _method_agrees(self) -> Self:
-        latent = self.network.kind == "latent-diffusion"
-        if latent and self.diffusion is None:
-            raise ValueError("a latent-diffusion network needs a 'diffusion' section")
-        if not latent and self.diffusion is not None:
+        direct, inference = self.network.kind == "direct", self.inference
+        if not direct and self.diffusion is None:
+            raise ValueError(f"a {self.network.kind} network needs a 'diffusion' section")
+        if direct and self.diffusion is not None:
             raise ValueError("a direct network has no 'diffusion' section")
-        if not latent and (self.inference.steps > 1 or self.inference.samples > 1):
+        if direct and (inference.steps > 1 or inference.samples > 1):
             raise ValueError("a direct network has one pass and one answer; leave out inference.steps and .samples")
+        if direct and (inference.sampler != "ddim" or inference.standardise != "none" or inference.last_noise):
+            raise ValueError(
+                "a direct network denoises nothing; leave out inference.sampler, .standardise and .last_noise"
+            )
+        if isinstance(self.network, EndToEndNetwork) and self.diffusion is not None:
+            check_end_to_end(self.network, self.diffusion, self.training)
         check_patches(self.network, self.patches, self.training.augmentation)
         return self
 
@@ -244,11 +213,15 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _joint_trains_all(self) -> Self:
-        joint = isinstance(self.network, LatentNetwork) and self.network.classes == "joint"
-        if joint and self.training.structures == "present":
+        if self.joint and self.training.structures == "present":
+            how = "network.classes: joint" if isinstance(self.network, LatentNetwork) else "end-to-end-diffusion"
             raise ValueError(
-                "'training.structures: present' draws one structure a step, and 'network.classes: joint' trains all; "
-                "leave it out"
+                f"'training.structures: present' draws one structure a step, and '{how}' trains all; leave it out"
+            )
+        if not self.joint and self.training.mask_loss == "ce_2dice":
+            raise ValueError(
+                "'training.mask_loss: ce_2dice' is of the classes of a label map; set 'network.classes: joint', or "
+                "take 'dice_ce'"
             )
         return self
 
@@ -291,7 +264,23 @@ class Recipe(Strict):
     def _inference_agrees(self) -> Self:
         if self.diffusion is None:
             return self
-        noise = self.diffusion.inference_noise
+        inference, noise = self.inference, self.diffusion.inference_noise
+        if inference.steps > self.diffusion.timesteps:
+            raise ValueError(
+                f"'inference.steps: {inference.steps}' is more than the {self.diffusion.timesteps} timesteps there are "
+                "('diffusion.timesteps'); take fewer"
+            )
+        for value, key in ((inference.sampler == "ddpm", "sampler: ddpm"), (inference.last_noise, "last_noise: true")):
+            if value and noise != "gaussian":
+                raise ValueError(
+                    f"'inference.{key}' adds Gaussian noise, and 'inference_noise: {noise}' starts without; set "
+                    "diffusion.inference_noise: gaussian, or leave it out"
+                )
+        if inference.standardise != "none" and isinstance(self.network, LatentNetwork):
+            raise ValueError(
+                f"'inference.standardise: {inference.standardise}' with a frozen codec, whose latents do not have zero "
+                "mean and unit deviation in every case; leave it out, or take 'network.kind: end-to-end-diffusion'"
+            )
         if self.inference.samples > 1 and noise != "gaussian":
             raise ValueError(
                 f"'inference.samples: {self.inference.samples}' with 'inference_noise: {noise}' would average equal "

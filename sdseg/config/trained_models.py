@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from sdseg.config.direct_network import DirectNetwork
+from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.network import LatentNetwork
 from sdseg.core.settings import Name, Place, Strict
 
@@ -50,8 +51,13 @@ class Distillation(Strict):
             )
         return self
 
-    def check(self, network: LatentNetwork | DirectNetwork) -> None:
+    def check(self, network: LatentNetwork | EndToEndNetwork | DirectNetwork) -> None:
         """Raise ValueError where a student of this network has nothing of what is to be matched."""
+        if isinstance(network, EndToEndNetwork):
+            raise ValueError(
+                f"'network.kind: {network.kind}' learns its own latents from the masks, and not from a teacher; leave out "
+                "'distillation'"
+            )
         if not isinstance(network, LatentNetwork):
             for key in ("condition", "latent", "head"):
                 if getattr(self, key):

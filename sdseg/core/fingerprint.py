@@ -25,7 +25,9 @@ NO_CAUSE = frozenset(
     }
 )
 # Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.
-OF_SETTINGS = frozenset({"sdseg.config.codec", "sdseg.config.network", "sdseg.config.recipe"})
+OF_SETTINGS = frozenset(
+    f"sdseg.config.{name}" for name in ("codec", "end_to_end_network", "network", "noise_process", "recipe")
+)
 
 
 @cache

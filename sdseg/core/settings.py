@@ -18,7 +18,8 @@ Model = TypeVar("Model", bound=BaseModel)
 NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"
 MANY = 1_000_000_000  # more steps, cases or slices than any run has
 SHOWN = 80  # characters of a wrong value
-KINDS = ("latent-diffusion", "direct")  # of networks; pydantic lists them below 'network' like a key
+# Of networks; pydantic lists them below 'network' like a key.
+KINDS = ("latent-diffusion", "end-to-end-diffusion", "direct")
 ARCHITECTURE = "architecture: "  # begins those of the classes that `architecture_of` chooses among
 FORMS = ("word", "mapping")  # of a value that may be either; listed likewise
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.data.quick_augmentation import QuickAugmentation
@@ -83,7 +82,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         *,
         seed: int,
         augmentation: str,
-        latent_shape: tuple[int, int, int] | None,
+        latent_shape: tuple[int, ...] | None,
         latents: npt.NDArray[np.float32] | None,
         augment: Augment | None = None,
         present: bool = False,
@@ -189,11 +188,11 @@ def build_samples(
     store: SliceStore,
     rows: npt.NDArray[np.int64],
     recipe: Recipe,
-    shape: tuple[int, int, int] | None,
+    shape: tuple[int, ...] | None,
     latents: npt.NDArray[np.float32] | None,
 ) -> TrainingSamples:
     """The samples of some rows as the recipe augments and draws them; `shape` and `latents` as of TrainingSamples."""
-    training, network = recipe.training, recipe.network
+    training = recipe.training
     return TrainingSamples(
         store,
         rows,
@@ -203,7 +202,7 @@ def build_samples(
         latents=latents,
         augment=_augment(store, training.augmentation),
         present=training.structures == "present",
-        joint=isinstance(network, LatentNetwork) and network.classes == "joint",
+        joint=recipe.joint,
     )
 
 

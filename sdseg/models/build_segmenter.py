@@ -5,12 +5,14 @@ from __future__ import annotations
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork, DynUnet
+from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.network import LatentNetwork, check_codec
-from sdseg.config.recipe import Recipe
+from sdseg.config.recipe import AnyNetwork, Recipe
 from sdseg.core.errors import UserError
 from sdseg.models.alignment import FeatureAlignment, VisionEncoder
 from sdseg.models.codec import MaskDecoder
 from sdseg.models.direct_segmenter import DirectSegmenter
+from sdseg.models.end_to_end_segmenter import EndToEndSegmenter
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.mask_head import ConvolutionalHead
@@ -30,9 +32,10 @@ def build_segmenter(
 ) -> Segmenter:
     """The untrained segmenter that a recipe describes. The latent method needs the codec's layout and scale.
 
-    `classes` are those of a codec that encodes label maps; left out, no two structures overlap.
+    `classes` are those of label maps, where the recipe denoises such; left out, no two structures overlap.
     """
-    if codec is None or codec.encodes != "labels":
+    end_to_end = isinstance(recipe.network, EndToEndNetwork)
+    if not end_to_end and (codec is None or codec.encodes != "labels"):
         classes = None
     elif classes is None:
         classes = LabelClasses.separate(structures)
@@ -54,6 +57,12 @@ def _networks_of(
         patch = recipe.patches.size if recipe.patches is not None else None
         training = recipe.training
         return DirectSegmenter(recipe.network, image, structures, training.mask_loss, patch, recipe.distillation)
+    if isinstance(recipe.network, EndToEndNetwork):
+        if recipe.diffusion is None or classes is None:
+            raise UserError("a method that denoises needs a process", remedy="give the recipe a section 'diffusion'")
+        sides = recipe.sides(image.size)
+        method = (recipe.inference, classes, recipe.training.mask_loss)
+        return EndToEndSegmenter(recipe.network, recipe.diffusion, image, sides, *method)
     if codec is None or scale is None or recipe.diffusion is None:
         raise UserError("a latent-diffusion recipe needs a mask codec", remedy="give the folder made by 'sdseg codec'")
     check_codec(recipe.network, codec.encodes, "the codec of the model", structures=structures)
@@ -67,7 +76,7 @@ def _networks_of(
     return LatentSegmenter(*settings, recipe.training.mask_loss, classes, recipe.distillation)
 
 
-def attach_training_parts(segmenter: Segmenter, network: LatentNetwork | DirectNetwork, structures: int) -> None:
+def attach_training_parts(segmenter: Segmenter, network: AnyNetwork, structures: int) -> None:
     """Add what training alone has, where the recipe asks for it: alignment, deep supervision. After weights are loaded.
 
     Raises UserError for a vision encoder that cannot be used.

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sdseg.config.recipe import Diffusion
+from sdseg.config.noise_process import Diffusion
 
 __all__ = [
     "ReverseStep",
     "add_noise",
     "alphas_cumprod",
+    "ancestral",
+    "beta",
     "clean_latent",
     "draw_timesteps",
     "losses",
@@ -28,8 +30,12 @@ __all__ = [
     "noise_estimate",
     "reverse",
     "reverse_steps",
+    "training_noise",
     "velocity",
 ]
+
+
+COSINE_OFFSET = 0.008  # s of the cosine schedule, which keeps the first β from vanishing
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,11 @@ def alphas_cumprod(settings: Diffusion) -> Tensor:
     (arXiv 2305.08891, Algorithm 1).
     """
     start, end, steps = settings.beta_start, settings.beta_end, settings.timesteps
-    if settings.schedule == "scaled_linear":
+    if settings.schedule == "cosine":
+        times = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+        whole = torch.cos((times + COSINE_OFFSET) / (1 + COSINE_OFFSET) * torch.pi / 2) ** 2
+        betas = (1.0 - whole[1:] / whole[:-1]).clamp(max=0.999)  # the last one would be 1, and ᾱ 0
+    elif settings.schedule in ("scaled_linear", "quadratic"):
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     else:
         betas = torch.linspace(start, end, steps, dtype=torch.float64)
@@ -120,6 +130,36 @@ def reverse(prediction: Tensor, noisy: Tensor, step: ReverseStep, alphas: Tensor
     if step.end < 0:
         return clean
     return add_noise(clean, noise_estimate(prediction, noisy, alpha_bar, kind), alphas[step.end])
+
+
+def ancestral(
+    prediction: Tensor, noisy: Tensor, step: ReverseStep, alphas: Tensor, kind: str, noise: Tensor | None
+) -> Tensor:
+    """DDPM's step (arXiv 2006.11239, Eq. 7), as diffusers' `DDPMScheduler` computes it with `fixed_small` variance.
+
+    `noise` is added where the step does not end in the clean latent.
+    """
+    alpha_bar = alphas[step.start]
+    before = alphas[step.end] if step.end >= 0 else torch.ones_like(alpha_bar)
+    share = 1.0 - alpha_bar / before  # β of the whole stride
+    clean = clean_latent(prediction, noisy, alpha_bar, kind)
+    mean = before.sqrt() * share / (1.0 - alpha_bar) * clean
+    mean = mean + (1.0 - share).sqrt() * (1.0 - before) / (1.0 - alpha_bar) * noisy
+    if noise is None:
+        return mean
+    return mean + ((1.0 - before) / (1.0 - alpha_bar) * share).sqrt() * noise
+
+
+def beta(alphas: Tensor, timestep: int) -> Tensor:
+    """β of one timestep, from ᾱ of all [T]."""
+    return 1.0 - alphas[timestep] / alphas[timestep - 1] if timestep else 1.0 - alphas[0]
+
+
+def training_noise(noise: Tensor, settings: Diffusion) -> Tensor:
+    """The noise [N,C,…] of a batch as training takes it: as drawn for each sample, the first one's for all, or none."""
+    if settings.train_noise == "shared":
+        return noise[:1].expand_as(noise)
+    return torch.zeros_like(noise) if settings.train_noise == "zero" else noise
 
 
 def losses(

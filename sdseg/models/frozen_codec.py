@@ -45,9 +45,7 @@ def open_codec(
     """
     if not isinstance(recipe.network, LatentNetwork):
         if folder is not None:
-            raise UserError(
-                "this recipe segments directly and uses no mask codec", where=f"--codec {folder}", remedy="leave it out"
-            )
+            raise UserError("this recipe uses no mask codec", where=f"--codec {folder}", remedy="leave it out")
         return None
     if folder is None:
         raise UserError("this recipe needs a mask codec", where="--codec", remedy="make one with 'sdseg codec'")

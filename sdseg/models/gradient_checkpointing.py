@@ -12,6 +12,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from sdseg.models.spatial_unet import SelfAttention, TimedBlock
+
 __all__ = ["recompute_blocks"]
 
 
@@ -19,14 +21,15 @@ def recompute_blocks(module: nn.Module) -> None:
     """Let every block below `module` keep its input alone for the backward pass, and make the rest once more in it.
 
     Gradients are the same to the bit where the kernels are, dropout included. For the copy that is trained: one that is
-    averaged, validated or exported stays as it is. Blocks are diffusers' and MONAI's, of encoder, UNet and decoder.
+    averaged, validated or exported stays as it is. Blocks are diffusers', MONAI's and ours.
     """
     from monai.networks.blocks.convolutions import Convolution, ResidualUnit  # MONAI takes seconds to import
     from monai.networks.blocks.dynunet_block import UnetBasicBlock
     from monai.networks.nets.basic_unet import TwoConv
 
     monais = (TwoConv, UnetBasicBlock, ResidualUnit, Convolution)
-    _wrap(module, (ResnetBlock2D, Attention, Transformer2DModel, Downsample2D, Upsample2D, *monais))
+    ours = (TimedBlock, SelfAttention)
+    _wrap(module, (ResnetBlock2D, Attention, Transformer2DModel, Downsample2D, Upsample2D, *monais, *ours))
 
 
 def _wrap(module: nn.Module, blocks: tuple[type[nn.Module], ...]) -> None:

@@ -12,13 +12,40 @@ from torch import Tensor
 from torch.nn import functional
 
 from sdseg.config.recipe import MaskLoss
+from sdseg.models.label_classes import LabelClasses
 
-__all__ = ["LOSSES", "lovasz_hinge", "mask_loss", "reduced"]
+__all__ = ["LOSSES", "class_loss", "decoded_loss", "lovasz_hinge", "mask_loss", "reduced"]
 
 
 def mask_loss(name: MaskLoss, logits: Tensor, masks: Tensor) -> Tensor:
     """One of LOSSES, of logits and masks in {0,1}, [N,K,H,W] or of volumes [N,K,D,H,W]; a scalar."""
     return LOSSES[name](logits, masks.float())
+
+
+def decoded_loss(
+    name: MaskLoss, decoded: Tensor, logits: Tensor, masks: Tensor, classes: LabelClasses | None
+) -> Tensor:
+    """The loss of what a decoder gives, `decoded`, with the logits [N,K,H,W] of structures that follow from it.
+
+    With `classes` it gives theirs, [N,C,H,W]; None of a single mask. `masks` [N,K,H,W] are those that the latent holds.
+    """
+    if name != "ce_2dice":
+        return mask_loss(name, logits, masks)
+    if classes is None:  # outside and inside, as two classes
+        classes, decoded = LabelClasses.separate(1), torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return class_loss(decoded.float(), classes.one_hot(masks), dice_weight=2.0)
+
+
+def class_loss(
+    logits: Tensor, one_hot: Tensor, *, dice_weight: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
+    """Cross entropy of classes [N,C,H,W], and so many times their mean soft Dice loss, the background included."""
+    loss = functional.cross_entropy(logits, one_hot.argmax(dim=1), class_weights)
+    if dice_weight:
+        from monai.losses.dice import DiceLoss  # MONAI takes seconds to import
+
+        loss = loss + dice_weight * DiceLoss(softmax=True, batch=True)(logits, one_hot)
+    return loss
 
 
 def reduced(masks: Tensor, shape: Sequence[int]) -> Tensor:

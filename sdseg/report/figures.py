@@ -16,6 +16,7 @@ from sdseg.report import study_charts
 from sdseg.report.collect import DatasetResults, ScoredRun
 from sdseg.report.formats import NOT_DEFINED
 from sdseg.report.model_card import Cell
+from sdseg.report.robustness_comparison import robustness_by_recipe
 from sdseg.report.training_cost import dice_by_cpu_seconds
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "agreement",
     "latent_pictures",
     "overlay_pictures",
+    "robustness",
     "titled_charts",
     "training_cost",
     "volume_data",
@@ -118,6 +120,15 @@ def training_cost(dataset: DatasetResults) -> TitledChart | None:
     if chart is None:
         return None
     return TitledChart(chart.title, "a point per recipe, the mean over its seeds", study_charts.line_chart(chart))
+
+
+def robustness(dataset: DatasetResults) -> list[TitledChart]:
+    """Dice when images get worse, a plot per kind of harm with a line per recipe."""
+    titled = []
+    for chart in robustness_by_recipe(dataset):
+        drawing = study_charts.line_chart(chart)
+        titled.append(TitledChart(chart.title, "a line per recipe, the mean over its seeds", drawing, chart.remarks))
+    return titled
 
 
 def agreement(stability: Stability, compared: str) -> list[Cell]:

@@ -59,6 +59,7 @@ def render(results: CollectedResults, titles: Mapping[str, str], published: Publ
         latents=figures.latent_pictures,
         titled_charts=figures.titled_charts,
         training_cost=figures.training_cost,
+        robustness=figures.robustness,
         agreement=figures.agreement,
         volumes=figures.volume_data,
         metric_rows=model_card.metric_rows,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork, DynUnet
+from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
-from sdseg.sizing import network_layouts, volume_layouts
+from sdseg.sizing import end_to_end_layout, network_layouts, volume_layouts
 from sdseg.sizing.layer_costs import LayerCosts
 
 __all__ = ["PartMemory", "Shape", "TrainingNeeds", "memory_by_part", "training_needs"]
@@ -163,6 +164,15 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
         if recipe.patches is not None and isinstance(network, DynUnet):
             return {"unet": _Part(volume_layouts.dyn_unet(network, shape.structures, recipe.patches.size), again=again)}
         return {"unet": _Part(network_layouts.direct(network, shape.structures, shape.size), again=again)}
+    if isinstance(network, EndToEndNetwork):
+        classes, sides, answers = shape.structures + 1, recipe.sides(shape.size), inference.samples
+        parts = {
+            "label encoder": _Part(end_to_end_layout.label_encoder(network, classes, sides), answers=0),
+            "condition encoder": _Part(end_to_end_layout.image_condition(network, sides)),
+            "denoiser": _Part(end_to_end_layout.spatial_unet(network, sides), answers=inference.steps * answers),
+            "decoder": _Part(end_to_end_layout.label_decoder(network, classes, sides), answers=answers),
+        }
+        return {name: replace(part, again=again) for name, part in parts.items()}
     if codec is None or recipe.diffusion is None:
         raise ValueError("a latent network needs the layout of its codec")
     latent, side, condition = codec.latent_channels, shape.size // network.condition.factor, network.condition

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, l1_loss
+from torch.nn.functional import l1_loss
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
@@ -28,6 +28,7 @@ from sdseg.core.signals import Stopped, deferred, ended
 from sdseg.data.store import SliceStore
 from sdseg.models.codec import MaskCodec, load_inner, load_pretrained
 from sdseg.models.codec_quality import draw_masks, measure, measure_images, measure_on
+from sdseg.models.losses import class_loss
 from sdseg.models.model_folder import OWNED, save_codec_folder
 from sdseg.models.segmenter import own_masks
 from sdseg.training.codec_samples import CodecSamples
@@ -214,11 +215,11 @@ def _loss(codec: MaskCodec, training: CodecTraining, image: Tensor, weights: Ten
     posterior = codec.autoencoder.encode(image).latent_dist
     decoded = codec.autoencoder.decode(posterior.sample()).sample
     labels = codec.classes is not None
-    error = cross_entropy(decoded, image.argmax(dim=1), weights) if labels else l1_loss(decoded, image)
-    if training.dice_weight:
-        from monai.losses.dice import DiceLoss  # MONAI takes seconds to import
-
-        error = error + training.dice_weight * DiceLoss(softmax=True, batch=True)(decoded, (image + 1.0) / 2.0)
+    if labels:
+        one_hot = (image + 1.0) / 2.0
+        error = class_loss(decoded, one_hot, dice_weight=training.dice_weight, class_weights=weights)
+    else:
+        error = l1_loss(decoded, image)
     loss: Tensor = error + training.kl_weight * posterior.kl().mean()
     return loss
 

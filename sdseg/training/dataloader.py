@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
 from sdseg.data.batches import score_cases
@@ -69,9 +70,11 @@ def open_training_data(
 ) -> TrainingData:
     """Samples of the training split; mask latents are computed once, into `cache`, and reused when it is there."""
     training, rows = recipe.training, store.rows_of("train")
+    shape: tuple[int, ...] | None = None
+    if isinstance(recipe.network, EndToEndNetwork):
+        shape = recipe.network.latent_shape(recipe.sides(store.manifest.image.size))
     if recipe.patches is not None:
-        return TrainingData(PatchSamples(store, recipe), training)
-    shape: tuple[int, int, int] | None = None
+        return TrainingData(PatchSamples(store, recipe, shape), training)
     latents: npt.NDArray[np.float32] | None = None
     deforms = training.deforms_masks
     if codec is not None and recipe.diffusion is not None:

@@ -12,7 +12,7 @@ from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
 from sdseg.config.recipe import Optimiser, Training
-from sdseg.models.latent_segmenter import LatentSegmenter
+from sdseg.models.diffusion_segmenter import DiffusionSegmenter
 from sdseg.models.segmenter import Segmenter
 
 __all__ = ["average_of", "build_optimiser", "learning_rate", "update_average"]
@@ -54,8 +54,8 @@ def average_of(segmenter: Segmenter, settings: Training) -> AveragedModel:
 def update_average(average: AveragedModel, segmenter: Segmenter, settings: Training) -> None:
     """Take one optimiser step into the average. `ema_scope: denoiser` keeps the other networks at their last value."""
     average.update_parameters(segmenter)
-    if settings.ema_scope == "denoiser" and isinstance(segmenter, LatentSegmenter):
-        averaged = cast("LatentSegmenter", average.module)
+    if settings.ema_scope == "denoiser" and isinstance(segmenter, DiffusionSegmenter):
+        averaged = cast("DiffusionSegmenter", average.module)
         for name, part in segmenter.parts().items():
             if name != "denoiser" and any(parameter.requires_grad for parameter in part.parameters()):
                 averaged.get_submodule(name).load_state_dict(part.state_dict())

@@ -24,6 +24,7 @@ from sdseg.core.files import sha256_text, write_json
 from sdseg.core.provenance import version_of
 from sdseg.models.build_segmenter import attach_training_parts, build_segmenter
 from sdseg.models.codec import MaskCodec
+from sdseg.models.diffusion_segmenter import DiffusionSegmenter
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.segmenter import Batch
 from sdseg.sizing.training_needs import Shape
@@ -98,7 +99,9 @@ def _measure(
     part = recipe.training.batch // recipe.training.accumulate
     # The last step's losses: those of a second stage cost most.
     patch = recipe.patches.size if recipe.patches is not None else None
-    batch = replace(_batch(image, shape, codec, part, accelerator.device, patch), step=recipe.training.steps)
+    latent_shape = segmenter.latent_shape if isinstance(segmenter, DiffusionSegmenter) else None
+    batch = _batch(image, shape, latent_shape, part, accelerator.device, patch)
+    batch = replace(batch, step=recipe.training.steps)
     module.train()
     seconds: list[float] = []
     began = time.perf_counter()
@@ -125,13 +128,17 @@ def _parts(batch: Batch, count: int, encoder: MaskCodec | None) -> Iterator[Batc
 
 
 def _batch(
-    image: ImageContract, shape: Shape, codec: Codec | None, count: int, device: torch.device, patch: Extent | None
+    image: ImageContract,
+    shape: Shape,
+    latent_shape: tuple[int, ...] | None,
+    count: int,
+    device: torch.device,
+    patch: Extent | None,
 ) -> Batch:
     """Random pixels, masks, latents and noise, as training gets them; with `patch` of volumes."""
     size, latent, noise, uniform = shape.size, None, None, None
-    if codec is not None:
-        side = size // codec.factor
-        latent, noise = (torch.randn(count, codec.latent_channels, side, side, device=device) for _ in range(2))
+    if latent_shape is not None:
+        latent, noise = (torch.randn(count, *latent_shape, device=device) for _ in range(2))
         uniform = torch.rand(count, device=device)
     spatial = patch or (size, size)
     pixels = torch.randint(0, 200, (count, *spatial, image.fed_channels), device=device)

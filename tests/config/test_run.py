@@ -224,7 +224,12 @@ WRONG_RECIPES: list[tuple[Values, str, Any, str]] = [
     (RECIPE, "netwrok", {}, "unknown key 'netwrok': did you mean 'network'?"),
     (RECIPE, "network.denoser", {}, "unknown key 'network.denoser': did you mean 'denoiser'?"),
     (RECIPE, "network.condition.init", "copied", "(got 'copied')"),
-    (RECIPE, "network.kind", "latent", "network.kind: 'latent' is none of 'latent-diffusion', 'direct'"),
+    (
+        RECIPE,
+        "network.kind",
+        "latent",
+        "network.kind: 'latent' is none of 'latent-diffusion', 'end-to-end-diffusion', 'direct'",
+    ),
     (RECIPE, "network.condition.architecture", "resnet", "network.condition.architecture: 'resnet' is none of 'auto"),
     (RECIPE, "network.condition", {"architecture": "unet", "init": "codec"}, "init': it means nothing with 'archit"),
     (RECIPE, "network.condition", {"architecture": "unet", "norm_num_groups": 4}, "means nothing with 'architecture"),

@@ -55,7 +55,11 @@ def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
         ("core/errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
         ("config/run.py", '= "results"', '= "elsewhere"'),  # arrives by settings files
         ("config/recipe.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
-        ("config/recipe.py", "raise ValueError(\"'beta_end'", "raise ValueError(\"The 'beta_end'"),  # in a validator
+        (
+            "config/noise_process.py",
+            "raise ValueError(\"'beta_end'",
+            "raise ValueError(\"The 'beta_end'",
+        ),  # in a validator
         ("__init__.py", "__version__ = ", "__version__ = 'new' + "),
         ("core/provenance.py", '"machine":', '"computer":'),
     ],

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.config.recipe import Diffusion
+from sdseg.config.noise_process import Diffusion
+from sdseg.config.recipe import Inference
 from sdseg.models import diffusion
+from sdseg.models.sampling import ReverseProcess
 
 SETTINGS = Diffusion(loss_noise=1.0)
 
@@ -20,10 +24,18 @@ def example(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return clean, noise
 
 
-@pytest.mark.parametrize("schedule", ["scaled_linear", "linear"])
-def test_schedule_is_that_of_diffusers(schedule: str) -> None:
+SCHEDULES = {
+    "scaled_linear": "scaled_linear",
+    "quadratic": "scaled_linear",
+    "linear": "linear",
+    "cosine": "squaredcos_cap_v2",
+}
+
+
+@pytest.mark.parametrize(("schedule", "name"), SCHEDULES.items())
+def test_schedule_is_that_of_diffusers(schedule: str, name: str) -> None:
     settings = Diffusion.model_validate({"schedule": schedule})
-    theirs = DDPMScheduler(beta_start=0.0015, beta_end=0.0155, beta_schedule=schedule).alphas_cumprod
+    theirs = DDPMScheduler(beta_start=0.0015, beta_end=0.0155, beta_schedule=name).alphas_cumprod
     torch.testing.assert_close(diffusion.alphas_cumprod(settings).float(), theirs, rtol=1e-5, atol=1e-7)
 
 
@@ -94,6 +106,36 @@ def test_timesteps_cover_the_whole_process_or_its_last_step() -> None:
     assert torch.equal(drawn.unique(), torch.arange(1000))
     assert drawn.bincount().float().std() < 1
     assert torch.equal(diffusion.draw_timesteps(uniform[:3], Diffusion(train_timesteps="last")), torch.full((3,), 999))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
+@pytest.mark.parametrize(("steps", "spacing"), [(1, "trailing"), (7, "trailing"), (15, "trailing"), (10, "leading")])
+def test_a_whole_walk_is_that_of_diffusers(steps: int, spacing: str, sampler: str) -> None:
+    """LDSeg's schedule and target; the noise on the way is what their generator draws."""
+    process = Diffusion.model_validate({"schedule": "cosine", "prediction": "v", "inference_noise": "gaussian"})
+    process = process.model_copy(update={"spacing": spacing})
+    sampling = ReverseProcess(process, Inference(steps=steps, sampler=sampler))  # type: ignore[arg-type]
+    kind: Any = DDIMScheduler if sampler == "ddim" else DDPMScheduler
+    more = {"set_alpha_to_one": spacing == "trailing"} if sampler == "ddim" else {}
+    scheduler = kind(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        timestep_spacing=spacing,
+        steps_offset=1 if spacing == "leading" else 0,
+        **more,
+    )
+    scheduler.set_timesteps(steps)
+    start = expected = torch.randn(2, 1, 3, 4, generator=torch.Generator().manual_seed(0))
+    theirs, ours = (torch.Generator().manual_seed(1) for _ in range(2))
+    for timestep in scheduler.timesteps:
+        drawn = {"generator": theirs} if sampler == "ddpm" else {}
+        expected = scheduler.step(torch.cos(expected + timestep / 500), timestep, expected, **drawn).prev_sample
+    noises = [torch.randn(2, 1, 3, 4, generator=ours) for _ in range(sampling.noises - 1)]
+    assert len(noises) == (steps - 1 if sampler == "ddpm" else 0)
+    alphas = diffusion.alphas_cumprod(process).float()
+    ended = sampling(lambda latent, timestep: torch.cos(latent + timestep / 500), start, noises, alphas)
+    torch.testing.assert_close(ended, expected, rtol=2e-4, atol=2e-5)
 
 
 def test_zero_terminal_snr_is_that_of_diffusers() -> None:

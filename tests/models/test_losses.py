@@ -10,7 +10,9 @@ from monai.losses import BoundaryLoss, HausdorffDTLoss, TverskyLoss
 from torch.nn import functional
 
 from sdseg.config.recipe import MaskLoss
-from sdseg.models.losses import LOSSES, lovasz_hinge, mask_loss
+from sdseg.models.losses import LOSSES, decoded_loss, lovasz_hinge, mask_loss
+
+OF_MASKS = [name for name in get_args(MaskLoss) if name != "ce_2dice"]  # that one is of classes
 
 
 def given() -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,10 +24,21 @@ def given() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_every_loss_of_the_recipe_is_there() -> None:
-    assert set(LOSSES) == set(get_args(MaskLoss))
+    assert set(LOSSES) == set(OF_MASKS)
 
 
-@pytest.mark.parametrize("name", get_args(MaskLoss))
+def test_the_loss_of_classes_is_cross_entropy_and_twice_dice() -> None:
+    """Of one structure drawn as a mask it is that of two classes, inside and outside."""
+    logits, masks = given()
+    inside, one_hot = logits[:, :1], torch.cat([1 - masks[:, :1], masks[:, :1]], dim=1)
+    loss = decoded_loss("ce_2dice", inside.expand(-1, 3, -1, -1), inside, masks[:, :1], None)
+    share = torch.cat([torch.sigmoid(-inside), torch.sigmoid(inside)], dim=1)
+    both, sums = (share * one_hot).sum(dim=(0, 2, 3)), (share + one_hot).sum(dim=(0, 2, 3))
+    expected = functional.binary_cross_entropy(share[:, 1:], masks[:, :1]) + 2 * (1 - 2 * both / sums).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", OF_MASKS)
 def test_a_step_down_the_gradient_lowers_the_loss_and_the_truth_has_next_to_none(name: MaskLoss) -> None:
     logits, masks = given()
     logits.requires_grad_()

@@ -102,7 +102,7 @@ def test_the_page_shows_every_run_with_its_figures(stages: StageResults, tmp_pat
         assert expected in page.text, expected
     assert "None" not in page.text
     assert "Not made" not in page.text
-    assert len(page.values("svg", "aria-label")) == 60  # six charts per run
+    assert len(page.values("svg", "aria-label")) == 85  # six charts per run, five per dataset
     pictures = sum(len(run.overlays) + sum(one.png is not None for one in run.studies.pictures)
                    for run in collect_results(tmp_path).runs)  # fmt: skip
     assert len([held for tag, held in page.tags if tag == "button" and held.get("class") == "enlarge"]) == pictures > 32

@@ -22,6 +22,7 @@ from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.training.codec import build_codec
 from sdseg.training.train import train
+from tests.helpers.end_to_end import NETWORK
 from tests.helpers.networks import CODEC
 from tests.helpers.tiny import DISC_CUP, write_store
 
@@ -80,9 +81,11 @@ def small(ready: Path, file: Path) -> Recipe:
     if made.diffusion is not None and made.diffusion.loss_mask_from:  # a step of each stage
         overrides["diffusion"] = {"loss_mask_from": 1}
     if made.inference.steps > 1:  # a graph holds every step
-        overrides["inference"] = {"steps": 2, "samples": 2}
+        overrides["inference"] = {"steps": 2, "samples": min(2, made.inference.samples)}
     if made.network.kind == "direct":
         overrides["network"] = {"channels": [4, 8, 8]}
+    elif made.network.kind == "end-to-end-diffusion":
+        overrides["network"] = NETWORK
     else:
         classic = isinstance(made.network.denoiser, UnetDenoiser)
         overrides["network"] = {"codec": "small"} | (
@@ -96,12 +99,13 @@ def small(ready: Path, file: Path) -> Recipe:
 
 
 def run(ready: Path, place: Path, chosen: Recipe) -> Path:
+    network = chosen.network
     train(
         prepared=data_of(ready, chosen),
         recipe_name="tiny",
         recipe=chosen,
         codec=codec_of(ready, chosen),
-        image_codec=ready / "images" if chosen.network.kind != "direct" and chosen.network.image_codec else None,
+        image_codec=ready / "images" if isinstance(network, LatentNetwork) and network.image_codec else None,
         output=place / "model",
         last=place / "last",
         state=place / "state",
@@ -112,18 +116,13 @@ def run(ready: Path, place: Path, chosen: Recipe) -> Path:
 
 
 def data_of(ready: Path, chosen: Recipe) -> Path:
-    return ready / ("eyes" if joint(chosen) else "prepared")
+    return ready / ("eyes" if chosen.joint else "prepared")
 
 
 def codec_of(ready: Path, chosen: Recipe) -> Path | None:
-    if chosen.network.kind == "direct":
+    if not isinstance(chosen.network, LatentNetwork):
         return None
-    return ready / ("labels" if joint(chosen) else "codec")
-
-
-def joint(chosen: Recipe) -> bool:
-    """Several structures, all in one pass."""
-    return isinstance(chosen.network, LatentNetwork) and chosen.network.classes == "joint"
+    return ready / ("labels" if chosen.joint else "codec")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -159,6 +158,6 @@ def expected_losses(chosen: Recipe) -> set[str]:
         "velocity": process.loss_velocity,
         "mask": process.loss_mask,
         "head": process.loss_head,
-        "alignment": chosen.network.alignment is not None,
+        "alignment": isinstance(chosen.network, LatentNetwork) and chosen.network.alignment is not None,
     }
     return {name for name, weight in weights.items() if weight}

@@ -67,7 +67,7 @@ def latents(subject: Subject, origins: Origins, output: Path) -> Latents:
         return Latents.checked(**subject.header("latents"), masks=missing, conditions=missing)
     segmenter, manifest = load_model(path)
     if not isinstance(segmenter, LatentSegmenter):
-        plain = "the recipe has no latents: it is a plain network"
+        plain = "the recipe has no codec, whose latents could be shown"
         missing = _missing("an ensemble has those of each member: name one of them" if manifest.members else plain)
         return Latents.checked(**subject.header("latents"), masks=missing, conditions=missing)
     views = _views(subject)
