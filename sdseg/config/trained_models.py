@@ -55,8 +55,8 @@ class Distillation(Strict):
         """Raise ValueError where a student of this network has nothing of what is to be matched."""
         if isinstance(network, EndToEndNetwork):
             raise ValueError(
-                f"'network.kind: {network.kind}' learns its own latents from the masks, and not from a teacher; leave out "
-                "'distillation'"
+                f"'network.kind: {network.kind}' learns its own latents from the masks, and not from a teacher; leave "
+                "out 'distillation'"
             )
         if not isinstance(network, LatentNetwork):
             for key in ("condition", "latent", "head"):

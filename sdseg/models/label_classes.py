@@ -53,13 +53,13 @@ class LabelClasses:
         return table
 
     def one_hot(self, masks: Tensor) -> Tensor:
-        """Masks [N,K,H,W] in {0,1} as a float map [N,C,H,W] of classes; what belongs to no class is background."""
+        """Masks [N,K,…] in {0,1} as a float map [N,C,…] of classes; what belongs to no class is background."""
         inside = masks > 0.5
         classes = []
         for members in self.members:
             wanted = torch.zeros(self.structures, dtype=torch.bool, device=masks.device)
             wanted[list(members)] = True
-            classes.append((inside == wanted.view(1, -1, 1, 1)).all(dim=1))
+            classes.append((inside == wanted.view(1, -1, *[1] * (masks.ndim - 2))).all(dim=1))
         background = ~torch.stack(classes).any(dim=0)
         return torch.stack([background, *classes], dim=1).float()
 

@@ -25,6 +25,7 @@ from sdseg.inference.predict import predict
 from sdseg.inference.predictor import load_predictor
 from sdseg.io.volumes import read_labels
 from sdseg.models.model_folder import load_model
+from tests.helpers.end_to_end import VOLUMES, ldseg
 from tests.helpers.prepared_sets import prepare_scans
 from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import write_store
@@ -152,6 +153,17 @@ def test_series_are_segmented_as_volumes_and_shallow_ones_are_told(ready: Path, 
 def to_lps(scan: AnyArray) -> AnyArray:
     """From voxels along right, front and up to those of a series, along left, back and up; and back."""
     return scan[::-1, ::-1]
+
+
+def test_ldseg_goes_the_same_way(ready: Path, tmp_path: Path) -> None:
+    """Noise of a patch is an input of its graph; the same noise for every patch, whoever computes."""
+    over = {"training": {"steps": 1, "validate_every": 1}, "inference": {"steps": 1}}
+    model = run(ready, tmp_path, ldseg(**VOLUMES, **over))
+    export(model, ready / "prepared", tmp_path / "export", Export(parity_cases=1))
+    described = json.loads((tmp_path / "export" / "io.json").read_text("utf-8"))
+    assert [each["axes"] for each in described["inputs"]] == [["batch", 8, 16, 16, 1], ["batch", 1, 2, 4, 4]]
+    (check,) = json.loads((tmp_path / "export" / "parity.json").read_text("utf-8"))["checks"]
+    assert check["passed"]
 
 
 @pytest.mark.parametrize(
