@@ -37,7 +37,7 @@ def _entropy(probability: Tensor) -> Tensor:
     """In nats; without branches, which a graph would hold as masks."""
     inside = probability.clamp(0.0, 1.0)  # a mean of ones may be rounded up
     outside = 1.0 - inside
-    return -(inside * torch.log(inside + TINY) + outside * torch.log(outside + TINY)).clamp(max=0.0)
+    return 0.0 - (inside * torch.log(inside + TINY) + outside * torch.log(outside + TINY)).clamp(max=0.0)
 
 
 def no_hypotheses(segmenter: Segmenter) -> str | None:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import scipy.stats
 import torch
+from onnx.shape_inference import infer_shapes
 
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.open_model import open_model
@@ -23,6 +25,7 @@ from sdseg.export.onnx import export
 from sdseg.export.parity import open_gate
 from sdseg.export.with_hypotheses import WithHypotheses
 from sdseg.inference.predict import PredictOptions, predict
+from tests.export.test_tensorrt_operators import beyond
 from tests.helpers.annotated import prepare_annotated
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.own_files import photos, report
@@ -57,6 +60,7 @@ def test_the_graph_gives_the_models_own_hypotheses(folder: Path) -> None:
         ("entropy", ["batch", 1, 32, 32]),
         ("hypotheses", ["batch", SAMPLES, 1, 32, 32]),
     ]
+    assert beyond(infer_shapes(onnx.load(folder / "export" / "model.onnx"), data_prop=True).graph) == set()
     parity = json.loads((folder / "export" / "parity.json").read_text("utf-8"))
     assert all(0 <= parity["checks"][0][f"{name}_difference"] < 1e-3 for name in ("hypotheses", "variance", "entropy"))
 
