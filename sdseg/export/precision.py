@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy, deepcopy
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from sdseg.config.export import Precision
 from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from sdseg.models.codec import MaskDecoder
+    from sdseg.models.mask_head import ConvolutionalHead
 
 __all__ = ["in_precision"]
 
@@ -48,6 +52,11 @@ class _Lowered(nn.Module):
 
     def forward(self, *inputs: Any) -> Any:
         return _cast(self.network(*(_cast(value, self.kind) for value in inputs)), torch.float32)
+
+    def probability(self, decoded: Tensor) -> Tensor:
+        """What a decoder makes of its output; no weights are in it, and it stays in single precision."""
+        network = cast("MaskDecoder | ConvolutionalHead", self.network)
+        return network.probability(decoded)
 
 
 def _cast(value: Any, kind: torch.dtype) -> Any:
