@@ -147,6 +147,33 @@ def _calibration(values: Figures) -> str:
     return f"{_measured(values)}{said}\n{_table(heads, lines)}"
 
 
+def _pareto(values: Figures) -> str:
+    runtimes = list(dict.fromkeys(name for row in values["rows"] for name in row["latency_ms"]))
+
+    def dice(row: Figures) -> str:
+        if row.get("dice_mean") is None:
+            return "n/a"
+        return f"{row['dice_mean']:.3f}" + ("" if row.get("dice_sd") is None else f" ± {row['dice_sd']:.3f}")
+
+    ordered = sorted(values["rows"], key=lambda row: (row["scale"], -row["gflop"]))
+    rows = [
+        (
+            row["scale"],
+            f"`{row['name']}`",
+            row["role"],
+            dice(row),
+            row["seeds"],
+            f"{row['gflop']:.3g}",
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['bytes'] / 1e6:.1f}",
+            *(f"{row['latency_ms'][name]:.3g}" if name in row["latency_ms"] else "n/a" for name in runtimes),
+        )
+        for row in ordered
+    ]
+    heads = ("data", "recipe", "role", "test Dice", "seeds", "GFLOP", "parameters", "MB")
+    return f"{_measured(values)}\n{_table((*heads, *(f'{name}, ms' for name in runtimes)), rows)}"
+
+
 def _demo(values: Figures) -> str:
     rows = [
         (
@@ -212,6 +239,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "changes": _changes,
     "calibration": _calibration,
     "demo": _demo,
+    "pareto": _pareto,
     "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
     "training_step": _training_step,

@@ -29,6 +29,7 @@ FOLDERS_OF_DATASETS = ("prepared", "codecs")  # in the results of a dataset, bes
 # Targets of the workflow; a dataset is one too, under its own name.
 TARGETS = (
     *("all", "download", "prepare", "train", "evaluate", "export", "report", "studies", "ablation", "engines"),
+    "pareto",
     *("raw_phantoms", "raw_record", "dataset_settings", "recipe_settings", "codec_settings", "codec_model"),
     "dataset_codec",
     *("export_settings", "engine_settings", "study_settings"),
@@ -43,6 +44,7 @@ TARGETS = (
         "model_studies",
         "graph",
         "engine",
+        "latencies",
     ),
 )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
 from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
 from sdseg.artifacts.results.hard_cases import HardCases
+from sdseg.artifacts.results.pareto import Pareto, ParetoRow
 from sdseg.artifacts.results.parity import Engine, Parity
 from sdseg.artifacts.results.studies import STUDIES, StudyRecords, Volume
 from sdseg.artifacts.results.training import Curves, TrainingRecord
@@ -103,6 +104,7 @@ class DatasetResults:
     name: str
     prepared: PreparedManifest | None
     runs: tuple[ScoredRun, ...]
+    latency: tuple[ParetoRow, ...] = ()  # of its recipes; none where nobody measured them side by side
 
     @property
     def commands(self) -> dict[str, str]:
@@ -153,6 +155,7 @@ def collect_results(results: Path) -> CollectedResults:
     if not results.is_dir():
         raise UserError("no such folder of results", where=results, remedy="name the folder that the workflow wrote")
     datasets, unscored = [], []
+    pareto = read_if_there(results / "pareto.json", Pareto)
     for folder in _folders(results):
         runs = []
         for place in _folders(folder):
@@ -163,7 +166,8 @@ def collect_results(results: Path) -> CollectedResults:
         if runs:
             manifest = folder / "prepared" / "manifest.json"
             prepared = read_if_there(manifest, PreparedManifest)
-            datasets.append(DatasetResults(folder.name, prepared, tuple(runs)))
+            latency = tuple(row for row in pareto.rows if row.dataset == folder.name) if pareto else ()
+            datasets.append(DatasetResults(folder.name, prepared, tuple(runs), latency))
     if not datasets:
         raise UserError(
             "nothing was scored here: there is no <dataset>/<recipe>/evaluation/summary.json",

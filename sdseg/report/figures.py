@@ -15,6 +15,7 @@ from sdseg.artifacts.results.studies import Measurement, Stability
 from sdseg.report import study_charts
 from sdseg.report.collect import DatasetResults, ScoredRun
 from sdseg.report.formats import NOT_DEFINED
+from sdseg.report.latency_comparison import dice_by_latency
 from sdseg.report.model_card import Cell
 from sdseg.report.robustness_comparison import robustness_by_recipe
 from sdseg.report.training_cost import dice_by_cpu_seconds
@@ -23,6 +24,7 @@ __all__ = [
     "PagePicture",
     "TitledChart",
     "agreement",
+    "latency_charts",
     "latent_pictures",
     "overlay_pictures",
     "robustness",
@@ -120,6 +122,14 @@ def training_cost(dataset: DatasetResults) -> TitledChart | None:
     if chart is None:
         return None
     return TitledChart(chart.title, "a point per recipe, the mean over its seeds", study_charts.line_chart(chart))
+
+
+def latency_charts(dataset: DatasetResults) -> list[TitledChart]:
+    """Dice by latency, a plot per runtime with a line per role."""
+    note = "a point per recipe, the mean over its seeds"
+    return [
+        TitledChart(chart.title, note, study_charts.line_chart(chart)) for chart in dice_by_latency(dataset.latency)
+    ]
 
 
 def robustness(dataset: DatasetResults) -> list[TitledChart]:

@@ -19,6 +19,7 @@ from sdseg.metrics import overlap
 from sdseg.report import annotator_agreement, charts, figures, formats, model_card, paper, recipe_comparison
 from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.folder_comparison import FolderComparison
+from sdseg.report.latency_comparison import runtimes_of
 from sdseg.report.published import Published
 
 __all__ = ["ORIGINS", "compose", "render", "render_comparison", "scoring_rules"]
@@ -59,6 +60,8 @@ def render(results: CollectedResults, titles: Mapping[str, str], published: Publ
         latents=figures.latent_pictures,
         titled_charts=figures.titled_charts,
         training_cost=figures.training_cost,
+        latency_charts=figures.latency_charts,
+        runtimes_of=runtimes_of,
         robustness=figures.robustness,
         agreement=figures.agreement,
         volumes=figures.volume_data,

@@ -10,7 +10,7 @@ from sdseg.artifacts.results.studies import Line, LineChart
 from sdseg.report.collect import DatasetResults, ScoredRun
 from sdseg.report.recipe_comparison import recipe_of
 
-__all__ = ["dice_by_cpu_seconds"]
+__all__ = ["dice_by_cpu_seconds", "round_ticks"]
 
 BUDGET = re.compile(r"(?P<method>.+)-\d+s")  # a recipe named after its CPU seconds, `unet-800s`
 # What a longer training of the same recipe may differ in.
@@ -42,7 +42,7 @@ def dice_by_cpu_seconds(dataset: DatasetResults) -> LineChart | None:
         title="Dice by CPU seconds of training",
         description=f"Dice of {len(lines)} methods trained for {min(seconds):.0f} to {max(seconds):.0f} CPU seconds",
         across="CPU seconds of training",
-        ticks=_round_ticks(min(seconds), max(seconds)),
+        ticks=round_ticks(min(seconds), max(seconds)),
         lines=lines,
         logarithmic=True,
     )
@@ -79,7 +79,7 @@ def _name(budgets: list[Budget]) -> str:
     return re.sub(r"[-_.]\d+[a-z]?$", "", name) if len(budgets) > 1 else name
 
 
-def _round_ticks(low: float, high: float) -> tuple[int, ...]:
+def round_ticks(low: float, high: float) -> tuple[int, ...]:
     """1, 2, 5, 10, … from the last one below `low` to the first above `high`."""
     rounds = [factor * 10**power for power in range(10) for factor in (1, 2, 5)]
     first = max((tick for tick in rounds if tick <= low), default=1)

@@ -1,0 +1,253 @@
+"""Dice against latency: trained recipes in every runtime that is installed, side by side, for docs/benchmarks.md.
+
+python benchmarks/pareto.py --results results-pareto [--output benchmarks/figures/pareto.json]
+python benchmarks/pareto.py --full RECIPE [RECIPE …]
+
+`snakemake pareto` calls it with <results>/pareto.json, which the page shows. Dice is the mean per case of the test
+split over the seeds of a recipe. What it takes, and how long, is that of its first seed: GFLOP, parameters, bytes of
+its graph, and the median latency of one image, with one thread unless --threads says otherwise. All are measured in one
+process, one call each in turn and again from the first, so that what else the machine does meets them alike.
+
+--full measures recipes at the paper's size (256×256, KL-f8) with random weights: latency alone.
+Rows that the output has of other data or recipes stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from sdseg.artifacts.results.pareto import Pareto, ParetoRow  # noqa: E402
+from sdseg.core.errors import UserError  # noqa: E402
+from sdseg.core.provenance import provenance  # noqa: E402
+from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
+from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
+
+RUNTIMES = {  # name -> the model folder (None) or the graph, and the device that `open_model` knows
+    "torch": (None, "cpu"),
+    "onnxruntime": ("model.onnx", "cpu"),
+    "onnxruntime int8": ("model.int8.onnx", "cpu"),
+    "openvino": ("model.onnx", "openvino"),
+    "openvino bf16": ("model.onnx", "openvino-bf16"),
+}
+WARM_UP = 3
+SIZE, SCALE = 256, 0.18215  # of --full: pixels, and Stable Diffusion's latent scale
+Answer = Callable[[Any], Any]
+
+
+@dataclass
+class Subject:
+    """What a row is of, and what its runtimes answer."""
+
+    row: dict[str, Any]
+    image: Any  # [1,H,W,C] raw values
+    answers: dict[str, Answer]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results-pareto"))
+    parser.add_argument("--full", type=Path, nargs="+", metavar="RECIPE", help="recipe files, untrained, in its place")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/pareto.json")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=50, help="calls of each model in each runtime (50)")
+    chosen = parser.parse_args(arguments)
+    os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # before any runtime is loaded
+    return write_figures(lambda: joined(measure(chosen), chosen), chosen.output)
+
+
+def joined(rows: list[ParetoRow], chosen: argparse.Namespace) -> dict[str, Any]:
+    """The figures: new rows, and those of the output that none of them replaces."""
+    earlier = Pareto.model_validate(json.loads(chosen.output.read_text("utf-8"))).rows if chosen.output.exists() else ()
+    every = {(row.scale, row.dataset, row.role, row.name): row for row in (*earlier, *rows)}
+    ordered = [every[key] for key in sorted(every)]
+    dates = sorted({row.date for row in ordered})
+    return Pareto.checked(
+        command=f"python benchmarks/pareto.py {'--full' if chosen.full else '--results results-pareto'}",
+        commit=", ".join(sorted({commit for row in ordered for commit in row.commits})),
+        date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
+        machine=f"{machine()}, {chosen.threads} thread(s)",
+        rows=[row.model_dump(mode="json") for row in ordered],
+    ).content()
+
+
+def measure(chosen: argparse.Namespace) -> list[ParetoRow]:
+    """Every row, its latencies measured side by side. Raises UserError where there is nothing to measure."""
+    import torch
+
+    torch.set_num_threads(chosen.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = full_subjects(chosen.full, Path(folder)) if chosen.full else trained_subjects(chosen.results)
+        seconds = interleaved(subjects, chosen.rounds)
+    rows = []
+    for number, subject in enumerate(subjects):
+        latency = {name: round(1e3 * median(seconds[number, name]), 3) for name in subject.answers}
+        rows.append(ParetoRow.checked(**subject.row, latency_ms=latency))
+    return rows
+
+
+def interleaved(subjects: list[Subject], rounds: int) -> dict[tuple[int, str], list[float]]:
+    """Seconds of every call, by the number of the subject and the runtime: one call each, then again from the first."""
+    seconds: dict[tuple[int, str], list[float]] = {}
+    for round_number in range(WARM_UP + rounds):
+        for number, subject in enumerate(subjects):
+            for name, answer in subject.answers.items():
+                begun = time.perf_counter()
+                answer(subject.image)
+                if round_number >= WARM_UP:
+                    seconds.setdefault((number, name), []).append(time.perf_counter() - begun)
+    return seconds
+
+
+def trained_subjects(results: Path) -> list[Subject]:
+    """A subject per dataset and recipe of a results folder. Raises UserError where a graph is missing."""
+    from sdseg.data.store import SliceStore
+
+    groups: dict[tuple[str, str], list[ScoredRun]] = {}
+    for run in collect_results(results).runs:
+        if run.model is not None and run.training is not None and not run.model.members:
+            groups.setdefault((run.dataset, recipe_of(run)), []).append(run)
+    subjects = []
+    for (dataset, name), runs in groups.items():
+        first, dice = runs[0], [run.summary.dice.mean for run in runs]
+        export = first.folder / "export"
+        if not (export / "model.onnx").is_file():
+            raise UserError("no graph to measure", where=export, remedy=first.commands["export"])
+        store = SliceStore.open(first.folder.parent / "prepared").with_neighbours(first.model.image.neighbours)
+        case = store.cases_of("test")[0]
+        models = {name: opened(first.folder / "model", export, *runtime) for name, runtime in RUNTIMES.items()}
+        row = {
+            "scale": "phantom" if first.summary.origin == "phantom" else dataset,
+            "dataset": dataset,
+            "role": role_of(first.model.recipe),
+            "name": name,
+            "dice_mean": round(fmean(dice), 4),
+            "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
+            "seeds": len(dice),
+            "date": max(run.model.provenance["time"] for run in runs)[:10],
+            "commits": sorted({run.model.provenance["commit"] for run in runs}),
+            **costs(first.folder / "model", export / "model.onnx"),
+        }
+        answers = {name: answer for name, answer in models.items() if answer is not None}
+        subjects.append(Subject(row, store.images[case.start : case.start + 1], answers))
+    return subjects
+
+
+def full_subjects(recipes: list[Path], folder: Path) -> list[Subject]:
+    """A subject per recipe file at the paper's size, its weights random."""
+    import numpy as np
+
+    image = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    subjects = []
+    for file in recipes:
+        place = folder / file.stem
+        write_untrained(file, place)
+        models = {name: opened(place / "model", place, *runtime) for name, runtime in RUNTIMES.items()}
+        now = provenance()
+        row = {
+            "scale": "full",
+            "dataset": "",
+            "role": role_of(read_recipe_of(place)),
+            "name": file.stem,
+            "seeds": 0,
+            "date": now["time"][:10],
+            "commits": [now["commit"]],
+            **costs(place / "model", place / "model.onnx"),
+        }
+        subjects.append(Subject(row, image, {name: answer for name, answer in models.items() if answer is not None}))
+    return subjects
+
+
+def write_untrained(file: Path, place: Path) -> None:
+    """A model folder with random weights, and its graph."""
+    import torch
+
+    from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, Structure
+    from sdseg.config.codec import Codec
+    from sdseg.config.recipe import load_recipe
+    from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
+    from sdseg.models.build_segmenter import build_segmenter
+    from sdseg.models.model_folder import save_model
+
+    recipe, image = load_recipe(file), ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
+    codec = Codec() if recipe.network.kind == "latent-diffusion" else None
+    structures, scale = (Structure(name="polyp", values=(1,)),), SCALE if codec else None
+    torch.manual_seed(0)
+    segmenter = build_segmenter(recipe, image, 1, codec, scale).eval()
+    about = {"dataset": "none", "origin": "phantom", "image": image, "structures": structures}
+    (place / "model").mkdir(parents=True)
+    layout = codec.model_dump(mode="json") if codec else None
+    manifest = ModelManifest(
+        **about,
+        protocol="none",
+        recipe_name=file.stem,
+        recipe=recipe.model_dump(mode="json"),
+        codec=layout,
+        latent_scale=scale,
+        training={},
+        files={},
+        provenance={},
+    )
+    save_model(place / "model", segmenter, manifest)
+    ports = {"inputs": graph_inputs(image, segmenter.noise_shape), "outputs": graph_outputs(image, 1)}
+    graph = GraphManifest(**about, **ports, recipe=file.stem, threshold=0.5, opset=21, provenance={})
+    export_graph(segmenter, graph, place / "model.onnx")
+
+
+def read_recipe_of(place: Path) -> dict[str, Any]:
+    recipe: dict[str, Any] = json.loads((place / "model" / "config.json").read_text("utf-8"))["recipe"]
+    return recipe
+
+
+def role_of(recipe: dict[str, Any]) -> str:
+    """A direct network is a U-Net; what has a mask head, or had a teacher, is a student; all else may be a teacher."""
+    network = recipe["network"]
+    if network["kind"] == "direct":
+        return "unet"
+    return "student" if network.get("mask_head") or recipe.get("distillation") else "teacher"
+
+
+def costs(model: Path, graph: Path) -> dict[str, Any]:
+    """GFLOP of one image, parameters, bytes of the graph."""
+    import torch
+
+    from sdseg.evaluation.studies.efficiency import flops_of
+    from sdseg.models.model_folder import count_parameters, load_model
+
+    segmenter, manifest = load_model(model)
+    shape = (1, manifest.image.size, manifest.image.size, manifest.image.channels)
+    flops, _ = flops_of(segmenter, torch.zeros(shape))
+    size = sum(each.stat().st_size for each in graph.parent.glob(f"{graph.name}*") if each.suffix != ".json")
+    return {"gflop": round(flops / 1e9, 4), "parameters": count_parameters(segmenter), "bytes": size}
+
+
+def opened(model: Path, export: Path, file: str | None, device: str) -> Answer | None:
+    """What answers in a runtime; None where it is not installed, or its graph was not made."""
+    from sdseg.backends.open_model import open_model
+
+    path = model if file is None else export / file
+    if not path.exists():
+        return None
+    try:
+        answer: Answer = open_model(path, device).backend.probability
+    except UserError as error:
+        print(f"left out: {path} on {device}: {error.what}", file=sys.stderr)
+        return None
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Dice against latency: what benchmarks/pareto.py measures of a results folder, its table, and the page's charts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from benchmarks.pareto import Subject, interleaved, main, role_of
+from sdseg.artifacts.results.pareto import ParetoRow
+from sdseg.report.latency_comparison import dice_by_latency
+from sdseg.report.report import report
+from tests.helpers.stage_results import StageResults
+from tools.figure_tables import TABLES
+
+
+def row(role: str, name: str, dice: float | None, **latency_ms: float) -> ParetoRow:
+    given = {"scale": "a", "dataset": "a", "seeds": 3, "gflop": 1, "parameters": 1, "bytes": 1, "date": "2026-01-01"}
+    return ParetoRow.checked(
+        **given, role=role, name=name, dice_mean=dice, latency_ms=latency_ms, commits=["abc"], dice_sd=None
+    )
+
+
+def test_a_line_joins_the_recipes_of_a_role_by_their_latency() -> None:
+    rows = [
+        row("student", "fast", 0.7, torch=4.0, onnxruntime=1.5),
+        row("student", "faster", 0.6, torch=3.0),
+        row("teacher", "large", 0.8, torch=30.0, onnxruntime=12.0),
+        row("unet", "untrained", None, torch=20.0),
+    ]
+    torch, onnxruntime = dice_by_latency(rows)
+    assert (torch.title, onnxruntime.title) == ("Dice by latency, torch", "Dice by latency, onnxruntime")
+    assert torch.lines == {"teacher": ((30000, 0.8),), "students": ((3000, 0.6), (4000, 0.7))}
+    assert onnxruntime.lines == {"teacher": ((12000, 0.8),), "students": ((1500, 0.7),)}
+    assert (torch.ticks[0], torch.ticks[-1], torch.logarithmic) == (2000, 50000, True)
+    assert dice_by_latency([]) == ()
+
+
+def test_every_model_is_called_in_turn() -> None:
+    calls: list[str] = []
+    subjects = [
+        Subject({}, None, {name: lambda _, call=model + name: calls.append(call) for name in "xy"}) for model in "ab"
+    ]
+    seconds = interleaved(subjects, 2)
+    assert calls == ["ax", "ay", "bx", "by"] * 5  # three of them to warm up
+    assert {key: len(each) for key, each in seconds.items()} == {(0, "x"): 2, (0, "y"): 2, (1, "x"): 2, (1, "y"): 2}
+
+
+def test_roles() -> None:
+    latent = {"kind": "latent-diffusion"}
+    assert role_of({"network": {"kind": "direct"}, "distillation": {}}) == "unet"
+    assert role_of({"network": latent}) == role_of({"network": latent, "distillation": None}) == "teacher"
+    assert role_of({"network": {**latent, "mask_head": {"channels": [4]}}}) == "student"
+    assert role_of({"network": latent, "distillation": {"teacher": None}}) == "student"
+
+
+def test_the_page_and_the_table_show_what_was_measured(
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "pareto.json"
+    assert main(["--results", str(stages.folder), "--output", str(output), "--rounds", "1"]) == 0
+    figures = json.loads(output.read_text("utf-8"))
+    (unet,) = (each for each in figures["rows"] if (each["dataset"], each["name"]) == ("cvc", "unet"))
+    assert (unet["scale"], unet["role"]) == ("phantom", "unet")
+    folders = [folder for folder in (stages.folder / "cvc").iterdir() if folder.name.startswith("unet")]
+    dice = [json.loads((each / "evaluation/summary.json").read_text("utf-8"))["dice"]["mean"] for each in folders]
+    assert (unet["seeds"], unet["dice_mean"]) == (len(dice), pytest.approx(fmean(dice), abs=1e-4))
+    assert unet["bytes"] == (stages.folder / "cvc" / "unet" / "export" / "model.onnx").stat().st_size
+    assert {"torch", "onnxruntime"} <= unet["latency_ms"].keys()
+    assert min(unet["latency_ms"].values()) > 0
+    assert f"| phantom | `unet` | unet | {unet['dice_mean']:.3f}" in TABLES["pareto"](figures)
+
+    report(stages.results(tmp_path, ("cvc",)), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Dice by latency, onnxruntime" in page
+    assert f">{unet['latency_ms']['torch']:.2f}<" in page
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="no such folder of results"):
+        main(["--results", str(tmp_path / "none"), "--output", str(output)])
