@@ -48,7 +48,8 @@ class TimedBlock(nn.Module):
         self.shortcut = nn.Identity() if inputs == outputs else _conv(dimensions, inputs, outputs, kernel=1)
 
     def forward(self, features: Tensor, embedded: Tensor) -> Tensor:
-        shift = self.shift(embedded).unflatten(1, (-1, *(1,) * (features.ndim - 2)))  # [N,C',1,1]
+        # New axes by index: a reshape would keep a graph from computing the timestep beforehand.
+        shift = self.shift(embedded)[(..., *(None,) * (features.ndim - 2))]  # [N,C',1,1]
         current: Tensor = self.second(self.first(features) + shift) + self.shortcut(features)
         return current
 
