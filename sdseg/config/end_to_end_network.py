@@ -142,6 +142,11 @@ def check_end_to_end(network: EndToEndNetwork, process: Diffusion, training: Tra
             "(what follows from z_0 is divided by √(1 − ᾱ), next to 0 at the first timesteps); predict v or epsilon, "
             "or weigh 'loss_latent' instead"
         )
+    if process.train_noise == "zero" and not process.loss_latent:
+        raise ValueError(
+            "'diffusion.train_noise: zero' shows the denoiser nothing of the label's latent, and with 'loss_latent: 0' "
+            f"the label encoder of {kind} has nothing to learn by; give 'loss_latent' a weight"
+        )
     if network.decoder_input == "difference" and process.prediction != "epsilon":
         raise ValueError(
             f"'network.decoder_input: difference' is z_t less the predicted noise, and 'prediction: "

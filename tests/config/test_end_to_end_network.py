@@ -16,6 +16,19 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"diffusion": {"loss_mask": 0.0}}, r"decoder from the first step on.*'diffusion.loss_mask' a weight"),
     ({"diffusion": {"loss_mask_from": 1}}, r"leave out 'loss_mask_from'"),
     ({"diffusion": {"prediction": "x0"}}, r"predicts none .*predict v or epsilon"),
+    (
+        {
+            "diffusion": {
+                "prediction": "x0",
+                "loss_noise": 0.0,
+                "train_noise": "zero",
+                "train_timesteps": "last",
+                "inference_noise": "zero",
+            },
+            "inference": {"steps": 1},
+        },
+        r"has nothing to learn by; give 'loss_latent' a weight",
+    ),
     ({"diffusion": {"sample_latents": True}}, r"has no codec; leave it out"),
     ({"network": {"decoder_input": "difference"}}, r"'prediction: v' predicts none; set 'prediction: epsilon'"),
     ({"network": {"label_decoder": {"channels": [8]}}}, r"doubles 1 times: give the encoders one entry more"),

@@ -21,7 +21,11 @@ NETWORK: dict[str, Any] = {
     },
     "label_decoder": {"channels": [8, 4]},
 }
-VOLUMES: dict[str, Any] = {"network": {"dimensions": 3}, "patches": {"size": [8, 16, 16], "overlap": 0.25}}
+ONE_LEVEL = {"block_out_channels": [8], "attention": [True]}  # of the denoiser: the quickest graph
+VOLUMES: dict[str, Any] = {
+    "network": {"dimensions": 3, "denoiser": ONE_LEVEL},
+    "patches": {"size": [8, 16, 16], "overlap": 0.25},
+}
 TRAINING = {
     "steps": 4,
     "batch": 2,

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import sdseg
 from sdseg.core.errors import UserError
 from sdseg.models.frozen_codec import open_codec
 from sdseg.models.model_folder import load_model, read_tensors
 from tests.helpers.end_to_end import ldseg
-from tests.helpers.tiny import DISC_CUP, write_store
+from tests.helpers.tiny import DISC_CUP, RGB, picture, write_store
 from tests.helpers.training import events, rewind, run
 
 
@@ -32,5 +33,9 @@ def test_a_resumed_run_repeats_to_the_bit(tmp_path: Path) -> None:
 
     _, manifest = load_model(again)
     assert (manifest.codec, manifest.training["codec_ceiling"]) == (None, None)
+    answer = sdseg.load(again).predict(picture(RGB, 7)[0])
+    assert answer.probability.shape == (2, 32, 32)
+    assert answer.probability.min() >= 0
+    assert (answer.probability[1] <= answer.probability[0]).all()  # the cup lies within its disc
     with pytest.raises(UserError, match="uses no mask codec"):
         open_codec(chosen, tmp_path, torch.device("cpu"))

@@ -22,7 +22,7 @@ from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.training.codec import build_codec
 from sdseg.training.train import train
-from tests.helpers.end_to_end import NETWORK
+from tests.helpers.end_to_end import NETWORK, ONE_LEVEL
 from tests.helpers.networks import CODEC
 from tests.helpers.tiny import DISC_CUP, write_store
 
@@ -85,7 +85,7 @@ def small(ready: Path, file: Path) -> Recipe:
     if made.network.kind == "direct":
         overrides["network"] = {"channels": [4, 8, 8]}
     elif made.network.kind == "end-to-end-diffusion":
-        overrides["network"] = NETWORK
+        overrides["network"] = merge(NETWORK, {"denoiser": ONE_LEVEL})
     else:
         classic = isinstance(made.network.denoiser, UnetDenoiser)
         overrides["network"] = {"codec": "small"} | (
