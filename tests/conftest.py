@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 # One thread each, set before any is imported: tests run side by side, and libraries that take every core would wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of commands that take two all the same: no waiting at full speed
 
 # A busy machine draws slowly; that is no failure of a property. The same examples at every run: what passed once passes
 # again. `pytest --hypothesis-profile explore` draws others.
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from sdseg.models.segmenter import Segmenter
 
 # Fixture of a session that takes long -> the group whose tests run on one worker, so that it is made once.
-GROUPS = {"stages": "page", "exported": "exported graphs"}
+GROUPS = {"stages": "page", "exported": "exported graphs", "graph_of": "exported graphs"}
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,14 +37,24 @@ ROOT = Path(__file__).resolve().parent.parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Set the groups, and let them hold: pytest-xdist 3.8 writes `_nodeid`, which pytest 9.2 does not read."""
     for item in items:
-        for fixture, group in GROUPS.items():
-            if fixture in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(group))
+        group = _group_of(item)
+        if group is not None and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group))
     yield
     for item in items:
         grouped = getattr(item, "_nodeid", item.nodeid)
         if grouped != item.nodeid:
             item._id = type(item.id).parse(grouped)
+
+
+def _group_of(item: pytest.Item) -> str | None:
+    """Tests that share a fixture run on one worker: those of a module, and those of a session that take long."""
+    names = getattr(item, "fixturenames", ())
+    for fixture, group in GROUPS.items():
+        if fixture in names:
+            return group
+    definitions = [found[-1] for name, found in item._fixtureinfo.name2fixturedefs.items() if name in names]
+    return item.module.__name__ if any(each.scope == "module" for each in definitions) else None
 
 
 def pytest_collection_finish() -> None:
@@ -116,3 +128,12 @@ def exported(
     from tests.helpers.exported_graphs import export_graphs
 
     return export_graphs(latent_segmenter, ct_slices, tmp_path_factory.mktemp("exported é"))
+
+
+@pytest.fixture(scope="session")
+def graph_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The exported graph of a network that `tests.helpers.exported_graphs` knows by name."""
+    from tests.helpers.exported_graphs import NETWORKS
+
+    folder: Path = tmp_path_factory.mktemp("networks é")
+    return cache(lambda name: NETWORKS[name].export(folder / f"{name}.onnx"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -17,12 +18,8 @@ import pytest
 from onnx import TensorProto
 from onnx.shape_inference import infer_shapes
 
-from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.export import EnginePrecision
-from sdseg.export.tracing import export_graph
-from sdseg.models.build_segmenter import build_segmenter
-from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
-from tests.helpers.tiny import CT, RGB, describe
+from tests.helpers.exported_graphs import NETWORKS
 
 NAMES = {
     TensorProto.FLOAT: "FP32",
@@ -53,18 +50,9 @@ def used(graph: onnx.GraphProto) -> dict[str, set[str]]:
     return found
 
 
-@pytest.fixture(scope="module", params=["latent-rgb", "latent-ct", "classic-rgb", *(f"{name}-rgb" for name in DIRECT)])
-def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> onnx.GraphProto:
-    kind, _, modality = str(request.param).rpartition("-")
-    image: ImageContract = RGB if modality == "rgb" else CT
-    if kind in DIRECT:
-        segmenter = build_segmenter(direct_recipe(network=DIRECT[kind]), image, 1)
-    else:
-        condition = {"condition": CLASSIC} if kind == "classic" else {}
-        segmenter = build_segmenter(recipe(network=condition), image, 1, CODEC, 1.0)
-    path = tmp_path_factory.mktemp("graphs") / "model.onnx"
-    export_graph(segmenter.eval(), describe(image, noise_shape=segmenter.noise_shape), path)
-    return infer_shapes(onnx.load(path), data_prop=True).graph
+@pytest.fixture(scope="module", params=NETWORKS)
+def graph(request: pytest.FixtureRequest, graph_of: Callable[[str], Path]) -> onnx.GraphProto:
+    return infer_shapes(onnx.load(graph_of(request.param)), data_prop=True).graph
 
 
 def beyond(graph: onnx.GraphProto) -> set[str]:

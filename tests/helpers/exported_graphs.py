@@ -1,22 +1,69 @@
-"""The latent method at its smallest, and its graph in every precision: exporting takes seconds."""
+"""Networks whose graphs several tests look at, since exporting takes seconds; one of them in every precision."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.config.export import Precision
+from sdseg.config.recipe import Recipe
 from sdseg.export.precision import in_precision
 from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.segmenter import Segmenter
-from tests.helpers.networks import CODEC, recipe
-from tests.helpers.tiny import CT, describe, picture
+from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
+from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture
 
-__all__ = ["draw_ct_slices", "export_graphs", "untrained_segmenter"]
+__all__ = ["NETWORKS", "Network", "draw_ct_slices", "export_graphs", "untrained_segmenter"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """An untrained network: always with the same weights."""
+
+    recipe: Recipe
+    image: ImageContract = RGB
+    structures: tuple[Structure, ...] = POLYP
+
+    def build(self) -> Segmenter:
+        torch.manual_seed(0)
+        return build_segmenter(self.recipe, self.image, len(self.structures), CODEC, 0.7).eval()
+
+    def export(self, path: Path) -> Path:
+        export_graph(self.build(), describe(self.image, self.structures), path)
+        return path
+
+
+DENOISER = {"architecture": "unet", "block_out_channels": [6, 8, 10]}
+MULTISCALE = CLASSIC | {"coarser_channels": [7]}
+
+
+def decoding(kind: str, **more: Any) -> Recipe:
+    """A latent recipe with another way from the latent to the mask."""
+    diffusion = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
+    return recipe(network={"decoder": kind, **more}, diffusion=diffusion)
+
+
+NETWORKS = {
+    "latent": Network(recipe()),
+    "latent, two structures of CT": Network(recipe(), CT, DISC_CUP),
+    "classic condition": Network(recipe(network={"condition": CLASSIC})),
+    "condition at every size": Network(recipe(network={"condition": MULTISCALE})),
+    "classic denoiser": Network(recipe(network={"condition": CLASSIC, "denoiser": DENOISER})),
+    "classic denoiser, condition at every size": Network(
+        recipe(network={"condition": MULTISCALE, "denoiser": DENOISER})
+    ),
+    "trained decoder": Network(decoding("trained")),
+    "skips": Network(decoding("skips", condition=CLASSIC)),
+    "skips of an autoencoder": Network(decoding("skips")),
+    **{name: Network(direct_recipe(network=network)) for name, network in DIRECT.items()},
+}
 
 
 def draw_ct_slices() -> np.ndarray:

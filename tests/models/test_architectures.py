@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,28 +30,11 @@ from sdseg.models.model_folder import load_model, read_tensors, save_model
 from sdseg.models.segmenter import Batch, Segmenter
 from sdseg.models.unet_denoiser import ClassicUnet
 from sdseg.models.unets import NnUnet, build_unet
-from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
+from tests.helpers.exported_graphs import MULTISCALE, NETWORKS, decoding
+from tests.helpers.networks import CLASSIC, CODEC, recipe
 from tests.helpers.tiny import POLYP, RGB, describe
 
-DENOISER = {"architecture": "unet", "block_out_channels": [6, 8, 10]}
-MULTISCALE = CLASSIC | {"coarser_channels": [7]}
-END_TO_END = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
-
-
-def decoding(kind: str, **more: Any) -> Recipe:
-    return recipe(network={"decoder": kind, **more}, diffusion=END_TO_END)
-
-
-RECIPES = {
-    "classic condition": recipe(network={"condition": CLASSIC}),
-    "condition at every size": recipe(network={"condition": MULTISCALE}),
-    "classic denoiser": recipe(network={"condition": CLASSIC, "denoiser": DENOISER}),
-    "classic denoiser, condition at every size": recipe(network={"condition": MULTISCALE, "denoiser": DENOISER}),
-    "trained decoder": decoding("trained"),
-    "skips": decoding("skips", condition=CLASSIC),
-    "skips of an autoencoder": decoding("skips"),
-    **{name: direct_recipe(network=network) for name, network in DIRECT.items()},
-}
+RECIPES = {name: network.recipe for name, network in NETWORKS.items() if not name.startswith("latent")}
 
 
 def build(chosen: Recipe, *, training: bool = False) -> Segmenter:
@@ -110,10 +94,9 @@ def test_a_model_folder_gives_the_same_probability(tmp_path: Path, name: str) ->
     assert not [key for key in stored if key.startswith("deep_supervision")]  # for training alone
 
 
-def check_graph(segmenter: Segmenter, folder: Path) -> None:
-    """Its exported graph gives the same probability."""
-    export_graph(segmenter, describe(noise_shape=segmenter.noise_shape), folder / "model.onnx")
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+def check_graph(segmenter: Segmenter, graph: Path) -> None:
+    """The graph gives the same probability."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     image = batch(3).image
     with torch.inference_mode():
         expected = segmenter(image)
@@ -122,9 +105,8 @@ def check_graph(segmenter: Segmenter, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "unet"])
-def test_the_graph_computes_the_same(tmp_path: Path, name: str) -> None:
-    made = build(RECIPES[name])
-    check_graph(made, tmp_path)
+def test_the_graph_computes_the_same(graph_of: Callable[[str], Path], name: str) -> None:
+    check_graph(build(RECIPES[name]), graph_of(name))
 
 
 def test_the_classic_condition_encoder_is_the_way_down_of_monais() -> None:
@@ -329,7 +311,8 @@ def test_levels_of_several_sizes_come_together_at_full_size(tmp_path: Path) -> N
     deep = CODEC.model_copy(update={"block_out_channels": (8, 8, 8, 8)})
     condition = {"architecture": "unet", "block_out_channels": [4, 6, 8, 8], "latent_channels": 5}
     torch.manual_seed(0)
-    made = build_segmenter(decoding("skips", condition=condition), RGB, 1, deep, 0.7).eval()
+    denoiser = {"block_out_channels": [8], "attention": [False]}  # no matter here
+    made = build_segmenter(decoding("skips", condition=condition, denoiser=denoiser), RGB, 1, deep, 0.7).eval()
     assert isinstance(made, LatentSegmenter)
     assert made.refinement is not None
     nn.init.normal_(made.refinement.correction.weight)
@@ -343,4 +326,5 @@ def test_levels_of_several_sizes_come_together_at_full_size(tmp_path: Path) -> N
             for number, (lateral, level) in enumerate(zip(made.refinement.lateral, levels, strict=True))
         ]
         torch.testing.assert_close(seen[0], torch.cat([sum(enlarged), decoded.mean(dim=1, keepdim=True)], dim=1))
-    check_graph(made, tmp_path)
+    export_graph(made, describe(), tmp_path / "model.onnx")
+    check_graph(made, tmp_path / "model.onnx")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ import onnxruntime
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.export.tracing import export_graph
-from sdseg.models.build_segmenter import build_segmenter
-from tests.helpers.networks import CODEC, recipe
-from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, describe
+from sdseg.models.segmenter import Segmenter
+from tests.helpers.exported_graphs import NETWORKS
+from tests.helpers.tiny import CT, RGB, describe
 
 COMPUTING = {"Gemm", "MatMul", "Sin", "Cos", "Gather", "Conv"}
 
@@ -29,22 +30,16 @@ def free_of_the_image(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node if node.op_type in COMPUTING and not reached & set(node.output)]
 
 
-@pytest.mark.parametrize(
-    ("structures", "diffusion"),
-    [
-        (POLYP, {"prediction": "x0", "inference_noise": "zero"}),
-        (POLYP, {"prediction": "epsilon", "inference_noise": "fixed"}),
-        (DISC_CUP, {"prediction": "x0", "inference_noise": "zero"}),
-    ],
-)
-def test_nothing_is_computed_from_the_timestep(
-    structures: tuple[Structure, ...], diffusion: dict[str, object], tmp_path: Path
-) -> None:
-    torch.manual_seed(0)
-    image = RGB if len(structures) == 1 else CT
-    segmenter = build_segmenter(recipe(diffusion=diffusion), image, len(structures), CODEC, 0.7).eval()
-    path = tmp_path / "model.onnx"
-    export_graph(segmenter, describe(image, structures), path)
+@pytest.mark.parametrize("name", ["latent", "latent, two structures of CT"])
+def test_nothing_is_computed_from_the_timestep(graph_of: Callable[[str], Path], name: str) -> None:
+    check_folded(NETWORKS[name].build(), NETWORKS[name].image, graph_of(name))
+
+
+def test_nothing_is_computed_from_fixed_noise_either(latent_segmenter: Segmenter, exported: dict[str, Path]) -> None:
+    check_folded(latent_segmenter, CT, exported["fp32"])
+
+
+def check_folded(segmenter: Segmenter, image: ImageContract, path: Path) -> None:
     model = onnx.load(str(path))
     assert free_of_the_image(model) == []
     operators = Counter(node.op_type for node in model.graph.node)
