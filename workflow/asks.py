@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sdseg.config.network import LatentNetwork
 from sdseg.datasets.source_lookup import known_source
+from sdseg.sizing.run_needs import needs_of_training
 from sdseg.sizing.stage_needs import (
     STAGES,
     JobMachine,
@@ -17,7 +17,7 @@ from sdseg.sizing.stage_needs import (
     ask_for_stage,
     ask_for_training,
 )
-from sdseg.sizing.training_needs import Shape, TrainingNeeds, training_needs
+from sdseg.sizing.training_needs import Shape, TrainingNeeds
 
 if TYPE_CHECKING:
     from plan import Plan
@@ -59,10 +59,7 @@ class Asks:
         return ask_for_stage(STAGES[stage], needs, recipe, machine, voxels, self._structures(wildcards.dataset))
 
     def _training_needs(self, dataset: str, name: str) -> TrainingNeeds:
-        recipe, settings = self.plan.recipes[dataset, name], self.settings
-        codec = settings.codecs[recipe.network.codec] if isinstance(recipe.network, LatentNetwork) else None
-        shape = self._shape(dataset)
-        return training_needs(recipe, codec, shape, cuda=settings.device == "cuda", processes=settings.processes)
+        return needs_of_training(self.settings, dataset, self.plan.recipes[dataset, name], self._shape(dataset))
 
     def _shape(self, dataset: str) -> Shape:
         return Shape(self.settings.datasets[dataset].size, self._structures(dataset))

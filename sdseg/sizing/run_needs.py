@@ -19,6 +19,7 @@ __all__ = [
     "TrainingEstimate",
     "millions",
     "needs_of",
+    "needs_of_training",
     "one_line",
     "shape_of",
     "size_in_words",
@@ -136,10 +137,23 @@ def _dataset(config: Config, name: str) -> DatasetNeeds:
     )
 
 
+def needs_of_training(config: Config, dataset: str, recipe: Recipe, shape: Shape) -> TrainingNeeds:
+    """Of one training, with the teacher it has, where that is another recipe of the run."""
+
+    def alone(chosen: Recipe) -> TrainingNeeds:
+        codec = config.codecs[chosen.network.codec] if isinstance(chosen.network, LatentNetwork) else None
+        return training_needs(chosen, codec, shape, cuda=config.device == "cuda", processes=config.processes)
+
+    teacher, training = recipe.builds_on.get("distillation.teacher"), recipe.training
+    if teacher is None or teacher.recipe is None:
+        return alone(recipe)
+    images = training.batch // (training.accumulate * config.processes)
+    return alone(recipe).taught_by(alone(config.resolve_recipe(dataset, teacher.recipe)), training.batch, images)
+
+
 def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) -> TrainingEstimate:
     codec = config.codecs[recipe.network.codec] if isinstance(recipe.network, LatentNetwork) else None
-    shape = Shape(dataset.size, dataset.structures)
-    needs = training_needs(recipe, codec, shape, cuda=config.device == "cuda", processes=config.processes)
+    needs = needs_of_training(config, dataset.name, recipe, Shape(dataset.size, dataset.structures))
     training, slices = recipe.training, dataset.count.slices
     validated = min(slices["val"], training.validate_slices or slices["val"]) if slices else 0
     times = -(-training.steps // training.validate_every)

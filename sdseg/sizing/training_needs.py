@@ -54,6 +54,16 @@ class TrainingNeeds:
     model_bytes: int  # of the model folder, in single precision
     state_bytes: int  # of one saved training state
 
+    def taught_by(self, teacher: TrainingNeeds, batch: int, images: int) -> TrainingNeeds:
+        """With a model like `teacher`, which answers for a whole batch, `images` of it in this process at a time."""
+        more = teacher.model_bytes + teacher.answer_bytes * images
+        return replace(
+            self,
+            step_flops=self.step_flops + teacher.image_flops * batch,
+            process_bytes=self.process_bytes + (0 if self.gpu_bytes else more),
+            gpu_bytes=self.gpu_bytes + (more if self.gpu_bytes else 0),
+        )
+
 
 def training_needs(
     recipe: Recipe, codec: Codec | None, shape: Shape, *, cuda: bool, processes: int = 1

@@ -117,7 +117,10 @@ def test_a_student_learns_from_the_teacher_of_its_seed_or_from_an_ensemble(file:
     needed = [plan.teacher_needed(SimpleNamespace(dataset="kseg", recipe=name)) for name in plan.recipe_names]
     models = [f"<results>/kseg/first-{which}/model/config.json" for which in ("seed1", "ensemble")]
     assert needed == [[], [], [], models[0], "m/config.json", models[1]]
-    assert needs_of(plan.settings)
+    first, _, then, _, of_all = (each.needs for each in needs_of(plan.settings).trainings)
+    training = plan.recipes["kseg", "then-seed1"].training
+    assert then.step_flops == of_all.step_flops == first.step_flops + training.batch * first.image_flops
+    assert then.process_bytes == first.process_bytes + first.model_bytes + training.batch * first.answer_bytes
 
 
 @pytest.mark.parametrize(

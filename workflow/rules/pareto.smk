@@ -30,6 +30,9 @@ rule pareto:
         "<logs>/pareto-page.log",
     conda:
         plan.environment
+    resources:
+        mem="2GB",
+        runtime="1h",
     params:
         code=code_of("pareto"),
         results=subpath(input[0], parent=True),
