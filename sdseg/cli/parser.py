@@ -9,6 +9,7 @@ from typing import Any
 
 from sdseg import __version__
 from sdseg.cli.argument_types import SEEDS, number, path, several, switch_or_number, whole
+from sdseg.cli.predict_options import add_predict
 from sdseg.cli.training_options import NewVerb, add_training_verbs
 from sdseg.config.study_options import STUDY_OPTIONS
 from sdseg.datasets.source_names import PHANTOM_NAMES, SOURCE_NAMES
@@ -184,32 +185,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _graph_options(command)
     _engine_options(command)
 
-    command = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
-    inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders"
-    command.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help=inputs)
-    model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
-    _path(command, "--model", f"{model}; given several times, the mean of their probabilities", action="append")
-    _path(command, "--output", "folder to write: masks and predict.json; an interrupted run continues where it was")
-    command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
-    command.add_argument("--probability", action="store_true", help="also write the probability of each structure")
-    hypotheses = "also write each hypothesis of a model that draws several, a confidence map and a picture of them"
-    command.add_argument("--hypotheses", action="store_true", help=hypotheses)
-    samples = "hypotheses to draw, of a model folder (default: the recipe's inference.samples)"
-    command.add_argument("--samples", type=whole(2, 1000), metavar="N", help=samples)
-    command.add_argument("--overlay", action="store_true", help="also write the mask's outline over the image")
-    command.add_argument(
-        "--overwrite", action="store_true", help="compute again what is done; replace files no run wrote"
-    )
-    command.add_argument(
-        "--max-pixels", type=whole(1, 10**15), metavar="N", help="refuse larger images (default: 268435456, 16384²)"
-    )
-    command.add_argument(
-        "--max-voxels", type=whole(1, 10**15), metavar="N", help="refuse larger volumes (default: 1073741824, 1024³)"
-    )
-    devices = ("auto", "cpu", "cuda", *OPENVINO)
-    auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
-    command.add_argument("--device", choices=devices, default="auto", help=auto)
-    command.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
+    add_predict(verb, OPENVINO)
 
     command = verb("report", "every result to one page that opens without network")
     _path(command, "--results", "folder of results", required=False, default=Path("results"))

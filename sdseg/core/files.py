@@ -59,7 +59,7 @@ _WRITE_ERRORS = {
 }
 
 
-def csv_text(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[object], lines: Iterable[Sequence[object]]) -> str:
     """A table as CSV, its lines ended by \\n alone: the same bytes on every system."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -9,7 +9,9 @@ import numpy as np
 from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import UserError
 
-__all__ = ["CaseMasks", "StackedMasks", "fill_holes", "largest_component", "postprocess"]
+__all__ = ["CaseMasks", "StackedMasks", "count_components", "fill_holes", "largest_component", "postprocess"]
+
+CORNERS = np.ones((3, 3, 3))  # neighbours over edges and corners, of a voxel
 
 
 class CaseMasks(Protocol):
@@ -68,6 +70,14 @@ def postprocess(masks: CaseMasks, structures: int, *, largest: bool, holes: bool
         masks.replace(number, filled)
 
 
+def count_components(mask: MaskArray) -> int:
+    """Connected parts of `mask` [Z,H,W], neighbours over corners included."""
+    from scipy import ndimage
+
+    box = _box(mask)
+    return 0 if box is None else int(ndimage.label(mask[box], structure=CORNERS)[1])
+
+
 def largest_component(mask: MaskArray) -> MaskArray:
     """The largest connected part of `mask` [Z,H,W], neighbours over corners included; of equal ones the first.
 
@@ -78,7 +88,7 @@ def largest_component(mask: MaskArray) -> MaskArray:
     box = _box(mask)
     if box is None:
         return mask
-    labels, count = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
+    labels, count = ndimage.label(mask[box], structure=CORNERS)
     if count == 1:
         return mask
     largest = np.zeros_like(mask)

@@ -11,7 +11,7 @@ from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.errors import UserError, nearest
 from sdseg.datasets.mask_values import WHITE_ON_BLACK, ExactValues, MaskCoding
 
-__all__ = ["SOURCES", "PhantomSize", "PublishedCount", "Quirk", "Source", "source_named"]
+__all__ = ["SOURCES", "PhantomSize", "PublishedCount", "Quirk", "Source", "shared_labels", "source_named"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Source:
 
         Raises UserError where they shall, and cannot: the labels of one are those of another, too.
         """
-        shared = _shared_labels(structures)
+        shared = shared_labels(structures)
         exclusive = self.exclusive if asked_for is None else asked_for
         if exclusive is None:
             return len(structures) > 1 and shared is None
@@ -133,7 +133,7 @@ def source_named(name: str) -> Source:
     return SOURCES[name]
 
 
-def _shared_labels(structures: tuple[Structure, ...]) -> str | None:
+def shared_labels(structures: tuple[Structure, ...]) -> str | None:
     """Two structures that have a label in common, in words; None where no two have."""
     for one, other in combinations(structures, 2):
         common = sorted(set(one.values) & set(other.values))

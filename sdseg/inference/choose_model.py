@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sdseg.backends.averaged_models import averaged
 from sdseg.backends.open_model import Served, open_model
 from sdseg.core.errors import ListedError, UserError
+from sdseg.datasets.sources import shared_labels
 
-__all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin"]
+__all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin", "with_masks_by"]
 
 log = logging.getLogger("sdseg.inference.predict")
 MEANINGLESS = {
@@ -71,6 +72,28 @@ def choose_models(paths: Sequence[Path], device: str = "auto", samples: int | No
     chosen = [choose_model(path, device, samples) for path in paths]
     reasons, devices = dict.fromkeys(one.reason for one in chosen), dict.fromkeys(one.device for one in chosen)
     return ChosenModel(averaged([one.served for one in chosen]), " and ".join(devices), "; ".join(reasons))
+
+
+def with_masks_by(chosen: ChosenModel, **wanted: bool | None) -> ChosenModel:
+    """The model with `exclusive`, `largest_component`, `fill_holes` of its masks as wanted; None: as it was made.
+
+    Says where that is another rule than the model was scored with. Raises UserError where structures that share labels
+    shall exclude each other.
+    """
+    served = chosen.served
+    rule = replace(served.rule, **{key: value for key, value in wanted.items() if value is not None})
+    shared = shared_labels(served.structures)
+    if wanted.get("exclusive") and shared is not None:
+        raise UserError(
+            f"structures {shared}, so they cannot exclude each other",
+            where="--exclusive",
+            remedy="leave it out: of structures that overlap the label map shows the inner one",
+        )
+    own = asdict(served.rule)
+    others = [f"{key.replace('_', ' ')}: {value}" for key, value in asdict(rule).items() if value != own[key]]
+    if others:
+        log.warning("masks are made by another rule than the model was scored with (%s)", ", ".join(others))
+    return replace(chosen, served=replace(served, rule=rule))
 
 
 def warn_of_origin(served: Served) -> None:

@@ -15,12 +15,13 @@ import numpy as np
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, sha256_text
 from sdseg.data.transforms import from_axial
+from sdseg.inference.anatomical_codes import anatomical_code
 from sdseg.inference.native_size import NativeSegmentation
+from sdseg.io.structure_colours import structure_colour
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
     from pydicom import Dataset
-    from pydicom.sr.coding import Code
 
 __all__ = ["Maker", "write_segmentation"]
 
@@ -32,21 +33,6 @@ EMPTY = (
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 SERIES_NUMBER = 900  # added to that of the images, as is common for results
-# Structures with a SNOMED CT code in pydicom's dictionary, sides and 'gland' taken away; others get a code of our own.
-KNOWN = {
-    "spleen": "Spleen",
-    "kidney": "Kidney",
-    "gallbladder": "Gallbladder",
-    "esophagus": "Esophagus",
-    "liver": "Liver",
-    "stomach": "Stomach",
-    "aorta": "Aorta",
-    "inferior vena cava": "InferiorVenaCava",
-    "pancreas": "Pancreas",
-    "adrenal": "AdrenalGland",
-    "tooth": "Tooth",
-    "teeth": "Tooth",
-}
 
 
 @dataclass(frozen=True)
@@ -169,27 +155,26 @@ def _derive(slices: Sequence[Dataset]) -> list[str]:
 def _description(number: int, name: str, maker: Maker) -> SegmentDescription:
     import highdicom as hd
     from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
 
-    family = codes.DCM.ArtificialIntelligence
-    return hd.seg.SegmentDescription(
+    known, family = anatomical_code(name), codes.DCM.ArtificialIntelligence
+    abnormal = known is not None and known.abnormal
+    private = Code(sha256_text(name)[:16].upper(), "99SDSEG", name[:64])
+    description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=name[:64],
-        segmented_property_category=codes.SCT.AnatomicalStructure,
-        segmented_property_type=_code(name),
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure
+        if abnormal
+        else codes.SCT.AnatomicalStructure,
+        segmented_property_type=Code(known.value, "SCT", known.meaning) if known else private,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=f"sdseg {maker.model}"[:64], family=family, version=f"{maker.version} {maker.checksum[:12]}"
         ),
+        display_color=hd.color.CIELabColor.from_rgb(*structure_colour(number - 1)),
     )
-
-
-def _code(name: str) -> Code:
-    from pydicom.sr.codedict import codes
-    from pydicom.sr.coding import Code
-
-    words = [word for word in name.lower().replace("_", " ").split() if word not in ("left", "right", "gland")]
-    known = KNOWN.get(" ".join(words))
-    if known:
-        code: Code = getattr(codes.SCT, known)
-        return code
-    return Code(sha256_text(name)[:16].upper(), "99SDSEG", name[:64])
+    if known is not None and known.side is not None:
+        side = codes.SCT.Left if known.side == "left" else codes.SCT.Right
+        (kind,) = description.SegmentedPropertyTypeCodeSequence
+        kind.SegmentedPropertyTypeModifierCodeSequence = [hd.sr.CodedConcept.from_code(side)]
+    return description

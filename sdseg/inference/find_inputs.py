@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,24 @@ from sdseg.io.images import IMAGE_SUFFIXES, is_image
 from sdseg.io.itk import ITK_SUFFIXES, is_itk
 from sdseg.io.volumes import VOLUME_SUFFIXES, is_volume
 
-__all__ = ["REPORT", "EarlierResults", "InputFile", "InputListing", "Kind", "find_inputs", "printable", "result_names"]
+__all__ = [
+    "REPORT",
+    "EarlierResults",
+    "InputFile",
+    "InputListing",
+    "Kind",
+    "Naming",
+    "find_inputs",
+    "printable",
+    "result_names",
+]
 
 REPORT = "predict.json"  # marks a folder of results, which are nobody's input
 KNOWN = f"{', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM"
 BESIDE = (".raw", ".zraw", ".raw.gz", "dicomdir")  # the data of a header (.mhd, .nhdr); an index
+CHANNEL = re.compile(r"_\d{4}$")  # which nnU-Net's names of images end with, and not those of masks
 Kind = Literal["image", "volume", "series"]
+Naming = Literal["sdseg", "nnunet"]  # of results: `<name>_mask` with numbers where names meet, or `<case>` alone
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class InputFile:
     files: tuple[Path, ...] = ()  # of a series: its slices
     uid: str = ""  # of a series
     notes: tuple[str, ...] = ()
+    naming: Naming = "sdseg"  # of its results
     key: str = ""  # tells it from every other from run to run: where it lies, seen from the output folder, and the UID
 
 
@@ -57,7 +71,11 @@ class InputListing:
 
 
 def find_inputs(
-    paths: Sequence[Path], output: Path, earlier: EarlierResults | None = None, model: str = "this model"
+    paths: Sequence[Path],
+    output: Path,
+    earlier: EarlierResults | None = None,
+    model: str = "this model",
+    naming: Naming = "sdseg",
 ) -> InputListing:
     """What to segment, in the order it was named.
 
@@ -65,7 +83,8 @@ def find_inputs(
     series below it, sorted; its results keep its subfolders. What lies in `output` below such a folder, in a folder
     with a predict.json, or was written by a `former` run is left out. An input that was named twice counts once. Where
     two results would get one name, the later one gets a number: x.png and x.jpg become x and x-2; those of former
-    runs keep theirs. `model` says in messages what the inputs are for.
+    runs keep theirs. Names of nnU-Net are never numbered: where they meet, the results are refused (`ResultFiles`).
+    `model` says in messages what the inputs are for.
     """
     if any(path.is_dir() and path.resolve() == output.resolve() for path in paths):
         raise UserError(
@@ -102,8 +121,11 @@ def find_inputs(
         if printable(one.path) != str(one.path)
     ]
     keyed = [replace(one, key=_key(one, output)) for one in unique.values() if printable(one.path) == str(one.path)]
-    names = result_names([(one.key, one.name) for one in keyed], earlier.names)
-    listing.inputs = tuple(replace(one, name=names[one.key]) for one in keyed)
+    if naming == "nnunet":
+        names = {one.key: CHANNEL.sub("", one.name) or one.name for one in keyed}
+    else:
+        names = result_names([(one.key, one.name) for one in keyed], earlier.names)
+    listing.inputs = tuple(replace(one, name=names[one.key], naming=naming) for one in keyed)
     return listing
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from sdseg.core.errors import UserError
 from sdseg.core.locks import locked
 from sdseg.inference.find_inputs import REPORT
+from sdseg.inference.run_files import ITK_SNAP, SLICER, STATISTICS
 
 __all__ = ["check_room", "locked_output", "remove_half_written"]
 
 PROBE = 1 << 16  # bytes
-HALF_WRITTEN = tuple(f".*{kind}*.part" for kind in ("_mask", "_probability", "_overlay", REPORT))
+KINDS = ("_mask", "_probability", "_overlay", REPORT, STATISTICS, SLICER, ITK_SNAP)
+HALF_WRITTEN = tuple(f".*{kind}*.part" for kind in KINDS)
 
 
 @contextmanager

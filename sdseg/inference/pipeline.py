@@ -22,13 +22,14 @@ from sdseg.core.errors import UserError
 from sdseg.data.neighbours import with_neighbours
 from sdseg.inference.choose_model import ChosenModel
 from sdseg.inference.dicom_seg import Maker
-from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.find_inputs import InputFile, Naming
 from sdseg.inference.hypotheses import hypotheses_given, record_of, spread_of_sizes
 from sdseg.inference.load_input import open_file
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.inference.output_folder import check_room
 from sdseg.inference.place_results import ResultFiles
 from sdseg.inference.run_record import RunLog
+from sdseg.inference.structure_statistics import statistics_of
 from sdseg.inference.write_outputs import targets_of, write_masks, write_pictures
 from sdseg.io.images import pixels_of
 from sdseg.io.limits import LIMITS, Limits
@@ -48,6 +49,11 @@ class PredictOptions:
     # `<name>_confidence` and `<name>_uncertainty.png`
     hypotheses: bool = False
     samples: int | None = None  # how many are drawn; None: as many as the model was made to
+    naming: Naming = "sdseg"  # "nnunet": the mask is `<case>.nii.gz` and the like, a label map
+    preview: bool = False  # `<name>_preview.png`: a volume at one glance, of an image its overlay
+    exclusive: bool | None = None  # whether structures exclude each other; None, as below: as the model was made
+    keep_largest: bool | None = None  # of every structure the largest connected part alone
+    fill_holes: bool | None = None
     overlay: bool = False  # `<name>_overlay.png`: the mask's outline, of a volume the slice with the largest mask
     batch: int = 8  # slices computed at a time; images are read in groups of this many
     overwrite: bool = False  # compute again what a former run has done; replace files that no run wrote
@@ -146,7 +152,7 @@ class Stages:
                 with self.results.aside() as folder:
                     outputs = write_masks(native, folder, self.maker)
                     window, overlay = self.chosen.served.image.window, self.options.overlay
-                    outputs |= write_pictures(native, folder, window, overlay=overlay)
+                    outputs |= write_pictures(native, folder, window, overlay=overlay, preview=self.options.preview)
                     seconds = group.seconds / group.count + time.perf_counter() - started
                     record = self._record(native, outputs, seconds)
                     self.results.place(native.file, record, folder)
@@ -158,15 +164,17 @@ class Stages:
         return group.count
 
     def _targets(self, file: InputFile) -> dict[str, str]:
-        wanted = {"probability": self.options.probability, "overlay": self.options.overlay}
+        options = self.options
+        wanted = {"probability": options.probability, "overlay": options.overlay, "preview": options.preview}
         return targets_of(file, self.chosen.served.structures, **wanted, hypotheses=self.hypotheses)
 
     def _record(self, native: NativeSegmentation, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
         """What predict.json says of one input. `seconds` has its share of the time its group took."""
         pixels = _named(native, native.pixels)
         record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": pixels}
-        if not self.one_label_each and native.file.kind != "series":  # a segmentation object keeps overlaps
+        if not self.one_label_each and not outputs["mask"].endswith(".dcm"):  # which keeps overlaps
             record["label_map"] = _named(native, native.label_counts())
+        record |= statistics_of(native, self.chosen.served.image.modality)
         voxel = native.millilitres_per_voxel
         if voxel is not None:
             record["millilitres"] = {name: round(count * voxel, 3) for name, count in pixels.items()}
@@ -184,7 +192,7 @@ class Stages:
             served.image,
             served.structures,
             with_probability=self.options.probability,
-            with_pixels=self.options.overlay or self.hypotheses > 0,
+            with_pixels=True,
             limits=self.options.limits,
         )
         native.hypotheses = tuple(

@@ -87,6 +87,9 @@ class ResultFiles:
         other = self._claims.get(name.lower(), file)
         if other != file:
             return f"its result '{name}' is that of {other.path} as well", "rename one of the two, or run them apart"
+        former = self._run_log.owner(name)
+        if former is not None and former["key"] != file.key:
+            return f"its result '{name}' is that of {former['input']} in an earlier run", "name another --output folder"
         path = self._output / name
         if not os.path.lexists(path):
             return None

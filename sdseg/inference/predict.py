@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,21 +12,27 @@ from typing import Any
 
 from tqdm import tqdm
 
+from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of
-from sdseg.inference.choose_model import choose_models, warn_of_origin
+from sdseg.inference.anatomical_codes import anatomical_code
+from sdseg.inference.choose_model import choose_models, warn_of_origin, with_masks_by
 from sdseg.inference.find_inputs import InputFile, InputListing, find_inputs, printable
 from sdseg.inference.hypotheses import hypotheses_given
+from sdseg.inference.label_files import itk_snap_lines, slicer_lines
 from sdseg.inference.output_folder import locked_output, remove_half_written
 from sdseg.inference.pipeline import PredictOptions, Stages, input_groups
+from sdseg.inference.run_files import ITK_SNAP, SLICER, STATISTICS, check_ours
 from sdseg.inference.run_messages import grouped, log_messages
 from sdseg.inference.run_record import RunLog
+from sdseg.inference.structure_statistics import statistics_lines
 from sdseg.inference.threads import overlapped
-from sdseg.inference.write_outputs import probability_kinds
+from sdseg.inference.write_outputs import has_label_map, probability_kinds
 
 __all__ = ["PredictOptions", "predict"]
 
 log = logging.getLogger(__name__)
+Lines = Callable[[list[dict[str, Any]]], Iterable[str]]  # of a file, from the records of all inputs
 PACKAGES = (
     "torch",
     "onnxruntime",
@@ -44,7 +50,7 @@ OVERLAP = (
     "the inner one of two that lie in each other, else the later one"
 )
 UNMENDED = (
-    "the model post-processes its masks; probabilities are written as they were before that, and may exceed the "
+    "masks are post-processed; probabilities are written as they were before that, and may exceed the "
     "threshold where a mask is empty"
 )
 SILENCE = 60.0  # seconds between two lines of progress where no bar can be drawn, as in the log of a cluster's job
@@ -91,16 +97,21 @@ def predict(
         chosen = choose_models([model] if isinstance(model, Path) else model, device, options.samples)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
+        chosen = with_masks_by(chosen, **_rule_by_user(options))
         if options.probability and chosen.served.rule.postprocesses:
             log.warning("%s", UNMENDED)
         if options.hypotheses:
             log.info("%d hypotheses of each input", hypotheses_given(chosen.served))  # or why there are none
         run_log = RunLog(output)
-        listing = find_inputs(inputs, output, run_log.earlier_results, chosen.served.words)
+        listing = find_inputs(inputs, output, run_log.earlier_results, chosen.served.words, options.naming)
+        beside = _files_beside(listing.inputs, chosen.served.structures)
+        if not options.overwrite:
+            check_ours(output, beside, run_log.run_files)
         for problem in listing.problems:
             run_log.fail(problem)
         for line in grouped((printable(path), reason) for path, reason in listing.skipped):
             log.info("left out: %s", line)
+        _say_uncoded(listing.inputs, chosen.served.structures)
         remove_half_written(output, (file.name for file in listing.inputs))
 
         # 2. Read, compute and write, at the same time.
@@ -112,7 +123,14 @@ def predict(
             raise
 
         # 3. The report, and what went wrong.
-        run_log.close(_report(stages, listing, time.perf_counter() - started), [file.key for file in listing.inputs])
+        report = _report(stages, listing, time.perf_counter() - started)
+        if not options.overwrite:
+            check_ours(output, beside, run_log.run_files)  # hours may have passed
+        run_log.close(
+            report,
+            [file.key for file in listing.inputs],
+            lambda records: {name: lines(records) for name, lines in beside.items()},
+        )
         log_messages(run_log, output)
     return 1 if run_log.failures else 0
 
@@ -143,6 +161,30 @@ def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
                     last_line = time.monotonic()
 
 
+def _rule_by_user(options: PredictOptions) -> dict[str, bool | None]:
+    return {
+        "exclusive": options.exclusive,
+        "largest_component": options.keep_largest,
+        "fill_holes": options.fill_holes,
+    }
+
+
+def _say_uncoded(files: Sequence[InputFile], structures: tuple[Structure, ...]) -> None:
+    """Name the structures that segmentation objects have no code of SNOMED CT for."""
+    uncoded = [one.name for one in structures if anatomical_code(one.name) is None]
+    if uncoded and any(file.kind == "series" and file.naming == "sdseg" for file in files):
+        log.warning("no code of SNOMED CT is known for %s: DICOM names them by codes of our own", ", ".join(uncoded))
+
+
+def _files_beside(files: Sequence[InputFile], structures: tuple[Structure, ...]) -> dict[str, Lines]:
+    """The files of the whole run, by name: what makes their lines of the records of inputs."""
+    names = [one.name for one in structures]
+    beside: dict[str, Lines] = {STATISTICS: statistics_lines}
+    if any(has_label_map(file, structures) for file in files):
+        beside |= {SLICER: lambda _: slicer_lines(names), ITK_SNAP: lambda _: itk_snap_lines(names)}
+    return beside
+
+
 def _report(stages: Stages, listing: InputListing, seconds: float) -> dict[str, Any]:
     """What predict.json says of the run as a whole."""
     served = stages.chosen.served
@@ -161,6 +203,7 @@ def _report(stages: Stages, listing: InputListing, seconds: float) -> dict[str, 
         "threshold": served.rule.threshold,
         "exclusive": served.rule.exclusive,
         "postprocessing": {"largest_component": served.rule.largest_component, "fill_holes": served.rule.fill_holes},
+        "rule_by_user": {key: value for key, value in _rule_by_user(stages.options).items() if value is not None},
         "overlap": None if stages.one_label_each else OVERLAP,
         "values": {str(number): name for number, name in enumerate(names, start=1)},
         "label_ids": {str(number): list(one.values) for number, one in enumerate(served.structures, start=1)},

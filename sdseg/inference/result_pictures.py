@@ -12,9 +12,10 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.data.transforms import to_display
 from sdseg.inference.native_size import NativeSegmentation
-from sdseg.io.pictures import STRUCTURE_COLOURS, Outline, draw_outlines
+from sdseg.io.pictures import Outline, draw_outlines
+from sdseg.io.structure_colours import structure_colour
 
-__all__ = ["draw_hypotheses", "draw_mask"]
+__all__ = ["draw_hypotheses", "draw_mask", "legend_name"]
 
 Sizes = dict[str, dict[str, Any]]  # structure -> unit, mean, low, high
 LONGEST = 4096  # pixels along a side of a picture that is enlarged
@@ -83,16 +84,16 @@ def _outlines(
     """One of each structure, of the `masks` [S,H,W] of its number; `words` follow its name."""
     return tuple(
         Outline(
-            f"{_legend(one.name, number + 1)} {words(one.name)}".rstrip(),
+            f"{legend_name(one.name, number + 1)} {words(one.name)}".rstrip(),
             masks(number),
-            STRUCTURE_COLOURS[number % len(STRUCTURE_COLOURS)],
+            structure_colour(number),
             line,
         )
         for number, one in enumerate(structures)
     )
 
 
-def _legend(name: str, number: int) -> str:
+def legend_name(name: str, number: int) -> str:
     """The name of a structure where its letters can be drawn, else its number in the label map."""
     return name if name.isascii() else f"structure {number}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file, sha256_text, write_json
 from sdseg.data.mask_rule import MaskRule
 from sdseg.inference.find_inputs import REPORT, EarlierResults, InputFile, printable
+from sdseg.inference.run_files import placed_beside
 from sdseg.io.itk import data_files, is_itk
 
 __all__ = ["RunLog", "input_fingerprint"]
@@ -31,9 +32,10 @@ class RunLog:
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        records = _read_earlier(output)  # of former runs into the same folder, the latest last
+        records, self.run_files = _read_earlier(output)  # of former runs into the same folder, the latest last
         self.earlier = {record["key"]: record for record in records if not record.get("withdrawn")}
         self._written = _written(records)
+        self._owners = {name.lower(): record for record in self.earlier.values() for name in record["outputs"].values()}
         self.done: list[Record] = []
         self.failures: list[dict[str, str]] = []
         self._lock = threading.Lock()
@@ -48,9 +50,9 @@ class RunLog:
         )
 
     def kept(
-        self, file: InputFile, kinds: Iterable[str], model: str, rule: MaskRule, samples: int | None = None
+        self, file: InputFile, targets: Mapping[str, str], model: str, rule: MaskRule, samples: int | None = None
     ) -> bool:
-        """Whether a former run has made all `kinds` of results of this very input with this very model and `rule`.
+        """Whether a former run has made all `targets` (kind -> name) of this very input with this model and `rule`.
 
         `samples`: hypotheses that were asked of the model; None: its own number. If so it is noted as done. An input is
         the same while its size and time of change are; its results, while they are there at the size they were written
@@ -64,7 +66,7 @@ class RunLog:
             or BEFORE | record.get("rule", {"threshold": rule.threshold}) != asdict(rule)
             or not record["fingerprint"]  # the files could not be looked at: nothing says that they are the same
             or record["fingerprint"] != input_fingerprint(file)
-            or any(kind not in record["outputs"] for kind in kinds)
+            or any(record["outputs"].get(kind) != name for kind, name in targets.items())
         ):
             return False
         for kind, name in record["outputs"].items():
@@ -85,6 +87,10 @@ class RunLog:
             return any(mark == size or (isinstance(mark, str) and mark == sha256_file(path)) for mark in marks)
         except OSError:
             return False
+
+    def owner(self, name: str) -> Record | None:
+        """The record of a former run in which `name` is a result; upper and lower case are one, as on many disks."""
+        return self._owners.get(name.lower())
 
     def knows(self, name: str) -> bool:
         """Whether a former run wrote a file of this name."""
@@ -133,25 +139,38 @@ class RunLog:
                 {"input": printable(Path(path or error.where or "")), "problem": what, "remedy": error.remedy}
             )
 
-    def close(self, report: dict[str, Any], order: Iterable[str]) -> None:
-        """Write predict.json: `report`, then the inputs in the order of their keys, and those of former runs."""
+    def close(
+        self,
+        report: dict[str, Any],
+        order: Iterable[str],
+        beside: Callable[[list[Record]], Mapping[str, Iterable[str]]] = lambda _: {},
+    ) -> None:
+        """Write predict.json: `report`, then the inputs in the order of their keys, and those of former runs.
+
+        `beside` makes of all these records the lines of the files of the whole run, by name.
+        """
         places = {key: place for place, key in enumerate(order)}
         self.done.sort(key=lambda record: places.get(record["key"], len(places)))
         self.failures.sort(key=lambda failure: failure["input"])
         now = {record["key"] for record in self.done}
-        written = Predictions.checked(
-            format=FORMAT,
-            kind=KIND,
-            **report,
-            n_done=len(self.done),
-            n_kept=sum(record["kept"] for record in self.done),
-            n_failed=len(self.failures),
-            empty_masks=[record["input"] for record in self.done if record["empty"]],
-            failures=self.failures,
-            inputs=[PredictedInput.model_validate(record) for record in self.done],
-            earlier=[PredictedInput.model_validate(record) for key, record in self.earlier.items() if key not in now],
-        )
-        write_json(self.output / REPORT, written.content())
+        earlier = [record for key, record in self.earlier.items() if key not in now]
+        with placed_beside(self.output, beside([*self.done, *earlier])) as checksums:
+            # First the report, which knows the files as they are and as they will be: a kill in between loses neither.
+            known = {name: (checksum, *self.run_files.get(name, ())[:2]) for name, checksum in checksums.items()}
+            written = Predictions.checked(
+                format=FORMAT,
+                kind=KIND,
+                **report,
+                run_files={**self.run_files, **known},
+                n_done=len(self.done),
+                n_kept=sum(record["kept"] for record in self.done),
+                n_failed=len(self.failures),
+                empty_masks=[record["input"] for record in self.done if record["empty"]],
+                failures=self.failures,
+                inputs=[PredictedInput.model_validate(record) for record in self.done],
+                earlier=[PredictedInput.model_validate(record) for record in earlier],
+            )
+            write_json(self.output / REPORT, written.content())
         (self.output / PARTIAL).unlink(missing_ok=True)
 
 
@@ -167,16 +186,18 @@ def input_fingerprint(file: InputFile) -> str:
     return sha256_text("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in entries))
 
 
-def _read_earlier(output: Path) -> list[Record]:
-    """Records of the last report and of a run that was cut off after it."""
+def _read_earlier(output: Path) -> tuple[list[Record], dict[str, tuple[str, ...]]]:
+    """Records of the last report and of a run that was cut off after it; checksums of the files of whole runs."""
     records: list[Record] = []
+    run_files: dict[str, tuple[str, ...]] = {}
     report = output / REPORT
     if report.exists():
         try:
             data = json.loads(report.read_text(encoding="utf-8"))
             ours = data["kind"] == KIND and data["format"] <= FORMAT
             records = [*data["earlier"], *data["inputs"]] if ours else []
-        except (OSError, ValueError, KeyError, TypeError):
+            run_files = {name: tuple(checksums) for name, checksums in data.get("run_files", {}).items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             ours = False
         if not ours:
             raise UserError(
@@ -195,7 +216,7 @@ def _read_earlier(output: Path) -> list[Record]:
                 next(one for one in reversed(records) if one["key"] == record["key"])["withdrawn"] = True
             else:
                 records.append(record)
-    return records
+    return records, run_files
 
 
 def _written(records: Iterable[Record]) -> dict[str, set[int | str]]:

@@ -17,12 +17,13 @@ from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.hypotheses import spread_of_sizes
 from sdseg.inference.native_size import NativeSegmentation
+from sdseg.inference.preview import draw_preview
 from sdseg.inference.result_pictures import draw_hypotheses, draw_mask
 from sdseg.io.images import write_image
 from sdseg.io.nifti import write_nifti
 from sdseg.io.volumes import write_volume
 
-__all__ = ["FORMATS", "Format", "probability_kinds", "targets_of", "write_masks", "write_pictures"]
+__all__ = ["FORMATS", "Format", "has_label_map", "probability_kinds", "targets_of", "write_masks", "write_pictures"]
 
 Values: TypeAlias = AnyArray  # [N,H,W] by slice
 
@@ -40,9 +41,8 @@ def _write_values(path: Path, native: NativeSegmentation, values: Values) -> Non
 
 def _write_ids(path: Path, native: NativeSegmentation, maker: Maker) -> None:
     ids = native.ids()
-    if native.geometry is None and len(native.structures) == 1:
-        ids = ids * np.uint8(255)
-    _write_values(path, native, ids)
+    white = native.geometry is None and len(native.structures) == 1 and native.file.naming == "sdseg"
+    _write_values(path, native, ids * np.uint8(255) if white else ids)
 
 
 def _write_stack(path: Path, native: NativeSegmentation) -> None:
@@ -64,6 +64,7 @@ class Format:
     write_hypotheses: Callable[[Path, NativeSegmentation], None] | None = None
 
 
+_NIFTI = Format(".nii.gz", ".nii.gz", write_hypotheses=_write_stack)
 _METAIMAGE, _NRRD = Format(".mha", ".mha"), Format(".nrrd", ".nrrd")
 # By the suffix of the input, else by its kind.
 FORMATS: dict[str, Format] = {
@@ -72,12 +73,14 @@ FORMATS: dict[str, Format] = {
     ".nrrd": _NRRD,
     ".nhdr": _NRRD,
     "image": Format(".png", ".png"),
-    "volume": Format(".nii.gz", ".nii.gz", write_hypotheses=_write_stack),
+    "volume": _NIFTI,
     "series": Format(".dcm", ".nii.gz", write_segmentation),
 }
 
 
 def _format_of(file: InputFile) -> Format:
+    if file.kind == "series" and file.naming == "nnunet":
+        return _NIFTI
     by_suffix = None if file.kind == "series" else FORMATS.get(file.path.suffix.lower())  # any name may be a folder's
     return by_suffix or FORMATS[file.kind]
 
@@ -90,16 +93,30 @@ def _hypothesis_kinds(format_: Format, count: int) -> tuple[str, ...]:
 
 
 def targets_of(
-    file: InputFile, structures: tuple[Structure, ...], *, probability: bool, overlay: bool, hypotheses: int = 0
+    file: InputFile,
+    structures: tuple[Structure, ...],
+    *,
+    probability: bool,
+    overlay: bool,
+    preview: bool = False,
+    hypotheses: int = 0,
 ) -> dict[str, str]:
     """Where the results of an input go: kind -> path below the output folder. The one place that names results."""
     format_ = _format_of(file)
     endings = {"mask": format_.mask}
     endings |= dict.fromkeys(probability_kinds(structures) if probability else (), format_.probability)
     endings |= {"overlay": ".png"} if overlay else {}
+    endings |= {"preview": ".png"} if preview else {}
     endings |= dict.fromkeys(_hypothesis_kinds(format_, hypotheses), format_.mask)
     endings |= {"confidence": format_.probability, "uncertainty": ".png"} if hypotheses else {}
-    return {kind: f"{file.name}_{kind}{ending}" for kind, ending in endings.items()}
+    names = {kind: f"{file.name}_{kind}{ending}" for kind, ending in endings.items()}
+    return names if file.naming == "sdseg" else names | {"mask": f"{file.name}{format_.mask}"}
+
+
+def has_label_map(file: InputFile, structures: tuple[Structure, ...]) -> bool:
+    """Whether the mask's file has the number of a structure in every pixel, and says nothing else of it."""
+    in_words = file.kind == "series" and file.naming == "sdseg"  # DICOM has names and colours of its own
+    return not in_words and (file.kind != "image" or len(structures) > 1)
 
 
 def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[str, str]:
@@ -109,6 +126,7 @@ def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[
     Volumes: on the grid of the file, by number; NIfTI for NIfTI, MetaImage (.mha) and NRRD for their own. The
     hypotheses are files like the mask, of NIfTI one with a fourth axis. The confidence is written like a probability.
     DICOM: a segmentation object with one segment per structure. Probability of volumes is float32, NIfTI for DICOM.
+    With names of nnU-Net every mask is a label map, of images too, and NIfTI for DICOM.
     """
     with_probability, hypotheses = native.probability is not None, len(native.hypotheses)
     names = targets_of(
@@ -131,13 +149,20 @@ def write_masks(native: NativeSegmentation, folder: Path, maker: Maker) -> dict[
 
 
 def write_pictures(
-    native: NativeSegmentation, folder: Path, window: tuple[float, float], *, overlay: bool
+    native: NativeSegmentation, folder: Path, window: tuple[float, float], *, overlay: bool, preview: bool = False
 ) -> dict[str, str]:
-    """Write the overlay if wanted, and a picture of hypotheses if there are any; gives kind -> path below `folder`."""
+    """Write overlay and preview if wanted, and a picture of hypotheses if there are any; gives kind -> path."""
     names = targets_of(
-        native.file, native.structures, probability=False, overlay=overlay, hypotheses=len(native.hypotheses)
+        native.file,
+        native.structures,
+        probability=False,
+        overlay=overlay,
+        preview=preview,
+        hypotheses=len(native.hypotheses),
     )
     pictures = {"overlay": draw_mask(native, window)} if overlay else {}
+    if preview:
+        pictures["preview"] = draw_preview(native, window)
     if native.hypotheses:
         pictures["uncertainty"] = draw_hypotheses(native, window, spread_of_sizes(native))
     for kind, picture in pictures.items():

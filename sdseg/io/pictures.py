@@ -12,34 +12,25 @@ import numpy.typing as npt
 
 from sdseg.core.array_types import AnyArray, MaskArray
 from sdseg.core.errors import UserError
+from sdseg.io.structure_colours import Colour
 
 __all__ = [
     "LABEL_COLOUR",
     "PREDICTION_COLOUR",
-    "STRUCTURE_COLOURS",
     "Outline",
     "Sprite",
+    "draw_legend",
     "draw_outlines",
     "enlarge",
     "outline_paths",
+    "outlined",
     "pack_slices",
 ]
 
 Pixels = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]
 # Apart for every kind of colour vision, and neither found in tissue.
 LABEL_COLOUR: Colour = (0, 200, 255)
 PREDICTION_COLOUR: Colour = (255, 225, 0)
-# One per structure where there is no label to compare with (Okabe and Ito's set, without its black).
-STRUCTURE_COLOURS: tuple[Colour, ...] = (
-    (240, 228, 66),
-    (86, 180, 233),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (213, 94, 0),
-    (0, 114, 178),
-)
 HALO: Colour = (0, 0, 0)
 STRIP = 30  # height of a line of the legend, pixels
 MARGIN = 10
@@ -67,6 +58,12 @@ def enlarge(image: Pixels, smallest: int = 512) -> Pixels:
 
 def draw_outlines(image: Pixels, outlines: tuple[Outline, ...], note: str = "", smallest: int = 512) -> Pixels:
     """RGB [H,W,3] enlarged, with every outline in its colour and a legend below that ends with `note` (ASCII)."""
+    canvas = outlined(image, outlines, smallest)
+    return np.concatenate([canvas, draw_legend(canvas.shape[1], outlines, note)])
+
+
+def outlined(image: Pixels, outlines: tuple[Outline, ...], smallest: int = 512) -> Pixels:
+    """RGB [H,W,3] enlarged, with every outline in its colour."""
     factor = _factor(image, smallest)
     canvas = enlarge(image, smallest)
     contours = [(outline, _contours(mask, factor)) for outline in outlines for mask in outline.masks]
@@ -74,7 +71,7 @@ def draw_outlines(image: Pixels, outlines: tuple[Outline, ...], note: str = "", 
         cv2.drawContours(canvas, lines, -1, HALO, outline.width + 2)
     for outline, lines in contours:
         cv2.drawContours(canvas, lines, -1, outline.colour, outline.width, cv2.LINE_AA)
-    return np.concatenate([canvas, _legend(canvas.shape[1], outlines, note)])
+    return canvas
 
 
 def _contours(mask: npt.NDArray[np.bool_], factor: int) -> Sequence[AnyArray]:
@@ -83,7 +80,7 @@ def _contours(mask: npt.NDArray[np.bool_], factor: int) -> Sequence[AnyArray]:
     return tuple(lines)
 
 
-def _legend(width: int, outlines: tuple[Outline, ...], note: str) -> Pixels:
+def draw_legend(width: int, outlines: tuple[Outline, ...], note: str) -> Pixels:
     """A strip with one entry per outline and the note, in as many lines as they need."""
     entries = [(outline.name, outline) for outline in outlines] + ([(note, None)] if note else [])
     strips = [np.full((STRIP, width, 3), 24, dtype=np.uint8)]

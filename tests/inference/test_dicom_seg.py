@@ -11,13 +11,17 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from pydicom.sr._concepts_dict import concepts as CONCEPTS
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.errors import UserError
+from sdseg.datasets.sources import SOURCES
+from sdseg.inference.anatomical_codes import CODES, anatomical_code
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import find_inputs
 from sdseg.inference.load_input import open_file
 from sdseg.inference.native_size import NativeSegmentation
+from sdseg.io.structure_colours import structure_colour
 from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import CT, DISC_CUP
 
@@ -156,7 +160,7 @@ def test_other_masks_of_as_many_pixels_are_another_object(tmp_path: Path) -> Non
 
 
 def test_codes_of_organs(tmp_path: Path) -> None:
-    names = ("liver", "left kidney", "right adrenal gland", "something else")
+    names = ("liver", "left kidney", "right adrenal gland", "something else", "portal and splenic vein", "nodule")
     native = opened(
         series(tmp_path / "s", **STUDY), tuple(Structure(name=name, values=(k,)) for k, name in enumerate(names, 1))
     )
@@ -166,7 +170,35 @@ def test_codes_of_organs(tmp_path: Path) -> None:
     types = [found.get_segment_description(number).segmented_property_type for number in found.segment_numbers]
     assert [(one.scheme_designator, one.meaning) for one in types] == [
         *(("SCT", "Liver"), ("SCT", "Kidney"), ("SCT", "Adrenal gland"), ("99SDSEG", "something else")),
+        *(("SCT", "Portal vein and splenic vein (combined site)"), ("SCT", "Nodule")),
     ]
+    # By the bare tags: the side of what has one, what is no part of the body, and a colour for each.
+    segments = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
+    kinds = [one.SegmentedPropertyTypeCodeSequence[0] for one in segments]
+    modifiers = [kind.get("SegmentedPropertyTypeModifierCodeSequence") for kind in kinds]
+    assert [one[0].CodeMeaning if one else None for one in modifiers] == [None, "Left", "Right", None, None, None]
+    categories = [one.SegmentedPropertyCategoryCodeSequence[0].CodeValue for one in segments]
+    assert categories == ["91723000"] * 5 + ["49755003"]
+    for number, one in enumerate(segments):
+        shown = highdicom.color.CIELabColor.from_dicom_value(list(one.RecommendedDisplayCIELabValue)).to_rgb()
+        np.testing.assert_allclose(shown, structure_colour(number), atol=2)
+
+
+def test_codes_are_those_of_the_dictionary() -> None:
+    """As pydicom has them; and every structure of a known dataset with volumes has one."""
+    of_pydicom = {entry: each for each, codes in CONCEPTS["SCT"].items() for entry in codes}
+    unknown = {code.value for code in CODES.values()} - set(of_pydicom)
+    assert unknown == {"110765007"}  # portal vein and splenic vein, as one
+    structures = {
+        one.name
+        for source in SOURCES.values()
+        if source.modality == "ct"
+        for target in source.targets.values()
+        for one in target
+    }
+    assert {name for name in structures if anatomical_code(name) is None} == set()
+    assert anatomical_code("kidney_left") == anatomical_code("Left Kidney")
+    assert anatomical_code("left right kidney") is None
 
 
 def test_nothing_found_is_an_object_of_empty_frames(tmp_path: Path) -> None:

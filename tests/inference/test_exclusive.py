@@ -27,7 +27,7 @@ from sdseg.evaluation.studies.stability import stability
 from sdseg.evaluation.studies.studied_model import Scope, bar, mean_scores, open_subject
 from sdseg.export.tracing import export_graph
 from sdseg.export.triton_config import Variant, config_text
-from sdseg.inference.predict import predict
+from sdseg.inference.predict import PredictOptions, predict
 from tests.helpers.own_files import report
 from tests.helpers.prepared_sets import SPACING
 from tests.helpers.raw_files import save, write_split
@@ -148,6 +148,16 @@ def test_where_they_overlap_the_report_says_what_the_file_does_not_hold(
     assert "'label_map' what the file of labels shows" in told["overlap"]
     assert one["label_map"] == written
     assert one["pixels"]["liver"] > written["liver"]
+
+
+def test_the_user_may_have_it_otherwise(raw: Path, graphs: dict[bool, Path], tmp_path: Path) -> None:
+    """`--exclusive` of a model whose structures overlap is the rule of one whose structures exclude each other."""
+    image = raw / "imagesTr" / "c_0000.nii.gz"
+    assert predict(graphs[False], [image], tmp_path / "asked", options=PredictOptions(exclusive=True)) == 0
+    assert predict(graphs[True], [image], tmp_path / "own") == 0
+    asked, own = report(tmp_path / "asked"), report(tmp_path / "own")
+    assert (asked["exclusive"], asked["rule_by_user"], own["rule_by_user"]) == (True, {"exclusive": True}, {})
+    assert asked["inputs"][0]["checksums"] == own["inputs"][0]["checksums"]
 
 
 def test_results_made_by_another_rule_are_made_again(raw: Path, store: Path, tmp_path: Path) -> None:

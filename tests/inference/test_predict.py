@@ -205,7 +205,7 @@ def test_a_bad_file_does_not_stop_the_others(
     assert "a volume, but this model was made for images (.png, .jpg" in caplog.text
     assert "2 of 6 inputs segmented" in caplog.text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("dark_mask.png", "good_mask.png", "predict.json"),
+        *("dark_mask.png", "good_mask.png", "predict.json", "statistics.csv"),
     ]
 
 
@@ -267,7 +267,9 @@ def test_other_files_in_the_output_folder_are_left_alone(bright_rgb: Path, tmp_p
     (tmp_path / "out" / "notes.txt").write_text("mine")
     for _ in range(2):
         assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_mask.png", "notes.txt", "predict.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("a_mask.png", "notes.txt", "predict.json", "statistics.csv"),
+    ]
 
 
 def test_agrees_with_evaluation(bright_rgb: Path, tmp_path: Path) -> None:

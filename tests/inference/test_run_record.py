@@ -43,7 +43,7 @@ def test_a_finished_run_is_believed(file: InputFile, output: Path) -> None:
     again = RunLog(output)
     assert again.earlier_results.names == {"../a é.png": "a é"}
     assert again.earlier_results.results == {output.resolve() / "a é_mask.png"}
-    assert again.kept(file, ["mask"], "m", MaskRule())
+    assert again.kept(file, {"mask": "a é_mask.png"}, "m", MaskRule())
     again.close({}, [file.key])
     report = json.loads((output / "predict.json").read_text("utf-8"))
     assert (report["n_done"], report["n_kept"], report["earlier"]) == (1, 1, [])
@@ -53,18 +53,18 @@ def test_a_run_that_was_cut_off_is_believed(file: InputFile, output: Path) -> No
     note(RunLog(output), file)
     with (output / PARTIAL).open("a", encoding="utf-8") as stream:
         stream.write('{"input": "b.p')
-    assert RunLog(output).kept(file, ["mask"], "m", MaskRule())
+    assert RunLog(output).kept(file, {"mask": "a é_mask.png"}, "m", MaskRule())
     other = replace(file, name="c", key="c")
     note(RunLog(output), other)
     for each in (file, other):
-        assert RunLog(output).kept(each, ["mask"], "m", MaskRule())
+        assert RunLog(output).kept(each, {"mask": f"{each.name}_mask.png"}, "m", MaskRule())
 
 
 def test_what_changed_is_done_again(file: InputFile, output: Path) -> None:
     note(RunLog(output), file)
 
     def kept(kind: str = "mask", model: str = "m", *, exclusive: bool = False) -> bool:
-        return RunLog(output).kept(file, [kind], model, MaskRule(exclusive=exclusive))
+        return RunLog(output).kept(file, {kind: f"a é_{kind}.png"}, model, MaskRule(exclusive=exclusive))
 
     assert kept()
     assert not kept(model="other")
@@ -85,7 +85,7 @@ def test_what_cannot_be_looked_at_is_never_the_same(output: Path) -> None:
     gone = InputFile(output / "gone.png", "a", "image")
     note(RunLog(output), gone)
     assert input_fingerprint(gone) == ""
-    assert not RunLog(output).kept(gone, ["mask"], "m", MaskRule())
+    assert not RunLog(output).kept(gone, {"mask": "a_mask.png"}, "m", MaskRule())
 
 
 @pytest.mark.parametrize("name", ["v.raw", "voxels.raw.gz"])
@@ -104,7 +104,7 @@ def test_what_was_noted_and_not_placed_does_not_count(file: InputFile, output: P
     made = {"outputs": {"mask": "a é_mask.png"}, "empty": False, "model": "second", "notes": []}
     account.withdraw(account.note(file, made, output))
     again = RunLog(output)
-    assert again.kept(file, ["mask"], "first", MaskRule())
+    assert again.kept(file, {"mask": "a é_mask.png"}, "first", MaskRule())
     assert again.ours("a é_mask.png")
 
 

@@ -41,6 +41,11 @@ class PredictedInput(Record):
     pixels: dict[str, int] = Field(default_factory=dict)  # structure -> its pixels, each counted whole
     label_map: dict[str, int] | None = None  # as pixels, in a file of one label a pixel
     millilitres: dict[str, FiniteFloat] | None = None
+    area_mm2: dict[str, FiniteFloat] | None = None  # of a volume of one slice
+    # structure -> its connected parts, and the mean of the input there; None of those where nothing was found
+    components: dict[str, int] | None = None
+    mean_intensity: dict[str, FiniteFloat | None] | None = None
+    intensity_unit: str = ""
     hypotheses: tuple[dict[str, Any], ...] = ()  # of each: pixels, and millilitres of a volume
     # structure -> unit, mean and 90 % interval (low, high) of its size over the hypotheses
     over_hypotheses: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -86,6 +91,9 @@ class Predictions(Record):
     values: dict[str, str] = Field(default_factory=dict)  # value in a mask -> structure
     label_ids: dict[str, tuple[int, ...]] = Field(default_factory=dict)  # the same -> label ids of the dataset in it
     probabilities: dict[str, str] = Field(default_factory=dict)  # kind of result -> structure
+    rule_by_user: dict[str, bool] = Field(default_factory=dict)  # what of the above the user said, and not the model
+    # Name of a file of the whole run -> SHA-256 as this run wrote it, and as the one before did.
+    run_files: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     seconds: Positive | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()

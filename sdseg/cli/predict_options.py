@@ -1,0 +1,63 @@
+"""What `predict` takes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from sdseg.cli.argument_types import path, whole
+from sdseg.cli.training_options import NewVerb
+
+__all__ = ["add_predict"]
+
+
+def add_predict(verb: NewVerb, more_devices: Sequence[str]) -> None:
+    command = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
+    inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders"
+    command.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help=inputs)
+    model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
+    several = f"{model}; given several times, the mean of their probabilities"
+    command.add_argument("--model", type=path, required=True, action="append", help=several)
+    output = "folder to write: masks, predict.json, statistics.csv; an interrupted run continues where it was"
+    command.add_argument("--output", type=path, required=True, help=output)
+    command.add_argument("--batch", type=whole(1, 65536), default=8, help="slices at a time (default: 8)")
+    command.add_argument(
+        "--overwrite", action="store_true", help="compute again what is done; replace files no run wrote"
+    )
+    command.add_argument(
+        "--max-pixels", type=whole(1, 10**15), metavar="N", help="refuse larger images (default: 268435456, 16384²)"
+    )
+    command.add_argument(
+        "--max-voxels", type=whole(1, 10**15), metavar="N", help="refuse larger volumes (default: 1073741824, 1024³)"
+    )
+    devices = ("auto", "cpu", "cuda", *more_devices)
+    auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
+    command.add_argument("--device", choices=devices, default="auto", help=auto)
+    _results(command)
+    _rule(command)
+    command.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
+
+
+def _results(command: argparse.ArgumentParser) -> None:
+    also = command.add_argument_group("what else is written, and how it is named")
+    also.add_argument("--probability", action="store_true", help="the probability of each structure")
+    hypotheses = "each hypothesis of a model that draws several, a confidence map and a picture of them"
+    also.add_argument("--hypotheses", action="store_true", help=hypotheses)
+    samples = "hypotheses to draw, of a model folder (default: the recipe's inference.samples)"
+    also.add_argument("--samples", type=whole(2, 1000), metavar="N", help=samples)
+    also.add_argument("--overlay", action="store_true", help="the mask's outline over the image, or its largest slice")
+    preview = "a picture of each volume: three planes, or its slices where they lie far apart; of an image its overlay"
+    also.add_argument("--preview", action="store_true", help=preview)
+    names = "nnunet: masks are CASE.nii.gz (.mha, .nrrd, .png by the input), label maps, without '_0000'"
+    also.add_argument("--names", choices=("sdseg", "nnunet"), default="sdseg", help=f"{names} (default: sdseg)")
+
+
+def _rule(command: argparse.ArgumentParser) -> None:
+    about = "of masks, where it shall be other than the model was made and scored with; --no-… turns it off"
+    rule = command.add_argument_group("post-processing", about)
+    for name, help in (
+        ("--exclusive", "of structures that claim a pixel the likeliest has it"),
+        ("--keep-largest", "of every structure the largest connected part alone"),
+        ("--fill-holes", "fill what a structure encloses, of volumes in three dimensions"),
+    ):
+        rule.add_argument(name, action=argparse.BooleanOptionalAction, help=help)
