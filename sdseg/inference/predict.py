@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sdseg.artifacts.manifests import Structure
+from sdseg.backends.open_model import Served
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of
 from sdseg.inference.anatomical_codes import anatomical_code
@@ -104,7 +105,7 @@ def predict(
             log.info("%d hypotheses of each input", hypotheses_given(chosen.served))  # or why there are none
         run_log = RunLog(output)
         listing = find_inputs(inputs, output, run_log.earlier_results, chosen.served.words, options.naming)
-        beside = _files_beside(listing.inputs, chosen.served.structures)
+        beside = _files_beside(listing.inputs, chosen.served)
         if not options.overwrite:
             check_ours(output, beside, run_log.run_files)
         for problem in listing.problems:
@@ -176,11 +177,12 @@ def _say_uncoded(files: Sequence[InputFile], structures: tuple[Structure, ...]) 
         log.warning("no code of SNOMED CT is known for %s: DICOM names them by codes of our own", ", ".join(uncoded))
 
 
-def _files_beside(files: Sequence[InputFile], structures: tuple[Structure, ...]) -> dict[str, Lines]:
+def _files_beside(files: Sequence[InputFile], served: Served) -> dict[str, Lines]:
     """The files of the whole run, by name: what makes their lines of the records of inputs."""
-    names = [one.name for one in structures]
+    names = [one.name for one in served.structures]
+    fitting = [file for file in files if (file.kind == "image") == (served.image.modality == "rgb")]
     beside: dict[str, Lines] = {STATISTICS: statistics_lines}
-    if any(has_label_map(file, structures) for file in files):
+    if any(has_label_map(file, served.structures) for file in fitting):
         beside |= {SLICER: lambda _: slicer_lines(names), ITK_SNAP: lambda _: itk_snap_lines(names)}
     return beside
 
