@@ -21,9 +21,20 @@ NETWORK: dict[str, Any] = {
     },
     "label_decoder": {"channels": [8, 4]},
 }
-ONE_LEVEL = {"block_out_channels": [8], "attention": [True]}  # of the denoiser: the quickest graph
+SMALLEST: dict[str, Any] = {  # the quickest graph
+    "label_encoder": {"channels": [4, 8]},
+    "image_encoder": {"channels": [4, 8], "attention": [False, True], "heads": 2},
+    "denoiser": {
+        "block_out_channels": [8],
+        "attention": [True],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "heads": 2,
+    },
+    "label_decoder": {"channels": [8]},
+}
 VOLUMES: dict[str, Any] = {
-    "network": {"dimensions": 3, "denoiser": ONE_LEVEL},
+    "network": {"dimensions": 3, **SMALLEST},
     "patches": {"size": [8, 16, 16], "overlap": 0.25},
 }
 TRAINING = {

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from sdseg.core.settings import merge
 from sdseg.evaluation.studies.efficiency import flops_of
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.model_folder import count_parameters
@@ -18,8 +19,8 @@ from tests.helpers.tiny import RGB
 
 @pytest.mark.parametrize("more", [{}, VOLUMES], ids=["2-D", "3-D"])
 def test_parameters_operations_and_memory_are_those_of_the_networks(more: dict[str, Any]) -> None:
-    network = more.get("network", {}) | {"label_encoder": {"dropout": 0.0}}
-    recipe = ldseg(inference={"steps": 3, "samples": 2}, **more | {"network": network})
+    wanted = {"inference": {"steps": 3, "samples": 2}, "network": {"label_encoder": {"dropout": 0.0}}}
+    recipe = ldseg(**merge(more, wanted))
     segmenter = build_segmenter(recipe, RGB, 2)
     parts = memory_by_part(recipe, None, Shape(32, 2), images=1)
     names = ("label_encoder", "condition_encoder", "denoiser", "decoder")

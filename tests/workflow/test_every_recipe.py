@@ -22,7 +22,7 @@ from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.training.codec import build_codec
 from sdseg.training.train import train
-from tests.helpers.end_to_end import NETWORK, ONE_LEVEL
+from tests.helpers.end_to_end import SMALLEST
 from tests.helpers.networks import CODEC
 from tests.helpers.tiny import DISC_CUP, write_store
 
@@ -80,12 +80,14 @@ def small(ready: Path, file: Path) -> Recipe:
     made = load_recipe(file)
     if made.diffusion is not None and made.diffusion.loss_mask_from:  # a step of each stage
         overrides["diffusion"] = {"loss_mask_from": 1}
-    if made.inference.steps > 1:  # a graph holds every step
-        overrides["inference"] = {"steps": 2, "samples": min(2, made.inference.samples)}
+    inference = made.inference
+    if inference.steps > 1:  # a graph holds every step: one is enough where nothing is drawn or done between them
+        steps = 1 if (inference.samples, inference.standardise) == (1, "none") else 2
+        overrides["inference"] = {"steps": steps, "samples": min(2, inference.samples)}
     if made.network.kind == "direct":
         overrides["network"] = {"channels": [4, 8, 8]}
     elif made.network.kind == "end-to-end-diffusion":
-        overrides["network"] = merge(NETWORK, {"denoiser": ONE_LEVEL})
+        overrides["network"] = SMALLEST
     else:
         classic = isinstance(made.network.denoiser, UnetDenoiser)
         overrides["network"] = {"codec": "small"} | (
