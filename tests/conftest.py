@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of commands that take two all the same: no waiting at full speed
 
+gc.disable()  # while tests are collected, and libraries loaded
+
 # A busy machine draws slowly; that is no failure of a property. The same examples at every run: what passed once passes
 # again. `pytest --hypothesis-profile explore` draws others.
 settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,6 +63,7 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector look at what tests make: all that was imported stays, and looking at it takes long."""
     gc.freeze()
     gc.set_threshold(50_000)
+    gc.enable()
 
 
 def _folder(variable: str, name: str) -> Path:

@@ -69,7 +69,9 @@ def test_every_pass_starts_from_the_same_noise() -> None:
 @pytest.mark.parametrize("image", [RGB, CT])
 def test_one_graph_does_them_all(tmp_path: Path, image: ImageContract) -> None:
     """The networks are in it once: the flips are one batch."""
-    flipping = segmenter("both", image, **GAUSSIAN) if image is CT else segmenter("both", image, direct=True)
+    small = {"denoiser": {"block_out_channels": [8], "attention": [True]}}
+    latent = image is CT
+    flipping = segmenter("both", image, **GAUSSIAN, network=small) if latent else segmenter("both", image, direct=True)
     described = describe(image, noise_shape=flipping.noise_shape).model_copy(update={"flips": "both"})
     written = export_graph(flipping, described, tmp_path / "graph.onnx")
     assert written.flips == "both"

@@ -50,6 +50,7 @@ def _copy_published(project: Project) -> None:
         (folder / path.name).write_bytes(path.read_bytes())
 
 
+@pytest.mark.xdist_group("workflow")  # takes long: not the last of a worker
 def test_the_papers_tables_stand_beside_ours(page: str) -> None:
     tables = dict(re.findall(r"<h3 class=\"small\">Table (\d):.*?</h3>(.*?)</table>", page, re.DOTALL))
     assert set(tables) == {"1", "2", "3", "4", "5", "6"}
