@@ -24,6 +24,7 @@ SIDE = 384  # pixels of the longer side of a panel
 LINE = 2  # pixels of an outline
 GAP = 6  # pixels between panels
 GROUND = 24  # grey beside panels
+NARROWEST = 512  # pixels of a whole picture: its legend needs them
 FLAT = 4.0  # slices that lie this many times as far apart as their pixels make no planes of their own
 FEW = 8  # slices of which the same holds
 MOST = 12  # slices side by side
@@ -132,7 +133,7 @@ def _side_by_side(panels: Sequence[Pixels], columns: int) -> Pixels:
     height, width = (max(panel.shape[axis] for panel in panels) + GAP for axis in (0, 1))
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    sheet = np.full((rows * height, columns * width, 3), GROUND, dtype=np.uint8)
+    sheet = np.full((rows * height, max(columns * width, NARROWEST), 3), GROUND, dtype=np.uint8)
     for place, panel in enumerate(panels):
         top = place // columns * height + (height - panel.shape[0]) // 2
         left = place % columns * width + (width - panel.shape[1]) // 2

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sdseg.inference.find_inputs import REPORT
+from sdseg.inference.run_files import STATISTICS
 from sdseg.inference.run_record import RunLog
 
 __all__ = ["grouped", "log_messages"]
@@ -25,6 +26,12 @@ def log_messages(run_log: RunLog, output: Path) -> None:
         log.warning("%s", line)
     for line in grouped((one["input"], f"{one['problem']}; {one['remedy']}") for one in run_log.failures):
         log.error("%s", line)
+    if unmeasured := sum("components" not in record for record in run_log.done):
+        log.warning(
+            "%s lacks components and intensities of %d of the inputs, done by an earlier version (--overwrite: again)",
+            STATISTICS,
+            unmeasured,
+        )
     n_done, failed = len(run_log.done), len(run_log.failures)
     n_kept = sum(record["kept"] for record in run_log.done)
     log.info(

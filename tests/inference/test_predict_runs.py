@@ -83,7 +83,7 @@ def test_metaimage_and_nrrd_keep_format_and_grid(bright_ct: Path, tmp_path: Path
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(probability) > 0.5, found)
 
 
-def test_a_patient_folder_of_dicom(bright_ct: Path, tmp_path: Path) -> None:
+def test_a_patient_folder_of_dicom(bright_ct: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     patient = tmp_path / "patient é"
 
     def series(number: int, voxels: np.ndarray, prefix: str, **tags: str) -> None:
@@ -99,8 +99,10 @@ def test_a_patient_folder_of_dicom(bright_ct: Path, tmp_path: Path) -> None:
     (patient / "letter.dcm").write_text("no DICOM")
     save(patient / "twin.nii.gz", scan(), np.diag([-2.0, -3.0, 5.0, 1.0]))
     assert predict(bright_ct, [patient], tmp_path / "out", options=PredictOptions(overlay=True, probability=True)) == 1
+    assert caplog.text.count("no code of SNOMED CT is known for disc, cup") == 1
     found = report(tmp_path / "out")
     assert {record["name"] for record in found["inputs"]} == {"twin", "patient é_series2"}
+    assert {record["intensity_unit"] for record in found["inputs"]} == {"file's own", "HU"}
     assert ["a localiser" in skipped["reason"] for skipped in found["skipped"]] == [True]
     problems = sorted(failure["problem"] for failure in found["failures"])
     assert len(problems) == 3

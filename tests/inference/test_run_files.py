@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import re
 from pathlib import Path
@@ -129,8 +130,10 @@ def test_a_file_of_the_users_stays(run: Path, bright_ct: Path, tmp_path: Path) -
     (out / "statistics.csv").unlink()
     one = run / "in" / "one.nii.gz"
     assert predict(bright_ct, [one], out) == 0
+    former = (out / "statistics.csv").read_bytes()
     assert predict(bright_ct, [run / "in"], out) == 0  # our own is replaced
     assert len(rows(out)) == 4
+    (out / "statistics.csv").write_bytes(former)  # as a kill leaves it after predict.json was written
     assert predict(bright_ct, [one], out) == 0  # what other runs made stays in it
     assert [Path(row["input"]).name for row in rows(out)][::2] == ["one.nii.gz", "blocks é.nii.gz"]
     changed = (out / "labels.ctbl").read_text("utf-8").replace("disc", "papilla")
@@ -188,3 +191,19 @@ def test_the_rule_of_masks_is_the_users(
     assert {row["components"] for row in rows(tmp_path / "out")} == {"1"}
     assert main([*command, "--exclusive"]) == 2
     assert "structures 'disc' and 'cup' share label 2, so they cannot exclude each other" in capsys.readouterr().err
+
+
+def test_what_an_earlier_version_did_has_fewer_columns(
+    run: Path, bright_ct: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, path = run / "in" / "one.nii.gz", tmp_path / "predict.json"
+    assert predict(bright_ct, [one], tmp_path) == 0
+    told = report(tmp_path)
+    for key in ("components", "mean_intensity", "intensity_unit", "area_mm2"):
+        del told["inputs"][0][key]
+    path.write_text(json.dumps(told), "utf-8")
+    assert predict(bright_ct, [one], tmp_path) == 0
+    assert "statistics.csv lacks components and intensities of 1 of the inputs, done by an earlier version" in caplog.text
+    first = rows(tmp_path)[0]
+    assert (first["components"], first["mean_intensity"], first["area_mm2"]) == ("", "", "")
+    assert float(first["volume_ml"]) > 0
