@@ -27,6 +27,7 @@ GROUND = 24  # grey beside panels
 NARROWEST = 512  # pixels of a whole picture: its legend needs them
 FLAT = 4.0  # slices that lie this many times as far apart as their pixels make no planes of their own
 FEW = 8  # slices of which the same holds
+SLAB = 6.0  # and of a volume this many times as wide as high
 MOST = 12  # slices side by side
 COLUMNS = 4
 
@@ -51,14 +52,21 @@ def draw_preview(native: NativeSegmentation, window: tuple[float, float]) -> Pix
         raise ValueError("the input was opened without its pixels")
     if native.geometry is None:
         return draw_mask(native, window)
-    x, y, z = native.geometry.spacing
-    flat = len(native.bits) < FEW or z > FLAT * max(x, y)
+    flat = _is_flat(native)
     planes = _slices(native, native.pixels_shown) if flat else _three(native, native.pixels_shown)
     panels = [_panel(native, plane, window) for plane in planes]
     sheet = _side_by_side(panels, COLUMNS if flat else len(panels))
     outlines = _outlines(native, np.zeros((1, 1), native.bits.dtype))
     note = "; ".join(dict.fromkeys([*(plane.what for plane in planes), *(["nothing found"] if native.empty else [])]))
     return np.concatenate([sheet, draw_legend(sheet.shape[1], outlines, note)])
+
+
+def _is_flat(native: NativeSegmentation) -> bool:
+    """Whether planes across the slices would show next to nothing."""
+    across, deep, up = _spacing(native)
+    slices, rows, columns = native.bits.shape
+    slab = SLAB * slices * up < max(rows * deep, columns * across)
+    return slices < FEW or up > FLAT * max(across, deep) or slab
 
 
 def _slices(native: NativeSegmentation, values: AnyArray) -> list[_Plane]:
