@@ -60,11 +60,29 @@ def _kills(values: Figures) -> str:
     return f"{said}\n{_table(('how', 'kills', 'results identical', 'most steps lost'), rows)}"
 
 
-def _curves(values: Figures) -> str:
-    def dice(row: Figures) -> str:
-        spread = "" if row["dice_sd"] is None else f" ± {row['dice_sd']:.3f}"
-        return f"{row['dice_mean']:.3f}{spread}"
+def _dice(row: Figures) -> str:
+    spread = "" if row["dice_sd"] is None else f" ± {row['dice_sd']:.3f}"
+    return f"{row['dice_mean']:.3f}{spread}"
 
+
+def _compare(values: Figures) -> str:
+    rows = [
+        (
+            row["dataset"],
+            f"`{row['recipe']}`",
+            row["seeds"],
+            row["steps"],
+            f"{row['cpu_seconds']:.0f}",
+            "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
+            _dice(row),
+        )
+        for row in values["rows"]
+    ]
+    heads = ("dataset", "recipe", "seeds", "steps", "CPU s", "validation Dice", "test Dice")
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
+def _curves(values: Figures) -> str:
     rows = [
         (
             f"{row['dataset']}, {row['size']}",
@@ -74,7 +92,7 @@ def _curves(values: Figures) -> str:
             _cpu_seconds(row),
             row["seeds"],
             "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
-            dice(row),
+            _dice(row),
         )
         for row in values["rows"]
     ]
@@ -243,4 +261,5 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
     "training_step": _training_step,
+    "neighbours": _compare,
 }

@@ -1,0 +1,72 @@
+"""Recipes side by side: the runs of a results folder as rows, for a table of docs/benchmarks.md.
+
+python benchmarks/compare.py --results results-neighbours --figures neighbours
+
+Dice is that of the test split, CPU seconds are those of training, both as means over the seeds. Writes
+benchmarks/figures/NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from sdseg.core.errors import UserError  # noqa: E402
+from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
+from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--figures", required=True, metavar="NAME")
+    chosen = parser.parse_args()
+    command = ["python", "benchmarks/compare.py", "--results", chosen.results.name, "--figures", chosen.figures]
+    return write_figures(
+        lambda: compared(chosen.results) | {"command": shlex.join(command)},
+        ROOT / f"benchmarks/figures/{chosen.figures}.json",
+    )
+
+
+def compared(results: Path) -> dict[str, Any]:
+    """The figures of a results folder. Raises UserError where nothing in it was trained and scored."""
+    groups: dict[tuple[str, str], list[ScoredRun]] = {}
+    for run in collect_results(results).runs:
+        if run.training:
+            groups.setdefault((run.dataset, recipe_of(run)), []).append(run)
+    if not groups:
+        raise UserError("no run is trained and scored", where=results, remedy="run the target evaluate first")
+    records = [run.model.provenance for runs in groups.values() for run in runs]
+    return {
+        "commit": ", ".join(sorted({record["commit"] for record in records})),
+        "date": max(record["time"] for record in records)[:10],
+        "machine": machine(),
+        "rows": [_row(*place, groups[place]) for place in sorted(groups)],
+    }
+
+
+def _row(dataset: str, recipe: str, runs: list[ScoredRun]) -> dict[str, Any]:
+    dice, validation = [run.summary.dice.mean for run in runs], [run.training.best_dice for run in runs]
+    return {
+        "dataset": dataset,
+        "recipe": recipe,
+        "seeds": len(runs),
+        "cases": runs[0].summary.n_cases,
+        "steps": runs[0].training.steps,
+        "cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs), 1),
+        "val_mean": None if None in validation else round(fmean(validation), 4),
+        "dice_mean": round(fmean(dice), 4),
+        "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
