@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,8 @@ from sdseg.io.itk import data_files, is_itk
 
 __all__ = ["RunLog", "input_fingerprint"]
 
+log = logging.getLogger("sdseg.inference.predict")
+
 # Of records that do not tell: structures overlapped, and nothing was mended in masks.
 BEFORE = {"exclusive": False, "largest_component": False, "fill_holes": False}
 PARTIAL = ".predict.partial.jsonl"  # one line for each input that is done, until the report is written
@@ -35,6 +38,7 @@ class RunLog:
         records, self.run_files = _read_earlier(output)  # of former runs into the same folder, the latest last
         self.earlier = {record["key"]: record for record in records if not record.get("withdrawn")}
         self._written = _written(records)
+        self._placed = {name for one in records if not one.get("withdrawn") for name in one["outputs"].values()}
         self._owners = {name.lower(): record for record in self.earlier.values() for name in record["outputs"].values()}
         self.done: list[Record] = []
         self.failures: list[dict[str, str]] = []
@@ -46,7 +50,7 @@ class RunLog:
         folder = self.output.resolve()
         return EarlierResults(
             {key: str(record["name"]) for key, record in self.earlier.items()},
-            frozenset(folder / name for record in self.earlier.values() for name in record["outputs"].values()),
+            frozenset(folder / name for name in self._placed),
         )
 
     def kept(
@@ -79,11 +83,14 @@ class RunLog:
             self.done.append({**record, "kept": True})
         return True
 
-    def ours(self, name: str) -> bool:
-        """Whether the file `name` of the output folder is as a former run wrote it, and not anyone else's."""
+    def ours(self, name: str, *, by_checksum: bool = False) -> bool:
+        """Whether the file `name` of the output folder is as a former run wrote it, and not anyone else's.
+
+        `by_checksum`: its size, which is all that an earlier version noted, is not enough.
+        """
         path = self.output / name
         try:
-            size, marks = path.stat().st_size, self._written.get(name, set())
+            size, marks = None if by_checksum else path.stat().st_size, self._written.get(name, set())
             return any(mark == size or (isinstance(mark, str) and mark == sha256_file(path)) for mark in marks)
         except OSError:
             return False
@@ -154,6 +161,7 @@ class RunLog:
         self.failures.sort(key=lambda failure: failure["input"])
         now = {record["key"] for record in self.done}
         earlier = [record for key, record in self.earlier.items() if key not in now]
+        self._remove_superseded([*self.done, *earlier])
         with placed_beside(self.output, beside([*self.done, *earlier])) as checksums:
             # First the report, which knows the files as they are and as they will be: a kill in between loses neither.
             known = {name: (checksum, *self.run_files.get(name, ())[:2]) for name, checksum in checksums.items()}
@@ -172,6 +180,23 @@ class RunLog:
             )
             write_json(self.output / REPORT, written.content())
         (self.output / PARTIAL).unlink(missing_ok=True)
+
+    def _remove_superseded(self, records: Iterable[Record]) -> None:
+        """Remove results of former runs that no record names any more: an input made anew has fewer kinds of them.
+
+        Forgotten they would be taken for inputs, or for files of the user's. One that was changed since is the user's.
+        """
+        current = {name.lower() for record in records for name in record["outputs"].values()}
+        left = [name for name in self._written if name.lower() not in current]
+        superseded = [name for name in left if self.ours(name, by_checksum=True)]
+        for name in superseded:
+            (self.output / name).unlink()
+        if superseded:
+            log.info(
+                "removed %d results of former runs, whose inputs have others now (first: %s)",
+                len(superseded),
+                superseded[0],
+            )
 
 
 def input_fingerprint(file: InputFile) -> str:

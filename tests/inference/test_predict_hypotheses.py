@@ -54,6 +54,14 @@ def test_each_hypothesis_has_a_mask(tmp_path: Path) -> None:
         masks += own
     assert any(not np.array_equal(masks[0], other) for other in masks[1:SAMPLES])
 
+    # Fewer, and as many again, among the images: what is left of the first run is no input, and nobody else's file.
+    for samples in (2, SAMPLES):
+        images_and_results = [tmp_path / "photos", *sorted((tmp_path / "out").glob("*.png"))]
+        again = replace(WANTED, samples=samples)
+        assert predict(model, images_and_results, tmp_path / "out", "cpu", again) == 0
+        assert len(report(tmp_path / "out")["inputs"]) == 2
+        assert len(list((tmp_path / "out").glob("*_hypothesis*.png"))) == 2 * samples
+
 
 def test_those_of_a_series_are_objects_of_their_own_and_notes_are_said_once(tmp_path: Path) -> None:
     joint = {**GAUSSIAN, "network": {"classes": "joint"}, "inference": {"samples": SAMPLES, "threshold": 0.3}}

@@ -152,3 +152,22 @@ def test_listed_problems_are_told(output: Path) -> None:
     account = RunLog(output)
     account.fail(ListedError("slices differ:", ["1.dcm", "2.dcm"], where="s", remedy="move them"))
     assert account.failures == [{"input": "s", "problem": "slices differ: 1.dcm; 2.dcm", "remedy": "move them"}]
+
+
+def test_results_that_an_input_has_no_more_are_removed_and_those_changed_by_hand_stay(
+    file: InputFile, output: Path
+) -> None:
+    def run(*kinds: str) -> RunLog:
+        account = RunLog(output)
+        for kind in kinds:
+            (output / f"a_{kind}.png").write_bytes(kind.encode())
+        made = {"outputs": {kind: f"a_{kind}.png" for kind in kinds}, "empty": False, "model": "m", "notes": []}
+        account.add(account.note(file, made, output))
+        return account
+
+    run("mask", "hypothesis1", "hypothesis2", "overlay").close({}, [file.key])
+    (output / "a_overlay.png").write_bytes(b"changed")
+    cut_off = run("mask", "hypothesis1")
+    assert output.resolve() / "a_hypothesis2.png" in RunLog(output).earlier_results.results  # not an input meanwhile
+    cut_off.close({}, [file.key])
+    assert {path.name for path in output.glob("a_*")} == {"a_mask.png", "a_hypothesis1.png", "a_overlay.png"}
