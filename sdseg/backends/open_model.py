@@ -11,7 +11,7 @@ from sdseg.backends.base import Backend
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.backends.providers import open_graph
 from sdseg.backends.torch import TorchBackend
-from sdseg.core.errors import ListedError, UserError
+from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule
 
 __all__ = ["Served", "open_model"]
@@ -83,18 +83,7 @@ def open_model(
 def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) -> Served:
     from sdseg.models.model_folder import load_model
 
-    try:
-        segmenter, manifest = load_model(path, inference)
-    except ListedError as error:
-        if not inference:
-            raise
-        wanted = ", ".join(f"{key}: {value}" for key, value in inference.items())
-        raise ListedError(
-            f"the recipe of this model does not allow '{wanted}':",
-            error.problems,
-            where=path,
-            remedy="leave the number out, or name a model of a recipe that allows it",
-        ) from None
+    segmenter, manifest = load_model(path, inference)
     backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed, segmenter.sliding_window)
     served = _served(backend, manifest, manifest.recipe_name, model_checksum(manifest), path)
     return replace(served, training=manifest.training)

@@ -29,9 +29,8 @@ def draw_annotators(scorer: AnnotatorScorer, store: SliceStore, case: Case) -> R
     manifest, names = store.manifest, [name for name, _ in case.labels][:MOST]
     drawn = np.stack([structure_masks(store.drawn_by(name, case.rows), manifest.structures) for name in names])
     index = int(drawn.sum(axis=(0, 2, 3, 4)).argmax())
-    row = case.start + index
-    image = to_display(store.slices[row], manifest.image.window)
-    hypotheses = scorer.masks(store.images[row : row + 1])[0][:MOST]  # [S,K,H,W]
+    image = to_display(store.slices[case.start + index], manifest.image.window)
+    hypotheses = scorer.masks_of(case, index)[:MOST]  # [S,K,H,W]
     rows = (
         [_tile(image, name, masks, label=True) for name, masks in zip(names, drawn[:, index], strict=True)],
         [_tile(image, f"hypothesis {one + 1}", masks, label=False) for one, masks in enumerate(hypotheses)],

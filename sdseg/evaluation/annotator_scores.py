@@ -31,11 +31,14 @@ class AnnotatedCase:
 
 
 class AnnotatorScorer:
-    """Takes batches of slices, as `slice_batches` gives them, and scores each case that is complete."""
+    """Takes batches of slices, as `slice_batches` gives them, and scores each case that is complete.
 
-    def __init__(self, hypotheses: Hypotheses, store: SliceStore, rule: MaskRule) -> None:
+    `whole_cases`: the model is three-dimensional, and takes the images it is given for a whole volume.
+    """
+
+    def __init__(self, hypotheses: Hypotheses, store: SliceStore, rule: MaskRule, *, whole_cases: bool = False) -> None:
         self.cases: list[AnnotatedCase] = []  # in the order in which they were complete
-        self._hypotheses, self._store, self._rule = hypotheses, store, rule
+        self._hypotheses, self._store, self._rule, self._whole_cases = hypotheses, store, rule, whole_cases
         self._by_name = {case.case: case for case in store.cases}
         self._pending: dict[str, list[npt.NDArray[np.uint8]]] = {}  # of each slice masks [S,K,H,W], columns packed
 
@@ -49,9 +52,12 @@ class AnnotatorScorer:
                 self.cases.append(self._score(self._by_name[name], self._pending.pop(name)))
         return np.asarray(hypotheses.mean(axis=1), dtype=np.float32)
 
-    def masks(self, images: RawImages) -> MaskArray:
-        """The masks of every hypothesis of raw images [N,H,W,C], [N,S,K,H,W], as they are before post-processing."""
-        return self._rule.masks(self._hypotheses(images))
+    def masks_of(self, case: Case, index: int) -> MaskArray:
+        """The masks of every hypothesis of slice `index` of a case, [S,K,H,W], as they are before post-processing."""
+        row = case.start + index
+        if self._whole_cases:
+            return self._rule.masks(self._hypotheses(self._store.images[case.rows])[index])
+        return self._rule.masks(self._hypotheses(self._store.images[row : row + 1])[0])
 
     def _score(self, case: Case, packed: list[npt.NDArray[np.uint8]]) -> AnnotatedCase:
         structures, size = self._store.manifest.structures, self._store.manifest.image.size

@@ -234,7 +234,7 @@ def _annotator_scorer(timed: TimedBackend, store: SliceStore, rule: MaskRule) ->
     hypotheses = timed.hypotheses
     if not store.manifest.annotators or hypotheses is None:
         return None
-    return AnnotatorScorer(hypotheses, store, rule)
+    return AnnotatorScorer(hypotheses, store, rule, whole_cases=batch_for(timed, 1) is None)
 
 
 def _by_fold(models: Sequence[Path], folds: Folds, device: str) -> dict[int, Served]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sdseg.backends.averaged_models import averaged
+from sdseg.backends.base import samples_of, why_mean_alone
 from sdseg.backends.open_model import Served, open_model
 from sdseg.core.errors import ListedError, UserError
 from sdseg.datasets.sources import shared_labels
@@ -33,14 +34,17 @@ class ChosenModel:
     reason: str
 
 
-def choose_model(path: Path, device: str = "auto", samples: int | None = None) -> ChosenModel:
+def choose_model(
+    path: Path, device: str = "auto", samples: int | None = None, *, hypotheses: bool = False
+) -> ChosenModel:
     """Open `path`: a model folder, an .onnx or .engine file, or a results folder with some of them.
 
     A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
     an engine that can be opened on its GPU, then model.onnx, then the model folder. `device` 'auto' is the GPU where
     the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. `samples` replaces the
-    recipe's number of hypotheses, which a graph has built in. Raises UserError where
-    nothing can be opened, and what `open_model` raises for a path that names one model.
+    recipe's number of hypotheses, which a graph has built in; with `hypotheses` a model that knows their mean alone is
+    passed over. Raises UserError where nothing can be opened, and what `open_model` raises for a path that names one
+    model.
     """
     candidates = _candidates(path)
     attempts = [(each, on) for each in candidates or [path] for on in _devices(each, device)]
@@ -59,17 +63,24 @@ def choose_model(path: Path, device: str = "auto", samples: int | None = None) -
                 raise
             refused.append(f"{name} on {on}: {error.what}")
             continue
+        if candidates and hypotheses and not samples_of(served.backend):
+            refused.append(f"{name} on {on}: {why_mean_alone(served.backend)}")
+            continue
         kind = {".engine": "the TensorRT engine", ".onnx": "the ONNX graph"}.get(candidate.suffix, "the model folder")
         why = f"{kind} {name} is the fastest that runs on '{on}' here" if candidates else "it was named"
         return ChosenModel(served, on, "; not taken: ".join([why, *refused]))
-    raise ListedError(
-        "no model of this results folder can be opened:", refused, where=path, remedy="train or export it again"
-    )
+    if hypotheses:
+        what, remedy = "opened for its hypotheses", "train it again, or export it with 'hypotheses: true'"
+    else:
+        what, remedy = "opened", "train or export it again"
+    raise ListedError(f"no model of this results folder can be {what}:", refused, where=path, remedy=remedy)
 
 
-def choose_models(paths: Sequence[Path], device: str = "auto", samples: int | None = None) -> ChosenModel:
+def choose_models(
+    paths: Sequence[Path], device: str = "auto", samples: int | None = None, *, hypotheses: bool = False
+) -> ChosenModel:
     """`choose_model` of each path; several are averaged. Raises ListedError where they do not go together."""
-    chosen = [choose_model(path, device, samples) for path in paths]
+    chosen = [choose_model(path, device, samples, hypotheses=hypotheses) for path in paths]
     reasons, devices = dict.fromkeys(one.reason for one in chosen), dict.fromkeys(one.device for one in chosen)
     return ChosenModel(averaged([one.served for one in chosen]), " and ".join(devices), "; ".join(reasons))
 

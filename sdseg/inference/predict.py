@@ -95,7 +95,8 @@ def predict(
         raise UserError(f"a batch of {options.batch} slices", where="--batch", remedy="give 1 or more")
     with locked_output(output):
         # 1. The model and the files.
-        chosen = choose_models([model] if isinstance(model, Path) else model, device, options.samples)
+        models = [model] if isinstance(model, Path) else model
+        chosen = choose_models(models, device, options.samples, hypotheses=options.hypotheses)
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
         chosen = with_masks_by(chosen, **_rule_by_user(options))

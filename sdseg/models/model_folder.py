@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sdseg.artifacts.manifests import CodecManifest, EnsembleMember, ModelManifest
 from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe
-from sdseg.core.errors import UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_file, read_json, sha256_file, write_json
 from sdseg.core.settings import merge, parse
 from sdseg.models.build_segmenter import build_segmenter
@@ -101,7 +101,18 @@ def load_model(folder: Path, inference: dict[str, Any] | None = None) -> tuple[S
         manifest = manifest.model_copy(update=changed)
     _check_files(folder, manifest.files, "sdseg train")
     where = str(folder / "config.json")
-    networks = [_networks(one, manifest, where) for one in manifest.members or (manifest,)]
+    try:
+        networks = [_networks(one, manifest, where) for one in manifest.members or (manifest,)]
+    except ListedError as error:
+        if not inference:
+            raise
+        wanted = ", ".join(f"{key}: {value}" for key, value in inference.items())
+        raise ListedError(
+            f"the recipe of {'a member of ' if manifest.members else ''}this model does not allow '{wanted}':",
+            error.problems,
+            where=folder,
+            remedy="leave the number out, or name a model of a recipe that allows it",
+        ) from None
     segmenter = EnsembleSegmenter(networks) if manifest.members else networks[0]
     load_strictly(segmenter, read_tensors(folder / MODEL_WEIGHTS), folder / MODEL_WEIGHTS)
     return segmenter.eval().requires_grad_(False), manifest

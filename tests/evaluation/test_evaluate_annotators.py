@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -12,15 +13,18 @@ import numpy as np
 import pytest
 
 from sdseg.backends.open_model import open_model
+from sdseg.backends.probability import TimedBackend
+from sdseg.config.patches import SlidingWindow
 from sdseg.core.files import write_json
 from sdseg.data.folds import make_folds, read_folds
+from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore
-from sdseg.evaluation.evaluate import EvaluationOptions, cross_validate, evaluate, evaluate_masks
+from sdseg.evaluation.evaluate import EvaluationOptions, _annotator_scorer, cross_validate, evaluate, evaluate_masks
 from tests.helpers.annotated import READERS, annotated_settings, prepare_annotated
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.own_files import read as read_picture
 from tests.helpers.raw_files import encode
-from tests.helpers.tiny import write_graph, write_model
+from tests.helpers.tiny import CT, write_graph, write_model, write_store
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +123,26 @@ def test_folds_are_scored_against_everyone_by_who_held_them_out(places: tuple[Pa
     one, two, both = ({row["case"]: row for row in read(tmp_path / name)[0]} for name in ("by-1", "by-2", "both"))
     assert both == {case: (one, two)[fold - 1][case] for case, fold in folds.fold_of.items()}
     assert one != two
+
+
+class OfVolumes:
+    """Finds in slice n of the volume it is given the row n."""
+
+    name, mean_alone, samples, sliding_window = "of-volumes", "", 2, SlidingWindow(size=(4, 32, 32))
+
+    def hypotheses(self, images: np.ndarray) -> np.ndarray:
+        rows = np.eye(len(images), images.shape[1], dtype=np.float32)
+        return np.broadcast_to(rows[:, None, None, :, None], (len(images), 2, 1, *images.shape[1:3]))
+
+    def probability(self, images: np.ndarray) -> np.ndarray:
+        return self.hypotheses(images).mean(axis=1)
+
+
+def test_the_picture_of_a_volume_has_the_hypotheses_of_the_whole_of_it(tmp_path: Path) -> None:
+    store = SliceStore.open(write_store(tmp_path / "prepared", CT, cases={"test": (2, 3)}))
+    store = replace(store, manifest=store.manifest.model_copy(update={"annotators": READERS}))
+    scorer = _annotator_scorer(TimedBackend(OfVolumes(), tmp_path), store, MaskRule())
+    assert scorer is not None
+    masks = scorer.masks_of(store.cases[1], 2)  # [S,K,H,W]
+    assert masks.shape == (2, 1, 32, 32)
+    assert np.argwhere(masks.all(axis=-1))[:, -1].tolist() == [2, 2]

@@ -17,7 +17,7 @@ from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.open_model import open_model
 from sdseg.cli.commands import main
 from sdseg.config.export import Export
-from sdseg.core.errors import UserError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
 from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import evaluate
@@ -25,6 +25,7 @@ from sdseg.export.onnx import export
 from sdseg.export.parity import open_gate
 from sdseg.export.with_hypotheses import WithHypotheses
 from sdseg.inference.predict import PredictOptions, predict
+from sdseg.training.make_ensemble import make_ensemble
 from tests.export.test_tensorrt_operators import beyond
 from tests.helpers.annotated import prepare_annotated
 from tests.helpers.models import GAUSSIAN, write_latent_model
@@ -104,6 +105,14 @@ def test_a_number_of_hypotheses_is_the_models(folder: Path) -> None:
     assert gate.manifest.recipe["inference"]["samples"] == 5
     with pytest.raises(UserError, match="hypotheses"):
         parse(Export, {"hypotheses": 1}, where="export.yaml")
+
+
+def test_a_number_that_a_member_does_not_allow_is_refused_with_its_remedy(folder: Path, tmp_path: Path) -> None:
+    make_ensemble([folder / "model", write_model(tmp_path / "unet")], tmp_path / "both")
+    with pytest.raises(
+        ListedError, match=r"(?s)a member of this model.*'samples: 5':.*one answer.*leave the number out"
+    ):
+        open_gate(tmp_path / "both", folder / "prepared", Export(hypotheses=5))
 
 
 def test_predict_takes_them_from_the_graph_as_from_the_model(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ import pydicom
 import pytest
 
 from sdseg.backends.open_model import open_model
-from sdseg.core.errors import UserError
+from sdseg.core.errors import ListedError, UserError
+from sdseg.inference.choose_model import choose_model
 from sdseg.inference.predict import PredictOptions, predict
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.own_files import photos, read, report, scan
@@ -125,6 +127,15 @@ def test_where_there_are_none_nothing_is_written(tmp_path: Path) -> None:
     graph = write_graph(tmp_path / "noisy.onnx", noise_shape=(2, 4, 4))
     with pytest.raises(UserError, match="the graph gives the mean of its hypotheses alone"):
         predict(graph, [tmp_path / "photos"], tmp_path / "out", "cpu", WANTED)
+    results = tmp_path / "results"
+    shutil.copytree(tmp_path / "unet", results / "model")
+    write_graph(results / "export" / "model.onnx", noise_shape=(2, 4, 4))
+    passed_over = choose_model(results, "cpu", hypotheses=True)
+    assert passed_over.served.path == results / "model"
+    assert "model.onnx on cpu: the graph gives the mean of its hypotheses alone" in passed_over.reason
+    shutil.rmtree(results / "model")
+    with pytest.raises(ListedError, match=r"(?s)can be opened for its hypotheses:.*mean of its hypotheses alone"):
+        predict(results, [tmp_path / "photos"], tmp_path / "out", "cpu", WANTED)
     with pytest.raises(UserError, match="has its number of steps and samples built in"):
         predict(graph, [tmp_path / "photos"], tmp_path / "out", "cpu", replace(WANTED, samples=4))
     with pytest.raises(UserError, match=r"(?s)does not allow 'samples: 4':.*one pass and one answer.*leave the number"):
