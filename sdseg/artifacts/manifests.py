@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from sdseg.config.codec import Codec
 from sdseg.config.export import EngineOptions
 from sdseg.config.network import MOST_NEIGHBOURS
+from sdseg.config.normalisation import PerVolume
 from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
@@ -78,12 +79,14 @@ class Intensities(_Strict):
 class ImageContract(_Strict):
     """What a model wants as input: enough to feed it a file of the user's own."""
 
-    modality: str = Field(pattern="^(rgb|ct)$")
+    modality: str = Field(pattern="^(rgb|ct|mr|pet|ultrasound|other)$")
     size: WorkingSize  # working height and width
-    channels: Channels  # 3 for rgb, 1 for ct
+    channels: Channels  # 3 for rgb, 1 for volumes
     # Slices on each side that a model sees beside its own, as further channels: data/neighbours.py. A store has none.
     neighbours: int = Field(0, ge=0, le=MOST_NEIGHBOURS, exclude_if=lambda count: not count)
     window: Range  # these two raw values become -1 and 1; values outside are clipped
+    # How each whole volume is brought to the values that `window` is of: data/normalise.py. None: they are its own.
+    normalisation: PerVolume | None = Field(None, discriminator="method", exclude_if=lambda how: how is None)
     train_clip: Range | None = None  # in training raw values are clipped here instead (published quirk)
     stretch: bool = (
         False  # evaluated volumes span the window by themselves: data/transforms.py `stretch` (published quirk)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from sdseg.config.normalisation import FixedWindow, Normalisation, Percentiles, PerVolume
 from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
 
@@ -54,7 +55,9 @@ class Own(Strict):
     """A dataset that this package does not know: `source: own`."""
 
     layout: Literal["folders", "nnunet", "table"]
-    modality: Literal["rgb", "ct"]  # rgb: images, grey ones too; ct: volumes in Hounsfield units, NIfTI or DICOM
+    # rgb: images, grey ones too; ct: volumes in Hounsfield units, NIfTI or DICOM; mr, pet, ultrasound, other: volumes
+    # whose values have no fixed scale.
+    modality: Literal["rgb", "ct", "mr", "pet", "ultrasound", "other"]
     title: Word = "own data"
     images: str | None = None  # folders: where the images lie, below the raw folder
     masks: str | None = None
@@ -69,7 +72,9 @@ class Own(Strict):
     mask_values: dict[Values, Level] = Field(default_factory=dict)
     lossy_masks: bool = False  # true: masks are JPEG or were resized; values between two levels go to the nearer
     targets: dict[Name, dict[Word, tuple[Label | str, ...]]] = Field(default_factory=dict)  # default: every label
-    windows: dict[Name, tuple[Value, Value]] = Field(default_factory=dict)  # ct: these values become -1 and 1
+    windows: dict[Name, tuple[Value, Value]] = Field(default_factory=dict)  # these values become -1 and 1
+    # Volumes: window (of ct the default), or by each volume's own percentiles (of the others), z-score or min-max.
+    normalisation: Normalisation | None = Field(None, exclude_if=lambda how: how is None)
     group_pattern: str | None = None  # regular expression on the id; what it captures is the patient or sequence
 
     @model_validator(mode="after")
@@ -85,6 +90,13 @@ class Own(Strict):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def per_volume(self) -> PerVolume | None:
+        """How each volume is normalised by itself; None where all are seen through a window, and for images."""
+        if isinstance(self.normalisation, FixedWindow):
+            return None
+        return self.normalisation or (None if self.modality in ("rgb", "ct") else Percentiles())
 
     @property
     def exact_values(self) -> dict[int, int]:
@@ -176,7 +188,7 @@ class Own(Strict):
         if self.lossy_masks:
             levels = sorted({*self.exact_values, 0})
             near = any(high - low < LEAST_DISTANCE for low, high in pairwise(levels))
-            if self.modality == "ct" or not self.mask_values or near or self.value_ranges or levels[-1] > 255:
+            if self.modality != "rgb" or not self.mask_values or near or self.value_ranges or levels[-1] > 255:
                 yield f"'lossy_masks' needs images with 'mask_values' at least {LEAST_DISTANCE} apart"
 
     def _targets(self) -> Iterator[str]:
@@ -195,10 +207,24 @@ class Own(Strict):
                         yield f"target '{target}' names label '{member}', {suggestion}"
 
     def _windows(self) -> Iterator[str]:
-        if self.modality == "ct" and not self.windows:
-            yield "'modality: ct' needs 'windows', for example {abdomen: [-175, 250]}"
-        if self.modality == "rgb" and self.windows:
-            yield "'windows' are for 'modality: ct'; images are taken from 0 to 255"
+        if self.modality == "rgb":
+            if self.windows:
+                yield "'windows' are for 'modality: ct'; images are taken from 0 to 255"
+            if self.normalisation is not None:
+                yield "'normalisation' is for volumes, and 'modality: rgb' are images: they are taken from 0 to 255"
+        elif self.per_volume is not None and self.windows:
+            chosen = f"'normalisation: {{method: {self.per_volume.method}}}'"
+            default = "" if self.normalisation is not None else f", the default of 'modality: {self.modality}'"
+            yield (
+                f"'windows' do not belong to {chosen}{default}: leave them out, or say 'normalisation: {{method: "
+                "window}' where every volume has the same units"
+            )
+        elif self.per_volume is None and not self.windows:
+            example = "{abdomen: [-175, 250]}" if self.modality == "ct" else "{all: [0, 4000]}"
+            asker = (
+                f"'modality: {self.modality}'" if self.normalisation is None else "'normalisation: {method: window}'"
+            )
+            yield f"{asker} needs 'windows', for example {example}"
         for name, (low, high) in self.windows.items():
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 yield f"window '{name}' must be two numbers, the lower one first"

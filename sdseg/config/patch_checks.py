@@ -42,7 +42,7 @@ def check_volumes(patches: Patches | None, modality: str, size: int, dataset: st
     """Raise UserError where a three-dimensional recipe meets images, or slices that are smaller than its patches."""
     if patches is None:
         return
-    if modality != "ct":
+    if modality == "rgb":
         raise UserError(
             f"a three-dimensional recipe ('network.dimensions: 3') on '{dataset}', which holds images and no volumes",
             where=where,

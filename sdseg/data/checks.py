@@ -115,7 +115,7 @@ def summary(record: DatasetCheck) -> str:
 
 def _facts(source: Source, structures: Sequence[Structure], read_cases: Sequence[ReadCase]) -> dict[str, Any]:
     cases = [each.case for each in read_cases]
-    volumes = source.modality == "ct"
+    volumes = source.modality != "rgb"
     occurring = Counter(label for each in read_cases for label in each.facts.labels)
     return {
         "cases": {split: sum(case.split == split for case in cases) for split in SPLITS},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from sdseg.artifacts.manifests import Structure
@@ -16,6 +16,8 @@ __all__ = ["areas_of", "implausible"]
 
 MOSTLY = 0.8  # a structure of this share of an image is background more often than not
 NARROW = 0.05  # values that use this share of the window leave a flat picture
+APART, CT_APART = 2.5, 6.0  # largest against smallest spread of values that one window serves; a CT may be cropped
+PER_VOLUME = "'normalisation: {method: percentiles}' in the place of 'windows' takes each volume by its own scale"
 OTHER_SCALE = 8.0  # so many times wider or narrower than most: stored in other units
 
 
@@ -31,9 +33,12 @@ def implausible(
 ) -> Iterator[str]:
     """One warning for each kind of oddity, with the cases it was seen in."""
     yield from _masks(source, structures, read_cases)
-    if source.modality == "ct":
+    if source.modality != "rgb":
         yield from _grids(read_cases)
-        yield from _scales(window, read_cases)
+    if source.modality != "rgb" and source.normalisation is None:
+        if source.modality == "ct":
+            yield from _units(window, read_cases)
+        yield from _scales(source, window, read_cases)
     yield from _notes_of_files(read_cases)
 
 
@@ -64,10 +69,9 @@ def _grids(read_cases: Sequence[ReadCase]) -> Iterator[str]:
         yield f"{len(odd)} volume(s) have an unlikely spacing in mm: {_some(odd)}"
 
 
-def _scales(window: tuple[float, float], read_cases: Sequence[ReadCase]) -> Iterator[str]:
-    """Hounsfield units that are none, values the window has no use for, and volumes unlike the others."""
-    low, high = window
-    if low < 0:  # where the window begins at 0 or above, such values are as expected
+def _units(window: tuple[float, float], read_cases: Sequence[ReadCase]) -> Iterator[str]:
+    """Hounsfield units that are none."""
+    if window[0] < 0:  # where the window begins at 0 or above, such values are as expected
         positive = [each for each in read_cases if each.facts.spread.low >= 0]
         unsigned = [each.case.case for each in positive if each.facts.spread.high > 255]
         eight = [each.case.case for each in positive if each.facts.spread.high <= 255 and not each.facts.notes]
@@ -80,6 +84,11 @@ def _scales(window: tuple[float, float], read_cases: Sequence[ReadCase]) -> Iter
                 f"{len(eight)} volume(s) hold values from 0 to 255 alone: grey levels, it seems, and no Hounsfield "
                 f"units: {_some(eight)}"
             )
+
+
+def _scales(source: Source, window: tuple[float, float], read_cases: Sequence[ReadCase]) -> Iterator[str]:
+    """Values the window has no use for, and volumes unlike the others."""
+    low, high = window
     flat = [
         each.case.case
         for each in read_cases
@@ -98,7 +107,22 @@ def _scales(window: tuple[float, float], read_cases: Sequence[ReadCase]) -> Iter
         if name not in flat and (width > OTHER_SCALE * usual or width * OTHER_SCALE < usual)
     ]
     if other:
-        yield f"{len(other)} volume(s) hold values of another scale than most: {_some(other)}"
+        remedy = f"; where scanners have no units, {PER_VOLUME}" if source.name == "own" else ""
+        yield f"{len(other)} volume(s) hold values of another scale than most: {_some(other)}{remedy}"
+    elif source.name == "own":
+        yield from _window_of_all({name: width for name, width in widths.items() if width > 0}, source.modality)
+
+
+def _window_of_all(widths: Mapping[str, float], modality: str) -> Iterator[str]:
+    """Scales that differ from case to case, though none stands alone: another scanner or protocol each."""
+    narrow, wide = (end(widths, key=widths.__getitem__, default="") for end in (min, max))
+    if not widths or widths[wide] < (CT_APART if modality == "ct" else APART) * widths[narrow]:
+        return
+    yield (
+        f"intensities differ {widths[wide] / widths[narrow]:.1f}-fold between cases: most values of '{narrow}' lie "
+        f"within {widths[narrow]:.4g}, those of '{wide}' within {widths[wide]:.4g}, and one window cannot serve both; "
+        f"{PER_VOLUME}"
+    )
 
 
 def _notes_of_files(read_cases: Sequence[ReadCase]) -> Iterator[str]:

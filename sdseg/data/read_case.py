@@ -15,6 +15,7 @@ from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import picture_hash
 from sdseg.data.intensities import Spread, spread_of
+from sdseg.data.normalise import to_contract
 from sdseg.data.read_label import LabelFile, merged, resized
 from sdseg.data.transforms import resize_images, resize_labels, stretch, to_axial
 from sdseg.datasets.layouts import RawCase
@@ -28,9 +29,7 @@ from sdseg.io.volumes import (
     check_scale,
     range_in_header,
     read_geometry,
-    read_volume,
     read_volume_noted,
-    to_stored,
 )
 
 __all__ = ["CaseArrays", "CaseFacts", "count_labels", "count_slices", "read_case", "voxel_values"]
@@ -62,20 +61,20 @@ class CaseArrays:
     annotated: Mapping[str, LabelArray] = field(default_factory=dict)
 
 
-def count_slices(case: RawCase) -> int:
+def count_slices(case: RawCase, modality: str) -> int:
     """Axial slices of a volume, from the headers alone. Raises UserError unless image and label lie on one grid."""
-    return _grid(case).canonical_shape[2]
+    return _grid(case, modality).canonical_shape[2]
 
 
-def voxel_values(case: RawCase, window: tuple[float, float], limits: Limits = LIMITS) -> Values:
+def voxel_values(case: RawCase, image: ImageContract, limits: Limits = LIMITS) -> Values:
     """What a number type must hold to keep the volume: by its header where that tells, else by its voxels.
 
     Raises UserError where the volume cannot be read, and for normalised values where the window wants others.
     """
     values = range_in_header(case.image)
     if values is None:
-        values = values_of(read_volume(case.image, limits)[0])
-        check_scale(values, window, case.image)
+        values = values_of(read_volume_noted(case.image, limits, image)[0])
+        check_scale(values, image.window, case.image)
     return values
 
 
@@ -124,11 +123,11 @@ def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Cas
 
 
 def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> CaseArrays:
-    _grid(case)
+    _grid(case, image.modality)
     square = (image.size, image.size)
     by_annotator = {}
     for file in _label_files(case):
-        by_annotator[file.annotator] = own = file.read("ct", source.coding, limits)
+        by_annotator[file.annotator] = own = file.read(image.modality, source.coding, limits)
         label_counts = count_labels(own)
         _check_declared(source, tuple(label_counts), file.path)
     labels = merged([*by_annotator.values()])
@@ -137,10 +136,11 @@ def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched:
     masks = resize_labels(labels, square)
     annotated = resized(by_annotator, image.size) if case.annotations else {}
     del labels, own, by_annotator  # full-size labels and the full-size image are not held together
-    raw, geometry, notes = read_volume_noted(case.image, limits, image.window)
-    voxels, altered = to_stored(raw, image, case.image)
+    raw, geometry, notes = read_volume_noted(case.image, limits, image)
+    voxels, altered = to_contract(raw, image, case.image)
+    spread = None if image.normalisation is None else spread_of(to_axial(raw)[..., None])
     del raw
-    facts = _facts(source, to_axial(voxels)[..., None], label_counts, voxels.size, masks, (*notes, *altered))
+    facts = _facts(source, to_axial(voxels)[..., None], label_counts, voxels.size, masks, (*notes, *altered), spread)
     if case.image.suffix == ".dcm":  # a slice of a scan looks like the next one, and the patient is their group
         facts = replace(facts, picture_hash=None)
     if stretched:
@@ -157,9 +157,10 @@ def _facts(
     pixels: int,
     masks: LabelArray,
     notes: tuple[str, ...],
+    spread: Spread | None = None,  # of the raw values, where the images no longer hold them
 ) -> CaseFacts:
     return CaseFacts(
-        spread=spread_of(images),
+        spread=spread or spread_of(images),
         labels=tuple(label_counts),
         lost=tuple(sorted(label_counts.keys() - count_labels(masks).keys())),
         areas=tuple((label, number / pixels) for label, number in label_counts.items()),
@@ -168,8 +169,8 @@ def _facts(
     )
 
 
-def _grid(case: RawCase) -> Geometry:
-    geometry = read_geometry(case.image)
+def _grid(case: RawCase, modality: str) -> Geometry:
+    geometry = read_geometry(case.image, modality)
     for path in case.label_files:
         difference = None if is_markup(path) else check_same_grid(geometry, read_geometry(path))
         if difference:

@@ -100,11 +100,13 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
         problems += [f"{split.name}: {problem}" for problem in error.problems]
     pairs = [(by_id[row.id], row) for row in rows if row.id in by_id]
     depths = dict.fromkeys(range(len(pairs)), 1)
-    if source.modality == "ct":
+    if source.modality != "rgb":
         title = f"{source.title}, headers"
-        depths, unreadable = attempt(lambda pair: count_slices(pair[0]), pairs, jobs=jobs, title=title, where=raw)
+        depths, unreadable = attempt(
+            lambda pair: count_slices(pair[0], source.modality), pairs, jobs=jobs, title=title, where=raw
+        )
         problems += unreadable
-        if settings.own is not None:  # of the known datasets the type is known
+        if settings.own is not None and image.normalisation is None:  # of others the type is known
             volumes = [pairs[place][0] for place in sorted(depths)]
             image = _fitting(image, source, volumes, jobs, raw, limits)
     starts = np.cumsum([0, *(depths[place] for place in sorted(depths))]).tolist()
@@ -122,7 +124,7 @@ def _fitting(
     What cannot be read is left to the reading that follows, which names it.
     """
     title = f"{source.title}, range of values"
-    ranges, _ = attempt(lambda case: voxel_values(case, image.window, limits), cases, jobs=jobs, title=title, where=raw)
+    ranges, _ = attempt(lambda case: voxel_values(case, image, limits), cases, jobs=jobs, title=title, where=raw)
     return image.model_copy(update={"dtype": kept_type(ranges.values(), image.window)}) if ranges else image
 
 

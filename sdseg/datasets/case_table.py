@@ -99,7 +99,7 @@ def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: l
     paths = {column: raw / os.path.relpath(raw / line[column], raw) for column in columns}
     for column, path in paths.items():
         cell = f"line {number}: {column} '{line[column]}'"
-        series = own.modality == "ct" and column == "image" and path.is_dir()
+        series = own.modality != "rgb" and column == "image" and path.is_dir()
         if not line[column]:
             problems.append(f"line {number}: no {column}")
         elif ".." in path.relative_to(raw).parts:

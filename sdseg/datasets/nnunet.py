@@ -28,6 +28,7 @@ class Description:
     structures: Mapping[str, tuple[int, ...]]  # name of a label or region -> its ids; background left out
     labels: Mapping[int, str]  # every id with a name
     ending: str  # of every file, with its dot
+    channel: str = ""  # name of the first one: CT for nnU-Net means values in Hounsfield units
     exclusive: bool | None = None  # a key of ours: whether its structures exclude each other
 
 
@@ -72,6 +73,7 @@ def read_description(path: Path) -> Description:
         MappingProxyType(structures),
         MappingProxyType({each: names.get(each, f"label {each}") for each in every}),
         ending,
+        _first_channel(data),
         exclusive,
     )
 
@@ -95,6 +97,12 @@ def nnunet_layout(description: Description, raw: Path) -> Arrangement:
     ending = (description.ending,)
     pair = FilePair(IMAGES, (LABELS,), ending, ending, image_name=r"(?P<id>.+)_0000")
     return (pair,)
+
+
+def _first_channel(data: Mapping[str, Any]) -> str:
+    """As nnU-Net 2 names it in `channel_names`, nnU-Net 1 in `modality`; "" where neither tells."""
+    channels = data.get("channel_names", data.get("modality"))
+    return str(channels.get("0", "")) if isinstance(channels, dict) else ""
 
 
 def _object(path: Path) -> dict[str, Any]:

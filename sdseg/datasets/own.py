@@ -49,13 +49,19 @@ def _description(own: Own, raw: Path) -> Description:
             f"files end in '{description.ending}', and 'modality: {own.modality}' is for "
             f"{'images' if own.modality == 'rgb' else 'volumes'}",
             where=raw / "dataset.json",
-            remedy=f"set 'modality: {'rgb' if images else 'ct'}'",
+            remedy=f"set 'modality: {'rgb' if images else 'ct'}'{'' if images else ', or mr, pet, ultrasound, other'}",
+        )
+    if description.channel.strip().upper() == "CT" and own.modality in ("mr", "pet", "ultrasound"):
+        raise UserError(
+            f"its channel is '{description.channel}', and the configuration says 'modality: {own.modality}'",
+            where=raw / "dataset.json",
+            remedy="set 'modality: ct' with 'windows', or correct 'channel_names'",
         )
     return description
 
 
 def _folders(own: Own) -> FilePair:
-    volumes = own.modality == "ct"
+    volumes = own.modality != "rgb"
     suffixes = (".nii.gz", ".nii") if volumes else IMAGE_SUFFIXES
     anything = r"(?P<id>.+)"
     return FilePair(

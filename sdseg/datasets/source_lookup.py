@@ -58,7 +58,8 @@ def own_source(own: Own, names: Mapping[str, tuple[int, ...]], labels: Mapping[i
         ),
         labels=MappingProxyType(dict(labels or own.labels)),
         targets=MappingProxyType(targets),
-        windows=MappingProxyType(dict(own.windows) or {"corrected": (0.0, 255.0)}),
+        windows=MappingProxyType(_windows(own)),
+        normalisation=own.per_volume,
         coding=_coding(own, labels or own.labels),
         split_by="drawn",
         annotators=max(1, len(own.annotators)),
@@ -81,12 +82,19 @@ def _values(
     return tuple(sorted(values))
 
 
+def _windows(own: Own) -> dict[str, tuple[float, float]]:
+    """The windows by name; of volumes that are normalised one by one that of the normalised values."""
+    if own.per_volume is not None:
+        return {own.per_volume.method: own.per_volume.window}
+    return dict(own.windows) or {"corrected": (0.0, 255.0)}
+
+
 def _coding(own: Own, labels: Mapping[int, str]) -> MaskCoding | ExactValues | None:
     values = {0: 0, **own.exact_values} if own.mask_values else {0: 0, **{label: label for label in labels}}
     levels = sorted(values)
     if own.lossy_masks:
         limits = tuple((low + high) // 2 for low, high in pairwise(levels))
         return MaskCoding(tuple(levels), tuple(values[level] for level in levels), limits)
-    if own.modality == "ct" and not own.mask_values:
+    if own.modality != "rgb" and not own.mask_values:
         return None
     return ExactValues(tuple((level, values[level]) for level in levels), own.value_ranges)

@@ -8,6 +8,7 @@ from itertools import combinations
 from types import MappingProxyType
 
 from sdseg.artifacts.manifests import ImageContract, Structure
+from sdseg.config.normalisation import PerVolume
 from sdseg.core.errors import UserError, nearest
 from sdseg.datasets.mask_values import WHITE_ON_BLACK, ExactValues, MaskCoding
 
@@ -50,7 +51,7 @@ class Source:
 
     name: str
     title: str
-    modality: str  # "rgb": one file is one case; "ct": one volume is one case
+    modality: str  # "rgb": one file is one case; "ct" and others: one volume is one case
     page: str
     licence: str
     layout: str  # the files as their owner ships them, in words, for messages
@@ -59,6 +60,7 @@ class Source:
     windows: Mapping[str, tuple[float, float]] = field(  # raw values mapped to -1 and 1
         default_factory=lambda: MappingProxyType({"corrected": (0.0, 255.0)})
     )
+    normalisation: PerVolume | None = None  # of each volume by itself, before it is seen through the window
     quirks: Mapping[str, Quirk] = field(default_factory=lambda: MappingProxyType({}))  # of the window of that name
     published: tuple[PublishedCount, ...] = ()
     coding: MaskCoding | ExactValues | None = None  # what the values of a mask file mean; None: they are the label ids
@@ -115,8 +117,10 @@ class Source:
         return ImageContract(
             modality=self.modality,
             size=size,
-            channels=1 if self.modality == "ct" else 3,
+            channels=3 if self.modality == "rgb" else 1,
             window=self.window(window),
+            normalisation=self.normalisation,
+            dtype=("uint8" if self.modality == "rgb" else "int16") if self.normalisation is None else "float16",
             train_clip=quirk.train_clip if quirk else None,
             stretch=quirk.stretch if quirk else False,
         )

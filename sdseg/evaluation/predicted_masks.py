@@ -26,7 +26,7 @@ from sdseg.io.volumes import VOLUME_SUFFIXES, read_geometry, read_labels
 
 __all__ = ["PredictedMasks", "find_predictions"]
 
-SUFFIXES = {"rgb": (".png", ".tif", ".tiff", ".bmp"), "ct": VOLUME_SUFFIXES}
+IMAGE_MASKS = (".png", ".tif", ".tiff", ".bmp")
 MARK = "_mask"  # what `sdseg predict` puts behind a name
 WHITE = 255  # a single structure in an image
 REMEDY = "give masks of the size, and volumes on the grid, of the label files: 0 for background, k for structure k"
@@ -136,7 +136,7 @@ def find_predictions(folder: Path, store: SliceStore, split: str, raw: Path) -> 
 
     Raises ListedError where a case has no file or several, and where a file is of no case of the split.
     """
-    suffixes = SUFFIXES[store.manifest.image.modality]
+    suffixes = IMAGE_MASKS if store.manifest.image.modality == "rgb" else VOLUME_SUFFIXES
     if not folder.is_dir():
         raise UserError("no predictions here: the folder is missing", where=folder, remedy="name the folder of masks")
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name.lower().endswith(suffixes)]

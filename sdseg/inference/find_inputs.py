@@ -14,7 +14,7 @@ from typing import Literal
 from sdseg.core.errors import UserError
 from sdseg.io.content import missing
 from sdseg.io.dicom_header import is_dicom
-from sdseg.io.dicom_series import find_series
+from sdseg.io.dicom_series import DICOM_NAMES, find_series
 from sdseg.io.images import IMAGE_SUFFIXES, is_image
 from sdseg.io.itk import ITK_SUFFIXES, is_itk
 from sdseg.io.volumes import VOLUME_SUFFIXES, is_volume
@@ -76,6 +76,7 @@ def find_inputs(
     earlier: EarlierResults | None = None,
     model: str = "this model",
     naming: Naming = "sdseg",
+    modality: str = "ct",
 ) -> InputListing:
     """What to segment, in the order it was named.
 
@@ -84,7 +85,7 @@ def find_inputs(
     with a predict.json, or was written by a `former` run is left out. An input that was named twice counts once. Where
     two results would get one name, the later one gets a number: x.png and x.jpg become x and x-2; those of former
     runs keep theirs. Names of nnU-Net are never numbered: where they meet, the results are refused (`ResultFiles`).
-    `model` says in messages what the inputs are for.
+    `model` says in messages what the inputs are for, `modality` which DICOM series are among them.
     """
     if any(path.is_dir() and path.resolve() == output.resolve() for path in paths):
         raise UserError(
@@ -97,7 +98,7 @@ def find_inputs(
     loose: dict[Path, list[Path]] = defaultdict(list)  # DICOM files named one by one, by folder
     for path in _expanded(paths, listing):
         if path.is_dir():
-            candidates += _in_folder(path, output, listing, model)
+            candidates += _in_folder(path, output, listing, model, modality)
         elif not os.path.lexists(path):  # a link that leads nowhere is told when it is read
             listing.problems.append(missing(path))
         elif kind := _kind(path):
@@ -109,7 +110,7 @@ def find_inputs(
                 UserError("no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}")
             )
     for folder, files in loose.items():
-        candidates += _series(sorted(set(files)), folder.resolve().name, listing, model)
+        candidates += _series(sorted(set(files)), folder.resolve().name, listing, model, modality)
     unique: dict[tuple[Path, str], InputFile] = {}
     for one in candidates:
         unique.setdefault((_real(one.path), one.uid), one)
@@ -159,7 +160,7 @@ def _expanded(paths: Sequence[Path], listing: InputListing) -> Iterator[Path]:
         yield from map(Path, matches)
 
 
-def _in_folder(root: Path, output: Path, listing: InputListing, model: str) -> list[InputFile]:
+def _in_folder(root: Path, output: Path, listing: InputListing, model: str, modality: str) -> list[InputFile]:
     """Everything below a folder, sorted, each with its path below it."""
     own, inputs, others = output.resolve(), list[InputFile](), Counter[str]()
     before = len(listing.problems), len(listing.skipped)
@@ -194,7 +195,7 @@ def _in_folder(root: Path, output: Path, listing: InputListing, model: str) -> l
                 others[path.suffix.lower() or "without suffix"] += 1
         if slices:
             below = root.resolve().name if folder == root else relative.as_posix()
-            inputs += _series(slices, below or "series", listing, model)
+            inputs += _series(slices, below or "series", listing, model, modality)
     if not inputs and before == (len(listing.problems), len(listing.skipped)):
         listing.problems.append(
             UserError("a folder without images or volumes", where=root, remedy=f"known suffixes: {KNOWN}")
@@ -205,11 +206,11 @@ def _in_folder(root: Path, output: Path, listing: InputListing, model: str) -> l
     return sorted(inputs, key=lambda one: one.path)
 
 
-def _series(files: Sequence[Path], below: str, listing: InputListing, model: str) -> list[InputFile]:
+def _series(files: Sequence[Path], below: str, listing: InputListing, model: str, modality: str) -> list[InputFile]:
     """The series among the DICOM files of one folder, named like the folder; several by their number as well."""
-    series_listing = find_series(
-        files, f"{model}; of DICOM, CT series alone are read, whose values are Hounsfield units"
-    )
+    kind = "ct" if modality == "rgb" else modality  # a model of images refuses every series when it is opened
+    name, units = DICOM_NAMES[kind], ", whose values are Hounsfield units" if kind == "ct" else ""
+    series_listing = find_series(files, kind, f"{model}; of DICOM, {name} series alone are read{units}")
     listing.problems += series_listing.problems
     listing.skipped += series_listing.skipped
     several = len(series_listing.series) > 1

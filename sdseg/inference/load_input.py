@@ -11,6 +11,7 @@ from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.intensities import spread_of, unlike
+from sdseg.data.normalise import to_contract
 from sdseg.data.transforms import resize_images, stretch, to_axial
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.native_size import NativeSegmentation
@@ -20,10 +21,17 @@ from sdseg.io.images import IMAGE_SUFFIXES, read_image_noted
 from sdseg.io.itk import ITK_SUFFIXES
 from sdseg.io.limits import LIMITS, Limits
 from sdseg.io.volume_warnings import odd_spacing, odd_values
-from sdseg.io.volumes import VOLUME_SUFFIXES, check_numbers, read_volume_noted, to_stored
+from sdseg.io.volumes import VOLUME_SUFFIXES, check_numbers, read_volume_noted
 
 __all__ = ["open_array", "open_file"]
 
+VOLUMES = {
+    "ct": "CT volumes",
+    "mr": "MR volumes",
+    "pet": "PET volumes",
+    "ultrasound": "ultrasound volumes",
+    "other": "volumes",
+}
 KINDS = {"image": "an image", "volume": "a volume", "series": "a DICOM series"}
 UPRIGHT = (
     "a slice without an affine: row 0 was taken for the patient's front and column 0 for the right side; an array as "
@@ -50,7 +58,7 @@ def open_file(
     if (file.kind == "image") != (image.modality == "rgb"):
         expected = f"images ({', '.join(IMAGE_SUFFIXES)})"
         if image.modality != "rgb":
-            expected = f"CT volumes ({', '.join((*VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM series)"
+            expected = f"{VOLUMES[image.modality]} ({', '.join((*VOLUME_SUFFIXES, *ITK_SUFFIXES))}, DICOM series)"
         raise UserError(
             f"{KINDS[file.kind]}, but this model was made for {expected}",
             where=file.path,
@@ -66,15 +74,15 @@ def open_file(
         if file.kind == "series":
             raw, geometry, sources = read_slices(file.files, file.path, limits)
             check_numbers(raw, file.path)
-            notes += odd_values(raw, image.window)
+            notes += odd_values(raw, image)
             raw = geometry.to_canonical(raw)
         else:
-            raw, geometry, odd = read_volume_noted(file.path, limits, image.window)  # [X,Y,Z]
+            raw, geometry, odd = read_volume_noted(file.path, limits, image)  # [X,Y,Z]
             notes += odd
-        voxels, altered = to_stored(raw, image, file.path)
+        voxels, altered = to_contract(raw, image, file.path)
         notes += (*altered, *_offset(voxels, image), *odd_spacing(geometry))
         slices = to_axial(voxels)[..., None]  # [Z,H,W,1]
-    notes += unlike(spread_of(slices), image.intensities)
+    notes += _unlike(slices, image)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
     native.notes = notes + _sides(native.size, image.size) + _alone(slices, image)
@@ -115,11 +123,11 @@ def open_array(
                 remedy="give the volume [i,j,k] with its affine, or one axial slice of it",
             )
         check_numbers(volume, None)
-        voxels, notes = to_stored(volume, image, None)
+        voxels, notes = to_contract(volume, image, None)
         slices = to_axial(geometry.to_canonical(voxels))[..., None]
     elif flat:
         check_numbers(array, None)
-        voxels, notes = to_stored(array, image, None)
+        voxels, notes = to_contract(array, image, None)
         slices = voxels[None, ..., None]
         notes.append(UPRIGHT)
     else:
@@ -130,7 +138,7 @@ def open_array(
             remedy="predict(volume, affine=image.affine), or give the path of the file",
         )
     native = _native(ARRAY, slices, geometry, image, structures, with_probability=True)
-    native.notes = notes + unlike(spread_of(slices), image.intensities) + _alone(slices, image)
+    native.notes = notes + _unlike(slices, image) + _alone(slices, image)
     native.flat = flat and geometry is not None
     return native
 
@@ -180,7 +188,7 @@ def _geometry(array: AnyArray, affine: npt.ArrayLike) -> Geometry:
 
 def _offset(voxels: AnyArray, image: ImageContract) -> list[str]:
     """Unsigned scans without their rescale intercept: air is 0 and soft tissue about 1024."""
-    if image.window[0] >= 0 or voxels.min() < 0:
+    if image.modality != "ct" or image.normalisation is not None or image.window[0] >= 0 or voxels.min() < 0:
         return []
     soft = float(np.mean((voxels > 874) & (voxels < 1174)))
     if soft < 0.1:
@@ -200,11 +208,25 @@ def _sides(size: tuple[int, int], working: int) -> list[str]:
     return []
 
 
+def _unlike(slices: RawImages, image: ImageContract) -> list[str]:
+    """Another scale than that of training; of volumes that are normalised one by one any will do."""
+    return [] if image.normalisation is not None else unlike(spread_of(slices), image.intensities)
+
+
 def _alone(slices: RawImages, image: ImageContract) -> list[str]:
-    """A model of several slices that gets one."""
-    if not image.neighbours or len(slices) > 1:
+    """A model of several slices, or of whole volumes' statistics, that gets one slice."""
+    if len(slices) > 1:
         return []
+    notes = []
+    if image.normalisation is not None:
+        notes.append(
+            f"a single slice: normalised by its own values ({image.normalisation.method}), where the model was trained "
+            "on volumes normalised as a whole; give the volume"
+        )
+    if not image.neighbours:
+        return notes
     return [
+        *notes,
         f"a single slice: the model sees {image.neighbours} on each side of it, and gets it itself in their place; "
-        "give the volume"
+        "give the volume",
     ]

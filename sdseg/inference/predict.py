@@ -105,7 +105,10 @@ def predict(
         if options.hypotheses:
             log.info("%d hypotheses of each input", hypotheses_given(chosen.served))  # or why there are none
         run_log = RunLog(output)
-        listing = find_inputs(inputs, output, run_log.earlier_results, chosen.served.words, options.naming)
+        served = chosen.served
+        listing = find_inputs(
+            inputs, output, run_log.earlier_results, served.words, options.naming, served.image.modality
+        )
         beside = _files_beside(listing.inputs, chosen.served)
         if not options.overwrite:
             check_ours(output, beside, run_log.run_files)

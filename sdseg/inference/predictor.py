@@ -97,7 +97,7 @@ class Predictor:
 
     @property
     def image(self) -> ImageContract:
-        """What the model was made for: 'rgb' images or 'ct' volumes, and its working size."""
+        """What the model was made for: 'rgb' images or volumes of a modality, and its working size."""
         return self._served.image
 
     @property
@@ -111,9 +111,10 @@ class Predictor:
         Parameters
         ----------
         image: a path (image, volume, folder with one DICOM series), or an array. RGB models take [H,W,3], [H,W,4] or
-            grey [H,W], uint8 or uint16. CT models take Hounsfield units: a volume [i,j,k] with its `affine`, an axial
-            slice [i,j] of one with the same `affine`, or an axial slice [H,W] without, as radiologists see it: row 0
-            the patient's front, column 0 the right side. Without affine a note says that it was taken so.
+            grey [H,W], uint8 or uint16. CT models take Hounsfield units, those of other volumes the scanner's own
+            values: a volume [i,j,k] with its `affine`, an axial slice [i,j] of one with the same `affine`, or an axial
+            slice [H,W] without, as radiologists see it: row 0 the patient's front, column 0 the right side. Without
+            affine a note says that it was taken so.
         affine: of an array: [4,4], voxel to millimetres in RAS+, as nibabel has it. Images have none, files their own.
 
         Raises sdseg.core.errors.UserError for what the model was not made for, and for damaged files.
@@ -126,7 +127,7 @@ class Predictor:
                     where=image,
                     remedy="leave it out, or give the voxels as an array: predict(array, affine=affine)",
                 )
-            listing = find_inputs([Path(image)], NOWHERE, model=served.words)
+            listing = find_inputs([Path(image)], NOWHERE, model=served.words, modality=served.image.modality)
             if listing.problems:
                 raise listing.problems[0]
             if len(listing.inputs) != 1:

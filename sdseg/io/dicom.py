@@ -1,8 +1,8 @@
-"""A folder with one DICOM series of CT slices to (array, Geometry): sorted by position, checked for gaps.
+"""A folder with one DICOM series of slices to (array, Geometry): sorted by position, checked for gaps.
 
-Slices are ordered by where they lie, never by name or number; values are Hounsfield units, with each slice's own
-rescale slope and intercept applied. DICOM counts millimetres towards the patient's left and back, NIfTI towards right
-and front: the affine given here is NIfTI's.
+Slices are ordered by where they lie, never by name or number; values are those of the scanner, of a CT Hounsfield
+units, with each slice's own rescale slope and intercept applied. DICOM counts millimetres towards the patient's left
+and back, NIfTI towards right and front: the affine given here is NIfTI's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from SimpleITK import GetArrayFromImage, ImageFileReader, ProcessObject
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.io.dicom_header import Slice, check_slice, damaged, read_header
-from sdseg.io.dicom_series import one_series
+from sdseg.io.dicom_series import DICOM_NAMES, fits, one_series
 from sdseg.io.geometry import Geometry
 from sdseg.io.limits import LIMITS, Limits
 
@@ -30,22 +30,24 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 Vector = npt.NDArray[np.float64]
 
 
-def read_series_geometry(folder: Path) -> Geometry:
+def read_series_geometry(folder: Path, modality: str = "ct") -> Geometry:
     """The grid of the series in `folder`, from the headers alone.
 
-    Raises UserError or ListedError unless the folder holds exactly one CT series of single, parallel, evenly spaced
-    slices. Localisers, reports and segmentations beside them are passed over.
+    Raises UserError or ListedError unless the folder holds exactly one series of this modality, of single,
+    parallel, evenly spaced slices. Localisers, reports and segmentations beside them are passed over.
     """
-    return _geometry(_sorted_slices(one_series(folder).files, folder))
+    return _geometry(_sorted_slices(one_series(folder, modality).files, folder))
 
 
-def read_series(folder: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry, tuple[str, ...]]:
-    """Voxels [column,row,slice] in Hounsfield units, in the order of the affine, their geometry, what was left out.
+def read_series(
+    folder: Path, limits: Limits = LIMITS, modality: str = "ct"
+) -> tuple[AnyArray, Geometry, tuple[str, ...]]:
+    """Voxels [column,row,slice] in the scanner's units, in the order of the affine, their geometry, what was left out.
 
     Raises what `read_series_geometry` does, and UserError for a slice whose pixels are damaged and a series larger than
     `limits`.
     """
-    series = one_series(folder)
+    series = one_series(folder, modality)
     voxels, geometry, _ = read_slices(series.files, folder, limits)
     return voxels, geometry, series.notes
 
@@ -60,22 +62,24 @@ def read_slices(
     return np.stack(pixels).transpose(2, 1, 0), _geometry(slices), tuple(each.path for each in slices)
 
 
-def read_slice_geometry(path: Path) -> Geometry:
-    """The grid of one CT slice, a volume of one; as far from the next as it is thick, or 1 mm where nothing tells."""
+def read_slice_geometry(path: Path, modality: str = "ct") -> Geometry:
+    """The grid of one slice, a volume of one; as far from the next as it is thick, or 1 mm where nothing tells."""
     header = read_header(path)
     check_slice(header)
-    if header.modality != "CT":
+    if not fits(header.modality, modality):
         raise UserError(
-            f"modality '{header.modality}', where CT is expected", where=path, remedy="give a slice of a CT"
+            f"modality '{header.modality}', where {DICOM_NAMES[modality]} is expected",
+            where=path,
+            remedy=f"give a slice of {'a CT' if modality == 'ct' else f'{DICOM_NAMES[modality]}'}",
         )
     _, across = _directions(header)
     thickness = next((length for length in header.thickness if length > 0 and math.isfinite(length)), 1.0)
     return _on_grid(header, across * thickness, 1)
 
 
-def read_slice(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
-    """Voxels [column,row,1] of one CT slice in Hounsfield units, and its grid. Raises UserError as a series does."""
-    geometry = read_slice_geometry(path)
+def read_slice(path: Path, limits: Limits = LIMITS, modality: str = "ct") -> tuple[AnyArray, Geometry]:
+    """Voxels [column,row,1] of one slice in the scanner's units, and its grid. Raises UserError as a series does."""
+    geometry = read_slice_geometry(path, modality)
     limits.check_volume(geometry.shape, path)
     return _pixels(path).T[:, :, None], geometry
 

@@ -11,10 +11,11 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.io.content import file_size
 from sdseg.io.dicom_header import NO_IMAGES, Slice, is_dicom, read_header
 
-__all__ = ["Series", "SeriesListing", "find_series", "one_series", "series_files"]
+__all__ = ["DICOM_NAMES", "Series", "SeriesListing", "find_series", "fits", "one_series", "series_files"]
 
-PREPARING = "a dataset of 'modality: ct' is expected to have CT series, whose values are Hounsfield units"
-REMEDY = "give a CT series; volumes of another modality are read as NIfTI, by what was trained on such volumes"
+# What files say of themselves (0008,0060), by the modality of datasets and models.
+DICOM_NAMES = {"ct": "CT", "mr": "MR", "pet": "PT", "ultrasound": "US", "other": "any"}
+PREPARING = "a dataset of 'modality: {modality}' is expected to have {series}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class SeriesListing:
 
     series: tuple[Series, ...]
     skipped: tuple[tuple[Path, str], ...]  # a file, and why it and those like it are left out
-    problems: tuple[UserError, ...]  # files that cannot be read, series that are no CT
+    problems: tuple[UserError, ...]  # files that cannot be read, series of another modality
 
 
 def series_files(folder: Path) -> tuple[Path, ...]:
@@ -46,8 +47,8 @@ def series_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
 
 
-def one_series(folder: Path) -> Series:
-    """The one CT series in a folder; what else lies there and is left out is in its notes.
+def one_series(folder: Path, modality: str = "ct") -> Series:
+    """The one series of this modality in a folder; what else lies there and is left out is in its notes.
 
     Raises UserError or ListedError where there are none or several, a file that cannot be read, or another modality.
     """
@@ -56,8 +57,8 @@ def one_series(folder: Path) -> Series:
             file_size(path)  # neither a pipe nor a link that leads nowhere goes unseen
     files = [path for path in series_files(folder) if is_dicom(path)]
     if not files:
-        raise UserError("no DICOM files in the folder", where=folder, remedy="give a folder with one CT series")
-    listing = find_series(files)
+        raise UserError("no DICOM files in the folder", where=folder, remedy="give a folder with one series")
+    listing = find_series(files, modality)
     if len(listing.problems) == 1:
         raise listing.problems[0]
     if listing.problems:
@@ -69,7 +70,7 @@ def one_series(folder: Path) -> Series:
             "no series of slices in the folder:",
             (reason for _, reason in listing.skipped),
             where=folder,
-            remedy="give a folder with one CT series",
+            remedy="give a folder with one series of slices",
         )
     if len(listing.series) > 1:
         raise ListedError(
@@ -86,11 +87,16 @@ def one_series(folder: Path) -> Series:
     return Series(one.uid, one.number, one.description, one.files, one.notes + left_out)
 
 
-def find_series(files: Sequence[Path], expected: str = PREPARING) -> SeriesListing:
+def fits(named: str, modality: str) -> bool:
+    """Whether a file whose header names its modality so belongs to a dataset or model of `modality`."""
+    return modality == "other" or named == DICOM_NAMES[modality]
+
+
+def find_series(files: Sequence[Path], modality: str = "ct", expected: str | None = None) -> SeriesListing:
     """Series among the files of one folder, sorted by number and UID.
 
     Left out and said so: localisers (ImageType), reports, plans and segmentations, which no model reads. A series of
-    another modality than CT is a problem, told with what is `wanted`, as is a file that cannot be read.
+    another modality is a problem, told with what is `expected`, as is a file that cannot be read.
     """
     grouped: dict[str, list[Slice]] = defaultdict(list)
     problems = []
@@ -106,17 +112,27 @@ def find_series(files: Sequence[Path], expected: str = PREPARING) -> SeriesListi
     for uid, members in grouped.items():
         first, slices = members[0], [one for one in members if not one.localiser]
         title = f"series '{first.description or first.number or uid}', {len(members)} file(s)"
-        other = next((one for one in slices if one.modality != "CT"), None)
+        other = next((one for one in slices if not fits(one.modality, modality)), None)
         if first.modality in NO_IMAGES:
             skipped.append((first.path, f"{title}: {first.modality}, not images of a patient"))
         elif not slices:
             skipped.append((first.path, f"{title}: a localiser"))
         elif other is not None:
-            what = f"{title}: modality '{other.modality}'; {expected}"
-            foreign.append(UserError(what, where=other.path, remedy=REMEDY))
+            units = ", whose values are Hounsfield units" if modality == "ct" else ""
+            wanted = expected or PREPARING.format(modality=modality, series=f"{DICOM_NAMES[modality]} series{units}")
+            what = f"{title}: modality '{other.modality}'; {wanted}"
+            foreign.append(UserError(what, where=other.path, remedy=_remedy(other.modality, modality)))
         else:
             left_out = tuple(f"left out, a localiser: {one.path.name}" for one in members if one.localiser)
             paths = tuple(one.path for one in slices)
             series.append(Series(uid, first.number, first.description, paths, left_out + unread))
     ordered = sorted(series, key=lambda one: (not one.number.isdigit(), one.number.zfill(12), one.uid))
     return SeriesListing(tuple(ordered), tuple(skipped), (*problems, *foreign))
+
+
+def _remedy(named: str, modality: str) -> str:
+    own = next((word for word, name in DICOM_NAMES.items() if name == named), "other")
+    return (
+        f"give {'a ' if modality == 'ct' else ''}{DICOM_NAMES[modality]} series; series like this one are for datasets "
+        f"of 'modality: {own}', and for models trained on them"
+    )

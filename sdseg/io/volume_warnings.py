@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import AnyArray
 from sdseg.io.geometry import Geometry
 
@@ -14,10 +15,13 @@ SCANNER = (-32768.0, 32767.0)  # what the 16 bits of a CT scanner hold
 EIGHT_BITS = (0.0, 255.0)
 
 
-def odd_values(raw: AnyArray, window: tuple[float, float] | None = None) -> tuple[str, ...]:
-    """Notes on the values of a file, of any shape; `window` is what becomes black and white, where it is known."""
+def odd_values(raw: AnyArray, image: ImageContract | None = None) -> tuple[str, ...]:
+    """Notes on the values of a file, of any shape, where Hounsfield units are expected; `image` says so, if known."""
     if raw.dtype.kind not in "iuf" or not raw.size:
         return ()
+    if image is not None and (image.modality != "ct" or image.normalisation is not None):
+        return ()
+    window = image.window if image is not None else None
     if raw.dtype.itemsize == 1:
         meant = window is not None and EIGHT_BITS[0] <= window[0] and window[1] <= EIGHT_BITS[1]
         if meant:

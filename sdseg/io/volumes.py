@@ -41,14 +41,14 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
-def read_geometry(path: Path) -> Geometry:
+def read_geometry(path: Path, modality: str = "ct") -> Geometry:
     """The grid of a NIfTI volume, of a folder with a DICOM series or of one slice of such, from headers alone.
 
     Raises UserError for anything but a 3-D volume.
     """
     if _is_slice(path):
-        return read_slice_geometry(path)
-    return read_series_geometry(path) if path.is_dir() else nifti_geometry(path)
+        return read_slice_geometry(path, modality)
+    return read_series_geometry(path, modality) if path.is_dir() else nifti_geometry(path)
 
 
 def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
@@ -62,18 +62,19 @@ def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry
 
 
 def read_volume_noted(
-    path: Path, limits: Limits = LIMITS, window: tuple[float, float] | None = None
+    path: Path, limits: Limits = LIMITS, image: ImageContract | None = None
 ) -> tuple[AnyArray, Geometry, tuple[str, ...]]:
-    """What `read_volume` gives, and what is odd about it, in words; `window` is that of the values to expect."""
+    """What `read_volume` gives, and what is odd about it, in words; `image` says what to expect, a CT by default."""
+    modality = image.modality if image is not None else "ct"
     notes: tuple[str, ...] = ()
     if path.is_dir():
-        raw, geometry, notes = read_series(path, limits)
+        raw, geometry, notes = read_series(path, limits, modality)
     elif _is_slice(path):
-        raw, geometry = read_slice(path, limits)
+        raw, geometry = read_slice(path, limits, modality)
     else:
         raw, geometry = (read_itk if is_itk(path) else read_nifti)(path, limits)
     check_numbers(raw, path)
-    return geometry.to_canonical(raw), geometry, notes + odd_values(raw, window)
+    return geometry.to_canonical(raw), geometry, notes + odd_values(raw, image)
 
 
 def check_numbers(raw: AnyArray, path: Path | None) -> None:

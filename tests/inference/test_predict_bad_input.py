@@ -160,7 +160,7 @@ def test_a_series_of_another_modality_is_told_with_what_the_model_is(bright_ct: 
     (failure,) = report(tmp_path / "out")["failures"]
     assert failure["problem"].startswith("series 't1 tse', 5 file(s): modality 'MR'; the model is ")
     assert "made for volumes of 'modality: ct'; of DICOM, CT series alone are read" in failure["problem"]
-    assert "read as NIfTI" in failure["remedy"]
+    assert "for datasets of 'modality: mr', and for models trained on them" in failure["remedy"]
 
 
 def test_files_for_another_kind_of_model_are_one_line(

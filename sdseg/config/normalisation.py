@@ -1,0 +1,74 @@
+"""How the values of volumes are brought to one scale, where a scanner gives them none: by statistics of each volume."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sdseg.core.settings import Strict
+
+__all__ = ["FixedWindow", "MinMax", "Normalisation", "PerVolume", "Percentiles", "ZScore"]
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Deviations = Annotated[float, Field(ge=-1000, le=1000)]
+
+
+class _Range(Strict):
+    """Two ends, the lower one first."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"'low' must be below 'high', and is {self.low:g} where that is {self.high:g}")
+        return self
+
+
+class Percentiles(_Range):
+    """Two percentiles of each volume become 0 and 1; values outside are clipped."""
+
+    method: Literal["percentiles"] = "percentiles"
+    low: Percent = 0.5
+    high: Percent = 99.5
+    nonzero: bool = False  # true: of the voxels that are not 0, where the background was set to 0
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The normalised values that a model's first layer takes to -1 and 1."""
+        return 0.0, 1.0
+
+
+class ZScore(_Range):
+    """Standard deviations from the mean of each volume; those outside `low` and `high` are clipped."""
+
+    method: Literal["z-score"]
+    low: Deviations = -3.0
+    high: Deviations = 5.0
+    nonzero: bool = False
+
+    @property
+    def window(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+class MinMax(Strict):
+    """The smallest and the largest value of each volume become 0 and 1."""
+
+    method: Literal["min-max"]
+
+    @property
+    def window(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+
+class FixedWindow(Strict):
+    """Raw values, seen through one window for all volumes: for scanners with units, as CT has them."""
+
+    method: Literal["window"]
+
+
+PerVolume = Percentiles | ZScore | MinMax
+Normalisation = Annotated[Percentiles | ZScore | MinMax | FixedWindow, Field(discriminator="method")]
