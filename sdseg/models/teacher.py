@@ -95,6 +95,8 @@ def _check_data(manifest: ModelManifest, recipe: Recipe, inputs: Inputs, folder:
     )
     if theirs != ours:
         raise _unfit(folder, f"the teacher sees {theirs}, the data are {ours}", remedy)
+    if manifest.image.normalisation != data.image.normalisation:
+        raise _unfit(folder, "the teacher sees volumes that were normalised in another way than these data", remedy)
     patches, patch = manifest.recipe.get("patches"), recipe.patches
     if (patches["size"] if patches else None) != (list(patch.size) if patch else None):
         seen = f"patches of {tuple(patches['size'])}" if patches else "slices"

@@ -7,8 +7,9 @@ import pytest
 
 from sdseg.core.array_types import AnyArray
 from sdseg.io.volume_warnings import odd_values, unlikely_spacing
+from tests.helpers import tiny
 
-CT = (-175.0, 250.0)
+CT = tiny.CT.window
 
 
 @pytest.mark.parametrize(
@@ -25,9 +26,11 @@ CT = (-175.0, 250.0)
     ],
 )
 def test_unlikely_values(values: AnyArray, window: tuple[float, float] | None, told: str) -> None:
-    notes = odd_values(values, window)
+    expected = None if window is None else tiny.CT.model_copy(update={"window": window})
+    notes = odd_values(values, expected)
     assert len(notes) == bool(told)
     assert all(note.startswith(told) for note in notes)
+    assert odd_values(values, tiny.CT.model_copy(update={"modality": "mr"})) == ()  # there any scale is as good
 
 
 def test_unlikely_spacings() -> None:
