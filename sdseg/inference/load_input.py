@@ -65,7 +65,7 @@ def open_file(
             remedy="choose a model for this kind of file, or give the other kind",
         )
     notes, sources = list(file.notes), tuple[Path, ...]()
-    geometry = None
+    geometry, raw_values = None, None
     if file.kind == "image":
         pixels, odd = read_image_noted(file.path, limits)
         slices: RawImages = pixels[None]  # [1,H,W,3]
@@ -82,12 +82,14 @@ def open_file(
         voxels, altered = to_contract(raw, image, file.path)
         notes += (*altered, *_offset(voxels, image), *odd_spacing(geometry))
         slices = to_axial(voxels)[..., None]  # [Z,H,W,1]
+        if with_pixels and image.normalisation is not None:
+            raw_values = to_axial(raw)[..., None]
     notes += _unlike(slices, image)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
     native.notes = notes + _sides(native.size, image.size) + _alone(slices, image)
     if with_pixels:
-        native.pixels_shown = slices
+        native.pixels_shown, native.raw_values = slices, raw_values
     return native
 
 

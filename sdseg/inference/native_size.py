@@ -29,11 +29,12 @@ class NativeSegmentation:
 
     file: InputFile
     structures: tuple[Structure, ...]
-    images: RawImages  # [N,S,S,C] raw values at the working size
+    images: RawImages  # [N,S,S,C] raw values, or normalised ones, at the working size
     size: tuple[int, int]  # native rows and columns
     geometry: Geometry | None = None  # None: an image
     sources: tuple[Path, ...] = ()  # of a DICOM series: its files slice by slice
-    pixels_shown: RawImages | None = None  # [N,H,W,C] native raw values, where a picture of them is wanted
+    pixels_shown: RawImages | None = None  # [N,H,W,C] the same at the native size, where a picture of them is wanted
+    raw_values: RawImages | None = None  # [N,H,W,C] where those shown are normalised, and wanted: as the file has them
     with_probability: bool = False
     flat: bool = False  # given as one slice [i,j] of a volume: its values have no third axis
     notes: list[str] = field(default_factory=list)  # what is odd about it

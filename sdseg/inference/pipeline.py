@@ -197,7 +197,7 @@ class Stages:
         )
         native.hypotheses = tuple(
             # Notes of their own: what is odd about the input is said once, beside the mask.
-            replace(native, with_probability=False, pixels_shown=None, notes=[], hypothesis=number)
+            replace(native, with_probability=False, pixels_shown=None, raw_values=None, notes=[], hypothesis=number)
             for number in range(1, self.hypotheses + 1)
         )
         return native

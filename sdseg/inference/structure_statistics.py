@@ -29,11 +29,12 @@ def statistics_of(native: NativeSegmentation, modality: str) -> dict[str, Any]:
     """
     if native.pixels_shown is None:
         raise ValueError("the input was opened without its pixels")
+    values = native.pixels_shown if native.raw_values is None else native.raw_values
     components, means = dict[str, int](), dict[str, float | None]()
     for number, one in enumerate(native.structures):
         mask = native.mask(number)
         components[one.name] = count_components(mask)
-        inside = native.pixels_shown[mask]  # [M,C]
+        inside = values[mask]  # [M,C]
         means[one.name] = round(float(inside.mean(dtype=np.float64)), DIGITS) if inside.size else None
     record: dict[str, Any] = {
         "components": components,

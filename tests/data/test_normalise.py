@@ -141,14 +141,22 @@ def test_an_mr_series_becomes_a_segmentation_object(heads: Path, tmp_path: Path)
     study = {"t0020_000d": "1.2.826.0.1.3680043.2.1125.9", "t0020_0052": "1.2.826.0.1.3680043.2.1125.8"}
     source = write_series(tmp_path / "in" / "t1", voxels, t0008_0060="MR", t0008_0016=MR_IMAGE, **study)
     masks = []
+    slices = voxels.transpose(2, 1, 0).astype(np.float64)  # as the series has them: [slice,row,column]
+    uids = [str(pydicom.dcmread(path).SOPInstanceUID) for path in sorted(source.iterdir())]
     for model in ("model", "export/model.onnx"):
         output = tmp_path / model.replace("/", "-")
         assert predict(heads / model, [tmp_path / "in"], output) == 0
         (written,) = output.rglob("*.dcm")
         segmentation = highdicom.seg.segread(written)
-        referred = {uid for _, _, uid in segmentation.get_source_image_uids()}
-        assert referred == {pydicom.dcmread(path).SOPInstanceUID for path in source.iterdir()}
+        assert {str(uid) for _, _, uid in segmentation.get_source_image_uids()} == {*uids}
         masks.append(pydicom.dcmread(written).pixel_array)
+        (record,) = json.loads((output / "predict.json").read_text())["inputs"]
+        pixels = segmentation.get_pixels_by_source_instance(uids, segment_numbers=[1])[..., 0] > 0
+        mean = slices[pixels].mean()  # of what the scanner measured, not of what the model was fed
+        assert (record["mean_intensity"]["lesion"], record["intensity_unit"]) == (
+            pytest.approx(mean, abs=0.001),
+            "file's own",
+        )
     np.testing.assert_array_equal(*masks)
 
 

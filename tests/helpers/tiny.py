@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, PreparedManifest, Structure
+from sdseg.config.normalisation import Percentiles
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.core.files import read_json, sha256_file, write_json
@@ -21,6 +22,7 @@ from sdseg.models.model_folder import save_model
 
 RGB = ImageContract(modality="rgb", size=32, channels=3, window=(0.0, 255.0))
 CT = ImageContract(modality="ct", size=32, channels=1, window=(-175.0, 250.0))
+MR = ImageContract(modality="mr", size=32, channels=1, window=(0.0, 1.0), normalisation=Percentiles(), dtype="float16")
 POLYP = (Structure(name="polyp", values=(1,)),)
 DISC_CUP = (Structure(name="disc", values=(1, 2)), Structure(name="cup", values=(2,)))
 

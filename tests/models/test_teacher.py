@@ -24,7 +24,7 @@ from sdseg.models.segmenter import Batch
 from sdseg.models.start_from import Inputs
 from sdseg.models.teacher import Teacher, open_teacher
 from tests.helpers.networks import CODEC, codec, direct_recipe, recipe
-from tests.helpers.tiny import DISC_CUP, POLYP, RGB, write_model, write_store
+from tests.helpers.tiny import DISC_CUP, MR, POLYP, RGB, write_model, write_store
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 255, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -136,6 +136,13 @@ def test_a_model_that_cannot_teach_is_refused(tmp_path: Path, inputs: Inputs) ->
     refused(recipe(), plain, r"(?s)learns from no teacher.*sdseg distill")
     refused(student(), None, r"(?s)nobody names one.*--teacher FOLDER")
     refused(student(teacher={"recipe": "big"}), None, r"(?s)learns from the recipe 'big'.*--teacher FOLDER")
+    per_volume = replace(inputs, store=SliceStore.open(write_store(tmp_path / "mr", MR)))
+    refused(
+        student(),
+        write_model(tmp_path / "ct", MR.model_copy(update={"normalisation": None})),
+        "another way",
+        per_volume,
+    )
     refused(student(), unet, r"(?s)'distillation.latent' match latents, and the teacher has none.*needs no latent")
     drawn = latent_model(tmp_path / "drawn", recipe(diffusion={"inference_noise": "gaussian"}))
     refused(student(), drawn, "starts from Gaussian noise")
