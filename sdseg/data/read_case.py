@@ -61,7 +61,7 @@ class CaseArrays:
     annotated: Mapping[str, LabelArray] = field(default_factory=dict)
 
 
-def count_slices(case: RawCase, modality: str) -> int:
+def count_slices(case: RawCase, modality: str = "ct") -> int:
     """Axial slices of a volume, from the headers alone. Raises UserError unless image and label lie on one grid."""
     return _grid(case, modality).canonical_shape[2]
 

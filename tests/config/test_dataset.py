@@ -34,7 +34,7 @@ def test_what_is_needed_is_enough_and_survives_its_file(values: dict[str, Any]) 
 WRONG: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (FOLDERS, {"layuot": "folders"}, "unknown key 'own.layuot': did you mean 'layout'?"),
     (FOLDERS, {"layout": "folder"}, "own.layout: Input should be 'folders', 'nnunet' or 'table' (got 'folder')"),
-    (FOLDERS, {"modality": "mri"}, "own.modality: Input should be 'rgb' or 'ct'"),
+    (FOLDERS, {"modality": "mri"}, "own.modality: Input should be 'rgb', 'ct', 'mr', 'pet', 'ultrasound' or 'other'"),
     (FOLDERS, {"images": None}, "'layout: folders' needs 'images'"),
     (FOLDERS, {"masks": None}, "'layout: folders' needs 'masks'"),
     (FOLDERS, {"masks": "images"}, "'images' and 'masks' are the same folder"),
