@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,14 +15,17 @@ from pydantic import FiniteFloat
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.artifacts.results.studies import Study
+from sdseg.backends.base import batch_for, samples_of
+from sdseg.backends.graph import GraphHypotheses
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.open_model import open_model
 from sdseg.backends.providers import PROVIDERS, Runtime
 from sdseg.config.dataset import Dataset
+from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import load_recipe
 from sdseg.config.studies import Studies
 from sdseg.config.study_options import STUDY_OPTIONS
-from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.files import read_json
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
@@ -93,18 +97,19 @@ def test_a_metric(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert summary["structures"]["polyp"]["size_error"]["n"] == len(rows)
 
 
-class Halves:
-    """Computes no graph at all: the left half of every image is inside."""
+class Halves(GraphHypotheses):
+    """Computes no graph at all: the left half of every image, or patch, is inside."""
 
     name = "halves"
 
     def __init__(self, path: Path, seed: int) -> None:
-        self.manifest = open_manifest(path)
+        self.manifest, self.path = open_manifest(path), path
 
-    def probability(self, images: RawImages) -> FloatArray:
-        _, height, width, _ = images.shape
-        one = np.broadcast_to(np.arange(width) < width // 2, (len(images), 1, height, width))
-        return one.astype(np.float32)
+    def run_graph(self, outputs: Sequence[str], fed: AnyArray) -> list[FloatArray]:
+        *leading, width, _ = fed.shape
+        count, *rows = leading
+        one = np.broadcast_to(np.arange(width) < width // 2, (count, 1, *rows, width)).astype(np.float32)
+        return [one for _ in outputs]
 
 
 def test_a_backend(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +118,14 @@ def test_a_backend(bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert predict(bright_rgb, [tmp_path / "in"], tmp_path / "out", "halves") == 0
     record = json.loads((tmp_path / "out" / "predict.json").read_text("utf-8"))
     assert (record["backend"], record["inputs"][0]["pixels"]) == ("halves", {"polyp": 20 * 30})
+    backend, volume = Halves(bright_rgb, 0), np.zeros((6, 32, 32, 3), np.uint8)
+    backend.manifest = backend.manifest.model_copy(
+        update={"sliding_window": SlidingWindow(size=(4, 32, 16), overlap=0)}
+    )
+    assert (batch_for(backend, 8), samples_of(backend)) == (None, 1)  # volumes, and their one hypothesis
+    quarters = backend.hypotheses(volume)  # of each of the two patches side by side the left half
+    assert quarters.shape == (6, 1, 1, 32, 32)
+    assert quarters[:, 0, 0].mean(axis=(0, 1)).tolist() == [1.0] * 8 + [0.0] * 8 + [1.0] * 8 + [0.0] * 8
 
 
 class Areas(Study):

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sdseg.datasets.source_lookup import known_source
-from sdseg.sizing.run_needs import needs_of_training
+from sdseg.sizing.run_needs import needs_of_training, shape_of
 from sdseg.sizing.stage_needs import (
     STAGES,
     JobMachine,
@@ -56,19 +56,13 @@ class Asks:
         needs = self._training(wildcards.dataset, wildcards.recipe)
         if stage == "train":
             return ask_for_training(needs, recipe.training.steps, machine)
-        return ask_for_stage(STAGES[stage], needs, recipe, machine, voxels, self._structures(wildcards.dataset))
+        return ask_for_stage(STAGES[stage], needs, recipe, machine, voxels, self._shape(wildcards.dataset).structures)
 
     def _training_needs(self, dataset: str, name: str) -> TrainingNeeds:
         return needs_of_training(self.settings, dataset, self.plan.recipes[dataset, name], self._shape(dataset))
 
     def _shape(self, dataset: str) -> Shape:
-        return Shape(self.settings.datasets[dataset].size, self._structures(dataset))
-
-    def _structures(self, dataset: str) -> int:
-        """One where only the raw files tell."""
-        chosen = self.settings.datasets[dataset]
-        source = known_source(chosen)
-        return len(source.target(chosen.target)[1]) if source is not None else 1
+        return shape_of(self.settings, dataset)
 
     def _voxels(self, dataset: str) -> int:
         """Of the largest volume; 0 for images."""

@@ -93,6 +93,9 @@ class ImageContract(_Strict):
     )
     dtype: StoredType = "int16"  # in which raw values are kept; where it is left out uint8 for rgb, int16 for ct
     intensities: Intensities | None = None  # of the training images; None where they were not recorded
+    # Millimetres between the voxels of the training volumes at the working size, along depth, height and width: of a
+    # three-dimensional model. None where they were not recorded; a store has none.
+    spacing: tuple[float, float, float] | None = Field(None, exclude_if=lambda lengths: lengths is None)
 
     @property
     def fed_channels(self) -> int:

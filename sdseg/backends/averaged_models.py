@@ -23,7 +23,7 @@ __all__ = ["EnsembleBackend", "averaged", "common_rule", "facts_of", "joined_nam
 
 log = logging.getLogger(__name__)
 SLICES = 8  # of a volume, that a two-dimensional member of a mixed ensemble computes at a time
-FREE = ("dtype", "intensities")  # of the image contract: how the data of one training lay
+FREE = ("dtype", "intensities", "spacing")  # of the image contract: how the data of one training lay
 Facts = tuple[Path, ImageContract, tuple[Structure, ...], MaskRule]
 
 
@@ -98,11 +98,12 @@ def averaged(models: Sequence[Served]) -> Served:
     if len(models) == 1:
         return first
     rule = common_rule([(one.path, one.image, one.structures, one.rule) for one in models])
+    spacing = next((one.image.spacing for one in models if one.image.spacing is not None), None)
     trained_on = {one.training.get("data_checksum") for one in models}
     return replace(
         first,
         backend=EnsembleBackend([one.backend for one in models]),
-        image=first.image.model_copy(update={"intensities": None}),
+        image=first.image.model_copy(update={"intensities": None, "spacing": spacing}),
         rule=rule,
         dataset=joined_name([one.dataset for one in models]),
         origin=next((one.origin for one in models if one.origin != "real"), "real"),

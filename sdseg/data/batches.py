@@ -101,7 +101,7 @@ def score_cases(
 
 
 # Data of another number type or with other values are still what the model wants.
-FREE = ("dtype", "intensities")
+FREE = ("dtype", "intensities", "spacing")
 
 
 @dataclass(frozen=True)

@@ -195,14 +195,17 @@ def with_spacing(recipe: Recipe, store: SliceStore) -> Recipe:
     network = recipe.network
     if not isinstance(network, DynUnet) or network.dimensions == 2 or network.spacing is not None:
         return recipe
-    spacing = median_spacing(store)
+    spacing = median_spacing(store) or (1.0, 1.0, 1.0)
     log.info("kernels and strides follow a spacing of %s mm (depth, rows, columns)", " × ".join(map(str, spacing)))
     values = merge(recipe.model_dump(mode="json"), {"network": {"spacing": spacing}})
     return parse(Recipe, values, where=f"the recipe, with the spacing of {store.folder}")
 
 
-def median_spacing(store: SliceStore) -> tuple[float, float, float]:
-    """Millimetres between the voxels of the training volumes at the working size, along depth, rows and columns."""
+def median_spacing(store: SliceStore) -> tuple[float, float, float] | None:
+    """Millimetres between the voxels of the training volumes at the working size, along depth, rows and columns.
+
+    None where the files of none tell.
+    """
     size = store.manifest.image.size
     lengths: list[FloatArray] = [
         np.array([z, y * case.height / size, x * case.width / size], dtype=np.float32)
@@ -211,6 +214,6 @@ def median_spacing(store: SliceStore) -> tuple[float, float, float]:
         for x, y, z in (case.spacing,)
     ]
     if not lengths:
-        return 1.0, 1.0, 1.0
+        return None
     depth, rows, columns = (round(float(each), 4) for each in np.median(np.stack(lengths), axis=0))
     return depth, rows, columns

@@ -40,6 +40,7 @@ UPRIGHT = (
 ARRAY = InputFile(Path("array"), "array", "image")
 SLIVER = 8.0  # side ratio beyond which an image squeezed into a square is like none a model has seen
 TINY = 8  # pixels
+OTHER_SPACING = 2.0  # times as long or short as in training: structures look unlike any a model has seen
 
 
 def open_file(
@@ -87,7 +88,7 @@ def open_file(
     notes += _unlike(slices, image)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
-    native.notes = notes + _sides(native.size, image.size) + _alone(slices, image)
+    native.notes = notes + _sides(native.size, image.size) + _alone(slices, image) + _unlike_spacing(native, image)
     if with_pixels:
         native.pixels_shown, native.raw_values = slices, raw_values
     return native
@@ -141,6 +142,7 @@ def open_array(
         )
     native = _native(ARRAY, slices, geometry, image, structures, with_probability=True)
     native.notes = notes + _unlike(slices, image) + _alone(slices, image)
+    native.notes += _unlike_spacing(native, image)
     native.flat = flat and geometry is not None
     return native
 
@@ -231,4 +233,19 @@ def _alone(slices: RawImages, image: ImageContract) -> list[str]:
         *notes,
         f"a single slice: the model sees {image.neighbours} on each side of it, and gets it itself in their place; "
         "give the volume",
+    ]
+
+
+def _unlike_spacing(native: NativeSegmentation, image: ImageContract) -> list[str]:
+    """A volume whose voxels have other sides, at the working size, than those that a three-dimensional model knows."""
+    if image.spacing is None or min(image.spacing) <= 0 or native.geometry is None:
+        return []
+    x, y, z = native.geometry.spacing
+    own = (z, y * native.size[0] / image.size, x * native.size[1] / image.size)
+    if all(max(one / known, known / one) <= OTHER_SPACING for one, known in zip(own, image.spacing, strict=True)):
+        return []
+    here, there = (" × ".join(f"{length:.3g}" for length in lengths) for lengths in (own, image.spacing))
+    return [
+        f"voxels of {here} mm at the working size (depth, rows, columns), those of the training volumes of {there} mm: "
+        "structures have other proportions than the model has seen; resample the volume to the training's spacing"
     ]

@@ -121,7 +121,9 @@ def shape_of(config: Config, name: str) -> Shape:
     """Size and structures of a dataset; one structure where only the raw files tell."""
     settings = config.datasets[name]
     source = known_source(settings)
-    return Shape(settings.size, len(source.target(settings.target)[1]) if source is not None else 1)
+    if source is None:
+        return Shape(settings.size)
+    return Shape(settings.size, len(source.target(settings.target)[1]), source.annotators)
 
 
 def _dataset(config: Config, name: str) -> DatasetNeeds:
@@ -153,7 +155,7 @@ def needs_of_training(config: Config, dataset: str, recipe: Recipe, shape: Shape
 
 def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) -> TrainingEstimate:
     codec = config.codecs[recipe.network.codec] if isinstance(recipe.network, LatentNetwork) else None
-    needs = needs_of_training(config, dataset.name, recipe, Shape(dataset.size, dataset.structures))
+    needs = needs_of_training(config, dataset.name, recipe, shape_of(config, dataset.name))
     training, slices = recipe.training, dataset.count.slices
     validated = min(slices["val"], training.validate_slices or slices["val"]) if slices else 0
     times = -(-training.steps // training.validate_every)

@@ -30,6 +30,7 @@ class Shape:
 
     size: int  # height and width of the images, pixels
     structures: int = 1
+    annotators: int = 1  # several: evaluation asks for every hypothesis, and not for their mean alone
 
     def encoded(self, codec: Codec) -> int:
         """Channels of what the codec encodes: of a label map one per class, taken as one per structure."""
@@ -86,8 +87,9 @@ def training_needs(
     validation_bytes = 4 * AT_ONCE * largest * max(recipe.inference.batch, shape.structures)
     if recipe.patches is not None:  # patch by patch into one volume, of as many slices as a slice has rows
         answers = recipe.patches.patches_per_slice(shape.size)
-        answer_bytes += 4 * WHOLE * shape.structures * shape.size**3
-        validation_bytes = answer_bytes
+        whole_bytes = 4 * WHOLE * shape.structures * shape.size**3
+        validation_bytes = answer_bytes + whole_bytes
+        answer_bytes += whole_bytes * (recipe.inference.samples if shape.annotators > 1 else 1)
     half = training.precision != "no"
     tensors = weights + encoder + max(activations + (2 * trainable if half else 0), validation_bytes)
     state = 4 * (2 * parameters + 2 * trainable)

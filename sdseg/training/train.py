@@ -24,7 +24,7 @@ from sdseg.core.locks import writes
 from sdseg.core.overwrite_checks import check_owned
 from sdseg.core.provenance import provenance, source_of
 from sdseg.data.mask_rule import MaskRule
-from sdseg.data.patch_samples import with_spacing
+from sdseg.data.patch_samples import median_spacing, with_spacing
 from sdseg.data.store import SliceStore
 from sdseg.models.model_folder import OWNED, count_parameters, read_tensors
 from sdseg.models.start_from import Inputs, open_inputs
@@ -180,7 +180,7 @@ def _manifest(
         recipe=run.recipe.model_dump(mode="json"),
         codec=codec.manifest.settings.model_dump(mode="json") if codec else None,
         latent_scale=codec.manifest.latent_scale if codec else None,
-        image=store.image,
+        image=store.image.model_copy(update={"spacing": median_spacing(run.store) if run.recipe.patches else None}),
         structures=store.structures,
         exclusive=rule.exclusive,
         training=TrainingRecord.checked(

@@ -17,11 +17,12 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 import sdseg
 from sdseg.core.errors import ListedError, UserError
+from sdseg.inference.load_input import open_array
 from sdseg.inference.predict import PredictOptions, predict
 from sdseg.io.images import read_image
 from sdseg.io.volumes import read_volume
 from tests.helpers.raw_files import encode, save
-from tests.helpers.tiny import DISC_CUP, RGB, picture, write_graph, write_model
+from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, picture, write_graph, write_model
 
 
 def write_volume(path: Path) -> Path:
@@ -213,3 +214,12 @@ def test_importing_the_package_is_cheap() -> None:
     code = "import sdseg, sys; sdseg.load; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert not {"torch", "numpy", "pydantic", "onnxruntime", "cv2"} & set(done.stdout.split())
+
+
+def test_a_volume_of_another_spacing_than_in_training_is_noted() -> None:
+    contract, volume = CT.model_copy(update={"spacing": (5.0, 1.5, 1.5)}), np.zeros((64, 64, 3), np.int16)
+    for depth, side, noted in ((0.7, 0.75, True), (5.0, 0.75, False), (4.0, 0.3, True), (9.0, 0.75, False)):
+        found = open_array(volume, np.diag([-side, -side, depth, 1.0]), contract, POLYP)  # squeezed into 32 × 32
+        assert any("those of the training volumes of 5 × 1.5 × 1.5 mm" in note for note in found.notes) == noted
+    plain = open_array(volume, np.diag([-0.75, -0.75, 0.7, 1.0]), CT, POLYP)
+    assert not any("training volumes" in note for note in plain.notes)

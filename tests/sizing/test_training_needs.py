@@ -103,3 +103,10 @@ def test_a_frozen_encoder_is_not_learnt() -> None:
     assert needs.parameters == whole.parameters
     assert needs.step_flops < whole.step_flops
     assert needs.process_bytes < whole.process_bytes
+
+
+def test_hypotheses_of_whole_volumes_count_where_they_are_compared_with_annotators() -> None:
+    recipe = load_recipe(CONFIG / "recipes" / "ldseg3d.yaml", {"inference": {"samples": 4}})
+    mean, each = (training_needs(recipe, None, Shape(128, 2, annotators), cuda=False) for annotators in (1, 3))
+    assert each.answer_bytes - mean.answer_bytes == (4 - 1) * 4 * 3 * 2 * 128**3  # three copies in single precision
+    assert each.process_bytes == mean.process_bytes  # training looks at the mean

@@ -85,6 +85,7 @@ def test_the_graph_takes_patches_and_its_metadata_the_window(ready: Path) -> Non
     described = json.loads((ready / "export" / "io.json").read_text("utf-8"))
     assert described["dimensions"] == 3
     assert described["sliding_window"] == {"size": list(PATCH), "overlap": 0.5, "blending": "gaussian"}
+    assert described["image"]["spacing"] == [3.0, 1.375, 1.25]
     assert described["inputs"][0]["axes"] == ["batch", *PATCH, 1]
     checks = json.loads((ready / "export" / "parity.json").read_text("utf-8"))["checks"]
     assert [(each["backend"], each["passed"]) for each in checks] == [("onnxruntime-cpu", True), ("openvino", True)]
