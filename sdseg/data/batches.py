@@ -29,6 +29,7 @@ __all__ = [
     "predicted_by",
     "score_cases",
     "slice_batches",
+    "unlike_images",
 ]
 
 Item = TypeVar("Item")
@@ -146,12 +147,7 @@ def check_store(
 ) -> tuple[Case, ...]:
     """The cases of a split. Raises ListedError unless the store holds the images and labels the model was made for."""
     manifest = store.manifest
-    stored = manifest.image
-    problems = [
-        f"{field}: the data have {_shown(getattr(stored, field))}, the model wants {_shown(getattr(image, field))}"
-        for field in ImageContract.model_fields
-        if field not in FREE and getattr(stored, field) != getattr(image, field)
-    ]
+    problems = unlike_images(manifest.image, image)
     if manifest.structures != structures:
         own, wanted = named_structures(manifest.structures), named_structures(structures)
         problems.append(f"structures: the data have {own}, the model finds {wanted}")
@@ -170,6 +166,15 @@ def check_store(
             remedy=f"choose another --split, or a split file with '{split}' cases and prepare again",
         )
     return cases
+
+
+def unlike_images(data: ImageContract, wanted: ImageContract) -> list[str]:
+    """In what the images of the data are not those that a model wants, a line for each field of the contract."""
+    return [
+        f"{field}: the data have {_shown(getattr(data, field))}, the model wants {_shown(getattr(wanted, field))}"
+        for field in ImageContract.model_fields
+        if field not in FREE and getattr(data, field) != getattr(wanted, field)
+    ]
 
 
 def named_structures(structures: Sequence[Structure]) -> str:

@@ -33,8 +33,8 @@ class Estimate:
     """What a latent segmenter makes of images on the way to a mask."""
 
     condition: Tensor  # z_c [N,c',h,w]
-    latent: Tensor  # z_0 [N,c,h,w], scaled
-    probability: Tensor  # [N,1,H,W] of one structure, or [N,K,H,W] of all that a latent holds
+    latent: Tensor | None  # z_0 [N,c,h,w], scaled
+    probability: Tensor | None  # [N,1,H,W] of one structure, or [N,K,H,W] of all that a latent holds
 
 
 class LatentSegmenter(DiffusionSegmenter):
@@ -76,14 +76,19 @@ class LatentSegmenter(DiffusionSegmenter):
             (self.condition_encoder if whole else self.condition_encoder.encoder).requires_grad_(False)
             self.condition_encoder.coarser.requires_grad_(False)
 
-    def estimate(self, image: Tensor, structure: Tensor | None) -> Estimate:
+    def estimate(
+        self, image: Tensor, structure: Tensor | None, *, latent: bool = True, probability: bool = True
+    ) -> Estimate:
         """What is made of raw images [N,H,W,C] in one pass, for the `structure` [N] of each where several need passes.
 
-        Raises UserError for a segmenter that starts from Gaussian noise.
+        Nothing is denoised for the condition alone, nor decoded for the latent. Raises UserError for a segmenter that
+        starts from Gaussian noise.
         """
         condition, coarser, levels = self._encoded(self.normaliser(image))
-        latent = self._denoised(self._noises(condition.shape[0], None), condition, coarser, structure)
-        return Estimate(condition, latent, self._probability(self._decoded(latent, levels)))
+        if not latent and not probability:
+            return Estimate(condition, None, None)
+        clean = self._denoised(self._noises(condition.shape[0], None), condition, coarser, structure)
+        return Estimate(condition, clean, self._probability(self._decoded(clean, levels)) if probability else None)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         if batch.latent is None:

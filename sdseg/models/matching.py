@@ -15,9 +15,9 @@ __all__ = ["TeacherAnswer", "taught_losses"]
 
 @dataclass(frozen=True)
 class TeacherAnswer:
-    """What a frozen model makes of a batch of images; None where it has no such thing."""
+    """What a frozen model makes of a batch of images; None where it has no such thing, or nobody learns from it."""
 
-    probability: Tensor  # [N,1,H,W] of the structure that a sample trains, or [N,K,H,W] of all
+    probability: Tensor | None  # [N,1,H,W] of the structure that a sample trains, or [N,K,H,W] of all
     condition: Tensor | None = None  # z_c [N,c',h,w]
     latent: Tensor | None = None  # its estimate of z_0, [N,c,h,w], scaled
 
@@ -41,7 +41,7 @@ def taught_losses(
     if wanted.latent and latent is not None and teacher.latent is not None:
         function = functional.l1_loss if distance == "l1" else functional.mse_loss
         terms["taught_latent"] = wanted.latent * function(latent.float(), teacher.latent.float())
-    if wanted.probability and logits is not None:
+    if wanted.probability and logits is not None and teacher.probability is not None:
         soft = functional.binary_cross_entropy_with_logits(logits.float(), teacher.probability.float())
         terms["taught_probability"] = wanted.probability * soft
     return terms

@@ -14,6 +14,7 @@ from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.trained_models import Distillation
 from sdseg.core.errors import UserError
+from sdseg.data.batches import unlike_images
 from sdseg.models.codec import MaskDecoder
 from sdseg.models.frozen_codec import FrozenCodec
 from sdseg.models.latent_segmenter import LatentSegmenter
@@ -31,17 +32,23 @@ class Teacher:
 
     start: Start
     segmenter: Segmenter
+    wanted: Distillation
     own_structure: bool  # of each sample the student learns one structure; False: all at once
 
     @torch.no_grad()
     def answer(self, image: Tensor, structure: Tensor) -> TeacherAnswer:
-        """For raw images [N,H,W,C] and the structure [N] that each sample trains; test-time flips are left out."""
+        """To raw images [N,H,W,C], for the structure [N] that each sample trains: only what the student learns from."""
         if isinstance(self.segmenter, LatentSegmenter):
             several = self.segmenter.passes > 1
             if self.own_structure or not several:  # else every structure needs a pass of its own
-                estimate = self.segmenter.estimate(image, structure if several else None)
+                estimate = self.segmenter.estimate(
+                    image,
+                    structure if several else None,
+                    latent=bool(self.wanted.latent or self.wanted.head),
+                    probability=bool(self.wanted.probability),
+                )
                 probability = estimate.probability
-                if not several:
+                if probability is not None and not several:
                     probability = self._wanted(probability, structure)
                 return TeacherAnswer(probability, estimate.condition, estimate.latent)
         return TeacherAnswer(self._wanted(self.segmenter.one_pass(image), structure))
@@ -83,20 +90,19 @@ def open_teacher(recipe: Recipe, folder: Path | None, inputs: Inputs, device: to
         )
     _check_matched(wanted, recipe, segmenter, manifest, inputs, start.folder)
     one = isinstance(recipe.network, LatentNetwork) and recipe.network.classes == "per-class"
-    return Teacher(start, segmenter.to(device), own_structure=one)
+    for each in segmenter.modules():  # of an ensemble the members, too
+        if isinstance(each, Segmenter):
+            each.flips = "none"
+    return Teacher(start, segmenter.to(device), wanted, own_structure=one)
 
 
 def _check_data(manifest: ModelManifest, recipe: Recipe, inputs: Inputs, folder: Path) -> None:
     data, remedy = inputs.store.manifest, "name a teacher that was trained on these data"
-    theirs, ours = (
-        f"{each.modality} images of {each.size}×{each.size} pixels, {each.channels} channel(s) and {each.neighbours} "
-        "neighbour(s) on each side"
-        for each in (manifest.image, data.image)
-    )
-    if theirs != ours:
-        raise _unfit(folder, f"the teacher sees {theirs}, the data are {ours}", remedy)
-    if manifest.image.normalisation != data.image.normalisation:
-        raise _unfit(folder, "the teacher sees volumes that were normalised in another way than these data", remedy)
+    if unlike := unlike_images(data.image, manifest.image):
+        if manifest.image.neighbours != data.image.neighbours:
+            same = "give both the same 'network.condition.neighbours' (a direct network has 0)"
+            remedy = same if len(unlike) == 1 else f"{same}, and {remedy}"
+        raise _unfit(folder, f"the teacher was made for other images: {'; '.join(unlike)}", remedy)
     patches, patch = manifest.recipe.get("patches"), recipe.patches
     if (patches["size"] if patches else None) != (list(patch.size) if patch else None):
         seen = f"patches of {tuple(patches['size'])}" if patches else "slices"

@@ -23,6 +23,7 @@ from sdseg.models.model_folder import load_codec_folder, load_model, save_codec_
 from sdseg.models.segmenter import Batch
 from sdseg.models.start_from import Inputs
 from sdseg.models.teacher import Teacher, open_teacher
+from sdseg.training.make_ensemble import make_ensemble
 from tests.helpers.networks import CODEC, codec, direct_recipe, recipe
 from tests.helpers.tiny import DISC_CUP, MR, POLYP, RGB, write_model, write_store
 
@@ -102,6 +103,37 @@ def test_of_several_structures_it_answers_for_that_of_each_sample(tmp_path: Path
     assert torch.allclose(every.probability, whole, atol=1e-6)
 
 
+def test_an_ensemble_flips_nothing_to_answer(tmp_path: Path, inputs: Inputs) -> None:
+    """Neither itself nor its members, whatever they do at inference."""
+    flipping = recipe(diffusion=ONE_STEP, inference={"flips": "both"})
+    folders = [latent_model(tmp_path / name, flipping) for name in "ab"]
+    make_ensemble(folders, tmp_path / "both")
+    teacher = opened(student(latent=0.0), tmp_path / "both", inputs)
+    plain, _ = load_model(folders[0], {"flips": "none"})
+    answer = teacher.answer(IMAGES, torch.zeros(3, dtype=torch.int64)).probability
+    assert answer is not None
+    assert torch.allclose(answer, plain(IMAGES), atol=1e-6)
+    assert not torch.allclose(answer, load_model(folders[0])[0](IMAGES), atol=1e-6)
+
+
+def test_it_computes_what_the_student_learns_from_alone(tmp_path: Path, inputs: Inputs) -> None:
+    folder, structure = latent_model(tmp_path / "m", recipe(diffusion=ONE_STEP)), torch.zeros(3, dtype=torch.int64)
+
+    def answered(**weights: float) -> tuple[set[str], set[str]]:
+        """Networks that ran, and what came of them."""
+        teacher, ran = opened(student(**weights), folder, inputs), set()
+        for name, part in teacher.segmenter.named_children():
+            part.register_forward_hook(lambda *_, name=name: ran.add(name))
+        answer = teacher.answer(IMAGES, structure)
+        return ran, {name for name, value in vars(answer).items() if value is not None}
+
+    encoder = {"normaliser", "condition_encoder"}
+    assert answered(condition=1, latent=0, probability=0) == (encoder, {"condition"})
+    assert answered(latent=1, probability=0) == (encoder | {"denoiser"}, {"condition", "latent"})
+    everything = {"condition", "latent", "probability"}
+    assert answered(latent=0, probability=1) == (encoder | {"denoiser", "decoder"}, everything)
+
+
 def test_each_weight_is_a_loss_of_its_own() -> None:
     values = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     answer = TeacherAnswer(values[:, :1], values, values + 1)
@@ -156,7 +188,13 @@ def test_a_model_that_cannot_teach_is_refused(tmp_path: Path, inputs: Inputs) ->
     larger = load_model(plain)[1].model_copy(update={"image": RGB.model_copy(update={"size": 64})})
     shutil.copytree(plain, tmp_path / "larger")
     write_json(tmp_path / "larger" / "config.json", larger)
-    refused(student(), tmp_path / "larger", r"sees rgb images of 64×64 pixels.*the data are rgb images of 32×32")
+    refused(student(), tmp_path / "larger", "made for other images: size: the data have 32, the model wants 64")
+    for key, value, remedy in (("stretch", True, "trained on these data"), ("neighbours", 1, "condition.neighbours")):
+        write_json(
+            tmp_path / "larger" / "config.json",
+            larger.model_copy(update={"image": RGB.model_copy(update={key: value})}),
+        )
+        refused(student(), tmp_path / "larger", rf"(?s){key}: the data have.*{remedy}")
 
 
 @pytest.mark.parametrize(
