@@ -5,7 +5,8 @@ python benchmarks/pareto.py --full RECIPE [RECIPE …]
 
 `snakemake pareto` calls it with <results>/pareto.json, which the page shows. Dice is the mean per case of the test
 split over the seeds of a recipe. What it takes, and how long, is that of its first seed: GFLOP, parameters, bytes of
-its graph, and the median latency of one image, with one thread unless --threads says otherwise. All are measured in one
+its graph, and the median latency of one image, with one thread unless --threads says otherwise; of a model of volumes
+that of a whole case of the test split, shared among its slices. All are measured in one
 process, one call each in turn and again from the first, so that what else the machine does meets them alike.
 
 --full measures recipes at the paper's size (256×256, KL-f8) with random weights: latency alone.
@@ -44,6 +45,7 @@ RUNTIMES = {  # name -> the model folder (None) or the graph, and the device tha
     "openvino bf16": ("model.onnx", "openvino-bf16"),
 }
 WARM_UP = 3
+PATIENCE = 300.0  # seconds after which a model is not called again in a runtime: whole volumes take long
 SIZE, SCALE = 256, 0.18215  # of --full: pixels, and Stable Diffusion's latent scale
 Answer = Callable[[Any], Any]
 
@@ -53,7 +55,7 @@ class Subject:
     """What a row is of, and what its runtimes answer."""
 
     row: dict[str, Any]
-    image: Any  # [1,H,W,C] raw values
+    images: Any  # [1,H,W,C] raw values; for a model of volumes the slices of one, [Z,H,W,C]
     answers: dict[str, Answer]
 
 
@@ -76,7 +78,7 @@ def joined(rows: list[ParetoRow], chosen: argparse.Namespace) -> dict[str, Any]:
     ordered = [every[key] for key in sorted(every)]
     dates = sorted({row.date for row in ordered})
     return Pareto.checked(
-        command=f"python benchmarks/pareto.py {'--full' if chosen.full else '--results results-pareto'}",
+        command=f"python benchmarks/pareto.py {'--full' if chosen.full else f'--results {chosen.results.as_posix()}'}",
         commit=", ".join(sorted({commit for row in ordered for commit in row.commits})),
         date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
         machine=f"{machine()}, {chosen.threads} thread(s)",
@@ -94,7 +96,9 @@ def measure(chosen: argparse.Namespace) -> list[ParetoRow]:
         seconds = interleaved(subjects, chosen.rounds)
     rows = []
     for number, subject in enumerate(subjects):
-        latency = {name: round(1e3 * median(seconds[number, name]), 3) for name in subject.answers}
+        latency = {
+            name: round(1e3 * median(seconds[number, name]) / len(subject.images), 3) for name in subject.answers
+        }
         rows.append(ParetoRow.checked(**subject.row, latency_ms=latency))
     return rows
 
@@ -105,8 +109,10 @@ def interleaved(subjects: list[Subject], rounds: int) -> dict[tuple[int, str], l
     for round_number in range(WARM_UP + rounds):
         for number, subject in enumerate(subjects):
             for name, answer in subject.answers.items():
+                if sum(seconds.get((number, name), ())) > PATIENCE:
+                    continue
                 begun = time.perf_counter()
-                answer(subject.image)
+                answer(subject.images)
                 if round_number >= WARM_UP:
                     seconds.setdefault((number, name), []).append(time.perf_counter() - begun)
     return seconds
@@ -142,7 +148,8 @@ def trained_subjects(results: Path) -> list[Subject]:
             **costs(first.folder / "model", export / "model.onnx"),
         }
         answers = {name: answer for name, answer in models.items() if answer is not None}
-        subjects.append(Subject(row, store.images[case.start : case.start + 1], answers))
+        slices = case.slices if first.model.recipe.get("patches") else 1  # patches are of a whole volume
+        subjects.append(Subject(row, store.images[case.start : case.start + slices], answers))
     return subjects
 
 
@@ -150,8 +157,7 @@ def full_subjects(recipes: list[Path], folder: Path) -> list[Subject]:
     """A subject per recipe file at the paper's size, its weights random."""
     import numpy as np
 
-    image = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
-    subjects = []
+    image, subjects = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8), []
     for file in recipes:
         place = folder / file.stem
         write_untrained(file, place)
@@ -177,12 +183,19 @@ def write_untrained(file: Path, place: Path) -> None:
 
     from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, Structure
     from sdseg.config.codec import Codec
+    from sdseg.config.network import neighbours_of
     from sdseg.config.recipe import load_recipe
     from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
     from sdseg.models.build_segmenter import build_segmenter
     from sdseg.models.model_folder import save_model
 
     recipe, image = load_recipe(file), ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
+    if recipe.patches is not None or neighbours_of(recipe.network):
+        raise UserError(
+            "--full measures on an image, and this recipe sees several slices of a volume",
+            where=file,
+            remedy="leave it out; '--results' measures what was trained on volumes",
+        )
     codec = Codec() if recipe.network.kind == "latent-diffusion" else None
     structures, scale = (Structure(name="polyp", values=(1,)),), SCALE if codec else None
     torch.manual_seed(0)
@@ -221,17 +234,12 @@ def role_of(recipe: dict[str, Any]) -> str:
 
 
 def costs(model: Path, graph: Path) -> dict[str, Any]:
-    """GFLOP of one image, parameters, bytes of the graph."""
-    import torch
+    """GFLOP of one image, or of a volume's slice, parameters, bytes of the graph."""
+    from sdseg.evaluation.studies.efficiency import counted
 
-    from sdseg.evaluation.studies.efficiency import flops_of
-    from sdseg.models.model_folder import count_parameters, load_model
-
-    segmenter, manifest = load_model(model)
-    shape = (1, manifest.image.size, manifest.image.size, manifest.image.channels)
-    flops, _ = flops_of(segmenter, torch.zeros(shape))
+    every = counted(model)
     size = sum(each.stat().st_size for each in graph.parent.glob(f"{graph.name}*") if each.suffix != ".json")
-    return {"gflop": round(flops / 1e9, 4), "parameters": count_parameters(segmenter), "bytes": size}
+    return {"gflop": round(every["flops"] / 1e9, 4), "parameters": every["parameters"], "bytes": size}
 
 
 def opened(model: Path, export: Path, file: str | None, device: str) -> Answer | None:

@@ -22,6 +22,7 @@ MODULES = {  # the module of the package whose public function a rule's command 
     "graph": "export.onnx",
     "engine": "export.tensorrt",
     "report": "report.report",
+    "latencies": "backends.open_model",  # the runtimes that benchmarks/pareto.py calls
     "pareto": "report.report",
 }
 

@@ -41,6 +41,7 @@ NOTES = (
     "Time here is that of a few steps that were made, times their number, and of validation by its operations.",
     "Time on a named GPU is operations by a share of its peak: right within a factor of two at best, not measured.",
 )
+FOLDER = "What a teacher needs that is a model folder ('distillation.teacher.model') is not counted."
 
 
 def estimate(config: Path, *, probed: bool = True, as_json: bool = False, device: str | None = None) -> int:
@@ -73,8 +74,13 @@ def estimated(path: Path, *, probed: bool = True, device: str | None = None) -> 
         ],
         "disk_bytes": needs.disk_bytes,
         "missing": [asdict(each) for each in absent],
-        "notes": list(NOTES),
+        "notes": [*NOTES, *([FOLDER] if any(_learns_from_folder(each) for each in recipes.values()) else [])],
     }
+
+
+def _learns_from_folder(recipe: Recipe) -> bool:
+    teacher = recipe.builds_on.get("distillation.teacher")
+    return teacher is not None and teacher.model is not None
 
 
 def _dataset(config: Config, needs: RunNeeds, name: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sdseg.config.network import LatentNetwork
@@ -140,7 +140,10 @@ def _dataset(config: Config, name: str) -> DatasetNeeds:
 
 
 def needs_of_training(config: Config, dataset: str, recipe: Recipe, shape: Shape) -> TrainingNeeds:
-    """Of one training, with the teacher it has, where that is another recipe of the run."""
+    """Of one training, with the teacher it has, where that is another recipe of the run: a model folder is not counted.
+
+    Of an ensemble every member answers, one after the other.
+    """
 
     def alone(chosen: Recipe) -> TrainingNeeds:
         codec = config.codecs[chosen.network.codec] if isinstance(chosen.network, LatentNetwork) else None
@@ -150,7 +153,11 @@ def needs_of_training(config: Config, dataset: str, recipe: Recipe, shape: Shape
     if teacher is None or teacher.recipe is None:
         return alone(recipe)
     images = training.batch // (training.accumulate * config.processes)
-    return alone(recipe).taught_by(alone(config.resolve_recipe(dataset, teacher.recipe)), training.batch, images)
+    chosen, members = config.resolve_recipe(dataset, teacher.recipe), config.trainings[teacher.recipe].members
+    unflipped = chosen.model_copy(update={"inference": chosen.inference.model_copy(update={"flips": "none"})})
+    one, count = alone(unflipped), len(members) or 1
+    whole = replace(one, image_flops=count * one.image_flops, model_bytes=count * one.model_bytes)
+    return alone(recipe).taught_by(whole, training.batch, images)
 
 
 def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) -> TrainingEstimate:

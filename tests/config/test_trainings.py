@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from sdseg.cli.estimate import estimated
 from sdseg.config.run import Config, json_schema
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge, parse
@@ -101,7 +102,7 @@ def test_what_starts_from_a_recipe_with_seeds_takes_its_own(file: str) -> None:
     assert begin.recipe == "first-seed0"
 
 
-def test_a_student_learns_from_the_teacher_of_its_seed_or_from_an_ensemble(file: str) -> None:
+def test_a_student_learns_from_the_teacher_of_its_seed_or_from_an_ensemble(file: str, tmp_path: Path) -> None:
     taught: dict[str, Any] = {"distillation": {"latent": 0.0, "teacher": {"recipe": "first"}}}
     first = {"file": file, "seeds": [0, 1], "ensemble": True}
     recipes = {"first": first, "then": {"file": file, "seeds": [1], "overrides": taught}}
@@ -113,14 +114,19 @@ def test_a_student_learns_from_the_teacher_of_its_seed_or_from_an_ensemble(file:
         "file": file,
         "overrides": merge(taught, {"distillation": {"teacher": {"recipe": "first-ensemble"}}}),
     }
-    plan = Plan({"recipes": every, "datasets": {"kseg": {"source": "kseg", "size": 32}}}, where="my.yaml")
+    values = {"recipes": every, "datasets": {"kseg": {"source": "kseg", "size": 32}}}
+    plan = Plan(values, where="my.yaml")
     needed = [plan.teacher_needed(SimpleNamespace(dataset="kseg", recipe=name)) for name in plan.recipe_names]
     models = [f"<results>/kseg/first-{which}/model/config.json" for which in ("seed1", "ensemble")]
     assert needed == [[], [], [], models[0], "m/config.json", models[1]]
     first, _, then, _, of_all = (each.needs for each in needs_of(plan.settings).trainings)
     training = plan.recipes["kseg", "then-seed1"].training
-    assert then.step_flops == of_all.step_flops == first.step_flops + training.batch * first.image_flops
-    assert then.process_bytes == first.process_bytes + first.model_bytes + training.batch * first.answer_bytes
+    for student, members in ((then, 1), (of_all, 2)):
+        assert student.step_flops == first.step_flops + members * training.batch * first.image_flops
+        teacher_bytes = members * first.model_bytes + training.batch * first.answer_bytes
+        assert student.process_bytes == first.process_bytes + teacher_bytes
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert any("is not counted" in note for note in estimated(tmp_path / "my.yaml", probed=False)["notes"])
 
 
 @pytest.mark.parametrize(

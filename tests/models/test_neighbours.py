@@ -25,6 +25,7 @@ from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.start_from import open_start, take_over
 from sdseg.training.codec import build_codec
+from tests.helpers.latencies import measured
 from tests.helpers.models import write_latent_model
 from tests.helpers.networks import CLASSIC, CODEC, codec, recipe
 from tests.helpers.own_files import report
@@ -88,6 +89,8 @@ def test_graph_and_evaluation_have_them(place: Path) -> None:
         label = store.masks[case.rows] == 1
         expected.append(2 * (found & label).sum() / max(found.sum() + label.sum(), 1))
     assert dice == pytest.approx(np.mean(expected), abs=1e-6)
+    folders = {"model": place / "run" / "model", "export": place / "export", "evaluation": place / "scores"}
+    assert measured(place / "results", place / "prepared", **folders)["gflop"] > 0
 
 
 def test_harmed_slices_are_harmed_before_they_are_seen(place: Path) -> None:

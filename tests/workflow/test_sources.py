@@ -20,7 +20,7 @@ def test_every_rule_that_runs_a_verb_depends_on_its_code() -> None:
     blocks = re.split(r"(?=^ *rule(?: \w+)?:$)", RULES, flags=re.MULTILINE)
     names = set()
     for block in blocks:
-        if re.search(r"-m sdseg|params\.trainer", block):
+        if re.search(r"-m sdseg|params\.(trainer|script)", block):
             name = re.search(r"rule (\w+):", block)
             assert name is not None
             assert f'code=code_of("{name[1]}"),' in block

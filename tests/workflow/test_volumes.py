@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from benchmarks import pareto
 from sdseg.backends.open_model import open_model
 from sdseg.config.export import Export
 from sdseg.config.recipe import Recipe, load_recipe
@@ -20,12 +21,14 @@ from sdseg.core.settings import merge
 from sdseg.data.store import SliceStore
 from sdseg.data.transforms import from_axial, to_axial
 from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
+from sdseg.evaluation.studies.efficiency import counted
 from sdseg.export.onnx import export
 from sdseg.inference.predict import predict
 from sdseg.inference.predictor import load_predictor
 from sdseg.io.volumes import read_labels
 from sdseg.models.model_folder import load_model
 from tests.helpers.end_to_end import VOLUMES, ldseg
+from tests.helpers.latencies import measured
 from tests.helpers.prepared_sets import prepare_scans
 from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import write_store
@@ -154,6 +157,27 @@ def test_series_are_segmented_as_volumes_and_shallow_ones_are_told(ready: Path, 
 def to_lps(scan: AnyArray) -> AnyArray:
     """From voxels along right, front and up to those of a series, along left, back and up; and back."""
     return scan[::-1, ::-1]
+
+
+def test_its_latency_and_arithmetic_are_those_of_a_slice(
+    ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patches are of a whole volume: all slices of a case are measured, and shared among them."""
+    calls: list[tuple[int, ...]] = []
+
+    def in_a_second_each(subjects: list[pareto.Subject], rounds: int) -> dict[tuple[int, str], list[float]]:
+        (subject,) = subjects
+        for answer in subject.answers.values():
+            calls.append(answer(subject.images).shape)
+        return {(0, name): [1.0] * rounds for name in subject.answers}
+
+    monkeypatch.setattr(pareto, "interleaved", in_a_second_each)
+    folders = {"model": ready / "run" / "model", "export": ready / "export", "evaluation": ready / "evaluation"}
+    row = measured(tmp_path / "results", ready / "prepared", **folders)
+    slices = SliceStore.open(ready / "prepared").cases_of("test")[0].slices
+    assert set(calls) == {(slices, 1, 32, 32)}
+    assert row["latency_ms"]["torch"] == pytest.approx(1000 / slices, abs=1e-3)
+    assert row["gflop"] == pytest.approx(counted(folders["model"])["flops"] / 1e9, abs=1e-4)
 
 
 def test_ldseg_goes_the_same_way(ready: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ rule latencies:
         mem="4GB",
         runtime="2h",
     params:
+        code=code_of("latencies"),
         script=os.path.join(os.path.dirname(str(workflow.current_basedir)), "..", "benchmarks", "pareto.py"),
         results=subpath(output[0], parent=True),
     message:

@@ -21,10 +21,12 @@ class ParetoRow(Record):
     dice_mean: Score | None = None  # None where nothing was trained
     dice_sd: Positive | None = None  # None of a single seed
     seeds: int
-    gflop: Positive  # of one image
+    gflop: Positive  # of one image, or one slice
     parameters: int
     bytes: int  # of the graph, in single precision
-    latency_ms: dict[str, Positive] = Field(default_factory=dict)  # median; by runtime
+    latency_ms: dict[str, Positive] = Field(
+        default_factory=dict
+    )  # median of one image, or of a volume by its slices; by runtime
     date: str
     commits: tuple[str, ...]  # of the trainings; of the measurement where nothing was trained
 

@@ -24,7 +24,7 @@ from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.model_folder import count_parameters, load_model
 from sdseg.models.segmenter import Segmenter
 
-__all__ = ["efficiency", "flops_of"]
+__all__ = ["counted", "efficiency", "flops_of"]
 
 BATCHES = (1, 4, 16)
 WARM_UP, REPEATS = 2, 20  # calls of each batch size
@@ -52,7 +52,7 @@ def efficiency(subject: Subject) -> Efficiency:
             latency.append(_latency(subject.served, _images(subject, batch)))
             progress.update(WARM_UP + REPEATS)
     memory = _memory(subject.served.backend, device)  # before another copy of the network is loaded
-    costs = _counted(subject.served.path)
+    costs = counted(subject.served.path)
     return Efficiency.checked(
         **subject.header("efficiency"),
         **costs,
@@ -76,8 +76,8 @@ def flops_of(segmenter: Segmenter, raw: torch.Tensor) -> tuple[int, dict[str, in
     return int(counter.get_total_flops()), {name: int(value) for name, value in parts.items()}
 
 
-def _counted(path: Path) -> dict[str, Any]:
-    """Parameters and FLOPs per part, and what training took; a graph does not tell."""
+def counted(path: Path) -> dict[str, Any]:
+    """Parameters and FLOPs per part of one slice, and what training took; a graph does not tell."""
     names = ("parts", "parameters", "flops", "inference", "training")
     if not path.is_dir():
         return {**dict.fromkeys(names), "reason": GRAPH}
