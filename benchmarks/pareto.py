@@ -96,9 +96,8 @@ def measure(chosen: argparse.Namespace) -> list[ParetoRow]:
         seconds = interleaved(subjects, chosen.rounds)
     rows = []
     for number, subject in enumerate(subjects):
-        latency = {
-            name: round(1e3 * median(seconds[number, name]) / len(subject.images), 3) for name in subject.answers
-        }
+        taken = {name: median(seconds[number, name]) / len(subject.images) for name in subject.answers}
+        latency = {name: round(1e3 * each, 3) for name, each in taken.items()}
         rows.append(ParetoRow.checked(**subject.row, latency_ms=latency))
     return rows
 

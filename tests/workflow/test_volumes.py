@@ -167,8 +167,7 @@ def test_its_latency_and_arithmetic_are_those_of_a_slice(
 
     def in_a_second_each(subjects: list[pareto.Subject], rounds: int) -> dict[tuple[int, str], list[float]]:
         (subject,) = subjects
-        for answer in subject.answers.values():
-            calls.append(answer(subject.images).shape)
+        calls.extend(answer(subject.images).shape for answer in subject.answers.values())
         return {(0, name): [1.0] * rounds for name in subject.answers}
 
     monkeypatch.setattr(pareto, "interleaved", in_a_second_each)
