@@ -24,9 +24,7 @@ class ParetoRow(Record):
     gflop: Positive  # of one image, or one slice
     parameters: int
     bytes: int  # of the graph, in single precision
-    latency_ms: dict[str, Positive] = Field(
-        default_factory=dict
-    )  # median of one image, or of a volume by its slices; by runtime
+    latency_ms: dict[str, Positive] = Field(default_factory=dict)  # median; by runtime; a slice's share of a volume
     date: str
     commits: tuple[str, ...]  # of the trainings; of the measurement where nothing was trained
 
