@@ -172,7 +172,7 @@ def test_a_model_that_cannot_teach_is_refused(tmp_path: Path, inputs: Inputs) ->
     refused(
         student(),
         write_model(tmp_path / "ct", MR.model_copy(update={"normalisation": None})),
-        "another way",
+        "normalisation: the data have",
         per_volume,
     )
     refused(student(), unet, r"(?s)'distillation.latent' match latents, and the teacher has none.*needs no latent")
