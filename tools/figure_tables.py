@@ -100,6 +100,38 @@ def _curves(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _multiclass(values: Figures) -> str:
+    def structure(each: Figures) -> str:
+        return _dice(each) if "dice_mean" in each else "n/a"
+
+    rows = [
+        (
+            row["dataset"],
+            f"`{row['recipe']}`",
+            row["seeds"],
+            row["steps"],
+            f"{row['training_cpu_seconds']:.0f}",
+            _dice(row),
+            ", ".join(f"{name} {structure(each)}" for name, each in row["structures"].items()),
+            "" if row["codec_ceiling"] is None else f"{row['codec_ceiling']:.3f}",
+            f"{row['seconds_per_slice'] * 1000:.0f}",
+        )
+        for row in values["rows"]
+    ]
+    heads = (
+        "dataset",
+        "recipe",
+        "seeds",
+        "steps",
+        "CPU s",
+        "test Dice",
+        "per structure",
+        "codec's own Dice",
+        "ms per slice",
+    )
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
 def _cpu_seconds(row: Figures) -> str:
     """Of a run on a GPU: what as many steps take on a CPU."""
     return f"{'' if (row.get('trained_on') or 'cpu') == 'cpu' else '≈ '}{row['cpu_seconds']:.0f}"
@@ -261,5 +293,6 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
     "training_step": _training_step,
+    "multiclass": _multiclass,
     "neighbours": _compare,
 }
