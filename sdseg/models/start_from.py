@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,19 @@ from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
 from sdseg.models.segmenter import Segmenter
 
-__all__ = ["Inputs", "Start", "new_segmenter", "open_inputs", "open_named", "open_start", "same_weights", "take_over"]
+__all__ = [
+    "Inputs",
+    "Start",
+    "check_held_out",
+    "new_segmenter",
+    "open_inputs",
+    "open_named",
+    "open_start",
+    "same_weights",
+    "take_over",
+]
+
+log = logging.getLogger("sdseg.training.train")
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,27 @@ def open_named(named: ModelReference | None, folder: Path | None, does: str, opt
     return Start(folder, read_manifest(folder))
 
 
+def check_held_out(start: Start, store: SliceStore, fold: FoldRecord | None) -> None:
+    """Raise UserError for a model that was trained on cases which `fold` of the store's training split holds out.
+
+    A model of the same dataset, prepared otherwise, is warned of: which cases it has seen is not known.
+    """
+    if fold is None:
+        return
+    seen, data = [one.training for one in start.manifest.members or (start.manifest,)], store.manifest
+    same = [each for each in seen if each.get("data_checksum") == data.data_checksum]
+    if any(each.get("fold") != fold.content() for each in same):
+        raise UserError(
+            f"the model was trained on cases that fold {fold.number} of {fold.of} holds out, whose scores would be too "
+            "good",
+            where=start.folder,
+            remedy="name the model of the same fold of the same file of folds, or one that has not seen these data",
+        )
+    if start.manifest.dataset == data.dataset and len(same) < len(seen):
+        message = "%s: made of '%s' as it was prepared at another time; has it seen the cases that fold %d holds out?"
+        log.warning(message, start.folder, data.dataset, fold.number)
+
+
 def take_over(segmenter: Segmenter, start: Start, codec: MaskCodec | None = None) -> None:
     """Load every trained network of `start` into `segmenter`, strictly; a frozen decoder must be the same already.
 
@@ -92,7 +126,7 @@ def take_over(segmenter: Segmenter, start: Start, codec: MaskCodec | None = None
         raise UserError(
             f"the model is another kind of network ({manifest.recipe_name}, {type(trained).__name__})",
             where=start.folder,
-            remedy="start from a model of the same kind: latent diffusion, or direct",
+            remedy="start from a model of the same kind: latent-diffusion, end-to-end-diffusion, or direct",
         )
     if isinstance(segmenter, LatentSegmenter) and isinstance(trained, LatentSegmenter):
         _check_decoder(segmenter, trained, start.folder, codec)
@@ -184,8 +218,10 @@ def open_inputs(
     if recipe.patches is not None:
         check_volumes(recipe.patches, image.modality, image.size, store.manifest.dataset, where)
         check_depth(recipe.patches, store)
-    images = open_image_codec(recipe, image_codec)
-    return Inputs(store, opened, open_start(recipe, start_from), images, held_out)
+    images, start = open_image_codec(recipe, image_codec), open_start(recipe, start_from)
+    if start is not None:
+        check_held_out(start, store, held_out)
+    return Inputs(store, opened, start, images, held_out)
 
 
 def new_segmenter(recipe: Recipe, inputs: Inputs) -> Segmenter:

@@ -12,6 +12,9 @@ from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
+from sdseg.core.files import write_json
+from sdseg.data.folds import make_folds, read_folds
+from sdseg.data.store import SliceStore
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import load_model, read_tensors, save_model
@@ -73,6 +76,29 @@ def test_images_that_the_network_cannot_take_are_refused_before_training(tmp_pat
     deep = direct_recipe(network={"architecture": "dynunet", "channels": [4] * 7})
     with pytest.raises(UserError, match="size 32 cannot be halved often enough: a multiple of 64 is needed"):
         open_inputs(prepared, deep, None, None, torch.device("cpu"))
+
+
+def test_a_model_that_saw_the_cases_held_out_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    prepared = write_store(tmp_path / "prepared", cases={"train": (1,) * 4, "test": (1,)})
+    data, folds = SliceStore.open(prepared).manifest.data_checksum, tmp_path / "folds.csv"
+    make_folds(prepared, 2, folds)
+    folder = write_model(tmp_path / "first")
+    _, manifest = load_model(folder)
+
+    def begun(**training: Any) -> Start | None:
+        write_json(folder / "config.json", manifest.model_copy(update={"training": training}))
+        chosen = direct_recipe(start_from={"model": str(folder)})
+        return open_inputs(prepared, chosen, None, None, torch.device("cpu"), (folds, 2)).start
+
+    held = [{"number": number, "of": 2, "sha256": read_folds(folds).checksum} for number in (1, 2)]
+    for seen in ({}, {"fold": held[0]}, {"fold": held[1] | {"sha256": "0"}}):
+        with pytest.raises(UserError, match="was trained on cases that fold 2 of 2 holds out"):
+            begun(data_checksum=data, **seen)
+    assert not caplog.records
+    assert begun(data_checksum=data, fold=held[1]) is not None
+    assert not caplog.records
+    assert begun(data_checksum="0") is not None  # of the same dataset, prepared otherwise: nobody can tell
+    assert "has it seen the cases that fold 2 holds out?" in caplog.text
 
 
 def test_the_recipe_names_the_folder(tmp_path: Path) -> None:
@@ -139,7 +165,7 @@ def test_a_decoder_learns_from_where_a_frozen_one_stood(tmp_path: Path, kind: st
 
 def test_another_kind_of_network_is_refused(tmp_path: Path) -> None:
     begin = start_of(direct_recipe(), write_model(tmp_path / "unet"))
-    with pytest.raises(UserError, match=r"another kind of network \(unet, DirectSegmenter\)"):
+    with pytest.raises(UserError, match=r"(?s)another kind of network \(unet, DirectSegmenter\).*end-to-end-d"):
         take_over(latent(recipe(), seed=0), begin)
 
 
