@@ -26,7 +26,11 @@ NO_CAUSE = frozenset(
 )
 # Fields, their defaults and their validators arrive by settings files too; what else these modules do is code.
 OF_SETTINGS = frozenset(
-    f"sdseg.config.{name}" for name in ("codec", "end_to_end_network", "network", "noise_process", "recipe")
+    f"sdseg.config.{name}"
+    for name in (
+        *("codec", "direct_network", "end_to_end_network", "network", "noise_process", "patches", "recipe"),
+        "trained_models",
+    )
 )
 
 

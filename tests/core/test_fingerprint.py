@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sdseg.core.fingerprint import PACKAGE, code_of, fingerprint
+from sdseg.core.fingerprint import NO_CAUSE, OF_SETTINGS, PACKAGE, code_of, fingerprint
+from sdseg.core.settings import Strict
 
 Edit = Callable[[str, str, str], set[str]]
 STAGES = (
@@ -60,6 +62,7 @@ def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
             "raise ValueError(\"'beta_end'",
             "raise ValueError(\"The 'beta_end'",
         ),  # in a validator
+        ("config/trained_models.py", "latent: Weight = 1.0", "latent: Weight = 2.0"),
         ("__init__.py", "__version__ = ", "__version__ = 'new' + "),
         ("core/provenance.py", '"machine":', '"computer":'),
     ],
@@ -70,6 +73,20 @@ def test_what_computes_nothing_changes_nothing(edit: Edit, name: str, before: st
 
 def test_what_settings_compute_counts(edit: Edit) -> None:
     assert "training.train" in edit("config/network.py", "return 1 << (len", "return 2 << (len")
+
+
+def test_every_section_of_settings_is_known_as_one() -> None:
+    """A field that is added to one, with a default, is no other code: unfinished trainings go on."""
+    reached = {name for stage in STAGES for name in code_of(stage) if name.startswith("sdseg.config.")}
+    modules = {name: importlib.import_module(name) for name in reached}
+    sections = {
+        name
+        for name, module in modules.items()
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Strict) and each.__module__ == name
+    }
+    assert sections == OF_SETTINGS
+    assert not sections & NO_CAUSE
 
 
 def test_imports_inside_functions_are_followed() -> None:
