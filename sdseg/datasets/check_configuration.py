@@ -16,6 +16,7 @@ from sdseg.config.network import LatentNetwork, neighbours_of
 from sdseg.config.patch_checks import check_volumes
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
+from sdseg.config.trainings import trainings
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml
 from sdseg.core.shipped_files import shipped
@@ -81,9 +82,9 @@ def configure(data: Mapping[str, Any], *, where: str) -> CheckedConfig:
     check_places(settings, [(f"{key}.model", one.model) for items in named for key, one in items if one.model])
     for dataset in settings.datasets:
         _check_dataset(settings, dataset)
-        for recipe in settings.recipes_of(dataset):
-            _check_models(run, dataset, (recipe,))
-        _check_neighbours(run, dataset)
+    for (dataset, recipe), values in recipes.items():
+        _check_models(run, dataset, (recipe,))
+        _check_neighbours(settings, dataset, recipe, values)
     return run
 
 
@@ -216,7 +217,9 @@ def _check_models(run: CheckedConfig, dataset: str, passed: tuple[str, ...]) -> 
             raise UserError(what, where=where, remedy="name one of its members")
         if (dataset, named) not in run.recipes:
             what = f"'{named}' is not trained on this dataset"
-            raise UserError(what, where=where, remedy=f"add it to datasets.{dataset}.recipes")
+            key_of_list = _list_of(run.settings, dataset, named)
+            added = f"'{dataset}'" if key_of_list == "ablation.datasets" else "it"
+            raise UserError(what, where=where, remedy=f"add {added} to {key_of_list}")
         if named in passed:
             what = f"a circle: {f' {DOES[key]} '.join([*passed, named])}"
             raise UserError(what, where=where, remedy="let one of them start afresh, or from a model folder")
@@ -226,17 +229,21 @@ def _check_models(run: CheckedConfig, dataset: str, passed: tuple[str, ...]) -> 
         _check_models(run, dataset, (*passed, named))
 
 
-def _check_neighbours(run: CheckedConfig, dataset: str) -> None:
+def _check_neighbours(settings: Config, dataset: str, recipe: str, values: Recipe) -> None:
     """Refuse a recipe that looks at the slices above and below where there are none."""
-    source = known_source(run.settings.datasets[dataset])
-    for recipe in run.settings.recipes_of(dataset):
-        count = neighbours_of(run.recipes[dataset, recipe].network)
-        if count and source is not None and source.modality == "rgb":
-            raise UserError(
-                f"recipe '{recipe}' sees {count} slices on each side, and '{dataset}' is a dataset of images",
-                where=f"network.condition.neighbours of recipe '{recipe}', for dataset '{dataset}'",
-                remedy=f"set it to 0, or leave the recipe out of datasets.{dataset}.recipes",
-            )
+    source, count = known_source(settings.datasets[dataset]), neighbours_of(values.network)
+    if count and source is not None and source.modality == "rgb":
+        raise UserError(
+            f"recipe '{recipe}' sees {count} slices on each side, and '{dataset}' is a dataset of images",
+            where=f"network.condition.neighbours of recipe '{recipe}', for dataset '{dataset}'",
+            remedy=f"set it to 0, or leave the recipe out of {_list_of(settings, dataset, recipe)}",
+        )
+
+
+def _list_of(settings: Config, dataset: str, recipe: str) -> str:
+    """The key that says whether a recipe is trained on a dataset."""
+    ablation = settings.ablation
+    return "ablation.datasets" if ablation and recipe in trainings(ablation.recipes) else f"datasets.{dataset}.recipes"
 
 
 def _codec_of(recipe: Recipe) -> str | None:

@@ -147,6 +147,28 @@ def test_a_teacher_that_cannot_be_is_refused(file: str, teacher: dict[str, str] 
 
 
 @pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"distillation": {"latent": 0.0}}, "recipe 'then' learns from a teacher, and none is named"),
+        ({"distillation": {"latent": 0.0, "teacher": {"recipe": "them"}}}, "unknown recipe 'them', did you mean"),
+        ({"start_from": {"recipe": "then"}}, "a circle: then starts from then"),
+    ],
+)
+def test_a_recipe_of_the_ablation_builds_on_what_there_is(file: str, overrides: dict[str, Any], message: str) -> None:
+    kseg = {"source": "kseg", "size": 32}
+    values: dict[str, Any] = {"recipes": {"first": {"file": file}}, "datasets": {"kseg": kseg, "sts": kseg}}
+    ablation: dict[str, Any] = {"recipes": {"then": {"file": file, "overrides": overrides}}, "datasets": ["kseg"]}
+    with pytest.raises(UserError, match=message):
+        Plan(values | {"ablation": ablation}, where="my.yaml")
+    ablation["recipes"]["then"]["overrides"] = {"start_from": {"recipe": "first"}}
+    Plan(values | {"ablation": ablation}, where="my.yaml")
+    values["recipes"]["first"]["overrides"] = {"start_from": {"recipe": "then"}}
+    ablation["recipes"]["then"].pop("overrides")
+    with pytest.raises(UserError, match=r"(?s)'then' is not trained on this dataset.*add 'sts' to ablation\.datasets"):
+        Plan(values | {"ablation": ablation}, where="my.yaml")
+
+
+@pytest.mark.parametrize(
     ("seeds", "message"),
     [(None, "and this recipe has no seeds: which one is meant"), ([1, 2], "and this recipe has seed 2: which one")],
 )
