@@ -27,6 +27,7 @@ from sdseg.data.training_samples import Augment, epoch_order
 __all__ = ["PatchSamples", "check_depth", "median_spacing", "with_spacing"]
 
 log = logging.getLogger(__name__)
+Voxels = npt.NDArray[np.int64]  # numbers of a volume's voxels, counted along columns, rows, slices
 KEPT = 10_000  # voxels of each structure, and of the background, that patches of a volume may be centred on
 
 
@@ -47,10 +48,10 @@ class PatchDraw:
 class PatchSamples(Dataset[dict[str, Tensor]]):
     """Patch at a position of the run: every training volume once per epoch, in an order of that epoch's own.
 
-    A share `patches.foreground` has a voxel of a structure in its middle, drawn from as many of each structure; the
-    others one of the background (MONAI's `RandCropByPosNegLabel`). Patches lie within the volume; along an axis where
-    that is smaller they hold all of it, and the window's lowest value around it, as inference does. With `latent_shape`
-    each sample carries the noise and the timestep of a latent method.
+    A share `patches.foreground` has a voxel of a structure in its middle: of those that the volume has each is as
+    likely, whatever its size. The others have one of the background (MONAI's `RandCropByPosNegLabel`). Patches lie
+    within the volume; along an axis where that is smaller they hold all of it, and the window's lowest value around it,
+    as inference does. With `latent_shape` each sample carries the noise and the timestep of a latent method.
     """
 
     def __init__(self, store: SliceStore, recipe: Recipe, latent_shape: tuple[int, ...] | None = None) -> None:
@@ -66,7 +67,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
             self.augment = StrongAugmentation(store.manifest.image, recipe.patches.size)
         self.latent_shape = latent_shape
         self.annotators = store.manifest.annotators or ("",)
-        self._centres: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
+        self._centres: dict[int, tuple[list[Voxels], Voxels]] = {}
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -84,13 +85,14 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([self.seed, 1, position])
         number = int(epoch_order(self.seed, epoch, len(self.cases))[place])
         case, shape = self.cases[number], self._shape(self.cases[number])
-        inside, outside = self._centres_of(number)
+        structures, outside = self._centres_of(number)
+        inside = structures[int(rng.integers(len(structures)))] if structures else outside
         (centre,) = generate_pos_neg_label_crop_centers(
             self.patches.size,
             num_samples=1,
             pos_ratio=self.patches.foreground,
             label_spatial_shape=shape,
-            fg_indices=inside if len(inside) else outside,
+            fg_indices=inside,
             bg_indices=outside if len(outside) else inside,
             rand_state=np.random.RandomState(int(rng.integers(2**32))),
             allow_smaller=True,
@@ -146,8 +148,8 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         size = self.store.manifest.image.size
         return case.slices, size, size
 
-    def _centres_of(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Where patches of a volume may be centred, inside structures and outside all; drawn once in each process."""
+    def _centres_of(self, number: int) -> tuple[list[Voxels], Voxels]:
+        """Where patches of a volume may be centred, by structure and outside all; drawn once in each process."""
         if number not in self._centres:
             rng = np.random.default_rng([self.seed, 2, number])
             self._centres[number] = _centres(self.store, self.cases[number], rng)
@@ -162,21 +164,20 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         return np.pad(array, missing, constant_values=value) if any(map(any, missing)) else array
 
 
-def _centres(
-    store: SliceStore, case: Case, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Numbers of voxels of a volume, counted along columns, rows, slices: inside structures, and outside all."""
+def _centres(store: SliceStore, case: Case, rng: np.random.Generator) -> tuple[list[Voxels], Voxels]:
+    """Voxels of each structure that a volume has, and of none."""
     labels = store.masks[case.rows]  # [Z,S,S]
     everywhere: MaskArray = np.zeros(labels.shape, dtype=np.bool_)
     inside = []
     for structure in store.manifest.structures:
         mask = np.isin(labels, structure.values)
         everywhere |= mask
-        voxels = np.flatnonzero(mask)
-        inside.append(voxels if len(voxels) <= KEPT else rng.choice(voxels, KEPT, replace=False))
+        voxels = np.flatnonzero(mask).astype(np.int64)
+        if len(voxels):
+            inside.append(voxels if len(voxels) <= KEPT else rng.choice(voxels, KEPT, replace=False))
     anywhere = rng.integers(labels.size, size=4 * KEPT)
     outside = anywhere[~everywhere.ravel()[anywhere]][:KEPT]
-    return np.concatenate(inside).astype(np.int64), outside.astype(np.int64)
+    return inside, outside
 
 
 def check_depth(patches: Patches, store: SliceStore) -> None:

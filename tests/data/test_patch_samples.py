@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from sdseg.config.recipe import Recipe
+from sdseg.data.packed_masks import pack, write_packed
 from sdseg.data.patch_samples import PatchSamples, median_spacing, with_spacing
 from sdseg.data.store import SliceStore, structure_masks
 from tests.helpers.networks import direct_recipe
-from tests.helpers.tiny import CT, DISC_CUP, write_store
+from tests.helpers.tiny import CT, DISC_CUP, seal, write_store
 
 SIZE = (8, 16, 12)
 
@@ -89,6 +91,25 @@ def test_a_share_of_patches_has_a_structure_in_its_middle(store: SliceStore, sha
             hits.append(int(samples[position]["mask"][0, 2, 8, 8]))
     assert len(hits) > 2
     assert set(hits) == {int(share)}
+
+
+def test_each_structure_of_a_volume_is_in_the_middle_as_often_whatever_its_size(tmp_path: Path) -> None:
+    """Eight voxels of one beside 12 000 of the other, which lies over more voxels than are kept."""
+    folder = write_store(tmp_path / "prepared", CT, DISC_CUP, cases={"train": (12, 8), "test": (1,)})
+    store = SliceStore.open(folder)
+    labels = np.zeros(store.masks.shape, dtype=np.uint8)
+    for case in store.cases_of("train"):
+        labels[case.rows] = 1
+        middle = case.start + case.slices // 2
+        labels[middle : middle + 2, 15:17, 15:17] = 2
+    write_packed(folder, pack(labels))
+    samples = PatchSamples(SliceStore.open(seal(folder)), recipe(1.0, size=(4, 16, 16)))
+    small = 0
+    for position in range(200):
+        drawn = samples.draw(position)
+        slice_ = samples.cases[drawn.case].start + drawn.corner[0] + 2
+        small += bool(labels[slice_, drawn.corner[1] + 8, drawn.corner[2] + 8] == 2)
+    assert 75 < small < 125
 
 
 def test_the_spacing_is_the_median_of_the_training_volumes_at_the_working_size(store: SliceStore) -> None:
