@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from sdseg.config.codec import check_groups
 from sdseg.config.noise_process import Diffusion
 from sdseg.core.settings import Strict, Width
-
-if TYPE_CHECKING:
-    from sdseg.config.recipe import Training
 
 __all__ = [
     "EndToEndNetwork",
@@ -124,11 +121,13 @@ class EndToEndNetwork(Strict):
                 f"'label_encoder.channels' halves {len(label) - 1} times, 'image_encoder.channels' {len(image) - 1}, "
                 f"and 'label_decoder.channels' doubles {len(decoder)} times: give the encoders one entry more than it"
             )
-        check_groups(image[1:] if self.norm == "batch" else (*label, *image[1:], *decoder), self.norm_num_groups)
+        # The image's first level is normalised where it attends alone.
+        grouped = image if self.image_encoder.attention[0] else image[1:]
+        check_groups(grouped if self.norm == "batch" else (*label, *grouped, *decoder), self.norm_num_groups)
         return self
 
 
-def check_end_to_end(network: EndToEndNetwork, process: Diffusion, training: Training) -> None:
+def check_end_to_end(network: EndToEndNetwork, process: Diffusion) -> None:
     """Raise ValueError where the rest of the recipe asks for what networks trained as one cannot do."""
     kind = f"'network.kind: {network.kind}'"
     if not process.loss_mask or process.loss_mask_from:
@@ -154,8 +153,3 @@ def check_end_to_end(network: EndToEndNetwork, process: Diffusion, training: Tra
         )
     if process.sample_latents:
         raise ValueError(f"'diffusion.sample_latents' samples a codec's latents, and {kind} has no codec; leave it out")
-    if training.gradient_checkpointing and network.norm == "batch":
-        raise ValueError(
-            "'training.gradient_checkpointing' computes blocks twice, and 'network.norm: batch' would count every "
-            "batch twice in its running statistics; set 'norm: group', or leave it out"
-        )

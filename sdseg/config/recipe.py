@@ -197,7 +197,7 @@ class Recipe(Strict):
                 "a direct network denoises nothing; leave out inference.sampler, .standardise and .last_noise"
             )
         if isinstance(self.network, EndToEndNetwork) and self.diffusion is not None:
-            check_end_to_end(self.network, self.diffusion, self.training)
+            check_end_to_end(self.network, self.diffusion)
         check_patches(self.network, self.patches, self.training.augmentation)
         return self
 

@@ -19,6 +19,7 @@ from sdseg.config.network import LatentNetwork, check_codec, check_image_codec
 from sdseg.config.recipe import Recipe, check_batch, read_recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.studies import Ablation, Studies
+from sdseg.config.training_checks import check_training
 from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, merge, parse, read_yaml
@@ -126,6 +127,7 @@ class Config(Strict):
             data = merge(data, {"training": {"seed": trained.seed}})
         resolved = parse(Recipe, data, where=f"{choice.file} with {where}")
         resolved = self._with_own_models(resolved, recipe, trained)
+        check_training(resolved, f" of recipe '{recipe}'")
         check_batch(resolved.training, self.processes, where=f"training.batch of recipe '{recipe}', and processes")
         codec = None
         if isinstance(resolved.network, LatentNetwork):

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe, check_batch
+from sdseg.config.training_checks import check_training
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text
 from sdseg.data.store import SliceStore
@@ -98,7 +99,8 @@ def described(recipe: Recipe, inputs: Inputs, teacher: Teacher | None = None) ->
 
 
 def check_possible(recipe: Recipe, device: str) -> None:
-    """Raise UserError for what neither this machine nor this number of processes can do."""
+    """Raise UserError for what neither these networks, this machine nor this number of processes can do."""
+    check_training(recipe)
     training = recipe.training
     processes, here = (int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if training.precision == "fp16" and device == "cpu":

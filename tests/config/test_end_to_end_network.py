@@ -8,6 +8,7 @@ import pytest
 
 from sdseg.config.image_size import check_size
 from sdseg.config.recipe import Recipe
+from sdseg.config.training_checks import check_training
 from sdseg.core.errors import UserError
 from tests.helpers.end_to_end import ldseg
 from tests.helpers.networks import direct_recipe, recipe
@@ -36,7 +37,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"network": {"denoiser": {"attention": [False]}}}, r"one value per entry of 'block_out_channels'"),
     ({"network": {"denoiser": {"attention": [False, False], "heads": 3}}}, r"shared among 3 attention heads"),
     ({"network": {"norm_num_groups": 3}}, r"4 channels cannot be normalised in 3 groups"),
-    ({"network": {"norm": "batch"}, "training": {"gradient_checkpointing": True}}, r"computes blocks twice"),
+    (
+        {"network": {"image_encoder": {"channels": [6, 8, 8], "attention": [True, False, False]}}},
+        r"6 channels cannot be normalised in 4 groups",
+    ),
     ({"distillation": {}}, r"not from a teacher; leave out 'distillation'"),
     ({"training": {"structures": "present"}}, r"'end-to-end-diffusion' trains all; leave it out"),
     ({"network": {"dimensions": 3}, "patches": {"size": [4, 16, 16]}}, r"'patches.size' a multiple of 8"),
@@ -65,6 +69,29 @@ def test_what_cannot_go_together_is_refused(overrides: dict[str, Any], message: 
 def test_values_of_other_methods_are_refused(make: Any, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**overrides)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (direct_recipe(training={"structures": "present"}), "'training.structures: present' chooses the structure"),
+        (direct_recipe(training={"ema_scope": "denoiser"}), "a direct network has none"),
+        (
+            direct_recipe(network={"norm": "batch"}, training={"gradient_checkpointing": True}),
+            r"(?s)count every batch twice.*training.gradient_checkpointing of recipe 'one'.*'network.norm: instance'",
+        ),
+        (ldseg(network={"norm": "batch"}, training={"gradient_checkpointing": True}), "'network.norm: group'"),
+    ],
+)
+def test_what_training_cannot_follow_is_refused(chosen: Recipe, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_training(chosen, " of recipe 'one'")
+
+
+def test_what_training_can_follow_is_not() -> None:
+    check_training(recipe(training={"structures": "present", "ema_scope": "denoiser", "gradient_checkpointing": True}))
+    check_training(direct_recipe(training={"gradient_checkpointing": True}))
+    check_training(ldseg("ldseg-official"))
 
 
 def test_a_size_that_cannot_be_halved_often_enough_is_refused() -> None:
