@@ -27,6 +27,11 @@ class SlidingWindow(Strict):
     overlap: float = Field(0.5, ge=0, le=0.9)  # share of a patch that it has in common with the next
     blending: Literal["gaussian", "constant"] = "gaussian"  # weight of a patch's voxels: most in its middle, or equal
 
+    @property
+    def common(self) -> SlidingWindow:
+        """Windows as large, with the overlap and the blending that training validates by, whatever the recipe's."""
+        return SlidingWindow(size=self.size)
+
     def patches_per_slice(self, size: int) -> float:
         """How many patches there are to a slice of `size`² pixels, in a volume of many slices."""
         depth, height, width = (max(1, int(side * (1 - self.overlap))) for side in self.size)

@@ -28,8 +28,8 @@ NO_CAUSE = frozenset(
 OF_SETTINGS = frozenset(
     f"sdseg.config.{name}"
     for name in (
-        *("codec", "direct_network", "end_to_end_network", "network", "noise_process", "patches", "recipe"),
-        "trained_models",
+        *("codec", "direct_network", "end_to_end_network", "network", "noise_process", "normalisation", "patches"),
+        *("recipe", "trained_models"),
     )
 )
 

@@ -166,6 +166,10 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
     training, slices = recipe.training, dataset.count.slices
     validated = min(slices["val"], training.validate_slices or slices["val"]) if slices else 0
     times = -(-training.steps // training.validate_every)
+    answer = needs.image_flops / recipe.inference.passes  # validation flips nothing
+    if recipe.patches is not None:
+        window, side = recipe.patches, dataset.size
+        answer *= window.common.patches_per_slice(side) / window.patches_per_slice(side)
     latents = 0
     if slices and codec is not None:
         side, moments = dataset.size // codec.factor, 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
@@ -181,7 +185,7 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
         batch=training.batch,
         precision=training.precision,
         needs=needs,
-        validation_flops=times * validated * needs.image_flops // recipe.inference.passes,  # which flips nothing
+        validation_flops=round(times * validated * answer),
         disk_bytes=models + STATES * needs.state_bytes + latents if slices else None,
     )
 

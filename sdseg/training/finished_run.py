@@ -72,6 +72,7 @@ def rewrite(
     for place, (segmenter, manifest) in zip(places, models, strict=True):
         manifest_now = manifest.model_copy(update=renewed)
         segmenter.flips = recipe.inference.flips
+        segmenter.sliding_window = recipe.patches.window if recipe.patches is not None else None
         if _postprocessing_wanted(manifest) != _postprocessing_wanted(manifest_now):
             manifest_now = add_postprocessing(manifest_now, segmenter)
         write_model(place, segmenter, manifest_now, state / JOURNAL)
@@ -82,8 +83,9 @@ def rewrite(
 
 def _postprocessing_wanted(manifest: ModelManifest) -> tuple[object, ...]:
     """What a recipe says that the choice of post-processing depends on; those of earlier versions say nothing."""
-    inference = manifest.recipe.get("inference", {})
-    return tuple(inference.get(name, "none") for name in ("postprocessing", "flips"))
+    inference, patches = manifest.recipe.get("inference", {}), manifest.recipe.get("patches") or {}
+    passes = tuple(inference.get(name, "none") for name in ("postprocessing", "flips"))
+    return passes + tuple(patches.get(name) for name in ("overlap", "blending"))
 
 
 def _link(source: Path, target: Path) -> None:

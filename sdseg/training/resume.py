@@ -39,6 +39,8 @@ NEUTRAL = frozenset(
         "recipe.inference.postprocessing",  # made anew of the finished weights
         "recipe.inference.postprocessing.fill_holes",
         "recipe.inference.postprocessing.largest_component",
+        "recipe.patches.blending",
+        "recipe.patches.overlap",
         "recipe.training.checkpoint_every",
         "recipe.training.log_every",
         "recipe.training.loss_limit",

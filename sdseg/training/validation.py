@@ -58,9 +58,11 @@ def _validate(run: TrainingRun, step: int, progress: TrainingProgress) -> float 
     if not cases:
         progress.best_step = step
         return None
-    # One pass an image, whatever flips the recipe asks for: which weights are best shall not depend on them.
+    # One pass an image, whatever flips the recipe asks for, and windows of the common overlap: which weights are best
+    # shall not depend on what may be chosen anew of a finished model.
+    window = averaged.sliding_window.common if averaged.sliding_window is not None else None
     settings = (store.manifest.image, run.accelerator.device.type, averaged.noise_shape)
-    backend = TorchBackend(averaged.one_pass, *settings, window=averaged.sliding_window)
+    backend = TorchBackend(averaged.one_pass, *settings, window=window)
     rule = MaskRule(recipe.inference.threshold, store.manifest.exclusive)
     predict = predicted_by(backend.probability, rule)
     batch = batch_for(backend, recipe.inference.batch)

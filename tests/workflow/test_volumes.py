@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from benchmarks import pareto
 from sdseg.backends.open_model import open_model
 from sdseg.config.export import Export
+from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
@@ -177,6 +179,23 @@ def test_its_latency_and_arithmetic_are_those_of_a_slice(
     assert set(calls) == {(slices, 1, 32, 32)}
     assert row["latency_ms"]["torch"] == pytest.approx(1000 / slices, abs=1e-3)
     assert row["gflop"] == pytest.approx(counted(folders["model"])["flops"] / 1e9, abs=1e-4)
+
+
+def test_another_overlap_trains_nothing_anew(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation looks through windows of its own: another overlap leaves the weights, and which of them are best."""
+    shutil.copytree(ready / "run", tmp_path / "run")
+    before = events(tmp_path / "run" / "model", "validation")
+    window: dict[str, Any] = {"overlap": 0.0, "blending": "constant"}
+    with monkeypatch.context() as patched:
+        patched.setattr("sdseg.training.train.build_run", lambda *_: pytest.fail("nothing is trained for it"))
+        model = run(ready, tmp_path / "run", small(patches=window))
+    weights = [(place / "weights.safetensors").read_bytes() for place in (ready / "run" / "model", model)]
+    assert weights[0] == weights[1]
+    assert load_model(model)[0].sliding_window == SlidingWindow(size=PATCH, **window)
+    rewind(tmp_path / "run")  # and so in a training that is not finished
+    run(ready, tmp_path / "run", small(patches=window))
+    assert before[0]["dice"] > 0
+    assert [event["dice"] for event in events(model, "validation")] == [event["dice"] for event in before]
 
 
 def test_ldseg_goes_the_same_way(ready: Path, tmp_path: Path) -> None:
