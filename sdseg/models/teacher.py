@@ -21,7 +21,7 @@ from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.models.matching import TeacherAnswer
 from sdseg.models.model_folder import load_model
 from sdseg.models.segmenter import Segmenter, own_masks
-from sdseg.models.start_from import Inputs, Start, open_named, same_weights
+from sdseg.models.start_from import Inputs, Start, check_held_out, open_named, same_weights
 
 __all__ = ["Teacher", "open_teacher"]
 
@@ -61,8 +61,8 @@ def open_teacher(recipe: Recipe, folder: Path | None, inputs: Inputs, device: to
     """The teacher of a recipe, `folder` or the one that it names, on `device`; None for a recipe that has none.
 
     Raises UserError for a recipe without `distillation` where a folder is given, one whose teacher nobody names, a
-    folder that is no model, and a teacher that sees other images, knows other structures, draws its answers from noise,
-    or has nothing of what is to be matched.
+    folder that is no model, and a teacher that sees other images, has seen those that a fold holds out, knows other
+    structures, draws its answers from noise, or has nothing of what is to be matched.
     """
     wanted = recipe.distillation
     if wanted is None:
@@ -80,6 +80,7 @@ def open_teacher(recipe: Recipe, folder: Path | None, inputs: Inputs, device: to
             where="distillation.teacher",
             remedy="name a model folder: --teacher FOLDER",
         )
+    check_held_out(start, inputs.store, inputs.fold)
     segmenter, manifest = load_model(start.folder)
     _check_data(manifest, recipe, inputs, start.folder)
     if segmenter.noise_shape is not None:

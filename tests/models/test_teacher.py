@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sdseg.artifacts.manifests import ModelManifest
+from sdseg.artifacts.results.training import FoldRecord
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
@@ -195,6 +196,23 @@ def test_a_model_that_cannot_teach_is_refused(tmp_path: Path, inputs: Inputs) ->
             larger.model_copy(update={"image": RGB.model_copy(update={key: value})}),
         )
         refused(student(), tmp_path / "larger", rf"(?s){key}: the data have.*{remedy}")
+
+
+def test_a_teacher_that_saw_the_cases_held_out_is_refused(tmp_path: Path, inputs: Inputs) -> None:
+    """Each score of a fold would be of cases that the student knows through its teacher."""
+    folder = latent_model(tmp_path / "m", recipe(diffusion=ONE_STEP))
+    _, manifest = load_model(folder)
+    fold = FoldRecord(number=2, of=3, sha256="0")
+    held_out = replace(inputs, fold=fold)
+    for seen, allowed in ((None, False), (fold.model_copy(update={"number": 1}), False), (fold, True)):
+        training = {"data_checksum": inputs.store.manifest.data_checksum} | ({"fold": seen.content()} if seen else {})
+        write_json(folder / "config.json", manifest.model_copy(update={"training": training}))
+        assert opened(student(), folder, inputs)  # nothing is held out
+        if allowed:
+            assert opened(student(), folder, held_out)
+            continue
+        with pytest.raises(UserError, match="was trained on cases that fold 2 of 3 holds out"):
+            open_teacher(student(), folder, held_out, CPU)
 
 
 @pytest.mark.parametrize(
