@@ -30,7 +30,7 @@ from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
 
 NAMED = re.compile(r"(?P<recipe>.+)-(?P<budget>\d+)s")
-KINDS = {"direct": "unet", "latent-diffusion": "latent"}
+KINDS = {"direct": "unet", "latent-diffusion": "latent", "end-to-end-diffusion": "latent"}
 
 
 def main() -> int:
