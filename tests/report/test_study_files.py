@@ -51,7 +51,7 @@ def test_what_a_study_did_not_measure_has_its_reason(folder: Path) -> None:
     assert sweep is not None
     assert [(row.dice, row.reason) for row in sweep.rows if row.steps > 1] == [(None, PLAIN)] * 2
     assert [picture.png for picture in found.pictures] == [None, None]
-    assert "a plain network" in found.pictures[0].reason
+    assert "no codec" in found.pictures[0].reason
 
 
 def test_what_was_not_run_is_none(tmp_path: Path) -> None:
