@@ -17,8 +17,8 @@ Deviations = Annotated[float, Field(ge=-1000, le=1000)]
 class _Range(Strict):
     """Two ends, the lower one first."""
 
-    low: float
-    high: float
+    low: Deviations
+    high: Deviations
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -189,6 +189,7 @@ class Holed(nn.Module):
     """Finds what is bright but for a hole in the middle of the image, and a corner beside."""
 
     noise_shape = None
+    sliding_window = None
 
     def __init__(self, *, hole: bool, corner: bool) -> None:
         super().__init__()

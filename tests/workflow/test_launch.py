@@ -159,5 +159,5 @@ def test_the_catalog_and_the_readme_know_the_configurations() -> None:
     assert usage["report"] is True
     readme = (ROOT / "config/README.md").read_text("utf-8")
     assert {path.name for path in (ROOT / "config").glob("*.yaml")} == set(
-        re.findall(r"^\| `(\w+\.yaml)` ", readme, re.M)
+        re.findall(r"^\| `([\w-]+\.yaml)` ", readme, re.M)
     )
