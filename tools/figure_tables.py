@@ -295,4 +295,5 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "training_step": _training_step,
     "multiclass": _multiclass,
     "neighbours": _compare,
+    "systems": _compare,
 }
