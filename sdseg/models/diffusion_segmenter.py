@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ __all__ = ["DiffusionSegmenter", "Noisy"]
 Noisy = tuple[Tensor, Tensor, Tensor, Tensor]  # timesteps [N], ᾱ [N,1,…], the noise and z_t [N,c,…]
 
 
-class DiffusionSegmenter(Segmenter):
+class DiffusionSegmenter(Segmenter, ABC):
     """Encode the image, denoise from t = T−1 in one or several steps, decode.
 
     A method gives its networks as `_encoded`, `_predicted` and `_decoded`, and what comes of a pixel as `_probability`.
@@ -60,23 +62,23 @@ class DiffusionSegmenter(Segmenter):
         probability = self._sampled(image, noise)
         return probability.reshape(-1, self.samples, *probability.shape[1:])
 
+    @abstractmethod
     def _encoded(self, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """z_c [N,c',h,w] of normalised images, and the coarser and finer features that denoiser and decoding see."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _predicted(
         self, noisy: Tensor, condition: Tensor, timesteps: Tensor, structure: Tensor | None, coarser: list[Tensor]
     ) -> Tensor:
         """The network's prediction [N,c,h,w] for z_t, given z_c."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _decoded(self, latent: Tensor, levels: list[Tensor]) -> Tensor:
         """The mask of a latent as an image [N,3,H,W], about −1 outside and 1 inside; of classes or a head logits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _probability(self, decoded: Tensor) -> Tensor:
         """That of each structure that one latent holds, [N,1 or K,H,W]."""
-        raise NotImplementedError
 
     def _sampled(self, image: Tensor, noise: Tensor | None) -> Tensor:
         """Probabilities of the hypotheses of all images, [N·S,K,H,W]; those of an image lie side by side."""

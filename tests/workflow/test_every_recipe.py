@@ -23,6 +23,7 @@ from sdseg.export.onnx import export
 from sdseg.training.codec import build_codec
 from sdseg.training.train import train
 from tests.helpers.end_to_end import SMALLEST
+from tests.helpers.end_to_end import TRAINING as EVERY
 from tests.helpers.networks import CODEC
 from tests.helpers.tiny import DISC_CUP, write_store
 
@@ -31,6 +32,7 @@ COMMITTED = sorted((Path(__file__).resolve().parents[2] / "config" / "recipes").
 FILES = [  # those of volumes: test_volumes.py
     file for file in COMMITTED if file.stem not in WIDTHS_ALONE and load_recipe(file).patches is None
 ]
+TRAINING = {**EVERY, "steps": 2}
 LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
 DENOISER = {
     "block_out_channels": [8],
@@ -42,15 +44,6 @@ DENOISER = {
     "context_tokens": 3,
 }
 CLASSIC = {"condition": {"block_out_channels": [4, 6]}, "denoiser": {"block_out_channels": [6, 8]}}
-TRAINING = {
-    "steps": 2,
-    "batch": 2,
-    "precision": "no",
-    "validate_every": 2,
-    "checkpoint_every": 2,
-    "log_every": 1,
-    "workers": 0,
-}
 
 
 @pytest.fixture(scope="module")
