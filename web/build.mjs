@@ -1,0 +1,69 @@
+/** Builds what `sdseg export --to web` puts into its file: `npm run build`, into ../sdseg/export/web/assets. */
+
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { build } from "esbuild";
+import { gzipSync } from "fflate";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const output = process.argv[2] ?? join(here, "..", "sdseg", "export", "web", "assets");
+const runtime = join(here, "node_modules", "onnxruntime-web", "dist");
+
+const common = {
+  absWorkingDir: here,
+  bundle: true,
+  charset: "utf8",
+  format: "iife",
+  legalComments: "none", // licences.txt has them whole
+  logLevel: "warning",
+  minify: true,
+  platform: "browser",
+  target: ["es2022"],
+  write: false,
+};
+
+/** Packages whose code esbuild took into a bundle. */
+function packagesIn(metafile) {
+  const names = Object.keys(metafile.inputs).flatMap((path) => {
+    const parts = path.split("node_modules/").at(-1)?.split("/") ?? [];
+    if (!path.includes("node_modules/")) return [];
+    return [parts[0].startsWith("@") ? `${parts[0]}/${parts[1]}` : parts[0]];
+  });
+  return new Set(names);
+}
+
+async function licenceOf(name) {
+  const folder = join(here, "node_modules", name);
+  const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+  for (const file of ["LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "license", "license.md"]) {
+    try {
+      return `${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}\n`;
+    } catch {
+      continue;
+    }
+  }
+  return `${name} ${version} (${license})\n`;
+}
+
+await mkdir(output, { recursive: true });
+const packages = new Set(["onnxruntime-web"]);
+for (const name of ["app", "worker"]) {
+  const built = await build({ ...common, entryPoints: [`src/${name}.ts`], metafile: true });
+  for (const each of packagesIn(built.metafile)) packages.add(each);
+  await writeFile(join(output, `${name}.js`), built.outputFiles[0].contents);
+}
+const style = await build({ ...common, entryPoints: ["src/page.css"] });
+await writeFile(join(output, "page.css"), style.outputFiles[0].contents);
+await writeFile(join(output, "page.html"), await readFile(join(here, "src", "page.html")));
+// fflate and no date: the same bytes wherever it is built.
+for (const [source, name] of [
+  ["ort.wasm.bundle.min.mjs", "ort.mjs.gz"],
+  ["ort-wasm-simd-threaded.wasm", "ort.wasm.gz"],
+]) {
+  const packed = gzipSync(await readFile(join(runtime, source)), { level: 9, mtime: "1980-01-01" });
+  await writeFile(join(output, name), packed);
+}
+const licences = await Promise.all([...packages].sort().map(licenceOf));
+await writeFile(join(output, "licences.txt"), licences.join("\n----\n\n"));
