@@ -13,6 +13,7 @@ from sdseg.config.network import MOST_NEIGHBOURS
 from sdseg.config.normalisation import PerVolume
 from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips, Postprocessing
+from sdseg.config.shape import Plane
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
 from sdseg.core.settings import Strict, merge
@@ -82,6 +83,7 @@ class ImageContract(_Strict):
     modality: str = Field(pattern="^(rgb|ct|mr|pet|ultrasound|other)$")
     size: WorkingSize  # working height and width
     channels: Channels  # 3 for rgb, 1 for volumes
+    slicing: Plane = Field("axial", exclude_if=lambda plane: plane == "axial")  # of volumes: data/slicing.py
     # Slices on each side that a model sees beside its own, as further channels: data/neighbours.py. A store has none.
     neighbours: int = Field(0, ge=0, le=MOST_NEIGHBOURS, exclude_if=lambda count: not count)
     window: Range  # these two raw values become -1 and 1; values outside are clipped

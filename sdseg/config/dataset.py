@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sdseg.config.normalisation import FixedWindow, Normalisation, Percentiles, PerVolume
+from sdseg.config.shape import Slicing
 from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
 
@@ -248,6 +249,7 @@ class Dataset(Strict):
     exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
     size: int = Field(256, ge=16, le=8192)
+    slicing: Slicing = Field("axial", exclude_if=lambda chosen: chosen == "axial")  # of volumes: how slices lie
     max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
     max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³
     recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration

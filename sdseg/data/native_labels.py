@@ -35,11 +35,11 @@ class NativeLabels:
         store: the raw files have changed since.
         """
         limits = LIMITS.at_least(case.height * case.width * case.depth)  # prepare may have been allowed more
-        modality, size, path = self.store.manifest.image.modality, self.store.manifest.image.size, self.raw / case.label
+        image, path = self.store.manifest.image, self.raw / case.label
         files = [LabelFile(self.raw / place, self.raw / case.image, name) for name, place in case.labels]
-        labels = merged([file.read(modality, self.coding, limits) for file in files])
+        labels = merged([file.read(image, self.coding, limits) for file in files])
         if labels.shape != (case.slices, case.height, case.width) or not np.array_equal(
-            resize_labels(labels, (size, size)), self.store.masks[case.rows]
+            resize_labels(labels, (image.size, image.size)), self.store.masks[case.rows]
         ):
             raise UserError(
                 f"not the label that case '{case.case}' was prepared with: the file has changed, or this is another "

@@ -21,6 +21,7 @@ from sdseg.config.patches import Extent, Patches
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, FloatArray, MaskArray
 from sdseg.core.settings import merge, parse
+from sdseg.data.slicing import along_slices
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.training_samples import Augment, epoch_order
 
@@ -209,10 +210,10 @@ def median_spacing(store: SliceStore) -> tuple[float, float, float] | None:
     """
     size = store.manifest.image.size
     lengths: list[FloatArray] = [
-        np.array([z, y * case.height / size, x * case.width / size], dtype=np.float32)
+        np.array([deep, down * case.height / size, along * case.width / size], dtype=np.float32)
         for case in store.cases_of("train")
         if len(case.spacing) == 3
-        for x, y, z in (case.spacing,)
+        for deep, down, along in (along_slices(case.spacing, store.manifest.image.slicing),)
     ]
     if not lengths:
         return None

@@ -17,7 +17,8 @@ from sdseg.data.duplicates import picture_hash
 from sdseg.data.intensities import Spread, spread_of
 from sdseg.data.normalise import to_contract
 from sdseg.data.read_label import LabelFile, merged, resized
-from sdseg.data.transforms import resize_images, resize_labels, stretch, to_axial
+from sdseg.data.slicing import along_slices, to_slices
+from sdseg.data.transforms import resize_images, resize_labels, stretch
 from sdseg.datasets.layouts import RawCase
 from sdseg.datasets.lidc_xml import is_markup
 from sdseg.datasets.sources import Source
@@ -32,7 +33,7 @@ from sdseg.io.volumes import (
     read_volume_noted,
 )
 
-__all__ = ["CaseArrays", "CaseFacts", "count_labels", "count_slices", "read_case", "voxel_values"]
+__all__ = ["CaseArrays", "CaseFacts", "count_labels", "read_case", "read_grid", "voxel_values"]
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,14 @@ class CaseArrays:
     annotated: Mapping[str, LabelArray] = field(default_factory=dict)
 
 
-def count_slices(case: RawCase, modality: str = "ct") -> int:
-    """Axial slices of a volume, from the headers alone. Raises UserError unless image and label lie on one grid."""
-    return _grid(case, modality).canonical_shape[2]
+def read_grid(case: RawCase, modality: str = "ct") -> Geometry:
+    """The grid of a volume, from the headers alone. Raises UserError unless image and label lie on one."""
+    geometry = read_geometry(case.image, modality)
+    for path in case.label_files:
+        difference = None if is_markup(path) else check_same_grid(geometry, read_geometry(path))
+        if difference:
+            raise UserError(difference, where=path, remedy=f"give the label that was drawn on {case.image.name}")
+    return geometry
 
 
 def voxel_values(case: RawCase, image: ImageContract, limits: Limits = LIMITS) -> Values:
@@ -86,7 +92,7 @@ def read_case(
     Raises UserError naming the file where image and label do not fit each other or the dataset, or exceed `limits`.
     """
     if image.modality == "rgb":
-        return _read_image(source, case, image.size, limits)
+        return _read_image(source, case, image, limits)
     return _read_volume(source, case, image, stretched, limits)
 
 
@@ -101,13 +107,13 @@ def count_labels(labels: LabelArray) -> dict[int, int]:
     return {int(label): int(counts[label]) for label in np.flatnonzero(counts[1:]) + 1}
 
 
-def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> CaseArrays:
+def _read_image(source: Source, case: RawCase, image: ImageContract, limits: Limits) -> CaseArrays:
     if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
     pixels, notes = read_image_noted(case.image, limits)
     by_annotator = {}
     for file in _label_files(case):
-        by_annotator[file.annotator] = own = file.read("rgb", source.coding, limits)
+        by_annotator[file.annotator] = own = file.read(image, source.coding, limits)
         if pixels.shape[:2] != own.shape[1:]:
             raise UserError(
                 f"the image is {pixels.shape[1]}×{pixels.shape[0]} pixels, its mask {own.shape[2]}×{own.shape[1]}",
@@ -115,19 +121,20 @@ def _read_image(source: Source, case: RawCase, size: int, limits: Limits) -> Cas
                 remedy=f"give the mask that was drawn on {case.image.name}",
             )
     labels = merged([*by_annotator.values()])
-    masks = resize_labels(labels, (size, size))
+    square = (image.size, image.size)
+    masks = resize_labels(labels, square)
     facts = _facts(source, pixels[None], count_labels(labels), labels.size, masks, notes)
-    images = resize_images(pixels[None], (size, size))
-    annotated = resized(by_annotator, size) if case.annotations else {}
+    images = resize_images(pixels[None], square)
+    annotated = resized(by_annotator, image.size) if case.annotations else {}
     return CaseArrays(images, masks, pixels.shape[0], pixels.shape[1], None, facts, annotated)
 
 
 def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> CaseArrays:
-    _grid(case, image.modality)
+    read_grid(case, image.modality)
     square = (image.size, image.size)
     by_annotator = {}
     for file in _label_files(case):
-        by_annotator[file.annotator] = own = file.read(image.modality, source.coding, limits)
+        by_annotator[file.annotator] = own = file.read(image, source.coding, limits)
         label_counts = count_labels(own)
         _check_declared(source, tuple(label_counts), file.path)
     labels = merged([*by_annotator.values()])
@@ -138,15 +145,16 @@ def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched:
     del labels, own, by_annotator  # full-size labels and the full-size image are not held together
     raw, geometry, notes = read_volume_noted(case.image, limits, image)
     voxels, altered = to_contract(raw, image, case.image)
-    spread = None if image.normalisation is None else spread_of(to_axial(raw)[..., None])
+    spread = None if image.normalisation is None else spread_of(to_slices(raw, image.slicing)[..., None])
     del raw
-    facts = _facts(source, to_axial(voxels)[..., None], label_counts, voxels.size, masks, (*notes, *altered), spread)
+    slices = to_slices(voxels, image.slicing)[..., None]
+    facts = _facts(source, slices, label_counts, voxels.size, masks, (*notes, *altered), spread)
     if case.image.suffix == ".dcm":  # a slice of a scan looks like the next one, and the patient is their group
         facts = replace(facts, picture_hash=None)
     if stretched:
-        voxels = stretch(voxels, image.window)
-    images = resize_images(to_axial(voxels)[..., None], square)
-    width, height, _ = geometry.canonical_shape
+        slices = stretch(slices, image.window)
+    images = resize_images(slices, square)
+    _, height, width = along_slices(geometry.canonical_shape, image.slicing)
     return CaseArrays(images, masks, height, width, geometry, facts, annotated)
 
 
@@ -167,15 +175,6 @@ def _facts(
         picture_hash=picture_hash(images, next(iter(source.windows.values()))),
         notes=notes,
     )
-
-
-def _grid(case: RawCase, modality: str) -> Geometry:
-    geometry = read_geometry(case.image, modality)
-    for path in case.label_files:
-        difference = None if is_markup(path) else check_same_grid(geometry, read_geometry(path))
-        if difference:
-            raise UserError(difference, where=path, remedy=f"give the label that was drawn on {case.image.name}")
-    return geometry
 
 
 def _label_files(case: RawCase) -> list[LabelFile]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,14 @@ import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
+from sdseg.config.shape import Slicing
 from sdseg.core.errors import ListedError
 from sdseg.core.parallel import attempt
-from sdseg.data.read_case import CaseArrays, CaseFacts, count_slices, read_case, voxel_values
+from sdseg.data.choose_plane import choose_plane
+from sdseg.data.read_case import CaseArrays, CaseFacts, read_case, read_grid, voxel_values
+from sdseg.data.slicing import check_slices
 from sdseg.data.store import Case
+from sdseg.datasets.check_shape import check_shape
 from sdseg.datasets.layouts import RawCase, UnpairedError, annotators_of
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import Source
@@ -25,6 +30,8 @@ from sdseg.io.limits import LIMITS, Limits, asked_limits
 from sdseg.io.number_types import kept_type
 
 __all__ = ["RawDataset", "ReadCase", "ReadTask", "open_raw_dataset"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
         problems += error.problems
     _, structures = source.target(settings.target)  # refused now rather than after the work
     source.excludes(structures, settings.exclusive)
+    check_shape(settings, source.modality, "the dataset's settings")
     image = source.contract(settings.window, settings.size)
     limits = asked_limits(settings.max_pixels, settings.max_voxels)
     rows = read_split(split)
@@ -101,10 +109,7 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
     pairs = [(by_id[row.id], row) for row in rows if row.id in by_id]
     depths = dict.fromkeys(range(len(pairs)), 1)
     if source.modality != "rgb":
-        title = f"{source.title}, headers"
-        depths, unreadable = attempt(
-            lambda pair: count_slices(pair[0], source.modality), pairs, jobs=jobs, title=title, where=raw
-        )
+        image, depths, unreadable = _cut(image, settings.slicing, source, pairs, jobs, raw)
         problems += unreadable
         if settings.own is not None and image.normalisation is None:  # of others the type is known
             volumes = [pairs[place][0] for place in sorted(depths)]
@@ -114,6 +119,32 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
         ReadTask(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
     )
     return RawDataset(source, raw, image, jobs, tasks, tuple(problems), limits, annotators_of(cases))
+
+
+def _cut(
+    image: ImageContract,
+    slicing: Slicing,
+    source: Source,
+    pairs: Sequence[tuple[RawCase, SplitRow]],
+    jobs: int,
+    raw: Path,
+) -> tuple[ImageContract, dict[int, int], list[str]]:
+    """The contract with the plane of the slices, how many each volume has, by its place, and what cannot be used."""
+    title = f"{source.title}, headers"
+    grids, unreadable = attempt(
+        lambda pair: read_grid(pair[0], source.modality), pairs, jobs=jobs, title=title, where=raw
+    )
+    places = sorted(grids)
+    plane, why = choose_plane(slicing, [grids[place] for place in places if pairs[place][1].split == "train"])
+    if why:
+        log.info("%s: %s", source.title, why)
+
+    def count(place: int) -> int:
+        return check_slices(grids[place].canonical_shape, plane, pairs[place][0].image)[0]
+
+    counts, flat = attempt(count, places, jobs=1, title=title, where=raw)
+    depths = {places[number]: count for number, count in counts.items()}
+    return image.model_copy(update={"slicing": plane}), depths, [*unreadable, *flat]
 
 
 def _fitting(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import LabelArray
-from sdseg.data.transforms import resize_labels, to_axial
+from sdseg.data.slicing import to_slices
+from sdseg.data.transforms import resize_labels
 from sdseg.datasets.lidc_xml import is_markup, read_outlined
 from sdseg.datasets.mask_values import ExactValues, MaskCoding
 from sdseg.io.images import read_mask
@@ -28,16 +30,20 @@ class LabelFile:
     image: Path  # it was drawn on
     annotator: str = ""
 
-    def read(self, modality: str, coding: MaskCoding | ExactValues | None, limits: Limits) -> LabelArray:
-        """Label ids [Z,H,W]; Z is 1 for an image. Raises UserError for a file that is missing, damaged or foreign."""
+    def read(self, image: ImageContract, coding: MaskCoding | ExactValues | None, limits: Limits) -> LabelArray:
+        """Label ids [N,H,W] in the slices that `image` asks for; N is 1 for an image.
+
+        Raises UserError for a file that is missing, damaged or foreign.
+        """
         deep = coding is not None and coding.deep
         if is_markup(self.path):
             geometry = read_geometry(self.image)
-            labels = to_axial(geometry.to_canonical(read_outlined(self.path, self.image, self.annotator)))
-        elif modality == "rgb":
+            outlined = read_outlined(self.path, self.image, self.annotator)
+            labels = to_slices(geometry.to_canonical(outlined), image.slicing)
+        elif image.modality == "rgb":
             labels = read_mask(self.path, limits, deep=deep)[None]
         else:
-            labels = to_axial(read_labels(self.path, limits, deep=deep)[0])
+            labels = to_slices(read_labels(self.path, limits, deep=deep)[0], image.slicing)
         return labels if coding is None else coding.decode(labels, self.path)
 
 

@@ -1,7 +1,6 @@
-"""Cutting, resizing and windowing of slices, each with its inverse beside it.
+"""Resizing and windowing of slices, each with its inverse beside it.
 
-A slice is shown as radiologists see it: row 0 is the patient's front, column 0 the patient's right. Slice 0 is the
-lowest. Images and masks are stretched to a square; their side ratio comes back with the inverse.
+Images and masks are stretched to the working size; their side ratio comes back with the inverse.
 """
 
 from __future__ import annotations
@@ -13,24 +12,12 @@ import numpy.typing as npt
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 
 __all__ = [
-    "from_axial",
     "resize_images",
     "resize_labels",
     "restore_probability",
     "stretch",
-    "to_axial",
     "to_display",
 ]
-
-
-def to_axial(volume: AnyArray) -> AnyArray:
-    """Axial slices [Z,rows,columns] of a canonical volume [X,Y,Z]; a view."""
-    return volume[::-1, ::-1, :].transpose(2, 1, 0)
-
-
-def from_axial(slices: AnyArray) -> AnyArray:
-    """The canonical volume [X,Y,Z] of axial slices [Z,rows,columns]; a view, the exact inverse of `to_axial`."""
-    return slices.transpose(2, 1, 0)[::-1, ::-1, :]
 
 
 def stretch(voxels: AnyArray, window: tuple[float, float]) -> AnyArray:

@@ -20,6 +20,7 @@ from sdseg.config.trainings import trainings
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml
 from sdseg.core.shipped_files import shipped
+from sdseg.datasets.check_shape import check_shape
 from sdseg.datasets.phantom_marks import PHANTOM_MARKS
 from sdseg.datasets.source_lookup import known_source, makes_split
 
@@ -164,6 +165,7 @@ def _check_dataset(settings: Config, dataset: str) -> None:
             _, structures = source.target(values.target)
             source.excludes(structures, values.exclusive)
             source.window(values.window)
+            check_shape(values, source.modality, where)
         made_split = makes_split(values)
     except UserError as error:
         raise UserError(error.what, where=where, remedy=error.remedy) from None

@@ -16,6 +16,7 @@ from sdseg.core.array_types import FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.data.batches import slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
+from sdseg.data.slicing import along_slices
 from sdseg.data.store import Case, SliceStore
 from sdseg.data.transforms import restore_probability
 from sdseg.evaluation.annotator_scores import AnnotatorScorer
@@ -80,7 +81,7 @@ class Evaluator:
     def _finish(self, pending: _IncompleteCase) -> ScoredCase:
         case, size = pending.case, self.store.manifest.image.size
         scale = (1.0, case.height / size, case.width / size)  # a working pixel in native ones, Z, rows, columns
-        spacing = case.spacing[::-1]  # of native pixels along Z, rows, columns
+        spacing = along_slices(case.spacing, self.store.manifest.image.slicing)  # of native pixels, as `scale`
         working_spacing = tuple(one * factor for one, factor in zip(spacing, scale, strict=True)) if spacing else ()
         working = self._score(_Packed(pending.working, size), self.store.masks[case.rows], working_spacing)
         native = None
@@ -109,7 +110,9 @@ def score_given_masks(
     """
     manifest = native.store.manifest
     for case in cases:
-        scored = score_masks(masks(case), native.read(case), manifest, case.spacing[::-1], tolerance)
+        scored = score_masks(
+            masks(case), native.read(case), manifest, along_slices(case.spacing, manifest.image.slicing), tolerance
+        )
         yield ScoredCase(case, not_scored(manifest, reason), scored, Score(nan, reason))
 
 

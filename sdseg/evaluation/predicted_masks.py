@@ -16,8 +16,9 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text
+from sdseg.data.slicing import to_slices
 from sdseg.data.store import Case, SliceStore
-from sdseg.data.transforms import resize_labels, to_axial
+from sdseg.data.transforms import resize_labels
 from sdseg.datasets.lidc_xml import is_markup
 from sdseg.io.geometry import check_same_grid
 from sdseg.io.images import read_mask
@@ -112,7 +113,7 @@ class PredictedMasks:
         difference = check_same_grid(read_geometry(self.raw / grid), geometry, ("label", "prediction"))
         if difference is not None:
             raise UserError(difference, where=path, remedy=REMEDY)
-        return to_axial(volume)
+        return to_slices(volume, self.store.manifest.image.slicing)
 
     def _tables(self) -> Iterator[MaskArray]:
         """For each structure which of the 256 numbers belong to it."""

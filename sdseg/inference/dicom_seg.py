@@ -14,7 +14,6 @@ import numpy as np
 
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_file, sha256_text
-from sdseg.data.transforms import from_axial
 from sdseg.inference.anatomical_codes import anatomical_code
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.io.structure_colours import structure_colour
@@ -62,7 +61,7 @@ def write_segmentation(path: Path, native: NativeSegmentation, maker: Maker) -> 
     native.notes += _derive(slices)
     masks = np.stack(
         [
-            native.geometry.to_native(from_axial(native.mask(number))).transpose(2, 1, 0)  # [slice,row,column]
+            native.geometry.to_native(native.canonical(native.mask(number))).transpose(2, 1, 0)  # [slice,row,column]
             for number in range(len(native.structures))
         ],
         axis=-1,

@@ -12,7 +12,8 @@ from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.intensities import spread_of, unlike
 from sdseg.data.normalise import to_contract
-from sdseg.data.transforms import resize_images, stretch, to_axial
+from sdseg.data.slicing import check_slices, to_slices
+from sdseg.data.transforms import resize_images, stretch
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.io.dicom import read_slices
@@ -34,9 +35,13 @@ VOLUMES = {
 }
 KINDS = {"image": "an image", "volume": "a volume", "series": "a DICOM series"}
 UPRIGHT = (
-    "a slice without an affine: row 0 was taken for the patient's front and column 0 for the right side; an array as "
+    "a slice without an affine: row 0 was taken for the patient's {} and column 0 for the {}; an array as "
     "nibabel has it lies otherwise, so give its affine too"
 )
+ONE = {"axial": "an axial", "coronal": "a coronal", "sagittal": "a sagittal"}
+ENDS = {"axial": "SI", "coronal": "AP", "sagittal": "LR"}  # directions across the slices
+# Of a slice that says nothing of itself: where row 0 and column 0 lie.
+SIDES = {"axial": ("front", "right side"), "coronal": ("head", "right side"), "sagittal": ("head", "front")}
 ARRAY = InputFile(Path("array"), "array", "image")
 SLIVER = 8.0  # side ratio beyond which an image squeezed into a square is like none a model has seen
 TINY = 8  # pixels
@@ -82,9 +87,10 @@ def open_file(
             notes += odd
         voxels, altered = to_contract(raw, image, file.path)
         notes += (*altered, *_offset(voxels, image), *odd_spacing(geometry))
-        slices = to_axial(voxels)[..., None]  # [Z,H,W,1]
+        check_slices(geometry.canonical_shape, image.slicing, file.path)
+        slices = to_slices(voxels, image.slicing)[..., None]  # [N,H,W,1]
         if with_pixels and image.normalisation is not None:
-            raw_values = to_axial(raw)[..., None]
+            raw_values = to_slices(raw, image.slicing)[..., None]
     notes += _unlike(slices, image)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
@@ -100,9 +106,9 @@ def open_array(
     """An array as a model's input.
 
     RGB models: [H,W,3], [H,W,4] (transparency is dropped) or grey [H,W], uint8 or uint16 (divided by 257). CT models:
-    Hounsfield units of a volume [i,j,k], or of one axial slice [i,j] of it, with `affine` [4,4], voxel to millimetres
-    in RAS+ as nibabel has it; or an axial slice [H,W] as radiologists see it (row 0 is the front, column 0 the right
-    side), which a note says it was taken for. Raises UserError.
+    Hounsfield units of a volume [i,j,k], or of one slice [i,j] of it in the model's plane, with `affine` [4,4], voxel
+    to millimetres in RAS+ as nibabel has it; or a slice [H,W] as data/slicing.py has it (row 0 of an axial one is the
+    front, column 0 the right side), which a note says it was taken for. Raises UserError.
     """
     if not isinstance(array, np.ndarray):
         raise UserError(
@@ -119,25 +125,26 @@ def open_array(
     elif array.ndim in (2, 3) and affine is not None:
         volume = array[..., None] if flat else array
         geometry = _geometry(volume, affine)
-        if flat and geometry.axcodes[2] not in ("S", "I"):
+        if flat and geometry.axcodes[2] not in ENDS[image.slicing]:
             raise UserError(
-                f"a slice [i,j] that is not axial: by its affine the axes run {geometry.axcodes[:2]}, "
-                "and this model has seen slices across the body",
-                remedy="give the volume [i,j,k] with its affine, or one axial slice of it",
+                f"a slice [i,j] that is not {image.slicing}: by its affine the axes run {geometry.axcodes[:2]}, "
+                f"and this model has seen {image.slicing} slices",
+                remedy=f"give the volume [i,j,k] with its affine, or one {image.slicing} slice of it",
             )
         check_numbers(volume, None)
+        check_slices(geometry.canonical_shape, image.slicing, None)
         voxels, notes = to_contract(volume, image, None)
-        slices = to_axial(geometry.to_canonical(voxels))[..., None]
+        slices = to_slices(geometry.to_canonical(voxels), image.slicing)[..., None]
     elif flat:
         check_numbers(array, None)
         voxels, notes = to_contract(array, image, None)
         slices = voxels[None, ..., None]
-        notes.append(UPRIGHT)
+        notes.append(UPRIGHT.format(*SIDES[image.slicing]))
     else:
         raise UserError(
             f"an array of shape {array.shape} {'with' if affine is not None else 'without'} an affine; this model "
-            "wants a volume [i,j,k] or an axial slice [i,j] of it with the affine, or a slice [H,W] whose row 0 is the "
-            "patient's front and column 0 the right side",
+            f"wants a volume [i,j,k] or {ONE[image.slicing]} slice [i,j] of it with the affine, or a slice [H,W] whose "
+            f"row 0 is the patient's {SIDES[image.slicing][0]} and column 0 the {SIDES[image.slicing][1]}",
             remedy="predict(volume, affine=image.affine), or give the path of the file",
         )
     native = _native(ARRAY, slices, geometry, image, structures, with_probability=True)
@@ -163,6 +170,7 @@ def _native(
         images=resize_images(fed, (image.size, image.size)).astype(image.dtype, copy=False),
         size=(height, width),
         geometry=geometry,
+        plane=image.slicing,
         with_probability=with_probability,
     )
 
@@ -240,8 +248,8 @@ def _unlike_spacing(native: NativeSegmentation, image: ImageContract) -> list[st
     """A volume whose voxels have other sides, at the working size, than those that a three-dimensional model knows."""
     if image.spacing is None or min(image.spacing) <= 0 or native.geometry is None:
         return []
-    x, y, z = native.geometry.spacing
-    own = (z, y * native.size[0] / image.size, x * native.size[1] / image.size)
+    between, rows, columns = native.spacing
+    own = (between, rows * native.size[0] / image.size, columns * native.size[1] / image.size)
     if all(max(one / known, known / one) <= OTHER_SPACING for one, known in zip(own, image.spacing, strict=True)):
         return []
     here, there = (" × ".join(f"{length:.3g}" for length in lengths) for lengths in (own, image.spacing))

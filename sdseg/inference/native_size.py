@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts.manifests import Structure
+from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule
-from sdseg.data.transforms import from_axial, restore_probability
+from sdseg.data.slicing import along_slices, from_slices
+from sdseg.data.transforms import restore_probability
 from sdseg.inference.find_inputs import InputFile
 from sdseg.io.geometry import Geometry
 
@@ -21,7 +23,7 @@ __all__ = ["NativeSegmentation"]
 
 @dataclass
 class NativeSegmentation:
-    """An image (one slice) or a volume (its axial slices), and what was found in it so far.
+    """An image (one slice) or a volume (its slices), and what was found in it so far.
 
     The masks of all structures lie in one array of bits: structures may overlap, and thirteen of them in a CT volume
     would fill the memory otherwise.
@@ -32,6 +34,7 @@ class NativeSegmentation:
     images: RawImages  # [N,S,S,C] raw values, or normalised ones, at the working size
     size: tuple[int, int]  # native rows and columns
     geometry: Geometry | None = None  # None: an image
+    plane: Plane = "axial"  # of the slices of a volume
     sources: tuple[Path, ...] = ()  # of a DICOM series: its files slice by slice
     pixels_shown: RawImages | None = None  # [N,H,W,C] the same at the native size, where a picture of them is wanted
     raw_values: RawImages | None = None  # [N,H,W,C] where those shown are normalised, and wanted: as the file has them
@@ -140,9 +143,18 @@ class NativeSegmentation:
             total += np.bincount(plane.ravel(), minlength=count)
         return total[1:]
 
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Millimetres between slices, rows and columns; empty for an image."""
+        return along_slices(self.geometry.spacing, self.plane) if self.geometry else ()
+
+    def canonical(self, slices: AnyArray) -> AnyArray:
+        """Values by slice [N,H,W] of a volume along the patient's axes, [X,Y,Z]; a view."""
+        return from_slices(slices, self.plane)
+
     def as_file(self, slices: AnyArray) -> AnyArray:
         """Values by slice [N,H,W] as the file has them: [H,W] of an image, [i,j,k] of a volume; a view."""
         if self.geometry is None:
             return np.asarray(slices[0])
-        values = self.geometry.to_native(from_axial(slices))
+        values = self.geometry.to_native(self.canonical(slices))
         return values[..., 0] if self.flat else values

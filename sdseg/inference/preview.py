@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from sdseg.core.array_types import AnyArray, MaskArray
 from sdseg.data.postprocessing import largest_component
+from sdseg.data.slicing import to_slices
 from sdseg.data.transforms import to_display
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.inference.result_pictures import draw_mask, legend_name
+from sdseg.io.geometry import Geometry
 from sdseg.io.pictures import Outline, draw_legend, outlined
 from sdseg.io.structure_colours import structure_colour
 
@@ -53,7 +55,7 @@ def draw_preview(native: NativeSegmentation, window: tuple[float, float]) -> Pix
     if native.geometry is None:
         return draw_mask(native, window)
     flat = _is_flat(native)
-    planes = _slices(native, native.pixels_shown) if flat else _three(native, native.pixels_shown)
+    planes = _slices(native, native.pixels_shown) if flat else _three(native, native.geometry, native.pixels_shown)
     panels = [_panel(native, plane, window) for plane in planes]
     sheet = _side_by_side(panels, COLUMNS if flat else len(panels))
     outlines = _outlines(native, np.zeros((1, 1), native.bits.dtype))
@@ -63,28 +65,29 @@ def draw_preview(native: NativeSegmentation, window: tuple[float, float]) -> Pix
 
 def _is_flat(native: NativeSegmentation) -> bool:
     """Whether planes across the slices would show next to nothing."""
-    across, deep, up = _spacing(native)
+    between, down, along = native.spacing
     slices, rows, columns = native.bits.shape
-    slab = SLAB * slices * up < max(rows * deep, columns * across)
-    return slices < FEW or up > FLAT * max(across, deep) or slab
+    slab = SLAB * slices * between < max(rows * down, columns * along)
+    return slices < FEW or between > FLAT * max(along, down) or slab
 
 
 def _slices(native: NativeSegmentation, values: AnyArray) -> list[_Plane]:
-    """Axial slices, evenly spread over those with a mask, or over all."""
+    """Slices, evenly spread over those with a mask, or over all."""
     shown = np.flatnonzero(native.per_slice) if not native.empty else np.arange(len(native.bits))
     chosen = shown[np.unique(np.linspace(0, len(shown) - 1, min(MOST, len(shown))).round().astype(int))]
-    x, y, _ = _spacing(native)
+    _, rows, columns = native.spacing
     numbers = ", ".join(str(index + 1) for index in chosen)
-    what = f"slices {numbers} of {len(native.bits)}"
-    return [_Plane(what, values[index], native.bits[index], (y, x)) for index in chosen]
+    plane = "" if native.plane == "axial" else f"{native.plane} "
+    what = f"{plane}slices {numbers} of {len(native.bits)}"
+    return [_Plane(what, values[index], native.bits[index], (rows, columns)) for index in chosen]
 
 
-def _three(native: NativeSegmentation, values: AnyArray) -> list[_Plane]:
+def _three(native: NativeSegmentation, geometry: Geometry, values: AnyArray) -> list[_Plane]:
     """Axial, coronal and sagittal plane through the centre."""
+    values, bits = (to_slices(native.canonical(each), "axial") for each in (values, native.bits))
     z, row, column = _centre(native)
-    counts = native.bits.shape
-    across, deep, up = _spacing(native)
-    bits = native.bits
+    counts = bits.shape
+    across, deep, up = geometry.spacing
     # The head is up: slices are counted from the feet.
     return [
         _Plane(f"axial {z + 1} of {counts[0]}", values[z], bits[z], (deep, across)),
@@ -94,19 +97,13 @@ def _three(native: NativeSegmentation, values: AnyArray) -> list[_Plane]:
 
 
 def _centre(native: NativeSegmentation) -> tuple[int, int, int]:
-    """Slice, row and column in the middle of the largest part of the largest structure: it lies in all three planes."""
+    """Axial slice, row and column in the middle of the largest part of the largest structure: it lies in all planes."""
     if native.empty:
-        slices, rows, columns = native.bits.shape
+        slices, rows, columns = to_slices(native.canonical(native.bits), "axial").shape
         return slices // 2, rows // 2, columns // 2
-    part = largest_component(native.mask(int(native.pixels.argmax())))
+    part = largest_component(to_slices(native.canonical(native.mask(int(native.pixels.argmax()))), "axial"))
     z, row, column = (int(np.rint(places.mean())) for places in np.nonzero(part))
     return z, row, column
-
-
-def _spacing(native: NativeSegmentation) -> tuple[float, float, float]:
-    if native.geometry is None:
-        raise ValueError("an image has no spacing")
-    return native.geometry.spacing
 
 
 def _panel(native: NativeSegmentation, plane: _Plane, window: tuple[float, float]) -> Pixels:

@@ -42,9 +42,9 @@ def statistics_of(native: NativeSegmentation, modality: str) -> dict[str, Any]:
         "intensity_unit": _unit(native, modality),
     }
     if native.geometry is not None and len(native.per_slice) == 1:
-        left_right, back_front, _ = native.geometry.spacing
+        _, rows, columns = native.spacing
         sizes = zip(native.structures, native.pixels, strict=True)
-        record["area_mm2"] = {one.name: round(float(count) * left_right * back_front, DIGITS) for one, count in sizes}
+        record["area_mm2"] = {one.name: round(float(count) * rows * columns, DIGITS) for one, count in sizes}
     return record
 
 

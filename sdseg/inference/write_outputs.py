@@ -12,7 +12,6 @@ import numpy as np
 
 from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import AnyArray
-from sdseg.data.transforms import from_axial
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.hypotheses import spread_of_sizes
@@ -36,7 +35,7 @@ def _write_values(path: Path, native: NativeSegmentation, values: Values) -> Non
             pixels = np.rint(np.clip(pixels, 0.0, 1.0) * 65535.0).astype(np.uint16)
         write_image(path, pixels)
     else:
-        write_volume(from_axial(values), native.geometry, path)
+        write_volume(native.canonical(values), native.geometry, path)
 
 
 def _write_ids(path: Path, native: NativeSegmentation, maker: Maker) -> None:
@@ -49,7 +48,7 @@ def _write_stack(path: Path, native: NativeSegmentation) -> None:
     """The label maps of all hypotheses as one volume of four axes."""
     if native.geometry is None:
         raise ValueError("an image has no third axis, and so no fourth")
-    write_nifti(np.stack([from_axial(one.ids()) for one in native.hypotheses], axis=-1), native.geometry, path)
+    write_nifti(np.stack([native.canonical(one.ids()) for one in native.hypotheses], axis=-1), native.geometry, path)
 
 
 @dataclass(frozen=True)

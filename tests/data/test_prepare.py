@@ -22,8 +22,8 @@ from sdseg.cli.commands import main
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.prepare import check, prepare
+from sdseg.data.slicing import from_slices
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.data.transforms import from_axial
 from sdseg.datasets.split_files import read_split
 from sdseg.io.volumes import read_geometry
 from tests.core.test_locks import another
@@ -119,7 +119,7 @@ def test_volumes_at_their_own_size_come_back_whole(volumes: Bench) -> None:
         geometry = read_geometry(volumes.raw / case.image)
         assert (case.axcodes, case.spacing, case.affine) == ("LPS", (2.0, 3.0, 5.0), geometry.affine)
         for rows, path in ((store.images[case.rows, ..., 0], case.image), (store.masks[case.rows], case.label)):
-            native = geometry.to_native(from_axial(rows))
+            native = geometry.to_native(from_slices(rows, "axial"))
             np.testing.assert_array_equal(native, np.asanyarray(nib.load(volumes.raw / path).dataobj))
 
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
-from sdseg.data.read_case import count_labels, count_slices, read_case
+from sdseg.data.read_case import count_labels, read_case, read_grid
 from sdseg.datasets.layouts import find_cases
 from sdseg.datasets.sources import SOURCES
 from tests.helpers.raw_files import LPS, contract, encode, picture, save, write_btcv, write_kseg, write_refuge2
@@ -41,7 +41,7 @@ def test_a_cup_lies_in_its_disc(tmp_path: Path) -> None:
 def test_a_volume_is_cut_as_radiologists_see_it(tmp_path: Path) -> None:
     write_btcv(tmp_path, {"0001": 5})
     (found,) = find_cases(BTCV, tmp_path)
-    assert count_slices(found) == 5
+    assert read_grid(found).canonical_shape[2] == 5
     reading = read_case(BTCV, found, contract(BTCV, 8))
     assert reading.images.shape == (5, 8, 8, 1)
     assert reading.images.dtype == np.int16
@@ -77,7 +77,7 @@ def test_a_label_on_another_grid_is_refused(
     save(tmp_path / "RawData/Training/label/label0001.nii.gz", np.zeros(shape, np.uint8), moved)
     (found,) = find_cases(BTCV, tmp_path)
     with pytest.raises(UserError, match=rf"(?s){message}.*label0001\.nii\.gz"):
-        count_slices(found)
+        read_grid(found)
     with pytest.raises(UserError, match=message):
         read_case(BTCV, found, contract(BTCV, 8))
 

@@ -9,13 +9,12 @@ from hypothesis.extra import numpy as hnp
 from torch.nn.functional import interpolate
 
 from sdseg.core.array_types import AnyArray
+from sdseg.data.slicing import from_slices, to_slices
 from sdseg.data.transforms import (
-    from_axial,
     resize_images,
     resize_labels,
     restore_probability,
     stretch,
-    to_axial,
     to_display,
 )
 
@@ -26,21 +25,21 @@ SIZES = st.tuples(st.integers(1, 20), st.integers(1, 20))
 
 @given(VOLUMES)
 def test_volume_to_slices_to_volume_is_the_identity(volume: AnyArray) -> None:
-    np.testing.assert_array_equal(from_axial(to_axial(volume)), volume)
+    np.testing.assert_array_equal(from_slices(to_slices(volume, "axial"), "axial"), volume)
 
 
 @given(VOLUMES)
 def test_slices_that_keep_their_size_come_back_to_the_very_volume(volume: AnyArray) -> None:
-    slices = to_axial(volume)
+    slices = to_slices(volume, "axial")
     kept = resize_images(slices[..., None], (slices.shape[1], slices.shape[2]))[..., 0]
-    np.testing.assert_array_equal(from_axial(kept), volume)
+    np.testing.assert_array_equal(from_slices(kept, "axial"), volume)
 
 
 def test_a_slice_shows_the_front_above_and_the_right_at_the_left() -> None:
     volume = np.zeros((4, 5, 6), np.uint8)  # RAS+: the last x is the patient's right, the last y the front
     volume[3, 4, 2] = 1
-    assert to_axial(volume).shape == (6, 5, 4)
-    assert np.argwhere(to_axial(volume)).tolist() == [[2, 0, 0]]
+    assert to_slices(volume, "axial").shape == (6, 5, 4)
+    assert np.argwhere(to_slices(volume, "axial")).tolist() == [[2, 0, 0]]
 
 
 @given(LABELS, SIZES)

@@ -19,8 +19,8 @@ from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError
 from sdseg.core.files import read_json
 from sdseg.data.prepare import prepare
+from sdseg.data.slicing import to_slices
 from sdseg.data.store import SliceStore
-from sdseg.data.transforms import to_axial
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.write_evaluation import EvaluationOptions
 from sdseg.export.onnx import export
@@ -85,7 +85,7 @@ def test_the_store_holds_the_values_of_the_files(
         manifest = prepared(tmp_path, window)
     store = SliceStore.open(tmp_path / "prepared", verify=True)
     assert (manifest.image.dtype, store.images.dtype) == (kept, np.dtype(kept))
-    expected = np.concatenate([to_axial(voxels(seed, dtype)[0][::-1, ::-1]) for seed in range(4)])
+    expected = np.concatenate([to_slices(voxels(seed, dtype)[0][::-1, ::-1], "axial") for seed in range(4)])
     fine = 0.002 if kept == "float16" else 0.0  # half of a step of float16 below 8
     np.testing.assert_allclose(store.images[..., 0].astype(np.float64), expected, atol=fine)
     assert "rounded" not in caplog.text
@@ -116,7 +116,7 @@ def test_from_the_files_to_a_mask(tmp_path: Path, dtype: str, window: tuple[floa
     rows = SliceStore.open(tmp_path / "prepared").cases_of("test")[0].rows
     images = SliceStore.open(tmp_path / "prepared").images[rows]
     expected = open_model(tmp_path / "export" / "model.onnx").backend.probability(images)[:, 0]
-    np.testing.assert_allclose(to_axial(found.probability[0][::-1, ::-1]), expected, atol=1e-6)
+    np.testing.assert_allclose(to_slices(found.probability[0][::-1, ::-1], "axial"), expected, atol=1e-6)
     assert found.notes == ()
 
     # One of another scale is noted, by the command and from Python.

@@ -14,6 +14,7 @@ import SimpleITK
 from pydicom.sr._concepts_dict import concepts as CONCEPTS
 
 from sdseg.artifacts.manifests import Structure
+from sdseg.config.shape import Plane
 from sdseg.core.errors import UserError
 from sdseg.datasets.sources import SOURCES
 from sdseg.inference.anatomical_codes import CODES, anatomical_code
@@ -36,9 +37,9 @@ SAGITTAL = np.array([[0, 0, -1], [1, 0, 0], [0, -1, 0]])
 TILTED = np.array([[1, 0, 0], [0, np.cos(0.3), 0], [0, np.sin(0.3), 1]])  # the gantry: slices step along z, not across
 
 
-def opened(folder: Path, structures: tuple[Structure, ...] = DISC_CUP) -> NativeSegmentation:
+def opened(folder: Path, structures: tuple[Structure, ...] = DISC_CUP, plane: Plane = "axial") -> NativeSegmentation:
     (file,) = find_inputs([folder], folder / "out").inputs
-    return open_file(file, CT, structures)
+    return open_file(file, CT.model_copy(update={"slicing": plane}), structures)
 
 
 def fill(native: NativeSegmentation, seed: int = 0) -> None:
@@ -76,10 +77,12 @@ def positions(path: Path) -> dict[str, list[float]]:
     }
 
 
-@pytest.mark.parametrize("directions", [None, SAGITTAL, TILTED])
-def test_every_pixel_lies_on_its_own_slice(tmp_path: Path, directions: np.ndarray | None) -> None:
+@pytest.mark.parametrize(
+    ("directions", "plane"), [(None, "axial"), (SAGITTAL, "axial"), (TILTED, "axial"), (TILTED, "coronal")]
+)
+def test_every_pixel_lies_on_its_own_slice(tmp_path: Path, directions: np.ndarray | None, plane: Plane) -> None:
     folder = series(tmp_path / "s", ["e.dcm", "b.dcm", "d.dcm", "a.dcm", "c.dcm"], directions=directions, **STUDY)
-    native = opened(folder)
+    native = opened(folder, plane=plane)
     fill(native)
     write_segmentation(tmp_path / "seg é.dcm", native, MAKER)
     for number in range(2):

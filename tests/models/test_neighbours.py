@@ -13,8 +13,8 @@ import torch
 from sdseg.backends.open_model import open_model
 from sdseg.config.export import Export
 from sdseg.core.errors import UserError
+from sdseg.data.slicing import from_slices
 from sdseg.data.store import SliceStore
-from sdseg.data.transforms import from_axial
 from sdseg.datasets.check_configuration import configure
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.evaluation.studies.robustness import KINDS, CorruptedImages
@@ -104,14 +104,14 @@ def test_harmed_slices_are_harmed_before_they_are_seen(place: Path) -> None:
 def test_masks_of_volumes_and_series(place: Path, tmp_path: Path) -> None:
     store = SliceStore.open(place / "prepared").with_neighbours(1)
     case = store.cases_of("test")[0]
-    voxels = from_axial(store.slices[case.rows][..., 0])
+    voxels = from_slices(store.slices[case.rows][..., 0], "axial")
     nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 5.0, 1.0])), tmp_path / "ct.nii")
     expected = open_model(place / "run" / "model").backend.probability(store.images[case.rows])[:, 0]
     wanted = PredictOptions(probability=True)
     for name, model in (("model", place / "run" / "model"), ("graph", place / "export" / "model.onnx")):
         assert predict(model, [tmp_path / "ct.nii"], tmp_path / name, "cpu", wanted) == 0
         found = nib.load(tmp_path / name / "ct_probability.nii.gz").get_fdata()
-        np.testing.assert_allclose(found, from_axial(expected), atol=1e-4)
+        np.testing.assert_allclose(found, from_slices(expected, "axial"), atol=1e-4)
     series = write_series(tmp_path / "series", np.asarray(voxels, np.int16), t0020_000d="1.2.826.0.1.3680043.2.1125.9")
     assert predict(place / "export" / "model.onnx", [series], tmp_path / "seg", "cpu", wanted) == 0
     one = nib.Nifti1Image(voxels[..., :1], np.diag([2.0, 2.0, 5.0, 1.0]))

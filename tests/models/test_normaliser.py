@@ -13,8 +13,8 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
 from sdseg.data.prepare import prepare
+from sdseg.data.slicing import from_slices
 from sdseg.data.store import SliceStore
-from sdseg.data.transforms import from_axial
 from sdseg.datasets.sources import SOURCES
 from sdseg.io.volumes import read_geometry
 from sdseg.models.normaliser import Normaliser
@@ -50,7 +50,7 @@ def test_the_official_window_of_btcv_is_reproduced(tmp_path: Path) -> None:
         voxels = np.asanyarray(nib.load(raw / case.image).dataobj)
         training = case.split == "train"
         found = seen_by_the_network(store.images[case.rows], contract, training=training)
-        native = read_geometry(raw / case.image).to_native(from_axial(found))
+        native = read_geometry(raw / case.image).to_native(from_slices(found, "axial"))
         expected = official_training(voxels) if training else official_test(voxels)
         np.testing.assert_allclose(native, expected, atol=ROUNDING + 1e-6 if case.case == "0002" else 1e-6)
         low, high = (-1.25, 0.875) if training else (-1.0, 1.0)

@@ -20,8 +20,8 @@ from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
+from sdseg.data.slicing import from_slices, to_slices
 from sdseg.data.store import SliceStore
-from sdseg.data.transforms import from_axial, to_axial
 from sdseg.evaluation.evaluate import EvaluationOptions, evaluate, evaluate_masks
 from sdseg.evaluation.studies.efficiency import counted
 from sdseg.export.onnx import export
@@ -146,11 +146,11 @@ def test_predicted_files_are_the_masks_that_were_scored(ready: Path, tmp_path: P
 
 def test_series_are_segmented_as_volumes_and_shallow_ones_are_told(ready: Path, tmp_path: Path) -> None:
     store = SliceStore.open(ready / "prepared")
-    scan = from_axial(store.images[store.cases_of("test")[0].rows][..., 0]).astype(np.int16)
-    expected = open_model(ready / "run" / "model").backend.probability(to_axial(scan)[..., None])[:, 0]
+    scan = from_slices(store.images[store.cases_of("test")[0].rows][..., 0], "axial").astype(np.int16)
+    expected = open_model(ready / "run" / "model").backend.probability(to_slices(scan, "axial")[..., None])[:, 0]
     predictor = load_predictor(ready / "run" / "model", "cpu")
     found = predictor.predict(write_series(tmp_path / "series", to_lps(scan)))
-    np.testing.assert_allclose(to_axial(to_lps(found.probability[0])), expected, atol=1e-5)
+    np.testing.assert_allclose(to_slices(to_lps(found.probability[0]), "axial"), expected, atol=1e-5)
     assert not any("at a time" in note for note in found.notes)
     shallow = predictor.predict(write_series(tmp_path / "shallow", to_lps(scan[..., :3])))
     assert any(note.startswith("3 slices, and the model sees 8 at a time") for note in shallow.notes)

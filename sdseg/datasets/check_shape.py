@@ -1,0 +1,18 @@
+"""Which choices of shape go with which kind of data."""
+
+from __future__ import annotations
+
+from sdseg.config.dataset import Dataset
+from sdseg.core.errors import UserError
+
+__all__ = ["check_shape"]
+
+
+def check_shape(settings: Dataset, modality: str, where: str) -> None:
+    """Raise UserError for what only volumes have, of a dataset of images."""
+    if modality == "rgb" and settings.slicing != "axial":
+        raise UserError(
+            f"'slicing: {settings.slicing}' is for volumes, and these data are images",
+            where=where,
+            remedy="leave it out",
+        )
