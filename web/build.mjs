@@ -15,7 +15,9 @@ const common = {
   absWorkingDir: here,
   bundle: true,
   charset: "utf8",
+  external: ["fs", "path"], // a codec asks for them where it finds itself in Node
   format: "iife",
+  loader: { ".wasm": "binary" },
   legalComments: "none", // licences.txt has them whole
   logLevel: "warning",
   minify: true,
