@@ -132,6 +132,33 @@ def _multiclass(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _nodules(values: Figures) -> str:
+    def recall(row: Figures) -> str:
+        return _dice({"dice_mean": row["recall_mean"], "dice_sd": row["recall_sd"]})
+
+    rows = [
+        (
+            f"`{row['recipe']}`",
+            row["seeds"],
+            row["steps"],
+            f"{row['cpu_seconds']:.0f}",
+            f"{row['codec_dice']:.3f}",
+            f"{row['codec_recall']:.3f}",
+            "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
+            _dice(row),
+            recall(row),
+        )
+        for row in values["rows"]
+    ]
+    parts = f"components below {values['small']} pixels"
+    heads = (
+        *("masks' codec learnt by", "seeds", "steps", "CPU s", "codec's own Dice", f"{parts} that the codec keeps"),
+        *("validation Dice", "test Dice", f"{parts} found"),
+    )
+    said = f"{_measured(values)}{values['rows'][0]['slices']} slices with {values['rows'][0]['components']} {parts}.\n"
+    return f"{said}\n{_table(heads, rows)}"
+
+
 def _cpu_seconds(row: Figures) -> str:
     """Of a run on a GPU: what as many steps take on a CPU."""
     return f"{'' if (row.get('trained_on') or 'cpu') == 'cpu' else '≈ '}{row['cpu_seconds']:.0f}"
@@ -295,5 +322,6 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "training_step": _training_step,
     "multiclass": _multiclass,
     "neighbours": _compare,
+    "nodules": _nodules,
     "systems": _compare,
 }
