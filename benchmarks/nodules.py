@@ -1,10 +1,10 @@
-"""Do structures of a few pixels survive a codec, and what is denoised in its latents? The runs of config/nodules.yaml as rows.
+"""Do structures of a few pixels survive a codec, and what is denoised in its latents? Runs of config/nodules.yaml as rows.
 
 python benchmarks/nodules.py --results results-nodules [--output benchmarks/figures/nodules.json]
 
-On the test split at the working size, against the majority of the annotators: Dice per case of decode(encode(mask)) and of
-the models, and the share of connected components below 20 pixels of which at least half is marked, for both. Components are
-connected by edges or corners. Means over the seeds; a codec has one.
+On the test split at the working size, against the majority of the annotators: Dice per case of decode(encode(mask)) and
+of the models, and the share of connected components below 20 pixels of which at least half is marked, for both.
+Components are connected by edges or corners. Means over the seeds; a codec has one.
 """
 
 from __future__ import annotations
