@@ -1,4 +1,4 @@
-"""Do structures of a few pixels survive a codec, and what is denoised in its latents? Runs of config/nodules.yaml as rows.
+"""Do structures of a few pixels survive a codec, and what is denoised in its latents? config/nodules.yaml as rows.
 
 python benchmarks/nodules.py --results results-nodules [--output benchmarks/figures/nodules.json]
 
