@@ -49,6 +49,9 @@ class CodecTraining(Strict):
     crop: int | None = Field(None, ge=16, le=8192)  # learn on windows of this size; whole masks for the last fifth
     learning_rate: float = Field(1e-3, gt=0, le=10)
     kl_weight: float = Field(1e-5, ge=0, le=1e6)
+    # Of a mask or an image from decode(z). Where a structure covers few pixels, the least l1 is no mask at all: the
+    # median; the least l2 is the mean.
+    distance: Literal["l1", "l2"] = "l1"
     # Of the classes of a label map in its cross entropy: equal, or as many times the most frequent one's weight as
     # a class is rarer than it among the training pixels, at most `class_weight_cap` times.
     class_weights: Literal["none", "inverse_frequency"] = "none"
@@ -83,6 +86,10 @@ class Codec(Autoencoder):
             raise ValueError("give either 'weights' (a pretrained codec) or 'training' (one trained here), not both")
         if self.training is not None and self.training.class_weights != "none" and self.encodes != "labels":
             raise ValueError("'training.class_weights' weighs the classes of a label map; set 'encodes: labels'")
+        if self.training is not None and self.training.distance != "l1" and self.encodes == "labels":
+            raise ValueError(
+                "'training.distance' is of masks and images; label maps learn by cross entropy; leave it out"
+            )
         if self.training is not None and self.training.dice_weight and self.encodes != "labels":
             raise ValueError("'training.dice_weight' is of the classes of a label map; set 'encodes: labels'")
         if self.training is not None and self.training.shapes and self.encodes == "image":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import l1_loss
+from torch.nn.functional import l1_loss, mse_loss
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
@@ -154,7 +154,8 @@ def _train(
 ) -> None:
     """Minimise the error of decode(z) plus a little KL on masks drawn anew at every step; go on where `state` says.
 
-    The error of a mask, or an image, is |decode(z) − mask|, that of a label map cross entropy, with Dice where wanted.
+    The error of a mask, or an image, is its `distance` from decode(z), that of a label map cross entropy, with Dice
+    where wanted.
     """
     weights = samples.class_weights() if samples is not None else None
     weights = weights.to(device) if weights is not None else None
@@ -219,7 +220,7 @@ def _loss(codec: MaskCodec, training: CodecTraining, image: Tensor, weights: Ten
         one_hot = (image + 1.0) / 2.0
         error = class_loss(decoded, one_hot, dice_weight=training.dice_weight, class_weights=weights)
     else:
-        error = l1_loss(decoded, image)
+        error = (l1_loss if training.distance == "l1" else mse_loss)(decoded, image)
     loss: Tensor = error + training.kl_weight * posterior.kl().mean()
     return loss
 

@@ -48,6 +48,16 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     assert one == other
 
 
+def test_squares_weigh_the_errors_of_a_mask_otherwise(tmp_path: Path) -> None:
+    """Adam's first step follows the signs alone; by the second the two distances have led elsewhere."""
+    for distance in ("l1", "l2"):
+        build_codec(settings=settings(training={"steps": 2, "distance": distance}), output=tmp_path / distance)
+    one, other = ((tmp_path / name / "codec.safetensors").read_bytes() for name in ("l1", "l2"))
+    assert one != other
+    with pytest.raises(ValueError, match=r"'training\.distance' is of masks and images"):
+        settings(encodes="labels", training={"data": "dataset", "distance": "l2"})
+
+
 def test_pretrained_weights_and_a_given_scale_are_taken_over(tmp_path: Path) -> None:
     source = codec(seed=4)
     source.autoencoder.save_pretrained(tmp_path / "kl", safe_serialization=True)
