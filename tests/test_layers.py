@@ -35,7 +35,7 @@ VAGUE = {"found", "made", "told", "asked", "said"}  # of a variable: name what i
 FREE_OF_TORCH = ("datasets.phantoms.write", "download.download", "datasets.split", "data.prepare", "report.report")
 VERBS = {
     *("phantoms", "download", "split", "folds", "prepare", "codec", "convert", "train", "distill", "ensemble"),
-    *("evaluate", "export", "predict", "report", "doctor", "estimate"),
+    *("evaluate", "export", "predict", "report", "doctor", "estimate", "configure"),
 }
 
 

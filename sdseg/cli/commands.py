@@ -20,7 +20,13 @@ from sdseg.cli.model_commands import (
     train_command,
 )
 from sdseg.cli.parser import Handler, build_parser
-from sdseg.cli.result_commands import doctor_command, estimate_command, predict_command, report_command
+from sdseg.cli.result_commands import (
+    configure_command,
+    doctor_command,
+    estimate_command,
+    predict_command,
+    report_command,
+)
 from sdseg.core.errors import UserError
 from sdseg.core.signals import Stopped, heeded
 
@@ -42,6 +48,7 @@ HANDLERS: dict[str, Handler] = {
     "predict": predict_command,
     "report": report_command,
     "estimate": estimate_command,
+    "configure": configure_command,
     "doctor": doctor_command,
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sdseg import __version__
 from sdseg.cli.argument_types import SEEDS, number, path, several, switch_or_number, whole
+from sdseg.cli.configure_options import add_configure
 from sdseg.cli.predict_options import add_predict
 from sdseg.cli.training_options import NewVerb, add_training_verbs
 from sdseg.config.study_options import STUDY_OPTIONS
@@ -205,6 +206,8 @@ def _verbs_of_results(verb: NewVerb) -> None:
     probed = "where those steps are made (default: the configuration's)"
     command.add_argument("--device", choices=("cpu", "cuda"), help=probed)
     command.add_argument("--json", action="store_true", help="print JSON, with every figure")
+
+    add_configure(verb)
 
     command = verb("doctor", "what this machine can and cannot do, each with its fix")
     _path(command, "--config", "also check that this configuration can run here", required=False)

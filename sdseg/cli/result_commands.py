@@ -1,4 +1,4 @@
-"""The verbs of results: predict, report; and of what is needed for them: estimate, doctor."""
+"""The verbs of results: predict, report; and of what is needed for them: configure, estimate, doctor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from sdseg.core.shipped_files import shipped
 
-__all__ = ["doctor_command", "estimate_command", "predict_command", "report_command"]
+__all__ = ["configure_command", "doctor_command", "estimate_command", "predict_command", "report_command"]
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
@@ -61,3 +61,18 @@ def doctor_command(arguments: argparse.Namespace) -> int:
     from sdseg.cli.doctor import doctor
 
     return doctor(config=arguments.config)
+
+
+def configure_command(arguments: argparse.Namespace) -> int:
+    from sdseg.cli.configure import write_configuration
+
+    return write_configuration(
+        arguments.data,
+        arguments.output,
+        preset=arguments.preset,
+        modality=arguments.modality,
+        images=arguments.images,
+        masks=arguments.masks,
+        name=arguments.name,
+        probed=not arguments.no_probe,
+    )

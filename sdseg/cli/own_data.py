@@ -1,0 +1,300 @@
+"""What `sdseg configure` finds out about a folder of data: layout, modality, what the masks mean, all in values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from sdseg.config.dataset import Dataset, Own
+from sdseg.core.errors import UserError
+from sdseg.data.survey import Survey, look_at
+from sdseg.datasets.find_layout import FolderLayout, find_layout, sources_lying_so
+from sdseg.datasets.layouts import RawCase
+from sdseg.datasets.mask_meaning import MaskMeaning, meaning_of
+from sdseg.datasets.nnunet import read_description
+from sdseg.datasets.raw_cases import open_raw
+from sdseg.datasets.sources import Source
+from sdseg.io.dicom_header import read_header
+from sdseg.io.dicom_series import DICOM_NAMES
+
+__all__ = ["OwnData", "read_own_data"]
+
+CHANNELS = {  # what nnU-Net's channel names say
+    "ct": re.compile(r"^ct$", re.IGNORECASE),
+    "mr": re.compile(r"mri?([^a-z]|$)|^t[12]|flair|^adc$|^dwi$|^pd", re.IGNORECASE),
+    "pet": re.compile(r"^pe?t$|^suv", re.IGNORECASE),
+    "ultrasound": re.compile(r"^us$|ultraso", re.IGNORECASE),
+}
+AIR = -500.0  # Hounsfield units that no body has: a CT shows the air around it
+CLEARED = 0.25  # share of voxels that are exactly 0 where the background was set to it
+PADDING = 0.25  # of the range of labelled voxels, added at both ends of a window
+FIRST_PART = re.compile(r"^(.+?)[_.-][^_.-]*$")
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """A folder of data, and what a configuration says of it."""
+
+    folder: Path
+    layout: FolderLayout | None  # None: it lies as its owner, a known source, ships it
+    source: Source
+    modality: str
+    modality_reason: str
+    survey: Survey
+    meaning: MaskMeaning | None  # None: nnU-Net's dataset.json or the source says what masks mean
+    normalisation: dict[str, Any] | None  # where it differs from the modality's default
+    normalisation_reason: str
+    window: tuple[float, float] | None
+    group_hint: tuple[str, int] | None  # a pattern of the ids that may be the patient, and how many it would give
+    has_splits: bool = False  # the files say who trains and who tests
+
+    @property
+    def volumes(self) -> bool:
+        return self.modality != "rgb"
+
+    @property
+    def structures(self) -> dict[str, tuple[int, ...]]:
+        """Names of what there is to find, with the ids of its labels."""
+        if self.meaning is not None:
+            return {name: (label,) for label, name in self.meaning.labels.items()}
+        return {one.name: one.values for one in self.source.target(None)[1]}
+
+    def areas(self) -> dict[str, float]:
+        """The share that each structure takes of the slices that have it, its median; of those that were seen."""
+        shares: dict[int, list[float]] = {}
+        for view in self.survey.views:
+            of_case: dict[int, float] = {}
+            for value, share in view.shares.items():
+                label = self._label(value)
+                of_case[label] = of_case.get(label, 0.0) + share
+            for label, share in of_case.items():
+                shares.setdefault(label, []).append(share)
+        return {
+            name: sum(median(shares[label]) for label in ids if label in shares)
+            for name, ids in self.structures.items()
+            if any(label in shares for label in ids)
+        }
+
+    def _label(self, value: int) -> int:
+        if self.meaning is not None:
+            return self.meaning.label_of(value)
+        coding = self.source.coding
+        return value if coding is None or self.layout is not None else _decoded(coding, value)
+
+
+def read_own_data(folder: Path, *, modality: str | None, images: str | None, masks: str | None, jobs: int) -> OwnData:
+    """Look at the data in `folder`. `modality`, `images`, `masks`: what the user says of it.
+
+    Raises UserError or ListedError, one message for whatever forbids its use.
+    """
+    try:
+        layout = find_layout(folder, images, masks)
+    except UserError:
+        known = _known(folder) if images is None and masks is None else None
+        if known is None:
+            raise
+        return _of_source(folder, *known, modality, jobs)
+    _check_kind(layout, modality, folder)
+    described = layout.layout == "nnunet"
+    given = modality or _modality_by_names(layout, folder)
+    cases = _cases(layout, given or ("rgb" if layout.kind == "images" else "other"), folder)[1]
+    reason = "as you said"
+    if given is None:
+        given, reason = _modality_by_header(cases)
+    elif modality is None:
+        reason = "images" if given == "rgb" else "dataset.json names its channel so"
+    survey = look_at(cases, given or "other", jobs=jobs, where=folder)
+    if given is None:
+        given, reason = _modality_by_values(survey)
+    elif modality is not None or described:
+        _check_values(survey, given, folder)
+    meaning = None if described else meaning_of(survey.values, survey.even, images=given == "rgb", where=folder)
+    window, how, why = _intensities(survey, given, folder)
+    source = _cases(layout, given, folder)[0]
+    return OwnData(
+        folder=folder,
+        layout=layout,
+        source=source,
+        modality=given,
+        modality_reason=reason,
+        survey=survey,
+        meaning=meaning,
+        normalisation=how,
+        normalisation_reason=why,
+        window=window,
+        group_hint=None if any(case.group for case in cases) else _group_hint([case.id for case in cases]),
+        has_splits=any(case.split for case in cases),
+    )
+
+
+def _known(folder: Path) -> tuple[Source, tuple[RawCase, ...]] | None:
+    """The known dataset whose files these are; None where they are of none."""
+    for name in sources_lying_so(folder):
+        try:
+            return open_raw(Dataset(source=name), folder)
+        except UserError:
+            continue
+    return None
+
+
+def _of_source(folder: Path, source: Source, cases: tuple[RawCase, ...], modality: str | None, jobs: int) -> OwnData:
+    if modality not in (None, source.modality):
+        raise UserError(
+            f"'--modality {modality}' contradicts the files: they lie as {source.title} ships them",
+            where=folder,
+            remedy=f"leave it out, or say --modality {source.modality}",
+        )
+    survey = look_at(cases, source.modality, jobs=jobs, where=folder)
+    reason = f"as {source.title} has it"
+    return OwnData(
+        folder=folder,
+        layout=None,
+        source=source,
+        modality=source.modality,
+        modality_reason=reason,
+        survey=survey,
+        meaning=None,
+        normalisation=None,
+        normalisation_reason=reason,
+        window=None,
+        group_hint=None,
+        has_splits=True,
+    )
+
+
+def _cases(layout: FolderLayout, modality: str, folder: Path) -> tuple[Source, tuple[RawCase, ...]]:
+    """The cases of the folder, whatever their masks mean."""
+    values: dict[str, Any] = {"layout": layout.layout, "modality": modality, **layout.places}
+    if layout.layout != "nnunet":
+        values |= {"labels": {1: "structure"}, "mask_values": {"nonzero": 1}}
+    if modality == "ct":
+        values["windows"] = {"all": (-1000.0, 1000.0)}
+    return open_raw(Dataset(source="own", own=Own(**values)), folder)
+
+
+def _check_kind(layout: FolderLayout, modality: str | None, folder: Path) -> None:
+    if modality is None or (modality == "rgb") == (layout.kind == "images"):
+        return
+    known = "rgb" if layout.kind == "images" else ", ".join(DICOM_NAMES)
+    raise UserError(
+        f"'--modality {modality}' contradicts the files: they are {layout.kind}",
+        where=folder,
+        remedy=f"leave it out, or say --modality {known.replace(', ', ', or ')}",
+    )
+
+
+def _modality_by_names(layout: FolderLayout, folder: Path) -> str | None:
+    if layout.kind == "images":
+        return "rgb"
+    if layout.layout != "nnunet":
+        return None
+    channel = read_description(folder / "dataset.json").channel.strip()
+    return next((modality for modality, words in CHANNELS.items() if words.search(channel)), None)
+
+
+def _modality_by_header(cases: Sequence[RawCase]) -> tuple[str | None, str]:
+    """What the first DICOM file says; None where there is none."""
+    series = next((case for case in cases if case.image.is_dir()), None)
+    if series is None:
+        return None, ""
+    named = next((read_header(path).modality for path in series.image_files), "")
+    return next(
+        ((modality, f"the DICOM files say {named}") for modality, name in DICOM_NAMES.items() if name == named),
+        ("other", f"the DICOM files say {named or 'nothing'}"),
+    )
+
+
+def _modality_by_values(survey: Survey) -> tuple[str, str]:
+    spreads = [view.spread for view in survey.views if view.spread is not None]
+    air = median(spread.p1 for spread in spreads)
+    if air <= AIR:
+        return "ct", f"1 % of the values lie below {air:.0f}, as air in Hounsfield units"
+    return "other", "no Hounsfield units, it seems (say mr, pet or ultrasound where you know: DICOM must then be of it)"
+
+
+def _check_values(survey: Survey, modality: str, folder: Path) -> None:
+    """Refuse a modality that the values contradict."""
+    spreads = [view.spread for view in survey.views if view.spread is not None]
+    if not spreads:
+        return
+    if modality == "ct" and all(spread.low >= 0 for spread in spreads):
+        raise UserError(
+            f"modality 'ct' contradicts the files: no value below 0 in {len(spreads)} volume(s), and Hounsfield "
+            "units of air are -1000",
+            where=folder,
+            remedy="say --modality other (or mr, pet, ultrasound): each volume is then normalised by its own values; "
+            "or export the CT with its Hounsfield units",
+        )
+    if modality in ("mr", "ultrasound", "pet") and median(spread.p1 for spread in spreads) <= 2 * AIR:
+        raise UserError(
+            f"modality '{modality}' contradicts the files: 1 % of their values lie at -1000 or below, as air in "
+            "Hounsfield units",
+            where=folder,
+            remedy="say --modality ct, or other",
+        )
+
+
+def _intensities(
+    survey: Survey, modality: str, folder: Path
+) -> tuple[tuple[float, float] | None, dict[str, Any] | None, str]:
+    """Window, normalisation where it is not the default, and why."""
+    if modality == "rgb":
+        return None, None, "images are taken from 0 to 255"
+    if modality == "ct":
+        ends = [view.labelled for view in survey.views if view.labelled is not None]
+        if not ends:
+            raise UserError(
+                "every mask is empty: 0 is the only value", where=folder, remedy="check that these are the masks"
+            )
+        low, high = (median(each) for each in zip(*ends, strict=True))
+        pad = PADDING * (high - low)
+        window = (_rounded(low - pad), _rounded(high + pad))
+        return (
+            window,
+            None,
+            (
+                f"labelled voxels lie between {low:.0f} and {high:.0f} HU (percentiles 0.5 and 99.5, the median of "
+                f"{len(ends)} volumes); "
+                "a quarter more at both ends, for what lies around them"
+            ),
+        )
+    widths = [view.spread.width for view in survey.views if view.spread is not None]
+    fold = f"scales differ {max(widths) / min(widths):.1f}-fold between cases; " if min(widths) > 0 else ""
+    cleared = median(view.zeros for view in survey.views)
+    if cleared >= CLEARED:
+        return (
+            None,
+            {"method": "percentiles", "nonzero": True},
+            (
+                f"{fold}{cleared:.0%} of the voxels are exactly 0, a background that was taken away: "
+                "statistics leave it out"
+            ),
+        )
+    return None, None, f"{fold}each volume by its own percentiles, 0.5 and 99.5"
+
+
+def _rounded(value: float) -> float:
+    return 25.0 * round(value / 25.0)
+
+
+def _group_hint(ids: Sequence[str]) -> tuple[str, int] | None:
+    """A pattern that takes the first part of the names for the patient, where several cases share it."""
+    starts = [match[1] for name in ids if (match := FIRST_PART.match(name))]
+    groups = set(starts)
+    if len(starts) < len(ids) or not 3 <= len(groups) <= 0.7 * len(ids):
+        return None
+    return r"^(.+?)[_.-][^_.-]*$", len(groups)
+
+
+def _decoded(coding: Any, value: int) -> int:
+    """The label of a grey level, by the coding of a known source."""
+    import numpy as np
+
+    try:
+        return int(coding.decode(np.array([[value]], dtype=np.uint8), Path())[0, 0])
+    except UserError:
+        return 0

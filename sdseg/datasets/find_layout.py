@@ -1,0 +1,273 @@
+"""How the files of a folder lie, told from their names: nnU-Net's way, a table, a folder of images and one of masks."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from sdseg.core.errors import ListedError, UserError
+from sdseg.datasets.layouts import LAYOUTS
+from sdseg.datasets.mask_meaning import EVEN
+from sdseg.datasets.name_pairs import NamePair, pair_names
+from sdseg.io.dicom_header import is_dicom
+from sdseg.io.images import IMAGE_SUFFIXES, read_mask
+from sdseg.io.volumes import VOLUME_SUFFIXES, read_volume
+
+__all__ = ["FolderLayout", "find_layout", "sources_lying_so"]
+
+Kind = Literal["images", "volumes"]
+DEEPEST = 5  # levels of folders that are looked through
+MASKS = re.compile(
+    r"mask|label|annot|segment|ground.?truth|(^|[^a-z])(gt|seg|manual|truth|lbl|labelstr)([^a-z]|$)", re.IGNORECASE
+)
+TABLE = "write a table of image and mask, and split or patient where known (docs/your-own-data.md, 'layout: table')"
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """What `own` of a dataset says of where its files lie, and whether they are images or volumes."""
+
+    kind: Kind
+    layout: Literal["folders", "nnunet", "table"]
+    places: Mapping[str, str] = field(default_factory=dict)  # images, masks, table, image_name, mask_name
+    ignored: tuple[str, ...] = ()  # folders with images or volumes that belong to nothing here
+
+
+def find_layout(raw: Path, images: str | None = None, masks: str | None = None) -> FolderLayout:
+    """The layout of the files under `raw`; `images` and `masks` name their folders where the user does.
+
+    Raises UserError or ListedError for a folder that is missing or empty, holds images and volumes side by side, images
+    without masks, or several folders either of which may be meant.
+    """
+    if not raw.is_dir():
+        what = "the folder is missing" if not raw.exists() else "this is a file, and a folder of data is expected"
+        raise UserError(what, where=raw, remedy="name the folder that holds your images and masks")
+    if images is None and masks is None:
+        if (raw / "dataset.json").is_file() or (raw / "imagesTr").is_dir():
+            return FolderLayout(_kind_in(raw / "imagesTr", raw), "nnunet")
+        table = _table(raw)
+        if table is not None:
+            return table
+    folders = _folders(raw)
+    if not folders:
+        raise UserError(
+            "no images and no volumes in the folder",
+            where=raw,
+            remedy=f"read are {', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))} and folders of DICOM series",
+        )
+    for named in (images, masks):
+        if named is not None and named not in folders:
+            raise UserError(
+                f"no images or volumes in '{named}'", where=raw, remedy=f"there are some in {_listed(folders)}"
+            )
+    return _two_folders(raw, folders, images, masks)
+
+
+def sources_lying_so(raw: Path) -> tuple[str, ...]:
+    """Known datasets, all of whose folders are there as one of their layouts has them."""
+    return tuple(
+        name
+        for name, arrangements in LAYOUTS.items()
+        if any(
+            all((raw / folder).is_dir() for pair in pairs for folder in (pair.images, *pair.labels))
+            for pairs in arrangements
+        )
+    )
+
+
+def _two_folders(raw: Path, folders: Mapping[str, _Folder], images: str | None, masks: str | None) -> FolderLayout:
+    drawn = {name for name in folders if any(MASKS.search(part) for part in Path(name).parts)}
+    paired = [
+        (pair, one, other)
+        for one in folders
+        for other in folders
+        if one != other and images in (None, one) and masks in (None, other)
+        if folders[one].kind == folders[other].kind and not folders[other].series
+        if (pair := pair_names(folders[one].names, folders[other].names)).common
+    ]
+    if not paired:
+        raise _no_masks(raw, folders)
+    most = {one: max(pair.common for pair, each, _ in paired if each == one) for _, one, _ in paired}
+    largest = max(most.values())
+    likely = [each for each in paired if each[0].common == most[each[1]] and 2 * each[0].common > largest]
+    hinted = [each for each in likely if each[1] not in drawn and each[2] in drawn]
+    named = hinted or [each for each in likely if _apart(each[1], each[2])] or likely
+    if len(named) > 1:
+        named = _by_content(raw, folders, named)
+    chosen = {(one, other) for _, one, other in named}
+    if len(chosen) > 1:
+        raise ListedError(
+            f"{len(chosen)} pairs of folders may be the images and their masks:",
+            (f"images in '{one}', masks in '{other}'" for one, other in sorted(chosen)),
+            where=raw,
+            remedy="name one with --images and --masks; where several people drew the masks: docs/annotators.md; where "
+            f"training and test lie apart, or masks of one structure each: {TABLE}",
+        )
+    pair, one, other = named[0]
+    patterns = {"image_name": pair.first_pattern, "mask_name": pair.second_pattern}
+    places = {"images": one, "masks": other, **{key: value for key, value in patterns.items() if value is not None}}
+    return FolderLayout(
+        folders[one].kind, "folders", places, tuple(name for name in folders if name not in (one, other))
+    )
+
+
+def _by_content(
+    raw: Path, folders: Mapping[str, _Folder], pairs: list[tuple[NamePair, str, str]]
+) -> list[tuple[NamePair, str, str]]:
+    """Those whose masks look like masks and whose images do not; of them, for each folder the nearest ones."""
+    drawn = {name: _few_values(raw / name, folders[name]) for pair in pairs for name in pair[1:]}
+    fitting = [each for each in pairs if drawn[each[2]] and not drawn[each[1]]] or pairs
+
+    def near(each: tuple[NamePair, str, str]) -> int:
+        return len(Path(os.path.commonpath([f"/{each[1]}", f"/{each[2]}"])).parts)
+
+    nearest = {one: max(near(each) for each in fitting if each[1] == one) for _, one, _ in fitting}
+    return [each for each in fitting if near(each) == nearest[each[1]]]
+
+
+def _few_values(folder: Path, content: _Folder) -> bool:
+    """Whether neighbouring pixels of the first file are equal nearly everywhere, as in masks."""
+    if content.series:
+        return False
+    suffixes = IMAGE_SUFFIXES if content.kind == "images" else VOLUME_SUFFIXES
+    first = min(path for path in folder.iterdir() if path.name.lower().endswith(suffixes) and path.name[0] != ".")
+    try:
+        values = read_mask(first, deep=True) if content.kind == "images" else read_volume(first)[0]
+    except UserError:
+        return False
+    return bool((values[1:] == values[:-1]).mean() > EVEN)
+
+
+def _apart(images: str, masks: str) -> bool:
+    """Whether what the path of the masks has, and that of the images lacks, speaks of masks."""
+    shared = set(Path(images).parts)
+    return any(MASKS.search(part) for part in Path(masks).parts if part not in shared)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    kind: Kind
+    names: tuple[str, ...]  # without suffix
+    series: bool = False  # they are folders with a DICOM series each
+
+
+def _folders(raw: Path) -> dict[str, _Folder]:
+    """Every folder below `raw` that holds images, volumes or folders of DICOM series, by its path from there."""
+    holding: dict[str, _Folder] = {}
+    series: dict[str, list[str]] = {}
+    for place, directories, files in os.walk(raw):
+        here = Path(place)
+        depth = len(here.relative_to(raw).parts)
+        directories[:] = sorted(name for name in directories if not name.startswith(".") and depth < DEEPEST)
+        names = sorted(name for name in files if not name.startswith("."))
+        pictures, volumes = _stems(names, IMAGE_SUFFIXES), _stems(names, VOLUME_SUFFIXES)
+        relative = here.relative_to(raw).as_posix()
+        if pictures and volumes:
+            raise UserError(
+                f"images ({pictures[0]}) and volumes ({volumes[0]}) lie in one folder, and a dataset has one kind",
+                where=here,
+                remedy="give each kind a folder of its own",
+            )
+        if pictures or volumes:
+            holding[relative] = _Folder("images" if pictures else "volumes", tuple(pictures or volumes))
+        elif names and any(is_dicom(here / name) for name in names[:3]):
+            series.setdefault(here.parent.relative_to(raw).as_posix() if depth else ".", []).append(here.name)
+    for folder, cases in series.items():
+        holding.setdefault(folder, _Folder("volumes", tuple(sorted(cases)), series=True))
+    return holding
+
+
+def _stems(names: Sequence[str], suffixes: tuple[str, ...]) -> list[str]:
+    longest = sorted(suffixes, key=len, reverse=True)
+    return [
+        name[: -len(suffix)]
+        for name in names
+        for suffix in [next((each for each in longest if name.lower().endswith(each)), "")]
+        if suffix
+    ]
+
+
+def _no_masks(raw: Path, folders: Mapping[str, _Folder]) -> UserError:
+    kinds = {each.kind for each in folders.values()}
+    (first, one), *others = folders.items()
+    if not others:
+        beside = any(MASKS.search(name) for name in one.names)
+        return UserError(
+            f"images and masks lie in one folder, '{first}'"
+            if beside
+            else f"images without masks: '{first}' alone holds {one.kind} ({len(one.names)})",
+            where=raw,
+            remedy=f"move the masks to a folder of their own, or {TABLE}"
+            if beside
+            else "put the masks in a second folder, each under the name of its image",
+        )
+    if len(kinds) > 1 and len(folders) == 2:
+        return UserError(
+            f"mixed kinds: {'; '.join(f'{each.kind} in {name!r}' for name, each in folders.items())}",
+            where=raw,
+            remedy="images have images as masks, volumes have NIfTI volumes; convert one of them",
+        )
+    return UserError(
+        f"images without masks: no two of the folders with images or volumes have names in common ({_listed(folders)})",
+        where=raw,
+        remedy=f"give a mask the name of its image, with something before or behind it; or {TABLE}",
+    )
+
+
+def _listed(folders: Mapping[str, _Folder], most: int = 6) -> str:
+    shown = [f"'{name}': {each.names[0]}, …" for name, each in list(folders.items())[:most]]
+    return "; ".join(shown) + (f" and {len(folders) - most} more" if len(folders) > most else "")
+
+
+def _table(raw: Path) -> FolderLayout | None:
+    """The one table of the folder that has the columns image and mask."""
+    tables = [path for path in sorted(raw.glob("*.csv")) if {"image", "mask"} <= set(_header(path))]
+    if not tables:
+        return None
+    if len(tables) > 1:
+        raise UserError(
+            f"{len(tables)} tables with the columns image and mask: {', '.join(path.name for path in tables)}",
+            where=raw,
+            remedy="keep one of them in the folder",
+        )
+    with tables[0].open(encoding="utf-8-sig", newline="") as stream:
+        names = [str(line.get("image") or "") for line in csv.DictReader(stream)]
+    kinds: set[Kind] = {"images" if name.lower().endswith(IMAGE_SUFFIXES) else "volumes" for name in names if name}
+    if len(kinds) > 1:
+        raise UserError(
+            "mixed kinds: the table names images and volumes, and a dataset has one kind",
+            where=tables[0],
+            remedy="give each kind a table, and a dataset, of its own",
+        )
+    return FolderLayout(next(iter(kinds), "images"), "table", {"table": tables[0].name})
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return next(csv.reader(stream), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _kind_in(folder: Path, raw: Path) -> Kind:
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    pictures, volumes = (bool(_stems(names, suffixes)) for suffixes in (IMAGE_SUFFIXES, VOLUME_SUFFIXES))
+    if pictures and volumes:
+        raise UserError(
+            "images and volumes lie in one folder, and a dataset has one kind",
+            where=folder,
+            remedy="give each kind a dataset of its own",
+        )
+    if not (pictures or volumes):
+        raise UserError(
+            "no images and no volumes in imagesTr",
+            where=raw,
+            remedy="nnU-Net's layout has imagesTr/CASE_0000.…, labelsTr/CASE.… and dataset.json",
+        )
+    return "images" if pictures else "volumes"

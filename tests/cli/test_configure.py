@@ -1,0 +1,158 @@
+"""`sdseg configure`: from a folder of files to a configuration that runs, with its reasons."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from sdseg.cli.commands import main
+from sdseg.cli.fit_preset import Machine, default_preset
+from sdseg.core.yaml_json import read_yaml
+from sdseg.datasets.check_configuration import CheckedConfig, configure_file
+from sdseg.sizing.presets import PRESETS
+from tests.helpers.mr_volumes import write_mr
+from tests.helpers.raw_files import encode
+from tests.helpers.tiny import RGB, picture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SDSEG_CACHE", str(tmp_path / "cache"))
+
+
+def polyps(folder: Path, value: int = 255, count: int = 12) -> Path:
+    """Pictures of two eyes of each patient, and masks of another name."""
+    for number in range(count):
+        name = f"p{number // 2}_{('left', 'right')[number % 2]}"
+        encode(folder / "photos" / f"{name}.png", picture(RGB, number, size=40)[0])
+        mask = np.zeros((40, 40), np.uint8)
+        mask[10 + number % 5 : 24, 8:20] = value
+        encode(folder / "drawn masks" / f"{name}_mask.png", mask)
+    return folder
+
+
+def written(folder: Path, *words: str) -> tuple[CheckedConfig, dict[str, Any], str]:
+    """The checked run, the plain values and the text of what is written for a folder."""
+    output = folder.parent / "mine.yaml"
+    assert main(["configure", str(folder), "--output", str(output), *(words or ("--no-probe",))]) == 0
+    return configure_file(output), read_yaml(output), output.read_text("utf-8")
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    output = folder.parent / "refused.yaml"
+    assert main(["configure", str(folder), "--output", str(output), "--no-probe", *words]) == 2
+    assert not output.exists()
+    return capsys.readouterr().err
+
+
+def test_images_with_masks_of_another_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = polyps(tmp_path / "My Polyps é")
+    run, values, text = written(folder, "--preset", "cpu-10min")  # with a probe
+    own = run.settings.datasets["my-polyps"].own
+    assert own is not None
+    assert (own.layout, own.modality, own.images, own.masks) == ("folders", "rgb", "photos", "drawn masks")
+    assert own.mask_name == "(?P<id>.+)_mask"
+    assert own.mask_values == {255: 1}
+    assert run.settings.datasets["my-polyps"].size == 48  # the files have no more
+    recipe = run.recipes["my-polyps", "sdseg"]
+    assert recipe.training.batch == 4
+    assert recipe.training.steps >= 100
+    assert "measured here" in text
+    assert "# group_pattern: '^(.+?)[_.-][^_.-]*$'" in text
+    assert values["results"] == "results-my-polyps"
+    assert max(map(len, text.splitlines())) < 250
+    shown = capsys.readouterr().out
+    assert "12 images, 40×40" in shown
+    assert "preset: cpu-10min, since you asked for it" in shown
+    # The one that is there is kept.
+    assert main(["configure", str(folder), "--output", str(tmp_path / "mine.yaml")]) == 2
+    assert (tmp_path / "mine.yaml").read_text("utf-8") == text
+    assert "there already" in capsys.readouterr().err
+
+
+def test_the_written_file_prepares_its_data(tmp_path: Path) -> None:
+    from sdseg.data.prepare import check
+    from sdseg.datasets.split import split
+
+    folder = polyps(tmp_path / "polyps")
+    settings = written(folder)[0].settings.datasets["polyps"]
+    split(settings=settings, raw=folder, output=tmp_path / "split.csv")
+    assert check(name="polyps", settings=settings, raw=folder, split=tmp_path / "split.csv")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_volumes_of_a_scanner_without_a_scale(preset: str, tmp_path: Path) -> None:
+    run, values, text = written(write_mr(tmp_path / "mr").rename(tmp_path / "mr" / "mr"), "--preset", preset, "--no-probe")
+    own = run.settings.datasets["mr"].own
+    assert own is not None
+    assert own.layout == "nnunet"
+    assert own.per_volume is not None
+    assert "-fold between cases" in text
+    assert run.settings.device == PRESETS[preset].device
+    assert values["recipes"]["sdseg"]["overrides"]["training"]["steps"] <= PRESETS[preset].most_steps
+
+
+def test_what_the_user_says_goes_before_what_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volumes = write_mr(tmp_path / "mr")
+    assert "'--modality rgb' contradicts the files: they are volumes" in refused(volumes, capsys, "--modality", "rgb")
+    assert "contradict" in refused(volumes, capsys, "--modality", "ct")
+    images = polyps(tmp_path / "polyps")
+    assert "'--modality mr' contradicts the files: they are images" in refused(images, capsys, "--modality", "mr")
+    assert main(["configure", str(images), "--output", str(images / "x.yaml")]) == 2
+    assert "lies in the raw folder" in capsys.readouterr().err
+
+
+def test_a_ct_is_known_by_its_air_and_seen_through_the_window_of_its_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "scans"
+    for number in range(3):
+        voxels, labels = np.full((32, 32, 4), -1000, np.int16), np.zeros((32, 32, 4), np.uint8)
+        voxels[4:28, 4:28], voxels[8:20, 10:20] = -80 - number, np.arange(10, 130).reshape(12, 10, 1)
+        labels[8:14, 10:20], labels[14:20, 10:20] = 2, 7
+        for kind, array in (("ct", voxels), ("seg", labels)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.diag([1, 1, 5, 1])), folder / kind / f"{kind}{number}.nii.gz")
+    run, _, text = written(folder)
+    own = run.settings.datasets["scans"].own
+    assert own is not None
+    assert own.modality == "ct"
+    assert own.windows == {"labelled": (-25, 150)}
+    assert own.labels == {2: "label 2", 7: "label 7"}
+    assert run.settings.datasets["scans"].target == "each"
+    assert "as air in Hounsfield units" in text
+    assert "contradicts the files: 1 % of their values" in refused(folder, capsys, "--modality", "mr")
+    flat = nib.load(folder / "ct" / "ct1.nii.gz")
+    nib.save(nib.Nifti1Image(np.full((32, 32, 4), 7, np.int16), flat.affine), folder / "ct" / "ct1.nii.gz")
+    assert "ct1.nii.gz: an empty volume: every voxel is 7" in refused(folder, capsys)
+
+
+def test_bad_folders_have_one_message_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = polyps(tmp_path / "polyps")
+    (folder / "drawn masks" / "p0_left_mask.png").unlink()
+    assert "image without mask: photos/p0_left.png" in refused(folder, capsys)
+    shutil.rmtree(folder / "drawn masks")
+    assert "images without masks" in refused(folder, capsys)
+    shutil.copytree(folder / "photos", folder / "masks")
+    assert "masks with too many values" in refused(folder, capsys)
+    assert "2 case(s): training, validation and test need one each" in refused(polyps(tmp_path / "p", count=2), capsys)
+
+
+@pytest.mark.parametrize(
+    ("machine", "preset"),
+    [
+        (Machine(2, None, None), "cpu-10min"),
+        (Machine(16, None, None), "cpu-1h"),
+        (Machine(2, None, "A card"), "gpu"),
+    ],
+)
+def test_the_preset_fits_the_machine(machine: Machine, preset: str) -> None:
+    assert default_preset(machine)[0] == preset
