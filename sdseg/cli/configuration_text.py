@@ -58,8 +58,8 @@ def seen_in_words(data: OwnData) -> list[str]:
         depth = survey.span("depth")
         slices = f"{depth[0]:g}" if depth[0] == depth[2] else f"{depth[0]:g} to {depth[2]:g}"
         lines.append(
-            f"slices: {slices} per volume, about {survey.slices} in all; spacing: {middle} mm (left-right, back-front, "
-            "foot-head)"
+            f"{data.survey.plane} slices: {slices} per volume, about {survey.slices} in all; "
+            f"spacing: {middle} mm (left-right, back-front, foot-head)"
         )
         spreads = [view.spread for view in survey.views if view.spread is not None]
         lines.append(
@@ -155,6 +155,12 @@ def _dataset(data: OwnData, plan: Plan, name: str) -> Iterator[str]:
     if data.layout is None and data.source.split_by == "file":
         yield "    allow_missing: true # cases of the committed split that are not here are left out"
     yield from _reasoned("size", plan.size, 4)
+    if data.volumes:
+        axial = data.survey.plane == "axial"
+        reason = (
+            "or coronal, sagittal, coarsest (docs/data.md)" if axial else "the voxels are longest across these slices"
+        )
+        yield f"    slicing: {data.survey.plane} # {reason}"
     if data.layout is None:
         targets = list(data.source.targets)
         if len(targets) > 1:

@@ -10,10 +10,12 @@ from statistics import median
 
 import numpy as np
 
+from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.parallel import each
 from sdseg.data.intensities import Spread, spread_of
+from sdseg.data.slicing import AXES, along_slices, to_slices
 from sdseg.datasets.layouts import RawCase
 from sdseg.io.geometry import check_same_grid
 from sdseg.io.images import read_image, read_mask
@@ -22,6 +24,7 @@ from sdseg.io.volumes import read_geometry, read_labels, read_volume
 __all__ = ["CaseView", "Survey", "look_at"]
 
 MOST_IMAGES, MOST_VOLUMES = 300, 16  # cases that are looked at, evenly spread over all
+LONGER = 1.3  # voxels along one axis against those along the next: slices lie across it
 LABELLED = 50_000  # values of labelled voxels of a volume that percentiles are taken from
 
 
@@ -49,6 +52,7 @@ class Survey:
     groups: int
     slices: int  # of all cases, where not all were looked at by their mean
     views: tuple[CaseView, ...]
+    plane: Plane = "axial"  # of the slices of volumes: across the longest voxels, where these are much longer
 
     @property
     def values(self) -> dict[int, float]:
@@ -78,8 +82,9 @@ def look_at(cases: Sequence[RawCase], modality: str, *, jobs: int, where: Path) 
     most = MOST_IMAGES if modality == "rgb" else MOST_VOLUMES
     places = np.unique(np.linspace(0, len(cases) - 1, min(most, len(cases))).round().astype(int))
     chosen = [cases[place] for place in places]
+    plane: Plane = "axial" if modality == "rgb" else _plane(chosen, modality)
     views = each(
-        lambda case: _image(case) if modality == "rgb" else _volume(case, modality),
+        lambda case: _image(case) if modality == "rgb" else _volume(case, modality, plane),
         chosen,
         jobs=jobs,
         title="looking at the data",
@@ -88,7 +93,7 @@ def look_at(cases: Sequence[RawCase], modality: str, *, jobs: int, where: Path) 
     )
     depth = sum(view.depth for view in views) / len(views)
     groups = len({case.group or case.id for case in cases})
-    return Survey(len(cases), groups, round(depth * len(cases)), tuple(views))
+    return Survey(len(cases), groups, round(depth * len(cases)), tuple(views), plane)
 
 
 def _image(case: RawCase) -> CaseView:
@@ -103,14 +108,29 @@ def _image(case: RawCase) -> CaseView:
     return CaseView(pixels.shape[0], pixels.shape[1], 1, (), counts, shares, None, 0.0, None, _even(mask[None]))
 
 
-def _volume(case: RawCase, modality: str) -> CaseView:
+def _plane(cases: Sequence[RawCase], modality: str) -> Plane:
+    """That across the axis along which voxels are much longer than along the others; else axial."""
+    spacings = []
+    for case in cases:
+        try:
+            spacings.append(read_geometry(case.image, modality).spacing)
+        except UserError:  # said when it is read
+            continue
+    lengths = [median(axis) for axis in zip(*spacings, strict=True)]
+    longest = max(range(len(lengths)), key=lengths.__getitem__, default=2)
+    if not lengths or lengths[longest] < LONGER * sorted(lengths)[-2]:
+        return "axial"
+    return next(plane for plane, axes in AXES.items() if axes[0] == longest)
+
+
+def _volume(case: RawCase, modality: str, plane: Plane) -> CaseView:
     geometry = read_geometry(case.image, modality)
-    width, height, depth = geometry.canonical_shape
+    depth, height, width = along_slices(geometry.canonical_shape, plane)
     labels, grid = read_labels(case.label, deep=True)
     difference = check_same_grid(geometry, grid)
     if difference:
         raise UserError(difference, where=case.label, remedy=f"give the label that was drawn on {case.image.name}")
-    slices = np.moveaxis(labels, 2, 0)
+    slices = to_slices(labels, plane)
     counts, shares = _values(slices)
     voxels, _ = read_volume(case.image)
     spread = spread_of(voxels)

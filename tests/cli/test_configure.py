@@ -90,7 +90,8 @@ def test_the_written_file_prepares_its_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_volumes_of_a_scanner_without_a_scale(preset: str, tmp_path: Path) -> None:
-    run, values, text = written(write_mr(tmp_path / "mr").rename(tmp_path / "mr" / "mr"), "--preset", preset, "--no-probe")
+    folder = write_mr(tmp_path / "mr").rename(tmp_path / "mr" / "mr")
+    run, values, text = written(folder, "--preset", preset, "--no-probe")
     own = run.settings.datasets["mr"].own
     assert own is not None
     assert own.layout == "nnunet"
@@ -120,7 +121,7 @@ def test_a_ct_is_known_by_its_air_and_seen_through_the_window_of_its_labels(
         labels[8:14, 10:20], labels[14:20, 10:20] = 2, 7
         for kind, array in (("ct", voxels), ("seg", labels)):
             (folder / kind).mkdir(parents=True, exist_ok=True)
-            nib.save(nib.Nifti1Image(array, np.diag([1, 1, 5, 1])), folder / kind / f"{kind}{number}.nii.gz")
+            nib.save(nib.Nifti1Image(array, np.diag([5, 1, 1, 1])), folder / kind / f"{kind}{number}.nii.gz")
     run, _, text = written(folder)
     own = run.settings.datasets["scans"].own
     assert own is not None
@@ -128,6 +129,7 @@ def test_a_ct_is_known_by_its_air_and_seen_through_the_window_of_its_labels(
     assert own.windows == {"labelled": (-25, 150)}
     assert own.labels == {2: "label 2", 7: "label 7"}
     assert run.settings.datasets["scans"].target == "each"
+    assert run.settings.datasets["scans"].slicing == "sagittal"
     assert "as air in Hounsfield units" in text
     assert "contradicts the files: 1 % of their values" in refused(folder, capsys, "--modality", "mr")
     flat = nib.load(folder / "ct" / "ct1.nii.gz")
