@@ -1,6 +1,7 @@
 # make demo   the whole pipeline on phantoms of five datasets, then a table of the scores
 # make test   every test
 # make lint   the checks of .ci/run without the tests
+# make web    the page of `sdseg export --to web` from its sources, by Node and npm
 #
 # Each sets up what it needs: a virtual environment in .venv with exactly the versions of requirements.lock.
 # make … PYTHON=python3.12                      another Python, 3.11 or newer
@@ -15,7 +16,7 @@ CORES ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-from-$(LOCK)
 
-.PHONY: demo test lint venv generate lock clean
+.PHONY: demo test lint venv generate lock web clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason --configfile config/demo.yaml
@@ -46,6 +47,9 @@ generate: $(STAMP)
 
 lock: $(STAMP)
 	$(BIN)/python tools/generate.py --lock
+
+web:
+	cd web && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
 
 clean:
 	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis sdseg.egg-info

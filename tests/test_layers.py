@@ -24,7 +24,7 @@ PUBLIC = {
     "download": {"download", "obtain"},
     "training": {"train", "codec", "probe", "make_ensemble"},
     "evaluation": {"evaluate", "studies.run"},
-    "export": {"onnx", "tensorrt", "triton"},
+    "export": {"onnx", "tensorrt", "triton", "web.html_file"},
     "inference": {"predict", "predictor"},
     "report": {"report"},
 }

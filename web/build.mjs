@@ -1,5 +1,6 @@
 /** Builds what `sdseg export --to web` puts into its file: `npm run build`, into ../sdseg/export/web/assets. */
 
+import { existsSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -39,14 +40,11 @@ function packagesIn(metafile) {
 async function licenceOf(name) {
   const folder = join(here, "node_modules", name);
   const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
-  for (const file of ["LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "license", "license.md"]) {
-    try {
-      return `${name} ${version} (${license})\n\n${(await readFile(join(folder, file), "utf8")).trim()}\n`;
-    } catch {
-      continue;
-    }
+  const own = join(here, "licences", `${name.replace("/", "+")}.txt`); // of packages that come without their text
+  for (const file of [own, ...["LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE"].map((each) => join(folder, each))]) {
+    if (existsSync(file)) return `${name} ${version} (${license})\n\n${(await readFile(file, "utf8")).trim()}\n`;
   }
-  return `${name} ${version} (${license})\n`;
+  throw new Error(`${name} comes without the text of its licence: lay it into licences/`);
 }
 
 await mkdir(output, { recursive: true });

@@ -26,6 +26,7 @@ TRAINED = "<results>/{dataset}/{recipe}/model/config.json"
 EVALUATED = "<results>/{dataset}/{recipe}/evaluation/summary.json"
 STUDIED = "<results>/{dataset}/{recipe}/evaluation/{study}.json"
 EXPORTED = "<results>/{dataset}/{recipe}/export/parity.json"
+WEB_PAGE = "<results>/{dataset}/{recipe}/export/segment.html"
 ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 
 
@@ -208,6 +209,18 @@ class Plan:
         if named.model is not None:
             return os.path.join(named.model, "config.json")
         return f"<results>/{wildcards.dataset}/{named.recipe}/model/config.json"
+
+    def web_pages(self, wildcards: Any = None) -> list[str]:
+        """A page of every model that a browser can run, which those that see patches of volumes are not."""
+        return [
+            WEB_PAGE.replace("{dataset}", dataset).replace("{recipe}", recipe)
+            for dataset, recipe in self.pairs
+            if self.recipes[dataset, recipe].patches is None
+        ]
+
+    def web_pages_of_all(self, wildcards: Any = None) -> list[str]:
+        """What `all` makes of them: every one where `web.pages` is set."""
+        return self.web_pages() if self.settings.web.pages else []
 
     def no_engines(self) -> str | None:
         """Why this machine builds no engines, None where it does or where others do: what `missing` decides on."""

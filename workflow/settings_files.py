@@ -49,6 +49,10 @@ class SettingsFiles:
         """Settings file of engines, without what says which are made, and where; what makes builds faster is passed."""
         return _text(self.settings.engines, exclude={"precisions", "missing", "timing_cache"})
 
+    def web(self, wildcards: Any) -> str:
+        """Settings file of web pages, without whether they are made."""
+        return _text(self.settings.web, exclude={"pages"})
+
     def studies(self, wildcards: Any) -> str:
         """Settings file of studies, without whether `all` makes them."""
         return _text(self.settings.studies, exclude={"in_all"})

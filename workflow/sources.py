@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from sdseg.core.files import sha256_file, sha256_text
 from sdseg.core.fingerprint import fingerprint
 
-__all__ = ["MODULES", "code_of"]
+__all__ = ["MODULES", "code_of", "parts_of_page"]
+
+PARTS = Path(__file__).resolve().parent.parent / "sdseg" / "export" / "web" / "assets"
 
 MODULES = {  # the module of the package whose public function a rule's command ends in
     "raw_phantoms": "datasets.phantoms.write",
@@ -21,6 +26,7 @@ MODULES = {  # the module of the package whose public function a rule's command 
     "model_studies": "evaluation.studies.run",
     "graph": "export.onnx",
     "engine": "export.tensorrt",
+    "web_page": "export.web.html_file",
     "report": "report.report",
     "latencies": "backends.open_model",  # the runtimes that benchmarks/pareto.py calls
     "pareto": "report.report",
@@ -30,3 +36,8 @@ MODULES = {  # the module of the package whose public function a rule's command 
 def code_of(rule: str) -> str:
     """The fingerprint of the code that a rule runs."""
     return fingerprint(MODULES[rule])
+
+
+def parts_of_page() -> str:
+    """The fingerprint of what every web page is put together from."""
+    return sha256_text("".join(f"{path.name} {sha256_file(path)}\n" for path in sorted(PARTS.iterdir())))

@@ -19,9 +19,11 @@ CHECK = ("parity_cases", "max_abs_difference", "max_dice_difference", "min_mask_
 ENGINE = ("workspace_gb", "level", "hardware", "tf32")  # and `batches`
 USED = {
     **dict.fromkeys(GRAPH, ("onnx",)),
-    **dict.fromkeys(("prepared", "settings", *CHECK, "tolerance"), ("onnx", "tensorrt")),
+    "unchecked": ("onnx", "web"),
+    **dict.fromkeys(("prepared", "settings", *CHECK, "tolerance"), ("onnx", "tensorrt", "web")),
     **dict.fromkeys(("graph", "engine_settings", "batches", *ENGINE, "timing_cache"), ("tensorrt",)),
     **dict.fromkeys(("max_batch", "cpu"), ("triton",)),
+    **dict.fromkeys(("sample", "most_megabytes", "web_settings"), ("web",)),
 }
 
 
@@ -33,6 +35,8 @@ def export_command(arguments: argparse.Namespace) -> int:
         largest = {} if arguments.max_batch is None else {"max_batch": arguments.max_batch}
         export_triton(arguments.model, arguments.output, **largest, gpu=not arguments.cpu)
         return 0
+    if arguments.to == "web":
+        return _export_web(arguments)
     if arguments.prepared is None:
         raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
     settings = _export_settings(arguments)
@@ -49,6 +53,25 @@ def export_command(arguments: argparse.Namespace) -> int:
 
     # A settings file may be that of several recipes, with and without noise; the option is meant for this very model.
     export(arguments.model, arguments.prepared, arguments.output, settings, shared_settings=not arguments.hypotheses)
+    return 0
+
+
+def _export_web(arguments: argparse.Namespace) -> int:
+    from sdseg.config.web_pages import WebPages, load_web_pages
+    from sdseg.core.settings import merge, parse
+    from sdseg.export.web.html_file import export_web
+
+    base = load_web_pages(arguments.web_settings) if arguments.web_settings else WebPages()
+    options = _given(arguments, ("unchecked", "parity_cases", "most_megabytes"))
+    arguments.unchecked = None  # of the page, not of a graph that is made for it
+    export_web(
+        arguments.model,
+        arguments.output,
+        parse(WebPages, merge(base.model_dump(), options), where="the options of --to web"),
+        _export_settings(arguments),
+        prepared=arguments.prepared,
+        sample=arguments.sample,
+    )
     return 0
 
 

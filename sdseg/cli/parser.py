@@ -176,12 +176,18 @@ def _verbs_of_results(verb: NewVerb) -> None:
     _studies(command)
 
     command = verb(
-        "export", "model folder to one ONNX graph, graph to an engine, both to a server; checked on real cases"
+        "export", "model folder to one ONNX graph, graph to an engine or a web page, to a server; checked on real cases"
     )
-    _path(command, "--model", "model folder; with --to triton the folder of exported graphs and engines")
+    graphs = "model folder; with --to triton the folder of exported graphs and engines; with --to web a graph as well"
+    _path(command, "--model", graphs)
     _path(command, "--prepared", "folder made by 'prepare', for the parity check (not for triton)", required=False)
-    _path(command, "--output", "folder to write: model.onnx, io.json, parity.json; or the engine; or the repository")
-    command.add_argument("--to", choices=("onnx", "tensorrt", "triton"), default="onnx", help="what to make (onnx)")
+    _path(
+        command,
+        "--output",
+        "folder to write: model.onnx, io.json, parity.json; or the engine; or the repository; or the .html file",
+    )
+    kinds = ("onnx", "tensorrt", "triton", "web")
+    command.add_argument("--to", choices=kinds, default="onnx", help="what to make (onnx)")
     _check_options(command)
     _graph_options(command)
     _engine_options(command)
@@ -282,6 +288,12 @@ def _engine_options(to: argparse.ArgumentParser) -> None:
     _switch(engine, "--tf32", "let fp32 layers round to 10 bits of mantissa")
     cache = "file that later builds on the same GPU profit from (default: none)"
     engine.add_argument("--timing-cache", type=path, help=cache)
+    page = to.add_argument_group("with --to web")
+    file = "YAML file of the page (a value of 'web' in the configuration); options lie over it"
+    page.add_argument("--web-settings", type=path, metavar="FILE", help=file)
+    page.add_argument("--sample", type=path, metavar="FILE", help="what the page offers to try (default: a phantom)")
+    within = "larger models lie beside the page, which then asks for them (default: 100)"
+    page.add_argument("--most-megabytes", type=number(0, 300), metavar="MB", help=within)
     server = to.add_argument_group("with --to triton")
     server.add_argument("--max-batch", type=whole(1, 65536), help="largest batch a graph is given (default: 8)")
     server.add_argument("--cpu", action="store_true", default=None, help="serve graphs on the CPU")

@@ -21,6 +21,7 @@ from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.studies import Ablation, Studies
 from sdseg.config.training_checks import check_training
 from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
+from sdseg.config.web_pages import WebPages
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, merge, parse, read_yaml
 from sdseg.core.shipped_files import shipped
@@ -56,6 +57,7 @@ class Config(Strict):
     studies: Studies = Studies()
     ablation: Ablation | None = None
     engines: Engines = Engines()
+    web: WebPages = WebPages()
     threads: int = Field(4, ge=1, le=4096)  # CPU threads of one training or export job
     processes: int = Field(1, ge=1, le=1024)  # of one training job, each with a GPU of its own
     on_edit: OnEdit = "refuse"  # what becomes of an unfinished training whose settings were changed

@@ -61,7 +61,7 @@ def export(model: Path, prepared: Path, output: Path, settings: Export, *, share
     if len(gate.cases) < ENOUGH_CASES:
         log.warning("parity is checked on %d cases: %d or more would say more", len(gate.cases), ENOUGH_CASES)
     manifest = _describe(gate, settings.opset)
-    with atomic_folder(output, owned=(*WRITTEN, "model.*", "engine.json", "benchmark.json")) as folder:
+    with atomic_folder(output, owned=(*WRITTEN, "model.*", "engine.json", "benchmark.json", "segment.*")) as folder:
         checks: list[_Check] = []
         for precision in dict.fromkeys(precisions):
             # 2. Trace it into one graph: raw image -> probability.

@@ -14,6 +14,7 @@ from sdseg.artifacts.results.pareto import Pareto, ParetoRow
 from sdseg.artifacts.results.parity import Engine, Parity
 from sdseg.artifacts.results.studies import STUDIES, StudyRecords, Volume
 from sdseg.artifacts.results.training import Curves, TrainingRecord
+from sdseg.artifacts.results.web_page import WebPage
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
 from sdseg.report.read_results import (
@@ -53,6 +54,7 @@ class ScoredRun:
     studies: StudyRecords
     volumes: tuple[Volume, ...]
     hard_cases: HardCases | None = None
+    web_page: WebPage | None = None
 
     @property
     def elsewhere(self) -> bool:
@@ -202,6 +204,7 @@ def _run(folder: Path) -> ScoredRun:
         studies=read_studies(evaluation),
         volumes=read_volumes(evaluation / "volumes"),
         hard_cases=read_if_there(evaluation / "hard_cases.json", HardCases),
+        web_page=read_if_there(folder / "export" / "segment.json", WebPage),
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
 
 from sdseg.artifacts.results.evaluation import CaseRow, MetricSummary
 from sdseg.artifacts.results.parity import Check, Parity
@@ -20,6 +23,7 @@ __all__ = [
     "metric_rows",
     "missing_studies",
     "structure_columns",
+    "web_link",
 ]
 
 MORE_TITLES = {"cup_to_disc_error": "Cup-to-disc error"}  # of what is not scored of each structure
@@ -117,7 +121,19 @@ def checks(run: ScoredRun) -> tuple[Check, ...]:
         unknown = {"file": engine.file, "precision": engine.precision, "backend": "tensorrt"}
         engine_check = _check(engine.file, engine.parity) if engine.parity else Check.model_validate(unknown)
         all_checks.append(engine_check.model_copy(update={"backend": f"{engine_check.backend}, {engine.gpu}"}))
+    if run.web_page is not None:
+        page = run.web_page
+        unchecked = Check(file=page.file, precision="fp32", backend=page.runtime, not_run=page.not_run)
+        page_check = _check(page.file, page.parity) if page.parity else unchecked
+        all_checks.append(page_check.model_copy(update={"backend": page.browser or page.runtime}))
     return tuple(all_checks)
+
+
+def web_link(run: ScoredRun, page: Path) -> str | None:
+    """Where the model in one HTML file lies, seen from the page of results; None where there is none."""
+    if run.web_page is None or not (file := run.folder / "export" / run.web_page.file).is_file():
+        return None
+    return quote(Path(os.path.relpath(file, page.parent)).as_posix())
 
 
 def _check(file: str, parity: Parity) -> Check:

@@ -1,4 +1,4 @@
-"""Composing the page: what was gathered, drawn and set into the templates, every text escaped, nothing linked."""
+"""Composing the page: what was gathered, drawn set into the templates, every text escaped, linked to files alone."""
 
 from __future__ import annotations
 
@@ -41,8 +41,11 @@ ORIGINS = {  # heading, and what follows "measured on"
 Section = tuple[str, list[tuple[str, str]]]
 
 
-def render(results: CollectedResults, titles: Mapping[str, str], published: Published | None = None) -> str:
-    """The whole page as HTML. `titles` gives the full name of each dataset source."""
+def render(
+    results: CollectedResults, titles: Mapping[str, str], published: Published | None = None, file: Path | None = None
+) -> str:
+    """The whole page as HTML. `titles` gives the full name of each dataset source, `file` is where it will lie."""
+    file = file or results.folder / "report.html"
     published_tables = paper.tables(results, published) if published else ()
     sources = {dataset.name: dataset.prepared.source for dataset in results.datasets if dataset.prepared}
     source_names = paper.sources_of(published_tables)
@@ -69,6 +72,7 @@ def render(results: CollectedResults, titles: Mapping[str, str], published: Publ
         structure_columns=model_card.structure_columns,
         failures=model_card.failures,
         checks=model_card.checks,
+        web_link=lambda run: model_card.web_link(run, file),
         missing_studies=model_card.missing_studies,
         annotator_rows=annotator_agreement.annotator_rows,
         annotator_columns=annotator_agreement.annotator_columns,

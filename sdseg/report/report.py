@@ -35,7 +35,7 @@ def report(results: Path, output: Path, published: Path | None = None) -> None:
     """
     titles = {name: source.title for name, source in SOURCES.items()}
     collected = collect_results(results)
-    page = render(collected, titles, load_published(published) if published else None)
+    page = render(collected, titles, load_published(published) if published else None, output)
     plain = {"format": 1, "runs": records_of(collected), "over_seeds": records_over_seeds(collected)}
     texts = {
         output: page,

@@ -1,1 +1,222 @@
-export {};
+/** The page: opens its model, takes files, shows what was found. */
+
+import type { Contract } from "./contract.ts";
+import { takes } from "./contract.ts";
+import type { InputSummary, Shown, Tasks } from "./messages.ts";
+import { UserMessage } from "./io/types.ts";
+import { fromBase64, unpack } from "./model/packed.ts";
+import { Client } from "./ui/client.ts";
+import { byId, download, make, takeData } from "./ui/element.ts";
+import { listen } from "./ui/intake.ts";
+import { Panel } from "./ui/panel.ts";
+import { Viewer } from "./ui/viewer.ts";
+
+const SETTLE = 120; // ms without another move of a slider, before a volume is computed anew
+
+const contract = JSON.parse(takeData("contract")) as Contract;
+const parts = { runtime: takeData("runtime"), wasm: takeData("wasm") };
+const modelText = contract.model.inside ? takeData("model") : null;
+const sampleText = contract.sample === null ? null : takeData("sample");
+const client = new Client(unpack(takeData("worker")));
+const viewer = new Viewer(contract);
+const panel = new Panel(contract, { masks: () => refresh(), style: () => viewer.setStyle(panel.style) });
+
+let ready = false;
+let inputs: readonly InputSummary[] = [];
+let shown: Shown | null = null;
+let busy = 0;
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+function say(text: string): void {
+  byId("status").textContent = text;
+}
+
+function progress(done: number | null, total = 1): void {
+  const bar = byId<HTMLProgressElement>("progress");
+  bar.hidden = done === null;
+  if (done !== null && done > 0) bar.value = done / total;
+  else bar.removeAttribute("value");
+}
+
+/** Do something that takes a while and may fail: one at a time, and its failure is shown once. */
+async function work(text: string, action: () => Promise<void>): Promise<void> {
+  if (busy > 0) return;
+  busy += 1;
+  say(text);
+  progress(0);
+  setBusy(true);
+  try {
+    await action();
+  } catch (error) {
+    show(error);
+  } finally {
+    busy -= 1;
+    progress(null);
+    setBusy(false);
+  }
+}
+
+function setBusy(on: boolean): void {
+  for (const id of ["choose-files", "choose-folder", "choose-model", "try-sample", "save-mask", "save-picture", "inputs"]) {
+    byId<HTMLButtonElement | HTMLSelectElement>(id).disabled = on || (!ready && id !== "choose-model");
+  }
+}
+
+function show(error: unknown): void {
+  const [what, remedy] =
+    error instanceof UserMessage ? [error.what, error.remedy] : [String(error), "reload the page and try again"];
+  byId("message").textContent = `${what}. ${remedy.charAt(0).toUpperCase()}${remedy.slice(1)}.`;
+  say(ready ? "Ready." : "");
+}
+
+async function start(model: string | File): Promise<void> {
+  await work("Opening the model …", async () => {
+    const opened = await client.run("start", { contract, ...parts, model });
+    if (opened === null) return;
+    ready = true;
+    byId("message").textContent = "";
+    byId("choose-model").hidden = true;
+    byId("try-sample").hidden = sampleText === null;
+    for (const id of ["choose-files", "drop-text"]) byId(id).hidden = false;
+    byId("drop-text").textContent = invitation();
+    listen((files) => void take(files), contract.modality !== "rgb");
+    fact("Computes with", `ONNX Runtime Web, ${opened.provider}, ${opened.threads} thread${opened.threads > 1 ? "s" : ""}`);
+    say(`Ready: the model opened in ${opened.seconds.toFixed(1)} s.`);
+  });
+}
+
+function invitation(): string {
+  return contract.modality === "rgb"
+    ? "Drop an image here: PNG, JPEG, BMP or TIFF"
+    : `Drop ${takes(contract)} here: NIfTI, or a folder or zip of a DICOM series`;
+}
+
+/** Open files, and segment the first of what they hold. */
+async function take(files: File[]): Promise<void> {
+  await work(files.length === 1 ? `Reading ${files[0]!.name} …` : `Reading ${files.length} files …`, async () => {
+    byId("message").textContent = "";
+    inputs = (await client.run("open", files)) ?? [];
+    const choice = byId<HTMLSelectElement>("inputs");
+    choice.replaceChildren(...inputs.map((input, index) => make("option", { value: String(index) }, nameOf(input))));
+    byId("inputs-label").hidden = inputs.length < 2;
+    await segment(0);
+  });
+}
+
+async function segment(index: number): Promise<void> {
+  const input = inputs[index]!;
+  say(`Segmenting ${input.name} …`);
+  const result = await client.run("segment", { index }, progress);
+  if (result === null) return;
+  shown = result;
+  byId("result").hidden = false;
+  panel.open(result);
+  viewer.setStyle(panel.style);
+  viewer.open(result);
+  await remask(true);
+  byId("result-heading").focus({ preventScroll: true });
+  byId("result").scrollIntoView({ block: "nearest" });
+}
+
+async function remask(first: boolean): Promise<void> {
+  if (shown === null) return;
+  const of = shown;
+  const masks = await client.run("masks", panel.asked, progress);
+  if (masks === null || shown !== of) return;
+  panel.setMasks(masks, of);
+  viewer.setMasks(masks, first);
+  const seconds = of.seconds < 1 ? `${Math.round(of.seconds * 1000)} ms` : `${of.seconds.toFixed(1)} s`;
+  say(`${panel.summary(masks, of)}.${first ? ` Computed in ${seconds}.` : ""}`);
+}
+
+/** After a slider has moved. */
+function refresh(): void {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    if (busy > 0) return;
+    remask(false).catch(show).finally(() => progress(null));
+  }, shown?.kind === "volume" ? SETTLE : 0);
+}
+
+function nameOf(input: InputSummary): string {
+  return `${input.name} (${input.about})`;
+}
+
+function fact(term: string, text: string): void {
+  byId("facts").append(make("dt", {}, term), make("dd", {}, text));
+}
+
+function describe(): void {
+  const phantom = contract.origin === "phantom" ? "synthetic images (phantoms), not patients" : contract.dataset;
+  byId("model-line").textContent = `${contract.recipe}, trained on ${phantom}`;
+  byId("drop-text").textContent = contract.model.inside
+    ? "Opening the model …"
+    : `The model is too large for one file. Choose '${contract.model.name}', which lies beside this page.`;
+  fact("Finds", contract.structures.map((structure) => structure.name).join(", "));
+  fact("Takes", `${takes(contract)}, which it sees at ${contract.width} × ${contract.height} pixels`);
+  fact("Trained on", `${contract.dataset} (${contract.origin})`);
+  fact("Method", `${contract.recipe}, ${contract.precision}`);
+  fact("Model", `${(contract.model.bytes / 1e6).toFixed(1)} MB, SHA-256 ${contract.model.sha256}`);
+  fact("Confidence", "the mean, over the pixels of a structure, of the probability that the model gives it there");
+  if (contract.sample !== null) fact("Sample", contract.sample.about);
+  fact("Made by", `sdseg ${contract.version}`);
+  void unpack(takeData("licence-text")).then((text) => {
+    byId("licences").textContent = new TextDecoder().decode(text);
+  });
+}
+
+function connect(): void {
+  byId("try-sample").addEventListener("click", () => {
+    const { sample } = contract;
+    if (sample !== null && sampleText !== null) void take([new File([fromBase64(sampleText)], sample.name)]);
+  });
+  byId("choose-model").addEventListener("click", () => byId("model-file").click());
+  byId<HTMLInputElement>("model-file").addEventListener("change", (event) => {
+    const file = (event.target as HTMLInputElement).files?.[0];
+    if (file !== undefined) void start(file);
+  });
+  byId<HTMLSelectElement>("inputs").addEventListener("change", (event) => {
+    const index = Number((event.target as HTMLSelectElement).value);
+    void work("", () => segment(index));
+  });
+  byId("save-mask").addEventListener("click", () =>
+    void work("Saving the mask …", async () => {
+      const saved = await client.run("saveMask", null);
+      if (saved === null) return;
+      download(saved.name, new Blob([saved.data], { type: saved.type }));
+      say(`Saved ${saved.name}.`);
+    }),
+  );
+  byId("save-picture").addEventListener("click", () =>
+    void work("Saving a picture …", async () => {
+      const name = `${(shown?.name ?? "picture").replace(/^.*[\\/]/, "").replace(/\.[^.]*(\.gz)?$/, "")}_overlay.png`;
+      download(name, await viewer.picture());
+      say(`Saved ${name}.`);
+    }),
+  );
+}
+
+describe();
+connect();
+setBusy(true);
+if (modelText !== null) {
+  void start(modelText);
+} else {
+  byId("choose-model").hidden = false;
+  for (const id of ["choose-files"]) byId(id).hidden = true;
+  progress(null);
+  say("");
+  setBusy(false);
+}
+
+// For whoever checks the page, by its own worker: see docs/export.md.
+declare global {
+  interface Window {
+    sdseg: { readonly contract: Contract; run: Client["run"]; isReady(): boolean };
+  }
+}
+window.sdseg = {
+  contract,
+  run: <Name extends keyof Tasks>(task: Name, input: Tasks[Name][0]) => client.run(task, input),
+  isReady: () => ready && busy === 0,
+};

@@ -1,1 +1,206 @@
-export {};
+/** Reads, computes and saves, off the page: the page stays responsive. */
+
+import type { Contract } from "./contract.ts";
+import { fromAxial } from "./io/geometry.ts";
+import { openFiles } from "./io/open.ts";
+import { encodeNifti, encodePng } from "./io/save.ts";
+import { UserMessage } from "./io/types.ts";
+import type { Input } from "./io/types.ts";
+import type { InputSummary, Masks, Parts, Ready, Reply, Request, Saved, Shown, Tasks } from "./messages.ts";
+import { Engine } from "./model/engine.ts";
+import type { Answer } from "./model/engine.ts";
+import { unpack } from "./model/packed.ts";
+import { labelsOf } from "./model/rule.ts";
+import { Segmentation } from "./model/segmentation.ts";
+import { withNeighbours, workingOf } from "./model/working.ts";
+
+type Report = (done: number, total: number) => void;
+
+interface State {
+  contract: Contract;
+  engine: Engine;
+  inputs: readonly Input[];
+  segmentation: Segmentation | null;
+  masks: Masks | null;
+  asked: number; // the latest request for masks: those before it are given up
+}
+
+let state: State | null = null;
+
+const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) => Promise<Tasks[Name][1] | null> } = {
+  async start(parts: Parts): Promise<Ready> {
+    const started = performance.now();
+    const { contract } = parts;
+    const [runtime, wasm, model] = await Promise.all([unpack(parts.runtime), unpack(parts.wasm), graphOf(parts)]);
+    const engine = await Engine.open(contract, runtime, wasm, model);
+    state = { contract, engine, inputs: [], segmentation: null, masks: null, asked: 0 };
+    return { seconds: (performance.now() - started) / 1000, threads: engine.threads, provider: "WebAssembly" };
+  },
+
+  async open(files): Promise<readonly InputSummary[]> {
+    const inputs = await openFiles(files);
+    if (inputs.length === 0) throw new UserMessage("nothing to open", "choose an image, a volume or a DICOM series");
+    opened().inputs = inputs;
+    return inputs.map((input) => ({ name: input.name, kind: input.kind, about: sizeOf(input) }));
+  },
+
+  async segment({ index }, report): Promise<Shown | null> {
+    const { contract, engine, inputs } = opened();
+    const input = inputs[index];
+    if (input === undefined) throw new Error(`no input ${index}`);
+    const working = await workingOf(input, contract, async (share) => {
+      report(share * 0.2, 1);
+      await pause();
+    });
+    const started = performance.now();
+    const answers: Answer[] = [];
+    for (let slice = 0; slice < working.count; slice++) {
+      answers.push(await engine.run(withNeighbours(working, slice, contract)));
+      report(0.2 + (0.8 * (slice + 1)) / working.count, 1);
+      if (answers.at(-1)!.probability.some(Number.isNaN)) {
+        throw new UserMessage(`the model gives no numbers for '${input.name}'`, "check the values of the file");
+      }
+      await pause();
+    }
+    const now = opened();
+    now.segmentation = new Segmentation(working, answers, contract);
+    now.masks = null;
+    return {
+      name: input.name,
+      kind: input.kind,
+      count: working.count,
+      rows: working.rows,
+      columns: working.columns,
+      channels: working.channels,
+      spacing: working.spacing,
+      pixels: working.shown.slice(),
+      notes: working.notes,
+      seconds: (performance.now() - started) / 1000,
+    };
+  },
+
+  async masks({ threshold, hypothesis }, report): Promise<Masks | null> {
+    const now = opened();
+    const asked = ++now.asked;
+    const masks = await segmented(now).masks(threshold, hypothesis, async (done, total) => {
+      report(done, total);
+      await pause();
+      return now.asked === asked;
+    });
+    if (masks === null || now.asked !== asked) return null;
+    now.masks = masks;
+    return { ...masks, bits: masks.bits.slice() };
+  },
+
+  async saveMask(): Promise<Saved> {
+    const now = opened();
+    const { contract, masks } = now;
+    const { working } = segmented(now);
+    if (masks === null) throw new UserMessage("there is no mask yet", "wait until it is there");
+    const labels = labelsOf(masks.bits, contract);
+    const what = masks.hypothesis === 0 ? "mask" : `hypothesis${masks.hypothesis}`;
+    const stem = stemOf(working.input.name);
+    if (working.input.kind === "image") {
+      const pixels = contract.structures.length === 1 ? labels.map((label) => label * 255) : labels;
+      const data = encodePng(pixels, { width: working.columns, height: working.rows }, 1);
+      return { name: `${stem}_${what}.png`, type: "image/png", data: own(data) };
+    }
+    const pixels = working.rows * working.columns;
+    const slices = Array.from({ length: working.count }, (_, index) =>
+      labels.subarray(index * pixels, (index + 1) * pixels),
+    );
+    const data = encodeNifti(working.input, fromAxial(working.input, slices));
+    return { name: `${stem}_${what}.nii.gz`, type: "application/gzip", data: own(data) };
+  },
+
+  async probability({ values, count }): Promise<Float32Array> {
+    const { engine } = opened();
+    const each = values.length / count;
+    const answers = [];
+    for (let index = 0; index < count; index++) {
+      answers.push((await engine.run(values.slice(index * each, (index + 1) * each))).probability);
+    }
+    return joined(answers);
+  },
+
+  async nativeProbability(): Promise<Float32Array> {
+    const segmentation = segmented(opened());
+    return joined(Array.from({ length: segmentation.working.count }, (_, slice) => segmentation.native(slice, 0)));
+  },
+};
+
+function opened(): State {
+  if (state === null) throw new UserMessage("the model is not open yet", "wait until it is");
+  return state;
+}
+
+function segmented({ segmentation }: State): Segmentation {
+  if (segmentation === null) throw new UserMessage("nothing is open", "choose a file first");
+  return segmentation;
+}
+
+async function graphOf({ model, contract }: Parts): Promise<Uint8Array> {
+  if (typeof model === "string") return unpack(model);
+  const bytes = new Uint8Array(await model.arrayBuffer());
+  const expected = contract.model;
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  const sha256 = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (sha256 !== expected.sha256) {
+    throw new UserMessage(
+      `'${model.name}' is not the model of this page`,
+      `choose '${expected.name}', which was written beside it (${(expected.bytes / 1e6).toFixed(1)} MB)`,
+    );
+  }
+  return bytes;
+}
+
+function sizeOf(input: Input): string {
+  if (input.kind === "image") return `${input.width} × ${input.height} pixels`;
+  const spacing = input.spacing.map((length) => Number(length.toPrecision(3))).join(" × ");
+  return `${input.shape.join(" × ")} voxels of ${spacing} mm`;
+}
+
+function stemOf(name: string): string {
+  return name.replace(/^.*[\\/]/, "").replace(/\.(nii\.gz|nii|png|jpe?g|bmp|tiff?|dcm|zip)$/i, "") || "mask";
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
+  parts.reduce((place, part) => (whole.set(part, place), place + part.length), 0);
+  return whole;
+}
+
+function own(data: Uint8Array): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(data);
+}
+
+/** Lets a message come in, and the page draw. */
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 0));
+}
+
+/** Large arrays go without a copy. */
+function transferable(output: unknown): ArrayBuffer[] {
+  const values = output instanceof Float32Array ? [output] : Object.values(output ?? {});
+  return values.flatMap((value) => (ArrayBuffer.isView(value) ? [value.buffer as ArrayBuffer] : []));
+}
+
+self.onmessage = async ({ data }: MessageEvent<Request>): Promise<void> => {
+  const { id, task, input } = data;
+  const reply = (message: Reply, transfer: ArrayBuffer[] = []): void => self.postMessage(message, { transfer });
+  try {
+    const output = await tasks[task](input as never, (done, total) => reply({ id, done, total }));
+    reply({ id, output }, transferable(output));
+  } catch (error) {
+    reply({ id, ...inWords(error) });
+  }
+};
+
+function inWords(error: unknown): { what: string; remedy: string } {
+  if (error instanceof UserMessage) return { what: error.what, remedy: error.remedy };
+  const text = error instanceof Error ? error.message : String(error);
+  if (error instanceof RangeError || /memory|allocation/i.test(text)) {
+    return { what: "this needs more memory than the browser gives", remedy: "use a smaller file, or 'sdseg predict'" };
+  }
+  return { what: `this cannot be worked on (${text.slice(0, 300)})`, remedy: "check the file, or try another browser" };
+}

@@ -7,6 +7,7 @@ rule report:
         parities=plan.every(EXPORTED),
         studies=plan.studies_of_all,
         engines=plan.engines_of_all,
+        web_pages=plan.web_pages_of_all,
     output:
         page=report(
             "<results>/report.html", caption="../report/page.rst", category="Page", labels={"shows": "all results"}

@@ -22,6 +22,12 @@ SETTINGS = (  # rule, file below the results, its text, its message
         "{wildcards.dataset}: engine settings of {wildcards.recipe}",
     ),
     (
+        "web",
+        "{dataset}/{recipe}/web.yaml",
+        settings_files.web,
+        "{wildcards.dataset}: web page settings of {wildcards.recipe}",
+    ),
+    (
         "study",
         "{dataset}/{recipe}/studies.yaml",
         settings_files.studies,

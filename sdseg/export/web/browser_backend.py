@@ -1,0 +1,118 @@
+"""The page in headless Chromium, as a backend: raw images to the probability that a user of the page would get.
+
+Needs Playwright and a Chromium: the one that SDSEG_CHROMIUM names, one on the PATH, or Playwright's own.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.inputs import as_input
+from sdseg.core.array_types import FloatArray, RawImages
+from sdseg.core.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+__all__ = ["BrowserBackend", "NoBrowserError", "open_browser"]
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE = 300.0  # seconds until the page has its model open: a busy machine is slow, not wrong
+# Base64 in both directions: an array of numbers would take ten times as long.
+COMPUTE = """async ([text, floats, count]) => {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const values = floats ? new Float32Array(bytes.buffer) : bytes;
+  const output = new Uint8Array((await sdseg.run("probability", { values, count })).buffer);
+  let binary = "";
+  for (let at = 0; at < output.length; at += 32768) binary += String.fromCharCode(...output.subarray(at, at + 32768));
+  return btoa(binary);
+}"""
+
+
+class NoBrowserError(Exception):
+    """Why no browser can be started here."""
+
+
+class BrowserBackend:
+    """A page that was written, open in a browser. `name` says which runtime computes.
+
+    `problems` has what the page said on its console, and what it asked for beyond itself: both should stay empty.
+    Raises UserError where the page does not open its model.
+    """
+
+    name = "onnxruntime-web"
+
+    def __init__(self, browser: Browser, file: Path, graph: GraphManifest, model: Path | None = None) -> None:
+        """`model`: the file beside the page, where the model lies there."""
+        self.file, self.graph, self.problems = file.resolve(), graph, list[str]()
+        self.browser = f"{browser.browser_type.name} {browser.version}"
+        self.page = browser.new_page()
+        self._open(model)
+
+    def probability(self, images: RawImages) -> FloatArray:
+        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
+        fed = as_input(images, self.graph.image)
+        text = base64.b64encode(fed.tobytes()).decode("ascii")
+        answer: str = self.page.evaluate(COMPUTE, [text, fed.dtype == np.float32, len(fed)])
+        size = self.graph.image.size
+        values = np.frombuffer(base64.b64decode(answer), dtype="<f4")
+        return values.reshape(len(fed), len(self.graph.structures), size, size).astype(np.float32)
+
+    def _open(self, model: Path | None) -> None:
+        page = self.page
+        page.set_default_timeout(PATIENCE * 1000)
+        page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on("request", lambda request: self._heard(request.url))
+        page.goto(self.file.as_uri())
+        if model is not None:
+            page.locator("#model-file").set_input_files(model)
+        deadline = time.monotonic() + PATIENCE
+        # Not by Playwright's own waiting, which the policy of the page stops: it evaluates text.
+        while not page.evaluate("() => sdseg.isReady()"):
+            message = page.locator("#message").text_content()
+            if message or self.problems or time.monotonic() > deadline:
+                raise UserError(
+                    f"the page does not open its model in {self.browser}: "
+                    f"{message or '; '.join(self.problems) or f'not within {PATIENCE:.0f} s'}",
+                    where=self.file,
+                    remedy="export the model in fp32; if it is, please report this",
+                )
+            time.sleep(0.1)
+
+    def _heard(self, url: str) -> None:
+        if url != self.file.as_uri() and not url.startswith(("blob:", "data:")):
+            self.problems.append(f"request: {url}")
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A headless Chromium for the time of the block. Raises NoBrowserError where there is none."""
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise NoBrowserError("Playwright is not installed (pip install playwright)") from None
+    chosen = os.environ.get("SDSEG_CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
+    options: dict[str, Any] = {} if chosen is None else {"executable_path": chosen}
+    if os.geteuid() == 0:  # as in containers, where Chromium refuses to start in its sandbox
+        options["args"] = ["--no-sandbox"]
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(**options)
+        except Error as error:
+            why = f"no Chromium starts ({first_line(error)}); install one, or name it by SDSEG_CHROMIUM"
+            raise NoBrowserError(why) from None
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,195 @@
+"""A model to one HTML file that opens in a browser, kept only if it computes what ONNX Runtime does in Python."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdseg.artifacts.manifests import GraphManifest
+from sdseg.artifacts.results.parity import Parity
+from sdseg.artifacts.results.web_page import WebPage
+from sdseg.backends.graph_checksum import graph_checksum, open_manifest
+from sdseg.config.export import Export, Precision
+from sdseg.config.web_pages import WebPages
+from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import atomic_file, sha256_file, write_json, write_text
+from sdseg.core.locks import writes
+from sdseg.export.web.browser_backend import BrowserBackend, NoBrowserError, open_browser
+from sdseg.export.web.one_file import one_file, runtime_version
+from sdseg.export.web.page_contract import check_runs_in_browser, page_contract
+from sdseg.export.web.sample_input import phantom_for, sample_from
+
+__all__ = ["export_web"]
+
+log = logging.getLogger(__name__)
+
+BATCH = 4
+REMEDY = "nothing was kept; export the model in fp32, or widen the tolerances if this difference is acceptable to you"
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A page on its way, the model beside it where it has one, and what it was made from."""
+
+    page: Path
+    beside: Path | None
+    graph: GraphManifest
+    graph_file: Path
+
+
+@writes("output")
+def export_web(
+    model: Path,
+    output: Path,
+    options: WebPages,
+    settings: Export,
+    *,
+    prepared: Path | None = None,
+    sample: Path | None = None,
+) -> None:
+    """Write the page `output`, `<output's stem>.json` about it and, of a large model, `<stem>.onnx` beside it.
+
+    Parameters
+    ----------
+    model: an exported graph, the folder of one, or a model folder, which is exported first (`prepared` is needed then).
+    settings: of the graph, where one has to be made, and the tolerances.
+    prepared: the slice store whose test cases the page is checked on; None: it is not checked, and the record says so.
+    sample: the file that the page offers to try; None: a phantom.
+
+    Raises UserError for a model that no browser runs, and where there is no browser to check it in unless
+    `options.unchecked` is 'keep'; ListedError where the page computes something else than ONNX Runtime in Python.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UserError("no name of a web page", where=output, remedy="give --output a name that ends in .html")
+    with _graph_of(model, prepared, settings) as path:
+        graph = open_manifest(path)
+        check_runs_in_browser(graph, path)
+        chosen = phantom_for(graph) if sample is None else sample_from(sample)
+        data = path.read_bytes()
+        inside = len(data) <= options.most_megabytes * 1e6
+        beside = None if inside else output.with_suffix(".onnx")
+        contract = page_contract(graph) | {
+            "model": {
+                "inside": inside,
+                "name": output.with_suffix(".onnx").name,
+                "bytes": len(data),
+                "sha256": sha256_file(path),
+            },
+            "sample": {"name": chosen.name, "about": chosen.about},
+        }
+        with tempfile.TemporaryDirectory(prefix="sdseg-web-") as place:
+            page = Path(place) / output.name
+            write_text(page, one_file(contract, data if inside else None, chosen.data))
+            written = _Written(page, beside, graph, path)
+            record = _record(written, output, options, settings, prepared)
+            _keep(written, output, record)
+    size, checked = record.bytes / 1e6, _checked(record)
+    log.info("%s: %.1f MB, opens in a browser; %s", output, size, checked)
+
+
+@contextmanager
+def _graph_of(model: Path, prepared: Path | None, settings: Export) -> Iterator[Path]:
+    """The graph that was named, or one made of the model folder for the time of the block."""
+    candidates = (model, model / "model.onnx", model / "export" / "model.onnx")
+    graph = next((path for path in candidates if path.suffix == ".onnx" and path.is_file()), None)
+    if graph is not None:
+        yield graph
+        return
+    if not (model / "config.json").is_file():
+        raise UserError(
+            "neither an exported graph nor a model folder",
+            where=model,
+            remedy="name a model.onnx, the folder that 'sdseg export' wrote, or a model folder with --prepared",
+        )
+    if prepared is None:
+        raise UserError(
+            "a model folder, of which a graph has to be made and checked first",
+            where="--prepared",
+            remedy="name a folder made by 'sdseg prepare', or give --model the exported graph",
+        )
+    from sdseg.export.onnx import export
+
+    with tempfile.TemporaryDirectory(prefix="sdseg-graph-") as place:
+        export(model, prepared, Path(place) / "export", settings, shared_settings=True)
+        yield Path(place) / "export" / "model.onnx"
+
+
+def _record(written: _Written, output: Path, options: WebPages, settings: Export, prepared: Path | None) -> WebPage:
+    """What is said of the page. Raises ListedError where it does not pass."""
+    about = {
+        "file": output.name,
+        "bytes": written.page.stat().st_size,
+        "sha256": sha256_file(written.page),
+        "graph": written.graph_file.name,
+        "graph_checksum": graph_checksum(written.graph_file),
+        "model_file": None if written.beside is None else written.beside.name,
+        "runtime": runtime_version(),
+    }
+    if prepared is None:
+        return WebPage.checked(**about, not_run="no prepared data were named to check it on")
+    model = None if written.beside is None else written.graph_file
+    try:
+        with open_browser() as browser:
+            backend = BrowserBackend(browser, written.page, written.graph, model)
+            parity = _judge(backend, written, prepared, options, settings)
+            return WebPage.checked(**about, browser=backend.browser, parity=parity)
+    except NoBrowserError as error:
+        if options.unchecked == "refuse":
+            raise UserError(
+                f"the page could not be checked: {error}",
+                where=output,
+                remedy="install what is missing, or allow it: --unchecked keep, or 'unchecked: keep' in 'web'",
+            ) from None
+        return WebPage.checked(**about, not_run=str(error))
+
+
+def _judge(backend: BrowserBackend, written: _Written, prepared: Path, options: WebPages, settings: Export) -> Parity:
+    """The page against ONNX Runtime in Python on real prepared cases. Raises ListedError where they differ."""
+    from sdseg.backends.providers import open_graph
+    from sdseg.data.batches import check_store, evenly_spread, slice_batches
+    from sdseg.data.mask_rule import MaskRule
+    from sdseg.data.store import SliceStore
+    from sdseg.export.parity import compare, refusal
+
+    graph = written.graph
+    store = SliceStore.open(prepared, verify=True).with_neighbours(graph.image.neighbours)
+    cases = check_store(store, written.graph_file, graph.image, graph.structures, "test")
+    batches = slice_batches(store, evenly_spread(cases, options.parity_cases), BATCH)
+    precision = _precision(graph)
+    reference = open_graph(written.graph_file, "cpu")
+    rule = MaskRule.of(graph)
+    parity = compare(reference, backend, batches, rule, settings.tolerance(precision), precision)
+    if not parity.passed:
+        raise refusal(parity, "web page", written.page, REMEDY)
+    if backend.problems:
+        raise ListedError("the page is not quiet in a browser:", backend.problems, where=written.page, remedy=REMEDY)
+    return parity
+
+
+def _precision(graph: GraphManifest) -> Precision:
+    names: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+    return next(name for name in names if name == graph.precision)
+
+
+def _keep(written: _Written, output: Path, record: WebPage) -> None:
+    if written.beside is not None:
+        with atomic_file(written.beside) as temporary:
+            shutil.copyfile(written.graph_file, temporary)
+    with atomic_file(output) as temporary:
+        shutil.copyfile(written.page, temporary)
+    write_json(output.with_suffix(".json"), record.content())
+
+
+def _checked(record: WebPage) -> str:
+    parity = record.parity
+    if parity is None:
+        return f"NOT CHECKED, {record.not_run}"
+    return (
+        f"checked in {record.browser} on {parity.n_cases} cases: probability within {parity.max_abs_difference:.2g} of "
+        f"ONNX Runtime in Python, Dice between the masks {parity.mask_dice:.4f}"
+    )

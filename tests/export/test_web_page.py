@@ -1,0 +1,284 @@
+"""A model in one HTML file: in headless Chromium it finds what `sdseg predict` finds, quietly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import nibabel
+import numpy as np
+import pytest
+
+from sdseg.artifacts.manifests import Structure
+from sdseg.backends.graph_checksum import open_manifest
+from sdseg.config.export import Export
+from sdseg.config.patches import SlidingWindow
+from sdseg.config.web_pages import WebPages
+from sdseg.core.errors import ListedError, UserError
+from sdseg.export.web.browser_backend import BrowserBackend
+from sdseg.export.web.html_file import export_web
+from sdseg.export.web.one_file import ASSETS
+from sdseg.export.web.page_contract import check_runs_in_browser, page_contract
+from sdseg.inference.predictor import Prediction, load_predictor
+from tests.helpers.browser import chromium
+from tests.helpers.tiny import CT, DISC_CUP, RGB, describe, write_store
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+WEB = Path(__file__).resolve().parents[2] / "web"
+PATIENCE = 120.0  # seconds: a busy machine is slow, not wrong
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("web é")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def image_page(browser: Browser, bright_rgb: Path, folder: Path) -> BrowserBackend:
+    file = folder / "images.html"
+    export_web(bright_rgb, file, WebPages(), Export())
+    return BrowserBackend(browser, file, open_manifest(bright_rgb))
+
+
+@pytest.fixture(scope="module")
+def volume_page(browser: Browser, bright_ct: Path, folder: Path) -> BrowserBackend:
+    """Its model lies beside it."""
+    file = folder / "volumes.html"
+    export_web(bright_ct, file, WebPages(most_megabytes=0), Export())
+    return BrowserBackend(browser, file, open_manifest(bright_ct), file.with_suffix(".onnx"))
+
+
+def take(page: Page, *files: Path) -> str:
+    """Give files to the page; what it says once it is done."""
+    page.locator("#files").set_input_files(list(files))
+    return said(page)
+
+
+def said(page: Page) -> str:
+    deadline = time.monotonic() + PATIENCE
+    while not page.evaluate("() => sdseg.isReady()"):
+        assert time.monotonic() < deadline, page.locator("#status").text_content()
+        time.sleep(0.05)
+    return page.locator("#message").text_content() or page.locator("#status").text_content() or ""
+
+
+def saved_mask(page: Page, folder: Path) -> Path:
+    with page.expect_download() as waiting:
+        page.locator("#save-mask").click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def elsewhere(function: Callable[..., None], *values: object, **more: object) -> None:
+    """Call it in a thread of its own: Playwright runs once in each, and in this one for the fixtures."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(function, *values, **more).result()
+
+
+def alike(mask: np.ndarray, expected: np.ndarray) -> None:
+    """But for pixels on the threshold: uint8 images are resized in whole numbers, whose last digit may differ."""
+    assert mask.shape == expected.shape
+    assert expected.any()
+    assert np.mean(mask != expected) < 0.002
+
+
+def photo(path: Path, orientation: int = 6) -> Path:
+    """A JPEG with the camera's rotation in its header."""
+    pixels = _scene(90, 60)
+    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 98])
+    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([orientation]) + b"\0\0\0\0\0\0"
+    exif = b"Exif\0\0" + tiff
+    path.write_bytes(data[:2].tobytes() + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:].tobytes())
+    return path
+
+
+def _scene(height: int, width: int) -> np.ndarray:
+    """BGR with a bright ellipse off the middle."""
+    pixels = np.random.default_rng(0).integers(20, 60, (height, width, 3)).astype(np.uint8)
+    cv2.ellipse(pixels, (width // 3, height // 2), (width // 5, height // 3), 20, 0, 360, (210, 220, 230), -1)
+    return pixels
+
+
+@pytest.mark.parametrize("kind", ["png of 16 bits", "photo on its side"])
+def test_an_image_gets_the_mask_of_predict(
+    image_page: BrowserBackend, bright_rgb: Path, tmp_path: Path, kind: str
+) -> None:
+    if kind == "photo on its side":
+        path = photo(tmp_path / "IMG é.jpg")
+    else:
+        path = tmp_path / "<b>deep.png"
+        cv2.imwrite(str(path), _scene(70, 110).astype(np.uint16) * 257)
+    expected = load_predictor(bright_rgb, "cpu").predict(path)
+    status = take(image_page.page, path)
+    assert status.startswith("polyp: ")
+    assert f"{int(expected.mask.sum()):,}"[:2] in status
+    mask = cv2.imread(str(saved_mask(image_page.page, tmp_path)), cv2.IMREAD_UNCHANGED)
+    assert set(np.unique(mask)) == {0, 255}
+    alike(mask > 0, expected.mask > 0)
+    assert image_page.page.locator("#result-heading").text_content() == path.name  # as text, whatever it holds
+    assert image_page.problems == []
+
+
+def _volume(path: Path) -> Path:
+    """An oblique volume with two bright spheres in one another, stored with a slope."""
+    shape = (30, 44, 9)
+    place = np.stack(np.meshgrid(*(np.arange(length) for length in shape), indexing="ij"), axis=-1)
+    distance = np.linalg.norm((place - (12, 25, 4)) * (1, 1, 3), axis=-1)
+    values = np.select([distance < 5, distance < 10], [230.0, 110.0], -80.0) + 1024.0
+    affine = np.array([[-0.7, 0.1, 0.0, 11], [0.1, 0.0, 2.4, -7], [0.0, 0.8, 0.3, 5], [0, 0, 0, 1]], dtype=float)
+    image = nibabel.Nifti1Image(values.astype(np.int16), affine)
+    image.header.set_slope_inter(1.0, -1024.0)
+    nibabel.save(image, path)
+    return path
+
+
+def test_a_volume_gets_the_mask_of_predict_in_its_own_geometry(
+    volume_page: BrowserBackend, bright_ct: Path, tmp_path: Path
+) -> None:
+    path = _volume(tmp_path / "a.nii.gz")
+    expected: Prediction = load_predictor(bright_ct, "cpu").predict(path)
+    status = take(volume_page.page, path)
+    assert status.startswith("disc: ")
+    image = nibabel.load(saved_mask(volume_page.page, tmp_path))
+    alike(np.asarray(image.dataobj), expected.mask)
+    np.testing.assert_allclose(image.affine, nibabel.load(path).affine, atol=1e-5)
+    assert image.get_data_dtype() == np.uint8
+    assert volume_page.problems == []
+
+
+def test_sliders_change_the_mask(volume_page: BrowserBackend, tmp_path: Path) -> None:
+    page = volume_page.page
+    take(page, _volume(tmp_path / "a.nii.gz"))
+    sizes = page.locator("#sizes tbody td").nth(0)
+    before = sizes.text_content()
+    drawn = "() => [...document.querySelectorAll('#planes canvas')].map((one) => one.toDataURL())"
+    slices = page.evaluate(drawn)
+    page.locator("#planes input").first.press("ArrowRight")
+    page.locator("#threshold").press("Home")
+    deadline = time.monotonic() + PATIENCE
+    while sizes.text_content() == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert sizes.text_content() != before
+    assert page.evaluate(drawn) != slices
+    labels = page.eval_on_selector_all("#planes canvas", "all => all.map((one) => one.getAttribute('aria-label'))")
+    assert [label.split()[0] for label in labels] == ["Axial", "Coronal", "Sagittal"]
+
+
+def test_bad_files_get_one_message_and_the_page_goes_on(image_page: BrowserBackend, tmp_path: Path) -> None:
+    text = tmp_path / "notes.nii"
+    text.write_text("no volume")
+    assert "notes.nii" in take(image_page.page, text)
+    assert "made for an image" in take(image_page.page, _volume(tmp_path / "v.nii.gz"))
+    assert image_page.page.locator("#message").text_content()
+    image_page.page.locator("#try-sample").click()
+    assert said(image_page.page).startswith("polyp: ")
+    assert image_page.problems == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_a_phone_in_both_themes(image_page: BrowserBackend, volume_page: BrowserBackend, theme: str) -> None:
+    for page in (image_page.page, volume_page.page):
+        page.emulate_media(color_scheme=theme)
+        page.set_viewport_size({"width": 360, "height": 780})
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+        paper = page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
+        assert (sum(map(int, paper[4:-1].split(","))) > 384) == (theme == "light")
+        assert "Not a medical device" in page.locator("header").inner_text()
+        assert "onnxruntime-web" in (page.locator("#licences").text_content() or "")
+
+
+def test_the_keyboard_reaches_everything(image_page: BrowserBackend) -> None:
+    page = image_page.page
+    wanted = """() => [...document.querySelectorAll("button, select, input, summary, [tabindex='0']")]
+      .filter((each) => !each.disabled && each.checkVisibility()).length"""
+    page.evaluate("() => document.addEventListener('focusin', (event) => event.target.setAttribute('data-seen', ''))")
+    number = page.evaluate(wanted)
+    for _ in range(number + 2):
+        page.keyboard.press("Tab")
+    assert page.evaluate("() => document.querySelectorAll('[data-seen]').length") >= number
+
+
+def test_parity_decides_whether_a_page_is_kept(bright_rgb: Path, tmp_path: Path) -> None:
+    store, file = write_store(tmp_path / "prepared", RGB), tmp_path / "segment.html"
+    options = WebPages(parity_cases=2, unchecked="keep")
+    elsewhere(export_web, bright_rgb, file, options, Export(), prepared=store)
+    record = json.loads(file.with_suffix(".json").read_text())
+    if "not_run" in record:
+        pytest.skip(record["not_run"])
+    assert record["parity"]["passed"]
+    assert record["parity"]["n_cases"] == 2
+    assert record["parity"]["max_abs_difference"] < 1e-5
+    file.unlink()
+    with pytest.raises(ListedError, match="web page does not compute what the model computes"):
+        elsewhere(export_web, bright_rgb, file, options, Export(max_abs_difference=1e-12), prepared=store)
+    assert not file.exists()
+
+
+def test_without_a_browser_the_configuration_decides(
+    bright_rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDSEG_CHROMIUM", str(tmp_path / "none"))
+    store, file = write_store(tmp_path / "prepared", RGB), tmp_path / "segment.html"
+    with pytest.raises(UserError, match="page could not be checked"):
+        elsewhere(export_web, bright_rgb, file, WebPages(), Export(), prepared=store)
+    assert not file.exists()
+    elsewhere(export_web, bright_rgb, file, WebPages(unchecked="keep"), Export(), prepared=store)
+    assert "Chromium" in json.loads(file.with_suffix(".json").read_text())["not_run"]
+
+
+def test_nothing_in_the_file_can_leave_its_place(bright_rgb: Path, tmp_path: Path) -> None:
+    file = tmp_path / "segment.html"
+    export_web(bright_rgb, file, WebPages(), Export())
+    text = file.read_text()
+    assert text.count("<script") == text.count("</script>")
+    assert "connect-src 'none'" in text
+    assert "unsafe-inline" not in text
+    assert "'unsafe-eval'" not in text
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert file.stat().st_size < 12e6
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (describe(CT).model_copy(update={"sliding_window": SlidingWindow(size=(8, 32, 32))}), "sees patches"),
+        (describe(CT.model_copy(update={"channels": 2})), "2 channels"),
+        (describe(CT.model_copy(update={"slicing": "coronal"})), "slicing"),
+        (describe(CT, tuple(Structure(name=f"organ {n}", values=(n,)) for n in range(1, 33))), "32 structures"),
+    ],
+)
+def test_what_no_browser_runs_is_refused(graph: object, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=reason):
+        check_runs_in_browser(graph, tmp_path / "model.onnx")  # type: ignore[arg-type]
+
+
+def test_the_page_knows_what_the_graph_says() -> None:
+    noisy = page_contract(describe(CT, DISC_CUP, noise_shape=(4, 8, 8)))
+    assert noisy["noise"]["shape"] == [4, 8, 8]
+    assert [one["parts"] for one in noisy["structures"]] == [2, 1]
+    assert noisy["window"] == [-175.0, 250.0]
+
+
+def test_the_built_page_is_that_of_its_sources(tmp_path: Path) -> None:
+    if shutil.which("node") is None or not (WEB / "node_modules" / "esbuild").is_dir():
+        pytest.skip("Node.js or the packages of web/ are missing: 'make web' installs the packages")
+    subprocess.run(["node", "build.mjs", str(tmp_path)], cwd=WEB, check=True)
+    for path in sorted(tmp_path.iterdir()):
+        assert path.read_bytes() == (ASSETS / path.name).read_bytes(), f"{path.name}: run 'make web', and commit it"
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in ASSETS.iterdir()}

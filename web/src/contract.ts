@@ -1,0 +1,55 @@
+/** What the page knows of its model: written into it by `sdseg export --to web`. */
+
+export type StoredType = "uint8" | "int16" | "uint16" | "int32" | "float16" | "float32";
+
+/** How each whole volume is brought to one scale, as sdseg/config/normalisation.py has it. */
+export type Normalisation =
+  | { readonly method: "percentiles"; readonly low: number; readonly high: number; readonly nonzero: boolean }
+  | { readonly method: "z-score"; readonly low: number; readonly high: number; readonly nonzero: boolean }
+  | { readonly method: "min-max" };
+
+export interface Structure {
+  readonly name: string;
+  readonly colour: readonly [number, number, number];
+  readonly parts: number; // label ids that make it up: of structures that overlap the one with fewer lies on top
+}
+
+/** How the values of the training images lay: smallest, median and largest of all cases. */
+export interface Intensities {
+  readonly p1: readonly [number, number, number];
+  readonly p99: readonly [number, number, number];
+  readonly width: readonly [number, number, number];
+}
+
+export interface Contract {
+  readonly version: string; // of sdseg
+  readonly dataset: string;
+  readonly recipe: string;
+  readonly origin: string; // of the training images: "real", "sample" or "phantom"
+  readonly precision: string;
+  readonly modality: "rgb" | "ct" | "mr" | "pet" | "ultrasound" | "other";
+  readonly width: number; // working size
+  readonly height: number;
+  readonly neighbours: number; // slices on each side that are seen as well
+  readonly window: readonly [number, number];
+  readonly dtype: StoredType;
+  readonly stretch: boolean;
+  readonly normalisation: Normalisation | null;
+  readonly intensities: Intensities | null;
+  readonly structures: readonly Structure[];
+  readonly threshold: number;
+  readonly exclusive: boolean;
+  readonly largestComponent: boolean;
+  readonly fillHoles: boolean;
+  readonly noise: { readonly shape: readonly number[]; readonly values: string } | null; // base64 of float32
+  readonly hypotheses: number; // that the graph gives beside their mean; 0: none
+  readonly model: { readonly inside: boolean; readonly name: string; readonly bytes: number; readonly sha256: string };
+  readonly sample: { readonly name: string; readonly about: string } | null;
+}
+
+/** What the model takes, in words. */
+export function takes(contract: Contract): string {
+  if (contract.modality === "rgb") return "an image";
+  const names = { ct: "a CT volume", mr: "an MR volume", pet: "a PET volume", ultrasound: "an ultrasound volume" };
+  return contract.modality === "other" ? "a volume" : names[contract.modality];
+}

@@ -1,0 +1,58 @@
+/** How files come in: dropped, chosen, or the sample. */
+
+import { byId } from "./element.ts";
+
+/** Calls `take` with whatever files the user gives; nothing is read here. */
+export function listen(take: (files: File[]) => void, volumes: boolean): void {
+  const drop = byId("drop");
+  const files = byId<HTMLInputElement>("files");
+  const folder = byId<HTMLInputElement>("folder");
+  byId("choose-files").addEventListener("click", () => files.click());
+  byId("choose-folder").addEventListener("click", () => folder.click());
+  byId("choose-folder").hidden = !volumes || !("webkitdirectory" in folder);
+  for (const input of [files, folder]) {
+    input.addEventListener("change", () => {
+      const chosen = [...(input.files ?? [])];
+      input.value = ""; // the same file may be chosen again
+      if (chosen.length > 0) take(chosen);
+    });
+  }
+  // Anywhere on the page: a file that misses the field would otherwise replace the page.
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (event.relatedTarget === null) drop.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    if (event.dataTransfer !== null) void filesOf(event.dataTransfer).then((dropped) => dropped.length && take(dropped));
+  });
+  document.addEventListener("paste", (event) => {
+    const pasted = [...(event.clipboardData?.files ?? [])];
+    if (pasted.length > 0) take(pasted);
+  });
+}
+
+/** Files that were dropped, those in folders as well. */
+async function filesOf(data: DataTransfer): Promise<File[]> {
+  const entries = [...data.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  if (entries.length === 0) return [...data.files];
+  return (await Promise.all(entries.map(filesBelow))).flat();
+}
+
+async function filesBelow(entry: FileSystemEntry): Promise<File[]> {
+  if (entry.isFile) {
+    return [await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject))];
+  }
+  const reader = (entry as FileSystemDirectoryEntry).createReader();
+  const files: File[] = [];
+  for (;;) {
+    // A reader gives some hundred entries at a time.
+    const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    if (some.length === 0) return files;
+    files.push(...(await Promise.all(some.map(filesBelow))).flat());
+  }
+}

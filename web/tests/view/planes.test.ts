@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import type { Masks, Shown } from "../../src/messages.ts";
+import { overlay } from "../../src/view/paint.ts";
+import { cut, placeIn, shapeOf } from "../../src/view/planes.ts";
+
+// Two slices of three rows and four columns; each voxel its own number.
+const shown: Shown = {
+  name: "a",
+  kind: "volume",
+  count: 2,
+  rows: 3,
+  columns: 4,
+  channels: 1,
+  spacing: [5, 1, 2],
+  pixels: Uint8Array.from({ length: 24 }, (_, index) => index),
+  notes: [],
+  seconds: 0,
+};
+const masks = { bits: shown.pixels } as unknown as Masks;
+const reds = (section: "axial" | "coronal" | "sagittal", index: number): number[] =>
+  [...cut(shown, masks, section, index).pixels].filter((_, place) => place % 4 === 0);
+
+test("sections show the head on top", () => {
+  assert.deepEqual(reds("axial", 1).slice(0, 4), [12, 13, 14, 15]);
+  assert.deepEqual(reds("coronal", 2), [20, 21, 22, 23, 8, 9, 10, 11]);
+  assert.deepEqual(reds("sagittal", 3), [15, 19, 23, 3, 7, 11]);
+  assert.deepEqual([...cut(shown, masks, "sagittal", 3).bits], [15, 19, 23, 3, 7, 11]);
+});
+
+test("pictures have the proportions of the body", () => {
+  assert.equal(shapeOf(shown, "axial").aspect, 8 / 3);
+  assert.equal(shapeOf(shown, "coronal").aspect, 8 / 10);
+  assert.equal(shapeOf(shown, "sagittal").aspect, 3 / 10);
+});
+
+test("a point of a section is found in the volume", () => {
+  assert.deepEqual(placeIn(shown, "axial", 1, 0.99, 0), [1, 0, 3]);
+  assert.deepEqual(placeIn(shown, "coronal", 2, 0, 0), [1, 2, 0]);
+  assert.deepEqual(placeIn(shown, "sagittal", 3, 1, 1), [0, 2, 3]);
+});
+
+test("outlines are drawn inside the mask, the inner structure on top, hidden ones not at all", () => {
+  const outer = { name: "outer", colour: [255, 0, 0], parts: 2 } as const;
+  const inner = { name: "inner", colour: [0, 255, 0], parts: 1 } as const;
+  const bits = Uint8Array.from([0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1, 3, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
+  const draw = (visible: number): number[] => {
+    const layer = { width: 5, height: 5, data: new Uint8ClampedArray(100) };
+    overlay(layer, { width: 5, height: 5, bits }, [outer, inner], { opacity: 0.5, outlines: true, visible }, 1);
+    return [...layer.data];
+  };
+  assert.deepEqual(draw(3).slice(48, 52), [0, 255, 0, 255]);
+  assert.deepEqual(draw(1).slice(48, 52), [255, 0, 0, 128]);
+  assert.deepEqual(draw(1).slice(24, 28), [255, 0, 0, 255]);
+  assert.ok(draw(0).every((value) => value === 0));
+});
