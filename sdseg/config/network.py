@@ -23,6 +23,7 @@ __all__ = [
     "UnetDenoiser",
     "check_codec",
     "check_image_codec",
+    "check_same_layout",
     "neighbours_of",
 ]
 
@@ -287,4 +288,21 @@ def check_image_codec(encodes: str, where: str) -> None:
             f"a codec of images is expected, and this one has 'encodes: {encodes}'",
             where=where,
             remedy="name one with 'encodes: image'",
+        )
+
+
+def check_same_layout(network: LatentNetwork, codec: Autoencoder, channels: int, where: str) -> None:
+    """Raise UserError for a condition encoder that is to start as a codec's, of so many latent channels, and cannot."""
+    condition = network.condition
+    if not isinstance(condition, ConditionEncoder) or condition.init != "codec":
+        return
+    alike = ("block_out_channels", "layers_per_block", "mid_block_attention")
+    pairs = {name: (getattr(condition, name), getattr(codec, name)) for name in alike}
+    pairs["latent_channels"] = condition.latent_channels, channels
+    differing = [f"{name} {own} against {theirs}" for name, (own, theirs) in pairs.items() if own != theirs]
+    if differing:
+        raise UserError(
+            f"the condition encoder is to start as the codec's, whose layout differs: {', '.join(differing)}",
+            where=where,
+            remedy="give network.condition the codec's layout and latent_channels, or set its init: random",
         )

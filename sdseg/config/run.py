@@ -15,7 +15,7 @@ from sdseg.config.codec import Codec, made_from
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
 from sdseg.config.image_size import check_size
-from sdseg.config.network import LatentNetwork, check_codec, check_image_codec
+from sdseg.config.network import LatentNetwork, check_codec, check_image_codec, check_same_layout
 from sdseg.config.recipe import Recipe, check_batch, read_recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.studies import Ablation, Studies
@@ -141,6 +141,10 @@ class Config(Strict):
                 check_image_codec(images.encodes, f"codec '{name}' {whose}")
         where = f"datasets.{dataset}.size with recipe '{recipe}'"
         check_size(self.datasets[dataset].size, resolved.network, codec, where)
+        if isinstance(resolved.network, LatentNetwork):
+            name = resolved.network.image_codec or resolved.network.codec
+            start = self.codecs[name]
+            check_same_layout(resolved.network, start, start.latent_channels, f"codec '{name}' {whose}")
         return resolved
 
     def _with_own_models(self, resolved: Recipe, name: str, trained: Trained) -> Recipe:

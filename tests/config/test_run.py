@@ -367,6 +367,15 @@ def test_codec_and_condition_must_shrink_alike(config: Values) -> None:
     assert "the condition encoder shrinks the image 2×, the codec 4×" in str(error)
 
 
+def test_a_condition_that_starts_as_the_codec_is_built_like_it(config: Values) -> None:
+    changed = put(config, "codecs.tiny.latent_channels", 6)
+    error = refused(lambda: parse(Config, changed, where="my.yaml").resolve_recipe("kseg", "sdseg"))
+    assert "whose layout differs: latent_channels 4 against 6" in str(error)
+    assert "codec 'tiny' of recipe 'sdseg', for kseg" in str(error)
+    free = put(changed, "recipes.sdseg.overrides", {"network": {"condition": {"init": "random"}}})
+    parse(Config, free, where="my.yaml").resolve_recipe("kseg", "sdseg")
+
+
 def test_size_must_be_halved_often_enough(config: Values) -> None:
     loaded = parse(Config, put(config, "datasets.kseg.size", 30), where="my.yaml")
     error = refused(lambda: loaded.resolve_recipe("kseg", "sdseg"))
