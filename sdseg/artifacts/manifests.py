@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from sdseg.config.codec import Codec
 from sdseg.config.export import EngineOptions
 from sdseg.config.network import MOST_NEIGHBOURS
-from sdseg.config.normalisation import PerVolume
+from sdseg.config.normalisation import ChannelNormalisation, PerVolume
 from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.config.shape import Plane
@@ -82,19 +82,25 @@ class ImageContract(_Strict):
 
     modality: str = Field(pattern="^(rgb|ct|mr|pet|ultrasound|other)$")
     size: WorkingSize  # working height and width
-    channels: Channels  # 3 for rgb, 1 for volumes
+    channels: Channels  # 3 for rgb, 1 for volumes; of several files per case as many as these
+    # Of several files per case: what each holds, in the order of the channels; none: a grey or colour image, a volume.
+    channel_names: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
+    shown_channel: int = Field(0, ge=0, exclude_if=lambda number: not number)  # that pictures show
     slicing: Plane = Field("axial", exclude_if=lambda plane: plane == "axial")  # of volumes: data/slicing.py
     # Slices on each side that a model sees beside its own, as further channels: data/neighbours.py. A store has none.
     neighbours: int = Field(0, ge=0, le=MOST_NEIGHBOURS, exclude_if=lambda count: not count)
     window: Range  # these two raw values become -1 and 1; values outside are clipped
     # How each whole volume is brought to the values that `window` is of: data/normalise.py. None: they are its own.
     normalisation: PerVolume | None = Field(None, discriminator="method", exclude_if=lambda how: how is None)
+    # The same by channel, where they differ in it: each then goes from 0 to 1, and so does `window`.
+    normalisations: tuple[ChannelNormalisation, ...] = Field((), exclude_if=lambda ways: not ways)
     train_clip: Range | None = None  # in training raw values are clipped here instead (published quirk)
     stretch: bool = (
         False  # evaluated volumes span the window by themselves: data/transforms.py `stretch` (published quirk)
     )
     dtype: StoredType = "int16"  # in which raw values are kept; where it is left out uint8 for rgb, int16 for ct
     intensities: Intensities | None = None  # of the training images; None where they were not recorded
+    channel_intensities: tuple[Intensities, ...] = Field((), exclude_if=lambda each: not each)  # of several, by channel
     # Millimetres between the voxels of the training volumes at the working size, along depth, height and width: of a
     # three-dimensional model. None where they were not recorded; a store has none.
     spacing: tuple[float, float, float] | None = Field(None, exclude_if=lambda lengths: lengths is None)
@@ -103,6 +109,25 @@ class ImageContract(_Strict):
     def fed_channels(self) -> int:
         """Channels of an image as the model is fed: those of each slice it sees, one slice after the other."""
         return self.channels * (2 * self.neighbours + 1)
+
+    @property
+    def planes(self) -> int:
+        """Channels of a slice as the networks see it: a grey one is repeated in the place of three colours."""
+        return 3 if self.channels == 1 else self.channels
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether values are brought to one scale before the window: by statistics, or by a window for each channel."""
+        return self.normalisation is not None or bool(self.normalisations)
+
+    @model_validator(mode="after")
+    def _channels_have_names(self) -> Self:
+        for what, given in (("names", self.channel_names), ("normalisations", self.normalisations)):
+            if given and len(given) != self.channels:
+                raise ValueError(f"{len(given)} {what} of {self.channels} channels")
+        if self.shown_channel >= self.channels:
+            raise ValueError(f"'shown_channel' is {self.shown_channel}, of {self.channels} channels counted from 0")
+        return self
 
     @model_validator(mode="before")
     @classmethod

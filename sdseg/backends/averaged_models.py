@@ -23,7 +23,12 @@ __all__ = ["EnsembleBackend", "averaged", "common_rule", "facts_of", "joined_nam
 
 log = logging.getLogger(__name__)
 SLICES = 8  # of a volume, that a two-dimensional member of a mixed ensemble computes at a time
-FREE = ("dtype", "intensities", "spacing")  # of the image contract: how the data of one training lay
+FREE = (
+    "dtype",
+    "intensities",
+    "channel_intensities",
+    "spacing",
+)  # of the image contract: how the data of one training lay
 Facts = tuple[Path, ImageContract, tuple[Structure, ...], MaskRule]
 
 
@@ -103,7 +108,7 @@ def averaged(models: Sequence[Served]) -> Served:
     return replace(
         first,
         backend=EnsembleBackend([one.backend for one in models]),
-        image=first.image.model_copy(update={"intensities": None, "spacing": spacing}),
+        image=first.image.model_copy(update={"intensities": None, "channel_intensities": (), "spacing": spacing}),
         rule=rule,
         dataset=joined_name([one.dataset for one in models]),
         origin=next((one.origin for one in models if one.origin != "real"), "real"),

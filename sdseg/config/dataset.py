@@ -11,7 +11,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.config.normalisation import FixedWindow, Normalisation, Percentiles, PerVolume
+from sdseg.config.channels import channel_problems
+from sdseg.config.normalisation import (
+    AnyNormalisation,
+    ChannelName,
+    ChannelNormalisation,
+    ChannelWindow,
+    FixedWindow,
+    Percentiles,
+    PerVolume,
+    Value,
+)
 from sdseg.config.shape import Slicing
 from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
@@ -24,7 +34,6 @@ NONZERO = "nonzero"
 Values = Annotated[int, Field(ge=0, le=65_535)] | Annotated[str, Field(pattern=r"^(nonzero|\d{1,5}-\d{1,5})$")]
 Label = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Value = Annotated[float, Field(ge=-1e9, le=1e9)]  # of a voxel
 GIVEN_BY = {  # what each layout is told in the configuration, besides what all of them are
     "folders": ("images", "masks"),
     "nnunet": (),
@@ -60,8 +69,15 @@ class Own(Strict):
     # whose values have no fixed scale.
     modality: Literal["rgb", "ct", "mr", "pet", "ultrasound", "other"]
     title: Word = "own data"
-    images: str | None = None  # folders: where the images lie, below the raw folder
+    # folders: where the images lie, below the raw folder: a folder, or a pattern with the case's id in braces, as
+    # '{id}/{id}_t1.nii.gz'; masks, channels and annotators likewise.
+    images: str | None = None
     masks: str | None = None
+    # Several files per case, each a channel that the model sees: its name, and its place (folders) or the column of
+    # its files (table), in the place of images. nnunet: dataset.json names them.
+    channels: dict[ChannelName, str] = Field(default_factory=dict, exclude_if=lambda named: not named)
+    # The channel that pictures show; default: the first.
+    shown_channel: ChannelName | None = Field(None, exclude_if=lambda name: name is None)
     image_name: str | None = None  # folders: regular expression of the name without suffix; its group 'id' pairs files
     mask_name: str | None = None
     # Several masks per case, each by another person: his name, and the folder (folders) or the column (table) of his
@@ -74,14 +90,16 @@ class Own(Strict):
     lossy_masks: bool = False  # true: masks are JPEG or were resized; values between two levels go to the nearer
     targets: dict[Name, dict[Word, tuple[Label | str, ...]]] = Field(default_factory=dict)  # default: every label
     windows: dict[Name, tuple[Value, Value]] = Field(default_factory=dict)  # these values become -1 and 1
-    # Volumes: window (of ct the default), or by each volume's own percentiles (of the others), z-score or min-max.
-    normalisation: Normalisation | None = Field(None, exclude_if=lambda how: how is None)
+    # Volumes: window (of ct the default), or by each volume's own percentiles (of the others), z-score or min-max; one
+    # for all channels, or one for each by its name.
+    normalisation: AnyNormalisation | None = Field(None, exclude_if=lambda how: how is None)
     group_pattern: str | None = None  # regular expression on the id; what it captures is the patient or sequence
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         problems = [
             *self._layout(),
+            *channel_problems(self.layout, self.channels, self.images, self.shown_channel, self.normalisation),
             *self._annotators(),
             *self._patterns(),
             *self._meaning(),
@@ -94,10 +112,22 @@ class Own(Strict):
 
     @property
     def per_volume(self) -> PerVolume | None:
-        """How each volume is normalised by itself; None where all are seen through a window, and for images."""
+        """How each volume is normalised by itself; None where all are seen through a window, and for images.
+
+        None too where channels differ in it: see `by_channel`.
+        """
+        if isinstance(self.normalisation, dict):
+            first, *others = self.normalisation.values()
+            alike = not isinstance(first, ChannelWindow) and all(other == first for other in others)
+            return first if alike and not isinstance(first, ChannelWindow) else None
         if isinstance(self.normalisation, FixedWindow):
             return None
         return self.normalisation or (None if self.modality in ("rgb", "ct") else Percentiles())
+
+    @property
+    def by_channel(self) -> dict[str, ChannelNormalisation]:
+        """How each channel is normalised, by its name, where they differ in it; else empty."""
+        return self.normalisation if isinstance(self.normalisation, dict) and self.per_volume is None else {}
 
     @property
     def exact_values(self) -> dict[int, int]:
@@ -116,7 +146,8 @@ class Own(Strict):
         return tuple(spans)
 
     def _layout(self) -> Iterator[str]:
-        needed = tuple(key for key in GIVEN_BY[self.layout] if key != "masks" or not self.annotators)
+        elsewhere = {"masks": self.annotators, "images": self.channels}  # what may stand in a key's place
+        needed = tuple(key for key in GIVEN_BY[self.layout] if not elsewhere.get(key))
         for key in ("images", "masks", "table"):
             value = getattr(self, key)
             if key in needed and value is None:
@@ -125,7 +156,10 @@ class Own(Strict):
                 yield f"'{key}' does not belong to 'layout: {self.layout}'"
             if value is not None and _outside(value):
                 yield f"'{key}' must lie below the raw folder, not at '{value}'"
-        if self.images is not None and self.images == self.masks:
+        for place in self.channels.values() if self.layout == "folders" else ():
+            if _outside(place):
+                yield f"'channels' must lie below the raw folder, not at '{place}'"
+        if self.masks is not None and self.masks in (self.images, *self.channels.values()):
             yield "'images' and 'masks' are the same folder"
 
     def _annotators(self) -> Iterator[str]:
@@ -136,7 +170,7 @@ class Own(Strict):
             yield "'annotators' does not belong to 'layout: nnunet'"
         if len(places) == 1:
             yield "'annotators' names one: leave it out, and say 'masks'"
-        if len(set(places)) < len(places) or self.images in places:
+        if len(set(places)) < len(places) or {self.images, *self.channels.values()} & set(places):
             yield "'annotators' names one place twice"
         if self.masks is not None:
             yield "'masks' and 'annotators' both say where masks lie: keep one of them"
@@ -220,6 +254,12 @@ class Own(Strict):
                 f"'windows' do not belong to {chosen}{default}: leave them out, or say 'normalisation: {{method: "
                 "window}' where every volume has the same units"
             )
+        elif self.by_channel:
+            if self.windows:
+                yield (
+                    "'windows' do not belong to a 'normalisation' by channel: leave them out, and give a channel of "
+                    "raw values {method: window, low: …, high: …}"
+                )
         elif self.per_volume is None and not self.windows:
             example = "{abdomen: [-175, 250]}" if self.modality == "ct" else "{all: [0, 4000]}"
             asker = (

@@ -1,15 +1,33 @@
-"""How the values of volumes are brought to one scale, where a scanner gives them none: by statistics of each volume."""
+"""How the values of volumes are brought to one scale, where a scanner gives them none: by statistics of each volume.
+
+Of several channels each is brought there by itself; where they differ in kind (a PET beside a CT) each has its own.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from sdseg.core.settings import Strict
+from sdseg.core.settings import ALL_CHANNELS, BY_CHANNEL, Strict
 
-__all__ = ["FixedWindow", "MinMax", "Normalisation", "PerVolume", "Percentiles", "ZScore"]
+__all__ = [
+    "AnyNormalisation",
+    "ChannelName",
+    "ChannelNormalisation",
+    "ChannelWindow",
+    "FixedWindow",
+    "MinMax",
+    "Normalisation",
+    "PerVolume",
+    "Percentiles",
+    "Value",
+    "ZScore",
+]
 
+# Of a channel, as `--channel NAME=PATH` takes it.
+ChannelName = Annotated[str, Field(pattern=r"^[^\s=/\\](?:[^=/\\]{0,48}[^\s=/\\])?$")]
+Value = Annotated[float, Field(ge=-1e9, le=1e9)]  # of a voxel
 Percent = Annotated[float, Field(ge=0, le=100)]
 Deviations = Annotated[float, Field(ge=-1000, le=1000)]
 
@@ -72,3 +90,37 @@ class FixedWindow(Strict):
 
 PerVolume = Percentiles | ZScore | MinMax
 Normalisation = Annotated[Percentiles | ZScore | MinMax | FixedWindow, Field(discriminator="method")]
+
+
+class ChannelWindow(Strict):
+    """Raw values of one channel among several, seen through a window of its own: a CT beside a PET."""
+
+    method: Literal["window"]
+    low: Value
+    high: Value
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"'low' must be below 'high', and is {self.low:g} where that is {self.high:g}")
+        return self
+
+    @property
+    def window(self) -> tuple[float, float]:
+        return self.low, self.high
+
+
+ChannelNormalisation = Annotated[Percentiles | ZScore | MinMax | ChannelWindow, Field(discriminator="method")]
+
+
+def _form(value: Any) -> str:
+    """Whether one method is meant for all channels, or one for each by its name."""
+    by_channel = isinstance(value, dict) and not isinstance(value.get("method", {}), str)
+    return BY_CHANNEL if by_channel else ALL_CHANNELS
+
+
+AnyNormalisation = Annotated[
+    Annotated[Normalisation, Tag(ALL_CHANNELS)]
+    | Annotated[dict[ChannelName, ChannelNormalisation], Field(min_length=1), Tag(BY_CHANNEL)],
+    Discriminator(_form),
+]

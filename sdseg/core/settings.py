@@ -12,7 +12,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sdseg.core.errors import ListedError, nearest
 from sdseg.core.yaml_json import read_yaml
 
-__all__ = ["MANY", "Name", "Place", "Seed", "Strict", "Width", "architecture_of", "merge", "parse", "read_yaml"]
+__all__ = [
+    "ALL_CHANNELS",
+    "BY_CHANNEL",
+    "MANY",
+    "Name",
+    "Place",
+    "Seed",
+    "Strict",
+    "Width",
+    "architecture_of",
+    "merge",
+    "parse",
+    "read_yaml",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 NAME = r"^[a-z0-9][a-z0-9_-]{0,99}$"
@@ -21,7 +34,8 @@ SHOWN = 80  # characters of a wrong value
 # Of networks; pydantic lists them below 'network' like a key.
 KINDS = ("latent-diffusion", "end-to-end-diffusion", "direct")
 ARCHITECTURE = "architecture: "  # begins those of the classes that `architecture_of` chooses among
-FORMS = ("word", "mapping")  # of a value that may be either; listed likewise
+ALL_CHANNELS, BY_CHANNEL = "for all channels", "by channel"  # of a normalisation
+FORMS = ("word", "mapping", ALL_CHANNELS, BY_CHANNEL)  # of a value that may be either; listed likewise
 
 Name = Annotated[str, Field(pattern=NAME)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,21 +33,20 @@ class StrongAugmentation:
     """Flips, affine and elastic deformation of image and masks; contrast, brightness, blur and noise of the image.
 
     Lengths are shares of the image's size, intensities shares of its window, so that one preset serves RGB and CT.
-    A `patch` of volumes is flipped along all three axes, and turned, moved and enlarged within its slices.
+    Named channels, each of a file of its own, are deformed alike and change in intensity each by itself. A `patch` of
+    volumes is flipped along all three axes, and turned, moved and enlarged within its slices.
     """
 
     def __init__(self, contract: ImageContract, patch: Extent | None = None) -> None:
         self.contract = contract
+        self._channels = [f"image_{number}" for number in range(len(contract.channel_names))]
         spatial = _of_slices(contract.size) if patch is None else _of_patches(patch)
         first = BLUR if patch is None else SHARP  # of a patch that is the depth
         self._transform = Compose(
             [
                 *spatial,
-                RandAdjustContrastd("image", prob=0.3, gamma=(0.7, 1.5)),
-                RandScaleIntensityd("image", prob=0.3, factors=0.2),
-                RandShiftIntensityd("image", prob=0.3, offsets=0.1),
-                RandGaussianSmoothd("image", prob=0.2, sigma_x=first, sigma_y=BLUR, sigma_z=BLUR),
-                RandGaussianNoised("image", prob=0.3, std=0.05),
+                self._apart,
+                *(one for key in self._channels or ["image"] for one in _of_intensities(key, first)),
             ]
         )
 
@@ -61,10 +61,29 @@ class StrongAugmentation:
         inside = (np.clip(image.astype(np.float32), low, high) - np.float32(low)) / np.float32(high - low)
         self._transform.set_random_state(seed=seed)
         transformed = self._transform({"image": np.moveaxis(inside, -1, 0), "masks": masks.astype(np.float32)})
+        if self._channels:
+            apart = np.stack([np.asarray(transformed[key]) for key in self._channels], axis=1)  # [2k+1,C,H,W]
+            transformed["image"] = apart.reshape(-1, *apart.shape[2:])
         changed = np.asarray(transformed["image"], dtype=np.float32).clip(0.0, 1.0)  # [C,H,W]
         return np.moveaxis(changed, 0, -1) * np.float32(high - low) + np.float32(low), np.asarray(
             transformed["masks"]
         ) > 0.5
+
+    def _apart(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Of named channels each under a key of its own, with all its slices."""
+        count = len(self._channels)
+        return sample | {key: sample["image"][number::count] for number, key in enumerate(self._channels)}
+
+
+def _of_intensities(key: str, first: tuple[float, float]) -> list[Transform]:
+    """`first`: blur along the first axis."""
+    return [
+        RandAdjustContrastd(key, prob=0.3, gamma=(0.7, 1.5)),
+        RandScaleIntensityd(key, prob=0.3, factors=0.2),
+        RandShiftIntensityd(key, prob=0.3, offsets=0.1),
+        RandGaussianSmoothd(key, prob=0.2, sigma_x=first, sigma_y=BLUR, sigma_z=BLUR),
+        RandGaussianNoised(key, prob=0.3, std=0.05),
+    ]
 
 
 def _of_slices(size: int) -> list[Transform]:

@@ -102,7 +102,7 @@ def score_cases(
 
 
 # Data of another number type or with other values are still what the model wants.
-FREE = ("dtype", "intensities", "spacing")
+FREE = ("dtype", "intensities", "channel_intensities", "spacing")
 
 
 @dataclass(frozen=True)

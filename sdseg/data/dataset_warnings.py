@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from sdseg.artifacts.manifests import Structure
@@ -35,11 +36,21 @@ def implausible(
     yield from _masks(source, structures, read_cases)
     if source.modality != "rgb":
         yield from _grids(read_cases)
-    if source.modality != "rgb" and source.normalisation is None:
-        if source.modality == "ct":
-            yield from _units(window, read_cases)
-        yield from _scales(source, window, read_cases)
+    if source.modality != "rgb" and source.normalisation is None and not source.normalisations:
+        for name, cases in _by_channel(source, read_cases):
+            if source.modality == "ct":
+                yield from (f"{name}{warning}" for warning in _units(window, cases))
+            yield from (f"{name}{warning}" for warning in _scales(source, window, cases))
     yield from _notes_of_files(read_cases)
+
+
+def _by_channel(source: Source, read_cases: Sequence[ReadCase]) -> Iterator[tuple[str, Sequence[ReadCase]]]:
+    """Of several channels each by itself, with words that name it; else all cases as they are."""
+    if not source.channels:
+        yield "", read_cases
+    for number, name in enumerate(source.channels):
+        facts = [replace(each.facts, spread=each.facts.channels[number]) for each in read_cases]
+        yield f"channel {name}: ", [ReadCase(each.case, own) for each, own in zip(read_cases, facts, strict=True)]
 
 
 def _masks(source: Source, structures: Sequence[Structure], read_cases: Sequence[ReadCase]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract
-from sdseg.config.normalisation import MinMax, PerVolume, ZScore
+from sdseg.config.normalisation import ChannelNormalisation, ChannelWindow, MinMax, ZScore
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
 from sdseg.io.volumes import to_stored
@@ -28,21 +28,33 @@ class CaseScale:
     scale: float
 
 
-def to_contract(raw: AnyArray, image: ImageContract, path: Path | None) -> tuple[AnyArray, list[str]]:
+def to_contract(raw: AnyArray, image: ImageContract, path: Path | None, channel: int = 0) -> tuple[AnyArray, list[str]]:
     """Checked voxels of a whole volume, of any shape, as `image` wants them before they are resized; what was lost.
 
-    Raises UserError for a volume without contrast where it is to be normalised, and what `io.volumes.to_stored` does.
+    Of several channels the voxels are those of one, by its number. Raises UserError for a volume without contrast where
+    it is to be normalised, and what `io.volumes.to_stored` does.
     """
+    if image.normalisations:
+        how = image.normalisations[channel]
+        return normalised(raw, _from_0_to_1(scale_of(raw, how, path), how.window), image.window), []
     if image.normalisation is None:
         return to_stored(raw, image, path)
     return normalised(raw, scale_of(raw, image.normalisation, path), image.window), []
 
 
-def scale_of(raw: AnyArray, how: PerVolume, path: Path | None = None) -> CaseScale:
+def _from_0_to_1(scale: CaseScale, window: tuple[float, float]) -> CaseScale:
+    """The numbers that bring a channel's own window to 0 and 1."""
+    low, high = window
+    return _single(scale.offset + low * scale.scale, (high - low) * scale.scale)
+
+
+def scale_of(raw: AnyArray, how: ChannelNormalisation, path: Path | None = None) -> CaseScale:
     """Statistics over all voxels of a volume, of whatever order or shape, none left out.
 
     Raises UserError for a volume of which they are constant: nothing can be seen in it.
     """
+    if isinstance(how, ChannelWindow):  # the values are their own
+        return CaseScale(0.0, 1.0)
     values = raw[raw != 0] if not isinstance(how, MinMax) and how.nonzero else raw
     if not values.size:
         raise _constant("no voxel but 0", path)
@@ -56,7 +68,7 @@ def scale_of(raw: AnyArray, how: PerVolume, path: Path | None = None) -> CaseSca
         offset, high = (float(value) for value in np.percentile(values, (how.low, how.high)))
         spread = high - offset
         what = f"percentiles {how.low:g} and {how.high:g} of the voxels that are both {offset:g}"
-    scale = CaseScale(float(np.float32(offset)), float(np.float32(spread)))
+    scale = _single(offset, spread)
     if not scale.scale > 0:
         raise _constant(what, path)
     return scale
@@ -68,6 +80,10 @@ def normalised(raw: AnyArray, scale: CaseScale, window: tuple[float, float]) -> 
     values -= np.float32(scale.offset)
     values /= np.float32(scale.scale)
     return np.asarray(np.clip(values, np.float32(window[0]), np.float32(window[1]), out=values))
+
+
+def _single(offset: float, scale: float) -> CaseScale:
+    return CaseScale(float(np.float32(offset)), float(np.float32(scale)))
 
 
 def _constant(what: str, path: Path | None) -> UserError:

@@ -22,9 +22,8 @@ from sdseg.core.overwrite_checks import check_apart, check_owned, check_record
 from sdseg.core.provenance import provenance
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.checksums import FILES, arrays_of, combined_checksum, fast_checksum, files_of
-from sdseg.data.intensities import intensities_of
 from sdseg.data.packed_masks import ANNOTATOR_FILES, pack, write_packed
-from sdseg.data.read_case import CaseArrays
+from sdseg.data.read_case import CaseArrays, with_intensities
 from sdseg.data.read_dataset import RawDataset, ReadCase, ReadTask, open_raw_dataset
 from sdseg.data.store import Case, write_index
 from sdseg.datasets.split_files import SPLITS
@@ -70,8 +69,7 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
         cases = [each.case for each in read_cases]
         write_index(folder, cases)
         write_json(folder / "check.json", examination.record(name, settings).content())
-        trained = intensities_of([each.facts.spread for each in read_cases if each.case.split == "train"])
-        image = raw_dataset.image.model_copy(update={"intensities": trained})
+        image = with_intensities(raw_dataset.image, [each.facts for each in read_cases if each.case.split == "train"])
         manifest = _manifest(name, settings, raw_dataset, image, cases, folder)
         write_json(folder / "manifest.json", manifest)
     for warning in examination.warnings:

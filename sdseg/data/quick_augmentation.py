@@ -27,7 +27,9 @@ SHIFT = 0.1  # shares of the image's size
 
 
 class QuickAugmentation:
-    """Contrast, brightness, gamma and (of several channels) colour; with `affine`, rotation, zoom and shift as well.
+    """Contrast, brightness, gamma and (of colours) colour; with `affine`, rotation, zoom and shift as well.
+
+    Named channels, each of a file of its own, change each by itself, and alike in all slices.
 
     Intensities are shares of the image's window, so that one preset serves RGB and CT. Each is drawn once per sample
     from its seed; the affine map is the same for image and masks, and what lies beyond the border is its last pixel.
@@ -43,7 +45,12 @@ class QuickAugmentation:
         rng = np.random.default_rng(seed)
         low, high = (np.float32(end) for end in self.contract.window)
         inside = (np.clip(image.astype(np.float32), low, high) - low) / (high - low)
-        changed = _intensities(inside, rng, coloured=self.contract.channels > 1)
+        named = len(self.contract.channel_names)
+        if named:
+            parts = [_intensities(inside[..., number::named], rng, coloured=False) for number in range(named)]
+            changed = np.stack(parts, axis=-1).reshape(inside.shape)  # slice by slice its channels, as they were
+        else:
+            changed = _intensities(inside, rng, coloured=self.contract.channels > 1)
         if self.affine:
             matrix = _affine_map(image.shape[0], rng)
             changed = _warped(changed, matrix).reshape(changed.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import picture_hash
-from sdseg.data.intensities import Spread, spread_of
+from sdseg.data.intensities import Spread, intensities_of, spread_of
 from sdseg.data.normalise import to_contract
+from sdseg.data.read_channels import check_grids, read_grey_channels
 from sdseg.data.read_label import LabelFile, merged, resized
+from sdseg.data.shown_channel import shown_of
 from sdseg.data.slicing import along_slices, to_slices
 from sdseg.data.transforms import resize_images, resize_labels, stretch
 from sdseg.datasets.layouts import RawCase
@@ -33,7 +35,7 @@ from sdseg.io.volumes import (
     read_volume_noted,
 )
 
-__all__ = ["CaseArrays", "CaseFacts", "count_labels", "read_case", "read_grid", "voxel_values"]
+__all__ = ["CaseArrays", "CaseFacts", "count_labels", "read_case", "read_grid", "voxel_values", "with_intensities"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class CaseFacts:
     picture_hash: npt.NDArray[np.uint64] | None  # of data/duplicates.py; None: of one colour, or a slice of a scan
     areas: tuple[tuple[int, float], ...] = ()  # label id and its share of the image, at its native size
     notes: tuple[str, ...] = ()  # what is odd about the image's file, and what the store's number type takes from it
+    channels: tuple[Spread, ...] = ()  # of several channels the raw values of each; `spread` is the first one's
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class CaseArrays:
 def read_grid(case: RawCase, modality: str = "ct") -> Geometry:
     """The grid of a volume, from the headers alone. Raises UserError unless image and label lie on one."""
     geometry = read_geometry(case.image, modality)
+    if case.channels:
+        check_grids([(channel, read_geometry(channel[1], modality)) for channel in case.channels])
     for path in case.label_files:
         difference = None if is_markup(path) else check_same_grid(geometry, read_geometry(path))
         if difference:
@@ -72,15 +77,15 @@ def read_grid(case: RawCase, modality: str = "ct") -> Geometry:
     return geometry
 
 
-def voxel_values(case: RawCase, image: ImageContract, limits: Limits = LIMITS) -> Values:
-    """What a number type must hold to keep the volume: by its header where that tells, else by its voxels.
+def voxel_values(path: Path, image: ImageContract, limits: Limits = LIMITS) -> Values:
+    """What a number type must hold to keep a volume: by its header where that tells, else by its voxels.
 
     Raises UserError where the volume cannot be read, and for normalised values where the window wants others.
     """
-    values = range_in_header(case.image)
+    values = range_in_header(path)
     if values is None:
-        values = values_of(read_volume_noted(case.image, limits, image)[0])
-        check_scale(values, image.window, case.image)
+        values = values_of(read_volume_noted(path, limits, image)[0])
+        check_scale(values, image.window, path)
     return values
 
 
@@ -94,6 +99,15 @@ def read_case(
     if image.modality == "rgb":
         return _read_image(source, case, image, limits)
     return _read_volume(source, case, image, stretched, limits)
+
+
+def with_intensities(image: ImageContract, trained: Sequence[CaseFacts]) -> ImageContract:
+    """The contract with how the raw values of the training cases lie, of several channels by channel."""
+    if not image.channel_names:
+        return image.model_copy(update={"intensities": intensities_of([facts.spread for facts in trained])})
+    by_channel = zip(*(facts.channels for facts in trained), strict=True)
+    each = tuple(one for spreads in by_channel if (one := intensities_of(spreads)) is not None)
+    return image.model_copy(update={"channel_intensities": each})
 
 
 def count_labels(labels: LabelArray) -> dict[int, int]:
@@ -110,7 +124,7 @@ def count_labels(labels: LabelArray) -> dict[int, int]:
 def _read_image(source: Source, case: RawCase, image: ImageContract, limits: Limits) -> CaseArrays:
     if source.coding is None:
         raise ValueError(f"{source.name} has images but no mask coding")
-    pixels, notes = read_image_noted(case.image, limits)
+    pixels, notes = read_grey_channels(case.channels, limits) if case.channels else read_image_noted(case.image, limits)
     by_annotator = {}
     for file in _label_files(case):
         by_annotator[file.annotator] = own = file.read(image, source.coding, limits)
@@ -123,7 +137,8 @@ def _read_image(source: Source, case: RawCase, image: ImageContract, limits: Lim
     labels = merged([*by_annotator.values()])
     square = (image.size, image.size)
     masks = resize_labels(labels, square)
-    facts = _facts(source, pixels[None], count_labels(labels), labels.size, masks, notes)
+    shown = shown_of(pixels[None], image)
+    facts = _facts(source, shown, count_labels(labels), labels.size, masks, notes, _spreads(pixels[None], image))
     images = resize_images(pixels[None], square)
     annotated = resized(by_annotator, image.size) if case.annotations else {}
     return CaseArrays(images, masks, pixels.shape[0], pixels.shape[1], None, facts, annotated)
@@ -143,19 +158,30 @@ def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched:
     masks = resize_labels(labels, square)
     annotated = resized(by_annotator, image.size) if case.annotations else {}
     del labels, own, by_annotator  # full-size labels and the full-size image are not held together
-    raw, geometry, notes = read_volume_noted(case.image, limits, image)
-    voxels, altered = to_contract(raw, image, case.image)
-    spread = None if image.normalisation is None else spread_of(to_slices(raw, image.slicing)[..., None])
-    del raw
-    slices = to_slices(voxels, image.slicing)[..., None]
-    facts = _facts(source, slices, label_counts, voxels.size, masks, (*notes, *altered), spread)
+    planes, spreads, all_notes = list[RawImages](), list[Spread](), list[str]()
+    shown: RawImages | None = None
+    for number, path in enumerate(case.images):  # at full size one at a time
+        raw, geometry, notes = read_volume_noted(path, limits, image)
+        voxels, altered = to_contract(raw, image, path, number)
+        slices = to_slices(voxels, image.slicing)[..., None]
+        spreads.append(spread_of(to_slices(raw, image.slicing)[..., None] if image.is_normalised else slices))
+        del raw, voxels
+        shown = slices if number == image.shown_channel else shown
+        planes.append(resize_images(stretch(slices, image.window) if stretched else slices, square))
+        all_notes += [f"{case.channels[number][0]}: {note}" if case.channels else note for note in (*notes, *altered)]
+    if shown is None:
+        raise ValueError("no channel is shown")
+    facts = _facts(source, shown, label_counts, shown.size, masks, tuple(all_notes), spreads)
     if case.image.suffix == ".dcm":  # a slice of a scan looks like the next one, and the patient is their group
         facts = replace(facts, picture_hash=None)
-    if stretched:
-        slices = stretch(slices, image.window)
-    images = resize_images(slices, square)
     _, height, width = along_slices(geometry.canonical_shape, image.slicing)
-    return CaseArrays(images, masks, height, width, geometry, facts, annotated)
+    return CaseArrays(np.concatenate(planes, axis=-1), masks, height, width, geometry, facts, annotated)
+
+
+def _spreads(images: RawImages, image: ImageContract) -> list[Spread]:
+    """Of named channels that of each, else that of all together."""
+    parts = np.split(images, images.shape[-1], axis=-1) if image.channel_names else [images]
+    return [spread_of(part) for part in parts]
 
 
 def _facts(
@@ -165,10 +191,11 @@ def _facts(
     pixels: int,
     masks: LabelArray,
     notes: tuple[str, ...],
-    spread: Spread | None = None,  # of the raw values, where the images no longer hold them
+    spreads: Sequence[Spread],  # of the raw values, by channel
 ) -> CaseFacts:
     return CaseFacts(
-        spread=spread or spread_of(images),
+        spread=spreads[0],
+        channels=tuple(spreads) if len(spreads) > 1 else (),
         labels=tuple(label_counts),
         lost=tuple(sorted(label_counts.keys() - count_labels(masks).keys())),
         areas=tuple((label, number / pixels) for label, number in label_counts.items()),

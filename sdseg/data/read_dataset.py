@@ -111,8 +111,8 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
     if source.modality != "rgb":
         image, depths, unreadable = _cut(image, settings.slicing, source, pairs, jobs, raw)
         problems += unreadable
-        if settings.own is not None and image.normalisation is None:  # of others the type is known
-            volumes = [pairs[place][0] for place in sorted(depths)]
+        if settings.own is not None and not image.is_normalised:  # of others the type is known
+            volumes = [path for place in sorted(depths) for path in pairs[place][0].images]
             image = _fitting(image, source, volumes, jobs, raw, limits)
     starts = np.cumsum([0, *(depths[place] for place in sorted(depths))]).tolist()
     tasks = tuple(
@@ -148,14 +148,14 @@ def _cut(
 
 
 def _fitting(
-    image: ImageContract, source: Source, cases: Sequence[RawCase], jobs: int, raw: Path, limits: Limits
+    image: ImageContract, source: Source, volumes: Sequence[Path], jobs: int, raw: Path, limits: Limits
 ) -> ImageContract:
     """The contract with the number type that keeps the values of all volumes; files that no header tells it are read.
 
     What cannot be read is left to the reading that follows, which names it.
     """
     title = f"{source.title}, range of values"
-    ranges, _ = attempt(lambda case: voxel_values(case, image, limits), cases, jobs=jobs, title=title, where=raw)
+    ranges, _ = attempt(lambda path: voxel_values(path, image, limits), volumes, jobs=jobs, title=title, where=raw)
     return image.model_copy(update={"dtype": kept_type(ranges.values(), image.window)}) if ranges else image
 
 
@@ -177,4 +177,5 @@ def _case(task: ReadTask, arrays: CaseArrays, raw: Path) -> Case:
         affine=geometry.affine if geometry else (),
         sha256=task.files.checksum,
         annotations=tuple((name, path.relative_to(raw).as_posix()) for name, path in task.files.annotations),
+        channels=tuple((name, path.relative_to(raw).as_posix()) for name, path in task.files.channels),
     )

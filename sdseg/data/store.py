@@ -28,6 +28,8 @@ from sdseg.data.packed_masks import ANNOTATOR_FILES, MASK_FILES, PackedLabels
 
 __all__ = ["Case", "SliceStore", "read_cases", "structure_masks", "write_index"]
 
+SEVERAL = ("annotations", "channels")  # columns of names and paths
+
 
 @dataclass(frozen=True)
 class Case:
@@ -48,6 +50,7 @@ class Case:
     affine: tuple[tuple[float, ...], ...]  # 4×4 of the file; empty for images
     sha256: str  # of the image file
     annotations: tuple[tuple[str, str], ...] = ()  # annotator and path of his label; empty: one who has no name
+    channels: tuple[tuple[str, str], ...] = ()  # channel and path of its image, the first as `image`; empty: one file
 
     @property
     def labels(self) -> tuple[tuple[str, str], ...]:
@@ -164,8 +167,9 @@ def structure_masks(labels: AnyArray, structures: Sequence[Structure]) -> MaskAr
 
 def write_index(folder: Path, cases: Sequence[Case]) -> None:
     """Write `cases.csv` and `slices.csv`."""
-    annotated = any(case.annotations for case in cases)  # without annotators the file is what it always was
-    columns = [field.name for field in fields(Case) if annotated or field.name != "annotations"]
+    # Without annotators and channels the file is what it always was.
+    absent = [name for name in SEVERAL if not any(getattr(case, name) for case in cases)]
+    columns = [field.name for field in fields(Case) if field.name not in absent]
     write_text(folder / "cases.csv", csv_text(columns, (_encode(case, columns) for case in cases)))
     slices = (
         (case.start + number, case.case, case.group, case.split, number)
@@ -188,8 +192,9 @@ def _encode(case: Case, columns: Sequence[str]) -> list[str]:
     values = {name: getattr(case, name) for name in columns}
     values["spacing"] = ";".join(str(length) for length in case.spacing)
     values["affine"] = json.dumps(case.affine) if case.affine else ""
-    if "annotations" in values:
-        values["annotations"] = json.dumps(dict(case.annotations), ensure_ascii=False)
+    for name in SEVERAL:
+        if name in values:
+            values[name] = json.dumps(dict(values[name]), ensure_ascii=False)
     return [str(value) for value in values.values()]
 
 
@@ -209,7 +214,7 @@ def _decode(line: dict[str, str]) -> Case:
         axcodes=line["axcodes"],
         affine=tuple(tuple(map(float, row)) for row in json.loads(line["affine"])) if line["affine"] else (),
         sha256=line["sha256"],
-        annotations=tuple(json.loads(line.get("annotations") or "{}").items()),
+        **{name: tuple(json.loads(line.get(name) or "{}").items()) for name in SEVERAL},
     )
 
 

@@ -6,6 +6,7 @@ import csv
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sdseg.config.dataset import Own
@@ -78,14 +79,15 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 def _columns(own: Own, header: list[str]) -> Iterable[str]:
     """What is wrong with the first line."""
-    masks = tuple(own.annotators.values())
-    for name in ("image", *(masks or ("mask",))):
+    masks, images = tuple(own.annotators.values()), _image_columns(own)
+    for name in (*images, *(masks or ("mask",))):
         if name not in header:
             yield f"column '{name}' is missing; found are {', '.join(header) or 'none'}"
-    free = [name for name in COLUMNS if name not in header and not (masks and name == "mask")]
+    replaced = (*(("mask",) if masks else ()), *(("image",) if own.channels else ()))
+    free = [name for name in COLUMNS if name not in (*header, *replaced)]
     for name in header:  # a misspelt 'group' would let a patient lie in two splits
         close = difflib.get_close_matches(name.strip().lower(), free, n=1, cutoff=0.75)
-        if name not in (*COLUMNS, *masks) and close:
+        if name not in (*COLUMNS, *masks, *images) and close:
             yield f"unknown column '{name}', did you mean '{close[0]}'?"
     if own.group_pattern and "group" in header:
         yield "'group_pattern' is set and the table has a column 'group': keep one of them"
@@ -95,11 +97,12 @@ def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: l
     """The case of one line; what is wrong with it is added to `problems`."""
     suffixes = IMAGE_SUFFIXES if own.modality == "rgb" else VOLUME_SUFFIXES
     drawn_by = {column: name for name, column in own.annotators.items() if line[column]}  # an empty cell: not by him
-    columns = ("image", *(drawn_by or tuple(own.annotators.values())[:1] or ("mask",)))
+    images = _image_columns(own)
+    columns = (*images, *(drawn_by or tuple(own.annotators.values())[:1] or ("mask",)))
     paths = {column: raw / os.path.relpath(raw / line[column], raw) for column in columns}
     for column, path in paths.items():
         cell = f"line {number}: {column} '{line[column]}'"
-        series = own.modality != "rgb" and column == "image" and path.is_dir()
+        series = own.modality != "rgb" and column in images and path.is_dir()
         if not line[column]:
             problems.append(f"line {number}: no {column}")
         elif ".." in path.relative_to(raw).parts:
@@ -113,9 +116,16 @@ def _case(own: Own, line: Mapping[str, str], raw: Path, number: int, problems: l
         problems.append(f"line {number}: unknown split '{split}', {nearest(str(split), SPLITS)}")
     if "group" in line and group is None:
         problems.append(f"line {number}: no group")
-    name = line.get("id") or _without_suffix(paths["image"], suffixes)
-    labels = {drawn_by.get(column, ""): path for column, path in paths.items() if column != "image"}
-    return annotated_case(name, paths["image"], labels, group, split)
+    first = paths[images[0]]
+    name = line.get("id") or _without_suffix(first, suffixes)
+    labels = {drawn_by.get(column, ""): path for column, path in paths.items() if column not in images}
+    channels = tuple((channel, paths[column]) for channel, column in own.channels.items())
+    return replace(annotated_case(name, first, labels, group, split), channels=channels)
+
+
+def _image_columns(own: Own) -> tuple[str, ...]:
+    """The columns of images: one for each channel, where there are several."""
+    return tuple(own.channels.values()) or ("image",)
 
 
 def _without_suffix(path: Path, suffixes: Iterable[str]) -> str:

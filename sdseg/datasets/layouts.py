@@ -6,20 +6,22 @@ there is taken whole; every file in it must find its partner.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from sdseg.config.channels import ID
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text
+from sdseg.datasets.named_files import NOT_UNDERSTOOD, files_by_id, is_there, natural, short_path
 from sdseg.datasets.sources import Source
 from sdseg.io.dicom_series import series_files
 
 __all__ = [
     "Arrangement",
+    "ChannelFiles",
     "FilePair",
     "RawCase",
     "UnpairedError",
@@ -45,6 +47,13 @@ class RawCase:
     split: str | None = None  # train, val or test, where the raw files say so themselves
     # The label of each annotator by his name, `label` the first; empty where nobody tells annotators apart.
     annotations: tuple[tuple[str, Path], ...] = ()
+    # The image of each channel by its name, `image` the first; empty where there is one file.
+    channels: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The image of each channel in their order, or the one there is."""
+        return tuple(path for _, path in self.channels) or (self.image,)
 
     @property
     def label_files(self) -> tuple[Path, ...]:
@@ -53,15 +62,29 @@ class RawCase:
 
     @property
     def image_files(self) -> tuple[Path, ...]:
-        """The file of the image, or those of its series."""
-        return series_files(self.image) if self.image.is_dir() else (self.image,)
+        """The file of the image, or those of its series; of all channels."""
+        return tuple(file for image in self.images for file in _files_of(image))
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the image's file; of a series, over name and SHA-256 of each of its files."""
-        if not self.image.is_dir():
+        """SHA-256 of the image's file; of a series or of channels, over name and SHA-256 of each of their files."""
+        if not self.channels and not self.image.is_dir():
             return sha256_file(self.image)
         return sha256_text("".join(f"{sha256_file(path)}  {path.name}\n" for path in self.image_files))
+
+
+@dataclass(frozen=True)
+class ChannelFiles:
+    """Where the files of one channel lie."""
+
+    name: str
+    place: str  # a folder below the raw one, or a pattern
+    file_name: str = r"(?P<id>.+)"  # of the name without its suffix, in a folder
+    example: str = ""  # a file in words, with {id}; default: the place
+
+    def expected(self, name: str) -> str:
+        """Where the file of case `name` should be, for messages."""
+        return (self.example or self.place).replace(ID, name)
 
 
 class UnpairedError(ListedError):
@@ -91,6 +114,13 @@ class FilePair:
     series: bool = False  # a folder among the images is a DICOM series
     split: str | None = None  # the split of these cases, where the owner keeps each in folders of its own
     annotators: tuple[str, ...] = ()  # whose labels each folder holds; or a group `annotator` of the names tells
+    channels: tuple[ChannelFiles, ...] = ()  # in the place of `images`, where a case has several files
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where its files lie: folders, and patterns."""
+        images = tuple(channel.place for channel in self.channels) or (self.images,)
+        return *images, *self.labels
 
 
 Arrangement = tuple[FilePair, ...]  # the folders of one way in which a dataset is shipped
@@ -108,7 +138,7 @@ def find_cases(source: Source, raw: Path, arrangements: Sequence[Arrangement] | 
 
         return lidc_cases(source, raw)
     for pairs in arrangements or LAYOUTS[source.name]:
-        if any((raw / folder).is_dir() for pair in pairs for folder in (pair.images, *pair.labels)):
+        if any(is_there(raw, place) for pair in pairs for place in pair.places):
             return _collect(source, raw, pairs)
     names = ", ".join(sorted(entry.name for entry in raw.iterdir() if not entry.name.startswith("."))[:6])
     raise _misplaced(source, raw, f"no files of {source.title} where they are expected; the raw folder holds {names}")
@@ -138,26 +168,29 @@ def _collect(source: Source, raw: Path, pairs: Arrangement) -> tuple[RawCase, ..
     problems: list[str] = []
     cases: dict[str, RawCase] = {}
     for pair in pairs:
-        shown = _files(raw, (pair.images,), pair.image_suffixes, pair.image_name, problems, pair.series)
-        images = {name: path for (name, _), path in shown.items()}
+        channels, incomplete = _channels(raw, pair, problems)
+        images = {name: next(iter(by_channel.values())) for name, by_channel in channels.items()}
         labels: dict[str, dict[str, Path]] = defaultdict(dict)
         hint = SEVERAL if source.name == "own" else ""
         drawn = (raw, pair.labels, pair.label_suffixes, pair.label_name, problems)
-        for (name, annotator), path in _files(*drawn, annotators=pair.annotators, hint=hint).items():
+        for (name, annotator), path in files_by_id(*drawn, annotators=pair.annotators, hint=hint).items():
             labels[name][annotator] = path
         problems += [
-            f"image without mask: {_short(images[name], raw)} (expected in {' or '.join(pair.labels)})"
+            f"image without mask: {short_path(images[name], raw)} (expected in {' or '.join(pair.labels)})"
             for name in images.keys() - labels.keys()
         ]
         problems += [
-            f"mask without image: {_short(path, raw)} (expected in {pair.images})"
-            for name in labels.keys() - images.keys()
+            f"mask without image: {short_path(path, raw)} (expected in {pair.places[0]})"
+            for name in labels.keys() - images.keys() - incomplete
             for path in labels[name].values()
         ]
         for name in images.keys() & labels.keys():
             if name in cases:
-                problems.append(f"id '{name}' twice: {_short(cases[name].image, raw)}, {_short(images[name], raw)}")
-            cases[name] = annotated_case(name, images[name], labels[name], split=pair.split)
+                problems.append(
+                    f"id '{name}' twice: {short_path(cases[name].image, raw)}, {short_path(images[name], raw)}"
+                )
+            case = annotated_case(name, images[name], labels[name], split=pair.split)
+            cases[name] = replace(case, channels=tuple(channels[name].items()) if pair.channels else ())
     ordered = tuple(cases[name] for name in sorted(cases, key=natural))
     if problems:
         raise UnpairedError(source, ordered, problems, raw)
@@ -166,37 +199,30 @@ def _collect(source: Source, raw: Path, pairs: Arrangement) -> tuple[RawCase, ..
     return ordered
 
 
-def _files(
-    raw: Path,
-    folders: tuple[str, ...],
-    suffixes: tuple[str, ...],
-    name: str,
-    problems: list[str],
-    series: bool = False,
-    annotators: tuple[str, ...] = (),
-    hint: str = "",
-) -> dict[tuple[str, str], Path]:
-    """The files with one of `suffixes` by id and annotator, who is "" where nothing tells him.
+def _channels(raw: Path, pair: FilePair, problems: list[str]) -> tuple[dict[str, dict[str, Path]], set[str]]:
+    """The files of each complete case by channel, one of no name where there is but one; and the other cases.
 
-    What does not fit is added to `problems`.
+    Of those that lack channels each is one problem.
     """
-    paths: dict[tuple[str, str], Path] = {}
-    for folder, owner in zip(folders, annotators or ("",) * len(folders), strict=True):
-        for path in sorted((raw / folder).iterdir()) if (raw / folder).is_dir() else ():
-            stem = _stem(path, suffixes, series)
-            if stem is None or path.name.startswith("."):
-                continue
-            match = re.fullmatch(name, stem)
-            annotator = (match.groupdict().get("annotator", owner) or "") if match else ""
-            if match is None or (not annotator and "annotator" in match.groupdict()):
-                problems.append(f"file name not understood: {_short(path, raw)}")
-                continue
-            key = (match["id"], annotator)
-            if key in paths:
-                problems.append(f"id '{key[0]}' twice: {_short(paths[key], raw)}, {_short(path, raw)}{hint}")
-            else:
-                paths[key] = path
-    return paths
+    wanted = pair.channels or (ChannelFiles("", pair.images, pair.image_name),)
+    by_id: dict[str, dict[str, Path]] = defaultdict(dict)
+    not_understood: dict[str, list[set[str]]] = defaultdict(list)  # by place
+    for channel in wanted:
+        own: list[str] = []
+        place = (raw, (channel.place,), pair.image_suffixes, channel.file_name, own, pair.series)
+        for (name, _), path in files_by_id(*place).items():
+            by_id[name][channel.name] = path
+        not_understood[channel.place].append({each for each in own if each.startswith(NOT_UNDERSTOOD)})
+        problems += [each for each in own if not each.startswith(NOT_UNDERSTOOD)]
+    for names in not_understood.values():  # in a folder that channels share a name is that of one of them
+        problems += set.intersection(*names)
+    lacking = {
+        name: [f"{one.name} (expected: {one.expected(name)})" for one in wanted if one.name not in paths]
+        for name, paths in by_id.items()
+    }
+    problems += [f"channels missing: case '{name}' lacks {', '.join(each)}" for name, each in lacking.items() if each]
+    complete = {name: paths for name, paths in by_id.items() if not lacking[name]}
+    return complete, by_id.keys() - complete.keys()
 
 
 def annotated_case(
@@ -212,21 +238,8 @@ def annotators_of(cases: Iterable[RawCase]) -> tuple[str, ...]:
     return tuple(sorted({name for case in cases for name, _ in case.annotations}, key=natural))
 
 
-def _stem(path: Path, suffixes: tuple[str, ...], series: bool) -> str | None:
-    """The name without its suffix, None for what is neither such a file nor, with `series`, a folder."""
-    if path.is_dir():
-        return path.name if series else None
-    suffix = next((ending for ending in suffixes if path.name.lower().endswith(ending)), None)
-    return path.name[: -len(suffix)] if suffix else None  # a pipe, or a link to nowhere, is told when it is read
-
-
-def _short(path: Path, raw: Path) -> str:
-    return path.relative_to(raw).as_posix()
-
-
-def natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sorting key that counts: frame 2 comes before frame 10."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part)
+def _files_of(image: Path) -> tuple[Path, ...]:
+    return series_files(image) if image.is_dir() else (image,)
 
 
 def _cvc(folder: str, suffix: tuple[str, ...]) -> Arrangement:

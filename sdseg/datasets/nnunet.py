@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sdseg.core.errors import ListedError, UserError
+from sdseg.config.channels import ID, without_twins
+from sdseg.core.errors import UserError
 from sdseg.core.yaml_json import read_user_json
-from sdseg.datasets.layouts import Arrangement, FilePair
+from sdseg.datasets.layouts import Arrangement, ChannelFiles, FilePair
 from sdseg.io.images import IMAGE_SUFFIXES
 from sdseg.io.volumes import VOLUME_SUFFIXES
 
 __all__ = ["Description", "nnunet_layout", "read_description"]
 
 IMAGES, LABELS = "imagesTr", "labelsTr"
+CHANNEL = r".+_(\d{4})"  # ends the names of images
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Description:
     structures: Mapping[str, tuple[int, ...]]  # name of a label or region -> its ids; background left out
     labels: Mapping[int, str]  # every id with a name
     ending: str  # of every file, with its dot
-    channel: str = ""  # name of the first one: CT for nnU-Net means values in Hounsfield units
+    channels: tuple[str, ...] = ()  # names in their order: CT for nnU-Net means values in Hounsfield units
     exclusive: bool | None = None  # a key of ours: whether its structures exclude each other
 
 
@@ -73,36 +74,47 @@ def read_description(path: Path) -> Description:
         MappingProxyType(structures),
         MappingProxyType({each: names.get(each, f"label {each}") for each in every}),
         ending,
-        _first_channel(data),
+        _channel_names(data, path),
         exclusive,
     )
 
 
-def nnunet_layout(description: Description, raw: Path) -> Arrangement:
-    """imagesTr/CASE_0000.… and labelsTr/CASE.…; raises ListedError where a case has a second channel file."""
+def nnunet_layout(description: Description, raw: Path) -> tuple[Arrangement, tuple[str, ...]]:
+    """imagesTr/CASE_0000.…, CASE_0001.… and labelsTr/CASE.…, and the names of the channels; none where there is one.
+
+    Images with `CASE_0000` alone are colour or grey ones in one file, however many channels are named. Raises UserError
+    where files have more channels than dataset.json names.
+    """
     names = [path.name for path in (raw / IMAGES).iterdir()] if (raw / IMAGES).is_dir() else []
-    channels = Counter(
-        match[1]
-        for name in names
-        if (match := re.fullmatch(rf"(.+)_\d{{4}}{re.escape(description.ending)}", name)) is not None
-    )
-    several = sorted(case for case, count in channels.items() if count > 1)
-    if several:
-        raise ListedError(
-            f"{len(several)} case(s) have several channel files, and one is supported: a grey or RGB image, or one CT:",
-            (f"{case}: {channels[case]} files" for case in several),
-            where=raw / IMAGES,
-            remedy="join them into one RGB file, or keep the channel you need as CASE_0000",
+    numbers = {
+        int(match[1]) for name in names if (match := re.fullmatch(CHANNEL + re.escape(description.ending), name))
+    }
+    channels, last = description.channels, max(numbers, default=0)
+    if last >= max(1, len(channels)):
+        named = f"names {len(channels)} ({', '.join(channels)})" if channels else "names none"
+        raise UserError(
+            f"{IMAGES} holds channels up to _{last:04d}, and dataset.json {named}",
+            where=raw / "dataset.json",
+            remedy='name every channel in \'channel_names\', as {"0": "T1", "1": "T2"}, or take the other files away',
         )
     ending = (description.ending,)
-    pair = FilePair(IMAGES, (LABELS,), ending, ending, image_name=r"(?P<id>.+)_0000")
-    return (pair,)
+    if len(channels) < 2 or (not last and description.ending in IMAGE_SUFFIXES):
+        return (FilePair(IMAGES, (LABELS,), ending, ending, image_name=r"(?P<id>.+)_0000"),), ()
+    files = tuple(
+        ChannelFiles(name, IMAGES, rf"(?P<id>.+)_{number:04d}", f"{IMAGES}/{ID}_{number:04d}{description.ending}")
+        for number, name in enumerate(channels)
+    )
+    return (FilePair(IMAGES, (LABELS,), ending, ending, channels=files),), channels
 
 
-def _first_channel(data: Mapping[str, Any]) -> str:
-    """As nnU-Net 2 names it in `channel_names`, nnU-Net 1 in `modality`; "" where neither tells."""
+def _channel_names(data: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """As nnU-Net 2 names them in `channel_names`, nnU-Net 1 in `modality`; none where neither tells."""
     channels = data.get("channel_names", data.get("modality"))
-    return str(channels.get("0", "")) if isinstance(channels, dict) else ""
+    if not isinstance(channels, dict):
+        return ()
+    if sorted(map(str, channels)) != sorted(map(str, range(len(channels)))):
+        raise _wrong(path, f"'channel_names' has the keys {', '.join(map(str, channels))}; 0, 1, 2, … are expected")
+    return without_twins(str(channels[key]).strip() or f"channel {key}" for key in sorted(channels, key=int))
 
 
 def _object(path: Path) -> dict[str, Any]:

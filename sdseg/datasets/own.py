@@ -10,7 +10,7 @@ from pathlib import Path
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.datasets.case_table import tabled_cases
-from sdseg.datasets.layouts import FilePair, RawCase, annotators_of, check_folder, find_cases
+from sdseg.datasets.layouts import ChannelFiles, FilePair, RawCase, annotators_of, check_folder, find_cases
 from sdseg.datasets.nnunet import Description, nnunet_layout, read_description
 from sdseg.datasets.source_lookup import declared_source, own_source
 from sdseg.datasets.sources import Source
@@ -28,8 +28,10 @@ def own_dataset(own: Own, raw: Path) -> tuple[Source, tuple[RawCase, ...]]:
     source = declared_source(own)
     if source is None:
         description = _description(own, raw)
-        source = replace(own_source(own, description.structures, description.labels), exclusive=description.exclusive)
-        cases = find_cases(source, raw, (nnunet_layout(description, raw),))
+        arrangement, channels = nnunet_layout(description, raw)
+        source = own_source(own, description.structures, description.labels, channels)
+        source = replace(source, exclusive=description.exclusive)
+        cases = find_cases(source, raw, (arrangement,))
     elif own.table is not None:
         check_folder(source, raw)
         cases = tabled_cases(own, own.table, raw)
@@ -51,11 +53,14 @@ def _description(own: Own, raw: Path) -> Description:
             where=raw / "dataset.json",
             remedy=f"set 'modality: {'rgb' if images else 'ct'}'{'' if images else ', or mr, pet, ultrasound, other'}",
         )
-    if description.channel.strip().upper() == "CT" and own.modality in ("mr", "pet", "ultrasound"):
+    if own.modality in ("mr", "pet", "ultrasound") and "CT" in [name.upper() for name in description.channels]:
+        remedy = "set 'modality: ct' with 'windows', or correct 'channel_names'"
+        if len(description.channels) > 1:
+            remedy = "set 'modality: other', with a 'normalisation' for each channel, or correct 'channel_names'"
         raise UserError(
-            f"its channel is '{description.channel}', and the configuration says 'modality: {own.modality}'",
+            f"its channel is 'CT', and the configuration says 'modality: {own.modality}'",
             where=raw / "dataset.json",
-            remedy="set 'modality: ct' with 'windows', or correct 'channel_names'",
+            remedy=remedy,
         )
     return description
 
@@ -73,6 +78,7 @@ def _folders(own: Own) -> FilePair:
         own.mask_name or anything,
         series=volumes,
         annotators=tuple(own.annotators),
+        channels=tuple(ChannelFiles(name, place, own.image_name or anything) for name, place in own.channels.items()),
     )
 
 

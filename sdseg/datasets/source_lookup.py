@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from types import MappingProxyType
 
 from sdseg.artifacts.manifests import Structure
+from sdseg.config.channels import check_channel_names
 from sdseg.config.dataset import Dataset, Own
 from sdseg.core.errors import UserError, nearest
 from sdseg.datasets.mask_values import ExactValues, MaskCoding
@@ -38,8 +40,16 @@ def declared_source(own: Own) -> Source | None:
     return None if own.layout == "nnunet" else own_source(own, {name: (value,) for value, name in own.labels.items()})
 
 
-def own_source(own: Own, names: Mapping[str, tuple[int, ...]], labels: Mapping[int, str] | None = None) -> Source:
-    """The record; `names` gives the label ids of everything that a target may name."""
+def own_source(
+    own: Own,
+    names: Mapping[str, tuple[int, ...]],
+    labels: Mapping[int, str] | None = None,
+    channels: tuple[str, ...] | None = None,
+) -> Source:
+    """The record; `names` gives the label ids of everything that a target may name, `channels` those that a file names.
+
+    Raises UserError where `own` says something of channels that there are not.
+    """
     targets = {
         target: tuple(
             Structure(name=name, values=_values(members, names, labels or own.labels, f"target '{target}'"))
@@ -47,14 +57,15 @@ def own_source(own: Own, names: Mapping[str, tuple[int, ...]], labels: Mapping[i
         )
         for target, structures in own.targets.items()
     } or {"all": tuple(Structure(name=name, values=values) for name, values in names.items())}
-    return Source(
+    images = own.images or "', '".join(own.channels.values())
+    source = Source(
         name="own",
         title=own.title,
         modality=own.modality,
         page="",
         licence="",
         layout=WORDS[own.layout].format(
-            images=own.images, masks=own.masks or "', '".join(own.annotators.values()), table=own.table
+            images=images, masks=own.masks or "', '".join(own.annotators.values()), table=own.table
         ),
         labels=MappingProxyType(dict(labels or own.labels)),
         targets=MappingProxyType(targets),
@@ -63,6 +74,18 @@ def own_source(own: Own, names: Mapping[str, tuple[int, ...]], labels: Mapping[i
         coding=_coding(own, labels or own.labels),
         split_by="drawn",
         annotators=max(1, len(own.annotators)),
+    )
+    return _with_channels(source, own, tuple(own.channels) if channels is None else channels)
+
+
+def _with_channels(source: Source, own: Own, names: tuple[str, ...]) -> Source:
+    if own.layout == "nnunet":  # else the configuration was checked by itself
+        check_channel_names(names, own.shown_channel, own.normalisation, "dataset.json and the dataset's settings")
+    return replace(
+        source,
+        channels=names,
+        normalisations=tuple(own.by_channel[name] for name in names) if own.by_channel else (),
+        shown_channel=names.index(own.shown_channel) if own.shown_channel is not None else 0,
     )
 
 
@@ -86,6 +109,8 @@ def _windows(own: Own) -> dict[str, tuple[float, float]]:
     """The windows by name; of volumes that are normalised one by one that of the normalised values."""
     if own.per_volume is not None:
         return {own.per_volume.method: own.per_volume.window}
+    if own.by_channel:  # each from its own lower end to its own upper one
+        return {"by channel": (0.0, 1.0)}
     return dict(own.windows) or {"corrected": (0.0, 255.0)}
 
 

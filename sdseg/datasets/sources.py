@@ -8,7 +8,7 @@ from itertools import combinations
 from types import MappingProxyType
 
 from sdseg.artifacts.manifests import ImageContract, Structure
-from sdseg.config.normalisation import PerVolume
+from sdseg.config.normalisation import ChannelNormalisation, PerVolume
 from sdseg.core.errors import UserError, nearest
 from sdseg.datasets.mask_values import WHITE_ON_BLACK, ExactValues, MaskCoding
 
@@ -61,6 +61,9 @@ class Source:
         default_factory=lambda: MappingProxyType({"corrected": (0.0, 255.0)})
     )
     normalisation: PerVolume | None = None  # of each volume by itself, before it is seen through the window
+    channels: tuple[str, ...] = ()  # of several files per case what each holds; none: one file
+    normalisations: tuple[ChannelNormalisation, ...] = ()  # by channel, where they differ in it
+    shown_channel: int = 0  # in pictures
     quirks: Mapping[str, Quirk] = field(default_factory=lambda: MappingProxyType({}))  # of the window of that name
     published: tuple[PublishedCount, ...] = ()
     coding: MaskCoding | ExactValues | None = None  # what the values of a mask file mean; None: they are the label ids
@@ -114,13 +117,17 @@ class Source:
         weights alike. Raises UserError for an unknown window.
         """
         quirk = self.quirks.get(window or "")
+        normalised = self.normalisation is not None or bool(self.normalisations)
         return ImageContract(
             modality=self.modality,
             size=size,
-            channels=3 if self.modality == "rgb" else 1,
+            channels=len(self.channels) or (3 if self.modality == "rgb" else 1),
+            channel_names=self.channels,
+            shown_channel=self.shown_channel,
             window=self.window(window),
             normalisation=self.normalisation,
-            dtype=("uint8" if self.modality == "rgb" else "int16") if self.normalisation is None else "float16",
+            normalisations=self.normalisations,
+            dtype="float16" if normalised else "uint8" if self.modality == "rgb" else "int16",
             train_clip=quirk.train_clip if quirk else None,
             stretch=quirk.stretch if quirk else False,
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sdseg.core.array_types import MaskArray, RawImages
+from sdseg.data.shown_channel import shown_of
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.annotator_scores import AnnotatedCase, AnnotatorScorer
@@ -29,7 +30,7 @@ def draw_annotators(scorer: AnnotatorScorer, store: SliceStore, case: Case) -> R
     manifest, names = store.manifest, [name for name, _ in case.labels][:MOST]
     drawn = np.stack([structure_masks(store.drawn_by(name, case.rows), manifest.structures) for name in names])
     index = int(drawn.sum(axis=(0, 2, 3, 4)).argmax())
-    image = to_display(store.slices[case.start + index], manifest.image.window)
+    image = to_display(shown_of(store.slices[case.start + index], manifest.image), manifest.image.window)
     hypotheses = scorer.masks_of(case, index)[:MOST]  # [S,K,H,W]
     rows = (
         [_tile(image, name, masks, label=True) for name, masks in zip(names, drawn[:, index], strict=True)],

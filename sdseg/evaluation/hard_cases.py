@@ -17,6 +17,7 @@ from sdseg.artifacts.results.hard_cases import CaseGroup, GroupedBy, HardCases
 from sdseg.artifacts.results.record import FORMAT
 from sdseg.core.array_types import FloatArray, MaskArray
 from sdseg.core.files import csv_text, write_json, write_text
+from sdseg.data.shown_channel import shown_of
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.metrics.intervals import interval
@@ -70,7 +71,7 @@ def traits_of(score: ScoredCase, store: SliceStore) -> list[CaseTraits]:
     case, manifest = score.case, store.manifest
     masks = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,S,S]
     low, high = manifest.image.window
-    images = store.slices[case.rows].astype(np.float32).mean(axis=-1)  # [Z,S,S]
+    images = shown_of(store.slices[case.rows], manifest.image).astype(np.float32).mean(axis=-1)  # [Z,S,S]
     shown = np.clip((images - low) / (high - low), 0.0, 1.0)
     pixel = case.height / masks.shape[2] * case.width / masks.shape[3]  # native pixels in a working one
     unit = float(np.prod(case.spacing)) * pixel / 1000.0 if case.spacing else 1.0 / masks[:, 0].size

@@ -11,6 +11,7 @@ import numpy as np
 from sdseg.artifacts.results.studies import Volume
 from sdseg.core.array_types import MaskArray, RawImages
 from sdseg.core.files import atomic_file, write_json
+from sdseg.data.shown_channel import shown_name, shown_of
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.evaluator import ScoredCase
@@ -50,11 +51,12 @@ def overlay(score: ScoredCase, store: SliceStore, slice_masks: SliceMasks) -> Ra
     areas = labelled.sum(axis=(1, 2, 3))
     if not areas.any():
         areas = np.array([predicted(index).sum() for index in range(case.slices)])
-    index = int(areas.argmax())
+    index, image = int(areas.argmax()), store.manifest.image
     dice = f"Dice {score.headline.whole['dice'].value:.3f}"
     note = dice + (f"   slice {index + 1} of {case.slices}" if case.slices > 1 else "")
+    note += f"   {shown_name(image)}".rstrip()
     return draw_outlines(
-        to_display(store.slices[case.start + index], store.manifest.image.window),
+        to_display(shown_of(store.slices[case.start + index], image), image.window),
         (
             Outline("label", labelled[index], LABEL_COLOUR, width=6),
             Outline("prediction", predicted(index), PREDICTION_COLOUR, width=2),
@@ -82,7 +84,7 @@ def _write_volume(folder: Path, rank: str, score: ScoredCase, store: SliceStore,
     case, manifest = score.case, store.manifest
     labelled = structure_masks(store.masks[case.rows], manifest.structures)  # [Z,K,H,W]
     predicted = slice_masks(case)
-    images = store.slices[case.rows]
+    images = shown_of(store.slices[case.rows], manifest.image)
     sprite = pack_slices(np.stack([to_display(image, manifest.image.window) for image in images]))
     with atomic_file(folder / f"{rank}.webp") as temporary:
         temporary.write_bytes(sprite.webp)
@@ -94,6 +96,7 @@ def _write_volume(folder: Path, rank: str, score: ScoredCase, store: SliceStore,
         slices=case.slices,
         columns=sprite.columns,
         tile=sprite.tile,
+        channel=shown_name(manifest.image),
         first=int(labelled.sum(axis=(1, 2, 3)).argmax()),
         label=tuple(outline_paths(masks) for masks in labelled),
         prediction=tuple(outline_paths(predicted(index)) for index in range(case.slices)),

@@ -70,6 +70,12 @@ def open_file(
             where=file.path,
             remedy="choose a model for this kind of file, or give the other kind",
         )
+    if image.channel_names:
+        raise UserError(
+            f"one file, and the model sees several channels: {', '.join(image.channel_names)}",
+            where=file.path,
+            remedy="score it by 'sdseg evaluate'",
+        )
     notes, sources = list(file.notes), tuple[Path, ...]()
     geometry, raw_values = None, None
     if file.kind == "image":

@@ -19,7 +19,7 @@ def odd_values(raw: AnyArray, image: ImageContract | None = None) -> tuple[str, 
     """Notes on the values of a file, of any shape, where Hounsfield units are expected; `image` says so, if known."""
     if raw.dtype.kind not in "iuf" or not raw.size:
         return ()
-    if image is not None and (image.modality != "ct" or image.normalisation is not None):
+    if image is not None and (image.modality != "ct" or image.is_normalised):
         return ()
     window = image.window if image is not None else None
     if raw.dtype.itemsize == 1:

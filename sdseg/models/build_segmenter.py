@@ -40,7 +40,7 @@ def build_segmenter(
     elif classes is None:
         classes = LabelClasses.separate(structures)
     segmenter = _networks_of(recipe, image, structures, codec, scale, classes)
-    segmenter.flips = recipe.inference.flips
+    segmenter.flips, segmenter.planes = recipe.inference.flips, image.planes
     segmenter.sliding_window = recipe.patches.window if recipe.patches is not None else None
     return segmenter
 

@@ -36,7 +36,7 @@ class DirectSegmenter(Segmenter):
         self.distillation = distillation
         self.loss_on_masks = loss_on_masks
         self.normaliser = Normaliser(image)
-        self.unet = build_unet(network, structures, patch)
+        self.unet = build_unet(network, structures, patch, image.planes)
         self.deep_supervision: DeepSupervision | None = None
 
     def one_pass(self, image: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -44,16 +44,16 @@ class LabelEncoder(nn.Module):
 
 
 class ImageCondition(nn.Module):
-    """Image [N,3,…] in [-1,1] -> condition latent [N,c',…/f]."""
+    """Image [N,P,…] in [-1,1] -> condition latent [N,c',…/f]."""
 
-    def __init__(self, network: EndToEndNetwork) -> None:
+    def __init__(self, network: EndToEndNetwork, planes: int = 3) -> None:
         super().__init__()
         from monai.networks.blocks.convolutions import Convolution
         from monai.networks.layers.factories import Act, Conv
 
         layout, dimensions, groups = network.image_encoder, network.dimensions, network.norm_num_groups
         levels: list[nn.Module] = []
-        current = 3
+        current = planes
         for level, count in enumerate(layout.channels):
             norm = _group(groups) if level else None
             levels.append(Convolution(dimensions, current, count, 2 if level else 1, act=SWISH, norm=norm))

@@ -42,7 +42,7 @@ class EndToEndSegmenter(DiffusionSegmenter):
         channels, condition = network.latent_channels, network.image_encoder.latent_channels
         self.classes = classes
         self.label_encoder = LabelEncoder(network, classes.count)
-        self.condition_encoder = ImageCondition(network)
+        self.condition_encoder = ImageCondition(network, image.planes)
         self.denoiser = SpatialUnet(network.denoiser, network.dimensions, channels + condition, channels)
         self.decoder = LabelDecoder(network, classes.count)
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from sdseg.config.network import ConditionEncoder, UnetConditionEncoder
 from sdseg.core.errors import UserError
 from sdseg.models.codec import MaskCodec, encoder_arguments
+from sdseg.models.first_layer import widened
 
 __all__ = ["ImageEncoder"]
 
 
 class ImageEncoder(nn.Module):
-    """Image in [-1,1], [N,3,H,W] -> condition latent z_c, [N,C,h,w], not scaled (as published).
+    """Image in [-1,1], [N,P,H,W] -> condition latent z_c, [N,C,h,w], not scaled (as published).
 
-    With `neighbours: k` of the settings the image has three channels for each of 2k+1 slices.
+    P planes are three, or as many as the images have named channels. With `neighbours: k` of the settings the image has
+    them for each of 2k+1 slices.
     """
 
-    def __init__(self, settings: ConditionEncoder | UnetConditionEncoder) -> None:
+    def __init__(self, settings: ConditionEncoder | UnetConditionEncoder, planes: int = 3) -> None:
         super().__init__()
-        entering = 3 * (2 * settings.neighbours + 1)
+        entering = planes * (2 * settings.neighbours + 1)
+        self.planes = planes
         if isinstance(settings, UnetConditionEncoder):
             self.encoder: nn.Module = _way_down(settings.block_out_channels, settings.dropout, entering)
             channels = settings.block_out_channels[-1]
@@ -56,7 +58,7 @@ class ImageEncoder(nn.Module):
         With `projection: quant_conv` the half of the codec's 1×1 convolution that gives the mean comes along: the
         condition latent then starts as the image's latent, not as a random mixture of its moments; that of a codec of
         images has its scale. Of a codec for label maps the first convolution, which sees classes and not colours,
-        stays new; else it is the one of the slice itself, and sees nothing of its neighbours at first.
+        stays new; else it is widened (`first_layer`), and sees nothing new at first.
         """
         if isinstance(self.settings, UnetConditionEncoder) or self.settings.init != "codec":
             return
@@ -64,7 +66,8 @@ class ImageEncoder(nn.Module):
         own = self.encoder.state_dict()
         if codec.classes is not None:
             theirs |= {key: own[key] for key in own if key.startswith("conv_in.")}
-        theirs = _seeing_neighbours(theirs, own)
+        else:
+            theirs = widened(theirs, own, 3, self.planes)
         if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in theirs.items()}:
             raise UserError(
                 "the condition encoder's layout differs from the codec's, so its weights cannot be copied",
@@ -77,10 +80,6 @@ class ImageEncoder(nn.Module):
             scale = codec.scale if codec.settings.encodes == "image" else 1.0  # as published: z_c is not scaled
             self.projection.load_state_dict({key: scale * value[: len(value) // 2] for key, value in whole.items()})
 
-    def fitted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of an encoder that saw as many neighbours or fewer as those of this one, which sees no others yet."""
-        return _seeing_neighbours(weights, self.state_dict())
-
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The condition latent, and the image's features at [N,D,h/2,w/2], [N,D',h/4,w/4], … where there are any."""
         current: Tensor = self.encoder(image)
@@ -90,16 +89,6 @@ class ImageEncoder(nn.Module):
             current = level(current)
             coarser.append(current)
         return condition, coarser
-
-
-def _seeing_neighbours(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`weights`, with zeros about the first convolution's kernels [O,C,h,w] where that of `own` sees more slices."""
-    name = next(key for key, value in own.items() if value.ndim == 4)  # the first
-    fitted = dict(weights)
-    missing = own[name].shape[1] - weights[name].shape[1] if name in weights else 0
-    if missing > 0 and missing % 6 == 0:  # three channels for a slice on either side
-        fitted[name] = pad(weights[name], (0, 0, 0, 0, missing // 2, missing // 2))
-    return fitted
 
 
 def _way_down(channels: Sequence[int], dropout: float, entering: int, *, below: bool = False) -> nn.Sequential:

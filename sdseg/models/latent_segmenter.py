@@ -60,7 +60,7 @@ class LatentSegmenter(DiffusionSegmenter):
         self.loss_on_masks = loss_on_masks
         self.classes = classes
         self.distillation = distillation
-        self.condition_encoder = ImageEncoder(network.condition)
+        self.condition_encoder = ImageEncoder(network.condition, image.planes)
         self.denoiser = ConditionalDenoiser(
             network.denoiser, channels, network.condition.latent_channels, self.passes, network.coarser_channels
         )
@@ -115,7 +115,7 @@ class LatentSegmenter(DiffusionSegmenter):
             own = {"condition": condition, "latent": clean, "logits": logits}
             weighted |= taught_losses(wanted, teacher, **own, distance=process.distance)
         if self.alignment is not None:
-            weighted["alignment"] = self.alignment(features[0], self.normaliser.own_slice(image))
+            weighted["alignment"] = self.alignment(features[0], self.normaliser.as_colours(image))
         return weighted
 
     def _head_losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -55,6 +55,7 @@ class Segmenter(nn.Module):
     noise_shape: tuple[int, ...] | None = None
     samples: int = 1  # hypotheses S of an image; 0: their mean alone can be had
     flips: Flips = "none"
+    planes: int = 3  # channels of a slice as the networks see it
     sliding_window: SlidingWindow | None = None
 
     def forward(self, image: Tensor, noise: Tensor | None = None) -> Tensor:

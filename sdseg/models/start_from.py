@@ -23,8 +23,8 @@ from sdseg.data.patch_samples import check_depth
 from sdseg.data.store import SliceStore
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.codec import MaskCodec, MaskDecoder, load_strictly
+from sdseg.models.first_layer import widened
 from sdseg.models.frozen_codec import FrozenCodec, open_codec, open_image_codec
-from sdseg.models.image_encoder import ImageEncoder
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.latent_segmenter import LatentSegmenter, start_from_codec
 from sdseg.models.model_folder import MODEL_WEIGHTS, load_model, read_manifest
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 log = logging.getLogger("sdseg.training.train")
+SEES_IMAGES = ("condition_encoder", "unet")  # parts
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def check_held_out(start: Start, store: SliceStore, fold: FoldRecord | None) -> 
 def take_over(segmenter: Segmenter, start: Start, codec: MaskCodec | None = None) -> None:
     """Load every trained network of `start` into `segmenter`, strictly; a frozen decoder must be the same already.
 
-    An image encoder that sees more neighbours than the model's takes its weights for the slices that this one saw.
+    One that sees more neighbours or channels than the model takes its weights for those that this one saw
+    (models/first_layer.py).
 
     The window belongs to the data and the fixed noise to the new run: both stay; a refinement or a mask head that the
     model did not have is new. `codec` is the run's, of which a mask head does not tell. Raises UserError where a
@@ -136,8 +138,9 @@ def take_over(segmenter: Segmenter, start: Start, codec: MaskCodec | None = None
     for name, part in segmenter.parts().items():
         if name in theirs and name not in not_taken:
             weights = theirs[name].state_dict()
-            fitted = part.fitted(weights) if isinstance(part, ImageEncoder) else weights
-            load_strictly(part, fitted, start.folder / name)
+            if name in SEES_IMAGES:
+                weights = widened(weights, part.state_dict(), trained.planes, segmenter.planes)
+            load_strictly(part, weights, start.folder / name)
 
 
 def _check_decoder(own: LatentSegmenter, theirs: LatentSegmenter, folder: Path, codec: MaskCodec | None) -> None:

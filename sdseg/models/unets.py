@@ -12,21 +12,24 @@ from sdseg.config.patches import Extent
 __all__ = ["DeepSupervision", "NnUnet", "build_unet"]
 
 
-def build_unet(settings: AnyDirectNetwork, structures: int, patch: Extent | None = None) -> nn.Module:
-    """Images [N,3,H,W] in [-1,1] -> logits [N,K,H,W]; with a `patch` of volumes both have an axis D before H."""
+def build_unet(settings: AnyDirectNetwork, structures: int, patch: Extent | None = None, planes: int = 3) -> nn.Module:
+    """Images [N,P,H,W] in [-1,1] -> logits [N,K,H,W]; with a `patch` of volumes both have an axis D before H.
+
+    `planes` P: three, or as many as the images have named channels.
+    """
     if isinstance(settings, DynUnet):
-        return NnUnet(settings, structures, patch)
+        return NnUnet(settings, structures, patch, planes)
     if isinstance(settings, BasicUnet):
-        return _basic_unet(settings, structures)
-    return _residual_unet(settings, structures)
+        return _basic_unet(settings, structures, planes)
+    return _residual_unet(settings, structures, planes)
 
 
-def _residual_unet(settings: ResidualUnet, structures: int) -> nn.Module:
+def _residual_unet(settings: ResidualUnet, structures: int, planes: int) -> nn.Module:
     from monai.networks.nets.unet import UNet  # MONAI takes seconds to import
 
     return UNet(
         spatial_dims=2,
-        in_channels=3,
+        in_channels=planes,
         out_channels=structures,
         channels=settings.channels,
         strides=(2,) * (len(settings.channels) - 1),
@@ -36,12 +39,12 @@ def _residual_unet(settings: ResidualUnet, structures: int) -> nn.Module:
     )
 
 
-def _basic_unet(settings: BasicUnet, structures: int) -> nn.Module:
+def _basic_unet(settings: BasicUnet, structures: int, planes: int) -> nn.Module:
     from monai.networks.nets.basic_unet import BasicUNet
 
     return BasicUNet(
         spatial_dims=2,
-        in_channels=3,
+        in_channels=planes,
         out_channels=structures,
         features=(*settings.channels, settings.channels[0]),  # the last one: after the last step up
         norm=(settings.norm, {"affine": True}),
@@ -56,7 +59,7 @@ class NnUnet(nn.Module):
     weights would be stored twice.
     """
 
-    def __init__(self, settings: DynUnet, structures: int, patch: Extent | None = None) -> None:
+    def __init__(self, settings: DynUnet, structures: int, patch: Extent | None = None, planes: int = 3) -> None:
         super().__init__()
         from monai.networks.nets.dynunet import DynUNet
 
@@ -67,7 +70,7 @@ class NnUnet(nn.Module):
             kernels, strides = settings.levels(patch)
         whole = DynUNet(
             spatial_dims=settings.dimensions,
-            in_channels=3,
+            in_channels=planes,
             out_channels=structures,
             kernel_size=kernels,
             strides=strides,

@@ -93,8 +93,7 @@ class CodecSamples:
 
     def _normalised(self, raw: RawImages) -> Tensor:
         wide = raw.astype(np.int32) if raw.dtype == np.uint16 else np.array(raw)
-        image: Tensor = self.normaliser(torch.from_numpy(wide))
-        return image
+        return self.normaliser.as_colours(self.normaliser(torch.from_numpy(wide)))
 
     def _oriented(self, rng: np.random.Generator) -> MaskArray:
         """Of a slice of the training split, [K,H,W]."""

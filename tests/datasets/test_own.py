@@ -292,7 +292,7 @@ def no_channel(raw: Path) -> None:
         (missing, r"dataset\.json of nnU-Net is missing"),
         (broken, "no JSON: "),
         (listed, "a mapping is expected"),
-        (channels, r"1 case\(s\) have several channel files, and one is supported.*\n  - x_1: 2 files"),
+        (channels, r"imagesTr holds channels up to _0001, and dataset\.json names 1 \(R\)"),
         (no_channel, r"file name not understood: imagesTr/x_1\.png"),
     ],
 )

@@ -282,6 +282,7 @@ class Volume(Record):
     slices: int = Field(ge=2)
     columns: int = Field(ge=1)
     tile: int = Field(ge=1)
+    channel: str = ""  # that is shown, of several
     first: int = Field(ge=0)  # what is shown first: the largest label
     label: tuple[str, ...]  # outlines, one path per slice
     prediction: tuple[str, ...]

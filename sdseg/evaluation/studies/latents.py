@@ -18,6 +18,7 @@ from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
 from sdseg.data.batches import evenly_spread
+from sdseg.data.shown_channel import shown_of
 from sdseg.data.store import structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.studies.figures import Panel, draw_panels
@@ -160,7 +161,8 @@ def _views(subject: Subject) -> list[_View]:
         number, index = np.unravel_index(int(masks.sum(axis=(2, 3)).argmax()), masks.shape[:2])
         name = store.manifest.structures[int(index)].name
         image = np.array(store.images[case.start + int(number)])
-        shown, own = np.array(store.slices[case.start + int(number)]), masks[number]
+        shown = np.array(shown_of(store.slices[case.start + int(number)], store.manifest.image))
+        own = masks[number]
         views.append(_View(case.case, int(number), name, image, shown, own[index], own, int(index)))
     return views
 

@@ -61,7 +61,10 @@ def corrupt(image: RawImages, kind: Kind, strength: float, contract: ImageContra
     """One raw image [H,W,C] harmed; same shape, type and range of values. The same seed gives the same image."""
     low, high = contract.window
     unit = np.clip((image.astype(np.float32) - low) / (high - low), 0.0, 1.0)
-    harmed = kind.harm(unit, strength, np.random.default_rng(seed)).reshape(image.shape)
+    generator = np.random.default_rng(seed)
+    parts = np.split(unit, unit.shape[-1], axis=-1) if contract.channel_names else [unit]  # no colours of one picture
+    one_by_one = [kind.harm(part, strength, generator).reshape(part.shape) for part in parts]
+    harmed = np.concatenate(one_by_one, axis=-1)
     raw = np.clip(harmed, 0.0, 1.0) * (high - low) + low
     return np.asarray(np.rint(raw) if image.dtype.kind in "iu" else raw, dtype=image.dtype)
 
