@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["MANY", "SEEDS", "number", "path", "several", "switch_or_number", "whole"]
+__all__ = ["MANY", "SEEDS", "named_path", "number", "path", "several", "switch_or_number", "whole"]
 
 MANY = 1_000_000_000
 SEEDS = 2**32 - 1  # the largest seed
@@ -21,6 +21,14 @@ def path(text: str) -> Path:
     if not text.strip():
         raise ArgumentTypeError("an empty path; name a file or folder ('.' for the working directory)")
     return Path(text)
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """NAME=PATH."""
+    name, sign, place = text.partition("=")
+    if not sign or not name.strip():
+        raise ArgumentTypeError(f"'{_short(text)}' is not NAME=PATH, as in T1=scans/t1")
+    return name.strip(), path(place)
 
 
 def whole(least: int = 1, most: int = MANY) -> Callable[[str], int]:

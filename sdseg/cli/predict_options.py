@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from sdseg.cli.argument_types import path, whole
+from sdseg.cli.argument_types import named_path, path, whole
 from sdseg.cli.training_options import NewVerb
 
 __all__ = ["add_predict"]
@@ -14,7 +14,9 @@ __all__ = ["add_predict"]
 def add_predict(verb: NewVerb, more_devices: Sequence[str]) -> None:
     command = verb("predict", "images, volumes or DICOM series to masks in their own size and geometry")
     inputs = "files (PNG, JPEG, TIFF, BMP; NIfTI, MetaImage, NRRD; DICOM), patterns like 'scans/**/*.png', or folders"
-    command.add_argument("inputs", nargs="+", type=path, metavar="INPUT", help=inputs)
+    command.add_argument("inputs", nargs="*", type=path, metavar="INPUT", help=inputs)
+    channel = "of a model of several channels: files, a folder or a pattern of one; say it for each (else names tell)"
+    command.add_argument("--channel", type=named_path, action="append", metavar="NAME=PATH", help=channel)
     model = "model folder, .onnx or .engine file, or a results folder: its best model for this machine is taken"
     several = f"{model}; given several times, the mean of their probabilities"
     command.add_argument("--model", type=path, required=True, action="append", help=several)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from sdseg.core.errors import UserError
 from sdseg.core.shipped_files import shipped
 
 __all__ = ["configure_command", "doctor_command", "estimate_command", "predict_command", "report_command"]
@@ -13,6 +14,8 @@ def predict_command(arguments: argparse.Namespace) -> int:
     from sdseg.inference.predict import PredictOptions, predict
     from sdseg.io.limits import asked_limits
 
+    if not arguments.inputs and not arguments.channel:
+        raise UserError("nothing to segment", where="INPUT", remedy="name files, patterns or folders")
     limits = asked_limits(arguments.max_pixels, arguments.max_voxels)
     return predict(
         model=arguments.model,
@@ -32,6 +35,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
             batch=arguments.batch,
             overwrite=arguments.overwrite,
             limits=limits,
+            channels=tuple(arguments.channel or ()),
         ),
     )
 

@@ -13,7 +13,7 @@ from sdseg.io.geometry import Geometry, check_same_grid
 from sdseg.io.images import read_image_noted
 from sdseg.io.limits import Limits
 
-__all__ = ["check_grids", "read_grey_channels"]
+__all__ = ["check_grids", "check_sizes", "read_grey_channels"]
 
 Named = tuple[str, Path]  # of a channel
 RESAMPLE = "resample one onto the grid of the other (of label maps by nearest neighbour), or leave the case out"
@@ -28,6 +28,19 @@ def check_grids(grids: Sequence[tuple[Named, Geometry]]) -> None:
             raise UserError(f"{difference} ({path} and {other.name})", where=other, remedy=RESAMPLE)
 
 
+def check_sizes(sizes: Sequence[tuple[Named, tuple[int, ...]]]) -> None:
+    """Raise UserError for the first channel of other rows and columns than the first one; names both."""
+    (first, path), own = sizes[0]
+    for (name, other), size in sizes[1:]:
+        if size != own:
+            raise UserError(
+                f"channel {first} is {own[1]}×{own[0]} pixels ({path}), channel {name} {size[1]}×{size[0]} "
+                f"({other.name})",
+                where=other,
+                remedy="give channels of one size, pixel by pixel of the same place",
+            )
+
+
 def read_grey_channels(channels: Sequence[Named], limits: Limits) -> tuple[RawImages, tuple[str, ...]]:
     """Grey images as the channels of one, [H,W,C] uint8, and what is odd about their files.
 
@@ -35,14 +48,7 @@ def read_grey_channels(channels: Sequence[Named], limits: Limits) -> tuple[RawIm
     """
     planes, notes = list[AnyArray](), list[str]()
     for name, path, pixels, odd in _read(channels, limits):
-        if planes and pixels.shape != planes[0].shape:
-            own, other = (f"{shape[1]}×{shape[0]}" for shape in (planes[0].shape, pixels.shape))
-            first, place = channels[0]
-            raise UserError(
-                f"channel {first} is {own} pixels ({place}), channel {name} {other} ({path.name})",
-                where=path,
-                remedy="give channels of one size, pixel by pixel of the same place",
-            )
+        check_sizes([(channels[0], planes[0].shape if planes else pixels.shape), ((name, path), pixels.shape)])
         planes.append(pixels)
         notes += odd
     return np.stack(planes, axis=-1), tuple(notes)

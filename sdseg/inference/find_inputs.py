@@ -6,12 +6,13 @@ import glob
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from sdseg.core.errors import UserError
+from sdseg.inference.group_channels import Channels, grouped_by_name, grouped_by_user
 from sdseg.io.content import missing
 from sdseg.io.dicom_header import is_dicom
 from sdseg.io.dicom_series import DICOM_NAMES, find_series
@@ -51,6 +52,12 @@ class InputFile:
     notes: tuple[str, ...] = ()
     naming: Naming = "sdseg"  # of its results
     key: str = ""  # tells it from every other from run to run: where it lies, seen from the output folder, and the UID
+    channels: tuple[InputFile, ...] = ()  # of a model of several: the file of each, this one's first; none: one file
+
+    @property
+    def parts(self) -> tuple[InputFile, ...]:
+        """The file of each channel, or the one there is."""
+        return self.channels or (self,)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ def find_inputs(
     model: str = "this model",
     naming: Naming = "sdseg",
     modality: str = "ct",
+    channels: Channels | None = None,
 ) -> InputListing:
     """What to segment, in the order it was named.
 
@@ -85,8 +93,11 @@ def find_inputs(
     with a predict.json, or was written by a `former` run is left out. An input that was named twice counts once. Where
     two results would get one name, the later one gets a number: x.png and x.jpg become x and x-2; those of former
     runs keep theirs. Names of nnU-Net are never numbered: where they meet, the results are refused (`ResultFiles`).
-    `model` says in messages what the inputs are for, `modality` which DICOM series are among them.
+    `model` says in messages what the inputs are for, `modality` which DICOM series are among them. With names of
+    `channels` an input is a case of several files (group_channels.py).
     """
+    channels = channels or Channels()
+    channels.check()
     if any(path.is_dir() and path.resolve() == output.resolve() for path in paths):
         raise UserError(
             "the output folder is also an input folder: the next run would take masks for images",
@@ -94,7 +105,31 @@ def find_inputs(
             remedy="name another output folder, for example one inside it",
         )
     earlier = earlier or EarlierResults()
-    listing, candidates = InputListing(), list[InputFile]()
+    listing = InputListing()
+    candidates = _candidates(paths, output, listing, model, modality)
+    unique = _unique(candidates, earlier, output, listing)
+    if channels.given:
+        by_channel = {
+            name: _unique(_candidates(own, output, listing, model, modality), earlier, output, listing)
+            for name, own in channels.given.items()
+        }
+        unique += grouped_by_user(by_channel, channels, listing.problems)
+    elif channels.names:
+        unique = grouped_by_name(unique, channels, listing.problems)
+    keyed = [replace(one, key=_key(one, output)) for one in unique]
+    if naming == "nnunet":
+        names = {one.key: one.name if one.channels else CHANNEL.sub("", one.name) or one.name for one in keyed}
+    else:
+        names = result_names([(one.key, one.name) for one in keyed], earlier.names)
+    listing.inputs = tuple(replace(one, name=names[one.key], naming=naming) for one in keyed)
+    return listing
+
+
+def _candidates(
+    paths: Sequence[Path], output: Path, listing: InputListing, model: str, modality: str
+) -> list[InputFile]:
+    """Every file and series in what was named; what is none of these is noted in `listing`."""
+    candidates = list[InputFile]()
     loose: dict[Path, list[Path]] = defaultdict(list)  # DICOM files named one by one, by folder
     for path in _expanded(paths, listing):
         if path.is_dir():
@@ -111,6 +146,13 @@ def find_inputs(
             )
     for folder, files in loose.items():
         candidates += _series(sorted(set(files)), folder.resolve().name, listing, model, modality)
+    return candidates
+
+
+def _unique(
+    candidates: Iterable[InputFile], earlier: EarlierResults, output: Path, listing: InputListing
+) -> list[InputFile]:
+    """Each input once, without results of earlier runs and names that cannot be written."""
     unique: dict[tuple[Path, str], InputFile] = {}
     for one in candidates:
         unique.setdefault((_real(one.path), one.uid), one)
@@ -121,13 +163,7 @@ def find_inputs(
         for one in unique.values()
         if printable(one.path) != str(one.path)
     ]
-    keyed = [replace(one, key=_key(one, output)) for one in unique.values() if printable(one.path) == str(one.path)]
-    if naming == "nnunet":
-        names = {one.key: CHANNEL.sub("", one.name) or one.name for one in keyed}
-    else:
-        names = result_names([(one.key, one.name) for one in keyed], earlier.names)
-    listing.inputs = tuple(replace(one, name=names[one.key], naming=naming) for one in keyed)
-    return listing
+    return [one for one in unique.values() if printable(one.path) == str(one.path)]
 
 
 def printable(path: Path) -> str:

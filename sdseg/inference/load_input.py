@@ -12,9 +12,11 @@ from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.intensities import spread_of, unlike
 from sdseg.data.normalise import to_contract
+from sdseg.data.read_channels import read_grey_channels
 from sdseg.data.slicing import check_slices, to_slices
 from sdseg.data.transforms import resize_images, stretch
 from sdseg.inference.find_inputs import InputFile
+from sdseg.inference.load_channels import channels_of_array, contract_of_channel, side_by_side
 from sdseg.inference.native_size import NativeSegmentation
 from sdseg.io.dicom import read_slices
 from sdseg.io.geometry import Geometry, fault_of_affine
@@ -70,16 +72,24 @@ def open_file(
             where=file.path,
             remedy="choose a model for this kind of file, or give the other kind",
         )
-    if image.channel_names:
-        raise UserError(
-            f"one file, and the model sees several channels: {', '.join(image.channel_names)}",
-            where=file.path,
-            remedy="score it by 'sdseg evaluate'",
-        )
+    if image.channels > 1 and image.channel_names:
+        if not file.channels:
+            raise UserError(
+                f"one file, and the model sees the channels {', '.join(image.channel_names)}",
+                where=file.path,
+                remedy="name them as nnU-Net does (CASE_0000, CASE_0001, …), or one by one",
+            )
+        several = []
+        for number, part in enumerate(file.channels):
+            own = contract_of_channel(image, number)
+            given = {"with_probability": with_probability and not number, "with_pixels": with_pixels}
+            several.append(open_file(part, own, structures, **given, limits=limits))
+        return side_by_side(file, several, image)
     notes, sources = list(file.notes), tuple[Path, ...]()
     geometry, raw_values = None, None
     if file.kind == "image":
-        pixels, odd = read_image_noted(file.path, limits)
+        named = tuple((name, file.path) for name in image.channel_names)
+        pixels, odd = read_grey_channels(named, limits) if named else read_image_noted(file.path, limits)
         slices: RawImages = pixels[None]  # [1,H,W,3]
         notes += odd
     else:
@@ -95,7 +105,7 @@ def open_file(
         notes += (*altered, *_offset(voxels, image), *odd_spacing(geometry))
         check_slices(geometry.canonical_shape, image.slicing, file.path)
         slices = to_slices(voxels, image.slicing)[..., None]  # [N,H,W,1]
-        if with_pixels and image.normalisation is not None:
+        if with_pixels and image.is_normalised:
             raw_values = to_slices(raw, image.slicing)[..., None]
     notes += _unlike(slices, image)
     native = _native(file, slices, geometry, image, structures, with_probability)
@@ -116,6 +126,10 @@ def open_array(
     to millimetres in RAS+ as nibabel has it; or a slice [H,W] as data/slicing.py has it (row 0 of an axial one is the
     front, column 0 the right side), which a note says it was taken for. Raises UserError.
     """
+    if image.channels > 1 and image.channel_names:
+        planes = enumerate(channels_of_array(array, image))
+        opened = [open_array(plane, affine, contract_of_channel(image, number), structures) for number, plane in planes]
+        return side_by_side(ARRAY, opened, image)
     if not isinstance(array, np.ndarray):
         raise UserError(
             f"a {type(array).__name__}; a NumPy array or the path of a file is expected",
@@ -127,7 +141,7 @@ def open_array(
     if image.modality == "rgb":
         if affine is not None:
             raise UserError("an affine, but this model was made for images", remedy="leave it out")
-        slices: RawImages = _colours(array)[None]
+        slices: RawImages = (_colours(array)[..., :1] if image.channel_names else _colours(array))[None]
     elif array.ndim in (2, 3) and affine is not None:
         volume = array[..., None] if flat else array
         geometry = _geometry(volume, affine)
@@ -206,7 +220,7 @@ def _geometry(array: AnyArray, affine: npt.ArrayLike) -> Geometry:
 
 def _offset(voxels: AnyArray, image: ImageContract) -> list[str]:
     """Unsigned scans without their rescale intercept: air is 0 and soft tissue about 1024."""
-    if image.modality != "ct" or image.normalisation is not None or image.window[0] >= 0 or voxels.min() < 0:
+    if image.modality != "ct" or image.is_normalised or image.window[0] >= 0 or voxels.min() < 0:
         return []
     soft = float(np.mean((voxels > 874) & (voxels < 1174)))
     if soft < 0.1:
@@ -228,7 +242,7 @@ def _sides(size: tuple[int, int], working: int) -> list[str]:
 
 def _unlike(slices: RawImages, image: ImageContract) -> list[str]:
     """Another scale than that of training; of volumes that are normalised one by one any will do."""
-    return [] if image.normalisation is not None else unlike(spread_of(slices), image.intensities)
+    return [] if image.is_normalised else unlike(spread_of(slices), image.intensities)
 
 
 def _alone(slices: RawImages, image: ImageContract) -> list[str]:
@@ -236,9 +250,10 @@ def _alone(slices: RawImages, image: ImageContract) -> list[str]:
     if len(slices) > 1:
         return []
     notes = []
-    if image.normalisation is not None:
+    if image.is_normalised:
+        how = image.normalisation or image.normalisations[0]
         notes.append(
-            f"a single slice: normalised by its own values ({image.normalisation.method}), where the model was trained "
+            f"a single slice: normalised by its own values ({how.method}), where the model was trained "
             "on volumes normalised as a whole; give the volume"
         )
     if not image.neighbours:

@@ -20,6 +20,7 @@ from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.neighbours import with_neighbours
+from sdseg.data.shown_channel import shown_name
 from sdseg.inference.choose_model import ChosenModel
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile, Naming
@@ -58,6 +59,7 @@ class PredictOptions:
     batch: int = 8  # slices computed at a time; images are read in groups of this many
     overwrite: bool = False  # compute again what a former run has done; replace files that no run wrote
     limits: Limits = LIMITS  # the largest image and volume that is read
+    channels: tuple[tuple[str, Path], ...] = ()  # of a model of several: names and files, folders or patterns of each
 
 
 @dataclass
@@ -174,7 +176,8 @@ class Stages:
         record: dict[str, Any] = {"outputs": outputs, "shape": list(native.shape), "pixels": pixels}
         if not self.one_label_each and not outputs["mask"].endswith(".dcm"):  # which keeps overlaps
             record["label_map"] = _named(native, native.label_counts())
-        record |= statistics_of(native, self.chosen.served.image.modality)
+        image = self.chosen.served.image
+        record |= statistics_of(native, image.modality, shown_name(image))
         voxel = native.millilitres_per_voxel
         if voxel is not None:
             record["millilitres"] = {name: round(count * voxel, 3) for name, count in pixels.items()}

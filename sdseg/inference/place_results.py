@@ -125,7 +125,7 @@ def _move(source: Path, target: Path, *, replace: bool) -> None:
 
 
 def _identities(files: Sequence[InputFile]) -> Iterator[tuple[int, int]]:
-    for file in files:
+    for file in (part for whole in files for part in whole.parts):
         for path in file.files or (file.path,):
             identity = _identity(path)
             if identity is not None:

@@ -19,6 +19,7 @@ from sdseg.core.provenance import provenance, version_of
 from sdseg.inference.anatomical_codes import anatomical_code
 from sdseg.inference.choose_model import choose_models, warn_of_origin, with_masks_by
 from sdseg.inference.find_inputs import InputFile, InputListing, find_inputs, printable
+from sdseg.inference.group_channels import Channels, by_channel
 from sdseg.inference.hypotheses import hypotheses_given
 from sdseg.inference.label_files import itk_snap_lines, slicer_lines
 from sdseg.inference.output_folder import locked_output, remove_half_written
@@ -75,7 +76,9 @@ def predict(
     ----------
     model: a model folder, an .onnx or .engine file, or a results folder: the best for this machine is taken. Of
         several the probabilities are averaged.
-    inputs: images for an RGB model, volumes and DICOM series for a CT model, patterns, or folders of them.
+    inputs: images for an RGB model, volumes and DICOM series for a CT model, patterns, or folders of them. Of a model
+        of several channels the files of each, told by their names (group_channels.py); or none, with
+        `options.channels`.
     output: folder to write into; results of the same inputs are replaced, other files are left alone. An input whose
         result would replace a file that no run wrote, or that was changed since, fails (unless `overwrite`); so does
         one whose result would replace an input.
@@ -106,8 +109,12 @@ def predict(
             log.info("%d hypotheses of each input", hypotheses_given(chosen.served))  # or why there are none
         run_log = RunLog(output)
         served = chosen.served
+        if options.channels and inputs:
+            what = f"inputs ({inputs[0]}, …) beside those of --channel"
+            raise UserError(what, where="--channel", remedy="give the files of each channel, or inputs, not both")
+        channels = Channels(served.image.channel_names, by_channel(options.channels))
         listing = find_inputs(
-            inputs, output, run_log.earlier_results, served.words, options.naming, served.image.modality
+            inputs, output, run_log.earlier_results, served.words, options.naming, served.image.modality, channels
         )
         beside = _files_beside(listing.inputs, chosen.served)
         if not options.overwrite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.inference.choose_model import choose_model, warn_of_origin
 from sdseg.inference.find_inputs import find_inputs
+from sdseg.inference.group_channels import Channels
 from sdseg.inference.load_input import open_array, open_file
 from sdseg.inference.pipeline import segment
 from sdseg.io.geometry import Geometry
@@ -105,7 +107,9 @@ class Predictor:
         """Runtime and device, for example onnxruntime-cpu."""
         return self._served.backend.name
 
-    def predict(self, image: AnyArray | str | Path, affine: npt.ArrayLike | None = None) -> Prediction:
+    def predict(
+        self, image: AnyArray | str | Path | Mapping[str, str | Path], affine: npt.ArrayLike | None = None
+    ) -> Prediction:
         """Find the model's structures in one image or volume.
 
         Parameters
@@ -114,27 +118,35 @@ class Predictor:
             grey [H,W], uint8 or uint16. CT models take Hounsfield units, those of other volumes the scanner's own
             values: a volume [i,j,k] with its `affine`, an axial slice [i,j] of one with the same `affine`, or an axial
             slice [H,W] without, as radiologists see it: row 0 the patient's front, column 0 the right side. Without
-            affine a note says that it was taken so.
+            affine a note says that it was taken so. Of several channels a mapping of their names to paths, a path as
+            nnU-Net names it (the others lie beside it), or an array with the channels as its last axis.
         affine: of an array: [4,4], voxel to millimetres in RAS+, as nibabel has it. Images have none, files their own.
 
         Raises sdseg.core.errors.UserError for what the model was not made for, and for damaged files.
         """
         served = self._served
-        if isinstance(image, str | Path):
+        if isinstance(image, str | Path | Mapping):
             if affine is not None:
                 raise UserError(
                     "an affine beside a file, which has its own",
-                    where=image,
+                    where=str(image),
                     remedy="leave it out, or give the voxels as an array: predict(array, affine=affine)",
                 )
-            listing = find_inputs([Path(image)], NOWHERE, model=served.words, modality=served.image.modality)
+            several = {name: (Path(path),) for name, path in image.items()} if isinstance(image, Mapping) else {}
+            listing = find_inputs(
+                [] if isinstance(image, Mapping) else [Path(image)],
+                NOWHERE,
+                model=served.words,
+                modality=served.image.modality,
+                channels=Channels(served.image.channel_names, several),
+            )
             if listing.problems:
                 raise listing.problems[0]
             if len(listing.inputs) != 1:
                 raise ListedError(
                     f"{len(listing.inputs)} inputs where one is expected:",
                     (one.name for one in listing.inputs),
-                    where=image,
+                    where=str(image),
                     remedy="give one file or series, or use 'sdseg predict' for a folder",
                 )
             native = open_file(

@@ -112,6 +112,7 @@ class RunLog:
         whole = PredictedInput.checked(
             input=str(file.path),
             **({"series": file.uid} if file.uid else {}),
+            **({"channels": [str(part.path) for part in file.channels]} if file.channels else {}),
             key=file.key,
             name=file.name,
             **record,
@@ -201,14 +202,17 @@ class RunLog:
 
 def input_fingerprint(file: InputFile) -> str:
     """A checksum of the sizes and times of change of an input's files; empty where one cannot be looked at."""
-    files: Iterable[Path] = file.files or (file.path,)
     try:
-        if is_itk(file.path):  # the voxels may lie in files beside the header
-            files = (file.path, *data_files(file.path))
-        entries = [(each.name, each.stat()) for each in files]
+        entries = [(each.name, each.stat()) for part in file.parts for each in _files_of(part)]
     except (OSError, UserError):
         return ""
     return sha256_text("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in entries))
+
+
+def _files_of(part: InputFile) -> Iterable[Path]:
+    if is_itk(part.path):  # the voxels may lie in files beside the header
+        return part.path, *data_files(part.path)
+    return part.files or (part.path,)
 
 
 def _read_earlier(output: Path) -> tuple[list[Record], dict[str, tuple[str, ...]]]:

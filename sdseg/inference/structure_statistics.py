@@ -21,11 +21,12 @@ BY_STRUCTURE = ("millilitres", "area_mm2", "components", "mean_intensity")  # ke
 DIGITS = 3
 
 
-def statistics_of(native: NativeSegmentation, modality: str) -> dict[str, Any]:
+def statistics_of(native: NativeSegmentation, modality: str, channel: str = "") -> dict[str, Any]:
     """Of each structure the connected parts and the mean of the input within it, for the record of an input.
 
-    The mean is None where nothing was found; of an image it is over its three colours. Millimetres² are those of a
-    volume of one slice: images have no known spacing, and of more slices the volume is what counts.
+    The mean is None where nothing was found; of an image it is over its three colours, of several channels that of the
+    `channel` which is shown. Millimetres² are those of a volume of one slice: images have no known spacing, and of more
+    slices the volume is what counts.
     """
     if native.pixels_shown is None:
         raise ValueError("the input was opened without its pixels")
@@ -39,7 +40,7 @@ def statistics_of(native: NativeSegmentation, modality: str) -> dict[str, Any]:
     record: dict[str, Any] = {
         "components": components,
         "mean_intensity": means,
-        "intensity_unit": _unit(native, modality),
+        "intensity_unit": f"{_unit(native, modality)}, {channel}".removesuffix(", "),
     }
     if native.geometry is not None and len(native.per_slice) == 1:
         _, rows, columns = native.spacing

@@ -34,6 +34,7 @@ class PredictedInput(Record):
 
     input: str
     series: str | None = None  # of DICOM, its UID
+    channels: tuple[str, ...] | None = None  # of several the file of each, in the model's order
     key: str  # which tells inputs apart
     name: str  # which its results begin with
     outputs: dict[str, str]
