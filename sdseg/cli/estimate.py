@@ -142,7 +142,8 @@ def _probes(
             reasons[pair] = f"{needed / 1e9:.1f} GB of memory are needed, {free / 1e9:.1f} are free"
             continue
         log.info("%s, %s: a few steps", *pair)
-        channels = 1 if source is not None and source.modality != "rgb" else 3
+        grey = 1 if source is not None and source.modality != "rgb" else 3
+        channels = len(source.channels) or grey if source is not None else grey
         try:
             timed[pair] = probe(recipes[pair], codec, shape_of(config, each.dataset), channels, device)
         except UserError as error:

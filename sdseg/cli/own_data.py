@@ -192,8 +192,8 @@ def _modality_by_names(layout: FolderLayout, folder: Path) -> str | None:
         return "rgb"
     if layout.layout != "nnunet":
         return None
-    channel = read_description(folder / "dataset.json").channel.strip()
-    return next((modality for modality, words in CHANNELS.items() if words.search(channel)), None)
+    channels = " ".join(read_description(folder / "dataset.json").channels[:1])
+    return next((modality for modality, words in CHANNELS.items() if words.search(channels)), None)
 
 
 def _modality_by_header(cases: Sequence[RawCase]) -> tuple[str | None, str]:
