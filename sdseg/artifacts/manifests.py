@@ -14,6 +14,7 @@ from sdseg.config.normalisation import ChannelNormalisation, PerVolume
 from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.config.shape import Plane
+from sdseg.config.tiles import Tiles
 from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
 from sdseg.core.files import FORMAT, sha256_text
 from sdseg.core.settings import Strict, merge
@@ -81,7 +82,7 @@ class ImageContract(_Strict):
     """What a model wants as input: enough to feed it a file of the user's own."""
 
     modality: str = Field(pattern="^(rgb|ct|mr|pet|ultrasound|other)$")
-    size: WorkingSize  # working height and width
+    size: WorkingSize  # working height and width; with `tiles` of one of them
     channels: Channels  # 3 for rgb, 1 for volumes; of several files per case as many as these
     # Of several files per case: what each holds, in the order of the channels; none: a grey or colour image, a volume.
     channel_names: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
@@ -104,6 +105,13 @@ class ImageContract(_Strict):
     # Millimetres between the voxels of the training volumes at the working size, along depth, height and width: of a
     # three-dimensional model. None where they were not recorded; a store has none.
     spacing: tuple[float, float, float] | None = Field(None, exclude_if=lambda lengths: lengths is None)
+
+    # How images of any size are seen in tiles of `size`: backends/tiled.py. None: they are resized to `size`.
+    tiles: Tiles | None = Field(None, exclude_if=lambda tiles: tiles is None)
+
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns at which a slice of this native size is looked at."""
+        return (self.size, self.size) if self.tiles is None else self.tiles.scaled(height, width)
 
     @property
     def fed_channels(self) -> int:

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
-from sdseg.backends.base import Backend, Reseedable, hypotheses_of, samples_of, why_mean_alone, window_of
+from sdseg.backends.base import Backend, OneAtATime, Reseedable, hypotheses_of, samples_of, why_mean_alone, window_of
 from sdseg.backends.open_model import Served, open_model
 from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_text
+from sdseg.data.batches import same_field
 from sdseg.data.mask_rule import MaskRule
 from sdseg.models.equal_shares import UNEQUAL, equal_shares
 
@@ -56,6 +57,11 @@ class EnsembleBackend:
         if self.sliding_window is None or window_of(member) is not None:
             return compute(images)
         return np.concatenate([compute(images[start : start + SLICES]) for start in range(0, len(images), SLICES)])
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether members take images whole, in tiles: all of them do, or none."""
+        return any(isinstance(member, OneAtATime) and member.one_at_a_time for member in self.members)
 
     @property
     def samples(self) -> int:
@@ -130,7 +136,11 @@ def common_rule(models: Sequence[Facts]) -> MaskRule:
     problems = []
     for other_path, other_image, other_structures, other_rule in models[1:]:
         pairs = [
-            *((name, getattr(image, name), getattr(other_image, name)) for name in ImageContract.model_fields),
+            *(
+                (name, getattr(image, name), getattr(other_image, name))
+                for name in ImageContract.model_fields
+                if not same_field(name, image, other_image)
+            ),
             ("structures", _named(structures), _named(other_structures)),
             *((name, getattr(rule, name), getattr(other_rule, name)) for name in ("threshold", "exclusive")),
         ]

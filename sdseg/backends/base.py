@@ -11,6 +11,7 @@ from sdseg.core.array_types import FloatArray, RawImages
 
 __all__ = [
     "Backend",
+    "OneAtATime",
     "Reseedable",
     "Sampling",
     "Seeded",
@@ -51,6 +52,16 @@ class Windowed(Backend, Protocol):
 
 
 @runtime_checkable
+class OneAtATime(Backend, Protocol):
+    """A backend that may take images whole, each at a size of its own: backends/tiled.py."""
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether it does, so that images cannot be stacked."""
+        ...
+
+
+@runtime_checkable
 class Reseedable(Backend, Protocol):
     """A backend whose noise can be drawn from another seed."""
 
@@ -85,6 +96,8 @@ def window_of(backend: Backend) -> SlidingWindow | None:
 
 def batch_for(backend: Backend, batch: int) -> int | None:
     """How many slices to give a backend at a time; None: those of one volume."""
+    if isinstance(backend, OneAtATime) and backend.one_at_a_time:
+        return 1
     return None if window_of(backend) is not None else batch
 
 

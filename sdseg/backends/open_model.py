@@ -10,6 +10,7 @@ from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifes
 from sdseg.backends.base import Backend
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.backends.providers import open_graph
+from sdseg.backends.tiled import tiled
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule
@@ -111,7 +112,7 @@ def _served(
     backend: Backend, manifest: ModelManifest | GraphManifest, recipe: str, checksum: str, path: Path
 ) -> Served:
     return Served(
-        backend=backend,
+        backend=tiled(backend, manifest.image),
         image=manifest.image,
         structures=manifest.structures,
         rule=MaskRule.of(manifest),

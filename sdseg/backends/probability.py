@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.backends.base import Backend, hypotheses_of, window_of
+from sdseg.backends.base import Backend, OneAtATime, hypotheses_of, window_of
 from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import UserError
@@ -42,6 +42,11 @@ class TimedBackend:
     def sliding_window(self) -> SlidingWindow | None:
         """Through which the backend sees volumes; None: it computes slices."""
         return window_of(self._backend)
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether it takes images whole, each at a size of its own."""
+        return isinstance(self._backend, OneAtATime) and self._backend.one_at_a_time
 
     def warm_up(self, images: RawImages) -> None:
         """Compute once unmeasured: the first call allocates and compiles."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from sdseg.cli.argument_types import named_path, path, whole
+from sdseg.cli.argument_types import named_path, number, path, whole
 from sdseg.cli.training_options import NewVerb
 
 __all__ = ["add_predict"]
@@ -36,6 +36,7 @@ def add_predict(verb: NewVerb, more_devices: Sequence[str]) -> None:
     auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
     command.add_argument("--device", choices=devices, default="auto", help=auto)
     _results(command)
+    _tiles(command)
     _rule(command)
     command.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
 
@@ -52,6 +53,15 @@ def _results(command: argparse.ArgumentParser) -> None:
     also.add_argument("--preview", action="store_true", help=preview)
     names = "nnunet: masks are CASE.nii.gz (.mha, .nrrd, .png by the input), label maps, without '_0000'"
     also.add_argument("--names", choices=("sdseg", "nnunet"), default="sdseg", help=f"{names} (default: sdseg)")
+
+
+def _tiles(command: argparse.ArgumentParser) -> None:
+    about = "large images through a window of the model's size, where it shall be other than the model was trained"
+    tiles = command.add_argument_group("tiles", about)
+    help = "see images in overlapping tiles of their own pixels; --no-tiles: resize them as a whole"
+    tiles.add_argument("--tiles", action=argparse.BooleanOptionalAction, help=help)
+    help = "share of a tile that it has in common with the next, 0 to 0.9 (default: the model's, else 0.5)"
+    tiles.add_argument("--overlap", type=number(0, 0.9), metavar="SHARE", help=help)
 
 
 def _rule(command: argparse.ArgumentParser) -> None:

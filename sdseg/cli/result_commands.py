@@ -32,6 +32,8 @@ def predict_command(arguments: argparse.Namespace) -> int:
             exclusive=arguments.exclusive,
             keep_largest=arguments.keep_largest,
             fill_holes=arguments.fill_holes,
+            tiles=arguments.tiles,
+            overlap=arguments.overlap,
             batch=arguments.batch,
             overwrite=arguments.overwrite,
             limits=limits,

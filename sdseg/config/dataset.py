@@ -23,6 +23,7 @@ from sdseg.config.normalisation import (
     Value,
 )
 from sdseg.config.shape import Slicing
+from sdseg.config.tiles import TILES_OF_VOLUMES, Tiles
 from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
 
@@ -288,7 +289,8 @@ class Dataset(Strict):
     target: str | None = None  # what to segment, a preset of the source; default: the source's first
     exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
-    size: int = Field(256, ge=16, le=8192)
+    size: int = Field(256, ge=16, le=8192)  # with `tiles` the side of one
+    tiles: Tiles | None = Field(None, exclude_if=lambda tiles: tiles is None)  # images larger than `size`: not squeezed
     slicing: Slicing = Field("axial", exclude_if=lambda chosen: chosen == "axial")  # of volumes: how slices lie
     max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
     max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³
@@ -303,6 +305,8 @@ class Dataset(Strict):
             raise ValueError("phantoms stand in for known sources; with 'source: own' name the folder of your files")
         if self.split is not None and self.split_file is not None:
             raise ValueError("give either 'split_file' or 'split' (how one is drawn), not both")
+        if self.tiles is not None and self.own is not None and self.own.modality != "rgb":
+            raise ValueError(TILES_OF_VOLUMES.format(modality=self.own.modality))
         return self
 
 

@@ -34,12 +34,14 @@ class SlidingWindow(Strict):
 
     def patches_per_slice(self, size: int) -> float:
         """How many patches there are to a slice of `size`² pixels, in a volume of many slices."""
-        depth, height, width = (max(1, int(side * (1 - self.overlap))) for side in self.size)
-        in_plane = [
-            1 + max(0, math.ceil((size - side) / step))
-            for side, step in zip(self.size[1:], (height, width), strict=True)
-        ]
-        return math.prod(in_plane) / depth
+        return self.patches_in(size, size) / max(1, int(self.size[0] * (1 - self.overlap)))
+
+    def patches_in(self, height: int, width: int) -> int:
+        """How many patches lie side by side in a slice of this size."""
+        return math.prod(
+            1 + max(0, math.ceil((length - side) / max(1, int(side * (1 - self.overlap)))))
+            for length, side in zip((height, width), self.size[1:], strict=True)
+        )
 
 
 class Patches(SlidingWindow):

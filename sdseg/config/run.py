@@ -139,7 +139,8 @@ class Config(Strict):
             if (name := resolved.network.image_codec) is not None:
                 images = self._codec(name, f"network.condition.codec of recipe '{recipe}'")
                 check_image_codec(images.encodes, f"codec '{name}' {whose}")
-        where = f"datasets.{dataset}.size with recipe '{recipe}'"
+        side = "size" if self.datasets[dataset].tiles is None else "size (the side of a tile)"
+        where = f"datasets.{dataset}.{side} with recipe '{recipe}'"
         check_size(self.datasets[dataset].size, resolved.network, codec, where)
         if isinstance(resolved.network, LatentNetwork):
             name = resolved.network.image_codec or resolved.network.codec

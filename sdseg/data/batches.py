@@ -27,6 +27,7 @@ __all__ = [
     "evenly_spread",
     "named_structures",
     "predicted_by",
+    "same_field",
     "score_cases",
     "slice_batches",
     "unlike_images",
@@ -173,8 +174,16 @@ def unlike_images(data: ImageContract, wanted: ImageContract) -> list[str]:
     return [
         f"{field}: the data have {_shown(getattr(data, field))}, the model wants {_shown(getattr(wanted, field))}"
         for field in ImageContract.model_fields
-        if field not in FREE and getattr(data, field) != getattr(wanted, field)
+        if field not in FREE and not same_field(field, data, wanted)
     ]
+
+
+def same_field(field: str, one: ImageContract, other: ImageContract) -> bool:
+    """Whether two contracts agree in a field; of tiles how they overlap is inference's affair."""
+    ours, theirs = getattr(one, field), getattr(other, field)
+    if field == "tiles" and ours is not None and theirs is not None:
+        return bool(ours.scale == theirs.scale)
+    return bool(ours == theirs)
 
 
 def named_structures(structures: Sequence[Structure]) -> str:

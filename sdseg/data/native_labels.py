@@ -39,7 +39,7 @@ class NativeLabels:
         files = [LabelFile(self.raw / place, self.raw / case.image, name) for name, place in case.labels]
         labels = merged([file.read(image, self.coding, limits) for file in files])
         if labels.shape != (case.slices, case.height, case.width) or not np.array_equal(
-            resize_labels(labels, (image.size, image.size)), self.store.masks[case.rows]
+            resize_labels(labels, image.working_size(case.height, case.width)), self.store.masks[case.rows]
         ):
             raise UserError(
                 f"not the label that case '{case.case}' was prepared with: the file has changed, or this is another "

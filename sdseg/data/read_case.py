@@ -20,12 +20,13 @@ from sdseg.data.read_channels import check_grids, read_grey_channels
 from sdseg.data.read_label import LabelFile, merged, resized
 from sdseg.data.shown_channel import shown_of
 from sdseg.data.slicing import along_slices, to_slices
+from sdseg.data.tile_grid import TileGrid
 from sdseg.data.transforms import resize_images, resize_labels, stretch
 from sdseg.datasets.layouts import RawCase
 from sdseg.datasets.lidc_xml import is_markup
 from sdseg.datasets.sources import Source
 from sdseg.io.geometry import Geometry, check_same_grid
-from sdseg.io.images import read_image_noted
+from sdseg.io.images import read_image_noted, size_in_header
 from sdseg.io.limits import LIMITS, Limits
 from sdseg.io.number_types import Values, values_of
 from sdseg.io.volumes import (
@@ -35,7 +36,16 @@ from sdseg.io.volumes import (
     read_volume_noted,
 )
 
-__all__ = ["CaseArrays", "CaseFacts", "count_labels", "read_case", "read_grid", "voxel_values", "with_intensities"]
+__all__ = [
+    "CaseArrays",
+    "CaseFacts",
+    "count_labels",
+    "count_tiles",
+    "read_case",
+    "read_grid",
+    "voxel_values",
+    "with_intensities",
+]
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class CaseFacts:
 class CaseArrays:
     """A case's slices at the working size, and the size they had."""
 
-    images: RawImages  # [slices,size,size,C]
+    images: RawImages  # [slices or tiles,size,size,C]
     masks: LabelArray  # [slices,size,size]
     height: int  # native rows of a slice
     width: int
@@ -75,6 +85,14 @@ def read_grid(case: RawCase, modality: str = "ct") -> Geometry:
         if difference:
             raise UserError(difference, where=path, remedy=f"give the label that was drawn on {case.image.name}")
     return geometry
+
+
+def count_tiles(path: Path, image: ImageContract) -> int:
+    """Tiles that an image is cut into, from its header alone. Raises UserError where that does not tell."""
+    size = size_in_header(path)
+    if size is None:
+        raise UserError("an image whose size cannot be read", where=path, remedy="save it again as PNG or TIFF")
+    return len(TileGrid(*image.working_size(*size), image.size))
 
 
 def voxel_values(path: Path, image: ImageContract, limits: Limits = LIMITS) -> Values:
@@ -135,13 +153,17 @@ def _read_image(source: Source, case: RawCase, image: ImageContract, limits: Lim
                 remedy=f"give the mask that was drawn on {case.image.name}",
             )
     labels = merged([*by_annotator.values()])
-    square = (image.size, image.size)
-    masks = resize_labels(labels, square)
+    height, width, _ = pixels.shape
+    size = image.working_size(height, width)
+    masks, images = resize_labels(labels, size), resize_images(pixels[None], size)
     shown = shown_of(pixels[None], image)
     facts = _facts(source, shown, count_labels(labels), labels.size, masks, notes, _spreads(pixels[None], image))
-    images = resize_images(pixels[None], square)
-    annotated = resized(by_annotator, image.size) if case.annotations else {}
-    return CaseArrays(images, masks, pixels.shape[0], pixels.shape[1], None, facts, annotated)
+    annotated = resized(by_annotator, size) if case.annotations else {}
+    if image.tiles is not None:
+        grid = TileGrid(*size, image.size)
+        images, masks = grid.cut(images[0], image.window[0]), grid.cut(masks[0])
+        annotated = {name: grid.cut(one[0]) for name, one in annotated.items()}
+    return CaseArrays(images, masks, height, width, None, facts, annotated)
 
 
 def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> CaseArrays:
@@ -156,7 +178,7 @@ def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched:
     if case.annotations:
         label_counts = count_labels(labels)
     masks = resize_labels(labels, square)
-    annotated = resized(by_annotator, image.size) if case.annotations else {}
+    annotated = resized(by_annotator, square) if case.annotations else {}
     del labels, own, by_annotator  # full-size labels and the full-size image are not held together
     planes, spreads, all_notes = list[RawImages](), list[Spread](), list[str]()
     shown: RawImages | None = None

@@ -15,10 +15,10 @@ import numpy as np
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.config.shape import Slicing
-from sdseg.core.errors import ListedError
+from sdseg.core.errors import ListedError, UserError
 from sdseg.core.parallel import attempt
 from sdseg.data.choose_plane import choose_plane
-from sdseg.data.read_case import CaseArrays, CaseFacts, read_case, read_grid, voxel_values
+from sdseg.data.read_case import CaseArrays, CaseFacts, count_tiles, read_case, read_grid, voxel_values
 from sdseg.data.slicing import check_slices
 from sdseg.data.store import Case
 from sdseg.datasets.check_shape import check_shape
@@ -76,6 +76,12 @@ class RawDataset:
         def work(task: ReadTask) -> ReadCase:
             stretched = self.image.stretch and task.row.split != "train"
             arrays = read_case(self.source, task.files, self.image, stretched=stretched, limits=self.limits)
+            if len(arrays.images) != task.slices:
+                raise UserError(
+                    f"{len(arrays.images)} tiles of its pixels, and {task.slices} of the size in its header",
+                    where=task.files.image,
+                    remedy="save it again as PNG or TIFF",
+                )
             keep(task, arrays)
             return ReadCase(_case(task, arrays, self.raw), arrays.facts)
 
@@ -98,7 +104,7 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
     _, structures = source.target(settings.target)  # refused now rather than after the work
     source.excludes(structures, settings.exclusive)
     check_shape(settings, source.modality, "the dataset's settings")
-    image = source.contract(settings.window, settings.size)
+    image = source.contract(settings.window, settings.size).model_copy(update={"tiles": settings.tiles})
     limits = asked_limits(settings.max_pixels, settings.max_voxels)
     rows = read_split(split)
     by_id = {case.id: case for case in cases}
@@ -114,6 +120,12 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
         if settings.own is not None and not image.is_normalised:  # of others the type is known
             volumes = [path for place in sorted(depths) for path in pairs[place][0].images]
             image = _fitting(image, source, volumes, jobs, raw, limits)
+    elif settings.tiles is not None:
+        title = f"{source.title}, sizes"
+        depths, unreadable = attempt(
+            lambda pair: count_tiles(pair[0].image, image), pairs, jobs=jobs, title=title, where=raw
+        )
+        problems += unreadable
     starts = np.cumsum([0, *(depths[place] for place in sorted(depths))]).tolist()
     tasks = tuple(
         ReadTask(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
@@ -171,7 +183,7 @@ def _case(task: ReadTask, arrays: CaseArrays, raw: Path) -> Case:
         label=task.files.label.relative_to(raw).as_posix(),
         height=arrays.height,
         width=arrays.width,
-        depth=task.slices,
+        depth=task.slices if geometry else 1,
         spacing=geometry.spacing if geometry else (),
         axcodes=geometry.axcodes if geometry else "",
         affine=geometry.affine if geometry else (),

@@ -52,6 +52,6 @@ def merged(labels: Sequence[LabelArray]) -> LabelArray:
     return labels[0] if len(labels) == 1 else consensus(labels)
 
 
-def resized(labels: Mapping[str, LabelArray], size: int) -> dict[str, LabelArray]:
-    """Labels [Z,H,W] by annotator at the working size, [Z,size,size]."""
-    return {name: np.asarray(resize_labels(one, (size, size))) for name, one in labels.items()}
+def resized(labels: Mapping[str, LabelArray], size: tuple[int, int]) -> dict[str, LabelArray]:
+    """Labels [Z,H,W] by annotator at the working size (rows, columns)."""
+    return {name: np.asarray(resize_labels(one, size)) for name, one in labels.items()}

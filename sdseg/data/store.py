@@ -18,13 +18,14 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import PreparedManifest, Structure
+from sdseg.artifacts.manifests import ImageContract, PreparedManifest, Structure
 from sdseg.core.array_types import AnyArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import csv_text, read_json, write_text
 from sdseg.data.checksums import REMEDY, check_arrays, check_tables, files_of
 from sdseg.data.neighbours import NeighbouringSlices
 from sdseg.data.packed_masks import ANNOTATOR_FILES, MASK_FILES, PackedLabels
+from sdseg.data.tile_grid import TileGrid, WholeImages
 
 __all__ = ["Case", "SliceStore", "read_cases", "structure_masks", "write_index"]
 
@@ -39,7 +40,7 @@ class Case:
     group: str
     split: str
     start: int  # first row of the arrays
-    slices: int  # number of rows
+    slices: int  # number of rows: slices, or tiles of an image
     image: str  # path of the image below the raw folder
     label: str
     height: int  # rows of a native slice (volumes: of an axial one)
@@ -134,7 +135,7 @@ class SliceStore:
         """
         if not count:
             return self
-        if all(case.slices == 1 for case in self.cases):
+        if all(case.depth == 1 for case in self.cases):
             raise UserError(
                 f"{count} slices on each side are to be seen, and every case of these data is a single image or slice",
                 where=self.folder,
@@ -144,6 +145,28 @@ class SliceStore:
         contract = self.manifest.image.model_copy(update={"neighbours": count})
         manifest = self.manifest.model_copy(update={"image": contract})
         return replace(self, images=cast("RawImages", images), manifest=manifest)
+
+    def grid_of(self, case: Case) -> TileGrid:
+        """Where the tiles lie that the rows of a case are, of a store that has them."""
+        return TileGrid(*self.manifest.image.working_size(case.height, case.width), self.manifest.image.size)
+
+    def whole(self) -> SliceStore:
+        """The store with one row for each image, at the size at which it is looked at; as it is without tiles."""
+        if self.manifest.image.tiles is None:
+            return self
+        grids, drawn = [self.grid_of(case) for case in self.cases], self.annotator_masks
+        by_annotator = None if drawn is None else WholeImages(drawn, grids, len(self.manifest.annotators))
+        return replace(
+            self,
+            images=cast("RawImages", WholeImages(self.images, grids)),
+            masks=cast("PackedLabels", WholeImages(self.masks, grids)),
+            annotator_masks=cast("PackedLabels | None", by_annotator),
+            cases=tuple(replace(case, start=row, slices=1) for row, case in enumerate(self.cases)),
+        )
+
+    def seen_by(self, image: ImageContract) -> SliceStore:
+        """The store as a model is given it where it is judged: with its neighbouring slices, or whole images."""
+        return self.with_neighbours(image.neighbours).whole()
 
     def drawn_by(self, annotator: str, rows: slice | Sequence[int] | npt.NDArray[np.integer[Any]]) -> LabelArray:
         """Label ids [n,H,W] of one annotator in some rows; "" where there is one alone. Nothing where he drew none."""

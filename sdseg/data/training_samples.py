@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray
+from sdseg.data.moving_tiles import STILL, MovingTiles, Shift, draw_shift
 from sdseg.data.quick_augmentation import QuickAugmentation
 from sdseg.data.store import SliceStore, structure_masks
 
@@ -62,6 +63,7 @@ class SampleDraw:
     posterior: npt.NDArray[np.float32]
     seed: int  # of the deformation
     annotator: int = 0  # of those in the store's manifest
+    shift: Shift = STILL  # of the tile of a large image
 
 
 class TrainingSamples(Dataset[dict[str, Tensor]]):
@@ -72,7 +74,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
     mode or 2 for mean and deviation) the latent of its mask, otherwise the draw that samples it. `augment` (image,
     masks, seed) deforms both alike. `present` draws the structure among those that the sample shows (any, where it
     shows none). T is the number of structures; with `joint` it is 1: a latent holds all of them, and none is drawn. Of
-    several annotators one who drew the sample's case is drawn.
+    several annotators one who drew the sample's case is drawn. A tile of a large image is moved at random within it.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
         self.latent_shape, self.latents = latent_shape, latents
         self.annotators = store.manifest.annotators or ("",)
         self.drew = store.annotators_of(rows)
+        self.tiles = MovingTiles(store) if store.manifest.image.tiles is not None else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -119,15 +122,16 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             seed=int(rng.integers(2**31)),
             choice=float(rng.random()),
             annotator=self.drew[row][int(rng.integers(len(self.drew[row])))],  # last: the other draws stay the same
+            shift=draw_shift(rng) if self.tiles is not None else STILL,
         )
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         drawn = self.draw(position)
         row = self.rows[drawn.row]
         orientation = self.orientations[drawn.orientation]
-        labels = self.store.drawn_by(self.annotators[drawn.annotator], [row])
-        masks = structure_masks(labels, self.store.manifest.structures)[0]  # [K,H,W]
-        image, masks = orient(self.store.images[row], orientation, (0, 1)), orient(masks, orientation, (1, 2))
+        raw, labels = self._slice(int(row), drawn)
+        masks = structure_masks(labels[None], self.store.manifest.structures)[0]  # [K,H,W]
+        image, masks = orient(raw, orientation, (0, 1)), orient(masks, orientation, (1, 2))
         if self.augment is not None:
             image, masks = self.augment(image, masks, drawn.seed)
         structure = self._structure(drawn, masks)
@@ -147,6 +151,13 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
             moments = self.latents[place, structure, drawn.orientation]  # [M,c,h,w]
             sample["latent"] = _tensor(moments[0] if len(moments) == 1 else moments[0] + moments[1] * drawn.posterior)
         return sample
+
+    def _slice(self, row: int, drawn: SampleDraw) -> tuple[AnyArray, AnyArray]:
+        """Image [H,W,C] and label ids [H,W] of a row, or of where its tile is moved to."""
+        annotator = self.annotators[drawn.annotator]
+        if self.tiles is None:
+            return self.store.images[row], self.store.drawn_by(annotator, [row])[0]
+        return self.tiles.image(row, drawn.shift), self.tiles.labels(annotator, row, drawn.shift)
 
     def _structure(self, drawn: SampleDraw, masks: npt.NDArray[np.bool_]) -> int:
         if self.joint:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from sdseg.config.dataset import Dataset
+from sdseg.config.tiles import check_tiles
 from sdseg.core.errors import UserError
 
 __all__ = ["check_shape"]
 
 
 def check_shape(settings: Dataset, modality: str, where: str) -> None:
-    """Raise UserError for what only volumes have, of a dataset of images."""
+    """Raise UserError for what only volumes have, of a dataset of images, and for tiles of volumes."""
+    check_tiles(settings.tiles, modality, where)
     if modality == "rgb" and settings.slicing != "axial":
         raise UserError(
             f"'slicing: {settings.slicing}' is for volumes, and these data are images",

@@ -11,6 +11,7 @@ from sdseg.data.shown_channel import shown_of
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.annotator_scores import AnnotatedCase, AnnotatorScorer
+from sdseg.evaluation.pictures import shrunk
 from sdseg.io.pictures import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines
 
 __all__ = ["draw_annotators", "usual_case"]
@@ -43,7 +44,8 @@ def draw_annotators(scorer: AnnotatorScorer, store: SliceStore, case: Case) -> R
 
 def _tile(image: RawImages, name: str, masks: MaskArray, *, label: bool) -> RawImages:
     colour = LABEL_COLOUR if label else PREDICTION_COLOUR
-    return draw_outlines(image, (Outline(name, masks, colour, width=2),), smallest=TILE)
+    smaller, outlined = shrunk(image, masks)
+    return draw_outlines(smaller, (Outline(name, outlined, colour, width=2),), smallest=TILE)
 
 
 def _in_a_row(tiles: Sequence[RawImages], columns: int, height: int) -> RawImages:

@@ -60,8 +60,9 @@ class AnnotatorScorer:
         return self._rule.masks(self._hypotheses(self._store.images[row : row + 1])[0])
 
     def _score(self, case: Case, packed: list[npt.NDArray[np.uint8]]) -> AnnotatedCase:
-        structures, size = self._store.manifest.structures, self._store.manifest.image.size
-        masks = np.unpackbits(np.stack(packed, axis=1), axis=-1, count=size).view(np.bool_)  # [S,Z,K,H,W]
+        structures = self._store.manifest.structures
+        _, columns = self._store.manifest.image.working_size(case.height, case.width)
+        masks = np.unpackbits(np.stack(packed, axis=1), axis=-1, count=columns).view(np.bool_)  # [S,Z,K,H,W]
         hypotheses = np.stack([self._rule.finish(one) for one in masks])
         names = [name for name, _ in case.labels]
         annotated = np.stack([self._drawn_by(name, case) for name in names])  # [A,Z,K,H,W]

@@ -62,14 +62,15 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
     # 1. Open everything, and make sure that it belongs together.
     store = SliceStore.open(prepared, verify=True)
     served = open_models([model] if isinstance(model, Path) else model, options.device)
-    store = store.with_neighbours(served.image.neighbours)
+    store = store.seen_by(served.image)
     cases = check_store(store, served.path, served.image, served.structures, options.split)
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     if native is None:
         log.warning("no raw folder was given (--raw): scores are at the working size alone")
     with atomic_folder(output, owned=OWNED) as folder:
         timed = TimedBackend(served.backend, served.path)
-        timed.warm_up(store.images[cases[0].start : cases[0].start + min(options.batch, len(store.images))])
+        at_once = min(batch_for(timed, options.batch) or options.batch, len(store.images))
+        timed.warm_up(store.images[cases[0].start : cases[0].start + at_once])
 
         # 2. How masks are made: the model's own rule, or with the threshold that is best on the validation split.
         choice = _chosen_threshold(store, served, options) if options.choose_threshold else None
@@ -124,7 +125,7 @@ def evaluate_masks(
     Raises ListedError for files that are of no case of the split, for cases without a file, and for masks of another
     size, grid or with other values than the labels; UserError without raw files.
     """
-    store = SliceStore.open(prepared, verify=True)
+    store = SliceStore.open(prepared, verify=True).whole()
     cases = store.cases_of(options.split)
     if not cases:
         raise UserError(f"no case in the split '{options.split}'", where=prepared, remedy="choose another --split")
@@ -181,7 +182,7 @@ def cross_validate(
         raise UserError("each model has its own validation cases", where="--choose-threshold", remedy="leave it out")
     served_of = _by_fold(models, drawn, options.device)
     rule = common_rule([(one.path, one.image, one.structures, one.rule) for one in served_of.values()])
-    store = store.with_neighbours(next(iter(served_of.values())).image.neighbours)
+    store = store.seen_by(next(iter(served_of.values())).image)
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     with atomic_folder(output, owned=OWNED) as folder:
         calibration, scores, timed_of = Calibration(), dict[str, ScoredCase](), dict[int, TimedBackend]()

@@ -79,11 +79,12 @@ class Evaluator:
                     yield self._finish(pending.pop(name))
 
     def _finish(self, pending: _IncompleteCase) -> ScoredCase:
-        case, size = pending.case, self.store.manifest.image.size
-        scale = (1.0, case.height / size, case.width / size)  # a working pixel in native ones, Z, rows, columns
+        case = pending.case
+        rows, columns = self.store.manifest.image.working_size(case.height, case.width)
+        scale = (1.0, case.height / rows, case.width / columns)  # a working pixel in native ones, Z, rows, columns
         spacing = along_slices(case.spacing, self.store.manifest.image.slicing)  # of native pixels, as `scale`
         working_spacing = tuple(one * factor for one, factor in zip(spacing, scale, strict=True)) if spacing else ()
-        working = self._score(_Packed(pending.working, size), self.store.masks[case.rows], working_spacing)
+        working = self._score(_Packed(pending.working, columns), self.store.masks[case.rows], working_spacing)
         native = None
         if self.native is not None:
             native = self._score(_Packed(pending.native, case.width), self.native.read(case), spacing)

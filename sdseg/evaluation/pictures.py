@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from sdseg.artifacts.results.studies import Volume
-from sdseg.core.array_types import MaskArray, RawImages
+from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.core.files import atomic_file, write_json
 from sdseg.data.shown_channel import shown_name, shown_of
 from sdseg.data.store import Case, SliceStore, structure_masks
-from sdseg.data.transforms import to_display
+from sdseg.data.transforms import resize_images, resize_labels, to_display
 from sdseg.evaluation.evaluator import ScoredCase
 from sdseg.io.images import write_image
 from sdseg.io.pictures import LABEL_COLOUR, PREDICTION_COLOUR, Outline, draw_outlines, outline_paths, pack_slices
 
-__all__ = ["SliceMasks", "overlay", "ranked", "write_overlay", "write_pictures", "write_volumes"]
+__all__ = ["SliceMasks", "overlay", "ranked", "shrunk", "write_overlay", "write_pictures", "write_volumes"]
 
 LONGEST = 180  # bytes
+LARGEST = 2048  # pixels along a side of a picture
 SliceMasks = Callable[[Case], Callable[[int], MaskArray]]  # of a case: number of a slice -> its masks [K,S,S]
 
 
@@ -55,14 +56,27 @@ def overlay(score: ScoredCase, store: SliceStore, slice_masks: SliceMasks) -> Ra
     dice = f"Dice {score.headline.whole['dice'].value:.3f}"
     note = dice + (f"   slice {index + 1} of {case.slices}" if case.slices > 1 else "")
     note += f"   {shown_name(image)}".rstrip()
+    shown = to_display(shown_of(store.slices[case.start + index], image), image.window)
+    picture, label, prediction = shrunk(shown, labelled[index], predicted(index))
     return draw_outlines(
-        to_display(shown_of(store.slices[case.start + index], image), image.window),
+        picture,
         (
-            Outline("label", labelled[index], LABEL_COLOUR, width=6),
-            Outline("prediction", predicted(index), PREDICTION_COLOUR, width=2),
+            Outline("label", label, LABEL_COLOUR, width=6),
+            Outline("prediction", prediction, PREDICTION_COLOUR, width=2),
         ),
         note,
     )
+
+
+def shrunk(image: RawImages, *masks: MaskArray) -> tuple[AnyArray, ...]:
+    """An image [H,W,3] and masks [K,H,W] of it, no side longer than a picture's may be."""
+    height, width, _ = image.shape
+    factor = LARGEST / max(height, width)
+    if factor >= 1:
+        return image, *masks
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    smaller = (resize_labels(mask.astype(np.uint8), size).astype(np.bool_) for mask in masks)
+    return resize_images(image[None], size)[0], *smaller
 
 
 def write_volumes(folder: Path, by_rank: Mapping[str, ScoredCase], store: SliceStore, slice_masks: SliceMasks) -> None:

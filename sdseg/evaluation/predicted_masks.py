@@ -72,8 +72,7 @@ class PredictedMasks:
 
     def at_working_size(self, case: Case) -> MaskArray:
         """Masks [Z,K,S,S] to look at."""
-        size = self.store.manifest.image.size
-        ids = resize_labels(self.ids(case), (size, size))
+        ids = resize_labels(self.ids(case), self.store.manifest.image.working_size(case.height, case.width))
         return np.stack([table[ids] for table in self._tables()], axis=1)
 
     def ids(self, case: Case) -> LabelArray:

@@ -4,7 +4,7 @@ refusal."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +62,16 @@ class ParityGate:
         progress = tqdm(batches, desc="parity", unit="batch", disable=None, leave=False)
         tolerance = self.settings.tolerance(tolerated or precision)
         return compare(
-            *(reference, exported, progress, MaskRule.of(self.manifest), tolerance, precision),
+            *(reference, exported, progress, self._rule, tolerance, precision),
             hypotheses=bool(self.settings.hypotheses),
         )
+
+    @property
+    def _rule(self) -> MaskRule:
+        rule = MaskRule.of(self.manifest)
+        if self.manifest.image.tiles is None:
+            return rule
+        return replace(rule, largest_component=False, fill_holes=False)  # tiles side by side are no whole image
 
     def check_same_model(self, graph_manifest: GraphManifest, graph: Path) -> None:
         """Raise UserError unless the graph was exported from this very model: two different ones cannot be compared."""

@@ -110,7 +110,7 @@ def open_file(
     notes += _unlike(slices, image)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
-    native.notes = notes + _sides(native.size, image.size) + _alone(slices, image) + _unlike_spacing(native, image)
+    native.notes = notes + _sides(native.size, image) + _alone(slices, image) + _unlike_spacing(native, image)
     if with_pixels:
         native.pixels_shown, native.raw_values = slices, raw_values
     return native
@@ -187,7 +187,7 @@ def _native(
     return NativeSegmentation(
         file=file,
         structures=structures,
-        images=resize_images(fed, (image.size, image.size)).astype(image.dtype, copy=False),
+        images=resize_images(fed, image.working_size(height, width)).astype(image.dtype, copy=False),
         size=(height, width),
         geometry=geometry,
         plane=image.slicing,
@@ -231,8 +231,16 @@ def _offset(voxels: AnyArray, image: ImageContract) -> list[str]:
     ]
 
 
-def _sides(size: tuple[int, int], working: int) -> list[str]:
-    height, width = size
+def _sides(size: tuple[int, int], image: ImageContract) -> list[str]:
+    (height, width), working = size, image.size
+    if image.tiles is not None:
+        rows, columns = image.working_size(height, width)
+        if min(rows, columns) >= working:
+            return []
+        return [
+            f"{columns}×{rows} pixels{'' if image.tiles.scale == 1 else f' at scale {image.tiles.scale:g}'}, less than "
+            f"a tile of {working}×{working}: there is nothing but the lowest value around it"
+        ]
     if min(size) < TINY:
         return [f"{width}×{height} pixels, enlarged to {working}×{working}: too small to say anything about"]
     if max(size) > SLIVER * min(size):

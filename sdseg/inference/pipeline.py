@@ -22,6 +22,7 @@ from sdseg.core.errors import UserError
 from sdseg.data.neighbours import with_neighbours
 from sdseg.data.shown_channel import shown_name
 from sdseg.inference.choose_model import ChosenModel
+from sdseg.inference.choose_tiles import counting_tiles
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import InputFile, Naming
 from sdseg.inference.hypotheses import hypotheses_given, record_of, spread_of_sizes
@@ -55,6 +56,8 @@ class PredictOptions:
     exclusive: bool | None = None  # whether structures exclude each other; None, as below: as the model was made
     keep_largest: bool | None = None  # of every structure the largest connected part alone
     fill_holes: bool | None = None
+    tiles: bool | None = None  # whether images are seen in tiles of their own pixels; None: as the model was made
+    overlap: float | None = None  # of tiles, a share of one; None: as the model was made
     overlay: bool = False  # `<name>_overlay.png`: the mask's outline, of a volume the slice with the largest mask
     batch: int = 8  # slices computed at a time; images are read in groups of this many
     overwrite: bool = False  # compute again what a former run has done; replace files that no run wrote
@@ -103,7 +106,7 @@ class Stages:
     def kept(self, file: InputFile) -> bool:
         """Whether a former run has made all that is wanted of this input; then it is noted as done."""
         checksum, rule, samples = self.maker.checksum, self.chosen.served.rule, self.options.samples
-        return self.run_log.kept(file, self._targets(file), checksum, rule, samples)
+        return self.run_log.kept(file, self._targets(file), checksum, rule, samples, self._tiles)
 
     @cached_property
     def hypotheses(self) -> int:
@@ -170,6 +173,12 @@ class Stages:
         wanted = {"probability": options.probability, "overlay": options.overlay, "preview": options.preview}
         return targets_of(file, self.chosen.served.structures, **wanted, hypotheses=self.hypotheses)
 
+    @property
+    def _tiles(self) -> dict[str, Any] | None:
+        """How images are seen in tiles; None: they are not."""
+        tiles = self.chosen.served.image.tiles
+        return None if tiles is None else tiles.model_dump(mode="json")
+
     def _record(self, native: NativeSegmentation, outputs: dict[str, str], seconds: float) -> dict[str, Any]:
         """What predict.json says of one input. `seconds` has its share of the time its group took."""
         pixels = _named(native, native.pixels)
@@ -185,6 +194,8 @@ class Stages:
             record |= {"hypotheses": record_of(native), "over_hypotheses": spread_of_sizes(native)}
         if self.options.samples is not None:
             record["samples"] = self.options.samples
+        if self._tiles is not None:
+            record["tiles"] = self._tiles
         rule, model = asdict(self.chosen.served.rule), self.maker.checksum
         return record | {"empty": native.empty, "notes": native.notes, "seconds": seconds, "model": model, "rule": rule}
 
@@ -229,11 +240,25 @@ def segment(
 ) -> None:
     """Fill in what the model finds in some inputs; a batch of slices may span several of them.
 
-    `progress` is told after each batch how many of all slices are done.
+    `progress` is told after each batch how many of all slices are done, of images in tiles how many tiles.
     Raises UserError where the model fails or gives NaN.
     """
     sampled = hypotheses_of(served.backend) if any(native.hypotheses for native in opened) else None
     _note_shallow(opened, window_of(served.backend))
+    with counting_tiles(served.backend, opened, progress) as of_slices:
+        _fill(served, opened, batch, of_slices, sampled)
+    # 4. What is mended in whole masks.
+    for native in opened:
+        native.finish(served.rule)
+
+
+def _fill(
+    served: Served,
+    opened: Sequence[NativeSegmentation],
+    batch: int,
+    progress: Callable[[int, int], None] | None,
+    sampled: Callable[[RawImages], FloatArray] | None,
+) -> None:
     done, total = 0, sum(len(native.images) for native in opened)
     for part in _slice_groups(opened, batch_for(served.backend, batch)):
         # 1. The slices at the working size.
@@ -249,9 +274,6 @@ def segment(
         done += len(part)
         if progress is not None:
             progress(done, total)
-    # 4. What is mended in whole masks.
-    for native in opened:
-        native.finish(served.rule)
 
 
 def _note_shallow(opened: Sequence[NativeSegmentation], window: SlidingWindow | None) -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of
 from sdseg.inference.anatomical_codes import anatomical_code
 from sdseg.inference.choose_model import choose_models, warn_of_origin, with_masks_by
+from sdseg.inference.choose_tiles import with_tiles_by
 from sdseg.inference.find_inputs import InputFile, InputListing, find_inputs, printable
 from sdseg.inference.group_channels import Channels, by_channel
 from sdseg.inference.hypotheses import hypotheses_given
@@ -103,6 +105,7 @@ def predict(
         log.info("model %s on %s: %s", chosen.served.path, chosen.served.backend.name, chosen.reason)
         warn_of_origin(chosen.served)
         chosen = with_masks_by(chosen, **_rule_by_user(options))
+        chosen = replace(chosen, served=with_tiles_by(chosen.served, options.tiles, options.overlap))
         if options.probability and chosen.served.rule.postprocesses:
             log.warning("%s", UNMENDED)
         if options.hypotheses:
@@ -155,10 +158,11 @@ def _segment_all(stages: Stages, files: Sequence[InputFile]) -> None:
         log.info("%d of %d inputs are done already (--overwrite: again)", len(files) - len(todo), len(files))
     ahead = 1 if options.probability or options.hypotheses else 2  # they take many times the memory of masks
     done, last_line = 0, time.monotonic()
+    unit = "slice" if stages.chosen.served.image.tiles is None else "tile"
     with tqdm(total=len(todo), desc="predict", unit="file", disable=None) as bar:
 
         def slices(now: int, of: int) -> None:
-            bar.set_postfix_str(f"slice {now} of {of}" if now < of else "")
+            bar.set_postfix_str(f"{unit} {now} of {of}" if now < of else "")
 
         compute = partial(stages.compute, progress=slices)
         # Closed at once when a run is interrupted: what is being written then is written before it is counted.

@@ -54,11 +54,18 @@ class RunLog:
         )
 
     def kept(
-        self, file: InputFile, targets: Mapping[str, str], model: str, rule: MaskRule, samples: int | None = None
+        self,
+        file: InputFile,
+        targets: Mapping[str, str],
+        model: str,
+        rule: MaskRule,
+        samples: int | None = None,
+        tiles: Record | None = None,
     ) -> bool:
         """Whether a former run has made all `targets` (kind -> name) of this very input with this model and `rule`.
 
-        `samples`: hypotheses that were asked of the model; None: its own number. If so it is noted as done. An input is
+        `samples`: hypotheses that were asked of the model; None: its own number. `tiles`: how the image was seen in
+        them; None: as a whole. If so it is noted as done. An input is
         the same while its size and time of change are; its results, while they are there at the size they were written
         with.
         """
@@ -67,6 +74,7 @@ class RunLog:
             record is None
             or record["model"] != model
             or record.get("samples") != samples
+            or record.get("tiles") != tiles
             or BEFORE | record.get("rule", {"threshold": rule.threshold}) != asdict(rule)
             or not record["fingerprint"]  # the files could not be looked at: nothing says that they are the same
             or record["fingerprint"] != input_fingerprint(file)

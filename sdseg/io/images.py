@@ -19,7 +19,16 @@ from sdseg.io.content import content_of, file_size, unreadable
 from sdseg.io.image_header import ImageHeader, read_image_header
 from sdseg.io.limits import LIMITS, Limits
 
-__all__ = ["IMAGE_SUFFIXES", "is_image", "pixels_of", "read_image", "read_image_noted", "read_mask", "write_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "is_image",
+    "pixels_of",
+    "read_image",
+    "read_image_noted",
+    "read_mask",
+    "size_in_header",
+    "write_image",
+]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 Pixels = npt.NDArray[np.uint8]
@@ -32,13 +41,19 @@ def is_image(path: Path) -> bool:
 
 def pixels_of(path: Path) -> int:
     """How many pixels an image has, by its header alone; 0 where that cannot be told."""
+    size = size_in_header(path)
+    return size[0] * size[1] if size else 0
+
+
+def size_in_header(path: Path) -> tuple[int, int] | None:
+    """Height and width of an image by its header alone, before a camera's turn; None where that does not tell."""
     try:
         file_size(path)  # a named pipe would wait for ever
         with path.open("rb") as stream:
             header = read_image_header(stream)
     except (OSError, UserError):
-        return 0
-    return header.width * header.height if header else 0
+        return None
+    return (header.height, header.width) if header else None
 
 
 def read_image(path: Path, limits: Limits = LIMITS) -> Pixels:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sdseg.artifacts.manifests import ModelManifest, PostprocessingChoice
 from sdseg.backends.base import batch_for
+from sdseg.backends.tiled import tiled
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.recipe import Inference, Postprocessing
 from sdseg.data.batches import by_case, slice_batches
@@ -47,11 +48,15 @@ def settle_postprocessing(
 def _best(
     manifest: ModelManifest, segmenter: Segmenter, store: SliceStore, inference: Inference, device: str
 ) -> tuple[Postprocessing, PostprocessingChoice | None]:
+    store = store.whole()
     cases = store.cases_of("val")
     if not cases:
         log.warning("'postprocessing: auto' has no validation cases to choose on: masks stay as they are")
         return Postprocessing(), None
-    backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, window=segmenter.sliding_window)
+    window = segmenter.sliding_window
+    backend = tiled(
+        TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, window=window), manifest.image
+    )
     plain = MaskRule(manifest.threshold, manifest.exclusive)
     rules = {name: replace(plain, **each.model_dump()) for name, each in COMBINATIONS.items()}
     dice: dict[str, list[float]] = {name: [] for name in rules}

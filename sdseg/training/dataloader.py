@@ -76,7 +76,7 @@ def open_training_data(
     if recipe.patches is not None:
         return TrainingData(PatchSamples(store, recipe, shape), training)
     latents: npt.NDArray[np.float32] | None = None
-    deforms = training.deforms_masks
+    deforms = training.deforms_masks or store.manifest.image.tiles is not None  # tiles are moved at random
     if codec is not None and recipe.diffusion is not None:
         shape = latent_shape(store, codec.codec)
         views = len(ORIENTATIONS[training.augmentation])
@@ -87,7 +87,7 @@ def open_training_data(
         if not cache.exists() and not deforms:
             log.info("encoding %d label maps in %d orientations, once", count, views)
             cache_latents(cache, codec.codec, _views(store, rows, training.augmentation), cache_shape, device)
-        # Deformed masks have no end of latents: those are encoded at every step.
+        # Deformed or moved masks have no end of latents: those are encoded at every step.
         latents = None if deforms else np.load(cache, mmap_mode="r")
     return TrainingData(build_samples(store, rows, recipe, shape, latents), training)
 

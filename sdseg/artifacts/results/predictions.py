@@ -51,6 +51,7 @@ class PredictedInput(Record):
     # structure -> unit, mean and 90 % interval (low, high) of its size over the hypotheses
     over_hypotheses: dict[str, dict[str, Any]] = Field(default_factory=dict)
     samples: int | None = None  # hypotheses that were asked of the model; None: its own number
+    tiles: dict[str, Any] | None = None  # how the image was seen in tiles; None: as a whole
     empty: bool
     notes: tuple[str, ...]
     seconds: Positive | None = None

@@ -19,6 +19,7 @@ from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
 from sdseg.config.recipe import PASSES
 from sdseg.core.array_types import RawImages
+from sdseg.data.tile_grid import TileGrid
 from sdseg.evaluation.studies.studied_model import Subject, bar
 from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.model_folder import count_parameters, load_model
@@ -136,7 +137,11 @@ def _latency(served: Served, images: RawImages) -> Latency:
 
 
 def _images(subject: Subject, batch: int) -> RawImages:
-    """`batch` slices of the cases, from the first on; again from the first where they do not suffice."""
+    """`batch` slices of the cases, from the first on; again from the first where they do not suffice. Or tiles."""
+    if subject.store.manifest.image.tiles is not None:
+        whole = subject.store.images[subject.cases[0].start]
+        tiles = TileGrid(whole.shape[0], whole.shape[1], subject.store.manifest.image.size).cut(whole)
+        return np.asarray(tiles[np.resize(np.arange(len(tiles)), batch)])
     rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in subject.cases])
     return subject.store.images[np.resize(rows, batch)]
 

@@ -19,7 +19,7 @@ from sdseg.core.errors import UserError
 from sdseg.core.settings import parse
 from sdseg.data.batches import evenly_spread
 from sdseg.data.shown_channel import shown_of
-from sdseg.data.store import structure_masks
+from sdseg.data.store import SliceStore, structure_masks
 from sdseg.data.transforms import to_display
 from sdseg.evaluation.studies.figures import Panel, draw_panels
 from sdseg.evaluation.studies.studied_model import Subject
@@ -155,8 +155,11 @@ def _conditions(
 
 def _views(subject: Subject) -> list[_View]:
     """Of up to four cases the slice and structure that cover most."""
-    store, views = subject.store, []
-    for case in evenly_spread(subject.cases, SHOWN):
+    store, cases, views = subject.store, subject.cases, []
+    if store.manifest.image.tiles is not None:  # networks take a tile, not the whole image
+        store, names = SliceStore.open(store.folder), {case.case for case in cases}
+        cases = tuple(case for case in store.cases if case.case in names)
+    for case in evenly_spread(cases, SHOWN):
         masks = structure_masks(store.masks[np.arange(case.start, case.start + case.slices)], store.manifest.structures)
         number, index = np.unravel_index(int(masks.sum(axis=(2, 3)).argmax()), masks.shape[:2])
         name = store.manifest.structures[int(index)].name

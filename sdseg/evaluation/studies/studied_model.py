@@ -93,7 +93,7 @@ def open_subject(prepared: Path, model: Path, scope: Scope = Scope()) -> Subject
             raise UserError(f"{number} is too few", where=name, remedy="give 1 or more")
     store = SliceStore.open(prepared, verify=True)
     served = open_model(model, scope.device)
-    store = store.with_neighbours(served.image.neighbours)
+    store = store.seen_by(served.image)
     cases = check_store(store, model, served.image, served.structures, scope.split)
     return Subject(store, evenly_spread(cases, scope.limit), served, scope)
 
