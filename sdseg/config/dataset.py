@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sdseg.config.channels import channel_problems
+from sdseg.config.chosen_recipes import ChosenRecipes
 from sdseg.config.normalisation import (
     AnyNormalisation,
     ChannelName,
@@ -294,7 +295,7 @@ class Dataset(Strict):
     slicing: Slicing = Field("axial", exclude_if=lambda chosen: chosen == "axial")  # of volumes: how slices lie
     max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
     max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³
-    recipes: tuple[Name, ...] | None = None  # default: every recipe of the configuration
+    recipes: ChosenRecipes | None = None  # default: every recipe; as a mapping, each with `overrides` of its own
     overrides: dict[str, Any] = Field(default_factory=dict)  # laid over every recipe of this dataset
 
     @model_validator(mode="after")

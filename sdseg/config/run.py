@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from sdseg.config.chosen_recipes import chosen_overrides
 from sdseg.config.codec import Codec, made_from
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
@@ -69,6 +70,12 @@ class Config(Strict):
             for recipe in dataset.recipes or ():
                 if recipe not in names:
                     raise ValueError(f"datasets.{name}.recipes: unknown recipe '{recipe}', {nearest(recipe, names)}")
+            for recipe in chosen_overrides(dataset.recipes, names):
+                if recipe not in self.recipes and names[recipe].members:
+                    raise ValueError(
+                        f"datasets.{name}.recipes.{recipe}: the mean of several trainings has no values of its own; give "
+                        "'overrides' to the recipe"
+                    )
             if dataset.origin == "phantom" and self.phantoms is None:
                 raise ValueError(f"datasets.{name}: 'origin: phantom' needs a 'phantoms' section")
         return self
@@ -98,7 +105,7 @@ class Config(Strict):
     def recipes_of(self, dataset: str) -> tuple[str, ...]:
         """Names of the models on `dataset`: of a recipe with seeds one per seed, and their ensemble after them."""
         chosen, every = self.datasets[dataset].recipes, trainings(self.recipes)
-        named = tuple(self.recipes) if chosen is None else chosen
+        named = tuple(self.recipes if chosen is None else chosen)
         names: list[str] = []
         for name in named:
             whole = tuple(trainings({name: self.recipes[name]})) if name in self.recipes else (name,)
@@ -111,21 +118,25 @@ class Config(Strict):
         return trainings(self.recipes) | trainings(self._ablation_recipes)
 
     def resolve_recipe(self, dataset: str, recipe: str) -> Recipe:
-        """The recipe file with this run's and then this dataset's overrides laid over it, and the training's seed."""
+        """The recipe file with the overrides of this run, of the dataset, and of the recipe on it, and the seed."""
         every = self.trainings
-        trained = every[recipe]
+        trained, alone = every[recipe], recipe
         if trained.members:  # networks and inference are those of its members
-            trained = every[trained.members[0]]
-        choice, where = trained.choice, f"the overrides of recipes.{recipe} and datasets.{dataset}"
-        data = lay_over(lay_over(read_recipe(shipped(choice.file)), choice.overrides), self.datasets[dataset].overrides)
+            trained, alone = every[trained.members[0]], trained.members[0]
+        choice, here = trained.choice, self._overrides_here(dataset, alone)
+        data = lay_over(read_recipe(shipped(choice.file)), choice.overrides)
+        for overrides in here.values():
+            data = lay_over(data, overrides)
+        where = f"the overrides of recipes.{recipe} and {', '.join(here)}"
         if trained.seed is not None:
-            training = self.datasets[dataset].overrides.get("training")
-            if isinstance(training, dict) and "seed" in training:
-                raise UserError(
-                    f"recipe '{recipe}' has its seed from 'seeds'",
-                    where=f"datasets.{dataset}.overrides.training.seed",
-                    remedy="leave it out here",
-                )
+            for key, overrides in here.items():
+                training = overrides.get("training")
+                if isinstance(training, dict) and "seed" in training:
+                    raise UserError(
+                        f"recipe '{recipe}' has its seed from 'seeds'",
+                        where=f"{key}.overrides.training.seed",
+                        remedy="leave it out here",
+                    )
             data = merge(data, {"training": {"seed": trained.seed}})
         resolved = parse(Recipe, data, where=f"{choice.file} with {where}")
         resolved = self._with_own_models(resolved, recipe, trained)
@@ -147,6 +158,14 @@ class Config(Strict):
             start = self.codecs[name]
             check_same_layout(resolved.network, start, start.latent_channels, f"codec '{name}' {whose}")
         return resolved
+
+    def _overrides_here(self, dataset: str, training: str) -> dict[str, dict[str, Any]]:
+        """What a dataset lays over a training, by the place it is written at, in the order it is laid."""
+        settings = self.datasets[dataset]
+        whole = (name for name, choice in self.recipes.items() if training in trainings({name: choice}))
+        own = chosen_overrides(settings.recipes, (*whole, training))
+        where = f"datasets.{dataset}"
+        return {where: settings.overrides} | {f"{where}.recipes.{name}": values for name, values in own.items()}
 
     def _with_own_models(self, resolved: Recipe, name: str, trained: Trained) -> Recipe:
         """A recipe that starts from or learns from another one with seeds or folds, from the training with its own."""

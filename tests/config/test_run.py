@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import math
 import pkgutil
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,6 +135,54 @@ def test_overrides_reach_the_recipe_in_order(config: Values) -> None:
     assert loaded.resolve_recipe("kseg", "sdseg").training.steps == 9
     assert loaded.resolve_recipe("cvc", "sdseg").training.steps == 7
     assert loaded.resolve_recipe("cvc", "sdseg").training.batch == 2
+
+
+def test_a_dataset_overrides_one_recipe_alone(config: Values) -> None:
+    """After the recipe's own and the dataset's, which hold for all; trainings with seeds have them under either name."""
+    config = put(config, "recipes.sdseg.overrides", {"training": {"steps": 7, "batch": 2, "workers": 0}})
+    config = put(config, "recipes.other", {"file": config["recipes"]["sdseg"]["file"], "seeds": [3, 4], "ensemble": True})
+    config = put(config, "datasets.kseg.overrides", {"training": {"steps": 9, "log_every": 5}})
+    own = {"sdseg": {"overrides": {"training": {"steps": 11}}}, "other": None}
+    loaded = parse(Config, put(config, "datasets.kseg.recipes", own), where="my.yaml")
+    assert loaded.recipes_of("kseg") == ("sdseg", "other-seed3", "other-seed4", "other-ensemble")
+    training = loaded.resolve_recipe("kseg", "sdseg").training
+    assert (training.steps, training.batch, training.log_every) == (11, 2, 5)
+    assert loaded.resolve_recipe("kseg", "other-seed3").training.steps == 9
+    one = {"other": {"overrides": {"training": {"batch": 6}}}, "other-seed4": {"overrides": {"training": {"batch": 8}}}}
+    loaded = parse(Config, put(config, "datasets.kseg.recipes", one), where="my.yaml")
+    batches = [loaded.resolve_recipe("kseg", name).training.batch for name in loaded.recipes_of("kseg")]
+    assert batches == [6, 8, 6]  # the ensemble is as its first member
+    # As a list, as ever.
+    loaded = parse(Config, put(config, "datasets.kseg.recipes", ["sdseg"]), where="my.yaml")
+    assert loaded.resolve_recipe("kseg", "sdseg").training.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ({"sdsegg": None}, "datasets.kseg.recipes: unknown recipe 'sdsegg', did you mean 'sdseg'?"),
+        ({"sdseg": {"override": {}}}, "unknown key 'datasets.kseg.recipes.sdseg.override': did you mean 'overrides'?"),
+        ({"sdseg": 3}, "datasets.kseg.recipes.sdseg"),
+        ({"many-ensemble": {"overrides": {"training": {"steps": 1}}}}, "give 'overrides' to the recipe"),
+        ("sdseg", "datasets.kseg.recipes: Input should be a valid list"),
+    ],
+)
+def test_overrides_of_one_recipe_that_are_refused(config: Values, recipes: Any, message: str) -> None:
+    config = put(config, "recipes.many", {"file": config["recipes"]["sdseg"]["file"], "seeds": [3, 4], "ensemble": True})
+    with pytest.raises(ListedError, match=re.escape(message)):
+        parse(Config, put(config, "datasets.kseg.recipes", recipes), where="my.yaml")
+
+
+def test_wrong_overrides_of_one_recipe_name_their_place(config: Values) -> None:
+    wrong = {"sdseg": {"overrides": {"training": {"stepps": 3}}}}
+    loaded = parse(Config, put(config, "datasets.kseg.recipes", wrong), where="my.yaml")
+    with pytest.raises(ListedError, match=r"stepps(.|\n)*datasets.kseg.recipes.sdseg"):
+        loaded.resolve_recipe("kseg", "sdseg")
+    seeded = put(config, "recipes.sdseg.seeds", [1])
+    own = {"sdseg": {"overrides": {"training": {"seed": 3}}}}
+    loaded = parse(Config, put(seeded, "datasets.kseg.recipes", own), where="my.yaml")
+    with pytest.raises(UserError, match=r"datasets\.kseg\.recipes\.sdseg\.overrides\.training\.seed"):
+        loaded.resolve_recipe("kseg", "sdseg-seed1")
 
 
 def test_overrides_of_a_command_line(config: Values) -> None:

@@ -44,6 +44,16 @@ def test_an_own_dataset_is_described_before_its_files_are_looked_at(root: Path, 
     assert load_dataset(tmp_path / "d.yaml") == made.settings.datasets["mine"]
 
 
+def test_values_of_one_recipe_reach_its_settings_file_and_no_other(root: Path) -> None:
+    dataset = {"source": "own", "own": OWN, "size": 64}
+    before = plan(root, dataset)
+    after = plan(root, {**dataset, "recipes": {"unet": {"overrides": {"training": {"steps": 7}}}}})
+    recipe = SimpleNamespace(dataset="mine", recipe="unet")
+    assert yaml.safe_load(SettingsFiles(after.run).recipe(recipe))["training"]["steps"] == 7
+    assert yaml.safe_load(SettingsFiles(before.run).recipe(recipe))["training"]["steps"] == 50_000
+    assert SettingsFiles(after.run).dataset(MINE) == SettingsFiles(before.run).dataset(MINE)
+
+
 def test_a_split_file_of_the_users_is_read(root: Path, tmp_path: Path) -> None:
     made = plan(root, {"source": "own", "own": OWN, "split_file": "my.csv", "protocol": "paper"})
     assert made.split_file(MINE) == "my.csv"
