@@ -73,8 +73,8 @@ class Config(Strict):
             for recipe in chosen_overrides(dataset.recipes, names):
                 if recipe not in self.recipes and names[recipe].members:
                     raise ValueError(
-                        f"datasets.{name}.recipes.{recipe}: the mean of several trainings has no values of its own; give "
-                        "'overrides' to the recipe"
+                        f"datasets.{name}.recipes.{recipe}: the mean of several trainings has no values of its own; "
+                        "give 'overrides' to the recipe"
                     )
             if dataset.origin == "phantom" and self.phantoms is None:
                 raise ValueError(f"datasets.{name}: 'origin: phantom' needs a 'phantoms' section")

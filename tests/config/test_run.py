@@ -138,9 +138,10 @@ def test_overrides_reach_the_recipe_in_order(config: Values) -> None:
 
 
 def test_a_dataset_overrides_one_recipe_alone(config: Values) -> None:
-    """After the recipe's own and the dataset's, which hold for all; trainings with seeds have them under either name."""
+    """After the recipe's own and the dataset's, which hold for all; trainings with seeds have them by either name."""
     config = put(config, "recipes.sdseg.overrides", {"training": {"steps": 7, "batch": 2, "workers": 0}})
-    config = put(config, "recipes.other", {"file": config["recipes"]["sdseg"]["file"], "seeds": [3, 4], "ensemble": True})
+    file = config["recipes"]["sdseg"]["file"]
+    config = put(config, "recipes.other", {"file": file, "seeds": [3, 4], "ensemble": True})
     config = put(config, "datasets.kseg.overrides", {"training": {"steps": 9, "log_every": 5}})
     own = {"sdseg": {"overrides": {"training": {"steps": 11}}}, "other": None}
     loaded = parse(Config, put(config, "datasets.kseg.recipes", own), where="my.yaml")
@@ -168,7 +169,8 @@ def test_a_dataset_overrides_one_recipe_alone(config: Values) -> None:
     ],
 )
 def test_overrides_of_one_recipe_that_are_refused(config: Values, recipes: Any, message: str) -> None:
-    config = put(config, "recipes.many", {"file": config["recipes"]["sdseg"]["file"], "seeds": [3, 4], "ensemble": True})
+    file = config["recipes"]["sdseg"]["file"]
+    config = put(config, "recipes.many", {"file": file, "seeds": [3, 4], "ensemble": True})
     with pytest.raises(ListedError, match=re.escape(message)):
         parse(Config, put(config, "datasets.kseg.recipes", recipes), where="my.yaml")
 
