@@ -322,6 +322,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "training_step": _training_step,
     "multiclass": _multiclass,
     "neighbours": _compare,
+    "normalisation": _compare,
     "nodules": _nodules,
     "systems": _compare,
 }

@@ -45,7 +45,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
 
 def _verbs_of_data(verb: NewVerb) -> None:
     command = verb("phantoms", "write a synthetic dataset in the layout of a real one")
-    command.add_argument("--source", required=True, help=f"whose layout: {', '.join(PHANTOM_NAMES)}")
+    command.add_argument("--source", required=True, help=f"whose layout: {', '.join(PHANTOM_NAMES)}; mr: nnU-Net's")
     command.add_argument("--seed", type=whole(0, SEEDS), default=0, help="same seed, same files (default: 0)")
     command.add_argument(
         "--scale", type=number(0, 1000, above=True), default=1.0, help="multiplies the number of cases (default: 1)"

@@ -81,6 +81,9 @@ def test_the_walk_ends_with_a_scored_and_exported_model(walked: tuple[Path, str]
     assert (summary["dataset"], summary["origin"]) == ("frames", "sample")
     assert json.loads((run_folder / "export" / "parity.json").read_text("utf-8"))["passed"]
     assert "frames" in shown
+    heads = json.loads((folder / "results-mine" / "heads" / "unet" / "export" / "io.json").read_text("utf-8"))["image"]
+    assert (heads["channel_names"], heads["modality"]) == (["T1", "T2"], "mr")
+    assert len([*(folder / "masks" / "heads").glob("head_*.nii.gz")]) == 6
 
 
 @group
@@ -132,7 +135,7 @@ def test_a_new_case_stops_the_run_and_names_itself(walked: tuple[Path, str]) -> 
 @group
 def test_the_configuration_of_the_page_is_valid(walked: tuple[Path, str]) -> None:
     folder, _ = walked
-    assert set(load_config(folder / "config" / "mine.yaml").datasets) == {"polyps", "frames", "bellies"}
+    assert set(load_config(folder / "config" / "mine.yaml").datasets) == {"polyps", "frames", "bellies", "heads"}
 
 
 def anchors_of(page: Path) -> set[str]:

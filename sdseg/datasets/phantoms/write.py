@@ -12,8 +12,7 @@ from sdseg.core.files import atomic_folder, write_text
 from sdseg.core.locks import writes
 from sdseg.core.overwrite_checks import check_owned
 from sdseg.datasets.phantom_marks import PHANTOM_MARKS
-from sdseg.datasets.phantoms import write_phantoms
-from sdseg.datasets.sources import source_named
+from sdseg.datasets.phantoms import check_source, write_phantoms
 
 __all__ = ["phantoms"]
 
@@ -28,7 +27,7 @@ def phantoms(source: str, output: Path, seed: int, scale: float) -> None:
     that is not above zero, and for a folder that holds anything but phantoms, or anything besides those that were
     written: it may be somebody's data.
     """
-    source_named(source)
+    check_source(source)
     if seed < 0:
         raise UserError(
             f"the seed is {seed}, expected 0 or more", where="--seed", remedy="give a whole number from 0 on"
