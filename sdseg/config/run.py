@@ -66,12 +66,13 @@ class Config(Strict):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         for name, dataset in self.datasets.items():
-            names = {**self.recipes, **trainings(self.recipes)}
+            every = trainings(self.recipes)
+            names = {**self.recipes, **every}
             for recipe in dataset.recipes or ():
                 if recipe not in names:
                     raise ValueError(f"datasets.{name}.recipes: unknown recipe '{recipe}', {nearest(recipe, names)}")
             for recipe in chosen_overrides(dataset.recipes, names):
-                if recipe not in self.recipes and names[recipe].members:
+                if recipe not in self.recipes and every[recipe].members:
                     raise ValueError(
                         f"datasets.{name}.recipes.{recipe}: the mean of several trainings has no values of its own; "
                         "give 'overrides' to the recipe"
