@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["read_as_the_page", "run_script"]
+__all__ = ["bundle", "read_as_the_page", "run_script"]
 
 # A codec asks for modules in the old way, and for where it lies, before it finds that it was given all it needs.
 REQUIRE = "import {createRequire as asks} from 'node:module'; const require = asks(import.meta.url), __dirname = '/';"
@@ -20,31 +20,22 @@ WEB = Path(__file__).resolve().parents[2] / "web"
 
 
 def run_script(name: str, *words: str) -> None:
-    """Run a script of web/tests, bundled as the page is. Skips where Node or the packages of web/ are missing."""
+    """Run a script of web/tests in Node. Skips where Node or the packages of web/ are missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = bundle(name, Path(folder) / "script.mjs", "--format=esm", "--platform=node", f"--banner:js={REQUIRE}")
+        _run("node", str(script), *words)
+
+
+def bundle(name: str, target: Path, *options: str) -> Path:
+    """A script of web/tests with all it needs, packed as the page is. Skips as `run_script` does."""
     if shutil.which("node") is None:
         pytest.skip("Node.js is not installed; the page's readers are compared with Python's where it is")
     esbuild = WEB / "node_modules" / ".bin" / "esbuild"
     if not esbuild.exists():
         pytest.skip("the page's packages are not installed: run 'npm ci' in web/")
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = Path(folder) / "script.mjs"
-        packing = [
-            "--bundle",
-            "--target=es2022",
-            "--format=esm",
-            "--platform=node",
-            "--loader:.wasm=binary",
-            "--log-level=warning",
-        ]
-        _run(
-            str(esbuild),
-            str(WEB / "tests" / name),
-            *packing,
-            "--log-level=warning",
-            f"--banner:js={REQUIRE}",
-            f"--outfile={bundle}",
-        )
-        _run("node", str(bundle), *words)
+    packing = ["--bundle", "--target=es2022", "--loader:.wasm=binary", "--log-level=warning"]
+    _run(str(esbuild), str(WEB / "tests" / name), *packing, *options, f"--outfile={target}")
+    return target
 
 
 def _run(*command: str) -> None:

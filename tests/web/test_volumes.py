@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from pydicom.uid import RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless
 
 from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray
@@ -120,6 +120,8 @@ def _write_series(folder: Path) -> dict[str, list[Path]]:
         "white": write_series(folder / "white", np.abs(voxels)),
         "runs": write_series(folder / "runs", voxels),
         "old": write_series(folder / "old", voxels),
+        "deflated": write_series(folder / "deflated", voxels),
+        "big endian": write_series(folder / "big endian", voxels),
     }
 
     def change(name: str, **tags: Any) -> None:
@@ -129,6 +131,13 @@ def _write_series(folder: Path) -> dict[str, list[Path]]:
                 setattr(dataset, tag, value)
             if name == "runs":
                 dataset.compress(RLELossless)
+            if name == "deflated":
+                dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+            if name == "big endian":
+                pixels = dataset.pixel_array.astype(">i2").tobytes()
+                dataset.file_meta.TransferSyntaxUID, dataset.PixelData = ExplicitVRBigEndian, pixels
+                pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
+                continue
             dataset.save_as(path)
             if name == "old":  # without the preamble, its mark and the group before the header
                 whole = pydicom.dcmread(path)
@@ -138,8 +147,8 @@ def _write_series(folder: Path) -> dict[str, list[Path]]:
     change("half", RescaleSlope="0.5", RescaleIntercept="-10.25")
     change("twelve bits", BitsStored=12, HighBit=11, PixelRepresentation=0, RescaleIntercept="-1024")
     change("white", PhotometricInterpretation="MONOCHROME1", PixelRepresentation=0, BitsStored=12, HighBit=11)
-    change("runs")
-    change("old")
+    for name in ("runs", "old", "deflated", "big endian"):
+        change(name)
     return {name: sorted(place.iterdir()) for name, place in (written | _packed(folder)).items()}
 
 

@@ -19,7 +19,7 @@ declare module "@cornerstonejs/codec-openjpeg/decodewasmjs" {
     getEncodedBuffer(length: number): Uint8Array;
     decode(): void;
     getDecodedBuffer(): Uint8Array;
-    getFrameInfo(): { width: number; height: number; bitsPerSample: number; componentCount: number };
+    getFrameInfo(): { bitsPerSample: number };
     delete(): void;
   }
   interface Options {

@@ -12,11 +12,14 @@ import type { Source } from "./source.ts";
 import { UserMessage } from "./types.ts";
 
 export const PIXELS = "x7fe00010";
+const SYNTAX = "x00020010"; // the transfer syntax
 export const NO_IMAGES = ["SEG", "SR", "RTSTRUCT", "RTDOSE", "RTPLAN", "PR", "KO", "DOC", "REG"];
 const SUFFIXES = [".dcm", ".dicom", ".ima"];
 const IMPLICIT = "1.2.840.10008.1.2";
+const EXPLICIT = "1.2.840.10008.1.2.1";
+const DEFLATED = "1.2.840.10008.1.2.1.99";
 const BIG_ENDIAN = "1.2.840.10008.1.2.2";
-const UNPACKED = [IMPLICIT, "1.2.840.10008.1.2.1", BIG_ENDIAN, "1.2.840.10008.1.2.1.99"];
+export const PLAIN = [IMPLICIT, EXPLICIT, BIG_ENDIAN]; // transfer syntaxes: pixels as they are
 const SQUARE = 0.01; // how far directions may be from length 1 and from right angles: files hold six digits
 const WHOLE = "replace it by a whole copy, or take it away";
 
@@ -67,16 +70,24 @@ export function parse(data: Uint8Array, untilPixels: boolean): DataSet {
   const options = {
     ...(untilPixels ? { untilTag: PIXELS } : {}),
     ...(isMarked(data) ? {} : { TransferSyntaxUID: IMPLICIT }),
-    inflater: (bytes: Uint8Array, start: number) => joined([bytes.slice(0, start), deflated(bytes.subarray(start))]),
   };
-  return dicomParser.parseDicom(data, options as unknown as Parameters<typeof dicomParser.parseDicom>[1]);
+  return dicomParser.parseDicom(isMarked(data) ? unpackedWhole(data) : data, options);
 }
 
-function deflated(packed: Uint8Array): Uint8Array {
+/** A file that is deflated behind its first header as one that is not; any other as it is. */
+function unpackedWhole(data: Uint8Array): Uint8Array {
+  const meta = dicomParser.readPart10Header(data);
+  const syntax = meta.elements[SYNTAX];
+  if (syntax === undefined || meta.string(SYNTAX) !== DEFLATED) return data;
+  const groupLength = meta.elements["x00020000"];
+  if (groupLength === undefined) throw new Error("no length of the first header");
+  const start = groupLength.dataOffset + 4 + (meta.uint32("x00020000") ?? 0);
   const most = LIMITS.unpacked / 4; // of one slice
-  const bytes = inflate(packed, "deflate", most, "some");
-  if (bytes.length >= most) throw new Error("more than any slice holds");
-  return bytes;
+  const rest = inflate(data.subarray(start), "deflate", most, "some");
+  if (rest.length >= most) throw new Error("more than any slice holds");
+  const whole = joined([data.slice(0, start), rest]);
+  whole.fill(0, syntax.dataOffset + EXPLICIT.length, syntax.dataOffset + syntax.length); // it ends in .99
+  return whole;
 }
 
 /** Throws UserMessage for a file that is no DICOM, or damaged. */
@@ -100,7 +111,7 @@ function sliceOf(dataset: DataSet, source: Source): Slice {
   const text = (tag: string): string => (dataset.string(tag) ?? "").trim();
   const count = (tag: string): number => dataset.uint16(tag) ?? 0;
   const numbers = (tag: string): number[] => decimals(text(tag));
-  const syntax = dataset.string("x00020010") ?? IMPLICIT;
+  const syntax = dataset.string(SYNTAX) ?? IMPLICIT;
   const [rows, columns] = [count("x00280010"), count("x00280011")];
   const frames = Math.max(1, Math.trunc(numbers("x00280008")[0] ?? 1));
   const colours = count("x00280002") || 1;
@@ -127,7 +138,7 @@ function sliceOf(dataset: DataSet, source: Source): Slice {
     slope: numbers("x00281053")[0] ?? 1,
     intercept: numbers("x00281052")[0] ?? 0,
     rescaling,
-    lacking: UNPACKED.includes(syntax) ? Math.max(0, promised - there) : 0,
+    lacking: PLAIN.includes(syntax) ? Math.max(0, promised - there) : 0,
     syntax,
     bits: {
       allocated,

@@ -5,8 +5,9 @@ import type { DataSet, Element } from "dicom-parser";
 
 import { asMessage, damaged } from "./damage.ts";
 import type { Slice } from "./dicom_header.ts";
-import { PIXELS, parse } from "./dicom_header.ts";
+import { PIXELS, PLAIN, parse } from "./dicom_header.ts";
 import { joined } from "./inflate.ts";
+import { frameOf } from "./jpeg.ts";
 import { packBits } from "./tiff_packing.ts";
 import type { Voxels } from "./types.ts";
 import { UserMessage } from "./types.ts";
@@ -14,7 +15,6 @@ import { UserMessage } from "./types.ts";
 const RLE = "1.2.840.10008.1.2.5";
 const LOSSLESS = ["1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"];
 const JPEG2000 = ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"];
-const PLAIN = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"];
 const NAMES: Readonly<Record<string, string>> = {
   "1.2.840.10008.1.2.4.50": "JPEG",
   "1.2.840.10008.1.2.4.51": "JPEG of 12 bits",
@@ -72,7 +72,13 @@ async function plainBytes(data: Uint8Array, one: Slice, length: number): Promise
 
 async function unpacked(packed: Uint8Array, one: Slice, length: number): Promise<Uint8Array> {
   if (one.syntax === RLE) return runs(packed, one, length);
-  if (LOSSLESS.includes(one.syntax)) return new Uint8Array(new Decoder().decompress(packed.slice().buffer)).subarray(0, length);
+  if (LOSSLESS.includes(one.syntax)) {
+    const frame = frameOf(packed);
+    if (frame?.width !== one.columns || frame.height !== one.rows || frame.components !== 1) {
+      throw new Error("another size than its header's");
+    }
+    return new Uint8Array(new Decoder().decompress(packed.slice().buffer)).subarray(0, length);
+  }
   const { decodeJpeg2000 } = await import("./jpeg2000.ts"); // loaded when a file wants it
   return decodeJpeg2000(packed, one.columns, one.rows, one.bits.allocated / 8);
 }

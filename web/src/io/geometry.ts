@@ -6,7 +6,7 @@
 
 import type { Matrix3, Vector } from "./matrices.ts";
 import { column, determinant, fromColumns, nearestRotation, norm } from "./matrices.ts";
-import type { Affine, AxialSlices as Slices, Volume } from "./types.ts";
+import type { Affine, Plane, Slices, Volume } from "./types.ts";
 
 const FLAT = 1e-4; // volume of the cell that three directions of length 1 span: 1 where they are at right angles
 
@@ -62,10 +62,8 @@ export function orientationOf(affine: Affine): [number, 1 | -1][] {
   });
 }
 
-export type Plane = "axial" | "coronal" | "sagittal";
-
 // Of the patient's axes: that across the slices, that down the rows, that along a row; the last two run backwards.
-const AXES: Readonly<Record<Plane, Vector>> = { axial: [2, 1, 0], coronal: [1, 2, 0], sagittal: [0, 2, 1] };
+export const AXES: Readonly<Record<Plane, Vector>> = { axial: [2, 1, 0], coronal: [1, 2, 0], sagittal: [0, 2, 1] };
 
 /** As sdseg/data/slicing.py turns volumes: slices as radiologists see them. */
 export function walkOf(volume: Volume, plane: Plane): Walk {
@@ -132,14 +130,6 @@ export function fromSlices(volume: Volume, slices: readonly Uint8Array[], plane:
     }
   });
   return labels;
-}
-
-export function toAxial(volume: Volume): Slices {
-  return toSlices(volume, "axial");
-}
-
-export function fromAxial(volume: Volume, slices: readonly Uint8Array[]): Uint8Array {
-  return fromSlices(volume, slices, "axial");
 }
 
 export function millilitresPerVoxel(volume: Volume): number {

@@ -58,8 +58,8 @@ async function decoded(data: Uint8Array, name: string): Promise<{ width: number;
   }
 }
 
-/** What the header of the frame says; null where there is none. */
-function frameOf(data: Uint8Array): Frame | null {
+/** What the header of the frame says, of any kind of JPEG; null where there is none. */
+export function frameOf(data: Uint8Array): Frame | null {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (let place = 2; place + 10 <= data.length; ) {
     if (data[place] !== 0xff) return null;

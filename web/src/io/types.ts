@@ -29,7 +29,7 @@ export interface Picture {
   readonly notes: readonly string[]; // what is odd about it, in words
 }
 
-/** A volume as its file has it; nothing is turned before `toAxial`. */
+/** A volume as its file has it; nothing is turned before `toSlices`. */
 export interface Volume {
   readonly kind: "volume";
   readonly name: string;
@@ -45,8 +45,14 @@ export interface Volume {
 
 export type Input = Picture | Volume;
 
-/** Axial slices as radiologists see them: row 0 is the patient's front, column 0 the right side, slice 0 the lowest. */
-export interface AxialSlices {
+/** In which volumes are cut, by the patient's axes. */
+export type Plane = "axial" | "coronal" | "sagittal";
+
+/**
+ * Slices as radiologists see them: axial and coronal ones have the patient's right at column 0, sagittal ones the
+ * front; row 0 is the front of an axial slice and the head of the others. Slice 0 is the lowest, hindmost, leftmost.
+ */
+export interface Slices {
   readonly count: number;
   readonly rows: number;
   readonly columns: number;
@@ -76,8 +82,9 @@ export class UserMessage extends Error {
  * open.ts      openFiles(files: readonly File[]): Promise<Input[]>
  *                Images, NIfTI (.nii, .nii.gz), DICOM files or a folder of them (one Volume per series, by
  *                SeriesInstanceUID), and zips of any of these. By content, not by name. Throws UserMessage.
- * geometry.ts  toAxial(volume: Volume): AxialSlices
- *              fromAxial(volume: Volume, slices: readonly Uint8Array[]): Uint8Array    the file's own order, exact inverse
+ * geometry.ts  toSlices(volume: Volume, plane: Plane): Slices
+ *              fromSlices(volume: Volume, slices: readonly Uint8Array[], plane: Plane): Uint8Array
+ *                The file's own order, exact inverse.
  *              millilitresPerVoxel(volume: Volume): number
  * resize.ts    resizeImage<T extends Pixels | Float32Array>(data: T, from: Size, to: Size, channels: number): T
  *              restoreProbability(data: Float32Array, from: Size, to: Size): Float32Array
