@@ -1,5 +1,7 @@
 /** What the page knows of its model: written into it by `sdseg export --to web`. */
 
+import type { Plane } from "./io/types.ts";
+
 export type StoredType = "uint8" | "int16" | "uint16" | "int32" | "float16" | "float32";
 
 /** How each whole volume is brought to one scale, as sdseg/config/normalisation.py has it. */
@@ -30,6 +32,7 @@ export interface Contract {
   readonly modality: "rgb" | "ct" | "mr" | "pet" | "ultrasound" | "other";
   readonly width: number; // working size
   readonly height: number;
+  readonly slicing: Plane; // of volumes
   readonly neighbours: number; // slices on each side that are seen as well
   readonly window: readonly [number, number];
   readonly dtype: StoredType;

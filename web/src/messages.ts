@@ -1,6 +1,7 @@
 /** What the page and its worker say to each other. */
 
 import type { Contract } from "./contract.ts";
+import type { Plane } from "./io/types.ts";
 
 /** Data that lie in the page as text: base64 of gzip, or files the user chose. */
 export interface Parts {
@@ -37,6 +38,7 @@ export interface Shown {
   readonly rows: number;
   readonly columns: number;
   readonly channels: 1 | 3;
+  readonly plane: Plane; // of the slices of a volume
   readonly spacing: readonly [number, number, number]; // between slices, rows, columns; mm of a volume
   readonly pixels: Uint8Array; // [count, rows, columns, channels]
   readonly notes: readonly string[];

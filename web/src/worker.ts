@@ -1,7 +1,7 @@
 /** Reads, computes and saves, off the page: the page stays responsive. */
 
 import type { Contract } from "./contract.ts";
-import { fromAxial } from "./io/geometry.ts";
+import { fromSlices } from "./io/geometry.ts";
 import { openFiles } from "./io/open.ts";
 import { encodeNifti, encodePng } from "./io/save.ts";
 import { UserMessage } from "./io/types.ts";
@@ -72,6 +72,7 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
       rows: working.rows,
       columns: working.columns,
       channels: working.channels,
+      plane: contract.slicing,
       spacing: working.spacing,
       pixels: working.shown.slice(),
       notes: working.notes,
@@ -109,7 +110,7 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
     const slices = Array.from({ length: working.count }, (_, index) =>
       labels.subarray(index * pixels, (index + 1) * pixels),
     );
-    const data = encodeNifti(working.input, fromAxial(working.input, slices));
+    const data = encodeNifti(working.input, fromSlices(working.input, slices, contract.slicing));
     return { name: `${stem}_${what}.nii.gz`, type: "application/gzip", data: own(data) };
   },
 

@@ -19,7 +19,7 @@ MOST_STRUCTURES = 31  # bits of a whole number in JavaScript, without its sign
 # is not at its default, would be silently left out.
 HEEDED = {
     *("modality", "size", "channels", "neighbours", "window", "normalisation", "stretch", "dtype", "intensities"),
-    *("train_clip", "spacing"),
+    *("train_clip", "spacing", "slicing"),
 }
 REMEDY = "use 'sdseg predict', which takes every model; the page takes models of single slices and images"
 
@@ -59,6 +59,7 @@ def page_contract(graph: GraphManifest) -> dict[str, Any]:
         "modality": image.modality,
         "width": width,
         "height": height,
+        "slicing": image.slicing,
         "neighbours": image.neighbours,
         "window": list(image.window),
         "dtype": image.dtype,

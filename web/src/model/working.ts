@@ -1,7 +1,7 @@
 /** An opened input as a model wants it: slices at the working size, and back again. */
 
 import type { Contract } from "../contract.ts";
-import { millilitresPerVoxel, toAxial } from "../io/geometry.ts";
+import { millilitresPerVoxel, toSlices } from "../io/geometry.ts";
 import { resizeImage, restoreProbability } from "../io/resize.ts";
 import { UserMessage } from "../io/types.ts";
 import type { Input, Picture, Size, Volume } from "../io/types.ts";
@@ -67,8 +67,8 @@ async function ofVolume(
   report: (share: number) => Promise<void>,
 ): Promise<Working> {
   const scale = scaleOf(volume.data, contract, volume.name);
-  const axial = toAxial(volume);
-  const { count, rows, columns } = axial;
+  const slices = toSlices(volume, contract.slicing);
+  const { count, rows, columns } = slices;
   const size = workingSize(contract);
   const needed = count * size.width * size.height * 4 * (contract.structures.length + 1);
   if (needed > MOST_BYTES) {
@@ -81,7 +81,7 @@ async function ofVolume(
   const fed = [];
   const apply = scale.apply;
   for (let index = 0; index < count; index++) {
-    const slice = axial.slice(index);
+    const slice = slices.slice(index);
     for (let pixel = 0; pixel < slice.length; pixel++) slice[pixel] = apply(slice[pixel]!);
     shown.set(toDisplay(slice, contract.window), index * rows * columns);
     fed.push(asStored(resized(slice, { width: columns, height: rows }, size, contract), contract));
@@ -101,7 +101,7 @@ async function ofVolume(
     rows,
     columns,
     channels: 1,
-    spacing: axial.spacing,
+    spacing: slices.spacing,
     shown,
     fed,
     notes: [...notes, ...sides({ width: columns, height: rows }, contract)],

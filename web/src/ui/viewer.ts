@@ -4,8 +4,8 @@ import type { Contract } from "../contract.ts";
 import type { Masks, Shown } from "../messages.ts";
 import { paint } from "../view/paint.ts";
 import type { Style } from "../view/paint.ts";
-import { SIDES, cut, placeIn, shapeOf } from "../view/planes.ts";
-import type { Section, SectionShape } from "../view/planes.ts";
+import { SIDES, cut, placeIn, placeOf, shapeOf } from "../view/planes.ts";
+import type { Place, Section, SectionShape } from "../view/planes.ts";
 import { byId, make } from "./element.ts";
 
 const TITLES: Record<Section, string> = { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal" };
@@ -45,7 +45,7 @@ export class Viewer {
     if (jump && this.shown?.kind === "volume") {
       const { rows, columns } = this.shown;
       const [row, column] = centreOf(masks, masks.firstSlice, rows, columns);
-      this.moveTo([masks.firstSlice, row, column]);
+      this.moveTo(placeOf(this.shown, masks.firstSlice, row, column));
     }
     this.draw();
   }
@@ -105,7 +105,7 @@ export class Viewer {
     return { shape, figure, canvas, slider, place };
   }
 
-  private moveTo(place: readonly [number, number, number]): void {
+  private moveTo(place: Place): void {
     this.views.forEach((view, axis) => {
       if (view.slider !== null) view.slider.value = String(place[axis]! + 1);
     });

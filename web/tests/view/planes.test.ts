@@ -3,7 +3,7 @@ import test from "node:test";
 
 import type { Masks, Shown } from "../../src/messages.ts";
 import { overlay } from "../../src/view/paint.ts";
-import { cut, placeIn, shapeOf } from "../../src/view/planes.ts";
+import { cut, placeIn, placeOf, shapeOf } from "../../src/view/planes.ts";
 
 // Two slices of three rows and four columns; each voxel its own number.
 const shown: Shown = {
@@ -13,6 +13,7 @@ const shown: Shown = {
   rows: 3,
   columns: 4,
   channels: 1,
+  plane: "axial",
   spacing: [5, 1, 2],
   pixels: Uint8Array.from({ length: 24 }, (_, index) => index),
   notes: [],
@@ -27,6 +28,22 @@ test("sections show the head on top", () => {
   assert.deepEqual(reds("coronal", 2), [20, 21, 22, 23, 8, 9, 10, 11]);
   assert.deepEqual(reds("sagittal", 3), [15, 19, 23, 3, 7, 11]);
   assert.deepEqual([...cut(shown, masks, "sagittal", 3).bits], [15, 19, 23, 3, 7, 11]);
+});
+
+test("sections of a volume in slices of another plane are those of the same volume in axial ones", () => {
+  // The same voxels: coronal slices from the back, their rows from the head, their columns from the right.
+  const pixels = Uint8Array.from({ length: 24 }, (_, index) => {
+    const [slice, row, column] = [Math.floor(index / 8), Math.floor(index / 4) % 2, index % 4];
+    return shown.pixels[((1 - row) * 3 + 2 - slice) * 4 + column]!;
+  });
+  const coronal: Shown = { ...shown, count: 3, rows: 2, columns: 4, plane: "coronal", spacing: [1, 5, 2], pixels };
+  for (const section of ["axial", "coronal", "sagittal"] as const) {
+    assert.deepEqual(shapeOf(coronal, section), shapeOf(shown, section));
+    for (let index = 0; index < shapeOf(shown, section).count; index++) {
+      assert.deepEqual(cut(coronal, null, section, index).pixels, cut(shown, null, section, index).pixels);
+    }
+  }
+  assert.deepEqual(placeOf(coronal, 0, 1, 3), placeOf(shown, 0, 2, 3));
 });
 
 test("pictures have the proportions of the body", () => {
