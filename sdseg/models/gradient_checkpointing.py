@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from sdseg.models.spatial_unet import SelfAttention, TimedBlock
+from sdseg.models.unet_blocks import ConvolutionPair, NormalisedPair
 
 __all__ = ["recompute_blocks"]
 
@@ -28,7 +29,7 @@ def recompute_blocks(module: nn.Module) -> None:
     from monai.networks.nets.basic_unet import TwoConv
 
     monais = (TwoConv, UnetBasicBlock, ResidualUnit, Convolution)
-    ours = (TimedBlock, SelfAttention)
+    ours = (TimedBlock, SelfAttention, ConvolutionPair, NormalisedPair)
     _wrap(module, (ResnetBlock2D, Attention, Transformer2DModel, Downsample2D, Upsample2D, *monais, *ours))
 
 

@@ -14,6 +14,7 @@ from sdseg.config.network import ConditionEncoder, UnetConditionEncoder
 from sdseg.core.errors import UserError
 from sdseg.models.codec import MaskCodec, encoder_arguments
 from sdseg.models.first_layer import widened
+from sdseg.models.unet_blocks import ConvolutionPair, PooledPair
 
 __all__ = ["ImageEncoder"]
 
@@ -93,15 +94,11 @@ class ImageEncoder(nn.Module):
 
 def _way_down(channels: Sequence[int], dropout: float, entering: int, *, below: bool = False) -> nn.Sequential:
     """The encoder of MONAI's `BasicUNet`, level by level; its levels `below` others begin with a pooling."""
-    from monai.networks.nets.basic_unet import Down, TwoConv  # MONAI takes seconds to import
-
-    activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
     levels: OrderedDict[str, nn.Module] = OrderedDict()
     current = entering
     for number, count in enumerate(channels):
-        block = Down if number or below else TwoConv
-        norm = ("instance", {"affine": True})
-        levels[f"level_{number}"] = block(2, current, count, activation, norm, True, dropout)
+        block = PooledPair if number or below else ConvolutionPair
+        levels[f"level_{number}"] = block(current, count, dropout)
         current = count
     return nn.Sequential(levels)
 

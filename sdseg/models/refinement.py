@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdseg.models.unet_blocks import ConvolutionPair
+
 __all__ = ["WIDTH", "MaskRefinement"]
 
 WIDTH = 16  # channels it works in: few, since it works at full size
@@ -26,11 +28,8 @@ class MaskRefinement(nn.Module):
         `maps` are corrected, each by itself: 1 of a decoded mask, whose channels mean the same, or a logit per class.
         """
         super().__init__()
-        from monai.networks.nets.basic_unet import TwoConv  # MONAI takes seconds to import
-
-        activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
         self.lateral = nn.ModuleList([nn.Conv2d(count, WIDTH, 1) for count in channels])
-        self.convolutions = TwoConv(2, WIDTH + maps, WIDTH, activation, ("instance", {"affine": True}), True)
+        self.convolutions = ConvolutionPair(WIDTH + maps, WIDTH)
         self.correction = nn.Conv2d(WIDTH, maps, 1)
         self.maps = maps
         nn.init.zeros_(self.correction.weight)

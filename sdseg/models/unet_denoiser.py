@@ -9,6 +9,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
 from sdseg.config.network import UnetDenoiser
+from sdseg.models.unet_blocks import NormalisedPair, UpsamplingBlock
 
 __all__ = ["ClassicUnet"]
 
@@ -24,22 +25,18 @@ class ClassicUnet(nn.Module):
 
     def __init__(self, settings: UnetDenoiser, inputs: int, outputs: int, structures: int | None) -> None:
         super().__init__()
-        from monai.networks.blocks.dynunet_block import UnetBasicBlock, UnetUpBlock  # MONAI takes seconds to import
-
-        channels, norm = settings.block_out_channels, ("instance", {"affine": True})
-        dropout = settings.dropout or None
+        channels, dropout = settings.block_out_channels, settings.dropout
         width = EMBEDDING * channels[0]
         self.timestep = Timesteps(channels[0], flip_sin_to_cos=True, downscale_freq_shift=0)
         self.embedding = TimestepEmbedding(channels[0], width)
         self.structure = nn.Embedding(structures, width) if structures else None
         self.down = nn.ModuleList(
-            UnetBasicBlock(2, before, count, 3, 2 if level else 1, norm, dropout=dropout)
+            NormalisedPair(before, count, 2 if level else 1, dropout)
             for level, (before, count) in enumerate(pairwise((inputs, *channels)))
         )
         self.shift = nn.ModuleList(nn.Linear(width, count) for count in channels)
         self.up = nn.ModuleList(  # coarsest first
-            UnetUpBlock(2, below, count, 3, 1, 2, norm, dropout=dropout)
-            for count, below in reversed(list(pairwise(channels)))
+            UpsamplingBlock(below, count, dropout) for count, below in reversed(list(pairwise(channels)))
         )
         self.output = nn.Conv2d(channels[0], outputs, 1)
 

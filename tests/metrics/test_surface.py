@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from monai.metrics.utils import get_mask_edges, get_surface_distance
 
 from sdseg.metrics.surface import SurfaceDistances, hausdorff, surface_dice, surface_distances
 
@@ -59,6 +60,9 @@ def test_a_single_slice_has_an_outline_only() -> None:
 def test_agrees_with_monai_and_simpleitk(one: np.ndarray, other: np.ndarray) -> None:
     assume(one.any() and other.any())
     found = surface_distances(one, other, SPACING)
+    edges = get_mask_edges(one, other)
+    for direction, (points, others) in zip(found, (edges, edges[::-1]), strict=True):
+        np.testing.assert_array_equal(direction, get_surface_distance(points, others, spacing=SPACING))
     tensors = [torch.from_numpy(mask)[None, None] for mask in (one, other)]
     for percentile in (95, 100):
         theirs = compute_hausdorff_distance(*tensors, include_background=True, percentile=percentile, spacing=SPACING)
