@@ -30,7 +30,7 @@ from sdseg.config.run import json_schema  # noqa: E402
 from sdseg.core.files import write_text  # noqa: E402
 from tools.figure_tables import with_tables  # noqa: E402
 
-__all__ = ["generated", "main", "read_lock"]
+__all__ = ["generated", "main", "read_lock", "requirements"]
 
 LOCK, GPU_LOCK = ROOT / "requirements.lock", ROOT / "requirements-gpu.lock"
 # Where else than on PyPI packages lie, with the reason. Not in the locks: pip asks every index for every package, and
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def generated() -> dict[Path, str]:
     """Every generated file with the text it must have."""
-    tensorrt = _project()["optional-dependencies"]["tensorrt"]
+    tensorrt = requirements("tensorrt")
     measured = ROOT / "docs/benchmarks.md"
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     return {
@@ -114,14 +114,23 @@ def _environment(lock: Path, unlocked: Iterable[str] = (), *, index: tuple[str, 
     return "\n".join([*head, *packages]) + "\n"
 
 
+def requirements(*extras: str) -> list[str]:
+    """What these extras of pyproject.toml ask for, extras that they name included; '' is the package alone."""
+    project, lines = _project(), list[str]()
+    for extra in extras:
+        for line in project["optional-dependencies"][extra] if extra else project["dependencies"]:
+            named = Requirement(line)
+            lines += requirements(*sorted(named.extras)) if named.name == project["name"] else [line]
+    return list(dict.fromkeys(lines))
+
+
 def _resolve() -> None:
     """Resolve pyproject.toml with pip (nothing is installed) and write both lock files."""
-    project = _project()
-    extras = project["optional-dependencies"]
+    stages = ("download", "report", "train", "openvino")
     wanted = {
-        "runtime": [*project["dependencies"], *extras["cpu"], *extras["openvino"], *extras["download"]],
-        "workflow": extras["workflow"],
-        "dev": extras["dev"],
+        "runtime": requirements("", "cpu", *stages),
+        "workflow": requirements("workflow"),
+        "dev": requirements("dev"),
     }
     found = _pip_report([each for section in wanted.values() for each in section])
     pins: Pins = {section: {} for section in SECTIONS}
@@ -133,7 +142,7 @@ def _resolve() -> None:
 
     # PyPI's own torch for Linux is the CUDA build; what it brings along is pinned too.
     kept = {name: version for section in pins.values() for name, version in section.items() if name != "onnxruntime"}
-    gpu_roots = [*project["dependencies"], *extras["gpu"], *extras["openvino"], *extras["download"]]
+    gpu_roots = requirements("", "gpu", *stages)
     gpu = _pip_report([*gpu_roots, *(f"{name}=={version}" for name, version in kept.items())], only_pypi=True)
     gpu_pins = {section: {n: v for n, v in pins[section].items() if n in kept} for section in SECTIONS}
     for name in _closure(gpu_roots, gpu):

@@ -7,6 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 from sdseg.core.locks import WHEN_BUSY
 
 __all__ = ["ROOT", "leave_out_user_site", "shell_prefix"]
@@ -21,7 +23,13 @@ def shell_prefix(*, own_environments: bool) -> str:
     those a stage runs on the Python that runs Snakemake, whether its environment is activated or not. Packages in the
     user's ~/.local come before those of a conda environment, so there they are left out. `begin LOG` marks a new try in
     a log: those of earlier ones are kept. A job waits for a process that still writes its output, left by a killed run.
+    Raises WorkflowError for environments of their own where sdseg was installed from a wheel: they would lack it.
     """
+    if own_environments and not (ROOT / "sdseg").is_dir():
+        raise WorkflowError(
+            "--use-conda needs a checkout of sdseg: the jobs' environments hold the libraries, and take sdseg from it\n"
+            "  remedy: run the Snakefile of a checkout, or leave --use-conda out after pip install 'sdseg[cpu,all]'"
+        )
     prefix = """begin() { echo "== $(date '+%F %T')" >> "$1"; }; """
     prefix += f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} {WHEN_BUSY}=wait; "
     if own_environments:

@@ -27,6 +27,7 @@ from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.onnxruntime_cache import cached_session
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError, first_line
+from sdseg.core.extras import needing
 from sdseg.core.provenance import version_of
 
 __all__ = ["PACKAGES", "BoundSession", "OnnxBackend", "check_session", "failure_of", "open_session"]
@@ -93,10 +94,11 @@ def open_session(path: Path, provider: str, threads: int, *, cuda_graph: bool = 
     `cuda_graph` records the kernels of each batch size once and replays them; the caller binds inputs and outputs.
     Raises UserError for a provider that is not there or not used, and for a file that cannot be run.
     """
-    import onnxruntime
-
     if not path.is_file():
         raise missing_graph(path)
+    with needing("running an exported graph"):
+        import onnxruntime
+
     provider_name = _available(provider)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are raised below, once, with the file's name

@@ -13,6 +13,7 @@ from sdseg.backends.providers import open_graph
 from sdseg.backends.tiled import tiled
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
+from sdseg.core.extras import needing
 from sdseg.data.mask_rule import MaskRule
 
 __all__ = ["Served", "open_model"]
@@ -82,7 +83,8 @@ def open_model(
 
 
 def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) -> Served:
-    from sdseg.models.model_folder import load_model
+    with needing("a model folder (exported graphs, .onnx files, do without)"):
+        from sdseg.models.model_folder import load_model
 
     segmenter, manifest = load_model(path, inference)
     backend = TorchBackend(segmenter, manifest.image, device, segmenter.noise_shape, seed, segmenter.sliding_window)

@@ -9,6 +9,7 @@ import numpy as np
 
 from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import AnyArray, FloatArray
+from sdseg.core.extras import needing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +32,9 @@ def over_patches(
 
     Returns [Z,…,H,W], float32.
     """
-    import torch
-    from monai.inferers.utils import sliding_window_inference  # MONAI takes seconds to import
+    with needing("a model of whole volumes, computed patch by patch,"):
+        import torch
+        from monai.inferers.utils import sliding_window_inference  # MONAI takes seconds to import
 
     leading: list[int] = []
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["MANY", "SEEDS", "named_path", "number", "path", "several", "switch_or_number", "whole"]
+from sdseg.core.shipped_files import SHIPPED
+
+__all__ = ["MANY", "SEEDS", "ShowFiles", "named_path", "number", "path", "several", "switch_or_number", "whole"]
 
 MANY = 1_000_000_000
 SEEDS = 2**32 - 1  # the largest seed
@@ -100,3 +102,14 @@ def switch_or_number(least: int, most: int) -> type[argparse.Action]:
             setattr(namespace, self.dest, not off if values is None else values)
 
     return SwitchOrNumber
+
+
+class ShowFiles(argparse.Action):
+    """Prints where config/, resources/ and workflow/ lie, and ends."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, **more)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(SHIPPED)
+        parser.exit()

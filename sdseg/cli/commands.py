@@ -28,6 +28,7 @@ from sdseg.cli.result_commands import (
     report_command,
 )
 from sdseg.core.errors import UserError
+from sdseg.core.extras import needing
 from sdseg.core.signals import Stopped, heeded
 
 __all__ = ["HANDLERS", "main"]
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         handler: Handler = parsed.handler
-        with heeded():
+        with heeded(), needing(f"'sdseg {parsed.verb}'", parsed.verb):
             return handler(parsed)
     except UserError as error:
         print(f"sdseg {parsed.verb}: error: {error}", file=sys.stderr)

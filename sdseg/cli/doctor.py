@@ -7,10 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -21,19 +19,21 @@ from sdseg.backends.onnxruntime import PACKAGES
 from sdseg.backends.openvino_support import INSTALL as INSTALL_OPENVINO
 from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.backends.tensorrt_support import SUPPORTED, installed_version, why_not_here
+from sdseg.cli.installed_extras import EXTRAS_SHOWN, faults_of, requirements_of
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError
+from sdseg.core.extras import how_to_install
 from sdseg.core.provenance import version_of
 from sdseg.datasets.check_configuration import check_machine, configure_file
 from sdseg.datasets.source_lookup import makes_split
 
 __all__ = ["Finding", "doctor", "examine"]
 
-ROOT = Path(__file__).resolve().parents[2]
 CONDA_NEEDED = "24.7.1"  # what Snakemake's --use-conda asks for
 DISK_NEEDED, DISK_WANTED = 1.0, 10.0  # GB
 MEMORY_WANTED = 6.0  # GB, for the demo
-INSTALL = "make venv, or pip install -e '.[cpu,workflow]' in an environment of your own"
+INSTALL = "pip install --upgrade 'sdseg[cpu]'; of a checkout: make venv, or pip install -e '.[cpu,all]'"
+NEEDED = ("train", "report", "workflow")  # extras of a run
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,10 @@ def _python(version: tuple[int, ...]) -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    for requirement in _requirements():
+    for requirement in requirements_of():
         yield _package(requirement, version_of(requirement.name))
-
-
-def _requirements() -> list[Requirement]:
-    """What a stage imports, with the ranges of versions: from the checkout, or from the installed package."""
-    project = ROOT / "pyproject.toml"
-    if project.is_file():
-        return [Requirement(line) for line in tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]]
-    return [each for each in map(Requirement, metadata.requires("sdseg") or ()) if each.marker is None]
+    for extra, purpose in EXTRAS_SHOWN.items():
+        yield _extra(extra, purpose, [fault for each in requirements_of(extra) if (fault := faults_of(each))])
 
 
 def _package(requirement: Requirement, version: str | None) -> Finding:
@@ -101,8 +95,21 @@ def _package(requirement: Requirement, version: str | None) -> Finding:
     return Finding("ok", requirement.name, version)
 
 
+def _extra(extra: str, purpose: str, faults: list[str]) -> Finding:
+    """One line of an extra. What is missing only restricts; another version than was tried is a problem."""
+    subject, fix = f"[{extra}]", how_to_install(extra)
+    if not faults:
+        return Finding("ok", subject, ", ".join(f"{one.name} {version_of(one.name)}" for one in requirements_of(extra)))
+    if all(" " not in fault for fault in faults):
+        lacking = "not installed" if len(faults) == len(requirements_of(extra)) else f"lacks {', '.join(faults)}"
+        return Finding("note", subject, f"{lacking}; for {purpose}", fix)
+    return Finding("problem", subject, ", ".join(faults), fix)
+
+
 def _torch() -> tuple[int, list[Finding]]:
     """How many GPUs torch can compute on, and what there is to say of it."""
+    if version_of("torch") is None:
+        return 0, []  # the line of its extra says so
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a library it loads is missing or damaged
@@ -126,7 +133,9 @@ def _onnxruntime(builds: dict[str, str]) -> Iterator[Finding]:
         yield Finding("problem", "onnxruntime", f"{' and '.join(builds)} together: one hides the other", fix)
         return
     if not builds:
-        yield Finding("problem", "onnxruntime", "missing", INSTALL)
+        fix = f"{how_to_install('cpu', 'gpu')} (one of the two)"
+        state: Literal["note", "problem"] = "note" if version_of("openvino") else "problem"
+        yield Finding(state, "onnxruntime", "missing: exported graphs need it, or OpenVINO", fix)
         return
     try:
         import onnxruntime
@@ -153,15 +162,9 @@ def _openvino(version: str | None) -> Finding:
 
 def _optional() -> Iterator[Finding]:
     yield _openvino(version_of("openvino"))
-    version = version_of("snakemake")
-    if version is None:
-        fix = "pip install -e '.[cpu,workflow]'; single stages run without it"
-        yield Finding("note", "snakemake", "missing", fix)
-    else:
-        yield Finding("ok", "snakemake", version)
     tensorrt = installed_version()
     if tensorrt is None:
-        fix = "with an NVIDIA GPU: pip install -e '.[tensorrt]'"
+        fix = f"with an NVIDIA GPU: {how_to_install('tensorrt')}"
         yield Finding("note", "tensorrt", "missing: no engines can be built", fix)
     elif not SUPPORTED.contains(tensorrt, prereleases=True):
         fix = f"pip install 'tensorrt-cu13{SUPPORTED}': 10.x has another API"
@@ -225,6 +228,10 @@ def _configuration(path: Path, gpus: int) -> Iterator[Finding]:
         return
     config = run.settings
     yield Finding("ok", "configuration", str(path))
+    lacking = [extra for extra in NEEDED if any(map(faults_of, requirements_of(extra)))]
+    if lacking:
+        fix = f"{how_to_install(','.join(lacking))}; with --use-conda the jobs bring [train] and [report] themselves"
+        yield Finding("problem", "extras", f"a run needs {', '.join(f'[{each}]' for each in lacking)}", fix)
     if config.device == "cuda" and gpus == 0:
         fix = "set 'device: cpu', or run where there is a GPU"
         yield Finding("problem", "device", "the configuration says cuda, and no GPU is usable here", fix)

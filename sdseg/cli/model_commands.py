@@ -8,6 +8,7 @@ from typing import Any
 from sdseg.cli.assignments import assignments
 from sdseg.cli.unused_options import refuse_unused
 from sdseg.core.errors import UserError
+from sdseg.core.shipped_files import shipped_recipe
 
 __all__ = ["codec_command", "convert_command", "distill_command", "ensemble_command", "train_command"]
 
@@ -50,7 +51,7 @@ def convert_command(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.recipe is None:
         raise UserError("no layout of the network", where="--recipe", remedy="name one, e.g. sdseg-paper.yaml")
-    name, recipe = arguments.name or arguments.recipe.stem, load_recipe(arguments.recipe)
+    name, recipe = arguments.name or arguments.recipe.stem, load_recipe(shipped_recipe(arguments.recipe))
     outputs = {"output": arguments.output, "codec_output": arguments.codec_output}
     layout = convert.TargetLayout(name, recipe, codec, arguments.source, arguments.target, size, arguments.window)
     if origin == "official":
@@ -94,7 +95,7 @@ def _train(arguments: argparse.Namespace, section: dict[str, Any]) -> int:
         fold=None if arguments.folds is None else (arguments.folds, arguments.fold),
         prepared=arguments.prepared,
         recipe_name=arguments.name or arguments.recipe.stem,
-        recipe=load_recipe(arguments.recipe, merge(section, assignments(arguments.set))),
+        recipe=load_recipe(shipped_recipe(arguments.recipe), merge(section, assignments(arguments.set))),
         codec=arguments.codec,
         image_codec=arguments.image_codec,
         output=arguments.output,

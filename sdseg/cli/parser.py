@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sdseg import __version__
-from sdseg.cli.argument_types import SEEDS, number, path, several, switch_or_number, whole
+from sdseg.cli.argument_types import SEEDS, ShowFiles, number, path, several, switch_or_number, whole
 from sdseg.cli.configure_options import add_configure
 from sdseg.cli.predict_options import add_predict
 from sdseg.cli.training_options import NewVerb, add_training_verbs
@@ -28,6 +28,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
         description="Medical image segmentation by latent diffusion with one reverse step: raw data to ONNX.",
     )
     parser.add_argument("--version", action="version", version=f"sdseg {__version__}")
+    parser.add_argument("--files", action=ShowFiles, help="print the folder of what ships: config, workflow; and exit")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, description: str) -> argparse.ArgumentParser:

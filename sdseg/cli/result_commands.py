@@ -60,13 +60,15 @@ def report_command(arguments: argparse.Namespace) -> int:
 def estimate_command(arguments: argparse.Namespace) -> int:
     from sdseg.cli.estimate import estimate
 
-    return estimate(arguments.config, probed=not arguments.no_probe, as_json=arguments.json, device=arguments.device)
+    return estimate(
+        shipped(arguments.config), probed=not arguments.no_probe, as_json=arguments.json, device=arguments.device
+    )
 
 
 def doctor_command(arguments: argparse.Namespace) -> int:
     from sdseg.cli.doctor import doctor
 
-    return doctor(config=arguments.config)
+    return doctor(config=None if arguments.config is None else shipped(arguments.config))
 
 
 def configure_command(arguments: argparse.Namespace) -> int:

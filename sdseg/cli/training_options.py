@@ -14,7 +14,9 @@ NewVerb = Callable[[str, str], argparse.ArgumentParser]  # name, description
 
 def add_training_verbs(verb: NewVerb) -> None:
     command = verb("train", "slice store to model folder; continues where it was stopped")
-    command.add_argument("--recipe", type=path, required=True, help="YAML file with the recipe")
+    command.add_argument(
+        "--recipe", type=path, required=True, help="YAML file with the recipe, or the name of one that ships: sdseg"
+    )
     teacher = "model folder to learn from, of a recipe with 'distillation' (default: the teacher that it names)"
     command.add_argument("--teacher", type=path, help=teacher)
     _training_options(command)

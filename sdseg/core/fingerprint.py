@@ -20,7 +20,7 @@ NO_CAUSE = frozenset(
     {
         "sdseg",
         *(f"sdseg.config.{name}" for name in ("dataset", "export", "folders", "run", "studies", "trainings")),
-        *(f"sdseg.core.{name}" for name in ("errors", "fingerprint", "leftovers", "locks")),
+        *(f"sdseg.core.{name}" for name in ("errors", "extras", "fingerprint", "leftovers", "locks")),
         *(f"sdseg.core.{name}" for name in ("provenance", "settings", "signals", "yaml_json")),
     }
 )

@@ -8,10 +8,9 @@ import numpy as np
 
 from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import UserError
+from sdseg.data.components import label_components
 
 __all__ = ["CaseMasks", "StackedMasks", "count_components", "fill_holes", "largest_component", "postprocess"]
-
-CORNERS = np.ones((3, 3, 3))  # neighbours over edges and corners, of a voxel
 
 
 class CaseMasks(Protocol):
@@ -72,10 +71,8 @@ def postprocess(masks: CaseMasks, structures: int, *, largest: bool, holes: bool
 
 def count_components(mask: MaskArray) -> int:
     """Connected parts of `mask` [Z,H,W], neighbours over corners included."""
-    from scipy import ndimage
-
     box = _box(mask)
-    return 0 if box is None else int(ndimage.label(mask[box], structure=CORNERS)[1])
+    return 0 if box is None else label_components(mask[box], corners=True)[1]
 
 
 def largest_component(mask: MaskArray) -> MaskArray:
@@ -83,16 +80,16 @@ def largest_component(mask: MaskArray) -> MaskArray:
 
     In two dimensions of an image (Z = 1), in three of a volume.
     """
-    from scipy import ndimage
-
     box = _box(mask)
     if box is None:
         return mask
-    labels, count = ndimage.label(mask[box], structure=CORNERS)
+    numbers, count = label_components(mask[box], corners=True)
     if count == 1:
         return mask
+    sizes = np.bincount(numbers.ravel())[1:]
+    of_that_size = np.isin(numbers, 1 + np.flatnonzero(sizes == sizes.max()))
     largest = np.zeros_like(mask)
-    largest[box] = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    largest[box] = numbers == numbers.ravel()[of_that_size.argmax()]
     return largest
 
 
@@ -101,13 +98,14 @@ def fill_holes(mask: MaskArray) -> MaskArray:
 
     In two dimensions of an image (Z = 1); in a volume a hole is closed in all three.
     """
-    from scipy import ndimage
-
     box = _box(mask)
     if box is None:
         return mask
-    filled, part = mask.copy(), mask[box]
-    filled[box] = ndimage.binary_fill_holes(part[0])[None] if len(mask) == 1 else ndimage.binary_fill_holes(part)
+    across = 0 if len(mask) == 1 else 1
+    around = np.pad(~mask[box], ((across, across), (1, 1), (1, 1)), constant_values=True)
+    numbers, _ = label_components(around, corners=False)
+    filled = mask.copy()
+    filled[box] = (numbers != numbers[0, 0, 0])[across : len(numbers) - across, 1:-1, 1:-1]
     return filled
 
 

@@ -12,6 +12,7 @@ from sdseg.backends.averaged_models import averaged
 from sdseg.backends.base import samples_of, why_mean_alone
 from sdseg.backends.open_model import Served, open_model
 from sdseg.core.errors import ListedError, UserError
+from sdseg.core.extras import needing
 from sdseg.datasets.sources import shared_labels
 
 __all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin", "with_masks_by"]
@@ -163,9 +164,14 @@ def _devices(path: Path, device: str) -> tuple[str, ...]:
     if suffix == ".engine":
         return ("cuda",)
     if suffix == ".onnx":
-        import onnxruntime
+        if importlib.util.find_spec("onnxruntime") is None and importlib.util.find_spec("openvino") is not None:
+            return ("openvino",)
+        with needing("running an exported graph"):
+            import onnxruntime
 
         return ("cuda", "cpu") if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else ("cpu",)
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:  # opening it says what is missing; a graph beside it may do without
+        return ("cpu",)
     return ("cuda",) if torch.cuda.is_available() else ("cpu",)

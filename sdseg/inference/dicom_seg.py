@@ -19,14 +19,15 @@ from sdseg.inference.native_size import NativeSegmentation
 from sdseg.io.structure_colours import structure_colour
 
 if TYPE_CHECKING:
-    from highdicom.seg import SegmentDescription
     from pydicom import Dataset
+
+    from sdseg.inference.dicom_seg_object import Segment
 
 __all__ = ["Maker", "write_segmentation"]
 
 NEEDED = ("SOPInstanceUID", "SOPClassUID")
 DERIVED = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-# May be empty in a file, but highdicom wants them to be there.
+# May be empty in a file, but have to be there.
 EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
@@ -51,8 +52,9 @@ def write_segmentation(path: Path, native: NativeSegmentation, maker: Maker) -> 
     UID of study, series or frame of reference, one is made from the first slice's, and a note says so.
     Raises UserError where the slices lack their own UIDs, which tie a segmentation to them.
     """
-    import highdicom as hd
     from pydicom.uid import generate_uid
+
+    from sdseg.inference.dicom_seg_object import Identity, build_object  # pydicom's dictionaries take their time
 
     if native.geometry is None:
         raise ValueError("a segmentation object needs a volume")
@@ -65,43 +67,36 @@ def write_segmentation(path: Path, native: NativeSegmentation, maker: Maker) -> 
             for number in range(len(native.structures))
         ],
         axis=-1,
-    ).astype(np.uint8)
-    content_of = hashlib.sha256(np.packbits(masks).tobytes()).hexdigest()
+    )
+    content_of = hashlib.sha256(np.packbits(masks.astype(np.uint8)).tobytes()).hexdigest()
     names = [slices[0].SeriesInstanceUID, maker.checksum, maker.version]
+    instance = [*names, "instance", str(native.hypothesis), content_of]
+    identity = Identity(
+        series_uid=generate_uid(entropy_srcs=[*names, "series"]),
+        series_number=SERIES_NUMBER + int(slices[0].get("SeriesNumber") or 0),
+        instance_uid=generate_uid(entropy_srcs=instance),
+        instance_number=1 + native.hypothesis,
+        dimension_uid=generate_uid(entropy_srcs=[*instance, "dimensions"]),
+        description=f"hypothesis {native.hypothesis}" if native.hypothesis else "",
+        model=maker.model,
+        serial=maker.checksum[:16],
+        version=maker.version,
+    )
+    segments = [_segment(number, one.name) for number, one in enumerate(native.structures)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd but harmless values that are copied from the series
+        content = BytesIO()
         try:
-            segmentation = hd.seg.Segmentation(
-                source_images=slices,
-                pixel_array=masks,
-                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-                segment_descriptions=[
-                    _description(number, one.name, maker) for number, one in enumerate(native.structures, start=1)
-                ],
-                series_instance_uid=generate_uid(entropy_srcs=[*names, "series"]),
-                series_number=SERIES_NUMBER + int(slices[0].get("SeriesNumber") or 0),
-                sop_instance_uid=generate_uid(entropy_srcs=[*names, "instance", str(native.hypothesis), content_of]),
-                instance_number=1 + native.hypothesis,
-                specific_character_set="ISO_IR 192",  # UTF-8: without it every other letter of a name becomes '?'
-                manufacturer="sdseg",
-                manufacturer_model_name=maker.model[:64],
-                software_versions=maker.version,
-                device_serial_number=maker.checksum[:16],
-                content_label="SEGMENTATION",
-                content_description=f"hypothesis {native.hypothesis}" if native.hypothesis else None,
-                series_description=f"sdseg {maker.model}"[:64],
-                omit_empty_frames=not native.empty,
-            )
+            whole = build_object(slices, masks, segments, identity, keep_empty=native.empty)
+            whole.save_as(content, enforce_file_format=True)
         except (AttributeError, ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"no DICOM segmentation can be made of this series: {error}",
                 where=native.file.path,
                 remedy="convert the series to NIfTI; the headers of its slices are incomplete or contradictory",
             ) from error
-        content = BytesIO()
-        segmentation.save_as(content)
-        with atomic_file(path) as temporary:  # written by us: pydicom would wrap a full disk into a traceback
-            temporary.write_bytes(content.getbuffer())
+    with atomic_file(path) as temporary:  # written by us: pydicom would wrap a full disk into a traceback
+        temporary.write_bytes(content.getbuffer())
 
 
 def _header(path: Path, thickness: str) -> Dataset:
@@ -151,29 +146,20 @@ def _derive(slices: Sequence[Dataset]) -> list[str]:
     ]
 
 
-def _description(number: int, name: str, maker: Maker) -> SegmentDescription:
-    import highdicom as hd
+def _segment(number: int, name: str) -> Segment:
+    """Structure `number`, from 0: its code of SNOMED CT or one of our own, its side and its colour."""
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
-    known, family = anatomical_code(name), codes.DCM.ArtificialIntelligence
-    abnormal = known is not None and known.abnormal
+    from sdseg.inference.dicom_seg_object import Segment
+
+    known = anatomical_code(name)
+    abnormal, side = (known.abnormal, known.side) if known is not None else (False, None)
     private = Code(sha256_text(name)[:16].upper(), "99SDSEG", name[:64])
-    description = hd.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=name[:64],
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure
-        if abnormal
-        else codes.SCT.AnatomicalStructure,
-        segmented_property_type=Code(known.value, "SCT", known.meaning) if known else private,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=f"sdseg {maker.model}"[:64], family=family, version=f"{maker.version} {maker.checksum[:12]}"
-        ),
-        display_color=hd.color.CIELabColor.from_rgb(*structure_colour(number - 1)),
+    return Segment(
+        label=name[:64],
+        category=codes.SCT.MorphologicallyAbnormalStructure if abnormal else codes.SCT.AnatomicalStructure,
+        kind=Code(known.value, "SCT", known.meaning) if known else private,
+        side=None if side is None else codes.SCT.Left if side == "left" else codes.SCT.Right,
+        colour=structure_colour(number),
     )
-    if known is not None and known.side is not None:
-        side = codes.SCT.Left if known.side == "left" else codes.SCT.Right
-        (kind,) = description.SegmentedPropertyTypeCodeSequence
-        kind.SegmentedPropertyTypeModifierCodeSequence = [hd.sr.CodedConcept.from_code(side)]
-    return description

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from SimpleITK import GetArrayFromImage, ImageFileReader, ProcessObject
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.io.dicom_header import Slice, check_slice, damaged, read_header
+from sdseg.io.dicom_header import Slice, check_slice, read_header
+from sdseg.io.dicom_pixels import read_pixels
 from sdseg.io.dicom_series import DICOM_NAMES, fits, one_series
 from sdseg.io.geometry import Geometry
 from sdseg.io.limits import LIMITS, Limits
@@ -58,7 +58,7 @@ def read_slices(
     """Voxels and geometry of the files of `folder` that make up one series, and the files slice by slice."""
     slices = _sorted_slices(paths, folder)
     limits.check_volume((*slices[0].size, len(slices)), folder)
-    pixels = [_pixels(each.path) for each in slices]  # [rows,columns] each
+    pixels = [read_pixels(each.path) for each in slices]  # [rows,columns] each
     return np.stack(pixels).transpose(2, 1, 0), _geometry(slices), tuple(each.path for each in slices)
 
 
@@ -81,7 +81,7 @@ def read_slice(path: Path, limits: Limits = LIMITS, modality: str = "ct") -> tup
     """Voxels [column,row,1] of one slice in the scanner's units, and its grid. Raises UserError as a series does."""
     geometry = read_slice_geometry(path, modality)
     limits.check_volume(geometry.shape, path)
-    return _pixels(path).T[:, :, None], geometry
+    return read_pixels(path).T[:, :, None], geometry
 
 
 def _sorted_slices(paths: Sequence[Path], folder: Path) -> list[Slice]:
@@ -159,14 +159,3 @@ def _on_grid(one: Slice, step: Vector, count: int) -> Geometry:
     matrix = tuple(tuple(float(value) for value in line) for line in LPS_TO_RAS @ affine)
     shape = (*one.size, count)
     return Geometry(shape=shape, affine=matrix, qform=matrix, qform_code=1, sform_code=1)
-
-
-def _pixels(path: Path) -> AnyArray:
-    reader = ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    ProcessObject.SetGlobalWarningDisplay(False)  # GDCM's own messages name no file
-    try:
-        return np.asarray(GetArrayFromImage(reader.Execute())[0])  # [1,rows,columns], rescaled
-    except RuntimeError:
-        raise damaged(path) from None

@@ -7,17 +7,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from SimpleITK import (
-    GetArrayFromImage,
-    GetImageFromArray,
-    GetPixelIDValueAsString,
-    ImageFileReader,
-    ImageFileWriter,
-    ProcessObject,
-)
 
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
+from sdseg.core.extras import needing
 from sdseg.core.files import atomic_file
 from sdseg.io.content import file_size
 from sdseg.io.geometry import Geometry, fault_of_affine
@@ -28,6 +21,7 @@ __all__ = ["ITK_SUFFIXES", "data_files", "is_itk", "read_itk", "write_itk"]
 
 IO = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO"}
 ITK_SUFFIXES = tuple(IO)
+TASK = "a MetaImage or NRRD file"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -44,10 +38,12 @@ def read_itk(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
     """
     file_size(path)
     check_header(path, nrrd=_is_nrrd(path))
-    reader = ImageFileReader()
+    with needing(f"{path.name}: {TASK}"):
+        import SimpleITK as sitk  # noqa: N813  # what everybody calls it
+    reader = sitk.ImageFileReader()
     reader.SetImageIO(IO[path.suffix.lower()])
     reader.SetFileName(str(path))
-    ProcessObject.SetGlobalWarningDisplay(False)  # ITK's own messages name no file
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's own messages name no file
     try:
         reader.ReadImageInformation()
         shape, components = reader.GetSize(), reader.GetNumberOfComponents()
@@ -58,7 +54,7 @@ def read_itk(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
                 where=path,
                 remedy="save each channel or time point as its own 3-D file",
             )
-        limits.check_volume(shape, path, _bytes_each(reader))
+        limits.check_volume(shape, path, _bytes_each(sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())))
         image = reader.Execute()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("ITK ERROR: ")
@@ -78,7 +74,7 @@ def read_itk(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
     rows = tuple(tuple(float(value) for value in row) for row in LPS_TO_RAS @ affine)
     x, y, z = (int(length) for length in shape)
     geometry = Geometry(shape=(x, y, z), affine=rows, qform=rows, qform_code=1, sform_code=1)
-    return np.asarray(GetArrayFromImage(image).transpose(2, 1, 0)), geometry
+    return np.asarray(sitk.GetArrayFromImage(image).transpose(2, 1, 0)), geometry
 
 
 def data_files(path: Path) -> tuple[Path, ...]:
@@ -88,14 +84,16 @@ def data_files(path: Path) -> tuple[Path, ...]:
 
 def write_itk(array: AnyArray, geometry: Geometry, path: Path) -> None:
     """Write a canonical array [X,Y,Z] on the grid that `geometry` describes, compressed; as .mha or .nrrd."""
+    with needing(f"{path.name}: {TASK}"):
+        import SimpleITK as sitk  # noqa: N813
     native = geometry.to_native(array)  # [i,j,k]
     affine = LPS_TO_RAS @ geometry.matrix
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    image = GetImageFromArray(np.ascontiguousarray(native.transpose(2, 1, 0)))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(native.transpose(2, 1, 0)))
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
-    writer = ImageFileWriter()
+    writer = sitk.ImageFileWriter()
     writer.SetImageIO(IO[path.suffix.lower()])
     writer.UseCompressionOn()
     with (
@@ -117,7 +115,7 @@ def _is_nrrd(path: Path) -> bool:
     return IO[path.suffix.lower()] == "NrrdImageIO"
 
 
-def _bytes_each(reader: ImageFileReader) -> int:
-    """Of a voxel, as in '16-bit signed integer'."""
-    words = GetPixelIDValueAsString(reader.GetPixelIDValue()).split("-")
+def _bytes_each(number_type: str) -> int:
+    """Of a voxel, by a type as in '16-bit signed integer'."""
+    words = number_type.split("-")
     return int(words[0]) // 8 if words[0].isdigit() else 8

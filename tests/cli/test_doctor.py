@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 from sdseg.cli import doctor as module
 from sdseg.cli.doctor import Finding, doctor, examine
+from sdseg.cli.installed_extras import EXTRAS_SHOWN, requirements_of
 from tests.helpers.installed import skip_without_openvino
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +87,25 @@ def test_packages(wanted: str, version: str | None, state: str) -> None:
 
 
 def test_every_package_of_a_stage_is_looked_at() -> None:
-    assert {"torch", "diffusers", "monai", "simpleitk"} <= {each.name for each in module._requirements()}
+    assert {"numpy", "pydicom"} <= {each.name for each in requirements_of()}
+    assert {"torch", "diffusers", "monai", "simpleitk"} <= {each.name for each in requirements_of("train")}
+
+
+def test_extras_are_told_apart() -> None:
+    for extra, purpose in EXTRAS_SHOWN.items():
+        here = module._extra(extra, purpose, [])
+        assert (here.state, here.subject) == ("ok", f"[{extra}]")
+    missing = module._extra("train", "training", ["torch", "monai"])
+    assert (missing.state, missing.fix) == ("note", "pip install 'sdseg[train]'")
+    assert missing.description == "lacks torch, monai; for training"
+    assert module._extra("train", "training", ["torch 2.14.0, expected ==2.13.0"]).state == "problem"
+
+
+def test_a_run_needs_its_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "faults_of", lambda each: "missing" if each.name in ("torch", "snakemake") else None)
+    found = problems(configuration(tmp_path))
+    assert "a run needs [train], [workflow]" in found["extras"].description
+    assert "pip install 'sdseg[train,workflow]'" in (found["extras"].fix or "")
 
 
 @pytest.mark.parametrize(
@@ -94,14 +113,21 @@ def test_every_package_of_a_stage_is_looked_at() -> None:
     [
         ({"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}, "onnxruntime and onnxruntime-gpu together"),
         ({"onnxruntime": "1.31.1", "onnxruntime-openvino": "1.24.1"}, "onnxruntime and onnxruntime-openvino together"),
-        ({}, "missing"),
     ],
 )
-def test_onnxruntime_twice_or_not_at_all(found: dict[str, str], message: str) -> None:
+def test_onnxruntime_twice(found: dict[str, str], message: str) -> None:
     (finding,) = module._onnxruntime(found)
     assert finding.state == "problem"
     assert message in finding.description
     assert all(name in (finding.fix or "") for name in found)
+
+
+@pytest.mark.parametrize(("openvino", "state"), [("2026.4.1", "note"), (None, "problem")])
+def test_no_onnxruntime(monkeypatch: pytest.MonkeyPatch, openvino: str | None, state: str) -> None:
+    monkeypatch.setattr(module, "version_of", lambda name: openvino)
+    (finding,) = module._onnxruntime({})
+    assert (finding.state, finding.subject) == (state, "onnxruntime")
+    assert "pip install 'sdseg[cpu]'" in (finding.fix or "")
 
 
 def test_onnxruntime_names_its_providers() -> None:
