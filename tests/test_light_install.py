@@ -20,7 +20,7 @@ import SimpleITK
 
 import sdseg
 from tests.helpers import light_steps
-from tests.helpers.raw_files import save, write_kseg, write_series
+from tests.helpers.raw_files import save, write_series
 from tests.helpers.tiny import CT, RGB, picture
 
 pytestmark = pytest.mark.xdist_group("light install")
@@ -62,14 +62,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_inputs(folder: Path) -> Path:
-    """A photo, a CT as NIfTI and MetaImage and as a DICOM series, raw files of Kvasir-SEG, something like a model."""
+    """A photo, a CT as NIfTI and MetaImage and as a DICOM series, something like a model."""
     cv2.imwrite(str(folder / "photo.png"), picture(RGB, 1, size=48)[0][..., ::-1])
     voxels = np.stack([picture(CT, seed, labels=2, size=40)[0][..., 0] for seed in range(4)], axis=-1)
     save(folder / "ct.nii.gz", voxels)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels.transpose(2, 1, 0)), str(folder / "ct.mha"))
     uids = {"t0020_000d": "1.2.826.0.1.3680043.2.1125.9", "t0020_0052": "1.2.826.0.1.3680043.2.1125.8"}
     write_series(folder / "series", voxels, **uids)
-    write_kseg(folder / "kseg")
     (folder / "model").mkdir()
     (folder / "model/config.json").write_text("{}", encoding="utf-8")
     return folder
@@ -155,5 +154,9 @@ def test_what_the_root_holds_comes_along(installed: Installed) -> None:
     assert all((shipped / name).read_bytes() == (ROOT / name).read_bytes() for name in FILES)
     status, words = installed.steps["download"]
     assert "or fetch the above from https://datasets.simula.no/kvasir-seg/" in words  # by the registry
-    assert installed.steps["split"][0] == 0, installed.steps["split"][1]
-    assert (installed.work / "split.csv").is_file()
+    status, words = installed.steps["configuration"]  # its recipes and splits are read with it
+    assert status == 1, words
+    assert "config/config.yaml" in words
+    assert "problem kseg                    no raw files: resources/raw/kseg is missing" in words
+    assert "no split file" not in words
+    assert "a run needs [train], [report], [workflow]" in words

@@ -151,11 +151,11 @@ def _referenced_series(slices: Sequence[Dataset]) -> Dataset:
 
 def _add_compression(whole: Dataset, slices: Sequence[Dataset]) -> None:
     """What was made of images that lost something says so."""
-    lossy = next((one for one in slices if one.get("LossyImageCompression") == "01"), None)
-    whole.LossyImageCompression = "00" if lossy is None else "01"
-    for tag in LOSSY if lossy is not None else ():
-        if tag in lossy:
-            setattr(whole, tag, lossy.get(tag))
+    lossy = [one for one in slices if one.get("LossyImageCompression") == "01"]
+    whole.LossyImageCompression = "01" if lossy else "00"
+    for tag in LOSSY:
+        if lossy and tag in lossy[0]:
+            setattr(whole, tag, lossy[0].get(tag))
 
 
 def _add_dimensions(whole: Dataset, uid: str) -> None:

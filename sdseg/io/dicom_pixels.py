@@ -58,8 +58,10 @@ def _is_exact(dataset: Dataset) -> bool:
 
 
 def _values(dataset: Dataset) -> AnyArray:
+    from pydicom.uid import UID
+
     if "TransferSyntaxUID" not in dataset.file_meta:
-        dataset.file_meta.TransferSyntaxUID = EXACT[0]  # files without a head have DICOM's default
+        dataset.file_meta.TransferSyntaxUID = UID(EXACT[0])  # files without a head have DICOM's default
     pixels: AnyArray = dataset.pixel_array
     bits, signed = int(dataset.BitsStored), int(dataset.get("PixelRepresentation") or 0) == 1
     stored = np.bitwise_and(pixels, np.array((1 << bits) - 1).astype(pixels.dtype))  # higher bits may hold an overlay

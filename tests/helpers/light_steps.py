@@ -57,7 +57,7 @@ def steps(folder: Path, rgb: str, ct: str) -> dict[str, tuple[int, str]]:
         "openvino": run(["predict", "--model", rgb, "--device", "openvino", photo, "--output", "no"]),
         "doctor": run(["doctor"]),
         "files": run(["--files"]),
-        "split": run(["split", "--settings", "kseg.yaml", "--raw", str(folder / "kseg"), "--output", "split.csv"]),
+        "configuration": run(["doctor", "--config", "config/config.yaml"]),
         "download": run(["download", "--source", "kseg", "--raw", "none", "--output", "r.json"]),
     }
     done |= {command: run(command.split()) for command in LACKING}
