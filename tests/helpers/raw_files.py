@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import nibabel as nib
 import numpy as np
+import pydicom
 import SimpleITK
 
 from sdseg.artifacts.manifests import ImageContract
@@ -120,8 +121,10 @@ def write_series(
     """A DICOM series of CT slices from voxels [column,row,slice], written by GDCM.
 
     `spacing` lies between columns, rows and slices; `directions` has them as columns, LPS; `tags` are laid over all
-    slices, named like t0008_0060.
+    slices, named like t0008_0060. With a class of its own (t0008_0016) that and the modality are set afterwards: whether
+    GDCM writes an MR slice as one of many frames depends on whether it has read any file before.
     """
+    afterwards = [tags.pop(name, None) for name in ("t0008_0016", "t0008_0060")] if "t0008_0016" in tags else []
     across = np.eye(3) if directions is None else np.asarray(directions)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(voxels.shape[2]):
@@ -147,4 +150,10 @@ def write_series(
         before = locale.setlocale(locale.LC_ALL)
         writer.Execute(image)
         locale.setlocale(locale.LC_ALL, before)  # the writer leaves the C locale behind, for the tests that follow too
+        if afterwards:
+            path = folder / (names[number] if names else f"{number:03d}.dcm")
+            one = pydicom.dcmread(path)
+            one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = str(afterwards[0])
+            one.Modality = afterwards[1] or one.Modality
+            one.save_as(path)
     return folder
