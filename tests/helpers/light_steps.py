@@ -27,6 +27,7 @@ LACKING = {
     "phantoms --source kseg --output k": "train",
     "prepare --name kseg --settings kseg.yaml --raw r --split s.csv --output p": "train",
     "estimate config/demo.yaml": "train",
+    "configure none --output my.yaml": "train",
     "report --results r": "report",
     "download --source kseg --raw none --output r.json --fetch --accept-terms": "download",
 }

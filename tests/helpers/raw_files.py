@@ -121,7 +121,7 @@ def write_series(
     """A DICOM series of CT slices from voxels [column,row,slice], written by GDCM.
 
     `spacing` lies between columns, rows and slices; `directions` has them as columns, LPS; `tags` are laid over all
-    slices, named like t0008_0060. With a class of its own (t0008_0016) that and the modality are set afterwards: whether
+    slices, named like t0008_0060. With a class (t0008_0016) that and the modality are set afterwards: whether
     GDCM writes an MR slice as one of many frames depends on whether it has read any file before.
     """
     afterwards = [tags.pop(name, None) for name in ("t0008_0016", "t0008_0060")] if "t0008_0016" in tags else []
