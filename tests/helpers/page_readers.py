@@ -39,7 +39,7 @@ def bundle(name: str, target: Path, *options: str) -> Path:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, cwd=WEB, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=WEB, capture_output=True, encoding="utf-8", timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -47,7 +47,7 @@ def read_as_the_page(cases: Mapping[str, Sequence[Path]], folder: Path) -> dict[
     """What the page reads of each case, or why it refuses it; arrays lie in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     listing = folder / "cases.json"
-    listing.write_text(json.dumps({name: [str(path) for path in paths] for name, paths in cases.items()}))
+    listing.write_text(json.dumps({name: [str(path) for path in paths] for name, paths in cases.items()}), "utf-8")
     run_script("io/read_files.ts", str(listing), str(folder))
-    results: dict[str, dict[str, Any]] = json.loads((folder / "results.json").read_text())
+    results: dict[str, dict[str, Any]] = json.loads((folder / "results.json").read_text("utf-8"))
     return results

@@ -68,6 +68,9 @@ def _files(folder: Path) -> dict[str, tuple[list[Path], str]]:
     bare = pydicom.dcmread(second)
     del bare.PixelData
     bare.save_as(folder / "bare.dcm")
+    table = pydicom.dcmread(second)
+    table.ModalityLUTSequence = [pydicom.Dataset()]
+    table.save_as(folder / "table.dcm")
     Image.new("RGB", (40, 30)).save(folder / "packed.tif", compression="jpeg")
     Image.new("F", (40, 30)).save(folder / "float.tif")
     Image.new("L", (4, 3)).save(folder / "pages.tif", save_all=True, append_images=[Image.new("L", (4, 3))])
@@ -119,6 +122,7 @@ def _files(folder: Path) -> dict[str, tuple[list[Path], str]]:
         "one slice": ([first], "a volume has at least two"),
         "doubles": ([first, second, _copy(second, folder / "again.dcm"), third], "lie at the same place"),
         "a slice without pixels": ([first, folder / "bare.dcm", third], "bytes of their pixels are missing"),
+        "units by a table": ([first, folder / "table.dcm", third], "gives its units by a table"),
         "a plan alone": ([folder / "plan.dcm"], "RTPLAN, not images of a patient"),
         "a truncated slice": ([first, text("cut.dcm", second.read_bytes()[:-7]), third], "7 bytes of their pixels"),
         "a slice of another size": ([first, second, *_small(folder)], "differ from the others in size"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import locale
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray
 from sdseg.data.slicing import along_slices, from_slices, to_slices
 from sdseg.io.geometry import Geometry
+from sdseg.io.volume_warnings import odd_spacing
 from sdseg.io.volumes import read_volume, write_volume
 from tests.helpers.page_readers import read_as_the_page
 from tests.helpers.raw_files import write_series
@@ -71,6 +73,8 @@ def _images() -> Iterator[tuple[str, nib.Nifti1Image]]:
     for codes in TURNS:
         yield f"{codes}.nii.gz", nib.Nifti1Image(_voxels(), _affine(codes))
         yield f"{codes} oblique.nii", nib.Nifti1Image(_voxels(), _affine(codes, (0.3, -0.2, 0.4)))
+    for name, scale in (("tiny", 0.001), ("coarse", 31.25)):
+        yield f"{name}.nii", nib.Nifti1Image(_voxels(), _affine("SAR") * np.array([scale, scale, scale, 1.0]))
     yield "sheared.nii", nib.Nifti1Image(_voxels(), _affine("LPS", (0.1, 0.1, 0), 0.4))
     yield "long.nii", nib.Nifti1Image(_voxels("int64"), _affine(), dtype="int64")
     yield "second.nii.gz", nib.Nifti2Image(_voxels(), _affine("RAS", (0.2, 0, 0)))
@@ -171,7 +175,9 @@ def _packed(folder: Path) -> dict[str, Path]:
             writer.SetUseCompression(True)
             writer.SetCompressor(name)
             writer.SetFileName(str(folder / name / path.name))
+            before = locale.setlocale(locale.LC_ALL)
             writer.Execute(image)
+            locale.setlocale(locale.LC_ALL, before)  # the writer leaves the C locale behind
             packed = pydicom.dcmread(folder / name / path.name)
             packed.SeriesInstanceUID, packed.RescaleIntercept, packed.PixelSpacing = "1.2.3", "-1024", [2.0, 3.0]
             packed.save_as(folder / name / path.name)
@@ -204,6 +210,7 @@ def _compare(files: list[Path], result: dict[str, Any], folder: Path, place: Pat
     (read,) = result["inputs"]
     canonical, geometry = _read(files)
     assert tuple(read["shape"]) == geometry.shape
+    assert read["notes"] == list(odd_spacing(geometry))
     np.testing.assert_allclose(read["affine"], geometry.matrix, rtol=0, atol=1e-6)
     np.testing.assert_allclose(read["millilitres"], abs(np.linalg.det(geometry.matrix[:3, :3])) / 1000, rtol=1e-6)
     for plane in planes:

@@ -8,6 +8,7 @@ import { faultOfAffine, spacingOf } from "./geometry.ts";
 import { checkVoxels } from "./limits.ts";
 import type { Vector } from "./matrices.ts";
 import { cross, dot, norm } from "./matrices.ts";
+import { oddSpacing } from "./spacing.ts";
 import type { Affine, Volume, Voxels } from "./types.ts";
 import { UserMessage } from "./types.ts";
 import { checkNumbers } from "./values.ts";
@@ -73,7 +74,7 @@ export async function readSeries(series: Series, name: string): Promise<Volume> 
   }
   checkNumbers(voxels, name);
   const modality = first.modality === "" ? null : (MODALITIES[first.modality] ?? "other");
-  const { notes } = series;
+  const notes = [...series.notes, ...oddSpacing(affine)];
   return { kind: "volume", name, shape, spacing: spacingOf(affine), affine, data: voxels, source: "dicom", modality, header: null, notes };
 }
 

@@ -43,6 +43,7 @@ export interface Slice {
   readonly rescaling: readonly number[]; // slope and intercept as far as they are given
   readonly lacking: number; // bytes of pixels that are promised and not there; 0 also where they are compressed
   readonly syntax: string; // the transfer syntax
+  readonly tables: boolean; // units by other ways than slope and intercept: modality LUT, real world value mapping
   readonly bits: Bits;
 }
 
@@ -140,6 +141,7 @@ function sliceOf(dataset: DataSet, source: Source): Slice {
     rescaling,
     lacking: PLAIN.includes(syntax) ? Math.max(0, promised - there) : 0,
     syntax,
+    tables: ["x00283000", "x00409096"].some((tag) => dataset.elements[tag] !== undefined),
     bits: {
       allocated,
       stored,

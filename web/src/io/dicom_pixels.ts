@@ -25,8 +25,12 @@ const NAMES: Readonly<Record<string, string>> = {
   "1.2.840.10008.1.2.4.203": "HTJ2K",
 };
 
-/** Throws UserMessage for pixels packed in a way that is not read here. */
-export function checkPacking({ syntax, source, bits }: Slice): void {
+/** Throws UserMessage for pixels packed, or given their units, in a way that is not read here. */
+export function checkPacking({ syntax, source, bits, tables }: Slice): void {
+  if (tables) {
+    const what = `'${source.name}' gives its units by a table, which this page does not read`;
+    throw new UserMessage(what, "segment the series with 'sdseg predict', or convert it to NIfTI");
+  }
   if (![...PLAIN, RLE, ...LOSSLESS, ...JPEG2000].includes(syntax)) {
     const what = `'${source.name}' is packed as ${NAMES[syntax] ?? `'${syntax}'`}, which this page does not read`;
     throw new UserMessage(what, "segment the series with 'sdseg predict', or save it unpacked or as NIfTI first");

@@ -6,6 +6,7 @@ import { inflate } from "./inflate.ts";
 import { checkVoxels } from "./limits.ts";
 import type { NiftiHeader } from "./nifti_header.ts";
 import { LONGEST_HEADER, isNifti, readHeader } from "./nifti_header.ts";
+import { oddSpacing } from "./spacing.ts";
 import type { Volume, Voxels } from "./types.ts";
 import { UserMessage } from "./types.ts";
 import { checkNumbers } from "./values.ts";
@@ -75,7 +76,7 @@ export function readNifti(data: Uint8Array, name: string): Volume {
       source: "nifti",
       modality: null,
       header: header.bytes,
-      notes: [],
+      notes: oddSpacing(header.affine),
     };
   } catch (error) {
     throw asMessage(name, error);
