@@ -15,6 +15,7 @@ from sdseg.config.network import LatentNetwork
 from sdseg.config.trainings import cross_validated
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
+from sdseg.core.gpu_choice import choose_gpu
 from sdseg.datasets.check_configuration import check_machine, configure
 from sdseg.datasets.source_lookup import makes_split
 
@@ -33,7 +34,9 @@ ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
     """The plan of a run; a mistake in the configuration ends it with one message that names file, key and remedy."""
     try:
-        plan = Plan(config, where=" and ".join(map(str, files)))
+        device = config.get("device")
+        chosen = {"device": choose_gpu(device)} if isinstance(device, str) else {}  # jobs see that GPU alone
+        plan = Plan({**config, **chosen}, where=" and ".join(map(str, files)))
         if main_process:  # jobs of a running workflow need not ask again
             check_machine(plan.run)
     except UserError as error:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import torch
 
 from sdseg.core.errors import UserError
+from sdseg.core.gpu_choice import CHOSEN
 
 __all__ = ["peak_memory", "torch_device"]
 
 
 def torch_device(name: str) -> torch.device:
-    """`cpu` or `cuda`. Raises UserError when CUDA is asked for and not there."""
-    if name == "cuda" and not torch.cuda.is_available():
+    """`cpu`, `cuda`, or `cuda:1`. Raises UserError when CUDA is asked for and not there."""
+    gpus = torch.cuda.device_count() if name.startswith("cuda") and torch.cuda.is_available() else 0
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= gpus:
+        available = f"{gpus} CUDA GPU(s), counted from 0, are" if gpus else "no CUDA GPU is"
+        chosen = os.environ.get(CHOSEN)
         raise UserError(
-            "no CUDA GPU is available to PyTorch here",
-            where="device: cuda",
+            f"{available} available to PyTorch here" + (f" as {chosen}" if chosen else ""),
+            where=f"device: {chosen or name}",
             remedy="set device: cpu, or install a CUDA build of torch and a driver ('sdseg doctor' tells more)",
         )
     return torch.device(name)

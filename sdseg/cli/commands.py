@@ -29,6 +29,7 @@ from sdseg.cli.result_commands import (
 )
 from sdseg.core.errors import UserError
 from sdseg.core.extras import needing
+from sdseg.core.gpu_choice import choose_gpu
 from sdseg.core.signals import Stopped, heeded
 
 __all__ = ["HANDLERS", "main"]
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         handler: Handler = parsed.handler
+        if getattr(parsed, "device", None) is not None:
+            parsed.device = choose_gpu(parsed.device)
         with heeded(), needing(f"'sdseg {parsed.verb}'", parsed.verb):
             return handler(parsed)
     except UserError as error:

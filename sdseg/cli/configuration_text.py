@@ -96,8 +96,7 @@ def _head(data: OwnData, plan: Plan, output: Path, why_preset: str) -> Iterator[
 
 def _run(data: OwnData, plan: Plan, name: str, device: str) -> Iterator[str]:
     yield f"results: {_flow(f'results-{name}')} # all that is made, the report page among it; data are only read"
-    gpu = "; the GPU by its number: cuda:1" if device.startswith("cuda") else ""
-    yield f"device: {device} # cpu, or cuda{gpu}"
+    yield f"device: {device} # cpu, cuda, or cuda:1 for the second GPU"
     yield f"threads: {plan.threads} # of one job; this machine has so many cores" + (
         " or more" if plan.threads == 16 else ""
     )

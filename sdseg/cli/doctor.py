@@ -232,10 +232,12 @@ def _configuration(path: Path, gpus: int) -> Iterator[Finding]:
     if lacking:
         fix = f"{how_to_install(','.join(lacking))}; with --use-conda the jobs bring [train] and [report] themselves"
         yield Finding("problem", "extras", f"a run needs {', '.join(f'[{each}]' for each in lacking)}", fix)
-    if config.device == "cuda" and gpus == 0:
+    on_gpu = config.device.startswith("cuda")
+    if on_gpu and int(config.device.partition(":")[2] or 0) >= gpus:
         fix = "set 'device: cpu', or run where there is a GPU"
-        yield Finding("problem", "device", "the configuration says cuda, and no GPU is usable here", fix)
-    if config.device == "cuda" and config.engines.missing == "error" and (reason := why_not_here()):
+        usable = f"{gpus} GPU(s), counted from 0, are" if gpus else "no GPU is"
+        yield Finding("problem", "device", f"the configuration says {config.device}, and {usable} usable here", fix)
+    if on_gpu and config.engines.missing == "error" and (reason := why_not_here()):
         fix = "set engines.missing to leave-out or elsewhere (docs/tensorrt.md)"
         yield Finding("problem", "engines", f"they cannot be built here: {reason}", fix)
     yield from _inputs(config)

@@ -13,6 +13,7 @@ from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError, first_line
+from sdseg.core.gpu_choice import choose_gpu
 from sdseg.datasets.check_configuration import configure_file
 from sdseg.datasets.source_lookup import known_source
 from sdseg.io.limits import available_memory
@@ -58,7 +59,8 @@ def estimated(path: Path, *, probed: bool = True, device: str | None = None) -> 
     configuration); what was measured is kept in the cache folder and not measured again.
     """
     run = configure_file(path)
-    config, recipes = run.settings, run.recipes
+    recipes = run.recipes
+    config = run.settings.model_copy(update={"device": choose_gpu(run.settings.device)})
     needs = needs_of(config, recipes)
     absent = missing_inputs(config, recipes)
     timed, reasons = _probes(config, needs, recipes, device or config.device) if probed else ({}, {})

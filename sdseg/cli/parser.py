@@ -10,6 +10,7 @@ from typing import Any
 from sdseg import __version__
 from sdseg.cli.argument_types import SEEDS, ShowFiles, number, path, several, switch_or_number, whole
 from sdseg.cli.configure_options import add_configure
+from sdseg.cli.device_argument import add_device
 from sdseg.cli.predict_options import add_predict
 from sdseg.cli.training_options import NewVerb, add_training_verbs
 from sdseg.config.study_options import STUDY_OPTIONS
@@ -211,7 +212,7 @@ def _verbs_of_results(verb: NewVerb) -> None:
     )
     command.add_argument("--no-probe", action="store_true", help="make no training steps to time them here")
     probed = "where those steps are made (default: the configuration's)"
-    command.add_argument("--device", choices=("cpu", "cuda"), help=probed)
+    add_device(command, probed, default=None)
     command.add_argument("--json", action="store_true", help="print JSON, with every figure")
 
     add_configure(verb)
@@ -312,4 +313,4 @@ def _path(to: argparse.ArgumentParser, name: str, help: str, **extra: Any) -> No
 
 def _device(to: argparse.ArgumentParser, *more: str) -> None:
     about = "where to compute (default: cpu)" + ("; openvino and openvino-bf16 run .onnx files" if more else "")
-    to.add_argument("--device", choices=("cpu", "cuda", *more), default="cpu", help=about)
+    add_device(to, about, more=more)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from sdseg.cli.argument_types import named_path, number, path, whole
+from sdseg.cli.device_argument import add_device
 from sdseg.cli.training_options import NewVerb
 
 __all__ = ["add_predict"]
@@ -32,9 +33,8 @@ def add_predict(verb: NewVerb, more_devices: Sequence[str]) -> None:
     command.add_argument(
         "--max-voxels", type=whole(1, 10**15), metavar="N", help="refuse larger volumes (default: 1073741824, 1024³)"
     )
-    devices = ("auto", "cpu", "cuda", *more_devices)
     auto = "default: auto, the GPU if it can be used; openvino and openvino-bf16 run .onnx files"
-    command.add_argument("--device", choices=devices, default="auto", help=auto)
+    add_device(command, auto, more=("auto", *more_devices), default="auto")
     _results(command)
     _tiles(command)
     _rule(command)

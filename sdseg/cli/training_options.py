@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from sdseg.cli.argument_types import path, whole
+from sdseg.cli.device_argument import add_device
 
 __all__ = ["NewVerb", "add_training_verbs"]
 
@@ -50,4 +51,4 @@ def _training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--on-edit", choices=("refuse", "restart", "continue"), default="refuse", help=edited)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     device = "where to compute (default: cpu)"
-    command.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=device)
+    add_device(command, device)

@@ -24,11 +24,13 @@ from sdseg.config.training_checks import check_training
 from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.config.web_pages import WebPages
 from sdseg.core.errors import UserError, nearest
+from sdseg.core.gpu_choice import GPU
 from sdseg.core.settings import Name, Place, Seed, Strict, merge, parse, read_yaml
 from sdseg.core.shipped_files import shipped
 
 __all__ = ["Config", "OnEdit", "Phantoms", "RecipeChoice", "json_schema", "load_config"]
 
+Device = Annotated[str, Field(pattern=rf"^(cpu|{GPU})$")]
 OnEdit = Literal["refuse", "restart", "continue"]
 
 
@@ -49,7 +51,7 @@ class Config(Strict):
     fetch: bool = False  # true: archives that are neither in `manual` nor in `downloads` are fetched
     splits: Place = "resources/splits"
     results: Place = "results"
-    device: Literal["cpu", "cuda"] = "cpu"  # 'cuda' without a GPU is an error, never a silent CPU run
+    device: Device = "cpu"  # 'cuda' without a GPU is an error, never a silent CPU run; cuda:1 is the second one
     phantoms: Phantoms | None = None
     codecs: dict[Name, Annotated[Codec, AfterValidator(made_from)]] = Field(default_factory=dict)
     recipes: dict[Name, RecipeChoice] = Field(min_length=1)
@@ -79,6 +81,15 @@ class Config(Strict):
                     )
             if dataset.origin == "phantom" and self.phantoms is None:
                 raise ValueError(f"datasets.{name}: 'origin: phantom' needs a 'phantoms' section")
+        return self
+
+    @model_validator(mode="after")
+    def _one_gpu(self) -> Self:
+        if self.processes > 1 and ":" in self.device:
+            raise ValueError(
+                f"'device: {self.device}' is one GPU, and 'processes: {self.processes}' want one each: say 'cuda', and "
+                "which ones by CUDA_VISIBLE_DEVICES"
+            )
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from sdseg.cli.parser import build_parser
 
 SPLIT = ["split", "--settings", "s", "--raw", "r", "--output", "o"]
 PREDICT = ["predict", "image.png", "--model", "m"]
-WORDS = re.compile("no (whole )?number|not 3 numbers|an empty path")
+WORDS = re.compile("no (whole )?number|not 3 numbers|an empty path|is none of|is not NAME=PATH")
 EVALUATE = ["evaluate", "--prepared", "p", "--model", "m", "--output", "o"]
 
 
