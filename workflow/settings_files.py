@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from math import lcm
 from typing import Any
 
 import yaml
 
+from sdseg.config.image_size import size_steps
+from sdseg.config.network import LatentNetwork
+from sdseg.config.shape import AutoSize
 from sdseg.core.settings import Strict
 from sdseg.datasets.check_configuration import CheckedConfig
 
@@ -25,7 +29,20 @@ class SettingsFiles:
     def dataset(self, wildcards: Any) -> str:
         """Settings file of a dataset, without what concerns other stages or is passed to them as a path."""
         elsewhere = {"raw", "accept_terms", "split_file", "recipes", "overrides"}
-        return _text(self.settings.datasets[wildcards.dataset], exclude=elsewhere)
+        settings = self.settings.datasets[wildcards.dataset]
+        if isinstance(settings.size, AutoSize) and settings.size.multiple_of is None:
+            size = settings.size.model_copy(update={"multiple_of": self._multiple(wildcards.dataset)})
+            settings = settings.model_copy(update={"size": size})
+        return _text(settings, exclude=elsewhere)
+
+    def _multiple(self, dataset: str) -> int:
+        """Of which the sides of a dataset's images must be multiples for all of its recipes."""
+        recipes = [recipe for (name, _), recipe in self.recipes.items() if name == dataset]
+        codecs = [
+            self.settings.codecs[recipe.network.codec] if isinstance(recipe.network, LatentNetwork) else None
+            for recipe in recipes
+        ]
+        return lcm(*(size_steps(one.network, codec).multiple for one, codec in zip(recipes, codecs, strict=True)))
 
     def recipe(self, wildcards: Any) -> str:
         """Settings file of a recipe, without what changes its speed alone."""

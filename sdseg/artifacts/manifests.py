@@ -13,9 +13,9 @@ from sdseg.config.network import MOST_NEIGHBOURS
 from sdseg.config.normalisation import ChannelNormalisation, PerVolume
 from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Flips, Postprocessing
-from sdseg.config.shape import Plane
+from sdseg.config.shape import Plane, Resampling
 from sdseg.config.tiles import Tiles
-from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, WorkingSize
+from sdseg.core.bounded_types import Channels, Checksum, Count, Probability, Range, Size, sides_of
 from sdseg.core.files import FORMAT, sha256_text
 from sdseg.core.settings import Strict, merge
 
@@ -82,12 +82,13 @@ class ImageContract(_Strict):
     """What a model wants as input: enough to feed it a file of the user's own."""
 
     modality: str = Field(pattern="^(rgb|ct|mr|pet|ultrasound|other)$")
-    size: WorkingSize  # working height and width; with `tiles` of one of them
+    size: Size  # working height and width; one number for both; with `tiles` of one of them
     channels: Channels  # 3 for rgb, 1 for volumes; of several files per case as many as these
     # Of several files per case: what each holds, in the order of the channels; none: a grey or colour image, a volume.
     channel_names: tuple[str, ...] = Field((), exclude_if=lambda names: not names)
     shown_channel: int = Field(0, ge=0, exclude_if=lambda number: not number)  # that pictures show
     slicing: Plane = Field("axial", exclude_if=lambda plane: plane == "axial")  # of volumes: data/slicing.py
+    resampling: Resampling | None = Field(None, exclude_if=lambda how: how is None)  # of slices, by mm: data/fit.py
     # Slices on each side that a model sees beside its own, as further channels: data/neighbours.py. A store has none.
     neighbours: int = Field(0, ge=0, le=MOST_NEIGHBOURS, exclude_if=lambda count: not count)
     window: Range  # these two raw values become -1 and 1; values outside are clipped
@@ -111,7 +112,12 @@ class ImageContract(_Strict):
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns at which a slice of this native size is looked at."""
-        return (self.size, self.size) if self.tiles is None else self.tiles.scaled(height, width)
+        return self.sides if self.tiles is None else self.tiles.scaled(height, width)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Working height and width."""
+        return sides_of(self.size)
 
     @property
     def fed_channels(self) -> int:
@@ -159,6 +165,7 @@ class PreparedManifest(_Strict):
     structures: Structures
     exclusive: bool = False  # whether structures exclude each other in a pixel: sdseg/data/mask_rule.py
     labels: dict[int, str]  # every label id the dataset declares, with its name
+    chosen: dict[str, str] = Field(default_factory=dict, exclude_if=lambda choices: not choices)  # of size …, and why
     # Who drew masks, where each case has several; the store's own masks are then those of the majority.
     annotators: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     n_cases: dict[str, Count]  # per split

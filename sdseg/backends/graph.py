@@ -94,9 +94,9 @@ class GraphHypotheses(ABC):
     def _checked(self, ports: Sequence[GraphPort], images: RawImages) -> dict[str, FloatArray]:
         names = [port.name for port in ports]
         answers = dict(zip(names, self.compute(names, images), strict=True))
-        size, spatial = self.manifest.image.size, 2 if self.sliding_window is None else 3
+        sides, spatial = self.manifest.image.sides, 2 if self.sliding_window is None else 3
         for port in ports:
-            shape, expected = answers[port.name].shape, (len(images), *port.axes[1:-spatial], size, size)
+            shape, expected = answers[port.name].shape, (len(images), *port.axes[1:-spatial], *sides)
             if shape != expected:
                 what = f"the graph gave {port.name} of shape {shape} instead of {expected}"
                 raise UserError(what, where=self.path, remedy=FOREIGN)
@@ -157,7 +157,7 @@ def output_shape(manifest: GraphManifest, name: str, count: int) -> tuple[int, .
 
 def check_answer(probability: FloatArray, manifest: GraphManifest, count: int, path: Path) -> FloatArray:
     """The probability of `count` images. Raises UserError where it has another shape than the graph declares."""
-    expected = (count, len(manifest.structures), manifest.image.size, manifest.image.size)
+    expected = (count, len(manifest.structures), *manifest.image.sides)
     if probability.shape != expected:
         what = f"the graph gave a probability of shape {probability.shape} instead of {expected}"
         raise UserError(what, where=path, remedy=FOREIGN)

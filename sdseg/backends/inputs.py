@@ -22,10 +22,10 @@ def as_input(images: RawImages, image: ImageContract) -> AnyArray:
 
 def check_images(images: RawImages, image: ImageContract) -> None:
     """Raise UserError unless `images` [N,H,W,C] have the contract's size, channels and type, and finite values."""
-    size, channels = image.size, image.fed_channels
-    if images.ndim != 4 or images.shape[1:] != (size, size, channels) or not len(images):
+    wanted = (*image.sides, image.fed_channels)
+    if images.ndim != 4 or images.shape[1:] != wanted or not len(images):
         raise UserError(
-            f"images of shape {images.shape}; the model wants (N, {size}, {size}, {channels}) with N ≥ 1",
+            f"images of shape {images.shape}; the model wants (N, {', '.join(map(str, wanted))}) with N ≥ 1",
             remedy="resize them to the working size first, channels last",
         )
     if image.modality == "rgb":

@@ -29,8 +29,8 @@ class TiledBackend:
     def __init__(self, backend: Backend, image: ImageContract) -> None:
         if image.tiles is None:
             raise ValueError("no tiles are described")
-        self.of_tiles, self._size = backend, image.size  # the first takes tiles
-        self._window, self._outside = image.tiles.window(image.size), image.window[0]
+        self.of_tiles, self._sides = backend, image.sides  # the first takes tiles
+        self._window, self._outside = image.tiles.window(image.sides), image.window[0]
         self.on_tile: Callable[[], None] | None = None  # told after each tile
 
     @property
@@ -70,7 +70,7 @@ class TiledBackend:
         return self._window.patches_in(height, width)
 
     def _over_tiles(self, compute: Callable[[RawImages], FloatArray], images: RawImages) -> FloatArray:
-        if images.shape[1:3] == (self._size, self._size):  # each is a tile
+        if images.shape[1:3] == self._sides:  # each is a tile
             answer = compute(images)
             self._tell(len(images))
             return answer

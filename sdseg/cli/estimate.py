@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
+from sdseg.core.bounded_types import in_pixels
 from sdseg.core.errors import UserError, first_line
 from sdseg.core.gpu_choice import choose_gpu
 from sdseg.datasets.check_configuration import configure_file
@@ -19,6 +20,7 @@ from sdseg.datasets.source_lookup import known_source
 from sdseg.io.limits import available_memory
 from sdseg.sizing.gpus import GPUS
 from sdseg.sizing.missing_inputs import Missing, downloads_of, missing_inputs, room
+from sdseg.sizing.planned_size import planned_size
 from sdseg.sizing.run_needs import (
     RunNeeds,
     TrainingEstimate,
@@ -76,8 +78,17 @@ def estimated(path: Path, *, probed: bool = True, device: str | None = None) -> 
         ],
         "disk_bytes": needs.disk_bytes,
         "missing": [asdict(each) for each in absent],
-        "notes": [*NOTES, *([FOLDER] if any(_learns_from_folder(each) for each in recipes.values()) else [])],
+        "notes": [
+            *(note for name in needs.datasets if (note := planned_size(config, name)[1])),
+            *NOTES,
+            *([FOLDER] if any(_learns_from_folder(each) for each in recipes.values()) else []),
+        ],
     }
+
+
+def _notes(config: Config) -> list[str]:
+    sizes = (planned_size(config, name)[1] for name in config.datasets)
+    return [*(note for note in sizes if note), *NOTES]
 
 
 def _learns_from_folder(recipe: Recipe) -> bool:
@@ -175,7 +186,9 @@ def _shown(record: dict[str, Any]) -> Iterator[str]:
         cases, slices = each["cases"] or {}, each["slices"]
         counts = [str(cases.get(part, "?")) for part in ("train", "val", "test")]
         total = str(sum(slices.values())) if slices else "?"
-        rows.append((name, str(each["size"]), *counts, total, _size(each["store_bytes"]), _to_fetch(each["download"])))
+        rows.append(
+            (name, in_pixels(each["size"]), *counts, total, _size(each["store_bytes"]), _to_fetch(each["download"]))
+        )
     yield from _table(rows)
     yield ""
     gpus = tuple(gpu.name for gpu in GPUS)

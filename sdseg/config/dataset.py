@@ -23,7 +23,7 @@ from sdseg.config.normalisation import (
     PerVolume,
     Value,
 )
-from sdseg.config.shape import Slicing
+from sdseg.config.shape import DatasetSize, Fit, InPlane, Slicing
 from sdseg.config.tiles import TILES_OF_VOLUMES, Tiles
 from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
@@ -290,9 +290,13 @@ class Dataset(Strict):
     target: str | None = None  # what to segment, a preset of the source; default: the source's first
     exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
-    size: int = Field(256, ge=16, le=8192)  # with `tiles` the side of one
+    # Height and width; one number for both; auto: chosen from the training images. With `tiles` the side of one.
+    size: DatasetSize = 256
     tiles: Tiles | None = Field(None, exclude_if=lambda tiles: tiles is None)  # images larger than `size`: not squeezed
     slicing: Slicing = Field("axial", exclude_if=lambda chosen: chosen == "axial")  # of volumes: how slices lie
+    # Of volumes: mm between rows and columns that slices are resampled to, or the median of the training volumes'.
+    spacing: Literal["none", "median"] | InPlane = Field("none", exclude_if=lambda chosen: chosen == "none")
+    fit: Fit = Field("crop", exclude_if=lambda chosen: chosen == "crop")  # with `spacing`: of slices larger than `size`
     max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
     max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³
     recipes: ChosenRecipes | None = None  # default: every recipe; as a mapping, each with `overrides` of its own
@@ -308,6 +312,10 @@ class Dataset(Strict):
             raise ValueError("give either 'split_file' or 'split' (how one is drawn), not both")
         if self.tiles is not None and self.own is not None and self.own.modality != "rgb":
             raise ValueError(TILES_OF_VOLUMES.format(modality=self.own.modality))
+        if self.tiles is not None and not isinstance(self.size, int):
+            raise ValueError("'tiles' are square: give 'size' one number, the side of a tile")
+        if self.fit != "crop" and self.spacing == "none":
+            raise ValueError("'fit' is of slices that are resampled: give 'spacing', or leave it out")
         return self
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from sdseg.config.direct_network import DynUnet
 from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.patches import Extent, Patches
+from sdseg.core.bounded_types import in_pixels
 from sdseg.core.errors import UserError
 
 __all__ = ["check_patches", "check_volumes", "patch_too_large"]
@@ -38,7 +39,7 @@ def check_patches(network: BaseModel, patches: Patches | None, augmentation: str
         )
 
 
-def check_volumes(patches: Patches | None, modality: str, size: int, dataset: str, where: str) -> None:
+def check_volumes(patches: Patches | None, modality: str, sides: tuple[int, int], dataset: str, where: str) -> None:
     """Raise UserError where a three-dimensional recipe meets images, or slices that are smaller than its patches."""
     if patches is None:
         return
@@ -49,8 +50,8 @@ def check_volumes(patches: Patches | None, modality: str, size: int, dataset: st
             remedy="give the recipe datasets of volumes alone ('recipes' of each dataset in the configuration), or set "
             "'network.dimensions: 2' and leave out 'patches'",
         )
-    if max(patches.size[1:]) > size:
-        raise patch_too_large(patches.size, f"slices of {size} × {size} pixels", dataset, where)
+    if any(patch > side for patch, side in zip(patches.size[1:], sides, strict=True)):
+        raise patch_too_large(patches.size, f"slices of {in_pixels(sides)} pixels", dataset, where)
 
 
 def patch_too_large(size: Extent, largest: str, dataset: str, where: str) -> UserError:

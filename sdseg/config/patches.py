@@ -32,9 +32,9 @@ class SlidingWindow(Strict):
         """Windows as large, with the overlap and the blending that training validates by, whatever the recipe's."""
         return SlidingWindow(size=self.size)
 
-    def patches_per_slice(self, size: int) -> float:
-        """How many patches there are to a slice of `size`² pixels, in a volume of many slices."""
-        return self.patches_in(size, size) / max(1, int(self.size[0] * (1 - self.overlap)))
+    def patches_per_slice(self, sides: tuple[int, int]) -> float:
+        """How many patches there are to a slice of this height and width, in a volume of many slices."""
+        return self.patches_in(*sides) / max(1, int(self.size[0] * (1 - self.overlap)))
 
     def patches_in(self, height: int, width: int) -> int:
         """How many patches lie side by side in a slice of this size."""

@@ -179,9 +179,9 @@ class Recipe(Strict):
             return self.network.classes == "joint"
         return isinstance(self.network, EndToEndNetwork)
 
-    def sides(self, size: int) -> tuple[int, ...]:
+    def sides(self, image: tuple[int, int]) -> tuple[int, ...]:
         """Pixels that the network sees at once along each axis, of images of `size`² pixels: these, or a patch."""
-        return self.patches.size if self.patches is not None else (size, size)
+        return self.patches.size if self.patches is not None else image
 
     @model_validator(mode="after")
     def _method_agrees(self) -> Self:

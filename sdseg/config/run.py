@@ -6,6 +6,7 @@ The JSON schema that Snakemake validates is generated from these classes (`tools
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,14 +16,16 @@ from sdseg.config.chosen_recipes import chosen_overrides
 from sdseg.config.codec import Codec, made_from
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
-from sdseg.config.image_size import check_size
+from sdseg.config.image_size import check_size, size_steps
 from sdseg.config.network import LatentNetwork, check_codec, check_image_codec, check_same_layout
 from sdseg.config.recipe import Recipe, check_batch, read_recipe
 from sdseg.config.recipe_overrides import lay_over
+from sdseg.config.shape import AutoSize
 from sdseg.config.studies import Ablation, Studies
 from sdseg.config.training_checks import check_training
 from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.config.web_pages import WebPages
+from sdseg.core.bounded_types import sides_of
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.gpu_choice import GPU
 from sdseg.core.settings import Name, Place, Seed, Strict, merge, parse, read_yaml
@@ -163,8 +166,7 @@ class Config(Strict):
                 images = self._codec(name, f"network.condition.codec of recipe '{recipe}'")
                 check_image_codec(images.encodes, f"codec '{name}' {whose}")
         side = "size" if self.datasets[dataset].tiles is None else "size (the side of a tile)"
-        where = f"datasets.{dataset}.{side} with recipe '{recipe}'"
-        check_size(self.datasets[dataset].size, resolved.network, codec, where)
+        self._check_size(dataset, resolved, codec, f"datasets.{dataset}.{side} with recipe '{recipe}'")
         if isinstance(resolved.network, LatentNetwork):
             name = resolved.network.image_codec or resolved.network.codec
             start = self.codecs[name]
@@ -178,6 +180,26 @@ class Config(Strict):
         own = chosen_overrides(settings.recipes, (*whole, training))
         where = f"datasets.{dataset}"
         return {where: settings.overrides} | {f"{where}.recipes.{name}": values for name, values in own.items()}
+
+    def _check_size(self, dataset: str, recipe: Recipe, codec: Codec | None, where: str) -> None:
+        """A size that prepare chooses must have room for the network; training compares it once more."""
+        size = self.datasets[dataset].size
+        if not isinstance(size, AutoSize):
+            check_size(sides_of(size), recipe.network, codec, where)
+            return
+        steps, multiple = size_steps(recipe.network, codec), size.multiple_of
+        if multiple is not None and multiple % steps.multiple:
+            raise UserError(
+                f"size.multiple_of is {multiple}, and a multiple of {steps.multiple} is needed",
+                where=where,
+                remedy=f"use {math.lcm(multiple, steps.multiple)}, or leave it out: it then follows from the recipes",
+            )
+        if size.at_most < 2 * steps.multiple:
+            raise UserError(
+                f"size.at_most is {size.at_most}, and the network needs {2 * steps.multiple} pixels or more",
+                where=where,
+                remedy=f"set it to {2 * steps.multiple} or more",
+            )
 
     def _with_own_models(self, resolved: Recipe, name: str, trained: Trained) -> Recipe:
         """A recipe that starts from or learns from another one with seeds or folds, from the training with its own."""

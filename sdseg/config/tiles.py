@@ -32,9 +32,9 @@ class Tiles(Strict):
     def __str__(self) -> str:
         return f"tiles at scale {self.scale:g}"
 
-    def window(self, size: int) -> SlidingWindow:
-        """The one that an image is looked at through: as deep as a slice, tiles of `size`² pixels."""
-        return SlidingWindow(size=(1, size, size), overlap=self.overlap, blending=self.blending)
+    def window(self, sides: tuple[int, int]) -> SlidingWindow:
+        """The one that an image is looked at through: as deep as a slice, tiles of this height and width."""
+        return SlidingWindow(size=(1, *sides), overlap=self.overlap, blending=self.blending)
 
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of an image of this size once it is at `scale`."""

@@ -40,7 +40,7 @@ class StrongAugmentation:
     def __init__(self, contract: ImageContract, patch: Extent | None = None) -> None:
         self.contract = contract
         self._channels = [f"image_{number}" for number in range(len(contract.channel_names))]
-        spatial = _of_slices(contract.size) if patch is None else _of_patches(patch)
+        spatial = _of_slices(*contract.sides) if patch is None else _of_patches(patch)
         first = BLUR if patch is None else SHARP  # of a patch that is the depth
         self._transform = Compose(
             [
@@ -86,7 +86,7 @@ def _of_intensities(key: str, first: tuple[float, float]) -> list[Transform]:
     ]
 
 
-def _of_slices(size: int) -> list[Transform]:
+def _of_slices(height: int, width: int) -> list[Transform]:
     return [
         RandFlipd(BOTH, prob=0.5, spatial_axis=0),
         RandFlipd(BOTH, prob=0.5, spatial_axis=1),
@@ -95,7 +95,7 @@ def _of_slices(size: int) -> list[Transform]:
             prob=0.8,
             rotate_range=math.pi / 6,
             shear_range=0.1,
-            translate_range=0.08 * size,
+            translate_range=0.08 * height,
             scale_range=0.15,
             mode=MODES,
             padding_mode="border",
@@ -103,8 +103,8 @@ def _of_slices(size: int) -> list[Transform]:
         Rand2DElasticd(
             BOTH,
             prob=0.3,
-            spacing=(size / 4, size / 4),
-            magnitude_range=(0.0, size / 32),
+            spacing=(height / 4, width / 4),
+            magnitude_range=(0.0, min(height, width) / 32),
             mode=MODES,
             padding_mode="border",
         ),

@@ -9,9 +9,9 @@ import numpy as np
 
 from sdseg.core.array_types import LabelArray
 from sdseg.core.errors import UserError
+from sdseg.data.fit import fit_of
 from sdseg.data.read_label import LabelFile, merged
 from sdseg.data.store import Case, SliceStore
-from sdseg.data.transforms import resize_labels
 from sdseg.datasets.mask_values import ExactValues, MaskCoding
 from sdseg.io.limits import LIMITS
 
@@ -39,7 +39,7 @@ class NativeLabels:
         files = [LabelFile(self.raw / place, self.raw / case.image, name) for name, place in case.labels]
         labels = merged([file.read(image, self.coding, limits) for file in files])
         if labels.shape != (case.slices, case.height, case.width) or not np.array_equal(
-            resize_labels(labels, image.working_size(case.height, case.width)), self.store.masks[case.rows]
+            fit_of(image, (case.height, case.width), case.spacing).labels(labels), self.store.masks[case.rows]
         ):
             raise UserError(
                 f"not the label that case '{case.case}' was prepared with: the file has changed, or this is another "

@@ -29,10 +29,10 @@ class PackedLabels:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, streams: AnyArray, ends: AnyArray, size: int, path: Path) -> None:
+    def __init__(self, streams: AnyArray, ends: AnyArray, sides: tuple[int, int], path: Path) -> None:
         """Take the content of the two files, uint8 [B] and int64 [N]; `path` is for messages."""
         self._streams, self._ends, self._path = streams, ends, path
-        self.shape = (len(ends), size, size)
+        self.shape = (len(ends), *sides)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -21,6 +21,7 @@ from sdseg.config.patches import Extent, Patches
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray, FloatArray, MaskArray
 from sdseg.core.settings import merge, parse
+from sdseg.data.fit import fit_of
 from sdseg.data.slicing import along_slices
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.training_samples import Augment, epoch_order
@@ -146,8 +147,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         return slice(first, min(first + self.patches.size[0], case.rows.stop))
 
     def _shape(self, case: Case) -> Extent:
-        size = self.store.manifest.image.size
-        return case.slices, size, size
+        return case.slices, *self.store.manifest.image.sides
 
     def _centres_of(self, number: int) -> tuple[list[Voxels], Voxels]:
         """Where patches of a volume may be centred, by structure and outside all; drawn once in each process."""
@@ -208,12 +208,13 @@ def median_spacing(store: SliceStore) -> tuple[float, float, float] | None:
 
     None where the files of none tell.
     """
-    size = store.manifest.image.size
+    image = store.manifest.image
     lengths: list[FloatArray] = [
-        np.array([deep, down * case.height / size, along * case.width / size], dtype=np.float32)
+        np.array([deep, down * fit.pixel[0], along * fit.pixel[1]], dtype=np.float32)
         for case in store.cases_of("train")
         if len(case.spacing) == 3
-        for deep, down, along in (along_slices(case.spacing, store.manifest.image.slicing),)
+        for deep, down, along in (along_slices(case.spacing, image.slicing),)
+        for fit in (fit_of(image, (case.height, case.width), case.spacing),)
     ]
     if not lengths:
         return None

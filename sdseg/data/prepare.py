@@ -106,8 +106,8 @@ class _StoreWriter:
         image = raw_dataset.image
         self.folder = folder
         self.dtype = np.dtype(image.dtype)
-        self.row = self.dtype.itemsize * image.size**2 * image.channels  # bytes
-        shape = (raw_dataset.rows, image.size, image.size, image.channels)
+        self.row = self.dtype.itemsize * math.prod(image.sides) * image.channels  # bytes
+        shape = (raw_dataset.rows, *image.sides, image.channels)
         self.offset = _reserve(folder / "images.npy", self.dtype, shape)
         self.masks: dict[int, list[bytes]] = {}  # first row of a case -> its slices, packed
         self.annotators = raw_dataset.annotators
@@ -180,6 +180,7 @@ def _manifest(
         data_checksum=combined_checksum(checksums),
         fast_checksums={file: fast_checksum(folder / file) for file in arrays_of(raw_dataset.annotators)},
         annotators=raw_dataset.annotators,
+        chosen=dict(raw_dataset.chosen),
         provenance=provenance(("nibabel", "opencv-python-headless"), stage="data.prepare"),
     )
 

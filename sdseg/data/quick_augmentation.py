@@ -52,7 +52,7 @@ class QuickAugmentation:
         else:
             changed = _intensities(inside, rng, coloured=self.contract.channels > 1)
         if self.affine:
-            matrix = _affine_map(image.shape[0], rng)
+            matrix = _affine_map(image.shape[0], image.shape[1], rng)
             changed = _warped(changed, matrix).reshape(changed.shape)
             masks = np.stack([_warped(mask.astype(np.float32), matrix) > 0.5 for mask in masks])
         return changed * (high - low) + low, masks
@@ -75,13 +75,13 @@ def _intensities(image: FloatArray, rng: np.random.Generator, *, coloured: bool)
     return np.asarray(np.clip(changed, 0.0, 1.0), dtype=np.float32)
 
 
-def _affine_map(size: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _affine_map(height: int, width: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """OpenCV's 2×3 matrix of a rotation and zoom about the centre, then a shift."""
     angle, zoom, right, down = rng.uniform(-1.0, 1.0, 4)
-    centre = (size - 1) / 2
-    matrix = cv2.getRotationMatrix2D((centre, centre), math.degrees(ROTATION * angle), math.exp(ZOOM * zoom))
-    shift = np.array([[0.0, 0.0, right], [0.0, 0.0, down]]) * SHIFT * size
-    return np.asarray(matrix, dtype=np.float64) + shift
+    centre = (width - 1) / 2, (height - 1) / 2
+    matrix = cv2.getRotationMatrix2D(centre, math.degrees(ROTATION * angle), math.exp(ZOOM * zoom))
+    shift = np.array([[0.0, 0.0, right], [0.0, 0.0, down]]) * SHIFT * np.array([[width], [height]])
+    return np.asarray(matrix + shift, dtype=np.float64)
 
 
 def _warped(image: FloatArray, matrix: npt.NDArray[np.float64]) -> FloatArray:

@@ -14,6 +14,7 @@ from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import picture_hash
+from sdseg.data.fit import SliceFit, fit_of
 from sdseg.data.intensities import Spread, intensities_of, spread_of
 from sdseg.data.normalise import to_contract
 from sdseg.data.read_channels import check_grids, read_grey_channels
@@ -21,7 +22,7 @@ from sdseg.data.read_label import LabelFile, merged, resized
 from sdseg.data.shown_channel import shown_of
 from sdseg.data.slicing import along_slices, to_slices
 from sdseg.data.tile_grid import TileGrid
-from sdseg.data.transforms import resize_images, resize_labels, stretch
+from sdseg.data.transforms import stretch
 from sdseg.datasets.layouts import RawCase
 from sdseg.datasets.lidc_xml import is_markup
 from sdseg.datasets.sources import Source
@@ -36,15 +37,11 @@ from sdseg.io.volumes import (
     read_volume_noted,
 )
 
+BORDER = 0.02  # share of labelled voxels that resampling may move over the border of what is seen
+
 __all__ = [
-    "CaseArrays",
-    "CaseFacts",
-    "count_labels",
-    "count_tiles",
-    "read_case",
-    "read_grid",
-    "voxel_values",
-    "with_intensities",
+    *("CaseArrays", "CaseFacts", "count_labels", "count_tiles"),
+    *("read_case", "read_grid", "voxel_values", "with_intensities"),
 ]
 
 
@@ -65,8 +62,8 @@ class CaseFacts:
 class CaseArrays:
     """A case's slices at the working size, and the size they had."""
 
-    images: RawImages  # [slices or tiles,size,size,C]
-    masks: LabelArray  # [slices,size,size]
+    images: RawImages  # [slices or tiles,height,width,C]
+    masks: LabelArray  # [slices or tiles,height,width]
     height: int  # native rows of a slice
     width: int
     geometry: Geometry | None  # None: an image, not a volume
@@ -92,7 +89,7 @@ def count_tiles(path: Path, image: ImageContract) -> int:
     size = size_in_header(path)
     if size is None:
         raise UserError("an image whose size cannot be read", where=path, remedy="save it again as PNG or TIFF")
-    return len(TileGrid(*image.working_size(*size), image.size))
+    return len(TileGrid(*image.working_size(*size), image.sides[0]))
 
 
 def voxel_values(path: Path, image: ImageContract, limits: Limits = LIMITS) -> Values:
@@ -154,21 +151,22 @@ def _read_image(source: Source, case: RawCase, image: ImageContract, limits: Lim
             )
     labels = merged([*by_annotator.values()])
     height, width, _ = pixels.shape
-    size = image.working_size(height, width)
-    masks, images = resize_labels(labels, size), resize_images(pixels[None], size)
+    fit = fit_of(image, (height, width), ())
+    masks, images = fit.labels(labels), fit.images(pixels[None], image.window[0])
     shown = shown_of(pixels[None], image)
     facts = _facts(source, shown, count_labels(labels), labels.size, masks, notes, _spreads(pixels[None], image))
-    annotated = resized(by_annotator, size) if case.annotations else {}
+    annotated = resized(by_annotator, fit) if case.annotations else {}
     if image.tiles is not None:
-        grid = TileGrid(*size, image.size)
+        grid = TileGrid(*fit.working, image.sides[0])
         images, masks = grid.cut(images[0], image.window[0]), grid.cut(masks[0])
         annotated = {name: grid.cut(one[0]) for name, one in annotated.items()}
     return CaseArrays(images, masks, height, width, None, facts, annotated)
 
 
 def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched: bool, limits: Limits) -> CaseArrays:
-    read_grid(case, image.modality)
-    square = (image.size, image.size)
+    grid = read_grid(case, image.modality)
+    _, height, width = along_slices(grid.canonical_shape, image.slicing)
+    fit = fit_of(image, (height, width), grid.spacing)
     by_annotator = {}
     for file in _label_files(case):
         by_annotator[file.annotator] = own = file.read(image, source.coding, limits)
@@ -177,10 +175,11 @@ def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched:
     labels = merged([*by_annotator.values()])
     if case.annotations:
         label_counts = count_labels(labels)
-    masks = resize_labels(labels, square)
-    annotated = resized(by_annotator, square) if case.annotations else {}
+    masks = fit.labels(labels)
+    lost = _cut_off(labels, masks, fit)
+    annotated = resized(by_annotator, fit) if case.annotations else {}
     del labels, own, by_annotator  # full-size labels and the full-size image are not held together
-    planes, spreads, all_notes = list[RawImages](), list[Spread](), list[str]()
+    planes, spreads, all_notes = list[RawImages](), list[Spread](), [*lost]
     shown: RawImages | None = None
     for number, path in enumerate(case.images):  # at full size one at a time
         raw, geometry, notes = read_volume_noted(path, limits, image)
@@ -189,14 +188,13 @@ def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched:
         spreads.append(spread_of(to_slices(raw, image.slicing)[..., None] if image.is_normalised else slices))
         del raw, voxels
         shown = slices if number == image.shown_channel else shown
-        planes.append(resize_images(stretch(slices, image.window) if stretched else slices, square))
+        planes.append(fit.images(stretch(slices, image.window) if stretched else slices, image.window[0]))
         all_notes += [f"{case.channels[number][0]}: {note}" if case.channels else note for note in (*notes, *altered)]
     if shown is None:
         raise ValueError("no channel is shown")
     facts = _facts(source, shown, label_counts, shown.size, masks, tuple(all_notes), spreads)
     if case.image.suffix == ".dcm":  # a slice of a scan looks like the next one, and the patient is their group
         facts = replace(facts, picture_hash=None)
-    _, height, width = along_slices(geometry.canonical_shape, image.slicing)
     return CaseArrays(np.concatenate(planes, axis=-1), masks, height, width, geometry, facts, annotated)
 
 
@@ -204,6 +202,17 @@ def _spreads(images: RawImages, image: ImageContract) -> list[Spread]:
     """Of named channels that of each, else that of all together."""
     parts = np.split(images, images.shape[-1], axis=-1) if image.channel_names else [images]
     return [spread_of(part) for part in parts]
+
+
+def _cut_off(labels: LabelArray, masks: LabelArray, fit: SliceFit) -> tuple[str, ...]:
+    """A note where labels of a volume, [N,H,W], lie beyond what the working size shows of its slices."""
+    if not fit.cut or not labels.any():
+        return ()
+    seen = fit.restore((masks > 0).astype(np.float32)) > 0  # a pixel of the border may go either way: half of one
+    outside = np.count_nonzero(labels) - np.count_nonzero(seen & (labels > 0))
+    if outside <= BORDER * np.count_nonzero(labels):
+        return ()
+    return ("labelled voxels lie beyond the working size and are cut off; make 'size' larger, or say 'fit: shrink'",)
 
 
 def _facts(

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
-from sdseg.config.shape import Slicing
+from sdseg.config.shape import AutoSize, Resampling, bound_of
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.parallel import attempt
-from sdseg.data.choose_plane import choose_plane
+from sdseg.data.choose_shape import choose_plane, choose_size, choose_spacing, slice_sizes
 from sdseg.data.read_case import CaseArrays, CaseFacts, count_tiles, read_case, read_grid, voxel_values
 from sdseg.data.slicing import check_slices
 from sdseg.data.store import Case
@@ -26,6 +27,7 @@ from sdseg.datasets.layouts import RawCase, UnpairedError, annotators_of
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.datasets.sources import Source
 from sdseg.datasets.split_files import SplitRow, check_split, read_split
+from sdseg.io.images import size_in_header
 from sdseg.io.limits import LIMITS, Limits, asked_limits
 from sdseg.io.number_types import kept_type
 
@@ -64,6 +66,7 @@ class RawDataset:
     problems: tuple[str, ...]  # of pairs, split and headers
     limits: Limits = LIMITS
     annotators: tuple[str, ...] = ()
+    chosen: Mapping[str, str] = field(default_factory=dict)  # of the shape, and why
 
     @property
     def rows(self) -> int:
@@ -104,7 +107,7 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
     _, structures = source.target(settings.target)  # refused now rather than after the work
     source.excludes(structures, settings.exclusive)
     check_shape(settings, source.modality, "the dataset's settings")
-    image = source.contract(settings.window, settings.size).model_copy(update={"tiles": settings.tiles})
+    image = source.contract(settings.window, bound_of(settings.size)).model_copy(update={"tiles": settings.tiles})
     limits = asked_limits(settings.max_pixels, settings.max_voxels)
     rows = read_split(split)
     by_id = {case.id: case for case in cases}
@@ -113,9 +116,9 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
     except ListedError as error:
         problems += [f"{split.name}: {problem}" for problem in error.problems]
     pairs = [(by_id[row.id], row) for row in rows if row.id in by_id]
-    depths = dict.fromkeys(range(len(pairs)), 1)
+    depths, chosen = dict.fromkeys(range(len(pairs)), 1), dict[str, str]()
     if source.modality != "rgb":
-        image, depths, unreadable = _cut(image, settings.slicing, source, pairs, jobs, raw)
+        image, chosen, depths, unreadable = _shaped_volumes(image, settings, pairs, jobs, raw)
         problems += unreadable
         if settings.own is not None and not image.is_normalised:  # of others the type is known
             volumes = [path for place in sorted(depths) for path in pairs[place][0].images]
@@ -126,37 +129,72 @@ def open_raw_dataset(settings: Dataset, raw: Path, split: Path, jobs: int = 2) -
             lambda pair: count_tiles(pair[0].image, image), pairs, jobs=jobs, title=title, where=raw
         )
         problems += unreadable
+    elif isinstance(settings.size, AutoSize):
+        image, chosen, unreadable = _shaped_images(image, settings.size, pairs, jobs, raw)
+        problems += unreadable
+    for why in chosen.values():
+        log.info("%s: %s", source.title, why)
     starts = np.cumsum([0, *(depths[place] for place in sorted(depths))]).tolist()
     tasks = tuple(
         ReadTask(*pairs[place], start, depths[place]) for place, start in zip(sorted(depths), starts[:-1], strict=True)
     )
-    return RawDataset(source, raw, image, jobs, tasks, tuple(problems), limits, annotators_of(cases))
+    return RawDataset(source, raw, image, jobs, tasks, tuple(problems), limits, annotators_of(cases), chosen)
 
 
-def _cut(
-    image: ImageContract,
-    slicing: Slicing,
-    source: Source,
-    pairs: Sequence[tuple[RawCase, SplitRow]],
-    jobs: int,
-    raw: Path,
-) -> tuple[ImageContract, dict[int, int], list[str]]:
-    """The contract with the plane of the slices, how many each volume has, by its place, and what cannot be used."""
-    title = f"{source.title}, headers"
-    grids, unreadable = attempt(
-        lambda pair: read_grid(pair[0], source.modality), pairs, jobs=jobs, title=title, where=raw
-    )
-    places = sorted(grids)
-    plane, why = choose_plane(slicing, [grids[place] for place in places if pairs[place][1].split == "train"])
-    if why:
-        log.info("%s: %s", source.title, why)
+Pairs = Sequence[tuple[RawCase, SplitRow]]
+
+
+def _shaped_volumes(
+    image: ImageContract, settings: Dataset, pairs: Pairs, jobs: int, raw: Path
+) -> tuple[ImageContract, dict[str, str], dict[int, int], list[str]]:
+    """The contract with plane, spacing and size of the slices, and what was chosen of these and why.
+
+    Then how many slices each volume has, by its place, and which volumes cannot be used.
+    """
+    title = f"{image.modality} volumes, headers"
+    grids, problems = attempt(lambda pair: read_grid(pair[0], image.modality), pairs, jobs=jobs, title=title, where=raw)
+    training = [grids[place] for place in sorted(grids) if pairs[place][1].split == "train"]
+    plane, why = choose_plane(settings.slicing, training)
+    chosen, update = ({"slicing": why} if why else {}), dict[str, Any](slicing=plane)
+    spacing = None if settings.spacing == "none" or not training else settings.spacing
+    if spacing == "median":
+        spacing, chosen["spacing"] = choose_spacing(training, plane)
+    if spacing is not None:
+        update["resampling"] = Resampling(spacing=spacing, fit=settings.fit)
 
     def count(place: int) -> int:
-        return check_slices(grids[place].canonical_shape, plane, pairs[place][0].image)[0]
+        path, shape = pairs[place][0].image, grids[place].canonical_shape
+        slices, *_ = check_slices(shape, plane, path)
+        slice_sizes((grids[place],), plane, spacing)
+        return slices
 
+    places = sorted(grids)
     counts, flat = attempt(count, places, jobs=1, title=title, where=raw)
-    depths = {places[number]: count for number, count in counts.items()}
-    return image.model_copy(update={"slicing": plane}), depths, [*unreadable, *flat]
+    if isinstance(settings.size, AutoSize) and training and not flat:
+        sizes = slice_sizes(training, plane, spacing)
+        update["size"], chosen["size"] = choose_size(sizes, settings.size, resampled=spacing is not None)
+    depths = {places[number]: slices for number, slices in counts.items()}
+    return image.model_copy(update=update), chosen, depths, [*problems, *flat]
+
+
+def _shaped_images(
+    image: ImageContract, auto: AutoSize, pairs: Pairs, jobs: int, raw: Path
+) -> tuple[ImageContract, dict[str, str], list[str]]:
+    """The contract with the size that is chosen of the training images, why, and which of them do not tell theirs."""
+
+    def size(pair: tuple[RawCase, SplitRow]) -> tuple[int, int]:
+        path = pair[0].label_files[0]  # as large as its image once that is turned as the camera was
+        sides = size_in_header(path)
+        if sides is None:
+            raise UserError("an image whose size cannot be read", where=path, remedy="save it again as PNG or TIFF")
+        return sides
+
+    training = [pair for pair in pairs if pair[1].split == "train"]
+    sizes, problems = attempt(size, training, jobs=jobs, title="sizes of images", where=raw)
+    if not sizes:
+        return image, {}, problems
+    chosen, why = choose_size(list(sizes.values()), auto, resampled=False)
+    return image.model_copy(update={"size": chosen}), {"size": why}, problems
 
 
 def _fitting(

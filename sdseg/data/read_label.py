@@ -10,8 +10,8 @@ import numpy as np
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.core.array_types import LabelArray
+from sdseg.data.fit import SliceFit
 from sdseg.data.slicing import to_slices
-from sdseg.data.transforms import resize_labels
 from sdseg.datasets.lidc_xml import is_markup, read_outlined
 from sdseg.datasets.mask_values import ExactValues, MaskCoding
 from sdseg.io.images import read_mask
@@ -52,6 +52,6 @@ def merged(labels: Sequence[LabelArray]) -> LabelArray:
     return labels[0] if len(labels) == 1 else consensus(labels)
 
 
-def resized(labels: Mapping[str, LabelArray], size: tuple[int, int]) -> dict[str, LabelArray]:
-    """Labels [Z,H,W] by annotator at the working size (rows, columns)."""
-    return {name: np.asarray(resize_labels(one, size)) for name, one in labels.items()}
+def resized(labels: Mapping[str, LabelArray], fit: SliceFit) -> dict[str, LabelArray]:
+    """Labels [Z,H,W] by annotator at the working size."""
+    return {name: np.asarray(fit.labels(one)) for name, one in labels.items()}

@@ -98,13 +98,13 @@ class SliceStore:
             own, own_ends = (_map(folder / name) for name in ANNOTATOR_FILES)
             rows = sum(manifest.n_slices.values()) * len(manifest.annotators)
             problems += [*_damaged(own, own_ends, rows, ANNOTATOR_FILES), *_unknown_annotators(manifest, cases)]
-            drawn = PackedLabels(own, own_ends, manifest.image.size, folder / ANNOTATOR_FILES[0])
+            drawn = PackedLabels(own, own_ends, manifest.image.sides, folder / ANNOTATOR_FILES[0])
         if problems:
             raise ListedError("the prepared dataset contradicts its manifest:", problems, where=folder, remedy=REMEDY)
         check_tables(folder, manifest)
         if verify:
             check_arrays(folder, manifest)
-        masks = PackedLabels(streams, ends, manifest.image.size, folder / MASK_FILES[0])
+        masks = PackedLabels(streams, ends, manifest.image.sides, folder / MASK_FILES[0])
         return cls(folder, manifest, images, masks, cases, drawn)
 
     def cases_of(self, split: str) -> tuple[Case, ...]:
@@ -148,7 +148,7 @@ class SliceStore:
 
     def grid_of(self, case: Case) -> TileGrid:
         """Where the tiles lie that the rows of a case are, of a store that has them."""
-        return TileGrid(*self.manifest.image.working_size(case.height, case.width), self.manifest.image.size)
+        return TileGrid(*self.manifest.image.working_size(case.height, case.width), self.manifest.image.sides[0])
 
     def whole(self) -> SliceStore:
         """The store with one row for each image, at the size at which it is looked at; as it is without tiles."""
@@ -249,8 +249,7 @@ def _map(path: Path) -> AnyArray:
 
 
 def _disagreements(manifest: PreparedManifest, images: AnyArray, cases: Sequence[Case]) -> Iterable[str]:
-    size, rows = manifest.image.size, sum(manifest.n_slices.values())
-    expected_shape = (rows, size, size, manifest.image.channels)
+    expected_shape = (sum(manifest.n_slices.values()), *manifest.image.sides, manifest.image.channels)
     if images.shape != expected_shape or images.dtype != np.dtype(manifest.image.dtype):
         yield f"images.npy is {images.dtype} {images.shape}, expected {manifest.image.dtype} {expected_shape}"
     start = 0

@@ -22,7 +22,16 @@ from sdseg.data.moving_tiles import STILL, MovingTiles, Shift, draw_shift
 from sdseg.data.quick_augmentation import QuickAugmentation
 from sdseg.data.store import SliceStore, structure_masks
 
-__all__ = ["ORIENTATIONS", "Augment", "Positions", "TrainingSamples", "build_samples", "epoch_order", "orient"]
+__all__ = [
+    "ORIENTATIONS",
+    "Augment",
+    "Positions",
+    "TrainingSamples",
+    "build_samples",
+    "epoch_order",
+    "orient",
+    "orientations_of",
+]
 
 # Image [H,W,C], masks [K,H,W] and a seed -> both, deformed alike.
 Augment = Callable[[AnyArray, npt.NDArray[np.bool_], int], tuple[AnyArray, npt.NDArray[np.bool_]]]
@@ -36,6 +45,12 @@ ORIENTATIONS = {
     "affine": EIGHT,
     "strong": (0,),
 }
+
+
+def orientations_of(augmentation: str, sides: tuple[int, int]) -> tuple[int, ...]:
+    """Those an augmentation draws from; of images that are not square, turned by no quarter of a circle."""
+    chosen = ORIENTATIONS[augmentation]
+    return chosen if sides[0] == sides[1] else tuple(number for number in chosen if not number & 4)
 
 
 def orient(array: AnyArray, orientation: int, axes: tuple[int, int]) -> AnyArray:
@@ -92,7 +107,7 @@ class TrainingSamples(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.store, self.rows, self.seed, self.augment = store, rows, seed, augment
         self.present, self.joint = present, joint
-        self.orientations = ORIENTATIONS[augmentation]
+        self.orientations = orientations_of(augmentation, store.manifest.image.sides)
         self.latent_shape, self.latents = latent_shape, latents
         self.annotators = store.manifest.annotators or ("",)
         self.drew = store.annotators_of(rows)

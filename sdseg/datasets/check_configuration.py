@@ -16,7 +16,9 @@ from sdseg.config.network import LatentNetwork, neighbours_of
 from sdseg.config.patch_checks import check_volumes
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
+from sdseg.config.shape import bound_of
 from sdseg.config.trainings import trainings
+from sdseg.core.bounded_types import sides_of
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml
 from sdseg.core.shipped_files import shipped
@@ -191,7 +193,8 @@ def _check_volumes(settings: Config, dataset: str, recipe: str, values: Recipe) 
     source = known_source(settings.datasets[dataset])
     modality = "ct" if source is None else source.modality  # where only the raw files tell, training will say
     where = f"datasets.{dataset} with recipe '{recipe}'"
-    check_volumes(values.patches, modality, settings.datasets[dataset].size, dataset, where)
+    sides = sides_of(bound_of(settings.datasets[dataset].size))  # of one that is chosen training will know
+    check_volumes(values.patches, modality, sides, dataset, where)
 
 
 def _check_models(run: CheckedConfig, dataset: str, passed: tuple[str, ...]) -> None:

@@ -12,9 +12,10 @@ __all__ = ["check_shape"]
 def check_shape(settings: Dataset, modality: str, where: str) -> None:
     """Raise UserError for what only volumes have, of a dataset of images, and for tiles of volumes."""
     check_tiles(settings.tiles, modality, where)
-    if modality == "rgb" and settings.slicing != "axial":
-        raise UserError(
-            f"'slicing: {settings.slicing}' is for volumes, and these data are images",
-            where=where,
-            remedy="leave it out",
-        )
+    of_volumes = (("slicing", settings.slicing, "axial"), ("spacing", settings.spacing, "none"))
+    for key, value, default in of_volumes if modality == "rgb" else ():
+        if value != default:
+            shown = value if isinstance(value, str) else list(value)
+            raise UserError(
+                f"'{key}: {shown}' is for volumes, and these data are images", where=where, remedy="leave it out"
+            )

@@ -112,7 +112,7 @@ class Source:
             )
         return self.windows[window]
 
-    def contract(self, window: str | None, size: int) -> ImageContract:
+    def contract(self, window: str | None, size: int | tuple[int, int]) -> ImageContract:
         """What a model of these images wants as input, at a working size in pixels: of prepared data and of converted
         weights alike. Raises UserError for an unknown window.
         """

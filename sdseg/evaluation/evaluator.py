@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from sdseg.core.array_types import FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.data.batches import slice_batches
+from sdseg.data.fit import SliceFit, fit_of
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
 from sdseg.data.slicing import along_slices
 from sdseg.data.store import Case, SliceStore
-from sdseg.data.transforms import restore_probability
 from sdseg.evaluation.annotator_scores import AnnotatorScorer
 from sdseg.evaluation.case_scores import SizeScores, not_scored, score_masks
 from sdseg.metrics import overlap
@@ -73,22 +73,26 @@ class Evaluator:
             if self.calibration is not None:
                 self.calibration.add(probability, part.labelled)
             for name, of_slice in zip(part.cases, probability, strict=True):
-                masks = pending.setdefault(name, _IncompleteCase(by_name[name], [], []))
+                masks = pending.setdefault(name, _IncompleteCase(by_name[name], self._fit(by_name[name]), [], []))
                 masks.put(of_slice, self.rules.masks, native=self.native is not None)
                 if len(masks.working) == masks.case.slices:
                     yield self._finish(pending.pop(name))
 
     def _finish(self, pending: _IncompleteCase) -> ScoredCase:
-        case = pending.case
-        rows, columns = self.store.manifest.image.working_size(case.height, case.width)
-        scale = (1.0, case.height / rows, case.width / columns)  # a working pixel in native ones, Z, rows, columns
-        spacing = along_slices(case.spacing, self.store.manifest.image.slicing)  # of native pixels, as `scale`
+        case, image = pending.case, self.store.manifest.image
+        scale = (1.0, *pending.fit.pixel)  # native pixels in a working one
+        spacing = along_slices(case.spacing, image.slicing)  # of native pixels, as `scale`
         working_spacing = tuple(one * factor for one, factor in zip(spacing, scale, strict=True)) if spacing else ()
-        working = self._score(_Packed(pending.working, columns), self.store.masks[case.rows], working_spacing)
+        working = self._score(
+            _Packed(pending.working, pending.fit.working[1]), self.store.masks[case.rows], working_spacing
+        )
         native = None
         if self.native is not None:
             native = self._score(_Packed(pending.native, case.width), self.native.read(case), spacing)
         return ScoredCase(case, working, native, Score(float(overlap.dice_official(working.pixels).mean())))
+
+    def _fit(self, case: Case) -> SliceFit:
+        return fit_of(self.store.manifest.image, (case.height, case.width), case.spacing)
 
     def _score(self, packed: _Packed, labels: LabelArray, spacing: tuple[float, ...]) -> SizeScores:
         manifest = self.store.manifest
@@ -140,6 +144,7 @@ class _IncompleteCase:
     """The masks of a case that is not complete yet."""
 
     case: Case
+    fit: SliceFit
     working: list[_Bits]
     native: list[_Bits]
 
@@ -147,7 +152,7 @@ class _IncompleteCase:
         """Take one slice, [K,S,S]; it is enlarged before the rule is applied, as `predict` does."""
         self.working.append(np.packbits(rule.masks(probability), axis=-1))
         if native:
-            enlarged = restore_probability(probability, (self.case.height, self.case.width))  # [K,H,W]
+            enlarged = self.fit.restore(probability)  # [K,H,W]
             self.native.append(np.packbits(rule.masks(enlarged), axis=-1))
 
 

@@ -5,6 +5,7 @@ What a case is like is measured at the working size, of its label; its Dice is t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import nan
@@ -17,6 +18,7 @@ from sdseg.artifacts.results.hard_cases import CaseGroup, GroupedBy, HardCases
 from sdseg.artifacts.results.record import FORMAT
 from sdseg.core.array_types import FloatArray, MaskArray
 from sdseg.core.files import csv_text, write_json, write_text
+from sdseg.data.fit import fit_of
 from sdseg.data.shown_channel import shown_of
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.evaluation.evaluator import ScoredCase
@@ -73,7 +75,7 @@ def traits_of(score: ScoredCase, store: SliceStore) -> list[CaseTraits]:
     low, high = manifest.image.window
     images = shown_of(store.slices[case.rows], manifest.image).astype(np.float32).mean(axis=-1)  # [Z,S,S]
     shown = np.clip((images - low) / (high - low), 0.0, 1.0)
-    pixel = case.height / masks.shape[2] * case.width / masks.shape[3]  # native pixels in a working one
+    pixel = math.prod(fit_of(manifest.image, (case.height, case.width), case.spacing).pixel)  # native in a working one
     unit = float(np.prod(case.spacing)) * pixel / 1000.0 if case.spacing else 1.0 / masks[:, 0].size
     traits = []
     for number, structure in enumerate(manifest.structures):

@@ -16,9 +16,9 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text
+from sdseg.data.fit import fit_of
 from sdseg.data.slicing import to_slices
 from sdseg.data.store import Case, SliceStore
-from sdseg.data.transforms import resize_labels
 from sdseg.datasets.lidc_xml import is_markup
 from sdseg.io.geometry import check_same_grid
 from sdseg.io.images import read_mask
@@ -72,7 +72,7 @@ class PredictedMasks:
 
     def at_working_size(self, case: Case) -> MaskArray:
         """Masks [Z,K,S,S] to look at."""
-        ids = resize_labels(self.ids(case), self.store.manifest.image.working_size(case.height, case.width))
+        ids = fit_of(self.store.manifest.image, (case.height, case.width), case.spacing).labels(self.ids(case))
         return np.stack([table[ids] for table in self._tables()], axis=1)
 
     def ids(self, case: Case) -> LabelArray:

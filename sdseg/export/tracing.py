@@ -29,7 +29,7 @@ INLINE_BYTES = 1_900_000_000
 def graph_inputs(
     image: ImageContract, noise_shape: tuple[int, ...] | None, patch: Extent | None = None
 ) -> tuple[GraphPort, ...]:
-    """The inputs of a segmenter's graph: `image` [batch,size,size,channels] and, for sampling recipes, `noise`.
+    """The inputs of a segmenter's graph: `image` [batch,height,width,channels] and, for sampling recipes, `noise`.
 
     The channels are those of every slice the model sees, one slice after the other. With a `patch` the image is one
     of a volume, [batch,D,H,W,channels].
@@ -38,7 +38,7 @@ def graph_inputs(
     port = GraphPort(
         name="image",
         dtype="uint8" if rgb else "float32",
-        axes=("batch", *(patch or (image.size, image.size)), image.fed_channels),
+        axes=("batch", *(patch or image.sides), image.fed_channels),
         range=(0.0, 255.0) if rgb else image.window,
     )
     if noise_shape is None:
@@ -49,12 +49,12 @@ def graph_inputs(
 def graph_outputs(
     image: ImageContract, structures: int, hypotheses: int | None = None, patch: Extent | None = None
 ) -> tuple[GraphPort, ...]:
-    """The outputs of a segmenter's graph: `probability` [batch,K,size,size] in [0,1], of a `patch` [batch,K,D,H,W].
+    """The outputs of a segmenter's graph: `probability` [batch,K,height,width] in [0,1], of a `patch` [batch,K,D,H,W].
 
-    With a number S of `hypotheses` also those [batch,S,K,size,size], whose mean the probability is, and in the shape of
-    the probability their `variance` and its `entropy` (metrics/uncertainty.py).
+    With a number S of `hypotheses` also those [batch,S,K,height,width], whose mean the probability is, and in the
+    shape of the probability their `variance` and its `entropy` (metrics/uncertainty.py).
     """
-    axes = (structures, *(patch or (image.size, image.size)))
+    axes = (structures, *(patch or image.sides))
 
     def port(name: str, largest: float, *more: int) -> GraphPort:
         return GraphPort(name=name, dtype="float32", axes=("batch", *more, *axes), range=(0.0, largest))

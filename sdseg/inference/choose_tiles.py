@@ -13,6 +13,7 @@ from sdseg.backends.base import Backend
 from sdseg.backends.open_model import Served
 from sdseg.backends.tiled import TiledBackend, tiled
 from sdseg.config.tiles import Tiles
+from sdseg.core.bounded_types import in_pixels
 from sdseg.core.errors import UserError
 from sdseg.inference.native_size import NativeSegmentation
 
@@ -47,11 +48,10 @@ def with_tiles_by(served: Served, tiles: bool | None, overlap: float | None) -> 
             )
         wanted = wanted.model_copy(update={"overlap": overlap})
     if image.tiles is None and wanted is not None:
-        size = f"{image.size} × {image.size}"
         log.warning(
             "images are seen in tiles of %s of their own pixels; the model was trained on whole images, resized to as "
             "much: structures may look larger than any it has seen",
-            size,
+            in_pixels(image.sides),
         )
     elif image.tiles is not None and wanted is None:
         log.warning("images are resized as a whole; the model was trained on tiles, where structures are larger")

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from sdseg.artifacts.manifests import ImageContract, Structure
 from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
+from sdseg.data.fit import SliceFit, fit_of
 from sdseg.data.intensities import spread_of, unlike
 from sdseg.data.normalise import to_contract
 from sdseg.data.read_channels import read_grey_channels
 from sdseg.data.slicing import check_slices, to_slices
-from sdseg.data.transforms import resize_images, stretch
+from sdseg.data.transforms import stretch
 from sdseg.inference.find_inputs import InputFile
 from sdseg.inference.load_channels import channels_of_array, contract_of_channel, side_by_side
 from sdseg.inference.native_size import NativeSegmentation
@@ -45,7 +46,7 @@ ENDS = {"axial": "SI", "coronal": "AP", "sagittal": "LR"}  # directions across t
 # Of a slice that says nothing of itself: where row 0 and column 0 lie.
 SIDES = {"axial": ("front", "right side"), "coronal": ("head", "right side"), "sagittal": ("head", "front")}
 ARRAY = InputFile(Path("array"), "array", "image")
-SLIVER = 8.0  # side ratio beyond which an image squeezed into a square is like none a model has seen
+SLIVER = 8.0  # an axis is squeezed so many times more than the other: like no image a model has seen
 TINY = 8  # pixels
 OTHER_SPACING = 2.0  # times as long or short as in training: structures look unlike any a model has seen
 
@@ -110,7 +111,7 @@ def open_file(
     notes += _unlike(slices, image)
     native = _native(file, slices, geometry, image, structures, with_probability)
     native.sources = sources
-    native.notes = notes + _sides(native.size, image) + _alone(slices, image) + _unlike_spacing(native, image)
+    native.notes = notes + _sides(native.fit, image) + _alone(slices, image) + _unlike_spacing(native, image)
     if with_pixels:
         native.pixels_shown, native.raw_values = slices, raw_values
     return native
@@ -184,11 +185,12 @@ def _native(
 ) -> NativeSegmentation:
     height, width = slices.shape[1:3]
     fed = stretch(slices, image.window) if image.stretch else slices
+    fit = fit_of(image, (height, width), geometry.spacing if geometry else ())
     return NativeSegmentation(
         file=file,
         structures=structures,
-        images=resize_images(fed, image.working_size(height, width)).astype(image.dtype, copy=False),
-        size=(height, width),
+        images=fit.images(fed, image.window[0]).astype(image.dtype, copy=False),
+        fit=fit,
         geometry=geometry,
         plane=image.slicing,
         with_probability=with_probability,
@@ -231,20 +233,34 @@ def _offset(voxels: AnyArray, image: ImageContract) -> list[str]:
     ]
 
 
-def _sides(size: tuple[int, int], image: ImageContract) -> list[str]:
-    (height, width), working = size, image.size
+def _sides(fit: SliceFit, image: ImageContract) -> list[str]:
+    (height, width), working = fit.native, fit.working
+    if image.resampling is not None:
+        return _resampled(fit, image.resampling.spacing)
     if image.tiles is not None:
-        rows, columns = image.working_size(height, width)
-        if min(rows, columns) >= working:
+        (rows, columns), tile = working, image.sides
+        if rows >= tile[0] and columns >= tile[1]:
             return []
         return [
             f"{columns}×{rows} pixels{'' if image.tiles.scale == 1 else f' at scale {image.tiles.scale:g}'}, less than "
-            f"a tile of {working}×{working}: there is nothing but the lowest value around it"
+            f"a tile of {tile[1]}×{tile[0]}: there is nothing but the lowest value around it"
         ]
-    if min(size) < TINY:
-        return [f"{width}×{height} pixels, enlarged to {working}×{working}: too small to say anything about"]
-    if max(size) > SLIVER * min(size):
-        return [f"{width}×{height} pixels, squeezed into {working}×{working}: like no image the model has seen"]
+    into, squeezed = f"{working[1]}×{working[0]}", (height / working[0]) / (width / working[1])
+    if min(fit.native) < TINY:
+        return [f"{width}×{height} pixels, enlarged to {into}: too small to say anything about"]
+    if max(squeezed, 1 / squeezed) > SLIVER:
+        return [f"{width}×{height} pixels, squeezed into {into}: like no image the model has seen"]
+    return []
+
+
+def _resampled(fit: SliceFit, spacing: tuple[float, float]) -> list[str]:
+    """Of slices that are resampled, what a model does not see of them, or sees smaller."""
+    whole, seen = (f"{height} × {width}" for height, width in (fit.resampled, fit.working))
+    if fit.cut:
+        what = f"slices of {whole} pixels at the model's spacing of {spacing[0]:g} × {spacing[1]:g} mm"
+        return [f"{what}, and it sees {seen} in the middle: nothing is found outside"]
+    if fit.shrunk < 1:
+        return [f"slices larger than the {seen} pixels that the model sees: shrunk to {fit.shrunk:.0%} of their size"]
     return []
 
 
@@ -278,7 +294,7 @@ def _unlike_spacing(native: NativeSegmentation, image: ImageContract) -> list[st
     if image.spacing is None or min(image.spacing) <= 0 or native.geometry is None:
         return []
     between, rows, columns = native.spacing
-    own = (between, rows * native.size[0] / image.size, columns * native.size[1] / image.size)
+    own = (between, rows * native.fit.pixel[0], columns * native.fit.pixel[1])
     if all(max(one / known, known / one) <= OTHER_SPACING for one, known in zip(own, image.spacing, strict=True)):
         return []
     here, there = (" × ".join(f"{length:.3g}" for length in lengths) for lengths in (own, image.spacing))

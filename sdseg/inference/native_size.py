@@ -12,9 +12,9 @@ from sdseg.artifacts.manifests import Structure
 from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import UserError
+from sdseg.data.fit import SliceFit
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.slicing import along_slices, from_slices
-from sdseg.data.transforms import restore_probability
 from sdseg.inference.find_inputs import InputFile
 from sdseg.io.geometry import Geometry
 
@@ -32,7 +32,7 @@ class NativeSegmentation:
     file: InputFile
     structures: tuple[Structure, ...]
     images: RawImages  # [N,S,S,C] raw values, or normalised ones, at the working size
-    size: tuple[int, int]  # native rows and columns
+    fit: SliceFit  # how these come from the native size
     geometry: Geometry | None = None  # None: an image
     plane: Plane = "axial"  # of the slices of a volume
     sources: tuple[Path, ...] = ()  # of a DICOM series: its files slice by slice
@@ -61,6 +61,11 @@ class NativeSegmentation:
             self.probability = np.zeros((slices, count, *self.size), dtype=np.float32)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Native rows and columns."""
+        return self.fit.native
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Rows and columns of an image; voxels along the axes of a volume's file."""
         return self.geometry.shape if self.geometry else self.size
@@ -82,7 +87,7 @@ class NativeSegmentation:
 
         It is enlarged before it becomes masks, so that outlines are smooth.
         """
-        native = restore_probability(probability, self.size)  # [K,H,W]
+        native = self.fit.restore(probability)  # [K,H,W]
         bits = self.bits[index]
         bits[...] = 0
         for number, mask in enumerate(rule.masks(native)):
@@ -102,7 +107,7 @@ class NativeSegmentation:
             hypothesis.put(index, own, rule)
         if self.confidence is None:
             self.confidence = np.zeros(self.bits.shape, dtype=np.float32)
-        native = restore_probability(np.asarray(probabilities.mean(axis=0), dtype=np.float32), self.size)  # [K,H,W]
+        native = self.fit.restore(np.asarray(probabilities.mean(axis=0), dtype=np.float32))  # [K,H,W]
         self.confidence[index] = np.where(rule.masks(native), native, 1.0 - native).min(axis=0)
 
     def finish(self, rule: MaskRule) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.core.array_types import AnyArray, MaskArray
+from sdseg.core.bounded_types import shortest
 from sdseg.core.errors import UserError
 from sdseg.io.structure_colours import Colour
 
@@ -117,24 +118,24 @@ FACTORS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Sprite:
-    """Slices in rows of `columns`, from the first at the upper left, each `tile` × `tile` pixels."""
+    """Slices in rows of `columns`, from the first at the upper left, each of `tile` pixels (one number of a square)."""
 
     webp: bytes
     columns: int
-    tile: int
+    tile: int | tuple[int, int]
 
 
 def pack_slices(slices: Pixels, most_bytes: int = MOST_BYTES) -> Sprite:
     """RGB or grey [Z,H,W,3] as one WebP picture; coarser, then smaller by whole factors, until it has `most_bytes`."""
     columns = math.ceil(math.sqrt(len(slices)))
     for factor in FACTORS:
-        tile = slices.shape[1] // factor
-        if 0 < columns * tile <= LONGEST:
+        tile = slices.shape[1] // factor, slices.shape[2] // factor
+        if min(tile) > 0 and columns * max(tile) <= LONGEST:
             sheet = _sheet(slices, columns, tile)
             for quality in QUALITIES:
                 succeeded, encoded = cv2.imencode(".webp", sheet[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])
                 if succeeded and len(encoded) <= most_bytes:
-                    return Sprite(encoded.tobytes(), columns, tile)
+                    return Sprite(encoded.tobytes(), columns, shortest(tile))
     raise UserError(f"{len(slices)} slices do not fit into {most_bytes} bytes", remedy="score fewer slices at a time")
 
 
@@ -154,10 +155,11 @@ def _path(points: AnyArray) -> str:
     return f"M{points[0][0]} {points[0][1]}l{words}z"
 
 
-def _sheet(slices: Pixels, columns: int, tile: int) -> Pixels:
-    sheet = np.zeros((math.ceil(len(slices) / columns) * tile, columns * tile, 3), dtype=np.uint8)
+def _sheet(slices: Pixels, columns: int, tile: tuple[int, int]) -> Pixels:
+    height, width = tile
+    sheet = np.zeros((math.ceil(len(slices) / columns) * height, columns * width, 3), dtype=np.uint8)
     for index, one in enumerate(slices):
-        top, left = index // columns * tile, index % columns * tile
-        tile_image = one if tile == one.shape[0] else cv2.resize(one, (tile, tile), interpolation=cv2.INTER_AREA)
-        sheet[top : top + tile, left : left + tile] = tile_image
+        top, left = index // columns * height, index % columns * width
+        smaller = one if tile == one.shape[:2] else cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA)
+        sheet[top : top + height, left : left + width] = smaller
     return sheet

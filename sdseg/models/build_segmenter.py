@@ -60,7 +60,7 @@ def _networks_of(
     if isinstance(recipe.network, EndToEndNetwork):
         if recipe.diffusion is None or classes is None:
             raise UserError("a method that denoises needs a process", remedy="give the recipe a section 'diffusion'")
-        sides = recipe.sides(image.size)
+        sides = recipe.sides(image.sides)
         method = (recipe.inference, classes, recipe.training.mask_loss)
         return EndToEndSegmenter(recipe.network, recipe.diffusion, image, sides, *method)
     if codec is None or scale is None or recipe.diffusion is None:

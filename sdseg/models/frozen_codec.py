@@ -93,8 +93,8 @@ def open_image_codec(recipe: Recipe, folder: Path | None) -> FrozenCodec | None:
 
 def latent_shape(store: SliceStore, codec: MaskCodec) -> tuple[int, int, int]:
     """(c,h,w) of the latent of one mask of the store."""
-    side = store.manifest.image.size // codec.settings.factor
-    return codec.settings.latent_channels, side, side
+    height, width = (side // codec.settings.factor for side in store.manifest.image.sides)
+    return codec.settings.latent_channels, height, width
 
 
 @torch.inference_mode()

@@ -54,9 +54,9 @@ class LatentSegmenter(DiffusionSegmenter):
     ) -> None:
         """`classes`: of a decoder that gives their logits; None where it draws one structure's mask."""
         channels = decoder.latent_channels
-        side = image.size // network.condition.factor
+        height, width = (side // network.condition.factor for side in image.sides)
         passes = structures if network.classes == "per-class" else 1  # of the denoiser, for all structures
-        super().__init__(process, image, inference or Inference(), (channels, side, side), passes)
+        super().__init__(process, image, inference or Inference(), (channels, height, width), passes)
         self.loss_on_masks = loss_on_masks
         self.classes = classes
         self.distillation = distillation

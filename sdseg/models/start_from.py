@@ -217,9 +217,9 @@ def open_inputs(
     opened = open_codec(recipe, codec, device, store)
     settings = opened.manifest.settings if opened else None
     image, where = store.manifest.image, f"{prepared} with this recipe"
-    check_size(image.size, recipe.network, settings, where)
+    check_size(image.sides, recipe.network, settings, where)
     if recipe.patches is not None:
-        check_volumes(recipe.patches, image.modality, image.size, store.manifest.dataset, where)
+        check_volumes(recipe.patches, image.modality, image.sides, store.manifest.dataset, where)
         check_depth(recipe.patches, store)
     images, start = open_image_codec(recipe, image_codec), open_start(recipe, start_from)
     if start is not None:

@@ -131,14 +131,14 @@ def _check_matched(
         remedy = "train with the teacher's codec, or set 'latent' and 'head' to 0"
         raise _unfit(folder, f"{what}the teacher's are another codec's", remedy)
     theirs, ours = (
-        (each.latent_channels, manifest.image.size // each.factor)
+        (each.latent_channels, tuple(side // each.factor for side in manifest.image.sides))
         for each in (teacher.condition_encoder.settings, network.condition)
     )
     if wanted.condition and theirs != ours:
         raise _unfit(
             folder,
-            f"the teacher's condition latent has {theirs[0]} channels of {theirs[1]}×{theirs[1]} pixels, the student's "
-            f"{ours[0]} of {ours[1]}×{ours[1]}",
+            f"the teacher's condition latent has {theirs[0]} channels of {_by(theirs[1])} pixels, the student's "
+            f"{ours[0]} of {_by(ours[1])}",
             "give both the same 'network.condition.latent_channels', or set 'distillation.condition' to 0",
         )
 
@@ -150,6 +150,10 @@ def _of_one_codec(teacher: LatentSegmenter, manifest: ModelManifest, codec: Froz
     if isinstance(teacher.decoder, MaskDecoder) and teacher.decoding != "trained":
         return same_weights(MaskDecoder.of(codec.codec), teacher.decoder)
     return manifest.codec == codec.manifest.settings.model_dump(mode="json")
+
+
+def _by(sides: tuple[int, ...]) -> str:
+    return "×".join(map(str, sides))
 
 
 def _unfit(folder: Path, what: str, remedy: str) -> UserError:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdseg.artifacts.results.evaluation import MetricSummary, ScoresAtSize
+from sdseg.core.bounded_types import in_pixels
 from sdseg.metrics.intervals import over_seeds
 from sdseg.metrics.metric_table import METRICS
 from sdseg.report.collect import CollectedResults, ScoredRun
@@ -54,7 +55,8 @@ def table_of(results: CollectedResults) -> str:
 def _record(run: ScoredRun) -> dict[str, Any]:
     summary, parity, training = run.summary, run.parity, run.training
     values: dict[str, Any] = {key: getattr(summary, key, None) for key in (*_WHAT, "n_cases")}
-    values |= {"dataset": run.dataset, "recipe": run.recipe}
+    size = summary.size if isinstance(summary.size, int) else in_pixels(summary.size)
+    values |= {"dataset": run.dataset, "recipe": run.recipe, "size": size}
     values |= _scores("native", summary.native) | _scores("working", summary.working)
     official = summary.dice_official
     values |= {

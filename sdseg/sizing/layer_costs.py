@@ -38,6 +38,11 @@ class LayerCosts:
             max(self.largest_block, other.largest_block),
         )
 
+    def of_part(self, share: float) -> LayerCosts:
+        """The same layers on a part of the pixels: what grows with them, shrunk; the parameters stay."""
+        pixels = (self.flops, self.kept, self.largest, self.within, self.entering, self.largest_block)
+        return LayerCosts(self.parameters, *(round(count * share) for count in pixels))
+
     @property
     def kept_by_checkpoints(self) -> int:
         """What is kept where blocks are computed again: their inputs, and what lies between them."""

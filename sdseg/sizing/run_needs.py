@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
+from sdseg.core.bounded_types import sides_of
 from sdseg.datasets.source_lookup import known_source
 from sdseg.sizing.case_counts import Count, count
+from sdseg.sizing.planned_size import planned_size
 from sdseg.sizing.training_needs import Shape, TrainingNeeds, training_needs
 
 __all__ = [
@@ -36,7 +39,7 @@ class DatasetNeeds:
     name: str
     source: str
     origin: str
-    size: int
+    size: int | tuple[int, int]
     structures: int
     count: Count
     store_bytes: int | None
@@ -119,11 +122,11 @@ def millions(count: int) -> str:
 
 def shape_of(config: Config, name: str) -> Shape:
     """Size and structures of a dataset; one structure where only the raw files tell."""
-    settings = config.datasets[name]
+    settings, (size, _) = config.datasets[name], planned_size(config, name)
     source = known_source(settings)
     if source is None:
-        return Shape(settings.size)
-    return Shape(settings.size, len(source.target(settings.target)[1]), source.annotators)
+        return Shape(size)
+    return Shape(size, len(source.target(settings.target)[1]), source.annotators)
 
 
 def _dataset(config: Config, name: str) -> DatasetNeeds:
@@ -133,9 +136,9 @@ def _dataset(config: Config, name: str) -> DatasetNeeds:
     annotators = source.annotators if source is not None else 1
     maps = 1 if annotators == 1 else 1 + annotators  # their majority's, and each one's own
     pixel = (3 if images else 2) + PACKED * maps  # three channels of uint8, or one of int16; and the labels
-    store = None if counts.n_slices is None else int(counts.n_slices * settings.size**2 * pixel)
+    store = None if counts.n_slices is None else int(counts.n_slices * prod(shape.sides) * pixel)
     return DatasetNeeds(
-        *(name, settings.source, settings.origin, settings.size, shape.structures, counts, store, annotators)
+        *(name, settings.source, settings.origin, shape.size, shape.structures, counts, store, annotators)
     )
 
 
@@ -168,14 +171,16 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
     times = -(-training.steps // training.validate_every)
     answer = needs.image_flops / recipe.inference.passes  # validation flips nothing
     if recipe.patches is not None:
-        window, side = recipe.patches, dataset.size
-        answer *= window.common.patches_per_slice(side) / window.patches_per_slice(side)
+        window, sides = recipe.patches, sides_of(dataset.size)
+        answer *= window.common.patches_per_slice(sides) / window.patches_per_slice(sides)
     latents = 0
     if slices and codec is not None:
-        side, moments = dataset.size // codec.factor, 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
+        sides, moments = sides_of(dataset.size), 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
         joint = isinstance(recipe.network, LatentNetwork) and recipe.network.classes == "joint"
-        views = training.kept_views * (1 if joint else dataset.structures) * dataset.annotators
-        latents = 4 * slices["train"] * views * moments * codec.latent_channels * side**2
+        kept = training.kept_views if sides[0] == sides[1] else min(training.kept_views, 4)  # no turns by 90°
+        views = kept * (1 if joint else dataset.structures) * dataset.annotators
+        pixels = prod(side // codec.factor for side in sides)
+        latents = 4 * slices["train"] * views * moments * codec.latent_channels * pixels
     halved = 2 if training.weights == "fp16" else 1
     models = 2 * needs.model_bytes // halved + 2 * needs.model_bytes  # best and last; the best weights, the graph
     return TrainingEstimate(

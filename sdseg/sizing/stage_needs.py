@@ -94,7 +94,7 @@ def ask_for_codec(codec: Codec, machine: JobMachine, data: Shape | None = None) 
     """A pretrained one is measured on a few masks, a small one trained on shapes, or on `data` of a dataset."""
     training = codec.training
     size, batch, steps = (training.size, training.batch, training.steps) if training else (256, 8, 8)
-    size = data.size if data else size
+    size = data.square if data else size
     one = network_layouts.autoencoder(codec, codec.latent_channels, size, data.encoded(codec) if data else 3)
     alive = 4 * batch * (one.kept if training else AT_ONCE * one.largest)
     base = GPU_PROCESS if machine.cuda else PROCESS

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork, DynUnet
 from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe
+from sdseg.core.bounded_types import sides_of
 from sdseg.sizing import end_to_end_layout, network_layouts, volume_layouts
 from sdseg.sizing.layer_costs import LayerCosts
 
@@ -28,9 +30,24 @@ AT_ONCE = 6  # layer outputs alive at a time where nothing is kept for a backwar
 class Shape:
     """What the data decide of a network."""
 
-    size: int  # height and width of the images, pixels
+    size: int | tuple[int, int]  # height and width of the images, pixels; one number for both
     structures: int = 1
     annotators: int = 1  # several: evaluation asks for every hypothesis, and not for their mean alone
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return sides_of(self.size)
+
+    @property
+    def square(self) -> int:
+        """Side of the smallest square around an image. Networks are counted on it, and then on their `share` of it."""
+        return max(self.sides)
+
+    @property
+    def share(self) -> float:
+        """Of that square that the image takes; attention, which grows faster than pixels, is then counted too high."""
+        return min(self.sides) / max(self.sides)
 
     def encoded(self, codec: Codec) -> int:
         """Channels of what the codec encodes: of a label map one per class, taken as one per structure."""
@@ -86,8 +103,8 @@ def training_needs(
     answer_bytes, answers = 4 * AT_ONCE * largest * recipe.inference.passes, 1.0
     validation_bytes = 4 * AT_ONCE * largest * max(recipe.inference.batch, shape.structures)
     if recipe.patches is not None:  # patch by patch into one volume, of as many slices as a slice has rows
-        answers = recipe.patches.patches_per_slice(shape.size)
-        whole_bytes = 4 * WHOLE * shape.structures * shape.size**3
+        answers = recipe.patches.patches_per_slice(shape.sides)
+        whole_bytes = 4 * WHOLE * shape.structures * shape.square * prod(shape.sides)
         validation_bytes = answer_bytes + whole_bytes
         answer_bytes += whole_bytes * (recipe.inference.samples if shape.annotators > 1 else 1)
     half = training.precision != "no"
@@ -97,7 +114,8 @@ def training_needs(
     if codec is not None and training.deforms_masks:  # masks are encoded at every step
         latent, encoded = codec.latent_channels, shape.encoded(codec)
         whole, decoder = (
-            each(codec, latent, shape.size, encoded) for each in (network_layouts.autoencoder, network_layouts.decoder)
+            each(codec, latent, shape.square, encoded).of_part(shape.share)
+            for each in (network_layouts.autoencoder, network_layouts.decoder)
         )
         step_flops += whole.flops - decoder.flops
     loaders = training.workers * WORKER
@@ -167,7 +185,7 @@ def _decoder(network: LatentNetwork, codec: Codec, side: int, shape: Shape) -> L
     if network.mask_head is not None:
         maps = encoded if codec.encodes == "labels" else 1
         return network_layouts.mask_head(network.mask_head.channels, latent, side, maps)
-    return network_layouts.decoder(codec, latent, shape.size, encoded)
+    return network_layouts.decoder(codec, latent, shape.square, encoded)
 
 
 def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part]:
@@ -175,9 +193,13 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
     if isinstance(network, DirectNetwork):
         if recipe.patches is not None and isinstance(network, DynUnet):
             return {"unet": _Part(volume_layouts.dyn_unet(network, shape.structures, recipe.patches.size), again=again)}
-        return {"unet": _Part(network_layouts.direct(network, shape.structures, shape.size), again=again)}
+        return {
+            "unet": _Part(
+                network_layouts.direct(network, shape.structures, shape.square).of_part(shape.share), again=again
+            )
+        }
     if isinstance(network, EndToEndNetwork):
-        classes, sides, answers = shape.structures + 1, recipe.sides(shape.size), inference.samples
+        classes, sides, answers = shape.structures + 1, recipe.sides(shape.sides), inference.samples
         parts = {
             "label encoder": _Part(end_to_end_layout.label_encoder(network, classes, sides), answers=0),
             "condition encoder": _Part(end_to_end_layout.image_condition(network, sides)),
@@ -187,8 +209,8 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
         return {name: replace(part, again=again) for name, part in parts.items()}
     if codec is None or recipe.diffusion is None:
         raise ValueError("a latent network needs the layout of its codec")
-    latent, side, condition = codec.latent_channels, shape.size // network.condition.factor, network.condition
-    encoder = network_layouts.condition_encoder(condition, shape.size)
+    latent, side, condition = codec.latent_channels, shape.square // network.condition.factor, network.condition
+    encoder = network_layouts.condition_encoder(condition, shape.square)
     passes, encoded = shape.passes(network), shape.encoded(codec)
     denoiser = network_layouts.denoiser(
         network.denoiser, latent, condition.latent_channels, passes, side, network.coarser_channels
@@ -207,6 +229,6 @@ def _parts(recipe: Recipe, codec: Codec | None, shape: Shape) -> dict[str, _Part
     }
     if network.decoder == "skips":
         maps = encoded if codec.encodes == "labels" else 1
-        refinement = network_layouts.refinement(condition.block_out_channels[:-1], shape.size, maps)
+        refinement = network_layouts.refinement(condition.block_out_channels[:-1], shape.square, maps)
         parts["refinement"] = _Part(refinement, True, True, answers, share, again)
-    return parts
+    return {name: replace(part, one=part.one.of_part(shape.share)) for name, part in parts.items()}

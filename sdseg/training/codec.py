@@ -206,7 +206,7 @@ def _image(
             masks = own_masks(masks, torch.from_numpy(rng.integers(masks.shape[1], size=len(masks))), 1)
         image = codec.image_of(masks)
     if training.crop is not None and step < 0.8 * training.steps:
-        top, left = rng.integers(0, image.shape[-1] - training.crop + 1, 2)
+        top, left = (int(rng.integers(0, side - training.crop + 1)) for side in image.shape[-2:])
         image = image[..., top : top + training.crop, left : left + training.crop]
     return image
 

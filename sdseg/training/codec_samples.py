@@ -9,10 +9,12 @@ from torch import Tensor
 
 from sdseg.config.codec import CodecTraining
 from sdseg.core.array_types import MaskArray, RawImages
+from sdseg.core.bounded_types import in_pixels
 from sdseg.core.errors import UserError
 from sdseg.data.batches import evenly_spread
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.data.training_samples import ORIENTATIONS, orient
+from sdseg.data.training_samples import orient, orientations_of
+from sdseg.data.transforms import resize_labels
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.normaliser import Normaliser
 from sdseg.models.random_shapes import random_shapes
@@ -28,7 +30,7 @@ class CodecSamples:
 
     def __init__(self, store: SliceStore, encodes: str, training: CodecTraining) -> None:
         """Raises UserError for a store without training cases, or with images smaller than the crop."""
-        self.store, self.training, self.size = store, training, store.manifest.image.size
+        self.store, self.training, self.sides = store, training, store.manifest.image.sides
         self.encodes, self.normaliser = encodes, Normaliser(store.manifest.image).eval()
         self.rows = store.rows_of("train")
         if not len(self.rows):
@@ -37,14 +39,15 @@ class CodecSamples:
                 where=store.folder,
                 remedy="use a split file with 'train' cases and prepare again",
             )
-        if training.crop is not None and training.crop > self.size:
+        if training.crop is not None and training.crop > min(self.sides):
             raise UserError(
-                f"the codec learns on windows of {training.crop} pixels, and the images have {self.size}",
+                f"the codec learns on windows of {training.crop} pixels, and the images have {in_pixels(self.sides)}",
                 where="training.crop of the codec",
-                remedy=f"set it to {self.size} or less, or leave it out",
+                remedy=f"set it to {min(self.sides)} or less, or leave it out",
             )
         self.annotators, self.drew = store.manifest.annotators or ("",), store.annotators_of(self.rows)
         self.structures = store.manifest.structures
+        self.orientations = orientations_of("dihedral", self.sides)
         self.classes = LabelClasses.of(self.structures)
 
     def draw(self, rng: np.random.Generator) -> Tensor:
@@ -58,7 +61,7 @@ class CodecSamples:
     def draw_images(self, rng: np.random.Generator) -> Tensor:
         """One batch of images [N,3,H,W] in [-1,1]."""
         rows = [int(self.rows[number]) for number in rng.integers(len(self.rows), size=self.training.batch)]
-        turns = rng.integers(len(ORIENTATIONS["dihedral"]), size=len(rows))
+        turns = rng.choice(self.orientations, size=len(rows))
         images = [orient(self.store.images[row], int(turn), (0, 1)) for row, turn in zip(rows, turns, strict=True)]
         return self._normalised(np.stack(images))
 
@@ -101,15 +104,20 @@ class CodecSamples:
         drew = self.drew[place]
         annotator = self.annotators[drew[int(rng.integers(len(drew)))] if len(drew) > 1 else drew[0]]
         masks = structure_masks(self.store.drawn_by(annotator, self.rows[place : place + 1]), self.structures)[0]
-        return orient(masks, int(rng.integers(len(ORIENTATIONS["dihedral"]))), (1, 2))
+        return orient(masks, int(rng.choice(self.orientations)), (1, 2))
 
     def _painted(self, rng: np.random.Generator) -> MaskArray:
         """Random shapes laid over each other, each of a class of its own, [K,H,W]."""
-        masks = np.zeros((len(self.structures), self.size, self.size), dtype=np.bool_)
+        masks = np.zeros((len(self.structures), *self.sides), dtype=np.bool_)
         drawn: npt.NDArray[np.int64] = rng.permutation(len(self.classes.members))[:PAINTED]
         drawn = drawn[: int(rng.integers(1, len(drawn) + 1))]
-        for number, shape in zip(drawn, random_shapes(rng, len(drawn), self.size), strict=True):
+        for number, shape in zip(drawn, self._shapes(rng, len(drawn)), strict=True):
             masks[:, shape] = False
             for structure in self.classes.members[number]:
                 masks[structure, shape] = True
         return masks
+
+    def _shapes(self, rng: np.random.Generator, count: int) -> MaskArray:
+        """Random shapes [count,H,W]; of images that are not square, stretched like them."""
+        squares = random_shapes(rng, count, max(self.sides))
+        return resize_labels(squares.view(np.uint8), self.sides).view(np.bool_)

@@ -18,11 +18,12 @@ from tqdm import tqdm
 from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.recipe import Recipe, Training
 from sdseg.core.array_types import MaskArray
+from sdseg.core.bounded_types import in_pixels
 from sdseg.data.batches import score_cases
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.patch_samples import PatchSamples
 from sdseg.data.store import SliceStore, structure_masks
-from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, build_samples, orient
+from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, build_samples, orient, orientations_of
 from sdseg.models.frozen_codec import FrozenCodec, latent_shape
 from sdseg.training.latent_cache import cache_latents, reconstruct
 
@@ -72,14 +73,15 @@ def open_training_data(
     training, rows = recipe.training, store.rows_of("train")
     shape: tuple[int, ...] | None = None
     if isinstance(recipe.network, EndToEndNetwork):
-        shape = recipe.network.latent_shape(recipe.sides(store.manifest.image.size))
+        shape = recipe.network.latent_shape(recipe.sides(store.manifest.image.sides))
     if recipe.patches is not None:
         return TrainingData(PatchSamples(store, recipe, shape), training)
+    _say_orientations(training.augmentation, store.manifest.image.sides)
     latents: npt.NDArray[np.float32] | None = None
     deforms = training.deforms_masks or store.manifest.image.tiles is not None  # tiles are moved at random
     if codec is not None and recipe.diffusion is not None:
         shape = latent_shape(store, codec.codec)
-        views = len(ORIENTATIONS[training.augmentation])
+        views = len(orientations_of(training.augmentation, store.manifest.image.sides))
         moments = 2 if recipe.diffusion.sample_latents else 1
         targets = len(store.manifest.structures) // codec.codec.at_once
         count = len(rows) * max(1, len(store.manifest.annotators))
@@ -90,6 +92,14 @@ def open_training_data(
         # Deformed or moved masks have no end of latents: those are encoded at every step.
         latents = None if deforms else np.load(cache, mmap_mode="r")
     return TrainingData(build_samples(store, rows, recipe, shape, latents), training)
+
+
+def _say_orientations(augmentation: str, sides: tuple[int, int]) -> None:
+    """Say what the augmentation leaves out where images are not square."""
+    drawn, every = orientations_of(augmentation, sides), ORIENTATIONS[augmentation]
+    if len(drawn) < len(every):
+        what = f"mirrored, and not turned by 90°: {len(drawn)} orientations in the place of {len(every)}"
+        log.info("images of %s pixels are %s ('augmentation: %s')", in_pixels(sides), what, augmentation)
 
 
 def codec_ceiling(
@@ -111,7 +121,8 @@ def codec_ceiling(
 def _views(store: SliceStore, rows: npt.NDArray[np.int64], augmentation: str) -> Iterator[MaskArray]:
     """For each row, and of it for each annotator, all structures in all orientations, bool [K,V,H,W]."""
     annotators = store.manifest.annotators or ("",)
+    orientations = orientations_of(augmentation, store.manifest.image.sides)
     for row, name in product(tqdm(rows, desc="mask latents", unit="slice", mininterval=5.0), annotators):
         masks = structure_masks(store.drawn_by(name, [row]), store.manifest.structures)[0]  # [K,H,W]
-        oriented = [orient(masks, orientation, (1, 2)) for orientation in ORIENTATIONS[augmentation]]
+        oriented = [orient(masks, orientation, (1, 2)) for orientation in orientations]
         yield np.stack(oriented, axis=1)

@@ -136,11 +136,11 @@ def _batch(
     patch: Extent | None,
 ) -> Batch:
     """Random pixels, masks, latents and noise, as training gets them; with `patch` of volumes."""
-    size, latent, noise, uniform = shape.size, None, None, None
+    latent, noise, uniform = None, None, None
     if latent_shape is not None:
         latent, noise = (torch.randn(count, *latent_shape, device=device) for _ in range(2))
         uniform = torch.rand(count, device=device)
-    spatial = patch or (size, size)
+    spatial = patch or image.sides
     pixels = torch.randint(0, 200, (count, *spatial, image.fed_channels), device=device)
     return Batch(
         image=pixels.to(getattr(torch, image.dtype)),

@@ -96,8 +96,8 @@ def test_what_training_can_follow_is_not() -> None:
 
 def test_a_size_that_cannot_be_halved_often_enough_is_refused() -> None:
     with pytest.raises(UserError, match="a multiple of 8 is needed"):
-        check_size(36, ldseg().network, None, "here")
-    check_size(40, ldseg().network, None, "here")
+        check_size((36, 36), ldseg().network, None, "here")
+    check_size((40, 40), ldseg().network, None, "here")
 
 
 def test_a_resolved_recipe_reads_back_as_it_was() -> None:

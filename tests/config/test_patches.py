@@ -31,8 +31,8 @@ def test_equal_spacing_halves_every_axis() -> None:
 
 def test_windows_of_a_volume_are_counted() -> None:
     window = SlidingWindow(size=(8, 16, 16), overlap=0.5)
-    assert window.patches_per_slice(32) == 9 / 4  # three along rows and columns, a new one every four slices
-    assert SlidingWindow(size=(8, 32, 32), overlap=0.0).patches_per_slice(32) == 1 / 8
+    assert window.patches_per_slice((32, 32)) == 9 / 4  # three along rows and columns, a new one every four slices
+    assert SlidingWindow(size=(8, 32, 32), overlap=0.0).patches_per_slice((32, 32)) == 1 / 8
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from sdseg.data.packed_masks import MASK_FILES, PackedLabels, pack, write_packed
 def written(folder: Path, labels: AnyArray) -> PackedLabels:
     write_packed(folder, pack(labels))
     streams, ends = (np.load(folder / name, mmap_mode="r") for name in MASK_FILES)
-    return PackedLabels(streams, ends, labels.shape[1], folder / MASK_FILES[0])
+    return PackedLabels(streams, ends, (labels.shape[1], labels.shape[2]), folder / MASK_FILES[0])
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 6), st.just(5), st.just(5))), st.data())
@@ -50,7 +50,7 @@ def test_rows_that_are_not_there_and_damage_are_named(tmp_path: Path) -> None:
         packed[3]
     streams = np.load(tmp_path / "masks.npy")
     streams[len(streams) // 2] ^= 0xFF
-    spoilt = PackedLabels(streams, np.load(tmp_path / "mask_ends.npy"), 4, tmp_path / "masks.npy")
+    spoilt = PackedLabels(streams, np.load(tmp_path / "mask_ends.npy"), (4, 4), tmp_path / "masks.npy")
     np.testing.assert_array_equal(spoilt[0], labels[0])
     with pytest.raises(UserError, match=r"(?s)row 1 is damaged.*masks\.npy.*sdseg prepare"):
         spoilt[1]

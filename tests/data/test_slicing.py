@@ -18,7 +18,7 @@ from sdseg.config.dataset import Dataset
 from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.choose_plane import choose_plane
+from sdseg.data.choose_shape import choose_plane
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
 from sdseg.data.prepare import prepare

@@ -71,16 +71,16 @@ class Bands(nn.Module):
 def picture(image: ImageContract, seed: int, labels: int = 1, size: int | None = None) -> tuple[AnyArray, AnyArray]:
     """A noisy image [H,W,C] with a bright disc (and a brighter one inside, for two labels), and its labels [H,W]."""
     generator = np.random.default_rng(seed)
-    side = size or image.size
-    y, x = np.mgrid[:side, :side]
-    centre, radius = generator.uniform(0.35, 0.65, 2) * side, generator.uniform(0.18, 0.28) * side
+    sides = (size, size) if size else image.sides
+    y, x = np.mgrid[: sides[0], : sides[1]]
+    centre, radius = generator.uniform(0.35, 0.65, 2) * sides, generator.uniform(0.18, 0.28) * min(sides)
     distance = np.hypot(y - centre[0], x - centre[1])
     label = (distance < radius).astype(np.uint8)
     if labels > 1:
         label[distance < 0.5 * radius] = 2
     low, high = image.window
     level = np.array([0.25, 0.62, 0.95])[label] if labels > 1 else np.where(label, 0.8, 0.25)
-    values = low + (high - low) * (level[..., None] + generator.normal(0, 0.03, (side, side, image.channels)))
+    values = low + (high - low) * (level[..., None] + generator.normal(0, 0.03, (*sides, image.channels)))
     limits = (0, 255) if image.modality == "rgb" else (-1024, 3071)
     return np.clip(values, *limits).astype(image.dtype), label
 

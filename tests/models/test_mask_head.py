@@ -138,4 +138,4 @@ def test_more_levels_than_the_codec_has_are_refused() -> None:
         diffusion={"loss_mask": 1.0},
     ).network
     with pytest.raises(UserError, match=r"(?s)would enlarge the latent 8×, and the codec shrinks the image 4×.*3 entr"):
-        check_size(32, network, layout, "size")
+        check_size((32, 32), network, layout, "size")

@@ -28,13 +28,13 @@ def test_parameters_operations_and_memory_are_those_of_the_networks(more: dict[s
     assert {part.part.replace(" ", "_"): part.parameters for part in parts} == own
     needs = training_needs(recipe, None, Shape(32, 2), cuda=False)
     assert needs.parameters == needs.trainable == sum(own.values())
-    sides = recipe.sides(32)
+    sides = recipe.sides((32, 32))
     images = torch.zeros(1, *sides, 3, dtype=torch.uint8)
     _, counted = flops_of(segmenter, images)
     if recipe.patches is None:
         assert needs.image_flops == sum(counted.values())
     else:  # one slice of a volume, of which it sees patches
-        patches = recipe.patches.patches_per_slice(32)
+        patches = recipe.patches.patches_per_slice((32, 32))
         assert needs.image_flops == pytest.approx(sum(counted.values()) * patches)
 
     alive: list[torch.Tensor] = []  # so that no address is used twice

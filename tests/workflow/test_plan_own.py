@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from sdseg.config.dataset import load_dataset
+from sdseg.config.shape import AutoSize
 from sdseg.core.errors import UserError
+from sdseg.sizing.planned_size import planned_size
 from workflow.arguments import Arguments
 from workflow.plan import Plan
 from workflow.settings_files import SettingsFiles
@@ -52,6 +54,19 @@ def test_values_of_one_recipe_reach_its_settings_file_and_no_other(root: Path) -
     assert yaml.safe_load(SettingsFiles(after.run).recipe(recipe))["training"]["steps"] == 7
     assert yaml.safe_load(SettingsFiles(before.run).recipe(recipe))["training"]["steps"] == 50_000
     assert SettingsFiles(after.run).dataset(MINE) == SettingsFiles(before.run).dataset(MINE)
+
+
+def test_a_size_that_prepare_chooses_is_a_multiple_for_all_recipes(root: Path, tmp_path: Path) -> None:
+    made = plan(root, {"source": "own", "own": OWN, "size": "auto"})
+    (tmp_path / "d.yaml").write_text(SettingsFiles(made.run).dataset(MINE), encoding="utf-8")
+    assert load_dataset(tmp_path / "d.yaml").size == AutoSize(at_most=512, multiple_of=32)  # unet halves five times
+    size, note = planned_size(made.settings, "mine")
+    assert size == 512
+    assert "mine: 'size: auto' is chosen by prepare; counted here is the largest, 512 × 512 pixels" in note
+    with pytest.raises(UserError, match=r"size.at_most is 48, and the network needs 64 pixels or more"):
+        plan(root, {"source": "own", "own": OWN, "size": {"at_most": 48}})
+    with pytest.raises(UserError, match=r"size.multiple_of is 24, and a multiple of 32 is needed"):
+        plan(root, {"source": "own", "own": OWN, "size": {"multiple_of": 24}})
 
 
 def test_a_split_file_of_the_users_is_read(root: Path, tmp_path: Path) -> None:

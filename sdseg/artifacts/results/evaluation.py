@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, FiniteFloat
 
 from sdseg.artifacts.results.record import FORMAT, Ceiling, Positive, Record, Score
+from sdseg.core.bounded_types import Size
 
 __all__ = [
     "AnnotatorSummary",
@@ -137,7 +138,7 @@ class EvaluationSummary(Record):
     n_slices: int = Field(ge=1)
     interval: dict[str, Any] = Field(default_factory=dict)  # how `ci95` is made
     nsd_tolerance_mm: FiniteFloat | None = None
-    size: int
+    size: Size
     data_checksum: str
     scored_at: str
     dice: ShareSummary

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, FiniteFloat
 
 from sdseg.artifacts.results.record import FORMAT, Memory, Record
+from sdseg.core.bounded_types import Size
 
 __all__ = [
     "STUDIES",
@@ -74,7 +75,7 @@ class Study(Record):
     split: str
     n_cases: int
     n_slices: int
-    size: int
+    size: Size
     data_checksum: str
     model_checksum: str
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -278,10 +279,10 @@ class Volume(Record):
     case: str
     rank: str
     dice: FiniteFloat
-    size: int = Field(ge=1)
+    size: Size
     slices: int = Field(ge=2)
     columns: int = Field(ge=1)
-    tile: int = Field(ge=1)
+    tile: Size  # of a slice in the picture, pixels
     channel: str = ""  # that is shown, of several
     first: int = Field(ge=0)  # what is shown first: the largest label
     label: tuple[str, ...]  # outlines, one path per slice

@@ -83,10 +83,10 @@ def counted(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         return {**dict.fromkeys(names), "reason": GRAPH}
     segmenter, manifest = load_model(path)
-    window, size = segmenter.sliding_window, manifest.image.size
-    total, parts = flops_of(segmenter, _blank(manifest, window.size if window is not None else (size, size)))
+    window, sides = segmenter.sliding_window, manifest.image.sides
+    total, parts = flops_of(segmenter, _blank(manifest, window.size if window is not None else sides))
     if window is not None:  # of a patch; the record has those of a slice
-        patches = window.patches_per_slice(size)
+        patches = window.patches_per_slice(sides)
         total, parts = round(total * patches), {name: round(flops * patches) for name, flops in parts.items()}
     network_parts = [
         NetworkPart(part=name, parameters=count_parameters(part), flops=parts[name])
@@ -140,7 +140,7 @@ def _images(subject: Subject, batch: int) -> RawImages:
     """`batch` slices of the cases, from the first on; again from the first where they do not suffice. Or tiles."""
     if subject.store.manifest.image.tiles is not None:
         whole = subject.store.images[subject.cases[0].start]
-        tiles = TileGrid(whole.shape[0], whole.shape[1], subject.store.manifest.image.size).cut(whole)
+        tiles = TileGrid(whole.shape[0], whole.shape[1], subject.store.manifest.image.sides[0]).cut(whole)
         return np.asarray(tiles[np.resize(np.arange(len(tiles)), batch)])
     rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in subject.cases])
     return subject.store.images[np.resize(rows, batch)]

@@ -64,9 +64,9 @@ class BrowserBackend:
         fed = as_input(images, self.graph.image)
         text = base64.b64encode(fed.tobytes()).decode("ascii")
         answer: str = self.page.evaluate(COMPUTE, [text, fed.dtype == np.float32, len(fed)])
-        size = self.graph.image.size
+        shape = (len(fed), len(self.graph.structures), *self.graph.image.sides)
         values = np.frombuffer(base64.b64decode(answer), dtype="<f4")
-        return values.reshape(len(fed), len(self.graph.structures), size, size).astype(np.float32)
+        return values.reshape(shape).astype(np.float32)
 
     def _open(self, model: Path | None) -> None:
         page = self.page

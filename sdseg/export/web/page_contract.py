@@ -47,7 +47,7 @@ def check_runs_in_browser(graph: GraphManifest, path: Path) -> None:
 def page_contract(graph: GraphManifest) -> dict[str, Any]:
     """Of a graph that runs in a browser; without what the file adds: its model and its sample."""
     image = graph.image
-    height, width = image.size, image.size
+    height, width = image.sides
     count = next((port.axes[1] for port in graph.outputs if port.name == "hypotheses"), 0)
     lay = image.intensities
     return {

@@ -83,11 +83,13 @@ function makeScrollable(place) {
   const ticks = [...place.querySelectorAll("[data-shows]")];
   const colours = { label: "#00c8ff", prediction: "#ffe100" };
   const widths = { label: 6, prediction: 3 };
+  const longest = canvas.width;
+  const pair = (size) => (Array.isArray(size) ? size : [size, size]); // height and width; one number of a square
   let volume, sheet;
 
   function draw() {
     const index = Number(slider.value) - 1;
-    const [side, tile] = [canvas.width, volume.tile];
+    const [height, width] = pair(volume.tile);
     const words = `Slice ${index + 1} of ${volume.slices}`;
     output.textContent = words;
     slider.setAttribute("aria-valuetext", words);
@@ -96,9 +98,9 @@ function makeScrollable(place) {
     if (!sheet.complete || sheet.naturalWidth === 0) return;
     const [left, top] = [index % volume.columns, Math.floor(index / volume.columns)];
     pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.imageSmoothingEnabled = tile > 128; // few pixels are to be seen as such
-    pen.drawImage(sheet, left * tile, top * tile, tile, tile, 0, 0, side, side);
-    const scale = side / volume.size;
+    pen.imageSmoothingEnabled = Math.min(height, width) > 128; // few pixels are to be seen as such
+    pen.drawImage(sheet, left * width, top * height, width, height, 0, 0, canvas.width, canvas.height);
+    const scale = canvas.width / pair(volume.size)[1];
     pen.setTransform(scale, 0, 0, scale, scale / 2, scale / 2);
     pen.lineJoin = pen.lineCap = "round";
     const shown = ticks.filter((tick) => tick.checked).map((tick) => tick.dataset.shows);
@@ -114,6 +116,9 @@ function makeScrollable(place) {
 
   function choose(number) {
     volume = volumes[number];
+    const [rows, columns] = pair(volume.size);
+    const scale = longest / Math.max(rows, columns);
+    [canvas.width, canvas.height] = [Math.round(columns * scale), Math.round(rows * scale)];
     slider.max = volume.slices;
     slider.value = volume.first + 1;
     sheet = new Image();

@@ -1,0 +1,94 @@
+"""The shape that is chosen from the training images before their pixels are read: plane, spacing and size of slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sdseg.config.shape import USUAL_MULTIPLE, AutoSize, InPlane, Plane, Slicing
+from sdseg.core.bounded_types import in_pixels, shortest
+from sdseg.core.errors import UserError
+from sdseg.data.fit import resampled_size
+from sdseg.data.slicing import along_slices
+from sdseg.io.geometry import Geometry
+
+__all__ = ["choose_plane", "choose_size", "choose_spacing", "slice_sizes"]
+
+# Of canonical axes x, y, z: the plane that lies across each, and where it runs.
+ACROSS: tuple[tuple[Plane, str], ...] = (
+    ("sagittal", "from left to right"),
+    ("coronal", "from back to front"),
+    ("axial", "from foot to head"),
+)
+ALIKE = 1.05  # times: distances that differ by less are taken for equal, and axial slices for the usual ones
+DIGITS = 4  # of a spacing that is chosen, in mm
+
+
+def choose_plane(slicing: Slicing, training: Sequence[Geometry]) -> tuple[Plane, str]:
+    """The plane, and why in words: as `slicing` says, or across the axis with the longest voxels, by their median."""
+    if slicing != "coarsest":
+        return slicing, ""
+    if not training:
+        return "axial", ""  # no header could be read, which forbids the dataset anyway
+    lengths = np.median([geometry.spacing for geometry in training], axis=0)
+    axis = 2 if lengths[2] * ALIKE >= lengths.max() else int(lengths.argmax())
+    plane, direction = ACROSS[axis]
+    in_words = " × ".join(f"{length:.3g}" for length in lengths)
+    other = sum(max(geometry.spacing) > ALIKE * geometry.spacing[axis] for geometry in training)
+    unlike = f"; of {other} of these volumes another axis is the coarsest" if other else ""
+    return plane, (
+        f"slices are {plane}: voxels are longest {direction} (median of {len(training)} training volumes: "
+        f"{in_words} mm, left-right, back-front, foot-head){unlike}"
+    )
+
+
+def choose_spacing(training: Sequence[Geometry], plane: Plane) -> tuple[InPlane, str]:
+    """The median distance of rows and of columns, in mm, and how it came about in words."""
+    rows, columns = (
+        round(float(length), DIGITS)
+        for length in np.median([along_slices(each.spacing, plane)[1:] for each in training], axis=0)
+    )
+    return (rows, columns), (
+        f"slices are resampled to {rows:g} × {columns:g} mm (rows, columns), the median of {len(training)} training "
+        "volumes"
+    )
+
+
+def slice_sizes(volumes: Sequence[Geometry], plane: Plane, spacing: InPlane | None) -> list[tuple[int, int]]:
+    """Rows and columns of the slices of each volume, resampled where a `spacing` is given."""
+    sizes = []
+    for geometry in volumes:
+        _, rows, columns = along_slices(geometry.canonical_shape, plane)
+        own = along_slices(geometry.spacing, plane)[1:]
+        sizes.append((rows, columns) if spacing is None else resampled_size((rows, columns), (own[0], own[1]), spacing))
+    return sizes
+
+
+def choose_size(
+    sizes: Sequence[tuple[int, int]], auto: AutoSize, *, resampled: bool
+) -> tuple[int | tuple[int, int], str]:
+    """The median height and width of the training images as the networks take it, and how it came about in words.
+
+    Larger ones than `at_most` are shrunk with their side ratio; resampled slices keep their spacing, and each side is
+    bounded. Sides are the nearest multiples (of resampled slices the next larger ones, so that nothing is cut off),
+    two times `multiple_of` at least: instance norm wants more than one pixel at the coarsest level. Raises UserError
+    where `at_most` has no room for that.
+    """
+    multiple = auto.multiple_of or USUAL_MULTIPLE
+    if auto.at_most < 2 * multiple:
+        raise UserError(
+            f"size.at_most is {auto.at_most}, and sides are multiples of {multiple}, two of them at least",
+            where="'size' of the dataset's settings",
+            remedy=f"set it to {2 * multiple} or more, or 'multiple_of' to what the network needs",
+        )
+    median = np.median(sizes, axis=0)
+    part = 1.0 if resampled else min(1.0, auto.at_most / median.max())
+    steps = median * part / multiple
+    steps = np.clip(np.ceil(steps) if resampled else np.floor(steps + 0.5), 2, auto.at_most // multiple).astype(int)
+    size = shortest((int(steps[0]) * multiple, int(steps[1]) * multiple))
+    height, width = (f"{side:g}" for side in median)
+    return size, (
+        f"size {in_pixels(size)}: training images have {height} × {width} pixels (median of {len(sizes)}"
+        f"{', resampled' if resampled else ''}), sides are multiples of {multiple} and {auto.at_most} at most"
+    )
