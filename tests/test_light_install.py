@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +140,29 @@ def test_it_says_what_is_missing(installed: Installed) -> None:
     assert status == 0, words
     for extra in ("formats", "train", "download", "report", "workflow"):
         assert f"pip install 'sdseg[{extra}]'" in words
+
+
+def test_the_workflow_of_the_wheel_makes_a_plan(wheel: Path, tmp_path: Path) -> None:
+    """Without a checkout, from any folder, on the Python that has Snakemake; conda's environments would lack sdseg."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    shipped = tmp_path / "site/sdseg/shipped"
+    plan = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1"]
+    plan += ["--snakefile", str(shipped / "workflow/Snakefile"), "--configfile", str(shipped / "config/demo.yaml")]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+
+    def planned(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*plan, *more], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
+
+    done = planned()
+    assert done.returncode == 0, done.stderr
+    assert "This run: 5 datasets" in done.stdout + done.stderr
+    assert "web page of sdseg" in done.stdout + done.stderr
+    refused = planned("--use-conda")
+    assert refused.returncode == 1
+    assert "--use-conda needs a checkout of sdseg" in refused.stdout + refused.stderr
 
 
 def test_what_the_root_holds_comes_along(installed: Installed) -> None:

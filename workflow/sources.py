@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sdseg
 from sdseg.core.files import sha256_file, sha256_text
 from sdseg.core.fingerprint import fingerprint
 
 __all__ = ["MODULES", "code_of", "parts_of_page"]
 
-PARTS = Path(__file__).resolve().parent.parent / "sdseg" / "export" / "web" / "assets"
+PARTS = Path(sdseg.__file__).resolve().parent / "export" / "web" / "assets"
 
 MODULES = {  # the module of the package whose public function a rule's command ends in
     "raw_phantoms": "datasets.phantoms.write",

@@ -32,7 +32,7 @@ def over_patches(
 
     Returns [Z,…,H,W], float32.
     """
-    with needing("a model of whole volumes, computed patch by patch,"):
+    with needing("a model that computes volumes by patches or large images by tiles"):
         import torch
         from monai.inferers.utils import sliding_window_inference  # MONAI takes seconds to import
 
