@@ -9,7 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from sdseg.core.bounded_types import shortest, size_within
 from sdseg.core.settings import Strict
 
-__all__ = ["USUAL_MULTIPLE", "AutoSize", "DatasetSize", "Fit", "InPlane", "Plane", "Resampling", "Slicing", "bound_of"]
+__all__ = [
+    *("LONGEST", "SHORTEST", "USUAL_MULTIPLE", "AutoSize", "DatasetSize"),
+    *("Fit", "InPlane", "Plane", "Resampling", "Slicing", "bound_of"),
+]
 
 Plane = Literal["axial", "coronal", "sagittal"]  # across the body; front from back; left from right
 # coarsest: that across the axis along which the training volumes' voxels lie furthest apart, as prepare finds it.
@@ -17,7 +20,8 @@ Slicing = Literal["axial", "coronal", "sagittal", "coarsest"]
 SMALLEST, LARGEST = 16, 8192  # pixels of a side
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 USUAL_MULTIPLE = 32  # what most networks here halve sides by
-Millimetres = Annotated[float, Field(ge=0.01, le=100)]
+SHORTEST, LONGEST = 0.01, 100.0  # mm
+Millimetres = Annotated[float, Field(ge=SHORTEST, le=LONGEST)]
 InPlane = tuple[Millimetres, Millimetres]  # between rows, and between columns
 # Of slices that are larger than the working size once they are resampled: crop cuts off what lies beyond, shrink makes
 # the whole slice smaller, with its side ratio. Smaller ones are filled up with the window's lowest value.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdseg.config.shape import USUAL_MULTIPLE, AutoSize, InPlane, Plane, Slicing
+from sdseg.config.shape import LONGEST, SHORTEST, USUAL_MULTIPLE, AutoSize, InPlane, Plane, Slicing
 from sdseg.core.bounded_types import in_pixels, shortest
 from sdseg.core.errors import UserError
 from sdseg.data.fit import resampled_size
@@ -44,11 +44,21 @@ def choose_plane(slicing: Slicing, training: Sequence[Geometry]) -> tuple[Plane,
 
 
 def choose_spacing(training: Sequence[Geometry], plane: Plane) -> tuple[InPlane, str]:
-    """The median distance of rows and of columns, in mm, and how it came about in words."""
+    """The median distance of rows and of columns, in mm, and how it came about in words.
+
+    Raises UserError for one that no image has.
+    """
     rows, columns = (
         round(float(length), DIGITS)
         for length in np.median([along_slices(each.spacing, plane)[1:] for each in training], axis=0)
     )
+    if not all(SHORTEST <= length <= LONGEST for length in (rows, columns)):
+        raise UserError(
+            f"the median spacing of the training volumes is {rows:g} × {columns:g} mm, and {SHORTEST:g} to {LONGEST:g} "
+            "are possible",
+            where="'spacing: median' of the dataset's settings",
+            remedy="correct the spacing in the files, or leave 'spacing' out",
+        )
     return (rows, columns), (
         f"slices are resampled to {rows:g} × {columns:g} mm (rows, columns), the median of {len(training)} training "
         "volumes"

@@ -165,7 +165,10 @@ def _shaped_volumes(
     def count(place: int) -> int:
         path, shape = pairs[place][0].image, grids[place].canonical_shape
         slices, *_ = check_slices(shape, plane, path)
-        slice_sizes((grids[place],), plane, spacing)
+        try:
+            slice_sizes((grids[place],), plane, spacing)
+        except UserError as error:
+            raise UserError(error.what, where=path, remedy=error.remedy) from None
         return slices
 
     places = sorted(grids)

@@ -26,6 +26,7 @@ from sdseg.data.native_labels import NativeLabels
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
 from sdseg.datasets.check_shape import check_shape
+from sdseg.evaluation.evaluator import Evaluator, ScoringRules
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import find_inputs
 from sdseg.inference.load_input import open_array, open_file
@@ -182,6 +183,17 @@ def test_predict_sees_what_was_prepared_and_masks_come_back_to_the_voxel(
         np.testing.assert_array_equal(mask, label)  # at the model's own spacing
 
 
+def test_scores_are_of_native_voxels_and_of_resampled_ones_in_millimetres(scans: Path) -> None:
+    store = SliceStore.open(scans / "prepared")
+    rules, native = ScoringRules(MaskRule(), 1.0), NativeLabels(store, scans / "raw", None)
+    backend = Evaluator(lambda images: (images[..., 0] > 25)[:, None].astype(np.float32), store, rules, native)
+    scores = {score.case.case: score for score in backend.run(store.cases, 2)}
+    assert [scores[name].working.whole["dice"].value > 0.85 for name in SPACINGS] == [True] * 4
+    assert [scores[name].headline.whole["dice"].value > 0.85 for name in SPACINGS] == [True] * 4
+    assert scores["b"].headline.whole["dice"].value == 1.0  # at the model's own spacing
+    assert all(score.headline.whole["hd95"].value <= 2.0 for score in scores.values())  # mm: a voxel of the coarsest
+
+
 def test_what_lies_beyond_the_working_size_is_told(
     scans: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,6 +257,18 @@ def test_a_dataset_that_says_nothing_of_shape_is_prepared_as_ever(tmp_path: Path
     assert written["image"]["size"] == 16
     assert "chosen" not in written
     assert not {"slicing", "spacing", "fit"} & settings.model_dump(mode="json").keys()
+
+
+def test_spacings_that_no_image_has_are_refused_with_their_file(scans: Path, tmp_path: Path) -> None:
+    matrix = tuple(map(tuple, np.diag([0.001, 0.001, 1.0, 1.0]).tolist()))
+    with pytest.raises(UserError, match=r"the median spacing of the training volumes is 0.001 × 0.001 mm"):
+        choose_spacing([Geometry((4, 4, 4), matrix, matrix, 1, 1)], "axial")
+    for folder, ending in (("imagesTr", "_0000"), ("labelsTr", "")):
+        save(tmp_path / "raw" / folder / f"a{ending}.nii.gz", np.ones((9, 9, 2), np.uint8), np.diag([3000.0, 1, 1, 1]))
+    (tmp_path / "raw" / "dataset.json").write_text((scans / "raw" / "dataset.json").read_text("utf-8"), "utf-8")
+    write_split(tmp_path / "split.csv", {"a": "train"})
+    with pytest.raises(UserError, match=r"imagesTr/a_0000.nii.gz: slices of 9 × 9 pixels.* would have 9 × 27000"):
+        prepared(tmp_path, "out", spacing=[1.0, 1.0])
 
 
 def test_size_auto_of_images_is_taken_from_their_headers(tmp_path: Path) -> None:
