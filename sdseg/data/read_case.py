@@ -181,8 +181,10 @@ def _read_volume(source: Source, case: RawCase, image: ImageContract, stretched:
     del labels, own, by_annotator  # full-size labels and the full-size image are not held together
     planes, spreads, all_notes = list[RawImages](), list[Spread](), [*lost]
     shown: RawImages | None = None
+    geometry = grid
     for number, path in enumerate(case.images):  # at full size one at a time
-        raw, geometry, notes = read_volume_noted(path, limits, image)
+        raw, own_grid, notes = read_volume_noted(path, limits, image)
+        geometry = geometry if number else own_grid  # the case's axes and affine are those of its first file
         voxels, altered = to_contract(raw, image, path, number)
         slices = to_slices(voxels, image.slicing)[..., None]
         spreads.append(spread_of(to_slices(raw, image.slicing)[..., None] if image.is_normalised else slices))

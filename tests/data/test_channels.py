@@ -132,6 +132,7 @@ def test_axes_may_run_otherwise_and_other_grids_are_refused(heads: Path, store: 
     SimpleITK.WriteImage(SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(path)), "PIL"), str(path))
     turned = prepared(tmp_path, MR, tmp_path / "turned")
     np.testing.assert_array_equal(turned.images, store.images)
+    assert (turned.cases[0].axcodes, turned.cases[0].affine) == (store.cases[0].axcodes, store.cases[0].affine)
     image = nib.load(path)
     moved = image.affine.copy()
     moved[0, 3] += 3
