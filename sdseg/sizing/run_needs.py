@@ -135,7 +135,8 @@ def _dataset(config: Config, name: str) -> DatasetNeeds:
     images = source is not None and source.modality == "rgb"
     annotators = source.annotators if source is not None else 1
     maps = 1 if annotators == 1 else 1 + annotators  # their majority's, and each one's own
-    pixel = (3 if images else 2) + PACKED * maps  # three channels of uint8, or one of int16; and the labels
+    channels = len(source.channels) if source is not None and source.channels else 3 if images else 1
+    pixel = channels * (1 if images else 2) + PACKED * maps  # uint8 each, or int16; and the labels
     store = None if counts.n_slices is None else int(counts.n_slices * prod(shape.sides) * pixel)
     return DatasetNeeds(
         *(name, settings.source, settings.origin, shape.size, shape.structures, counts, store, annotators)
