@@ -55,7 +55,7 @@ def figures(steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         rows = [measured(Path(folder), *each, steps) for each in STEPS]
-    made = provenance(("torch",), stage="benchmarks.training_step")
+    made = provenance(("torch",))
     return {
         "command": "python benchmarks/training_step.py",
         "commit": made["commit"],

@@ -304,6 +304,29 @@ def _training_step(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _whole_volumes(values: Figures) -> str:
+    parts = tuple(values["rows"][0]["cpu"])
+    rows = [
+        (
+            row["input"],
+            *(f"{row['cpu'][part]:.1f}" for part in parts),
+            f"{row['sum_cpu']:.1f}",
+            f"{row['command_cpu']:.1f}",
+            f"{row['sum_seconds']:.0f}",
+            f"{row['command_seconds']:.0f}",
+            f"{row['sum_seconds'] / row['command_seconds']:.2f}×",
+            f"{row['peak_mb']:.0f}",
+            f"{row['open_mb']:.0f}",
+        )
+        for row in values["rows"]
+    ]
+    heads = (
+        *("input", *(f"{part}, CPU s" for part in parts), "sum, CPU s", "command, CPU s"),
+        *("sum, s", "command, s", "gain", "peak memory, MB", "with the model open, MB"),
+    )
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
@@ -320,6 +343,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "robustness": _robustness,
     "full_scale_memory": _full_scale_memory,
     "training_step": _training_step,
+    "whole_volumes": _whole_volumes,
     "multiclass": _multiclass,
     "neighbours": _compare,
     "normalisation": _compare,

@@ -14,6 +14,7 @@ from sdseg.backends.open_model import Served, open_model
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.extras import needing
 from sdseg.datasets.sources import shared_labels
+from sdseg.inference.choose_recipe import choose_recipe
 
 __all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin", "with_masks_by"]
 
@@ -41,12 +42,17 @@ def choose_model(
     """Open `path`: a model folder, an .onnx or .engine file, or a results folder with some of them.
 
     A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
-    an engine that can be opened on its GPU, then model.onnx, then the model folder. `device` 'auto' is the GPU where
+    an engine that can be opened on its GPU, then model.onnx, then the model folder. In results/<dataset> or results
+    with several recipes the table of Dice and latency chooses one (choose_recipe.py). `device` 'auto' is the GPU where
     the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. `samples` replaces the
     recipe's number of hypotheses, which a graph has built in; with `hypotheses` a model that knows their mean alone is
     passed over. Raises UserError where nothing can be opened, and what `open_model` raises for a path that names one
     model.
     """
+    recipe = choose_recipe(path, device) if _several_recipes(path) else None
+    if recipe is not None:
+        chosen = choose_model(recipe.folder, device, samples, hypotheses=hypotheses)
+        return replace(chosen, reason=f"{recipe.reason}; {chosen.reason}")
     candidates = _candidates(path)
     attempts = [(each, on) for each in candidates or [path] for on in _devices(each, device)]
     refused: list[str] = []
@@ -125,8 +131,7 @@ def _candidates(path: Path) -> list[Path] | None:
     candidates += [model] if (model / "config.json").is_file() else []
     if candidates:
         return candidates
-    files = [f"{depth}/{file}" for depth in ("*", "*/*") for file in ("model/config.json", "export/model.onnx")]
-    recipes = sorted({model_file.parent.parent for file in files for model_file in path.glob(file)})
+    recipes = _recipes(path)
     if len(recipes) == 1:
         return _candidates(recipes[0])
     if not recipes:
@@ -141,6 +146,18 @@ def _candidates(path: Path) -> list[Path] | None:
         where=path,
         remedy=f"name one, for example {recipes[0]}",
     )
+
+
+def _recipes(path: Path) -> list[Path]:
+    """Folders of recipes' results in the results of a dataset, or of all datasets."""
+    files = [f"{depth}/{file}" for depth in ("*", "*/*") for file in ("model/config.json", "export/model.onnx")]
+    return sorted({model_file.parent.parent for file in files for model_file in path.glob(file)})
+
+
+def _several_recipes(path: Path) -> bool:
+    """Whether a folder holds models of several recipes, and none of its own."""
+    own = (path / "config.json", path / "model" / "config.json", path / "export" / "model.onnx")
+    return path.is_dir() and not any(file.is_file() for file in own) and len(_recipes(path)) > 1
 
 
 def _rank(engine: Path) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.inference.choose_model import choose_model
+from sdseg.inference.choose_recipe import choose_recipe
 from tests.helpers.installed import skip_without_openvino
 from tests.helpers.tiny import write_model
 
@@ -92,3 +94,49 @@ def test_several_recipes_are_not_chosen_among(results: Path) -> None:
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model in this folder"):
         choose_model(tmp_path)
+
+
+def table_row(name: str, dice: float, **latency: float) -> dict[str, object]:
+    costs = {"seeds": 1, "gflop": 1.0, "parameters": 1, "bytes": 1, "date": "today", "commits": []}
+    times = {key.replace("_", " "): value for key, value in latency.items()}
+    return {
+        "scale": "kseg",
+        "dataset": "kseg",
+        "role": "unet",
+        "name": name,
+        "dice_mean": dice,
+        "latency_ms": times,
+    } | costs
+
+
+def test_of_several_recipes_the_table_takes_the_fastest_that_is_as_good(results: Path, bright_rgb: Path) -> None:
+    dataset = results.parent
+    for name in ("sdseg-fast-seed0", "sdseg-fast-seed1", "tiny", "unmeasured"):
+        (dataset / name / "export").mkdir(parents=True)
+        shutil.copy(bright_rgb, dataset / name / "export" / "model.onnx")
+    with pytest.raises(ListedError, match="5 models in this results folder"):
+        choose_model(dataset, "cpu")
+    rows = [
+        table_row(results.name, 0.9, onnxruntime=40, openvino=3),
+        table_row("sdseg-fast", 0.8951, onnxruntime=4, openvino=5),
+        table_row("tiny", 0.8949, onnxruntime=1, openvino=1),
+        table_row("gone", 0.95, onnxruntime=0.1),
+    ]
+    table = {"command": "c", "commit": "a", "date": "d", "machine": "m", "rows": rows}
+    (dataset.parent / "pareto.json").write_text(json.dumps(table), encoding="utf-8")
+    for named in (dataset, dataset.parent):
+        chosen = choose_model(named, "cpu")
+        assert chosen.served.path == dataset / "sdseg-fast-seed0" / "export" / "model.onnx"
+        assert (
+            "sdseg-fast (Dice 0.8951, 4 ms an image on a CPU) is the fastest within 0.005 of the best Dice"
+            in chosen.reason
+        )
+        assert "tiny 0.8949 in 1 ms" in chosen.reason
+    assert choose_model(dataset / "tiny", "cpu").served.path.parent.parent.name == "tiny"  # named: taken
+    recipe = choose_recipe(dataset, "openvino")
+    assert recipe is not None
+    assert recipe.folder == results
+    assert choose_recipe(dataset, "cuda") is None  # the table is of CPUs
+    (dataset.parent / "pareto.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ListedError, match="5 models in this results folder"):
+        choose_model(dataset, "cpu")
