@@ -30,9 +30,38 @@ def test_what_depends_on_a_voxel_alone_is_the_same_in_every_patch(shape: tuple[i
 
 def test_around_a_volume_that_is_smaller_lies_the_lowest_value() -> None:
     def compute(patches: FloatArray) -> FloatArray:
-        assert (patches[0, 0] == -7.0).all()
-        assert (patches[0, -2:] == -7.0).all()
+        assert (patches[0, 0] == -7.5).all()
+        assert (patches[0, -2:] == -7.5).all()
         return patches[..., 0][:, None]
 
-    volume = np.ones((3, 8, 8, 1), dtype=np.float32)
-    assert over_patches(compute, volume, SlidingWindow(size=(6, 8, 8)), outside=-7.0).shape == (3, 1, 8, 8)
+    volume = np.ones((3, 8, 8, 1), dtype=np.int16)
+    assert over_patches(compute, volume, SlidingWindow(size=(6, 8, 8)), outside=-7.5).shape == (3, 1, 8, 8)
+
+
+@pytest.mark.parametrize(("shape", "overlap"), [((9, 21, 20), 0.25), ((3, 30, 12), 0.5), ((8, 16, 29), 0.0)])
+@pytest.mark.parametrize("blending", ["gaussian", "constant"])
+def test_patches_are_those_of_monai_and_blended_like_them(
+    shape: tuple[int, int, int], overlap: float, blending: str
+) -> None:
+    import torch
+    from monai.inferers.utils import sliding_window_inference
+
+    size = (8, 16, 12)
+    volume = np.random.default_rng(1).normal(size=(*shape, 2)).astype(np.float32)
+
+    def compute(patches: FloatArray) -> FloatArray:  # what is found in a voxel depends on the patch around it
+        return np.cumsum(patches, axis=3).transpose(0, 4, 1, 2, 3) + patches.mean(axis=(1, 2, 3))[..., None, None, None]
+
+    window = SlidingWindow.model_validate({"size": size, "overlap": overlap, "blending": blending})
+    theirs = sliding_window_inference(
+        torch.from_numpy(np.moveaxis(volume, -1, 0))[None],
+        roi_size=size,
+        sw_batch_size=1,
+        predictor=lambda patch: torch.from_numpy(compute(np.ascontiguousarray(patch.permute(0, 2, 3, 4, 1).numpy()))),
+        overlap=overlap,
+        mode=blending,
+        cval=-7.0,
+    )
+    assert isinstance(theirs, torch.Tensor)
+    answer = over_patches(compute, volume, window, outside=-7.0)
+    np.testing.assert_allclose(answer, np.moveaxis(theirs[0].numpy(), 1, 0), rtol=1e-5, atol=1e-5)
