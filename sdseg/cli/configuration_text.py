@@ -66,6 +66,8 @@ def seen_in_words(data: OwnData) -> list[str]:
             f"values: {min(each.low for each in spreads):.4g} to {max(each.high for each in spreads):.4g}, most "
             f"of a case within {min(each.width for each in spreads):.4g} to {max(each.width for each in spreads):.4g}"
         )
+    if data.source.channels:
+        lines.append(f"channels: {', '.join(data.source.channels)}; the model sees all of them")
     lines.append(f"modality: {data.modality} ({data.modality_reason})")
     if data.meaning is not None:
         lines.append(data.meaning.reason)
@@ -185,6 +187,8 @@ def _dataset(data: OwnData, plan: Plan, name: str) -> Iterator[str]:
     if len(structures) > 1:
         yield from _targets(data)
     yield from _normalisation(data)
+    if data.source.channels:
+        yield f"      shown_channel: {_flow(data.source.channels[0])} # in pictures; the model sees all of them"
     if data.group_hint is not None:
         pattern, count = data.group_hint
         yield from _comment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ MANY_CORES = 8  # from here on an hour is the default on a CPU
 RATE = 60e9  # operations per second of one thread where nothing is measured; 95e9 in bf16 (docs/benchmarks.md)
 SHARED = 0.8  # what a second thread brings
 SMALL = 12  # pixels of the smallest structure below which a larger size is taken
+OBLONG = 1.25  # longer against shorter side from which a square would squeeze them
 LARGER = 1.5  # and how much larger at most
 EPOCHS = 1000  # more passes over the data are hardly worth their time
 FEWEST_STEPS = 100
@@ -166,7 +168,7 @@ def fit(data: OwnData, name: str, machine: Machine, *, probed: bool) -> Plan:
         parameters=0,
     )
     codec = made_from(parse(Codec, codec_values(preset), where="codecs.masks"))
-    shape = Shape(int(size.value), len(data.structures))
+    shape = Shape(size.value if isinstance(size.value, int) else tuple(size.value), len(data.structures))
     free = machine.gpu_memory if cuda else machine.memory
     recipe = _recipe(plan)
     needs = training_needs(recipe, codec, shape, cuda=cuda)
@@ -217,7 +219,11 @@ def _size(data: OwnData, preset: Preset) -> Reasoned:
             reason += f"; '{name}' then has about {pixels:.0f} pixels, and a larger size costs its square in time"
     if size > native:
         size, reason = native, f"your files have no more ({longest} pixels along the longer side)"
-    return Reasoned(size, reason)
+    height, width = data.survey.span("height")[1], data.survey.span("width")[1]
+    if max(height, width) < OBLONG * min(height, width):
+        return Reasoned(size, reason)
+    sides = [max(2 * step, round(size * math.sqrt(ratio) / step) * step) for ratio in (height / width, width / height)]
+    return Reasoned(sides, f"rows and columns in the ratio of yours, and about as many as {size}×{size}; {reason}")
 
 
 def _batch(data: OwnData, preset: Preset) -> Reasoned:
@@ -276,7 +282,7 @@ def _seconds_per_step(
         if device == "cpu":
             torch.set_num_threads(plan.threads)
         try:
-            measured = probe(recipe, codec, shape, 1 if data.volumes else 3, device).seconds_per_step
+            measured = probe(recipe, codec, shape, data.n_channels, device).seconds_per_step
         except (UserError, RuntimeError) as error:
             reason = error.what if isinstance(error, UserError) else first_line(error)
             return None, f"not measured: {reason}"

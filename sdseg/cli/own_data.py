@@ -57,6 +57,10 @@ class OwnData:
         return self.modality != "rgb"
 
     @property
+    def n_channels(self) -> int:
+        return len(self.source.channels) or (1 if self.volumes else 3)
+
+    @property
     def structures(self) -> dict[str, tuple[int, ...]]:
         """Names of what there is to find, with the ids of its labels."""
         if self.meaning is not None:
@@ -115,6 +119,11 @@ def read_own_data(folder: Path, *, modality: str | None, images: str | None, mas
     meaning = None if described else meaning_of(survey.values, survey.even, images=given == "rgb", where=folder)
     window, how, why = _intensities(survey, given, folder)
     source = _cases(layout, given, folder)[0]
+    if window is not None and len(source.channels) > 1:  # a CT beside what has no units
+        fixed = {"method": "window", "low": window[0], "high": window[1]}
+        of_ct = [name for name in source.channels if CHANNELS["ct"].search(name)]
+        how = {name: fixed if name in of_ct else {"method": "percentiles"} for name in source.channels}
+        window = None
     return OwnData(
         folder=folder,
         layout=layout,

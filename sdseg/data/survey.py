@@ -38,7 +38,7 @@ class CaseView:
     spacing: tuple[float, ...]  # mm, along left-right, back-front, foot-head; empty for images
     counts: dict[int, int]  # pixels of each value of the mask's file, in the slices that have it
     shares: dict[int, float]  # of a slice that has it, the share that each value of the mask takes, its median
-    spread: Spread | None  # of the values of a volume
+    spread: Spread | None  # of the values of a volume, of several channels the first
     zeros: float  # share of the voxels that are exactly 0
     labelled: tuple[float, float] | None  # 0.5 and 99.5 percentile of the voxels with a label
     even: float  # share of the pixels of the mask that have the value of the next one
@@ -134,12 +134,9 @@ def _volume(case: RawCase, modality: str, plane: Plane) -> CaseView:
     counts, shares = _values(slices)
     voxels, _ = read_volume(case.image)
     spread = spread_of(voxels)
-    if spread.low == spread.high:
-        raise UserError(
-            f"an empty volume: every voxel is {spread.low:g}",
-            where=case.image,
-            remedy="export it again or leave it out",
-        )
+    _check_contrast(spread, case.image)
+    for _, other in case.channels[1:]:
+        _check_contrast(spread_of(read_volume(other)[0]), other)
     labelled = None
     if labels.any():
         values = voxels[labels > 0]
@@ -148,6 +145,13 @@ def _volume(case: RawCase, modality: str, plane: Plane) -> CaseView:
         labelled = (low, high)
     zeros = float(np.count_nonzero(voxels == 0)) / voxels.size
     return CaseView(height, width, depth, geometry.spacing, counts, shares, spread, zeros, labelled, _even(slices))
+
+
+def _check_contrast(spread: Spread, path: Path) -> None:
+    if spread.low == spread.high:
+        raise UserError(
+            f"an empty volume: every voxel is {spread.low:g}", where=path, remedy="export it again or leave it out"
+        )
 
 
 def _even(slices: AnyArray) -> float:

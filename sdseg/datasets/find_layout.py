@@ -106,6 +106,7 @@ def _two_folders(raw: Path, folders: Mapping[str, _Folder], images: str | None, 
             (f"images in '{one}', masks in '{other}'" for one, other in sorted(chosen)),
             where=raw,
             remedy="name one with --images and --masks; where several people drew the masks: docs/annotators.md; where "
+            "a case has several channels: 'channels' (docs/your-own-data.md); where "
             f"training and test lie apart, or masks of one structure each: {TABLE}",
         )
     pair, one, other = named[0]

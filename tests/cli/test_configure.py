@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sdseg.core.yaml_json import read_yaml
 from sdseg.datasets.check_configuration import CheckedConfig, configure_file
 from sdseg.sizing.presets import PRESETS
 from tests.helpers.mr_volumes import write_mr
-from tests.helpers.raw_files import encode
+from tests.helpers.raw_files import encode, save
 from tests.helpers.tiny import RGB, picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +100,32 @@ def test_volumes_of_a_scanner_without_a_scale(preset: str, tmp_path: Path) -> No
     assert "-fold between cases" in text
     assert run.settings.device == PRESETS[preset].device
     assert values["recipes"]["sdseg"]["overrides"]["training"]["steps"] <= PRESETS[preset].most_steps
+
+
+def test_several_channels_and_oblong_slices(tmp_path: Path) -> None:
+    folder = tmp_path / "pet-ct"
+    for number in range(3):
+        voxels, labels = np.full((48, 24, 3), -1000, np.int16), np.zeros((48, 24, 3), np.uint8)
+        voxels[8:40, 4:20], labels[12:36, 6:18] = np.arange(10, 138).reshape(32, 4, 1).repeat(4, 1), 1
+        uptake = np.random.default_rng(number).gamma(2, 1 + number, voxels.shape).astype(np.float32)
+        for place, array in ((f"imagesTr/p{number}_0000", voxels), (f"imagesTr/p{number}_0001", uptake)):
+            save(folder / f"{place}.nii.gz", array)
+        save(folder / "labelsTr" / f"p{number}.nii.gz", labels)
+    described = {
+        "channel_names": {"0": "CT", "1": "PET"},
+        "labels": {"background": 0, "t": 1},
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps({**described, "file_ending": ".nii.gz"}), "utf-8")
+    run, values, text = written(folder)
+    own = values["datasets"]["pet-ct"]["own"]
+    assert own["normalisation"]["CT"]["method"] == "window"
+    assert own["normalisation"]["PET"] == {"method": "percentiles"}
+    assert own["shown_channel"] == "CT"
+    assert "channels: CT, PET; the model sees all of them" in text
+    height, width = values["datasets"]["pet-ct"]["size"]
+    assert width == 2 * height
+    assert run.recipes["pet-ct", "sdseg"].training.steps > 0
 
 
 def test_what_the_user_says_goes_before_what_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
