@@ -214,12 +214,16 @@ class Plan:
         return f"<results>/{wildcards.dataset}/{named.recipe}/model/config.json"
 
     def web_pages(self, wildcards: Any = None) -> list[str]:
-        """A page of every model that a browser can run, which those that see patches of volumes are not."""
+        """A page of every model that a browser can run: not of those that see patches, tiles or several channels."""
         return [
             WEB_PAGE.replace("{dataset}", dataset).replace("{recipe}", recipe)
             for dataset, recipe in self.pairs
-            if self.recipes[dataset, recipe].patches is None
+            if self.recipes[dataset, recipe].patches is None and not self._in_tiles_or_channels(dataset)
         ]
+
+    def _in_tiles_or_channels(self, dataset: str) -> bool:
+        settings = self.settings.datasets[dataset]
+        return settings.tiles is not None or (settings.own is not None and bool(settings.own.channels))
 
     def web_pages_of_all(self, wildcards: Any = None) -> list[str]:
         """What `all` makes of them: every one where `web.pages` is set."""

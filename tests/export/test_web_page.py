@@ -28,6 +28,7 @@ from sdseg.export.web.one_file import ASSETS
 from sdseg.export.web.page_contract import check_runs_in_browser, page_contract
 from sdseg.inference.predictor import Prediction, load_predictor
 from tests.helpers.browser import chromium
+from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import CT, DISC_CUP, RGB, describe, write_graph, write_store
 
 if TYPE_CHECKING:
@@ -200,6 +201,30 @@ def test_a_volume_is_cut_in_the_plane_of_its_model(browser: Browser, folder: Pat
     assert opened.problems == []
 
 
+def test_a_zipped_series_with_a_rescale_slope_gets_the_mask_of_predict(
+    volume_page: BrowserBackend, bright_ct: Path, tmp_path: Path
+) -> None:
+    voxels = np.full((26, 31, 6), 944, dtype=np.int16)
+    voxels[5:20, 8:24, 1:5] = 1134
+    voxels[9:15, 12:19, 2:4] = 1254
+    axes = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # cut from the side, as few are
+    series = write_series(tmp_path / "series", voxels // 2, directions=axes, t0028_1053="2")
+    expected = load_predictor(bright_ct, "cpu").predict(series)
+    zipped = Path(shutil.make_archive(str(tmp_path / "scan"), "zip", series))
+    assert take(volume_page.page, zipped).startswith("disc: ")
+    mask = nibabel.load(saved_mask(volume_page.page, tmp_path))
+    assert expected.geometry is not None
+    ours = nibabel.orientations.apply_orientation  # of the file as the page wrote it, along the axes of Python's
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(mask.affine), nibabel.io_orientation(expected.geometry.matrix)
+    )
+    alike(ours(np.asarray(mask.dataobj), turn), expected.mask)
+    voxel = abs(np.linalg.det(mask.affine[:3, :3])) / 1000
+    shown = volume_page.page.locator("#sizes tbody td").first.inner_text()
+    assert float(shown.split()[0]) == pytest.approx(float(expected.masks[0].sum()) * voxel, rel=0.01)
+    assert volume_page.problems == []
+
+
 def test_sliders_change_the_mask(volume_page: BrowserBackend, tmp_path: Path) -> None:
     page = volume_page.page
     take(page, _volume(tmp_path / "a.nii.gz"))
@@ -312,10 +337,22 @@ def test_the_page_knows_what_the_graph_says() -> None:
     assert noisy["window"] == [-175.0, 250.0]
 
 
-def test_the_built_page_is_that_of_its_sources(tmp_path: Path) -> None:
-    if shutil.which("node") is None or not (WEB / "node_modules" / "esbuild").is_dir():
+@pytest.fixture
+def node() -> str:
+    program = shutil.which("node")
+    if program is None or not (WEB / "node_modules" / "esbuild").is_dir():
         pytest.skip("Node.js or the packages of web/ are missing: 'make web' installs the packages")
-    subprocess.run(["node", "build.mjs", str(tmp_path)], cwd=WEB, check=True)
+    return program
+
+
+def test_the_pages_own_tests_pass(node: str) -> None:
+    files = sorted(str(path) for path in WEB.glob("tests/*/*.test.ts"))
+    done = subprocess.run([node, "--import", "tsx", "--test", *files], cwd=WEB, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_the_built_page_is_that_of_its_sources(node: str, tmp_path: Path) -> None:
+    subprocess.run([node, "build.mjs", str(tmp_path)], cwd=WEB, check=True)
     for path in sorted(tmp_path.iterdir()):
         assert path.read_bytes() == (ASSETS / path.name).read_bytes(), f"{path.name}: run 'make web', and commit it"
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in ASSETS.iterdir()}

@@ -22,6 +22,7 @@ const viewer = new Viewer(contract);
 const panel = new Panel(contract, { masks: () => refresh(), style: () => viewer.setStyle(panel.style) });
 
 let ready = false;
+let threads = 0;
 let inputs: readonly InputSummary[] = [];
 let shown: Shown | null = null;
 let busy = 0;
@@ -74,6 +75,7 @@ async function start(model: string | File): Promise<void> {
     const opened = await client.run("start", { contract, ...parts, model });
     if (opened === null) return;
     ready = true;
+    threads = opened.threads;
     byId("message").textContent = "";
     byId("choose-model").hidden = true;
     byId("try-sample").hidden = sampleText === null;
@@ -212,11 +214,12 @@ if (modelText !== null) {
 // For whoever checks the page, by its own worker: see docs/export.md.
 declare global {
   interface Window {
-    sdseg: { readonly contract: Contract; run: Client["run"]; isReady(): boolean };
+    sdseg: { readonly contract: Contract; run: Client["run"]; isReady(): boolean; threads(): number };
   }
 }
 window.sdseg = {
   contract,
   run: <Name extends keyof Tasks>(task: Name, input: Tasks[Name][0]) => client.run(task, input),
   isReady: () => ready && busy === 0,
+  threads: () => threads,
 };

@@ -52,21 +52,33 @@ class BrowserBackend:
 
     name = "onnxruntime-web"
 
-    def __init__(self, browser: Browser, file: Path, graph: GraphManifest, model: Path | None = None) -> None:
-        """`model`: the file beside the page, where the model lies there."""
+    def __init__(
+        self,
+        browser: Browser,
+        file: Path,
+        graph: GraphManifest,
+        model: Path | None = None,
+        *,
+        address: str | None = None,
+    ) -> None:
+        """`model`: the file beside the page, where the model lies there; `address`: where a server has the page."""
         self.file, self.graph, self.problems = file.resolve(), graph, list[str]()
+        self.address = address or self.file.as_uri()
         self.browser = f"{browser.browser_type.name} {browser.version}"
         self.page = browser.new_page()
         self._open(model)
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
-        fed = as_input(images, self.graph.image)
-        text = base64.b64encode(fed.tobytes()).decode("ascii")
-        answer: str = self.page.evaluate(COMPUTE, [text, fed.dtype == np.float32, len(fed)])
-        shape = (len(fed), len(self.graph.structures), *self.graph.image.sides)
+        answer: str = self.page.evaluate(COMPUTE, self.as_text(images))
+        shape = (len(images), len(self.graph.structures), *self.graph.image.sides)
         values = np.frombuffer(base64.b64decode(answer), dtype="<f4")
         return values.reshape(shape).astype(np.float32)
+
+    def as_text(self, images: RawImages) -> list[str | bool | int]:
+        """Raw images [N,H,W,C] on their way into the page: base64, whether it is of float32, N."""
+        fed = as_input(images, self.graph.image)
+        return [base64.b64encode(fed.tobytes()).decode("ascii"), bool(fed.dtype == np.float32), len(fed)]
 
     def _open(self, model: Path | None) -> None:
         page = self.page
@@ -74,7 +86,7 @@ class BrowserBackend:
         page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         page.on("request", lambda request: self._heard(request.url))
-        page.goto(self.file.as_uri())
+        page.goto(self.address)
         if model is not None:
             page.locator("#model-file").set_input_files(model)
         deadline = time.monotonic() + PATIENCE
@@ -91,7 +103,7 @@ class BrowserBackend:
             time.sleep(0.1)
 
     def _heard(self, url: str) -> None:
-        if url != self.file.as_uri() and not url.startswith(("blob:", "data:")):
+        if url != self.address and not url.startswith(("blob:", "data:")):
             self.problems.append(f"request: {url}")
 
 

@@ -21,7 +21,10 @@ HEEDED = {
     *("modality", "size", "channels", "neighbours", "window", "normalisation", "stretch", "dtype", "intensities"),
     *("train_clip", "spacing", "slicing"),
 }
-REMEDY = "use 'sdseg predict', which takes every model; the page takes models of single slices and images"
+REMEDY = (
+    "use 'sdseg predict', which takes every model; the page takes those of whole images and of slices (in a workflow "
+    "say 'pages: false' in 'web')"
+)
 
 
 def check_runs_in_browser(graph: GraphManifest, path: Path) -> None:
