@@ -17,12 +17,13 @@ from sdseg.backends.graph_checksum import graph_checksum, open_manifest
 from sdseg.config.export import Export, Precision
 from sdseg.config.web_pages import WebPages
 from sdseg.core.errors import ListedError, UserError
+from sdseg.core.extras import missing_extra
 from sdseg.core.files import atomic_file, sha256_file, write_json, write_text
 from sdseg.core.locks import writes
 from sdseg.export.web.browser_backend import BrowserBackend, NoBrowserError, open_browser
 from sdseg.export.web.one_file import one_file, runtime_version
 from sdseg.export.web.page_contract import check_runs_in_browser, page_contract
-from sdseg.export.web.sample_input import phantom_for, sample_from
+from sdseg.export.web.sample_input import SampleInput, phantom_for, sample_from
 
 __all__ = ["export_web"]
 
@@ -69,7 +70,7 @@ def export_web(
     with _graph_of(model, prepared, settings) as path:
         graph = open_manifest(path)
         check_runs_in_browser(graph, path)
-        chosen = phantom_for(graph) if sample is None else sample_from(sample)
+        chosen = _phantom(graph) if sample is None else sample_from(sample)
         data = path.read_bytes()
         inside = len(data) <= options.most_megabytes * 1e6
         beside = None if inside else output.with_suffix(".onnx")
@@ -80,16 +81,28 @@ def export_web(
                 "bytes": len(data),
                 "sha256": sha256_file(path),
             },
-            "sample": {"name": chosen.name, "about": chosen.about},
+            "sample": None if chosen is None else {"name": chosen.name, "about": chosen.about},
         }
         with tempfile.TemporaryDirectory(prefix="sdseg-web-") as place:
             page = Path(place) / output.name
-            write_text(page, one_file(contract, data if inside else None, chosen.data))
+            write_text(page, one_file(contract, data if inside else None, None if chosen is None else chosen.data))
             written = _Written(page, beside, graph, path)
             record = _record(written, output, options, settings, prepared)
             _keep(written, output, record)
     size, checked = record.bytes / 1e6, _checked(record)
     log.info("%s: %.1f MB, opens in a browser; %s", output, size, checked)
+
+
+def _phantom(graph: GraphManifest) -> SampleInput | None:
+    """What the page offers to try; nothing, and a warning, where the package is installed without what draws it."""
+    try:
+        return phantom_for(graph)
+    except ModuleNotFoundError as error:
+        lacking = missing_extra(error, "drawing a phantom")
+        if lacking is None:
+            raise
+        log.warning("the page offers no sample: %s; %s, or name a file by --sample", lacking.what, lacking.remedy)
+        return None
 
 
 @contextmanager

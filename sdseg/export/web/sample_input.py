@@ -11,7 +11,7 @@ from pathlib import Path
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.core.errors import UserError
 from sdseg.datasets.layouts import find_cases
-from sdseg.datasets.phantoms import PHANTOM_SOURCES, write_phantoms
+from sdseg.datasets.source_names import PHANTOM_NAMES
 from sdseg.datasets.sources import SOURCES, source_named
 
 __all__ = ["SampleInput", "phantom_for", "sample_from"]
@@ -32,6 +32,8 @@ class SampleInput:
 
 def phantom_for(graph: GraphManifest) -> SampleInput:
     """A phantom of the dataset the model was trained on, else of one with its structures, else of its kind."""
+    from sdseg.datasets.phantoms import write_phantoms  # needs SciPy, which a light install lacks
+
     source = _source_for(graph)
     with tempfile.TemporaryDirectory(prefix="sdseg-sample-") as place:
         folder = Path(place)
@@ -60,7 +62,7 @@ def sample_from(path: Path) -> SampleInput:
 
 def _source_for(graph: GraphManifest) -> str:
     names = [structure.name for structure in graph.structures]
-    alike = [name for name in PHANTOM_SOURCES if (SOURCES[name].modality == "rgb") == (graph.image.modality == "rgb")]
+    alike = [name for name in PHANTOM_NAMES if (SOURCES[name].modality == "rgb") == (graph.image.modality == "rgb")]
     if graph.dataset in alike:
         return graph.dataset
     of_structures = (
