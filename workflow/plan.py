@@ -214,16 +214,18 @@ class Plan:
         return f"<results>/{wildcards.dataset}/{named.recipe}/model/config.json"
 
     def web_pages(self, wildcards: Any = None) -> list[str]:
-        """A page of every model that a browser can run: not of those that see patches, tiles or several channels."""
+        """A page of every model that a browser can run: not of those of patches, tiles, channels, a spacing."""
         return [
             WEB_PAGE.replace("{dataset}", dataset).replace("{recipe}", recipe)
             for dataset, recipe in self.pairs
-            if self.recipes[dataset, recipe].patches is None and not self._in_tiles_or_channels(dataset)
+            if self.recipes[dataset, recipe].patches is None and self._seen_whole(dataset)
         ]
 
-    def _in_tiles_or_channels(self, dataset: str) -> bool:
+    def _seen_whole(self, dataset: str) -> bool:
+        """Whether models see images, or slices of one volume, squeezed into the working size."""
         settings = self.settings.datasets[dataset]
-        return settings.tiles is not None or (settings.own is not None and bool(settings.own.channels))
+        several = settings.own is not None and bool(settings.own.channels)
+        return settings.tiles is None and settings.spacing == "none" and not several
 
     def web_pages_of_all(self, wildcards: Any = None) -> list[str]:
         """What `all` makes of them: every one where `web.pages` is set."""

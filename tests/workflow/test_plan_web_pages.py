@@ -21,6 +21,7 @@ def plan(**web: Any) -> Plan:
         "kseg": {"source": "kseg", "recipes": ["unet"]},
         "btcv": {"source": "btcv"},
         "cvc": {"source": "cvc", "recipes": ["unet"], "tiles": {}},
+        "sts": {"source": "sts", "recipes": ["unet"], "spacing": "median"},
     }
     return Plan({"recipes": recipes, "datasets": datasets, "web": web}, where="my.yaml")
 
