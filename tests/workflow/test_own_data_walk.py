@@ -76,14 +76,42 @@ group = pytest.mark.xdist_group("own data")
 @group
 def test_the_walk_ends_with_a_scored_and_exported_model(walked: tuple[Path, str]) -> None:
     folder, shown = walked
-    run_folder = folder / "results-mine" / "frames" / "unet"
+    run_folder = folder / "results-mine" / "heads" / "sdseg"
     summary = json.loads((run_folder / "evaluation" / "summary.json").read_text("utf-8"))
-    assert (summary["dataset"], summary["origin"]) == ("frames", "sample")
+    assert (summary["dataset"], summary["origin"]) == ("heads", "sample")
     assert json.loads((run_folder / "export" / "parity.json").read_text("utf-8"))["passed"]
-    assert "frames" in shown
-    heads = json.loads((folder / "results-mine" / "heads" / "unet" / "export" / "io.json").read_text("utf-8"))["image"]
-    assert (heads["channel_names"], heads["modality"]) == (["T1", "T2"], "mr")
+    assert "heads" in shown
+    image = json.loads((run_folder / "export" / "io.json").read_text("utf-8"))["image"]
+    assert (image["channel_names"], image["modality"]) == (["T1", "T2"], "mr")
     assert len([*(folder / "masks" / "heads").glob("head_*.nii.gz")]) == 6
+
+
+@group
+@pytest.mark.parametrize(
+    ("dataset", "modality", "channels", "augmentation"),
+    [("polyps", "rgb", 3, "flips"), ("bellies", "ct", 1, "flips"), ("heads", "mr", 2, "none")],
+)
+def test_every_kind_of_data_trains_the_default_recipe(
+    walked: tuple[Path, str], dataset: str, modality: str, channels: int, augmentation: str
+) -> None:
+    folder, _ = walked
+    model = json.loads((folder / "results-mine" / dataset / "sdseg" / "model" / "config.json").read_text("utf-8"))
+    assert (model["image"]["modality"], model["image"]["channels"]) == (modality, channels)
+    assert model["recipe"]["network"]["kind"] == "latent-diffusion"
+    assert model["recipe"]["training"]["augmentation"] == augmentation  # of the heads alone another one
+
+
+@group
+def test_what_configure_wrote_is_what_the_page_describes_by_hand(walked: tuple[Path, str]) -> None:
+    folder, _ = walked
+    written, by_hand = (
+        load_config(folder / "config" / f"{name}.yaml").datasets["polyps"] for name in ("polyps", "mine")
+    )
+    assert written.own is not None
+    assert by_hand.own is not None
+    named = {"title", "labels"}
+    assert written.own.model_dump(exclude=named) == by_hand.own.model_dump(exclude=named)
+    assert written.size == by_hand.size
 
 
 @group
