@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,24 @@ def test_of_several_recipes_the_table_takes_the_fastest_that_is_as_good(results:
     (dataset.parent / "pareto.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ListedError, match="5 models in this results folder"):
         choose_model(dataset, "cpu")
+
+
+def test_openvino_by_itself_is_taken(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ONNX Runtime is not installed: `pip install 'sdseg[openvino]'`."""
+    skip_without_openvino()
+    spec_of = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else spec_of(name))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert choose_model(bright_rgb).served.backend.name == "openvino"
+
+
+def test_a_results_folder_without_torch(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph is taken; where there is none, the message names the extra."""
+    monkeypatch.delitem(sys.modules, "sdseg.models.model_folder", raising=False)
+    for name in ("torch", "safetensors", "safetensors.torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    graph = results / "export" / "model.onnx"
+    assert choose_model(results).served.path == graph
+    graph.unlink()
+    with pytest.raises(UserError, match=r"a model folder .* needs the package"):
+        choose_model(results / "model")
