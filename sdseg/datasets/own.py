@@ -15,6 +15,7 @@ from sdseg.datasets.nnunet import Description, nnunet_layout, read_description
 from sdseg.datasets.source_lookup import declared_source, own_source
 from sdseg.datasets.sources import Source
 from sdseg.io.images import IMAGE_SUFFIXES
+from sdseg.io.volumes import VOLUME_SUFFIXES
 
 __all__ = ["own_dataset"]
 
@@ -37,6 +38,7 @@ def own_dataset(own: Own, raw: Path) -> tuple[Source, tuple[RawCase, ...]]:
         cases = tabled_cases(own, own.table, raw)
     else:
         pair = _folders(own)
+        _check_kind(own, pair, raw)
         _check_one_folder(own, pair, raw)
         cases = find_cases(source, raw, ((pair,),))
     _check_everyone_drew(own, cases, raw)
@@ -45,14 +47,8 @@ def own_dataset(own: Own, raw: Path) -> tuple[Source, tuple[RawCase, ...]]:
 
 def _description(own: Own, raw: Path) -> Description:
     description = read_description(raw / "dataset.json")
-    images = description.ending in IMAGE_SUFFIXES
-    if images != (own.modality == "rgb"):
-        raise UserError(
-            f"files end in '{description.ending}', and 'modality: {own.modality}' is for "
-            f"{'images' if own.modality == 'rgb' else 'volumes'}",
-            where=raw / "dataset.json",
-            remedy=f"set 'modality: {'rgb' if images else 'ct'}'{'' if images else ', or mr, pet, ultrasound, other'}",
-        )
+    if (description.ending in IMAGE_SUFFIXES) != (own.modality == "rgb"):
+        raise _contradicting(own, description.ending, raw / "dataset.json")
     if own.modality in ("mr", "pet", "ultrasound") and "CT" in [name.upper() for name in description.channels]:
         remedy = "set 'modality: ct' with 'windows', or correct 'channel_names'"
         if len(description.channels) > 1:
@@ -79,6 +75,29 @@ def _folders(own: Own) -> FilePair:
         series=volumes,
         annotators=tuple(own.annotators),
         channels=tuple(ChannelFiles(name, place, own.image_name or anything) for name, place in own.channels.items()),
+    )
+
+
+def _check_kind(own: Own, pair: FilePair, raw: Path) -> None:
+    """Refuse a folder of images that holds files of the other kind alone."""
+    folder = raw / str(own.images)
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = [path.name.lower() for path in entries]
+    if any(name.endswith(pair.image_suffixes) for name in names) or (pair.series and any(map(Path.is_dir, entries))):
+        return
+    others = IMAGE_SUFFIXES if pair.series else VOLUME_SUFFIXES
+    ending = next((suffix for name in names for suffix in others[::-1] if name.endswith(suffix)), None)
+    if ending is not None:
+        raise _contradicting(own, ending, folder)
+
+
+def _contradicting(own: Own, ending: str, where: Path) -> UserError:
+    images = ending in IMAGE_SUFFIXES
+    return UserError(
+        f"files end in '{ending}', and 'modality: {own.modality}' is for "
+        f"{'images' if own.modality == 'rgb' else 'volumes'}",
+        where=where,
+        remedy=f"set 'modality: {'rgb' if images else 'ct'}'{'' if images else ', or mr, pet, ultrasound, other'}",
     )
 
 

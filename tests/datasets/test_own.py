@@ -50,6 +50,16 @@ def write_folders(raw: Path, names: tuple[str, ...] = ("a", "b"), level: int = 2
     return raw
 
 
+def test_a_modality_that_contradicts_the_files_of_a_folder(tmp_path: Path) -> None:
+    raw = write_folders(tmp_path)
+    for name in ("a", "b"):
+        save(raw / "volumes" / f"{name}.nii.gz", np.zeros((4, 4, 2), np.int16))
+    with pytest.raises(UserError, match=r"files end in '.png', and 'modality: mr' is for volumes(.|\n)*modality: rgb"):
+        open_raw(settings(FOLDERS, modality="mr"), raw)
+    with pytest.raises(UserError, match=r"files end in '.nii.gz', and 'modality: rgb' is for images"):
+        open_raw(settings(FOLDERS, images="volumes"), raw)
+
+
 def write_nnunet(raw: Path, description: dict[str, Any], names: tuple[str, ...] = ("x_1", "x_2")) -> Path:
     ending = description.get("file_ending", ".nii.gz")
     for number, name in enumerate(names):
