@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -13,7 +14,6 @@ from tqdm import tqdm
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, model_checksum
 from sdseg.artifacts.results.parity import Parity
 from sdseg.backends.base import Backend
-from sdseg.backends.torch import TorchBackend
 from sdseg.config.export import Export, Precision, Tolerance
 from sdseg.core.array_types import FloatArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
@@ -22,8 +22,9 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
 from sdseg.export.parity_outputs import OutputDifferences
 from sdseg.metrics.overlap import Tally
-from sdseg.models.model_folder import load_model
-from sdseg.models.segmenter import Segmenter
+
+if TYPE_CHECKING:  # what is compared without a model in PyTorch does without PyTorch
+    from sdseg.models.segmenter import Segmenter
 
 __all__ = ["ParityGate", "compare", "open_gate", "refusal"]
 
@@ -56,6 +57,8 @@ class ParityGate:
 
         `tolerated`: the precision whose tolerances count, where a runtime computes in coarser numbers than `precision`.
         """
+        from sdseg.backends.torch import TorchBackend
+
         window = self.segmenter.sliding_window
         reference = TorchBackend(self.segmenter, self.manifest.image, device, self.segmenter.noise_shape, window=window)
         batches = slice_batches(self.store, self.cases, PARITY_BATCHES if window is None else None)
@@ -89,6 +92,8 @@ def open_gate(model: Path, prepared: Path, settings: Export) -> ParityGate:
 
     A number of hypotheses in `settings` is that of the model, if it starts from noise.
     """
+    from sdseg.models.model_folder import load_model
+
     segmenter, manifest = load_model(model)
     if settings.hypotheses is not True and settings.hypotheses and segmenter.noise_shape is not None:
         segmenter, manifest = load_model(model, {"samples": settings.hypotheses})
