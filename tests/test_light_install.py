@@ -26,7 +26,7 @@ from tests.helpers.tiny import CT, RGB, picture
 
 pytestmark = pytest.mark.xdist_group("light install")
 ROOT = Path(__file__).resolve().parent.parent
-MOST = 400e6  # bytes
+MOST = 360e6  # bytes without bytecode, which adds a ninth: 400 MB as a user has it
 FOLDERS = ("config", "config/recipes", "workflow", "workflow/rules", "resources/splits", "resources/paper")
 FILES = ("resources/datasets.yaml", "resources/weights.yaml")
 
@@ -99,7 +99,8 @@ def installed(wheel: Path, bright_rgb: Path, bright_ct: Path, tmp_path_factory: 
 
 
 def test_it_is_light(installed: Installed) -> None:
-    size = sum(path.stat().st_size for path in installed.packages.rglob("*") if path.is_file())
+    files = [path for path in installed.packages.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    size = sum(path.stat().st_size for path in files)
     assert size < MOST, f"{size / 1e6:.0f} MB"
     names = {path.name.partition("-")[0].lower() for path in installed.packages.glob("*.dist-info")}
     assert {"sdseg", "numpy", "onnxruntime"} <= names
