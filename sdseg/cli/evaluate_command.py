@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from sdseg.config.study_options import STUDY_OPTIONS
+from sdseg.core.collector import loading
 from sdseg.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ def _score(arguments: argparse.Namespace) -> int:
             study = OF_STUDY.get(name)
             remedy = f"add --{study}" if study else "add a study, such as --sweep, or --studies FILE"
             raise UserError("it means nothing without a study", where=f"--{name.replace('_', '-')}", remedy=remedy)
-    from sdseg.config.dataset import load_dataset
-    from sdseg.evaluation.evaluate import EvaluationOptions, cross_validate, evaluate, evaluate_masks
+    with loading():
+        from sdseg.config.dataset import load_dataset
+        from sdseg.evaluation.evaluate import EvaluationOptions, cross_validate, evaluate, evaluate_masks
 
     tolerance = {} if arguments.nsd_tolerance is None else {"nsd_tolerance": arguments.nsd_tolerance}
     options = EvaluationOptions(
@@ -84,7 +86,8 @@ def _study(arguments: argparse.Namespace) -> int:
             raise UserError(what, where=f"--{option.replace('_', '-')}", remedy=remedy)
     if not studies.names:
         raise UserError("no study is left", where="--studies and --no-…", remedy="ask for one, such as --sweep")
-    from sdseg.evaluation.studies.run import Origins, Scope, study
+    with loading():
+        from sdseg.evaluation.studies.run import Origins, Scope, study
 
     scope = Scope(arguments.split, arguments.device, arguments.batch, studies.limit)
     origins = Origins(arguments.codec, arguments.start_from)

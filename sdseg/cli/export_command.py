@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdseg.cli.unused_options import refuse_unused
+from sdseg.core.collector import loading
 from sdseg.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def export_command(arguments: argparse.Namespace) -> int:
         raise UserError("no cases to compare on", where="--prepared", remedy="name a folder made by 'sdseg prepare'")
     settings = _export_settings(arguments)
     if arguments.to == "tensorrt":
-        from sdseg.export.tensorrt import EngineSource, export_engine
+        with loading():
+            from sdseg.export.tensorrt import EngineSource, export_engine
 
         engines = _engine_settings(arguments)
         timing_cache = arguments.timing_cache or (Path(engines.timing_cache) if engines.timing_cache else None)
@@ -49,7 +51,8 @@ def export_command(arguments: argparse.Namespace) -> int:
         source = EngineSource(arguments.model, graph, arguments.prepared)
         export_engine(source, arguments.output, engines, settings, timing_cache)
         return 0
-    from sdseg.export.onnx import export
+    with loading():
+        from sdseg.export.onnx import export
 
     # A settings file may be that of several recipes, with and without noise; the option is meant for this very model.
     export(arguments.model, arguments.prepared, arguments.output, settings, shared_settings=not arguments.hypotheses)
@@ -59,7 +62,9 @@ def export_command(arguments: argparse.Namespace) -> int:
 def _export_web(arguments: argparse.Namespace) -> int:
     from sdseg.config.web_pages import WebPages, load_web_pages
     from sdseg.core.settings import merge, parse
-    from sdseg.export.web.html_file import export_web
+
+    with loading():
+        from sdseg.export.web.html_file import export_web
 
     base = load_web_pages(arguments.web_settings) if arguments.web_settings else WebPages()
     options = _given(arguments, ("unchecked", "parity_cases", "most_megabytes"))

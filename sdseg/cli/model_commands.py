@@ -7,6 +7,7 @@ from typing import Any
 
 from sdseg.cli.assignments import assignments
 from sdseg.cli.unused_options import refuse_unused
+from sdseg.core.collector import loading
 from sdseg.core.errors import UserError
 from sdseg.core.shipped_files import shipped_recipe
 
@@ -22,8 +23,9 @@ USED = {  # which options of `convert` belong to which weights
 
 
 def codec_command(arguments: argparse.Namespace) -> int:
-    from sdseg.config.recipe import load_codec
-    from sdseg.training.codec import build_codec
+    with loading():
+        from sdseg.config.recipe import load_codec
+        from sdseg.training.codec import build_codec
 
     build_codec(
         settings=load_codec(arguments.settings),
@@ -67,7 +69,8 @@ def convert_command(arguments: argparse.Namespace) -> int:
 
 
 def ensemble_command(arguments: argparse.Namespace) -> int:
-    from sdseg.training.make_ensemble import make_ensemble
+    with loading():
+        from sdseg.training.make_ensemble import make_ensemble
 
     make_ensemble(models=arguments.model, output=arguments.output, name=arguments.name)
     return 0
@@ -83,9 +86,10 @@ def distill_command(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace, section: dict[str, Any]) -> int:
     """Train a recipe that has at least this section."""
-    from sdseg.config.recipe import load_recipe
-    from sdseg.core.settings import merge
-    from sdseg.training.train import train
+    with loading():
+        from sdseg.config.recipe import load_recipe
+        from sdseg.core.settings import merge
+        from sdseg.training.train import train
 
     if (arguments.folds is None) != (arguments.fold is None):
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from sdseg.core.collector import loading
 from sdseg.core.errors import UserError
 from sdseg.core.shipped_files import shipped
 
@@ -11,8 +12,9 @@ __all__ = ["configure_command", "doctor_command", "estimate_command", "predict_c
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
-    from sdseg.inference.predict import PredictOptions, predict
-    from sdseg.io.limits import asked_limits
+    with loading():
+        from sdseg.inference.predict import PredictOptions, predict
+        from sdseg.io.limits import asked_limits
 
     if not arguments.inputs and not arguments.channel:
         raise UserError("nothing to segment", where="INPUT", remedy="name files, patterns or folders")

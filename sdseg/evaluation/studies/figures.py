@@ -59,7 +59,7 @@ def draw_panels(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> No
                 panel = row[place]
                 low, high = panel.limits or tuple(np.percentile(panel.picture, (2, 98)))
                 axes.imshow(panel.picture, cmap=panel.scale, vmin=low, vmax=high, interpolation="nearest")
-                axes.set_title(panel.title, fontsize=7, color=GREY, pad=2)
+                axes.set_title(panel.title, fontsize=7, color=GREY, pad=2, y=1.0)
     _save(figure, path, transparent=True)
 
 
