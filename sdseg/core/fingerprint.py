@@ -29,7 +29,7 @@ OF_SETTINGS = frozenset(
     f"sdseg.config.{name}"
     for name in (
         *("codec", "direct_network", "end_to_end_network", "network", "noise_process", "normalisation", "patches"),
-        *("recipe", "trained_models"),
+        *("recipe", "shape", "tiles", "trained_models"),
     )
 )
 
