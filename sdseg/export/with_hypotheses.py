@@ -12,7 +12,7 @@ from sdseg.models.segmenter import Segmenter
 __all__ = ["WithHypotheses", "count_hypotheses", "no_hypotheses"]
 
 
-TINY = 1e-12  # keeps the logarithm of 0 finite, and is none itself in any floating point that a runtime computes in
+TINY = 1e-12  # keeps the logarithm of 0 finite; as a limit, since an exporter takes what is added to be 0 and drops it
 
 
 class WithHypotheses(nn.Module):
@@ -37,7 +37,8 @@ def _entropy(probability: Tensor) -> Tensor:
     """In nats; without branches, which a graph would hold as masks."""
     inside = probability.clamp(0.0, 1.0)  # a mean of ones may be rounded up
     outside = 1.0 - inside
-    return 0.0 - (inside * torch.log(inside + TINY) + outside * torch.log(outside + TINY)).clamp(max=0.0)
+    terms = inside * torch.log(inside.clamp(min=TINY)) + outside * torch.log(outside.clamp(min=TINY))
+    return 0.0 - terms.clamp(max=0.0)
 
 
 def no_hypotheses(segmenter: Segmenter) -> str | None:

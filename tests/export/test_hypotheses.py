@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import scipy.stats
 import torch
@@ -78,7 +79,7 @@ def test_the_graph_says_how_far_its_hypotheses_agree(folder: Path) -> None:
     np.testing.assert_allclose(outputs["entropy"], by_scipy, atol=1e-5)
 
 
-def test_nothing_is_uncertain_at_the_ends() -> None:
+def test_nothing_is_uncertain_at_the_ends(tmp_path: Path) -> None:
     class Sure(torch.nn.Module):
         def hypotheses(self, image: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
             return image.permute(0, 3, 1, 2)[:, None].expand(-1, SAMPLES, -1, -1, -1)
@@ -88,6 +89,12 @@ def test_nothing_is_uncertain_at_the_ends() -> None:
     assert probability.flatten().tolist() == pytest.approx([0, 1, 0.5])
     assert variance.abs().max() < 1e-12
     assert entropy.flatten().tolist() == pytest.approx([0, 0, np.log(2)], abs=1e-6)
+    program = torch.onnx.export(WithHypotheses(Sure()), (ends,), dynamo=True, verbose=False)
+    assert program is not None
+    program.save(tmp_path / "sure.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "sure.onnx")
+    outputs = session.run(None, {session.get_inputs()[0].name: ends.numpy()})  # an exporter simplifies
+    assert outputs[2].ravel().tolist() == pytest.approx([0, 0, np.log(2)], abs=1e-6)
 
 
 def test_evaluation_of_the_graph_has_them(folder: Path, tmp_path: Path) -> None:
