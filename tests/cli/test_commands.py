@@ -51,8 +51,14 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
         ([], "the following arguments are required: VERB"),
         (["trian"], "invalid choice: 'trian'"),
         (["prepare"], "the following arguments are required: --name"),
-        (["evaluate", "--prepared", "p", "--model", "m", "--output", "o", "--device", "gpu"], "invalid choice: 'gpu'"),
-        (["train", "--prepared", "p", "--recipe", "r", "--output", "o", "--device", "openvino"], "invalid choice"),
+        (
+            ["evaluate", "--prepared", "p", "--model", "m", "--output", "o", "--device", "gpu"],
+            "'gpu' is none of cpu, cuda, cuda:N",
+        ),
+        (
+            ["train", "--prepared", "p", "--recipe", "r", "--output", "o", "--device", "openvino"],
+            "'openvino' is none of cpu, cuda, cuda:N",
+        ),
         (
             ["phantoms", "--source", "kseg", "--output", "o", "--seed", "one"],
             "'one' is no whole number from 0 to 4294967295",
