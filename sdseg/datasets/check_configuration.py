@@ -33,10 +33,10 @@ FOLDERS_OF_DATASETS = ("prepared", "codecs")  # in the results of a dataset, bes
 # Targets of the workflow; a dataset is one too, under its own name.
 TARGETS = (
     *("all", "download", "prepare", "train", "evaluate", "export", "report", "studies", "ablation", "engines"),
-    "pareto",
+    *("pareto", "web"),
     *("raw_phantoms", "raw_record", "dataset_settings", "recipe_settings", "codec_settings", "codec_model"),
     "dataset_codec",
-    *("export_settings", "engine_settings", "study_settings"),
+    *("export_settings", "engine_settings", "study_settings", "web_settings"),
     *(
         "made_split",
         "slice_store",
@@ -49,6 +49,7 @@ TARGETS = (
         "graph",
         "engine",
         "latencies",
+        "web_page",
     ),
 )
 

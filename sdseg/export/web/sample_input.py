@@ -71,7 +71,7 @@ def _source_for(graph: GraphManifest) -> str:
         for structures in SOURCES[name].targets.values()
         if [structure.name for structure in structures] == names
     )
-    return next(of_structures, "kseg" if graph.image.modality == "rgb" else "btcv")
+    return next(of_structures, alike[0])
 
 
 def _zipped(folder: Path) -> bytes:
