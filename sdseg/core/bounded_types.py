@@ -41,9 +41,7 @@ def size_within(least: int, most: int, more: str = "") -> Callable[[Any], Any]:
 
     def check(size: Any) -> Any:
         sides = list(size) if isinstance(size, list | tuple) and len(size) == 2 else [size]
-        sides = [
-            int(side) if isinstance(side, str) and side.isdecimal() else side for side in sides
-        ]  # --config
+        sides = [int(side) if isinstance(side, str) and side.isdecimal() else side for side in sides]  # --config
         if not all(type(side) is int and least <= side <= most for side in sides):
             raise ValueError(f"a number of pixels from {least} to {most} is expected, or two: [height, width]{more}")
         return sides[0] if len(sides) == 1 else tuple(sides)
