@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-from-$(LOCK)
 PAGE := web/node_modules/.package-lock.json
 
-.PHONY: demo test lint venv generate lock web clean
+.PHONY: demo test lint venv generate lock types web clean
 
 demo: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason --configfile config/demo.yaml
@@ -54,6 +54,10 @@ $(PAGE): web/package-lock.json
 	@if ! command -v npm >/dev/null; then echo "npm is not installed: the tests of the page's sources will be skipped"; \
 	elif ! (cd web && npm ci --no-audit --no-fund && touch node_modules/.package-lock.json); then \
 	  echo "npm ci failed: the tests of the page's sources will be skipped" >&2; fi
+
+# What `make test` leaves of `make web`: it runs their tests, and compares what they build with what is committed.
+types: $(PAGE)
+	cd web && npm run check
 
 web: $(PAGE)
 	cd web && npm run check && npm test && npm run build

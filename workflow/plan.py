@@ -34,9 +34,11 @@ ENGINE = "<results>/{dataset}/{recipe}/export/model.{precision}.engine"
 def plan_run(config: Mapping[str, Any], files: list[Any], *, main_process: bool) -> Plan:
     """The plan of a run; a mistake in the configuration ends it with one message that names file, key and remedy."""
     try:
-        device = config.get("device")
-        chosen = {"device": choose_gpu(device)} if isinstance(device, str) else {}  # jobs see that GPU alone
-        plan = Plan({**config, **chosen}, where=" and ".join(map(str, files)))
+        where = " and ".join(map(str, files))
+        plan = Plan(config, where=where)
+        device = choose_gpu(plan.settings.device)  # jobs see that GPU alone
+        if device != plan.settings.device:
+            plan = Plan({**config, "device": device}, where=where)
         if main_process:  # jobs of a running workflow need not ask again
             check_machine(plan.run)
     except UserError as error:

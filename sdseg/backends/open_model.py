@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from sdseg.core.extras import needing
 from sdseg.data.mask_rule import MaskRule
 
 __all__ = ["Served", "open_model"]
+
+NUMBERED = r"cuda:\d+"  # one GPU of several
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ def open_model(
 ) -> Served:
     """Open a model folder (PyTorch), an .onnx file (ONNX Runtime) or an .engine file (TensorRT) on 'cpu' or 'cuda'.
 
-    An .onnx file runs on 'openvino' and 'openvino-bf16' as well. `seed` is that of the noise, for recipes that sample.
+    A model folder runs on 'cuda:1' as well, an .onnx file on 'openvino' and 'openvino-bf16'. `seed` is that of the
+    noise, for recipes that sample.
     `steps` and `samples` replace the recipe's reverse steps and hypotheses; a graph has its own built in. Raises
     UserError for anything else, for a recipe that does not allow these numbers, and for a device that this machine does
     not have.
@@ -70,6 +74,12 @@ def open_model(
             "an exported graph has its number of steps and samples built in",
             where=path,
             remedy="name the model folder, or export a recipe with other 'inference' values",
+        )
+    if re.fullmatch(NUMBERED, device) and path.suffix.lower() in (".onnx", ".engine"):
+        raise UserError(
+            f"graphs and engines run on the first GPU that a process sees, and not on '{device}'",
+            where=path,
+            remedy=f"start Python with CUDA_VISIBLE_DEVICES={device.partition(':')[2]}, and say 'cuda'",
         )
     if path.suffix.lower() == ".onnx":
         return _open_graph(path, device, seed)

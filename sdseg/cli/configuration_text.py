@@ -61,11 +61,13 @@ def seen_in_words(data: OwnData) -> list[str]:
             f"{data.survey.plane} slices: {slices} per volume, about {survey.slices} in all; "
             f"spacing: {middle} mm (left-right, back-front, foot-head)"
         )
-        spreads = [view.spread for view in survey.views if view.spread is not None]
-        lines.append(
-            f"values: {min(each.low for each in spreads):.4g} to {max(each.high for each in spreads):.4g}, most "
-            f"of a case within {min(each.width for each in spreads):.4g} to {max(each.width for each in spreads):.4g}"
-        )
+        for number, name in enumerate(data.source.channels or ("",)):
+            spreads = [view.channels[number].spread for view in survey.views]
+            lines.append(
+                f"values{name and f' of {name}'}: {min(each.low for each in spreads):.4g} to "
+                f"{max(each.high for each in spreads):.4g}, most of a case within "
+                f"{min(each.width for each in spreads):.4g} to {max(each.width for each in spreads):.4g}"
+            )
     if data.source.channels:
         lines.append(f"channels: {', '.join(data.source.channels)}; the model sees all of them")
     lines.append(f"modality: {data.modality} ({data.modality_reason})")

@@ -44,6 +44,10 @@ NOTES = (
     "Time here is that of a few steps that were made, times their number, and of validation by its operations.",
     "Time on a named GPU is operations by a share of its peak: right within a factor of two at best, not measured.",
 )
+TILES = (
+    "{name}: how many tiles its images make is known once they are prepared; its store and the time of its validation "
+    "are not counted before"
+)
 FOLDER = "What a teacher needs that is a model folder ('distillation.teacher.model') is not counted."
 
 
@@ -58,11 +62,14 @@ def estimated(path: Path, *, probed: bool = True, device: str | None = None) -> 
     """Everything that is known, as `--json` prints it. Bytes are bytes, hours are hours, null is not known.
 
     `probed` makes a few training steps of each kind of training on this machine, on `device` (default: that of the
-    configuration); what was measured is kept in the cache folder and not measured again.
+    configuration; a GPU is chosen already); what was measured is kept in the cache folder and not measured again.
     """
     run = configure_file(path)
-    recipes = run.recipes
-    config = run.settings.model_copy(update={"device": choose_gpu(run.settings.device)})
+    recipes, planned = run.recipes, run.settings.device
+    # A process chooses one GPU: where `device` is one, the number in the configuration means none of this process's.
+    on_gpu = device is not None and device.startswith("cuda")
+    chosen = planned.partition(":")[0] if on_gpu else choose_gpu(planned)
+    config = run.settings.model_copy(update={"device": chosen})
     needs = needs_of(config, recipes)
     absent = missing_inputs(config, recipes)
     timed, reasons = _probes(config, needs, recipes, device or config.device) if probed else ({}, {})
@@ -79,16 +86,16 @@ def estimated(path: Path, *, probed: bool = True, device: str | None = None) -> 
         "disk_bytes": needs.disk_bytes,
         "missing": [asdict(each) for each in absent],
         "notes": [
-            *(note for name in needs.datasets if (note := planned_size(config, name)[1])),
-            *NOTES,
+            *_notes(config, needs),
             *([FOLDER] if any(_learns_from_folder(each) for each in recipes.values()) else []),
         ],
     }
 
 
-def _notes(config: Config) -> list[str]:
-    sizes = (planned_size(config, name)[1] for name in config.datasets)
-    return [*(note for note in sizes if note), *NOTES]
+def _notes(config: Config, needs: RunNeeds) -> list[str]:
+    sizes = (planned_size(config, name)[1] for name in needs.datasets)
+    tiled = [name for name, each in needs.datasets.items() if each.count.tiles_unknown]
+    return [*(note for note in sizes if note), *(TILES.format(name=name) for name in tiled), *NOTES]
 
 
 def _learns_from_folder(recipe: Recipe) -> bool:

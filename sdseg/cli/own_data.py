@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from sdseg.cli.volume_values import check_values, intensities, modality_by_names, modality_by_values
 from sdseg.config.dataset import Dataset, Own
 from sdseg.core.errors import UserError
 from sdseg.data.survey import Survey, look_at
@@ -23,15 +24,6 @@ from sdseg.io.dicom_series import DICOM_NAMES
 
 __all__ = ["OwnData", "read_own_data"]
 
-CHANNELS = {  # what nnU-Net's channel names say
-    "ct": re.compile(r"^ct$", re.IGNORECASE),
-    "mr": re.compile(r"mri?([^a-z]|$)|^t[12]|flair|^adc$|^dwi$|^pd", re.IGNORECASE),
-    "pet": re.compile(r"^pe?t$|^suv", re.IGNORECASE),
-    "ultrasound": re.compile(r"^us$|ultraso", re.IGNORECASE),
-}
-AIR = -500.0  # Hounsfield units that no body has: a CT shows the air around it
-CLEARED = 0.25  # share of voxels that are exactly 0 where the background was set to it
-PADDING = 0.25  # of the range of labelled voxels, added at both ends of a window
 FIRST_PART = re.compile(r"^(.+?)[_.-][^_.-]*$")
 
 
@@ -104,26 +96,18 @@ def read_own_data(folder: Path, *, modality: str | None, images: str | None, mas
         return _of_source(folder, *known, modality, jobs)
     _check_kind(layout, modality, folder)
     described = layout.layout == "nnunet"
-    given = modality or _modality_by_names(layout, folder)
+    given, reason = (modality, "as you said") if modality is not None else _modality_by_names(layout, folder)
     cases = _cases(layout, given or ("rgb" if layout.kind == "images" else "other"), folder)[1]
-    reason = "as you said"
     if given is None:
         given, reason = _modality_by_header(cases)
-    elif modality is None:
-        reason = "images" if given == "rgb" else "dataset.json names its channel so"
     survey = look_at(cases, given or "other", jobs=jobs, where=folder)
     if given is None:
-        given, reason = _modality_by_values(survey)
-    elif modality is not None or described:
-        _check_values(survey, given, folder)
-    meaning = None if described else meaning_of(survey.values, survey.even, images=given == "rgb", where=folder)
-    window, how, why = _intensities(survey, given, folder)
+        given, reason = modality_by_values(survey)
     source = _cases(layout, given, folder)[0]
-    if window is not None and len(source.channels) > 1:  # a CT beside what has no units
-        fixed = {"method": "window", "low": window[0], "high": window[1]}
-        of_ct = [name for name in source.channels if CHANNELS["ct"].search(name)]
-        how = {name: fixed if name in of_ct else {"method": "percentiles"} for name in source.channels}
-        window = None
+    if modality != "other" and (modality is not None or described):
+        check_values(survey, source.channels, given, folder)
+    meaning = None if described else meaning_of(survey.values, survey.even, images=given == "rgb", where=folder)
+    window, how, why = intensities(survey, source.channels, given, folder)
     return OwnData(
         folder=folder,
         layout=layout,
@@ -196,13 +180,14 @@ def _check_kind(layout: FolderLayout, modality: str | None, folder: Path) -> Non
     )
 
 
-def _modality_by_names(layout: FolderLayout, folder: Path) -> str | None:
+def _modality_by_names(layout: FolderLayout, folder: Path) -> tuple[str | None, str]:
     if layout.kind == "images":
-        return "rgb"
+        return "rgb", "images"
     if layout.layout != "nnunet":
-        return None
-    channels = " ".join(read_description(folder / "dataset.json").channels[:1])
-    return next((modality for modality, words in CHANNELS.items() if words.search(channels)), None)
+        return None, ""
+    given = modality_by_names(read_description(folder / "dataset.json").channels)
+    several = "channels of several kinds" if given == "other" else "its channel so"
+    return given, f"dataset.json names {several}"
 
 
 def _modality_by_header(cases: Sequence[RawCase]) -> tuple[str | None, str]:
@@ -215,79 +200,6 @@ def _modality_by_header(cases: Sequence[RawCase]) -> tuple[str | None, str]:
         ((modality, f"the DICOM files say {named}") for modality, name in DICOM_NAMES.items() if name == named),
         ("other", f"the DICOM files say {named or 'nothing'}"),
     )
-
-
-def _modality_by_values(survey: Survey) -> tuple[str, str]:
-    spreads = [view.spread for view in survey.views if view.spread is not None]
-    air = median(spread.p1 for spread in spreads)
-    if air <= AIR:
-        return "ct", f"1 % of the values lie below {air:.0f}, as air in Hounsfield units"
-    return "other", "no Hounsfield units, it seems (say mr, pet or ultrasound where you know: DICOM must then be of it)"
-
-
-def _check_values(survey: Survey, modality: str, folder: Path) -> None:
-    """Refuse a modality that the values contradict."""
-    spreads = [view.spread for view in survey.views if view.spread is not None]
-    if not spreads:
-        return
-    if modality == "ct" and all(spread.low >= 0 for spread in spreads):
-        raise UserError(
-            f"modality 'ct' contradicts the files: no value below 0 in {len(spreads)} volume(s), and Hounsfield "
-            "units of air are -1000",
-            where=folder,
-            remedy="say --modality other (or mr, pet, ultrasound): each volume is then normalised by its own values; "
-            "or export the CT with its Hounsfield units",
-        )
-    if modality in ("mr", "ultrasound", "pet") and median(spread.p1 for spread in spreads) <= 2 * AIR:
-        raise UserError(
-            f"modality '{modality}' contradicts the files: 1 % of their values lie at -1000 or below, as air in "
-            "Hounsfield units",
-            where=folder,
-            remedy="say --modality ct, or other",
-        )
-
-
-def _intensities(
-    survey: Survey, modality: str, folder: Path
-) -> tuple[tuple[float, float] | None, dict[str, Any] | None, str]:
-    """Window, normalisation where it is not the default, and why."""
-    if modality == "rgb":
-        return None, None, "images are taken from 0 to 255"
-    if modality == "ct":
-        ends = [view.labelled for view in survey.views if view.labelled is not None]
-        if not ends:
-            raise UserError(
-                "every mask is empty: 0 is the only value", where=folder, remedy="check that these are the masks"
-            )
-        low, high = (median(each) for each in zip(*ends, strict=True))
-        pad = PADDING * (high - low)
-        window = (_rounded(low - pad), _rounded(high + pad))
-        return (
-            window,
-            None,
-            (
-                f"labelled voxels lie between {low:.0f} and {high:.0f} HU (percentiles 0.5 and 99.5, the median of "
-                f"{len(ends)} volumes); "
-                "a quarter more at both ends, for what lies around them"
-            ),
-        )
-    widths = [view.spread.width for view in survey.views if view.spread is not None]
-    fold = f"scales differ {max(widths) / min(widths):.1f}-fold between cases; " if min(widths) > 0 else ""
-    cleared = median(view.zeros for view in survey.views)
-    if cleared >= CLEARED:
-        return (
-            None,
-            {"method": "percentiles", "nonzero": True},
-            (
-                f"{fold}{cleared:.0%} of the voxels are exactly 0, a background that was taken away: "
-                "statistics leave it out"
-            ),
-        )
-    return None, None, f"{fold}each volume by its own percentiles, 0.5 and 99.5"
-
-
-def _rounded(value: float) -> float:
-    return 25.0 * round(value / 25.0)
 
 
 def _group_hint(ids: Sequence[str]) -> tuple[str, int] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from sdseg.config.normalisation import ChannelNormalisation, Normalisation
 from sdseg.core.errors import UserError, nearest
 
-__all__ = ["ID", "channel_problems", "check_channel_names", "without_twins"]
+__all__ = ["ID", "channel_problems", "check_channel_names", "without_number", "without_twins"]
 
 ID = "{id}"  # in the place of a case's id, in patterns of files
 Chosen = Normalisation | Mapping[str, ChannelNormalisation] | None
@@ -65,3 +66,8 @@ def without_twins(names: Iterable[str]) -> tuple[str, ...]:
             free = f"{name}-{number}"
         unique.append(free)
     return tuple(unique)
+
+
+def without_number(name: str) -> str:
+    """The name as it was before `without_twins` gave it a number."""
+    return re.sub(r"-\d+$", "", name)

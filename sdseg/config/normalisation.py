@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from sdseg.core.settings import ALL_CHANNELS, BY_CHANNEL, Strict
 
 __all__ = [
+    "CHANNEL_NAME",
     "AnyNormalisation",
     "ChannelName",
     "ChannelNormalisation",
@@ -26,7 +27,8 @@ __all__ = [
 ]
 
 # Of a channel, as `--channel NAME=PATH` takes it.
-ChannelName = Annotated[str, Field(pattern=r"^[^\s=/\\](?:[^=/\\]{0,48}[^\s=/\\])?$")]
+CHANNEL_NAME = r"^[^\s=/\\](?:[^=/\\]{0,48}[^\s=/\\])?$"
+ChannelName = Annotated[str, Field(pattern=CHANNEL_NAME)]
 Value = Annotated[float, Field(ge=-1e9, le=1e9)]  # of a voxel
 Percent = Annotated[float, Field(ge=0, le=100)]
 Deviations = Annotated[float, Field(ge=-1000, le=1000)]

@@ -15,17 +15,27 @@ from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.parallel import each
 from sdseg.data.intensities import Spread, spread_of
+from sdseg.data.read_channels import check_grids
 from sdseg.data.slicing import AXES, along_slices, to_slices
 from sdseg.datasets.layouts import RawCase
 from sdseg.io.geometry import check_same_grid
 from sdseg.io.images import read_image, read_mask
 from sdseg.io.volumes import read_geometry, read_labels, read_volume
 
-__all__ = ["CaseView", "Survey", "look_at"]
+__all__ = ["CaseView", "ChannelView", "Survey", "look_at"]
 
 MOST_IMAGES, MOST_VOLUMES = 300, 16  # cases that are looked at, evenly spread over all
 LONGER = 1.3  # voxels along one axis against those along the next: slices lie across it
 LABELLED = 50_000  # values of labelled voxels of a volume that percentiles are taken from
+
+
+@dataclass(frozen=True)
+class ChannelView:
+    """The values of one channel of a volume."""
+
+    spread: Spread
+    zeros: float  # share of the voxels that are exactly 0
+    labelled: tuple[float, float] | None  # 0.5 and 99.5 percentile of the voxels with a label
 
 
 @dataclass(frozen=True)
@@ -38,9 +48,7 @@ class CaseView:
     spacing: tuple[float, ...]  # mm, along left-right, back-front, foot-head; empty for images
     counts: dict[int, int]  # pixels of each value of the mask's file, in the slices that have it
     shares: dict[int, float]  # of a slice that has it, the share that each value of the mask takes, its median
-    spread: Spread | None  # of the values of a volume, of several channels the first
-    zeros: float  # share of the voxels that are exactly 0
-    labelled: tuple[float, float] | None  # 0.5 and 99.5 percentile of the voxels with a label
+    channels: tuple[ChannelView, ...]  # of a volume, in their order; empty for images
     even: float  # share of the pixels of the mask that have the value of the next one
 
 
@@ -105,7 +113,7 @@ def _image(case: RawCase) -> CaseView:
             remedy=f"give the mask that was drawn on {case.image.name}",
         )
     counts, shares = _values(mask[None])
-    return CaseView(pixels.shape[0], pixels.shape[1], 1, (), counts, shares, None, 0.0, None, _even(mask[None]))
+    return CaseView(pixels.shape[0], pixels.shape[1], 1, (), counts, shares, (), _even(mask[None]))
 
 
 def _plane(cases: Sequence[RawCase], modality: str) -> Plane:
@@ -132,26 +140,26 @@ def _volume(case: RawCase, modality: str, plane: Plane) -> CaseView:
         raise UserError(difference, where=case.label, remedy=f"give the label that was drawn on {case.image.name}")
     slices = to_slices(labels, plane)
     counts, shares = _values(slices)
-    voxels, _ = read_volume(case.image)
+    named = case.channels or (("", case.image),)
+    check_grids([((name, path), read_geometry(path, modality)) for name, path in named])
+    channels = tuple(_channel(path, labels) for _, path in named)
+    return CaseView(height, width, depth, geometry.spacing, counts, shares, channels, _even(slices))
+
+
+def _channel(path: Path, labels: AnyArray) -> ChannelView:
+    voxels, _ = read_volume(path)
     spread = spread_of(voxels)
-    _check_contrast(spread, case.image)
-    for _, other in case.channels[1:]:
-        _check_contrast(spread_of(read_volume(other)[0]), other)
+    if spread.low == spread.high:
+        raise UserError(
+            f"an empty volume: every voxel is {spread.low:g}", where=path, remedy="export it again or leave it out"
+        )
     labelled = None
     if labels.any():
         values = voxels[labels > 0]
         values = values[:: max(1, values.size // LABELLED)]
         low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
         labelled = (low, high)
-    zeros = float(np.count_nonzero(voxels == 0)) / voxels.size
-    return CaseView(height, width, depth, geometry.spacing, counts, shares, spread, zeros, labelled, _even(slices))
-
-
-def _check_contrast(spread: Spread, path: Path) -> None:
-    if spread.low == spread.high:
-        raise UserError(
-            f"an empty volume: every voxel is {spread.low:g}", where=path, remedy="export it again or leave it out"
-        )
+    return ChannelView(spread, float(np.count_nonzero(voxels == 0)) / voxels.size, labelled)
 
 
 def _even(slices: AnyArray) -> float:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sdseg.config.channels import ID, without_twins
+from sdseg.config.normalisation import CHANNEL_NAME
 from sdseg.core.errors import UserError
 from sdseg.core.yaml_json import read_user_json
 from sdseg.datasets.layouts import Arrangement, ChannelFiles, FilePair
@@ -83,7 +84,7 @@ def nnunet_layout(description: Description, raw: Path) -> tuple[Arrangement, tup
     """imagesTr/CASE_0000.…, CASE_0001.… and labelsTr/CASE.…, and the names of the channels; none where there is one.
 
     Images with `CASE_0000` alone are colour or grey ones in one file, however many channels are named. Raises UserError
-    where files have more channels than dataset.json names.
+    where files have more channels than dataset.json names, and for names that are none of channels.
     """
     names = [path.name for path in (raw / IMAGES).iterdir()] if (raw / IMAGES).is_dir() else []
     numbers = {
@@ -100,6 +101,7 @@ def nnunet_layout(description: Description, raw: Path) -> tuple[Arrangement, tup
     ending = (description.ending,)
     if len(channels) < 2 or (not last and description.ending in IMAGE_SUFFIXES):
         return (FilePair(IMAGES, (LABELS,), ending, ending, image_name=r"(?P<id>.+)_0000"),), ()
+    _check_names(channels, raw / "dataset.json")
     files = tuple(
         ChannelFiles(name, IMAGES, rf"(?P<id>.+)_{number:04d}", f"{IMAGES}/{ID}_{number:04d}{description.ending}")
         for number, name in enumerate(channels)
@@ -115,6 +117,17 @@ def _channel_names(data: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     if sorted(map(str, channels)) != sorted(map(str, range(len(channels)))):
         raise _wrong(path, f"'channel_names' has the keys {', '.join(map(str, channels))}; 0, 1, 2, … are expected")
     return without_twins(str(channels[key]).strip() or f"channel {key}" for key in sorted(channels, key=int))
+
+
+def _check_names(channels: tuple[str, ...], path: Path) -> None:
+    wrong = [name for name in channels if not re.fullmatch(CHANNEL_NAME, name)]
+    if wrong:
+        names = ", ".join(f"'{name}'" for name in wrong)
+        raise _wrong(
+            path,
+            f"'channel_names' has {names}: here the name of a channel has up to 50 characters, and no '/', '\\' or '='",
+            "rename it there, as 'T1-pre'",
+        )
 
 
 def _object(path: Path) -> dict[str, Any]:

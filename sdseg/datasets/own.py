@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sdseg.config.channels import without_number
 from sdseg.config.dataset import Own
 from sdseg.core.errors import ListedError, UserError
 from sdseg.datasets.case_table import tabled_cases
@@ -49,9 +50,10 @@ def _description(own: Own, raw: Path) -> Description:
     description = read_description(raw / "dataset.json")
     if (description.ending in IMAGE_SUFFIXES) != (own.modality == "rgb"):
         raise _contradicting(own, description.ending, raw / "dataset.json")
-    if own.modality in ("mr", "pet", "ultrasound") and "CT" in [name.upper() for name in description.channels]:
+    are_ct = [without_number(name).upper() == "CT" for name in description.channels]
+    if own.modality in ("mr", "pet", "ultrasound") and any(are_ct):
         remedy = "set 'modality: ct' with 'windows', or correct 'channel_names'"
-        if len(description.channels) > 1:
+        if not all(are_ct):
             remedy = "set 'modality: other', with a 'normalisation' for each channel, or correct 'channel_names'"
         raise UserError(
             f"its channel is 'CT', and the configuration says 'modality: {own.modality}'",

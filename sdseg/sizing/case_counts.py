@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdseg.config.dataset import Dataset
@@ -23,6 +23,7 @@ class Count:
     cases: dict[str, int] | None
     slices: dict[str, int] | None
     by: str
+    tiles_unknown: bool = False  # slices are tiles of images, whose sizes nothing tells yet
 
     @property
     def n_cases(self) -> int | None:
@@ -39,12 +40,18 @@ def count(config: Config, name: str) -> Count:
     prepared = json_or_empty(results / "prepared" / "manifest.json")
     if isinstance(prepared.get("n_slices"), dict) and isinstance(prepared.get("n_cases"), dict):
         return Count(prepared["n_cases"], prepared["n_slices"], "prepared data")
-    source = known_source(settings)
+    known = _before(config, name)
+    return known if settings.tiles is None else replace(known, slices=None, tiles_unknown=True)
+
+
+def _before(config: Config, name: str) -> Count:
+    """What is known before the data are prepared, with one slice of each image."""
+    settings, source = config.datasets[name], known_source(config.datasets[name])
     if source is not None and settings.origin == "phantom" and settings.split_file is None:
         scale = config.phantoms.scale if config.phantoms else 1.0
         cases, slices = _phantoms(source.phantom, scale)
         return Count(cases, slices, "phantoms")
-    split = results / "split.csv" if makes_split(settings) else config.split_path(name)
+    split = Path(config.results) / name / "split.csv" if makes_split(settings) else config.split_path(name)
     ids = _listed(split)
     if ids:
         cases = {part: len(ids[part]) for part in SPLITS}

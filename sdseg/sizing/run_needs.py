@@ -48,7 +48,10 @@ class DatasetNeeds:
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """One dataset × recipe. `disk_bytes`: models, states and cached latents; None where the slices are not known."""
+    """One dataset × recipe. `disk_bytes`: models, states and cached latents; None where the slices are not known.
+
+    Of tiles no latents are kept.
+    """
 
     dataset: str
     recipe: str
@@ -174,8 +177,8 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
     if recipe.patches is not None:
         window, sides = recipe.patches, sides_of(dataset.size)
         answer *= window.common.patches_per_slice(sides) / window.patches_per_slice(sides)
-    latents = 0
-    if slices and codec is not None:
+    latents, tiled = 0, config.datasets[dataset.name].tiles is not None
+    if slices and codec is not None and not tiled:  # tiles are moved at random: no end of latents to keep
         sides, moments = sides_of(dataset.size), 2 if recipe.diffusion and recipe.diffusion.sample_latents else 1
         joint = isinstance(recipe.network, LatentNetwork) and recipe.network.classes == "joint"
         kept = training.kept_views if sides[0] == sides[1] else min(training.kept_views, 4)  # no turns by 90°
@@ -192,7 +195,7 @@ def _training(config: Config, dataset: DatasetNeeds, name: str, recipe: Recipe) 
         precision=training.precision,
         needs=needs,
         validation_flops=round(times * validated * answer),
-        disk_bytes=models + STATES * needs.state_bytes + latents if slices else None,
+        disk_bytes=models + STATES * needs.state_bytes + latents if slices or tiled else None,
     )
 
 

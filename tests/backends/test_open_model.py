@@ -40,6 +40,13 @@ def test_opens_a_graph(bright_ct: Path) -> None:
     assert (served.image, served.structures, served.rule) == (CT, DISC_CUP, MaskRule(0.5))
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".engine"])
+def test_a_graph_is_not_told_which_gpu(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"model{suffix}").write_bytes(b"")
+    with pytest.raises(UserError, match=r"not on 'cuda:1'(.|\n)*CUDA_VISIBLE_DEVICES=1, and say 'cuda'"):
+        open_model(tmp_path / f"model{suffix}", "cuda:1")
+
+
 @pytest.mark.parametrize("protocol", ["official", None])
 def test_a_graph_tells_its_protocol(bright_rgb: Path, tmp_path: Path, protocol: str | None) -> None:
     model = onnx.load(str(bright_rgb))

@@ -15,6 +15,7 @@ from sdseg.cli.commands import main
 from sdseg.cli.fit_preset import Machine, default_preset
 from sdseg.core.yaml_json import read_yaml
 from sdseg.datasets.check_configuration import CheckedConfig, configure_file
+from sdseg.datasets.raw_cases import open_raw
 from sdseg.sizing.presets import PRESETS
 from tests.helpers.mr_volumes import write_mr
 from tests.helpers.raw_files import encode, save
@@ -102,30 +103,64 @@ def test_volumes_of_a_scanner_without_a_scale(preset: str, tmp_path: Path) -> No
     assert values["recipes"]["sdseg"]["overrides"]["training"]["steps"] <= PRESETS[preset].most_steps
 
 
-def test_several_channels_and_oblong_slices(tmp_path: Path) -> None:
-    folder = tmp_path / "pet-ct"
+def scans(folder: Path, *names: str) -> Path:
+    """Three oblong cases in nnU-Net's layout: a CT for each channel that is called so, another scale for the others."""
     for number in range(3):
-        voxels, labels = np.full((48, 24, 3), -1000, np.int16), np.zeros((48, 24, 3), np.uint8)
-        voxels[8:40, 4:20], labels[12:36, 6:18] = np.arange(10, 138).reshape(32, 4, 1).repeat(4, 1), 1
-        uptake = np.random.default_rng(number).gamma(2, 1 + number, voxels.shape).astype(np.float32)
-        for place, array in ((f"imagesTr/p{number}_0000", voxels), (f"imagesTr/p{number}_0001", uptake)):
-            save(folder / f"{place}.nii.gz", array)
+        labels = np.zeros((48, 24, 3), np.uint8)
+        labels[12:36, 6:18] = 1
         save(folder / "labelsTr" / f"p{number}.nii.gz", labels)
-    described = {
-        "channel_names": {"0": "CT", "1": "PET"},
-        "labels": {"background": 0, "t": 1},
-        "file_ending": ".nii.gz",
-    }
-    (folder / "dataset.json").write_text(json.dumps({**described, "file_ending": ".nii.gz"}), "utf-8")
-    run, values, text = written(folder)
+        for place, name in enumerate(names):
+            voxels = np.random.default_rng(number).gamma(2, 1 + number, labels.shape).astype(np.float32)
+            if name == "CT":
+                voxels = np.full(labels.shape, -1000, np.int16)
+                voxels[8:40, 4:20] = np.arange(10, 138).reshape(32, 4, 1).repeat(4, 1) + 400 * place
+            save(folder / f"imagesTr/p{number}_{place:04d}.nii.gz", voxels)
+    described = {"channel_names": dict(enumerate(names)), "labels": {"background": 0, "t": 1}, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(described), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("names", [("CT", "PET"), ("PET", "CT")])
+def test_several_channels_and_oblong_slices(names: tuple[str, ...], tmp_path: Path) -> None:
+    run, values, text = written(scans(tmp_path / "pet-ct", *names))
     own = values["datasets"]["pet-ct"]["own"]
-    assert own["normalisation"]["CT"]["method"] == "window"
+    assert own["modality"] == "other"
+    window = own["normalisation"]["CT"]
+    assert window["method"] == "window"
+    assert 0 < window["high"] - window["low"] < 400
     assert own["normalisation"]["PET"] == {"method": "percentiles"}
-    assert own["shown_channel"] == "CT"
-    assert "channels: CT, PET; the model sees all of them" in text
+    assert list(own["normalisation"]) == list(names)
+    assert own["shown_channel"] == names[0]
+    assert f"channels: {', '.join(names)}; the model sees all of them" in text
+    assert "values of CT: -1000 to " in text
+    assert "values of PET: " in text
     height, width = values["datasets"]["pet-ct"]["size"]
     assert width == 2 * height
     assert run.recipes["pet-ct", "sdseg"].training.steps > 0
+    settings = run.settings.datasets["pet-ct"]
+    assert open_raw(settings, tmp_path / "pet-ct")[0].channels == names  # every later stage takes them so
+
+
+def test_two_cts_have_a_window_each(tmp_path: Path) -> None:
+    own = written(scans(tmp_path / "phases", "CT", "CT"))[1]["datasets"]["phases"]["own"]
+    assert own["modality"] == "ct"
+    first, second = (own["normalisation"][name] for name in ("CT", "CT-2"))
+    assert first["method"] == second["method"] == "window"
+    assert second["low"] - first["low"] == 400  # as the second phase is brighter
+
+
+def test_a_channel_whose_name_cannot_be_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(scans(tmp_path / "heads", "T1/pre", "T1/post"), capsys)
+    assert "'channel_names' has 'T1/pre', 'T1/post': here the name of a channel has" in message
+
+
+def test_a_ct_that_is_none_is_refused_wherever_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = scans(tmp_path / "scans", "PET", "PET")
+    described = (folder / "dataset.json").read_text("utf-8").replace('"1": "PET"', '"1": "CT"')
+    (folder / "dataset.json").write_text(described, "utf-8")
+    assert "channel 'CT' as a CT contradicts the files: no value below 0" in refused(folder, capsys)
+    own = written(folder, "--no-probe", "--modality", "other")[1]["datasets"]["scans"]["own"]
+    assert own["normalisation"]["method"] == "percentiles"
 
 
 def test_what_the_user_says_goes_before_what_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -196,3 +197,26 @@ def test_unknown_numbers_are_said_to_be_unknown(tmp_path: Path) -> None:
     line = one_line(needs_of(config))
     assert re.match(r"3 datasets \(at least \d+ cases, at least \d+ slices\), ", line)
     assert re.search(r"at least \d+\.\d MB of results$", line)
+
+
+def test_the_gpu_that_is_named_goes_before_that_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SDSEG_GPU"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    path = configuration(tmp_path, device="cuda:1")
+    assert main(["estimate", str(path), "--no-probe", "--json", "--device", "cuda:0"]) == 0
+    assert json.loads(capsys.readouterr().out)["device"] == "cuda"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_tiles_are_not_counted_before_they_are_there(tmp_path: Path) -> None:
+    name = next(iter(MINI["datasets"]))
+    path = configuration(tmp_path, datasets={name: {**MINI["datasets"][name], "tiles": {}}})
+    record = estimated(path, probed=False)
+    assert record["datasets"][name]["cases"] is not None
+    assert record["datasets"][name]["slices"] is None
+    assert record["datasets"][name]["store_bytes"] is None
+    assert all(each["disk_bytes"] for each in record["trainings"])  # models and states: no latents are kept
+    assert any(note.startswith(f"{name}: how many tiles its images make") for note in record["notes"])

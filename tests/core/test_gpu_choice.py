@@ -48,6 +48,15 @@ def test_a_place_that_is_not_shown_is_refused(monkeypatch: pytest.MonkeyPatch) -
         choose_gpu("cuda:2")
 
 
+@pytest.mark.parametrize("shown", ["", " "])
+def test_gpus_that_are_hidden_stay_so(monkeypatch: pytest.MonkeyPatch, shown: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    with pytest.raises(UserError, match="is set and empty, which hides every GPU"):
+        choose_gpu("cuda:1")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == shown
+    assert choose_gpu("cpu") == "cpu"
+
+
 def test_every_verb_with_a_device_takes_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     parser = build_parser(HANDLERS)
     (verbs,) = [action.choices for action in parser._actions if action.dest == "verb"]

@@ -69,6 +69,25 @@ def test_latents_are_cached_of_every_annotator(tmp_path: Path) -> None:
     assert four.disk_bytes - one.disk_bytes == 3 * latents
 
 
+def test_latents_of_tiles_are_not_kept(tmp_path: Path) -> None:
+    demo = load_config(ROOT / "config/demo.yaml").model_dump()
+    own = {"source": "cvc", "origin": "phantom", "size": 64, "tiles": {}}
+    demo |= {"results": str(tmp_path), "datasets": {"d": own, "whole": {**own, "tiles": None}}, "ablation": None}
+    config = Config.model_validate(demo)
+    recipe = next(one for name in config.recipes if (one := config.resolve_recipe("d", name)).diffusion)
+    recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"augmentation": "flips"})})
+    before = _training(config, _dataset(config, "d"), "r", recipe)
+    counts = {"n_slices": {"train": 90, "val": 9, "test": 9}, "n_cases": {"train": 9, "val": 1, "test": 1}}
+    for name in ("d", "whole"):
+        write_json(tmp_path / name / "prepared" / "manifest.json", counts)
+    tiles, whole = (_training(config, _dataset(config, name), "r", recipe) for name in ("d", "whole"))
+    assert _dataset(config, "d").count.n_slices == 108
+    assert before.disk_bytes is not None
+    assert before.disk_bytes == tiles.disk_bytes
+    assert whole.disk_bytes is not None
+    assert whole.disk_bytes > before.disk_bytes
+
+
 def test_committed_splits(tmp_path: Path) -> None:
     """As resources/splits/README.md lists them, and the slices that the paper counts."""
     assert counted(tmp_path, source="cvc").cases == {"train": 490, "val": 61, "test": 61}
