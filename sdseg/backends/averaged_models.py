@@ -16,7 +16,7 @@ from sdseg.config.patches import SlidingWindow
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_text
-from sdseg.data.batches import same_field
+from sdseg.data.batches import FREE, same_field
 from sdseg.data.mask_rule import MaskRule
 from sdseg.models.equal_shares import UNEQUAL, equal_shares
 
@@ -24,12 +24,6 @@ __all__ = ["EnsembleBackend", "averaged", "common_rule", "facts_of", "joined_nam
 
 log = logging.getLogger(__name__)
 SLICES = 8  # of a volume, that a two-dimensional member of a mixed ensemble computes at a time
-FREE = (
-    "dtype",
-    "intensities",
-    "channel_intensities",
-    "spacing",
-)  # of the image contract: how the data of one training lay
 Facts = tuple[Path, ImageContract, tuple[Structure, ...], MaskRule]
 
 

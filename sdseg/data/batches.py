@@ -19,6 +19,7 @@ from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.metrics import overlap
 
 __all__ = [
+    "FREE",
     "CaseScore",
     "Predict",
     "SliceBatch",
@@ -102,7 +103,7 @@ def score_cases(
                 yield CaseScore(case, pixels, overlap.dice(pixels), overlap.iou(pixels))
 
 
-# Data of another number type or with other values are still what the model wants.
+# Of the image contract, how the data of one training lay: others are still what the model wants.
 FREE = ("dtype", "intensities", "channel_intensities", "spacing")
 
 

@@ -6,21 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdseg.config.shape import LONGEST, SHORTEST, USUAL_MULTIPLE, AutoSize, InPlane, Plane, Slicing
+from sdseg.config.shape import LONGEST, SHORTEST, USUAL_MULTIPLE, AutoSize, Fit, InPlane, Plane, Slicing
 from sdseg.core.bounded_types import in_pixels, shortest
 from sdseg.core.errors import UserError
 from sdseg.data.fit import resampled_size
-from sdseg.data.slicing import along_slices
+from sdseg.data.slicing import AXES, along_slices
 from sdseg.io.geometry import Geometry
 
-__all__ = ["choose_plane", "choose_size", "choose_spacing", "slice_sizes"]
+__all__ = ["choose_plane", "choose_size", "choose_spacing", "coarsest_plane", "slice_sizes"]
 
-# Of canonical axes x, y, z: the plane that lies across each, and where it runs.
-ACROSS: tuple[tuple[Plane, str], ...] = (
-    ("sagittal", "from left to right"),
-    ("coronal", "from back to front"),
-    ("axial", "from foot to head"),
-)
+DIRECTIONS = ("from left to right", "from back to front", "from foot to head")  # canonical axes x, y, z
 ALIKE = 1.05  # times: distances that differ by less are taken for equal, and axial slices for the usual ones
 DIGITS = 4  # of a spacing that is chosen, in mm
 
@@ -31,16 +26,25 @@ def choose_plane(slicing: Slicing, training: Sequence[Geometry]) -> tuple[Plane,
         return slicing, ""
     if not training:
         return "axial", ""  # no header could be read, which forbids the dataset anyway
-    lengths = np.median([geometry.spacing for geometry in training], axis=0)
-    axis = 2 if lengths[2] * ALIKE >= lengths.max() else int(lengths.argmax())
-    plane, direction = ACROSS[axis]
-    in_words = " × ".join(f"{length:.3g}" for length in lengths)
+    spacings = [geometry.spacing for geometry in training]
+    plane = coarsest_plane(spacings)
+    axis = AXES[plane][0]
+    in_words = " × ".join(f"{length:.3g}" for length in np.median(spacings, axis=0))
     other = sum(max(geometry.spacing) > ALIKE * geometry.spacing[axis] for geometry in training)
     unlike = f"; of {other} of these volumes another axis is the coarsest" if other else ""
     return plane, (
-        f"slices are {plane}: voxels are longest {direction} (median of {len(training)} training volumes: "
+        f"slices are {plane}: voxels are longest {DIRECTIONS[axis]} (median of {len(training)} training volumes: "
         f"{in_words} mm, left-right, back-front, foot-head){unlike}"
     )
+
+
+def coarsest_plane(spacings: Sequence[tuple[float, ...]]) -> Plane:
+    """The plane across the axis with the longest voxels, by their median; axial where that is nearly as long."""
+    if not spacings:
+        return "axial"
+    lengths = np.median(spacings, axis=0)
+    axis = 2 if lengths[2] * ALIKE >= lengths.max() else int(lengths.argmax())
+    return next(plane for plane, axes in AXES.items() if axes[0] == axis)
 
 
 def choose_spacing(training: Sequence[Geometry], plane: Plane) -> tuple[InPlane, str]:
@@ -75,15 +79,14 @@ def slice_sizes(volumes: Sequence[Geometry], plane: Plane, spacing: InPlane | No
     return sizes
 
 
-def choose_size(
-    sizes: Sequence[tuple[int, int]], auto: AutoSize, *, resampled: bool
-) -> tuple[int | tuple[int, int], str]:
-    """The median height and width of the training images as the networks take it, and how it came about in words.
+def choose_size(sizes: Sequence[tuple[int, int]], auto: AutoSize, fit: Fit | None) -> tuple[int | tuple[int, int], str]:
+    """Height and width as the networks take them, from those of the training images; how they came about in words.
 
-    Larger ones than `at_most` are shrunk with their side ratio; resampled slices keep their spacing, and each side is
-    bounded. Sides are the nearest multiples (of resampled slices the next larger ones, so that nothing is cut off),
-    two times `multiple_of` at least: instance norm wants more than one pixel at the coarsest level. Raises UserError
-    where `at_most` has no room for that.
+    `fit` is of slices that are resampled, else None. Their median counts; where slices would be cut off (crop) the
+    largest height and the largest width. Larger ones than `at_most` are shrunk with their side ratio; resampled slices
+    keep their spacing, and each side is bounded: the words say how many volumes of a crop lose something. Sides are the
+    nearest multiples (of resampled slices the next larger ones), two times `multiple_of` at least: instance norm wants
+    more than one pixel at the coarsest level. Raises UserError where `at_most` has no room for that.
     """
     multiple = auto.multiple_of or USUAL_MULTIPLE
     if auto.at_most < 2 * multiple:
@@ -92,13 +95,16 @@ def choose_size(
             where="'size' of the dataset's settings",
             remedy=f"set it to {2 * multiple} or more, or 'multiple_of' to what the network needs",
         )
-    median = np.median(sizes, axis=0)
-    part = 1.0 if resampled else min(1.0, auto.at_most / median.max())
-    steps = median * part / multiple
-    steps = np.clip(np.ceil(steps) if resampled else np.floor(steps + 0.5), 2, auto.at_most // multiple).astype(int)
+    usual = np.max(sizes, axis=0) if fit == "crop" else np.median(sizes, axis=0)
+    part = 1.0 if fit else min(1.0, auto.at_most / usual.max())
+    steps = usual * part / multiple
+    steps = np.clip(np.ceil(steps) if fit else np.floor(steps + 0.5), 2, auto.at_most // multiple).astype(int)
     size = shortest((int(steps[0]) * multiple, int(steps[1]) * multiple))
-    height, width = (f"{side:g}" for side in median)
+    cut = sum(bool((np.array(each) > steps * multiple).any()) for each in sizes) if fit == "crop" else 0
+    height, width = (f"{side:g}" for side in usual)
     return size, (
-        f"size {in_pixels(size)}: training images have {height} × {width} pixels (median of {len(sizes)}"
-        f"{', resampled' if resampled else ''}), sides are multiples of {multiple} and {auto.at_most} at most"
+        f"size {in_pixels(size)}: training images have {height} × {width} pixels "
+        f"({'largest' if fit == 'crop' else 'median'} of {len(sizes)}{', resampled' if fit else ''}), "
+        f"sides are multiples of {multiple} and {auto.at_most} at most"
+        + (f"; of {cut} of {len(sizes)} training volumes slices are larger and are cut off" if cut else "")
     )

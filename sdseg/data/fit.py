@@ -15,7 +15,7 @@ from sdseg.config.shape import InPlane
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.slicing import along_slices
-from sdseg.data.transforms import resize_images, resize_labels, restore_probability
+from sdseg.data.transforms import resize_images, resize_labels, restore_probability, within_type
 
 __all__ = ["SliceFit", "fit_of", "resampled_size"]
 
@@ -98,7 +98,7 @@ def _moved(array: AnyArray, before: Sides, after: Sides, axis: int, outside: flo
         return array
     shape = list(array.shape)
     shape[axis : axis + 2] = after
-    moved = np.full(shape, outside, dtype=array.dtype)
+    moved = np.full(shape, within_type(outside, array.dtype), dtype=array.dtype)
     source, target = [slice(None)] * array.ndim, [slice(None)] * array.ndim
     for number, (old, new) in enumerate(zip(before, after, strict=True)):
         common, off = min(old, new), (max(old, new) - min(old, new)) // 2

@@ -25,6 +25,7 @@ from sdseg.data.fit import fit_of
 from sdseg.data.slicing import along_slices
 from sdseg.data.store import Case, SliceStore, structure_masks
 from sdseg.data.training_samples import Augment, epoch_order
+from sdseg.data.transforms import within_type
 
 __all__ = ["PatchSamples", "check_depth", "median_spacing", "with_spacing"]
 
@@ -162,7 +163,9 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         for axis, side in zip(axes, self.patches.size, strict=True):
             lacking = side - array.shape[axis]
             missing[axis] = (lacking // 2, lacking - lacking // 2)
-        return np.pad(array, missing, constant_values=value) if any(map(any, missing)) else array
+        if not any(map(any, missing)):
+            return array
+        return np.pad(array, missing, constant_values=within_type(value, array.dtype))
 
 
 def _centres(store: SliceStore, case: Case, rng: np.random.Generator) -> tuple[list[Voxels], Voxels]:

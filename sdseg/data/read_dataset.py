@@ -175,7 +175,7 @@ def _shaped_volumes(
     counts, flat = attempt(count, places, jobs=1, title=title, where=raw)
     if isinstance(settings.size, AutoSize) and training and not flat:
         sizes = slice_sizes(training, plane, spacing)
-        update["size"], chosen["size"] = choose_size(sizes, settings.size, resampled=spacing is not None)
+        update["size"], chosen["size"] = choose_size(sizes, settings.size, settings.fit if spacing else None)
     depths = {places[number]: slices for number, slices in counts.items()}
     return image.model_copy(update=update), chosen, depths, [*problems, *flat]
 
@@ -196,7 +196,7 @@ def _shaped_images(
     sizes, problems = attempt(size, training, jobs=jobs, title="sizes of images", where=raw)
     if not sizes:
         return image, {}, problems
-    chosen, why = choose_size(list(sizes.values()), auto, resampled=False)
+    chosen, why = choose_size(list(sizes.values()), auto, None)
     return image.model_copy(update={"size": chosen}), {"size": why}, problems
 
 

@@ -14,9 +14,10 @@ from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.parallel import each
+from sdseg.data.choose_shape import coarsest_plane
 from sdseg.data.intensities import Spread, spread_of
 from sdseg.data.read_channels import check_grids
-from sdseg.data.slicing import AXES, along_slices, to_slices
+from sdseg.data.slicing import along_slices, to_slices
 from sdseg.datasets.layouts import RawCase
 from sdseg.io.geometry import check_same_grid
 from sdseg.io.images import read_image, read_mask
@@ -25,7 +26,6 @@ from sdseg.io.volumes import read_geometry, read_labels, read_volume
 __all__ = ["CaseView", "ChannelView", "Survey", "look_at"]
 
 MOST_IMAGES, MOST_VOLUMES = 300, 16  # cases that are looked at, evenly spread over all
-LONGER = 1.3  # voxels along one axis against those along the next: slices lie across it
 LABELLED = 50_000  # values of labelled voxels of a volume that percentiles are taken from
 
 
@@ -60,7 +60,7 @@ class Survey:
     groups: int
     slices: int  # of all cases, where not all were looked at by their mean
     views: tuple[CaseView, ...]
-    plane: Plane = "axial"  # of the slices of volumes: across the longest voxels, where these are much longer
+    plane: Plane = "axial"  # of the slices of volumes: across the longest voxels, as `slicing: coarsest` finds it
 
     @property
     def values(self) -> dict[int, float]:
@@ -117,18 +117,14 @@ def _image(case: RawCase) -> CaseView:
 
 
 def _plane(cases: Sequence[RawCase], modality: str) -> Plane:
-    """That across the axis along which voxels are much longer than along the others; else axial."""
+    """The one that `slicing: coarsest` would choose, as far as headers can be read."""
     spacings = []
     for case in cases:
         try:
             spacings.append(read_geometry(case.image, modality).spacing)
         except UserError:  # said when it is read
             continue
-    lengths = [median(axis) for axis in zip(*spacings, strict=True)]
-    longest = max(range(len(lengths)), key=lengths.__getitem__, default=2)
-    if not lengths or lengths[longest] < LONGER * sorted(lengths)[-2]:
-        return "axial"
-    return next(plane for plane, axes in AXES.items() if axes[0] == longest)
+    return coarsest_plane(spacings)
 
 
 def _volume(case: RawCase, modality: str, plane: Plane) -> CaseView:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.core.array_types import AnyArray
+from sdseg.data.transforms import within_type
 
 __all__ = ["TileGrid", "WholeImages"]
 
@@ -39,7 +40,8 @@ class TileGrid:
 
     def cut(self, image: AnyArray, outside: float = 0) -> AnyArray:
         """The tiles [n,S,S,…] of an image [H,W,…], the first row of them first; `outside` is what lies around it."""
-        padded = np.pad(image, (*self.padding, *((0, 0),) * (image.ndim - 2)), constant_values=outside)
+        around = (*self.padding, *((0, 0),) * (image.ndim - 2))
+        padded = np.pad(image, around, constant_values=within_type(outside, image.dtype))
         return np.stack([padded[top : top + self.side, left : left + self.side] for top, left in self._corners()])
 
     def whole(self, read: Read) -> AnyArray:

@@ -17,7 +17,10 @@ __all__ = [
     "restore_probability",
     "stretch",
     "to_display",
+    "within_type",
 ]
+
+MOST_CHANNELS = 4  # that OpenCV averages at a time
 
 
 def stretch(voxels: AnyArray, window: tuple[float, float]) -> AnyArray:
@@ -75,8 +78,20 @@ def to_display(image: RawImages, window: tuple[float, float]) -> npt.NDArray[np.
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
+def within_type(value: float, dtype: npt.DTypeLike) -> float:
+    """A value to fill up with, or the nearest one that a number type has: cast as it is, it would wrap around."""
+    kept = np.dtype(dtype)
+    if kept.kind not in "iuf":
+        return value
+    ends = np.iinfo(kept) if kept.kind in "iu" else np.finfo(kept)
+    return min(max(value, float(ends.min)), float(ends.max))
+
+
 def _resize(images: AnyArray, size: tuple[int, int], how: int) -> AnyArray:
     """Each image of [N,H,W] or [N,H,W,C] resized by OpenCV, which takes one at a time."""
+    if images.ndim == 4 and images.shape[3] > MOST_CHANNELS:
+        starts = range(0, images.shape[3], MOST_CHANNELS)
+        return np.concatenate([_resize(images[..., at : at + MOST_CHANNELS], size, how) for at in starts], axis=3)
     rows, columns = size
     resized = np.empty((len(images), rows, columns, *images.shape[3:]), dtype=images.dtype)
     computed = np.float64 if images.dtype == np.int32 else images.dtype  # OpenCV resizes no 32-bit integers

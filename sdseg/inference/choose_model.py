@@ -14,7 +14,8 @@ from sdseg.backends.open_model import Served, open_model
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.extras import needing
 from sdseg.datasets.sources import shared_labels
-from sdseg.inference.choose_recipe import choose_recipe
+from sdseg.inference.choose_recipe import model_folders, recipes_in_order
+from sdseg.inference.hypotheses import hypotheses_given
 
 __all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin", "with_masks_by"]
 
@@ -43,16 +44,15 @@ def choose_model(
 
     A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
     an engine that can be opened on its GPU, then model.onnx, then the model folder. In results/<dataset> or results
-    with several recipes the table of Dice and latency chooses one (choose_recipe.py). `device` 'auto' is the GPU where
+    with several recipes the table of Dice and latency chooses one (choose_recipe.py), the first that opens with what
+    is wanted. `device` 'auto' is the GPU where
     the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. `samples` replaces the
     recipe's number of hypotheses, which a graph has built in; with `hypotheses` a model that knows their mean alone is
     passed over. Raises UserError where nothing can be opened, and what `open_model` raises for a path that names one
     model.
     """
-    recipe = choose_recipe(path, device) if _several_recipes(path) else None
-    if recipe is not None:
-        chosen = choose_model(recipe.folder, device, samples, hypotheses=hypotheses)
-        return replace(chosen, reason=f"{recipe.reason}; {chosen.reason}")
+    if _several_recipes(path) and (chosen := _by_table(path, device, samples, hypotheses)) is not None:
+        return chosen
     candidates = _candidates(path)
     attempts = [(each, on) for each in candidates or [path] for on in _devices(each, device)]
     refused: list[str] = []
@@ -81,6 +81,38 @@ def choose_model(
     else:
         what, remedy = "opened", "train or export it again"
     raise ListedError(f"no model of this results folder can be {what}:", refused, where=path, remedy=remedy)
+
+
+def _by_table(path: Path, device: str, samples: int | None, hypotheses: bool) -> ChosenModel | None:
+    """The first recipe in the order of the table that opens with what is wanted; None where no table ranks any.
+
+    Raises ListedError where none does.
+    """
+    ranked = recipes_in_order(path, device)
+    refused: list[str] = []
+    for recipe in ranked.recipes:
+        try:
+            chosen = choose_model(recipe.folder, device, samples, hypotheses=hypotheses)
+            if hypotheses:
+                hypotheses_given(chosen.served)  # one answer alone is none
+        except UserError as error:
+            problems = error.problems if isinstance(error, ListedError) else (error.what,)
+            refused.append(f"{recipe.name} ({', '.join(problems)})")
+            continue
+        for other in ranked.recipes:
+            if other.newer:
+                log.warning("%s", other.newer)
+        passed = [f"passed over: {', '.join(refused)}"] if refused else []
+        return replace(chosen, reason="; ".join([recipe.reason, *passed, *ranked.notes, chosen.reason]))
+    if not refused:
+        return None
+    wanted = " for its hypotheses" if hypotheses else ""
+    raise ListedError(
+        f"no recipe that the table ranks can be opened{wanted}:",
+        [*refused, *ranked.notes],
+        where=path,
+        remedy="name another model folder, or train a recipe that can do it",
+    )
 
 
 def choose_models(
@@ -131,7 +163,7 @@ def _candidates(path: Path) -> list[Path] | None:
     candidates += [model] if (model / "config.json").is_file() else []
     if candidates:
         return candidates
-    recipes = _recipes(path)
+    recipes = model_folders(path)
     if len(recipes) == 1:
         return _candidates(recipes[0])
     if not recipes:
@@ -148,16 +180,10 @@ def _candidates(path: Path) -> list[Path] | None:
     )
 
 
-def _recipes(path: Path) -> list[Path]:
-    """Folders of recipes' results in the results of a dataset, or of all datasets."""
-    files = [f"{depth}/{file}" for depth in ("*", "*/*") for file in ("model/config.json", "export/model.onnx")]
-    return sorted({model_file.parent.parent for file in files for model_file in path.glob(file)})
-
-
 def _several_recipes(path: Path) -> bool:
     """Whether a folder holds models of several recipes, and none of its own."""
     own = (path / "config.json", path / "model" / "config.json", path / "export" / "model.onnx")
-    return path.is_dir() and not any(file.is_file() for file in own) and len(_recipes(path)) > 1
+    return path.is_dir() and not any(file.is_file() for file in own) and len(model_folders(path)) > 1
 
 
 def _rank(engine: Path) -> tuple[int, str]:

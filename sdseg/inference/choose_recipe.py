@@ -1,4 +1,4 @@
-"""Of several recipes in a results folder the fastest whose Dice is as good as the best, by the table of both."""
+"""Recipes of a results folder in the order to take them: the fastest whose Dice is as good as the best, by a table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow
 from sdseg.core.files import json_or_empty
 
-__all__ = ["DICE_LOSS", "ChosenRecipe", "choose_recipe"]
+__all__ = ["DICE_LOSS", "RankedRecipe", "RankedRecipes", "model_folders", "recipes_in_order"]
 
 DICE_LOSS = 0.005  # that a faster model may have; Dice is the mean over cases and seeds
 TABLE = "pareto.json"
+DAY = re.compile(r"\d{4}-\d\d-\d\d")
 SEEDED = re.compile(r"-seed\d+$")
 # What the table calls the runtime of a graph on a device, and of a model folder; a GPU's latencies it does not have.
 RUNTIMES = {
@@ -26,21 +27,40 @@ RUNTIMES = {
 
 
 @dataclass(frozen=True)
-class ChosenRecipe:
-    """The folder of a recipe's results, and why it was taken."""
+class RankedRecipe:
+    """The folder of a recipe's results, why it would be taken, and what to say where it was trained since."""
 
+    name: str
     folder: Path
     reason: str
+    newer: str = ""
 
 
-def choose_recipe(path: Path, device: str) -> ChosenRecipe | None:
-    """The recipe to take of `path`, results or results/<dataset>; None where no table tells it.
+@dataclass(frozen=True)
+class RankedRecipes:
+    """Recipes, the one to take first, and what the table does not tell of others that are there."""
+
+    recipes: tuple[RankedRecipe, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def model_folders(path: Path) -> list[Path]:
+    """Folders of recipes' results in the results of a dataset, or of all datasets."""
+    files = [f"{depth}/{file}" for depth in ("*", "*/*") for file in ("model/config.json", "export/model.onnx")]
+    return sorted({model_file.parent.parent for file in files for model_file in path.glob(file)})
+
+
+def recipes_in_order(path: Path, device: str) -> RankedRecipes:
+    """The recipes of `path`, results or results/<dataset>, best first; none where no table tells it.
 
     The table is `pareto.json` of the results (`snakemake pareto`). Of the models of one dataset that are there and were
-    measured in the runtime of `device`, those within `DICE_LOSS` of the best Dice count, and the fastest is taken.
+    measured in the runtime of `device`, those within `DICE_LOSS` of the best Dice come first, by their speed, then the
+    others by their Dice. Those that were not measured are noted.
     """
-    for table, folder in ((path.parent / TABLE, path), (path / TABLE, None)):
-        rows = [row for row in _rows(table) if folder is None or row.dataset == path.resolve().name]
+    name = path.resolve().name
+    above = dict.fromkeys((path.parent, path.resolve().parent))  # of a link, or of '.', the parent is another one
+    for table, folder in (*((each / TABLE, path) for each in above), (path / TABLE, None)):
+        rows = [row for row in _rows(table) if folder is None or row.dataset == name]
         measured = {
             (row.dataset, row.name): (row, place, latency)
             for row in rows
@@ -49,26 +69,51 @@ def choose_recipe(path: Path, device: str) -> ChosenRecipe | None:
             and (latency := _latency(row, place, device)) is not None
         }
         if measured and len({dataset for dataset, _ in measured}) == 1:
-            return _fastest(list(measured.values()), table)
-    return None
+            return RankedRecipes(_ranked(list(measured.values()), table), _unmeasured(path, folder, set(measured)))
+    return RankedRecipes()
 
 
-def _fastest(measured: list[tuple[ParetoRow, Path, float]], table: Path) -> ChosenRecipe:
+def _ranked(measured: list[tuple[ParetoRow, Path, float]], table: Path) -> tuple[RankedRecipe, ...]:
+    measured = sorted(measured, key=lambda each: each[2])
     best = max(measured, key=lambda each: each[0].dice_mean or 0.0)[0]
     least = (best.dice_mean or 0.0) - DICE_LOSS
     good = [each for each in measured if (each[0].dice_mean or 0.0) >= least - 1e-9]
-    row, folder, latency = min(good, key=lambda each: each[2])
-    others = ", ".join(
-        f"{other.name} {other.dice_mean:.4f} in {taken:.3g} ms"
-        for other, _, taken in measured
-        if other.name != row.name
+    worse = sorted((each for each in measured if each not in good), key=lambda each: -(each[0].dice_mean or 0.0))
+    within = f"{DICE_LOSS:g} of the best Dice, {best.dice_mean:.4f} of {best.name}, by {table}"
+    ranked = []
+    for place, (row, folder, latency) in enumerate([*good, *worse]):
+        rank = "the fastest" if place == 0 else "the next fastest" if place < len(good) else "the next best, not"
+        others = ", ".join(
+            f"{other.name} {other.dice_mean:.4f} in {taken:.3g} ms"
+            for other, _, taken in measured
+            if other.name != row.name
+        )
+        reason = (
+            f"{row.name} (Dice {row.dice_mean:.4f}, {latency:.3g} ms an image on a CPU) is {rank} within {within}"
+            + (f" (others: {others})" if others else "")
+        )
+        ranked.append(RankedRecipe(row.name, folder, reason, _newer(row, folder, table)))
+    return tuple(ranked)
+
+
+def _newer(row: ParetoRow, folder: Path, table: Path) -> str:
+    """What to say of a model that was trained after the day of its row; nothing where either has no date."""
+    provenance = json_or_empty(folder / "model" / "config.json").get("provenance")
+    trained = DAY.match(str(provenance.get("time"))) if isinstance(provenance, dict) else None
+    if trained is None or DAY.match(row.date) is None or trained[0] <= row.date[:10]:
+        return ""
+    return (
+        f"{row.name} was trained on {trained[0]}, after its row in {table} ({row.date[:10]}) was measured; the choice "
+        "goes by the row ('snakemake pareto' measures anew)"
     )
-    return ChosenRecipe(
-        folder,
-        f"{row.name} (Dice {row.dice_mean:.4f}, {latency:.3g} ms an image on a CPU) is the fastest within "
-        f"{DICE_LOSS:g} of the best Dice, {best.dice_mean:.4f} of {best.name}, by {table}"
-        + (f" (others: {others})" if others else ""),
-    )
+
+
+def _unmeasured(path: Path, dataset: Path | None, measured: set[tuple[str, str]]) -> tuple[str, ...]:
+    """A note that names the recipes that are there and that the table does not rank."""
+    ranked = {name if dataset else f"{folder}/{name}" for folder, name in measured}
+    present = (each.relative_to(path).as_posix() for each in model_folders(path))
+    others = [each for each in dict.fromkeys(present) if each not in ranked and SEEDED.sub("", each) not in ranked]
+    return (f"not measured in this runtime, so not considered: {', '.join(others)}",) if others else ()
 
 
 def _rows(table: Path) -> tuple[ParetoRow, ...]:

@@ -221,6 +221,14 @@ def test_images_of_several_grey_files(tmp_path: Path) -> None:
     for place in range(5):
         alone = cv2.resize(pixels[0, place], (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(store.images[0, ..., place], alone)
+    for output, tiles, shape in (("small", None, (16, 16)), ("tiles", {"scale": 0.3}, (12, 14))):
+        chosen = settings(own, **{"size": 16} | ({"tiles": tiles} if tiles else {}))
+        prepare(name="c", settings=chosen, raw=tmp_path / "raw", split=tmp_path / "split.csv", output=tmp_path / output)
+        top, left = (16 - shape[0]) // 2, (16 - shape[1]) // 2
+        shown = SliceStore.open(tmp_path / output).images[0, top : top + shape[0], left : left + shape[1]]
+        for place in range(5):  # shrunk to less than half: averaged
+            alone = cv2.resize(pixels[0, place], shape[::-1], interpolation=cv2.INTER_AREA)
+            np.testing.assert_array_equal(shown[..., place], alone)
     encode(tmp_path / "raw" / names[1] / "a.png", generator.integers(0, 255, (40, 48, 3), dtype=np.uint8))
     with pytest.raises(ListedError, match="an image in colour, where the channel stain 1 is expected"):
         prepared(tmp_path, own, tmp_path / "colour")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sdseg.artifacts.manifests import ImageContract
 from sdseg.config.dataset import Dataset
-from sdseg.config.shape import AutoSize, Resampling
+from sdseg.config.shape import AutoSize, Fit, Resampling
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import read_json
@@ -25,6 +25,7 @@ from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
 from sdseg.data.prepare import prepare
 from sdseg.data.store import SliceStore
+from sdseg.data.tile_grid import TileGrid
 from sdseg.datasets.check_shape import check_shape
 from sdseg.evaluation.evaluator import Evaluator, ScoringRules
 from sdseg.inference.dicom_seg import Maker
@@ -80,6 +81,17 @@ def test_slices_lie_in_the_middle() -> None:
     assert fit.restore(np.array([[[0, 0, 0], [1, 0.5, 1], [0, 0, 0], [0, 0, 0]]], np.float32)).tolist() == [
         [[0, 1, 0.5, 1, 0]]
     ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "outside", "expected"),
+    [("uint16", -175.0, 0), ("int16", -40_000.0, -32_768), ("int16", 70_000.0, 32_767)],
+)
+def test_what_lies_around_a_slice_does_not_wrap_around(dtype: str, outside: float, expected: int) -> None:
+    ones = np.ones((1, 2, 2, 1), dtype)
+    around = SliceFit((2, 2), (2, 2), (4, 2)).images(ones, outside)
+    assert around[0, :, 0, 0].tolist() == [expected, 1, 1, expected]
+    np.testing.assert_array_equal(TileGrid(2, 2, 4).cut(ones[0], outside)[0, 0], np.full((4, 1), expected))
 
 
 @pytest.mark.parametrize("wanted", [(0.5, 0.5), (0.7, 1.1), (1.4, 0.9)])
@@ -213,26 +225,39 @@ def test_spacing_and_size_are_chosen_from_the_training_volumes(scans: Path, capl
     assert manifest.image.resampling == Resampling(spacing=(1.0, 0.75))  # rows: 1 and 1 mm; columns: 0.5 and 1
     assert manifest.image.size == (24, 32)  # 20 rows and 26.67 columns, the next multiples of 8
     assert manifest.chosen["spacing"] in caplog.text
-    assert manifest.chosen["size"].startswith("size 24 × 32: training images have 20 × 27 pixels (median of 2, resampl")
+    assert manifest.chosen["size"].startswith(
+        "size 24 × 32: training images have 20 × 27 pixels (largest of 2, resampl"
+    )
     assert read_json(scans / "auto" / "manifest.json", type(manifest)) == manifest
 
 
 @pytest.mark.parametrize(
-    ("sizes", "auto", "resampled", "expected"),
+    ("sizes", "auto", "fit", "expected"),
     [
-        ([(104, 240)], {"multiple_of": 16}, False, (112, 240)),
-        ([(104, 240), (100, 200), (300, 260)], {"multiple_of": 32}, False, (96, 256)),
-        ([(1000, 2000)], {"at_most": 512, "multiple_of": 32}, False, (256, 512)),
-        ([(1000, 2000)], {"at_most": 512, "multiple_of": 32}, True, 512),
-        ([(9, 70)], {"multiple_of": 32}, False, 64),
-        ([(70, 65)], {"multiple_of": 32}, True, 96),
-        ([(500, 480)], {}, False, (512, 480)),
+        ([(104, 240)], {"multiple_of": 16}, None, (112, 240)),
+        ([(104, 240), (100, 200), (300, 260)], {"multiple_of": 32}, None, (96, 256)),
+        ([(1000, 2000)], {"at_most": 512, "multiple_of": 32}, None, (256, 512)),
+        ([(1000, 2000)], {"at_most": 512, "multiple_of": 32}, "crop", 512),
+        ([(9, 70)], {"multiple_of": 32}, None, 64),
+        ([(70, 65)], {"multiple_of": 32}, "crop", 96),
+        ([(104, 240), (100, 200), (300, 190)], {"multiple_of": 32}, "crop", (320, 256)),
+        ([(104, 240), (100, 200), (300, 190)], {"multiple_of": 32}, "shrink", (128, 224)),
+        ([(500, 480)], {}, None, (512, 480)),
     ],
 )
-def test_sizes_are_the_median_as_networks_take_it(
-    sizes: list[tuple[int, int]], auto: dict[str, int], resampled: bool, expected: object
+def test_sizes_are_the_median_or_where_slices_are_cut_the_largest(
+    sizes: list[tuple[int, int]], auto: dict[str, int], fit: Fit | None, expected: object
 ) -> None:
-    assert choose_size(sizes, AutoSize(**auto), resampled=resampled)[0] == expected
+    assert choose_size(sizes, AutoSize(**auto), fit)[0] == expected
+
+
+def test_how_many_volumes_are_cut_is_said() -> None:
+    sizes, auto = [(60, 64), (70, 50), (40, 90), (64, 64)], AutoSize(at_most=64)
+    chosen, why = choose_size(sizes, auto, "crop")
+    assert chosen == 64
+    assert why.startswith("size 64 × 64: training images have 70 × 90 pixels (largest of 4, resampled)")
+    assert why.endswith("; of 2 of 4 training volumes slices are larger and are cut off")
+    assert "cut off" not in choose_size(sizes, AutoSize(at_most=96), "crop")[1]
 
 
 def test_the_median_spacing_is_that_of_each_axis() -> None:
@@ -311,4 +336,4 @@ def test_volumes_that_cannot_be_resampled_are_refused() -> None:
     with pytest.raises(UserError, match=r"'spacing: \[1.0, 1.0\]' is for volumes"):
         check_shape(Dataset(source="kseg", spacing=(1.0, 1.0)), "rgb", "datasets.k")
     with pytest.raises(UserError, match=r"size\.at_most is 32, and sides are multiples of 32"):
-        choose_size([(64, 64)], AutoSize(at_most=32), resampled=False)
+        choose_size([(64, 64)], AutoSize(at_most=32), None)

@@ -18,13 +18,15 @@ from sdseg.config.dataset import Dataset
 from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
-from sdseg.data.choose_shape import choose_plane
+from sdseg.data.choose_shape import choose_plane, coarsest_plane
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.native_labels import NativeLabels
 from sdseg.data.prepare import prepare
 from sdseg.data.slicing import along_slices, from_slices, to_slices
 from sdseg.data.store import SliceStore
+from sdseg.data.survey import look_at
 from sdseg.datasets.check_shape import check_shape
+from sdseg.datasets.layouts import RawCase
 from sdseg.inference.dicom_seg import Maker
 from sdseg.inference.find_inputs import find_inputs
 from sdseg.inference.load_input import open_array, open_file
@@ -101,6 +103,16 @@ def test_the_coarsest_axis_decides_and_equal_ones_do_not() -> None:
     assert "of 1 of these volumes another axis is the coarsest" in why
     assert choose_plane("coarsest", [flat(1.02, 1, 1)])[0] == "axial"
     assert choose_plane("coarsest", [flat(1, 2, 1)])[0] == "coronal"
+    assert coarsest_plane([]) == "axial"
+
+
+def test_a_look_at_the_data_proposes_the_plane_that_coarsest_chooses(tmp_path: Path) -> None:
+    spacing = (1.2, 1.0, 1.0)  # sagittal slices lie a fifth further apart than pixels
+    ramp = np.arange(64, dtype=np.int16).reshape(4, 4, 4)
+    image = save(tmp_path / "a.nii.gz", ramp, np.diag([*spacing, 1.0]))
+    label = save(tmp_path / "a_label.nii.gz", (ramp > 40).astype(np.uint8), np.diag([*spacing, 1.0]))
+    seen = look_at([RawCase("a", image, label)], "ct", jobs=1, where=tmp_path)
+    assert seen.plane == choose_plane("coarsest", [flat(*spacing)])[0] == "sagittal"
 
 
 @pytest.fixture(scope="module")

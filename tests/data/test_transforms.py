@@ -42,6 +42,15 @@ def test_a_slice_shows_the_front_above_and_the_right_at_the_left() -> None:
     assert np.argwhere(to_slices(volume, "axial")).tolist() == [[2, 0, 0]]
 
 
+@pytest.mark.parametrize("size", [(4, 5), (4, 11), (12, 30)])  # averaged, averaged and then bilinear, bilinear alone
+def test_many_channels_are_resized_as_each_by_itself(size: tuple[int, int]) -> None:
+    images = np.random.default_rng(0).integers(0, 65535, (2, 12, 15, 9)).astype(np.uint16)
+    resized = resize_images(images, size)
+    assert resized.shape == (2, *size, 9)
+    for channel in range(9):
+        np.testing.assert_array_equal(resized[..., channel : channel + 1], resize_images(images[..., [channel]], size))
+
+
 @given(LABELS, SIZES)
 def test_resizing_adds_no_label(labels: AnyArray, size: tuple[int, int]) -> None:
     resized = resize_labels(labels, size)

@@ -12,8 +12,9 @@ import pytest
 
 from sdseg.core.errors import ListedError, UserError
 from sdseg.inference.choose_model import choose_model
-from sdseg.inference.choose_recipe import choose_recipe
+from sdseg.inference.choose_recipe import recipes_in_order
 from tests.helpers.installed import skip_without_openvino
+from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.tiny import write_model
 
 
@@ -110,6 +111,11 @@ def table_row(name: str, dice: float, **latency: float) -> dict[str, object]:
     } | costs
 
 
+def write_table(results: Path, rows: list[dict[str, object]]) -> None:
+    table = {"command": "c", "commit": "a", "date": "d", "machine": "m", "rows": rows}
+    (results / "pareto.json").write_text(json.dumps(table), encoding="utf-8")
+
+
 def test_of_several_recipes_the_table_takes_the_fastest_that_is_as_good(results: Path, bright_rgb: Path) -> None:
     dataset = results.parent
     for name in ("sdseg-fast-seed0", "sdseg-fast-seed1", "tiny", "unmeasured"):
@@ -123,8 +129,7 @@ def test_of_several_recipes_the_table_takes_the_fastest_that_is_as_good(results:
         table_row("tiny", 0.8949, onnxruntime=1, openvino=1),
         table_row("gone", 0.95, onnxruntime=0.1),
     ]
-    table = {"command": "c", "commit": "a", "date": "d", "machine": "m", "rows": rows}
-    (dataset.parent / "pareto.json").write_text(json.dumps(table), encoding="utf-8")
+    write_table(dataset.parent, rows)
     for named in (dataset, dataset.parent):
         chosen = choose_model(named, "cpu")
         assert chosen.served.path == dataset / "sdseg-fast-seed0" / "export" / "model.onnx"
@@ -134,13 +139,59 @@ def test_of_several_recipes_the_table_takes_the_fastest_that_is_as_good(results:
         )
         assert "tiny 0.8949 in 1 ms" in chosen.reason
     assert choose_model(dataset / "tiny", "cpu").served.path.parent.parent.name == "tiny"  # named: taken
-    recipe = choose_recipe(dataset, "openvino")
-    assert recipe is not None
-    assert recipe.folder == results
-    assert choose_recipe(dataset, "cuda") is None  # the table is of CPUs
+    assert "; not measured in this runtime, so not considered: unmeasured; " in choose_model(dataset, "cpu").reason
+    assert "so not considered: kseg/unmeasured" in choose_model(dataset.parent, "cpu").reason
+    assert recipes_in_order(dataset, "openvino").recipes[0].folder == results
+    assert [each.name for each in recipes_in_order(dataset, "cpu").recipes] == ["sdseg-fast", results.name, "tiny"]
+    assert not recipes_in_order(dataset, "cuda").recipes  # the table is of CPUs
     (dataset.parent / "pareto.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ListedError, match="5 models in this results folder"):
         choose_model(dataset, "cpu")
+
+
+@pytest.fixture
+def kinds(bright_rgb: Path, tmp_path: Path) -> Path:
+    """results/<dataset> with a graph, a direct network and one that gives hypotheses, of the best Dice downwards."""
+    dataset = tmp_path / "results" / "kseg"
+    (dataset / "graph" / "export").mkdir(parents=True)
+    shutil.copy(bright_rgb, dataset / "graph" / "export" / "model.onnx")
+    write_model(dataset / "direct" / "model")
+    write_latent_model(dataset / "latent" / "model", **GAUSSIAN, inference={"samples": 2})
+    rows = [
+        table_row("graph", 0.9, onnxruntime=1) | {"date": "2026-03-02"},
+        table_row("direct", 0.897, torch=5) | {"date": "2026-03-02"},
+        table_row("latent", 0.8, torch=2) | {"date": "2026-03-02"},
+    ]
+    write_table(dataset.parent, rows)
+    return dataset
+
+
+@pytest.mark.parametrize(("samples", "hypotheses"), [(4, False), (None, True)])
+def test_recipes_that_cannot_do_what_is_wanted_are_passed_over(
+    kinds: Path, samples: int | None, hypotheses: bool
+) -> None:
+    assert choose_model(kinds, "cpu").served.path.parts[-3] == "graph"
+    chosen = choose_model(kinds, "cpu", samples, hypotheses=hypotheses)
+    assert chosen.served.path == kinds / "latent" / "model"
+    assert "latent (Dice 0.8000, 2 ms an image on a CPU) is the next best, not within 0.005" in chosen.reason
+    assert "; passed over: graph (" in chosen.reason
+    why = "model on cpu: " if samples else "'unet' has one answer to an image"
+    assert f", direct ({why}" in chosen.reason
+    shutil.rmtree(kinds / "latent")
+    with pytest.raises(ListedError, match=r"no recipe that the table ranks can .*:\n  - graph .*\n  - direct "):
+        choose_model(kinds, "cpu", samples, hypotheses=hypotheses)
+
+
+def test_a_model_that_is_newer_than_its_row_is_warned_of(
+    kinds: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = kinds / "direct" / "model" / "config.json"
+    manifest = json.loads(config.read_text("utf-8"))
+    for day, expected in (("2026-03-02", False), ("2026-03-03", True)):
+        config.write_text(json.dumps(manifest | {"provenance": {"time": f"{day}T08:00:00+00:00"}}), encoding="utf-8")
+        monkeypatch.chdir(kinds)
+        assert choose_model(Path(), "cpu").served.path.parts[0] == "graph"  # the table lies beside this folder
+        assert (f"direct was trained on {day}, after its row in" in caplog.text) is expected
 
 
 def test_openvino_by_itself_is_taken(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
