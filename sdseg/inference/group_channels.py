@@ -1,22 +1,20 @@
-"""Files that are channels of one case, told by their names as nnU-Net writes them, by folders, or by the user."""
+"""Files that are channels of one case, told by their names and folders (tell_channel.py), or by the user."""
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdseg.core.errors import UserError
+from sdseg.inference.tell_channel import NUMBER, assigned_by_name, assigned_by_user, channel_number
 
 if TYPE_CHECKING:
     from sdseg.inference.find_inputs import InputFile
 
 __all__ = ["Channels", "by_channel", "grouped_by_name", "grouped_by_user"]
-
-NUMBER = re.compile(r"(.+)_(\d{4})")
-SEPARATORS = "_-. "
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Channels:
     given: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise UserError where the user names channels that the model does not have, or not all of them."""
+        """Raise UserError where the user names channels that the model does not have, not all, or one file for two."""
         if self.given and not self.names:
             raise UserError("the model sees one file per case", where="--channel", remedy="name the files as inputs")
         own = {name.lower(): name for name in self.names}
@@ -40,10 +38,15 @@ class Channels:
                 where="--channel",
                 remedy="give --channel NAME=PATH for each of them",
             )
+        seen: dict[str, str] = {}
+        for name, path in ((name, path) for name, paths in self.given.items() for path in paths):
+            earlier = seen.setdefault(os.path.realpath(path), name)
+            if earlier.lower() != name.lower():
+                raise _twice(path, (earlier, name))
 
     def number(self, name: str) -> int | None:
         """Of a channel by its name, whatever its case; None where there is none."""
-        return next((place for place, own in enumerate(self.names) if own.lower() == name.lower()), None)
+        return channel_number(name, self.names)
 
 
 def by_channel(named: Iterable[tuple[str, Path]]) -> dict[str, tuple[Path, ...]]:
@@ -59,31 +62,26 @@ class _Case:
     """Files of one case by the number of their channel."""
 
     name: str
+    by_number: bool = False  # nothing but nnU-Net's numbers tells their channels
     files: dict[int, InputFile] = field(default_factory=dict)
+    doubt: str = ""  # why one of them may be another channel's
+    ambiguous: bool = False  # two files of one channel, which was told
 
 
 def grouped_by_name(files: Sequence[InputFile], channels: Channels, problems: list[UserError]) -> list[InputFile]:
     """The cases among some files, in the order of their first ones; what is amiss is added to `problems`.
 
-    A file's channel is told by nnU-Net's number (CASE_0001), by its name at the end of the file's (CASE_T2), as the
-    whole name of the file (CASE/T2), or as that of a folder (T2/CASE).
+    A file's channel is told by its name at the end of the file's (CASE_T2), as the whole name of the file (CASE/T2), as
+    that of a folder (T2/CASE), or where none of these does by nnU-Net's number (CASE_0001).
     """
     cases: dict[Path, _Case] = {}
-    for file in files:
-        place = _place(file, channels)
-        if place is None:
-            problems.append(
-                UserError(
-                    f"its name tells no channel, and the model sees {', '.join(channels.names)}",
-                    where=file.path,
-                    remedy=f"name files CASE_0000, CASE_0001, … or CASE_{channels.names[0]}, …; lay them in folders "
-                    "named like the channels; or say --channel NAME=PATH for each",
-                )
-            )
-            continue
-        key, name, number = place
-        case = cases.setdefault(key, _Case(name))
-        _add(case, number, file, channels, problems)
+    for one in assigned_by_name(files, channels.names, problems):
+        case = cases.setdefault(one.case, _Case(one.name, one.by_number))
+        case.by_number &= one.by_number
+        if one.number is not None and one.number != one.channel and one.number < len(channels.names):
+            own, other = channels.names[one.channel], channels.names[one.number]
+            case.doubt = f"its folder says {own} and its number _{one.number:04d} {other}; "
+        _add(case, one.channel, one.file, channels, problems)
     _add_siblings(cases.values(), channels)
     return _complete(cases.values(), channels, problems)
 
@@ -91,55 +89,41 @@ def grouped_by_name(files: Sequence[InputFile], channels: Channels, problems: li
 def grouped_by_user(
     files: Mapping[str, Sequence[InputFile]], channels: Channels, problems: list[UserError]
 ) -> list[InputFile]:
-    """The cases among files that the user named by channel: those of one name, or the only one of each channel."""
-    if all(len(own) == 1 for own in files.values()):
-        case = _Case(_without_channel(next(iter(files.values()))[0].name, channels))
-        cases: dict[str, _Case] = {case.name: case}
-        for name, own in files.items():
-            _add(case, channels.number(name) or 0, own[0], channels, problems)
-    else:
-        cases = {}
-        for name, own in files.items():
-            for file in own:
-                called = _without_channel(file.name, channels)
-                _add(cases.setdefault(called, _Case(called)), channels.number(name) or 0, file, channels, problems)
+    """The cases among files that the user named by channel: those of one name, or the only one named of each channel.
+
+    Raises UserError where one file is named for two channels.
+    """
+    numbered = [(channels.number(name) or 0, file) for name, own in files.items() for file in own]
+    seen: dict[tuple[str, str], int] = {}
+    for number, file in numbered:
+        earlier = seen.setdefault((os.path.realpath(file.path), file.uid), number)
+        if earlier != number:
+            raise _twice(file.path, (channels.names[earlier], channels.names[number]))
+    assigned = assigned_by_user(numbered, channels.names)
+    paired = all(
+        len(own) == 1 and all(_is_one(path, own[0]) for path in channels.given.get(name, ()))
+        for name, own in files.items()
+    )
+    cases: dict[Path, _Case] = {}
+    for one in assigned:
+        case = cases.setdefault(Path() if paired else one.case, _Case(one.name))
+        _add(case, one.channel, one.file, channels, problems)
     return _complete(cases.values(), channels, problems)
 
 
-def _place(file: InputFile, channels: Channels) -> tuple[Path, str, int] | None:
-    """What files of one case have in common, the name of the case, and the number of the channel; None: not told."""
-    *folders, last = file.name.split("/")
-    below = file.path if file.kind == "series" else file.path.parent
-    if (match := NUMBER.fullmatch(last)) is not None:
-        return below / match[1], "/".join((*folders, match[1])), int(match[2])
-    whole = channels.number(last)
-    if whole is not None and file.kind != "series":
-        return below, "/".join(folders) or below.resolve().name, whole
-    for name in sorted(channels.names, key=len, reverse=True):
-        if last.lower().endswith(name.lower()) and len(last) > len(name) + 1 and last[-len(name) - 1] in SEPARATORS:
-            case = last[: -len(name) - 1]
-            return below / case, "/".join((*folders, case)), channels.number(name) or 0
-    parts = file.name.split("/")
-    for depth, folder in enumerate(parts):
-        number = channels.number(folder)
-        if number is not None:
-            rest = [*parts[:depth], *parts[depth + 1 :]]
-            root = file.path
-            for _ in range(len(parts)):
-                root = root.parent
-            return root / "/".join(rest), "/".join(rest) or root.resolve().name, number
-    return None
+def _is_one(path: Path, file: InputFile) -> bool:
+    """Whether what was named is a file or the folder of a series, not a folder of some or a pattern."""
+    return (os.path.lexists(path) and not path.is_dir()) or (
+        file.kind == "series" and os.path.realpath(path) == os.path.realpath(file.path)
+    )
 
 
-def _without_channel(name: str, channels: Channels) -> str:
-    """The name of a file without what tells its channel."""
-    *folders, last = name.split("/")
-    if (match := NUMBER.fullmatch(last)) is not None:
-        return "/".join((*folders, match[1]))
-    for channel in sorted(channels.names, key=len, reverse=True):
-        if last.lower().endswith(channel.lower()) and last[-len(channel) - 1 : -len(channel)] in tuple(SEPARATORS):
-            return "/".join((*folders, last[: -len(channel) - 1]))
-    return name
+def _twice(path: Path, names: tuple[str, str]) -> UserError:
+    return UserError(
+        f"{path} is named for two channels, {names[0]} and {names[1]}",
+        where="--channel",
+        remedy="give each channel files of its own",
+    )
 
 
 def _add(case: _Case, number: int, file: InputFile, channels: Channels, problems: list[UserError]) -> None:
@@ -152,6 +136,7 @@ def _add(case: _Case, number: int, file: InputFile, channels: Channels, problems
             )
         )
     elif number in case.files:
+        case.ambiguous = True
         problems.append(
             UserError(
                 f"a second file of the channel {channels.names[number]} of '{case.name}', beside "
@@ -169,7 +154,7 @@ def _add_siblings(cases: Iterable[_Case], channels: Channels) -> None:
     for case in cases:
         named = next(iter(case.files.values()), None)
         match = NUMBER.fullmatch(named.name.split("/")[-1]) if named is not None else None
-        if named is None or match is None or named.kind == "series":
+        if named is None or match is None or named.kind == "series" or not case.by_number:
             continue
         stem = f"{match[1]}_{match[2]}"
         for number in range(len(channels.names)):
@@ -184,11 +169,15 @@ def _complete(cases: Iterable[_Case], channels: Channels, problems: list[UserErr
     for case in cases:
         missing = [name for number, name in enumerate(channels.names) if number not in case.files]
         kinds = {file.kind == "image" for file in case.files.values()}
-        if not case.files:
+        if not case.files or case.ambiguous:
             continue
         first = case.files[min(case.files)]
         if missing or len(kinds) > 1:
-            what = f"its file of {', '.join(missing)} is missing" if missing else "images and volumes in one case"
+            what = (
+                f"{case.doubt}its file of {', '.join(missing)} is missing"
+                if missing
+                else "images and volumes in one case"
+            )
             problems.append(
                 UserError(
                     f"{what}; the model sees {', '.join(channels.names)}",

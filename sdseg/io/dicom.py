@@ -19,7 +19,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.io.dicom_header import Slice, check_slice, read_header
 from sdseg.io.dicom_pixels import read_pixels
-from sdseg.io.dicom_series import DICOM_NAMES, fits, one_series
+from sdseg.io.dicom_series import DICOM_NAMES, MIXED, fits, one_series
 from sdseg.io.geometry import Geometry
 from sdseg.io.limits import LIMITS, Limits
 
@@ -70,7 +70,7 @@ def read_slice_geometry(path: Path, modality: str = "ct") -> Geometry:
         raise UserError(
             f"modality '{header.modality}', where {DICOM_NAMES[modality]} is expected",
             where=path,
-            remedy=f"give a slice of {'a CT' if modality == 'ct' else f'{DICOM_NAMES[modality]}'}",
+            remedy=f"give a slice of {'a CT' if modality == 'ct' else f'{DICOM_NAMES[modality]}'}; {MIXED}",
         )
     _, across = _directions(header)
     thickness = next((length for length in header.thickness if length > 0 and math.isfinite(length)), 1.0)

@@ -11,10 +11,11 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.io.content import file_size
 from sdseg.io.dicom_header import NO_IMAGES, Slice, is_dicom, read_header
 
-__all__ = ["DICOM_NAMES", "Series", "SeriesListing", "find_series", "fits", "one_series", "series_files"]
+__all__ = ["DICOM_NAMES", "MIXED", "Series", "SeriesListing", "find_series", "fits", "one_series", "series_files"]
 
 # What files say of themselves (0008,0060), by the modality of datasets and models.
 DICOM_NAMES = {"ct": "CT", "mr": "MR", "pet": "PT", "ultrasound": "US", "other": "any"}
+MIXED = "where channels are of several modalities (PET and CT), the dataset is one of 'modality: other'"
 PREPARING = "a dataset of 'modality: {modality}' is expected to have {series}"
 
 
@@ -134,5 +135,5 @@ def _remedy(named: str, modality: str) -> str:
     own = next((word for word, name in DICOM_NAMES.items() if name == named), "other")
     return (
         f"give {'a ' if modality == 'ct' else ''}{DICOM_NAMES[modality]} series; series like this one are for datasets "
-        f"of 'modality: {own}', and for models trained on them"
+        f"of 'modality: {own}', and for models trained on them; {MIXED}"
     )

@@ -175,3 +175,115 @@ def test_one_slice_and_one_file_are_what_they_are(heads: Path) -> None:
     alone = InputFile(heads / "raw" / "imagesTr" / "d_0000.nii.gz", "d", "volume")
     with pytest.raises(UserError, match="one file, and the model sees the channels T1, T2"):
         open_file(alone, manifest.image, manifest.structures)
+
+
+def grouped(files: list[str], root: Path, *named: str) -> tuple[dict[str, list[str]], list[str]]:
+    """The cases among empty files below a folder, with the places of their channels, and what is amiss."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    paths = [root / name for name in named or (".",)]
+    listing = find_inputs(paths, root.parent / "out", modality="mr", channels=Channels(NAMES))
+    cases = {one.name: [part.path.relative_to(root).as_posix() for part in one.channels] for one in listing.inputs}
+    return cases, [problem.what for problem in listing.problems]
+
+
+NUMBERED = [f"{name}/patient_{number:04d}.nii.gz" for name in NAMES for number in (0, 1)]
+TWO = {f"patient_{number:04d}": [f"{name}/patient_{number:04d}.nii.gz" for name in NAMES] for number in (0, 1)}
+
+
+@pytest.mark.parametrize("named", [(), NAMES, NUMBERED, NUMBERED[:1] + NUMBERED[2:3]])
+def test_two_patients_whose_names_end_in_numbers_are_two_cases(tmp_path: Path, named: tuple[str, ...]) -> None:
+    cases, problems = grouped(NUMBERED, tmp_path / "in", *named)
+    assert (cases, problems) == (
+        {name: TWO[name] for name in list(TWO)[: 1 if len(named) == 2 and named != NAMES else 2]},
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "case"),
+    [
+        (["T1/d_0000.nii.gz", "T2/d_0001.nii.gz"], (), "d"),  # number and folder agree
+        (["T1/d.nii.gz", "T2/d.nii.gz"], NAMES, "d"),
+        (["T1/d.nii.gz", "T2/d.nii.gz"], ("T1/d.nii.gz", "T2/d.nii.gz"), "d"),
+        (["T1/d.nii.gz", "T2/d.nii.gz"], ("T*/*.gz",), "d"),
+        (["T1/s/d_T1.nii.gz", "T2/s/d_t2.nii.gz"], (), "s/d"),
+        (["PET/T1/d.nii.gz", "PET/T2/d.nii.gz"], ("PET",), "d"),
+        (["T1/d_T1.nii.gz", "T1/d_T2.nii.gz"], ("T1",), "d"),  # a folder of all files tells nothing
+        (["d_0000_T1.nii.gz", "d_0000_T2.nii.gz"], (), "d_0000"),
+    ],
+)
+def test_folders_that_differ_and_names_tell_the_channel(
+    tmp_path: Path, files: list[str], named: tuple[str, ...], case: str
+) -> None:
+    assert grouped(files, tmp_path / "in", *named) == ({case: files}, [])
+
+
+@pytest.mark.parametrize(
+    ("files", "named", "told"),
+    [
+        (["T1/d_T2.nii.gz", "T2/d_T1.nii.gz"], (), "its folder 'T1' says T1 and its name 'd_T2' says T2"),
+        (["T1/T2/d.nii.gz", "T2/T2/d.nii.gz"], (), "its folder 'T1' says T1 and its folder 'T2' says T2"),
+        (["T1/d_0001.nii.gz", "T2/d_0000.nii.gz"], (), "its folder says T1 and its number _0001 T2; its file of T2 is"),
+        (["T1/d_0000.nii.gz", "T1/d_0001.nii.gz"], ("T1",), "its file of T2 is missing"),
+        (["T1/d_0000.nii.gz", "T1/d_0001.nii.gz"], ("T1/d_0000.nii.gz",), "its file of T2 is missing"),
+        (["T1/d_0000.nii.gz", "T2/d_0001.nii.gz", "T2/d_0002.nii.gz"], (), "its file of T2 is missing"),
+        (["d_T1.nii.gz", "d_T1.nii", "d_T2.nii.gz"], (), "a second file of the channel T1 of 'd'"),
+    ],
+)
+def test_what_tells_two_channels_is_refused(
+    tmp_path: Path, files: list[str], named: tuple[str, ...], told: str
+) -> None:
+    cases, problems = grouped(files, tmp_path / "in", *named)
+    assert cases == {}
+    assert any(problem.startswith(told) for problem in problems), problems
+
+
+@pytest.mark.parametrize(("names", "case"), [("P1_{name}", "P1"), ("P1_{place:04d}", "P1"), ("P1/{name}", "P1")])
+def test_series_are_told_by_the_names_of_their_folders(tmp_path: Path, names: str, case: str) -> None:
+    scan, folders = {"t0008_0060": "MR", "t0028_1052": "0"}, []
+    for place, (name, voxels) in enumerate(zip(NAMES, two_channels(3, SCANNERS["d"])[0], strict=True)):
+        folders.append(tmp_path / "in" / names.format(place=place, name=name))
+        write_series(folders[-1], voxels[..., :2], t0020_000e=f"1.2.{place}", **scan)
+    for named in ([tmp_path / "in"], folders):
+        (one,) = find_inputs(named, tmp_path / "out", modality="mr", channels=Channels(NAMES)).inputs
+        assert [part.path for part in one.channels] == folders
+        assert one.name == case
+    with pytest.raises(UserError, match="for two channels, T1 and T2"):
+        given = {"T1": (folders[0],), "T2": (tmp_path / "in" / ".." / folders[0].relative_to(tmp_path),)}
+        find_inputs([], tmp_path / "out", modality="mr", channels=Channels(NAMES, given))
+    pet = find_inputs(folders, tmp_path / "out", modality="pet", channels=Channels(NAMES)).problems[0]
+    assert "channels are of several modalities (PET and CT), the dataset is one of 'modality: other'" in str(pet.remedy)
+    assert not find_inputs(folders, tmp_path / "out", modality="other", channels=Channels(NAMES)).problems
+
+
+def by_user(root: Path, t1: str, t2: str) -> tuple[dict[str, list[str]], list[str]]:
+    given = {"T1": (root / t1,), "T2": (root / t2,)}
+    listing = find_inputs([], root.parent / "out", modality="mr", channels=Channels(NAMES, given))
+    cases = {one.name: [part.path.relative_to(root).as_posix() for part in one.channels] for one in listing.inputs}
+    return cases, [problem.what for problem in listing.problems]
+
+
+def test_numbers_of_patients_stay_where_the_user_names_folders(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    grouped(NUMBERED, root)
+    assert by_user(root, "T1", "T2") == (TWO, [])
+    assert by_user(root, "T1/*.gz", "T2/*.gz") == (TWO, [])
+    grouped(["a/d_0000.nii.gz", "b/d_0001.nii.gz", "c/e.nii.gz"], root)
+    assert by_user(root, "a", "b") == ({"d": ["a/d_0000.nii.gz", "b/d_0001.nii.gz"]}, [])  # nnU-Net's
+    assert by_user(root, "b/d_0001.nii.gz", "c/e.nii.gz") == ({"d_0001": ["b/d_0001.nii.gz", "c/e.nii.gz"]}, [])
+    cases, problems = by_user(root, "a", "c")  # folders of one file each, of two patients
+    assert (cases, len(problems)) == ({}, 2)
+    grouped(["f/d.nii.gz", "f/d_0000.nii.gz", "g/d.nii.gz", "g/d_0001.nii.gz"], root)
+    cases, problems = by_user(root, "f", "g")  # without its number d_0000 would be d a second time
+    assert (cases, len(problems)) == ({"d": ["f/d.nii.gz", "g/d.nii.gz"]}, 2)
+
+
+def test_one_file_for_two_channels_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    grouped(["a/d.nii.gz"], root)
+    (root / "link").symlink_to(root / "a")
+    for t1, t2 in (("a", "a"), ("a", "link"), ("a/d.nii.gz", "a"), ("a/*", "a/d.*")):
+        with pytest.raises(UserError, match="is named for two channels, T1 and T2"):
+            by_user(root, t1, t2)
