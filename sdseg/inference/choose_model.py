@@ -97,7 +97,7 @@ def _by_table(path: Path, device: str, samples: int | None, hypotheses: bool) ->
                 hypotheses_given(chosen.served)  # one answer alone is none
         except UserError as error:
             problems = error.problems if isinstance(error, ListedError) else (error.what,)
-            refused.append(f"{recipe.name} ({', '.join(problems)})")
+            refused.append(f"{recipe.name} ({' '.join(', '.join(problems).split())})")  # on one line
             continue
         for other in ranked.recipes:
             if other.newer:

@@ -177,6 +177,7 @@ def test_recipes_that_cannot_do_what_is_wanted_are_passed_over(
     assert "; passed over: graph (" in chosen.reason
     why = "model on cpu: " if samples else "'unet' has one answer to an image"
     assert f", direct ({why}" in chosen.reason
+    assert "\n" not in chosen.reason
     shutil.rmtree(kinds / "latent")
     with pytest.raises(ListedError, match=r"no recipe that the table ranks can .*:\n  - graph .*\n  - direct "):
         choose_model(kinds, "cpu", samples, hypotheses=hypotheses)
