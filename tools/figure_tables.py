@@ -341,6 +341,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "demo": _demo,
     "pareto": _pareto,
     "robustness": _robustness,
+    "robustness_systems": _robustness,
     "full_scale_memory": _full_scale_memory,
     "training_step": _training_step,
     "whole_volumes": _whole_volumes,
