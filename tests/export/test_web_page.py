@@ -243,6 +243,48 @@ def test_sliders_change_the_mask(volume_page: BrowserBackend, tmp_path: Path) ->
     assert [label.split()[0] for label in labels] == ["Axial", "Coronal", "Sagittal"]
 
 
+def test_a_slider_moved_during_work_is_heeded_and_saved(image_page: BrowserBackend, tmp_path: Path) -> None:
+    page = image_page.page
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), _scene(70, 110))
+    take(page, path)
+    sizes = page.locator("#sizes tbody td").first
+    move = """value => {
+      const slider = document.getElementById("threshold");
+      slider.value = value;
+      slider.dispatchEvent(new Event("input"));
+    }"""
+    shown = [sizes.inner_text()]
+    with page.expect_download():
+        page.evaluate(f"() => {{ document.getElementById('save-mask').click(); ({move})(0.01); }}")
+    said(page)
+    shown.append(sizes.inner_text())
+    with page.expect_download() as waiting:
+        page.evaluate(f"() => {{ ({move})(0.5); document.getElementById('save-mask').click(); }}")
+    waiting.value.save_as(tmp_path / "mask.png")
+    said(page)
+    assert shown[1] != shown[0] == sizes.inner_text()
+    mask = cv2.imread(str(tmp_path / "mask.png"), cv2.IMREAD_UNCHANGED)
+    assert shown[0].startswith(f"{np.count_nonzero(mask):,} pixels")
+    assert image_page.problems == []
+
+
+def test_of_several_inputs_those_that_can_be_worked_on_are_reached(image_page: BrowserBackend, tmp_path: Path) -> None:
+    page, path = image_page.page, tmp_path / "b.png"
+    cv2.imwrite(str(path), _scene(70, 110))
+    page.reload()
+    said(page)
+    assert take(page, _volume(tmp_path / "a.nii.gz"), path).startswith("polyp: ")
+    assert page.locator("#notes li").all_inner_texts()[-1] == "left out: 'a.nii.gz' is a volume"
+    page.locator("#inputs").select_option("0")
+    assert "made for an image" in said(page)
+    assert page.locator("#inputs").input_value() == "1"  # what is still shown
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    assert take(page, path).startswith("polyp: ")
+    assert not page.locator("#inputs").is_visible()
+    assert image_page.problems == []
+
+
 def test_bad_files_get_one_message_and_the_page_goes_on(image_page: BrowserBackend, tmp_path: Path) -> None:
     text = tmp_path / "notes.nii"
     text.write_text("no volume")

@@ -2,13 +2,15 @@
 
 import type { Contract } from "./contract.ts";
 import { takes } from "./contract.ts";
-import type { InputSummary, Shown, Tasks } from "./messages.ts";
+import type { Asked, InputSummary, Shown, Tasks } from "./messages.ts";
 import { UserMessage } from "./io/types.ts";
 import { fromBase64, unpack } from "./model/packed.ts";
 import { Client } from "./ui/client.ts";
 import { byId, download, make, takeData } from "./ui/element.ts";
+import { firstThatWorks } from "./ui/first.ts";
 import { listen } from "./ui/intake.ts";
 import { Panel } from "./ui/panel.ts";
+import { Turns } from "./ui/turns.ts";
 import { Viewer } from "./ui/viewer.ts";
 
 const SETTLE = 120; // ms without another move of a slider, before a volume is computed anew
@@ -19,14 +21,20 @@ const modelText = contract.model.inside ? takeData("model") : null;
 const sampleText = contract.sample === null ? null : takeData("sample");
 const client = new Client(unpack(takeData("worker")));
 const viewer = new Viewer(contract);
-const panel = new Panel(contract, { masks: () => refresh(), style: () => viewer.setStyle(panel.style) });
+const panel = new Panel(contract, { masks: () => turns.refresh(), style: () => viewer.setStyle(panel.style) });
+const turns = new Turns({
+  asked: () => (shown === null ? null : panel.asked),
+  remask: (asked) => remask(asked, false),
+  failed: show,
+  wait: () => (shown?.kind === "volume" ? SETTLE : 0),
+});
 
 let ready = false;
 let threads = 0;
 let inputs: readonly InputSummary[] = [];
 let shown: Shown | null = null;
-let busy = 0;
-let timer: ReturnType<typeof setTimeout> | undefined;
+let current = -1; // which of `inputs` is shown; -1: none of them
+let busy = false;
 
 function say(text: string): void {
   byId("status").textContent = text;
@@ -39,25 +47,26 @@ function progress(done: number | null, total = 1): void {
   else bar.removeAttribute("value");
 }
 
-/** Do something that takes a while and may fail: one at a time, and its failure is shown once. */
-async function work(text: string, action: () => Promise<void>): Promise<void> {
-  if (busy > 0) return;
-  busy += 1;
-  say(text);
-  progress(0);
-  setBusy(true);
-  try {
-    await action();
-  } catch (error) {
-    show(error);
-  } finally {
-    busy -= 1;
-    progress(null);
-    setBusy(false);
-  }
+/** Do something that takes a while and may fail: one at a time (false: another is at it), its failure shown once. */
+function work(text: string, action: () => Promise<void>): Promise<boolean> {
+  return turns.work(async () => {
+    byId("message").textContent = "";
+    say(text);
+    progress(0);
+    setBusy(true);
+    try {
+      await action();
+    } catch (error) {
+      show(error);
+    } finally {
+      progress(null);
+      setBusy(false);
+    }
+  });
 }
 
 function setBusy(on: boolean): void {
+  busy = on;
   for (const id of ["choose-files", "choose-folder", "choose-model", "try-sample", "save-mask", "save-picture", "inputs"]) {
     byId<HTMLButtonElement | HTMLSelectElement>(id).disabled = on || (!ready && id !== "choose-model");
   }
@@ -76,7 +85,6 @@ async function start(model: string | File): Promise<void> {
     if (opened === null) return;
     ready = true;
     threads = opened.threads;
-    byId("message").textContent = "";
     byId("choose-model").hidden = true;
     byId("try-sample").hidden = sampleText === null;
     for (const id of ["choose-files", "drop-text"]) byId(id).hidden = false;
@@ -93,51 +101,55 @@ function invitation(): string {
     : `Drop ${takes(contract)} here: NIfTI, or a folder or zip of a DICOM series`;
 }
 
-/** Open files, and segment the first of what they hold. */
+/** Open files, and segment the first of what they hold that the model can work on. */
 async function take(files: File[]): Promise<void> {
   await work(files.length === 1 ? `Reading ${files[0]!.name} …` : `Reading ${files.length} files …`, async () => {
-    byId("message").textContent = "";
     inputs = (await client.run("open", files)) ?? [];
-    const choice = byId<HTMLSelectElement>("inputs");
-    choice.replaceChildren(...inputs.map((input, index) => make("option", { value: String(index) }, nameOf(input))));
+    const options = inputs.map((input, index) => make("option", { value: String(index) }, nameOf(input)));
+    byId("inputs").replaceChildren(...options);
     byId("inputs-label").hidden = inputs.length < 2;
-    await segment(0);
+    choose(-1);
+    const kind = contract.modality === "rgb" ? "image" : "volume";
+    const { index, result, notes } = await firstThatWorks(inputs, kind, segment);
+    await present(index, { ...result, notes: [...result.notes, ...notes] });
   });
 }
 
-async function segment(index: number): Promise<void> {
-  const input = inputs[index]!;
-  say(`Segmenting ${input.name} …`);
+function choose(index: number): void {
+  current = index;
+  byId<HTMLSelectElement>("inputs").selectedIndex = index;
+}
+
+async function segment(index: number): Promise<Shown> {
+  say(`Segmenting ${inputs[index]!.name} …`);
   const result = await client.run("segment", { index }, progress);
-  if (result === null) return;
+  if (result === null) throw new Error("the segmentation was given up");
+  return result;
+}
+
+async function present(index: number, result: Shown): Promise<void> {
   shown = result;
+  turns.forget();
+  choose(index);
   byId("result").hidden = false;
   panel.open(result);
   viewer.setStyle(panel.style);
   viewer.open(result);
-  await remask(true);
+  await turns.remask(true);
   byId("result-heading").focus({ preventScroll: true });
   byId("result").scrollIntoView({ block: "nearest" });
 }
 
-async function remask(first: boolean): Promise<void> {
-  if (shown === null) return;
+/** Masks as the sliders stand; false where others were asked for meanwhile. */
+async function remask(asked: Asked, first: boolean): Promise<boolean> {
   const of = shown;
-  const masks = await client.run("masks", panel.asked, progress);
-  if (masks === null || shown !== of) return;
+  const masks = await client.run("masks", asked, progress).finally(() => busy || progress(null));
+  if (masks === null || of === null || shown !== of) return false;
   panel.setMasks(masks, of);
   viewer.setMasks(masks, first);
   const seconds = of.seconds < 1 ? `${Math.round(of.seconds * 1000)} ms` : `${of.seconds.toFixed(1)} s`;
   say(`${panel.summary(masks, of)}.${first ? ` Computed in ${seconds}.` : ""}`);
-}
-
-/** After a slider has moved. */
-function refresh(): void {
-  clearTimeout(timer);
-  timer = setTimeout(() => {
-    if (busy > 0) return;
-    remask(false).catch(show).finally(() => progress(null));
-  }, shown?.kind === "volume" ? SETTLE : 0);
+  return true;
 }
 
 function nameOf(input: InputSummary): string {
@@ -179,11 +191,17 @@ function connect(): void {
   });
   byId<HTMLSelectElement>("inputs").addEventListener("change", (event) => {
     const index = Number((event.target as HTMLSelectElement).value);
-    void work("", () => segment(index));
+    void work("", async () => {
+      try {
+        await present(index, await segment(index));
+      } finally {
+        choose(current); // what is shown is what it was, where this failed
+      }
+    });
   });
   byId("save-mask").addEventListener("click", () =>
     void work("Saving the mask …", async () => {
-      const saved = await client.run("saveMask", null);
+      const saved = await client.run("saveMask", panel.asked, progress);
       if (saved === null) return;
       download(saved.name, new Blob([saved.data], { type: saved.type }));
       say(`Saved ${saved.name}.`);
@@ -220,6 +238,6 @@ declare global {
 window.sdseg = {
   contract,
   run: <Name extends keyof Tasks>(task: Name, input: Tasks[Name][0]) => client.run(task, input),
-  isReady: () => ready && busy === 0,
+  isReady: () => ready && turns.idle,
   threads: () => threads,
 };

@@ -54,6 +54,12 @@ export interface Masks {
   readonly hypothesis: number; // 0: of their mean
 }
 
+/** Which masks are wanted, by the sliders. */
+export interface Asked {
+  readonly threshold: number;
+  readonly hypothesis: number; // 0: of their mean
+}
+
 export interface Saved {
   readonly name: string;
   readonly type: string;
@@ -65,8 +71,8 @@ export interface Tasks {
   start: [Parts, Ready];
   open: [readonly File[], readonly InputSummary[]];
   segment: [{ readonly index: number }, Shown];
-  masks: [{ readonly threshold: number; readonly hypothesis: number }, Masks];
-  saveMask: [null, Saved];
+  masks: [Asked, Masks];
+  saveMask: [Asked, Saved];
   // At the working size, for whoever checks the page: raw values as the model is fed with them, to probabilities.
   probability: [{ readonly values: Uint8Array | Float32Array; readonly count: number }, Float32Array];
   // At the native size of what was segmented last: [count, structures, rows, columns].

@@ -6,7 +6,7 @@ import { openFiles } from "./io/open.ts";
 import { encodeNifti, encodePng } from "./io/save.ts";
 import { UserMessage } from "./io/types.ts";
 import type { Input } from "./io/types.ts";
-import type { InputSummary, Masks, Parts, Ready, Reply, Request, Saved, Shown, Tasks } from "./messages.ts";
+import type { Asked, InputSummary, Masks, Parts, Ready, Reply, Request, Saved, Shown, Tasks } from "./messages.ts";
 import { Engine } from "./model/engine.ts";
 import type { Answer } from "./model/engine.ts";
 import { unpack } from "./model/packed.ts";
@@ -65,6 +65,7 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
     const now = opened();
     now.segmentation = new Segmentation(working, answers, contract);
     now.masks = null;
+    now.asked += 1; // masks of what was shown before are given up
     return {
       name: input.name,
       kind: input.kind,
@@ -80,24 +81,16 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
     };
   },
 
-  async masks({ threshold, hypothesis }, report): Promise<Masks | null> {
-    const now = opened();
-    const asked = ++now.asked;
-    const masks = await segmented(now).masks(threshold, hypothesis, async (done, total) => {
-      report(done, total);
-      await pause();
-      return now.asked === asked;
-    });
-    if (masks === null || now.asked !== asked) return null;
-    now.masks = masks;
-    return { ...masks, bits: masks.bits.slice() };
+  async masks(asked, report): Promise<Masks | null> {
+    const masks = await masksAt(asked, report);
+    return masks === null ? null : { ...masks, bits: masks.bits.slice() };
   },
 
-  async saveMask(): Promise<Saved> {
-    const now = opened();
-    const { contract, masks } = now;
-    const { working } = segmented(now);
-    if (masks === null) throw new UserMessage("there is no mask yet", "wait until it is there");
+  async saveMask(asked, report): Promise<Saved> {
+    const { contract } = opened();
+    const { working } = segmented(opened());
+    const masks = await masksAt(asked, report);
+    if (masks === null) throw new UserMessage("other masks were asked for meanwhile", "save the mask again");
     const labels = labelsOf(masks.bits, contract);
     const what = masks.hypothesis === 0 ? "mask" : `hypothesis${masks.hypothesis}`;
     const stem = stemOf(working.input.name);
@@ -129,6 +122,21 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
     return joined(Array.from({ length: segmentation.working.count }, (_, slice) => segmentation.native(slice, 0)));
   },
 };
+
+/** The masks as the sliders stand; null where a later request made these needless. */
+async function masksAt({ threshold, hypothesis }: Asked, report: Report): Promise<Masks | null> {
+  const now = opened();
+  const asked = ++now.asked;
+  if (now.masks?.threshold === threshold && now.masks.hypothesis === hypothesis) return now.masks;
+  const masks = await segmented(now).masks(threshold, hypothesis, async (done, total) => {
+    report(done, total);
+    await pause();
+    return now.asked === asked;
+  });
+  if (masks === null || now.asked !== asked) return null;
+  now.masks = masks;
+  return masks;
+}
 
 function opened(): State {
   if (state === null) throw new UserMessage("the model is not open yet", "wait until it is");

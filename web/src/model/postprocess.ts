@@ -56,8 +56,12 @@ export function largestComponent(mask: Uint8Array, grid: Grid): Uint8Array {
   return mask.map((value, index) => (value && labels[index] === largest ? 1 : 0));
 }
 
-/** The mask with what it encloses: background from which no way over edges of pixels leads outside. */
-export function fillHoles(mask: Uint8Array, grid: Grid): Uint8Array {
+/**
+ * The mask with what it encloses: background from which no way over edges of pixels leads outside.
+ *
+ * In two dimensions of an image; in a volume a hole is closed in all three, even where `grid` is one slice of it.
+ */
+export function fillHoles(mask: Uint8Array, grid: Grid, volume = grid.count > 1): Uint8Array {
   const outside = new Uint8Array(mask.length);
   const enter = (start: number): void => {
     if (mask[start] || outside[start]) return;
@@ -68,7 +72,7 @@ export function fillHoles(mask: Uint8Array, grid: Grid): Uint8Array {
   for (let slice = 0, index = 0; slice < grid.count; slice++) {
     for (let row = 0; row < grid.rows; row++) {
       for (let column = 0; column < grid.columns; column++, index++) {
-        const lid = grid.count > 1 && (slice === 0 || slice === grid.count - 1);
+        const lid = volume && (slice === 0 || slice === grid.count - 1);
         if (lid || row === 0 || row === grid.rows - 1 || column === 0 || column === grid.columns - 1) enter(index);
       }
     }
@@ -77,7 +81,11 @@ export function fillHoles(mask: Uint8Array, grid: Grid): Uint8Array {
 }
 
 /** What `change` makes of a mask: only the smallest box around it has to be looked at. */
-function inItsBox(mask: Uint8Array, grid: Grid, change: (mask: Uint8Array, grid: Grid) => Uint8Array): Uint8Array {
+function inItsBox(
+  mask: Uint8Array,
+  grid: Grid,
+  change: (mask: Uint8Array, box: Grid, volume: boolean) => Uint8Array,
+): Uint8Array {
   const low = [grid.count, grid.rows, grid.columns];
   const high = [-1, -1, -1];
   for (let slice = 0, index = 0; slice < grid.count; slice++) {
@@ -102,7 +110,7 @@ function inItsBox(mask: Uint8Array, grid: Grid, change: (mask: Uint8Array, grid:
   };
   const cut = new Uint8Array(box.count * box.rows * box.columns);
   for (const [whole, part] of rowsOfBox()) cut.set(mask.subarray(whole, whole + box.columns), part);
-  const changed = change(cut, box);
+  const changed = change(cut, box, grid.count > 1);
   const result = mask.slice();
   for (const [whole, part] of rowsOfBox()) result.set(changed.subarray(part, part + box.columns), whole);
   return result;

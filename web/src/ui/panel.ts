@@ -1,7 +1,7 @@
 /** What was found, in numbers; and the controls of the display. */
 
 import type { Contract } from "../contract.ts";
-import type { Masks, Shown, StructureResult } from "../messages.ts";
+import type { Asked, Masks, Shown, StructureResult } from "../messages.ts";
 import type { Style } from "../view/paint.ts";
 import { byId, make } from "./element.ts";
 
@@ -36,7 +36,7 @@ export class Panel {
     this.say();
   }
 
-  get asked(): { threshold: number; hypothesis: number } {
+  get asked(): Asked {
     return { threshold: Number(this.threshold.value), hypothesis: Number(this.hypothesis.value) };
   }
 

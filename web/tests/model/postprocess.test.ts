@@ -31,6 +31,14 @@ test("in a volume a hole is closed in all three directions", () => {
   assert.deepEqual(fillHoles(closed.mask, closed.grid), drawn(lid, lid, lid).mask);
 });
 
+test("in a volume a ring within one slice is no hole", () => {
+  const empty = ["...", "...", "..."];
+  const { grid, mask } = drawn(empty, ["###", "#.#", "###"], empty);
+  const bits = mask.slice();
+  postprocess(bits, 1, grid, { largest: true, holes: true, exclusive: false });
+  assert.deepEqual(bits, mask);
+});
+
 test("structures that exclude each other stay apart when holes are filled", () => {
   const { grid, mask } = drawn(["###", "#.#", "###"]);
   const bits = Uint8Array.from(mask, (value, index) => (index === 4 ? 2 : value));
