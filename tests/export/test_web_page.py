@@ -296,6 +296,46 @@ def test_bad_files_get_one_message_and_the_page_goes_on(image_page: BrowserBacke
     assert image_page.problems == []
 
 
+def test_files_that_cannot_be_taken_get_a_word_which_the_next_ones_clear(
+    image_page: BrowserBackend, tmp_path: Path
+) -> None:
+    page, path = image_page.page, tmp_path / "a.png"
+    cv2.imwrite(str(path), _scene(70, 110))
+    page.evaluate("""() => {
+      document.getElementById("try-sample").click();
+      const [files, data] = [document.getElementById("files"), new DataTransfer()];
+      data.items.add(new File(["x"], "x.png"));
+      files.files = data.files;
+      files.dispatchEvent(new Event("change"));
+    }""")
+    assert "while the page was at work" in said(page)
+    page.evaluate("""() => {
+      const entry = { isFile: true, file: (_, refuse) => refuse(new Error("it is gone")) };
+      const dataTransfer = { items: [{ webkitGetAsEntry: () => entry }], files: [] };
+      document.dispatchEvent(Object.assign(new Event("drop"), { dataTransfer }));
+    }""")
+    deadline = time.monotonic() + PATIENCE
+    while "it is gone" not in said(page):
+        assert time.monotonic() < deadline
+    assert take(page, path).startswith("polyp: ")
+    assert image_page.problems == []
+
+
+def test_a_damaged_page_says_so_and_is_not_replaced_by_what_is_dropped(
+    browser: Browser, image_page: BrowserBackend, tmp_path: Path
+) -> None:
+    text = image_page.file.read_text()
+    at = text.index('id="model">') + 1000
+    damaged = tmp_path / "damaged.html"
+    damaged.write_text(text[:at] + text[at + 400 :])
+    with pytest.raises(UserError, match=r"page is damaged\. Get a whole copy"):
+        BrowserBackend(browser, damaged, image_page.graph)
+    page = browser.contexts[-1].pages[-1]
+    assert page.locator("#drop-text").text_content() == "The model did not open."
+    assert page.evaluate("() => !document.dispatchEvent(new Event('drop', { cancelable: true }))")
+    page.close()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_a_phone_in_both_themes(image_page: BrowserBackend, volume_page: BrowserBackend, theme: str) -> None:
     for page in (image_page.page, volume_page.page):

@@ -57,6 +57,7 @@ function work(text: string, action: () => Promise<void>): Promise<boolean> {
     try {
       await action();
     } catch (error) {
+      busy = false;
       show(error);
     } finally {
       progress(null);
@@ -76,7 +77,7 @@ function show(error: unknown): void {
   const [what, remedy] =
     error instanceof UserMessage ? [error.what, error.remedy] : [String(error), "reload the page and try again"];
   byId("message").textContent = `${what}. ${remedy.charAt(0).toUpperCase()}${remedy.slice(1)}.`;
-  say(ready ? "Ready." : "");
+  if (!busy) say(ready ? "Ready." : "");
 }
 
 async function start(model: string | File): Promise<void> {
@@ -89,10 +90,11 @@ async function start(model: string | File): Promise<void> {
     byId("try-sample").hidden = sampleText === null;
     for (const id of ["choose-files", "drop-text"]) byId(id).hidden = false;
     byId("drop-text").textContent = invitation();
-    listen((files) => void take(files), contract.modality !== "rgb");
+    byId("choose-folder").hidden = contract.modality === "rgb" || !("webkitdirectory" in byId("folder"));
     fact("Computes with", `ONNX Runtime Web, ${opened.provider}, ${opened.threads} thread${opened.threads > 1 ? "s" : ""}`);
     say(`Ready: the model opened in ${opened.seconds.toFixed(1)} s.`);
   });
+  if (!ready && contract.model.inside) byId("drop-text").textContent = "The model did not open.";
 }
 
 function invitation(): string {
@@ -103,7 +105,11 @@ function invitation(): string {
 
 /** Open files, and segment the first of what they hold that the model can work on. */
 async function take(files: File[]): Promise<void> {
-  await work(files.length === 1 ? `Reading ${files[0]!.name} …` : `Reading ${files.length} files …`, async () => {
+  if (!ready && !busy) {
+    if (contract.model.inside) return; // what is wrong is said already
+    return start(files[0]!);
+  }
+  const begun = await work(files.length === 1 ? `Reading ${files[0]!.name} …` : `Reading ${files.length} files …`, async () => {
     inputs = (await client.run("open", files)) ?? [];
     const options = inputs.map((input, index) => make("option", { value: String(index) }, nameOf(input)));
     byId("inputs").replaceChildren(...options);
@@ -113,6 +119,7 @@ async function take(files: File[]): Promise<void> {
     const { index, result, notes } = await firstThatWorks(inputs, kind, segment);
     await present(index, { ...result, notes: [...result.notes, ...notes] });
   });
+  if (!begun) show(new UserMessage("files were given while the page was at work", "give them again once it is done"));
 }
 
 function choose(index: number): void {
@@ -176,13 +183,19 @@ function describe(): void {
   fact("Made by", `sdseg ${contract.version}`);
   void unpack(takeData("licence-text")).then((text) => {
     byId("licences").textContent = new TextDecoder().decode(text);
-  });
+  }, show);
 }
 
 function connect(): void {
+  listen((files) => void take(files), show);
   byId("try-sample").addEventListener("click", () => {
     const { sample } = contract;
-    if (sample !== null && sampleText !== null) void take([new File([fromBase64(sampleText)], sample.name)]);
+    if (sample === null || sampleText === null) return;
+    try {
+      void take([new File([fromBase64(sampleText)], sample.name)]);
+    } catch (error) {
+      show(error); // a damaged page
+    }
   });
   byId("choose-model").addEventListener("click", () => byId("model-file").click());
   byId<HTMLInputElement>("model-file").addEventListener("change", (event) => {

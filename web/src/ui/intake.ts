@@ -1,15 +1,15 @@
 /** How files come in: dropped, chosen, or the sample. */
 
+import { UserMessage } from "../io/types.ts";
 import { byId } from "./element.ts";
 
-/** Calls `take` with whatever files the user gives; nothing is read here. */
-export function listen(take: (files: File[]) => void, volumes: boolean): void {
+/** Calls `take` with whatever files the user gives, `failed` where they cannot be got at; nothing is read here. */
+export function listen(take: (files: File[]) => void, failed: (error: unknown) => void): void {
   const drop = byId("drop");
   const files = byId<HTMLInputElement>("files");
   const folder = byId<HTMLInputElement>("folder");
   byId("choose-files").addEventListener("click", () => files.click());
   byId("choose-folder").addEventListener("click", () => folder.click());
-  byId("choose-folder").hidden = !volumes || !("webkitdirectory" in folder);
   for (const input of [files, folder]) {
     input.addEventListener("change", () => {
       const chosen = [...(input.files ?? [])];
@@ -28,12 +28,20 @@ export function listen(take: (files: File[]) => void, volumes: boolean): void {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (event.dataTransfer !== null) void filesOf(event.dataTransfer).then((dropped) => dropped.length && take(dropped));
+    if (event.dataTransfer === null) return;
+    filesOf(event.dataTransfer).then((dropped) => {
+      if (dropped.length > 0) take(dropped);
+    }, (error: unknown) => failed(unreadable(error)));
   });
   document.addEventListener("paste", (event) => {
     const pasted = [...(event.clipboardData?.files ?? [])];
     if (pasted.length > 0) take(pasted);
   });
+}
+
+function unreadable(error: unknown): UserMessage {
+  const why = error instanceof Error ? error.message : String(error);
+  return new UserMessage(`what was dropped cannot be read (${why})`, "check that it is still there, or choose it by the buttons");
 }
 
 /** Files that were dropped, those in folders as well. */

@@ -4,6 +4,7 @@ import type { Contract } from "../contract.ts";
 import type { Asked, Masks, Shown, StructureResult } from "../messages.ts";
 import type { Style } from "../view/paint.ts";
 import { byId, make } from "./element.ts";
+import { Threshold } from "./threshold.ts";
 
 export interface Listener {
   masks(): void; // threshold or hypothesis were changed
@@ -11,7 +12,8 @@ export interface Listener {
 }
 
 export class Panel {
-  private readonly threshold = byId<HTMLInputElement>("threshold");
+  private readonly slider = byId<HTMLInputElement>("threshold");
+  private readonly threshold: Threshold;
   private readonly opacity = byId<HTMLInputElement>("opacity");
   private readonly hypothesis = byId<HTMLInputElement>("hypothesis");
   private readonly outlines = byId<HTMLInputElement>("outlines");
@@ -22,10 +24,12 @@ export class Panel {
     private readonly contract: Contract,
     listener: Listener,
   ) {
-    this.threshold.value = String(contract.threshold);
+    this.threshold = new Threshold(contract.threshold);
+    this.slider.value = String(contract.threshold); // which comes to lie on a step of it
+    this.slider.addEventListener("input", () => this.threshold.move(Number(this.slider.value)));
     this.hypothesis.max = String(contract.hypotheses);
     byId("hypotheses-label").hidden = contract.hypotheses === 0;
-    for (const input of [this.threshold, this.hypothesis]) {
+    for (const input of [this.slider, this.hypothesis]) {
       input.addEventListener("input", () => (this.say(), listener.masks()));
     }
     for (const input of [this.opacity, this.outlines]) {
@@ -37,7 +41,7 @@ export class Panel {
   }
 
   get asked(): Asked {
-    return { threshold: Number(this.threshold.value), hypothesis: Number(this.hypothesis.value) };
+    return { threshold: this.threshold.value, hypothesis: Number(this.hypothesis.value) };
   }
 
   get style(): Style {
@@ -86,9 +90,9 @@ export class Panel {
   }
 
   private say(): void {
-    const { threshold, hypothesis } = this.asked;
-    byId<HTMLOutputElement>("threshold-value").value =
-      threshold.toFixed(2) + (threshold === this.contract.threshold ? " (the model's own)" : "");
+    const { hypothesis } = this.asked;
+    byId<HTMLOutputElement>("threshold-value").value = this.threshold.text;
+    this.slider.setAttribute("aria-valuetext", this.threshold.text);
     byId<HTMLOutputElement>("opacity-value").value = `${this.opacity.value} %`;
     const of = this.contract.hypotheses;
     byId<HTMLOutputElement>("hypothesis-value").value = hypothesis === 0 ? `mean of ${of}` : `${hypothesis} of ${of}`;
