@@ -19,7 +19,7 @@ const common = {
   external: ["fs", "path"], // a codec asks for them where it finds itself in Node
   format: "iife",
   loader: { ".wasm": "binary" },
-  legalComments: "none", // licences.txt has them whole
+  legalComments: "none", // licences.txt.gz has them whole
   logLevel: "warning",
   minify: true,
   platform: "browser",
@@ -47,6 +47,11 @@ async function licenceOf(name) {
   throw new Error(`${name} comes without the text of its licence: lay it into licences/`);
 }
 
+/** With fflate and no date: the same bytes wherever it is built. */
+async function writePacked(name, data) {
+  await writeFile(join(output, name), gzipSync(data, { level: 9, mtime: "1980-01-01" }));
+}
+
 await mkdir(output, { recursive: true });
 const packages = new Set(["onnxruntime-web"]);
 for (const name of ["app", "worker"]) {
@@ -57,13 +62,12 @@ for (const name of ["app", "worker"]) {
 const style = await build({ ...common, entryPoints: ["src/page.css"] });
 await writeFile(join(output, "page.css"), style.outputFiles[0].contents);
 await writeFile(join(output, "page.html"), await readFile(join(here, "src", "page.html")));
-// fflate and no date: the same bytes wherever it is built.
 for (const [source, name] of [
   ["ort.wasm.bundle.min.mjs", "ort.mjs.gz"],
   ["ort-wasm-simd-threaded.wasm", "ort.wasm.gz"],
 ]) {
-  const packed = gzipSync(await readFile(join(runtime, source)), { level: 9, mtime: "1980-01-01" });
-  await writeFile(join(output, name), packed);
+  await writePacked(name, await readFile(join(runtime, source)));
 }
 const licences = await Promise.all([...packages].sort().map(licenceOf));
-await writeFile(join(output, "licences.txt"), licences.join("\n----\n\n"));
+licences.push(`sdseg (Apache-2.0)\n\n${(await readFile(join(here, "..", "LICENSE"), "utf8")).trim()}\n`);
+await writePacked("licences.txt.gz", new TextEncoder().encode(licences.join("\n----\n\n")));

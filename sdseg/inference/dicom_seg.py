@@ -54,13 +54,16 @@ def write_segmentation(path: Path, native: NativeSegmentation, maker: Maker) -> 
     """
     from pydicom.uid import generate_uid
 
-    from sdseg.inference.dicom_seg_object import Identity, build_object  # pydicom's dictionaries take their time
+    from sdseg.inference.dicom_patient_study import drop_unreadable  # pydicom's dictionaries take their time
+    from sdseg.inference.dicom_seg_object import Identity, build_object
 
     if native.geometry is None:
         raise ValueError("a segmentation object needs a volume")
     thickness = f"{np.linalg.norm(native.geometry.matrix[:3, 2]):.6g}"
     slices = [_header(source, thickness) for source in native.sources]
-    native.notes += _derive(slices)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd but harmless values
+        native.notes += [*_derive(slices), *drop_unreadable(slices[0])]
     masks = np.stack(
         [
             native.geometry.to_native(native.canonical(native.mask(number))).transpose(2, 1, 0)  # [slice,row,column]

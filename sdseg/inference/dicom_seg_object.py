@@ -18,25 +18,13 @@ from pydicom.sequence import Sequence as Items
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
-from pydicom.valuerep import PersonName
 
 from sdseg.core.array_types import MaskArray
+from sdseg.inference.dicom_patient_study import copy_patient_and_study
 
 __all__ = ["Identity", "Segment", "build_object", "code_item"]
 
 Dataset = pydicom.Dataset
-# Of patient and study, the same in the object as in its series; empty where the series has none.
-COPIED = (
-    *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"),
-    *(
-        "PatientID",
-        "PatientName",
-        "PatientBirthDate",
-        "PatientSex",
-        "FrameOfReferenceUID",
-        "PositionReferenceIndicator",
-    ),
-)
 LOSSY = ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
 SEGMENT_NUMBER, POSITION = 0x0062000B, 0x00200032  # what the frames are ordered by
 OF_SEGMENT, OF_POSITION = 0x0062000A, 0x00209113  # the groups that hold them
@@ -80,9 +68,7 @@ def build_object(
     whole.file_meta = FileMetaDataset()
     whole.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     whole.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: without it every other letter of a name becomes '?'
-    for tag in COPIED:
-        value = first.get(tag, "")
-        setattr(whole, tag, str(value) if isinstance(value, PersonName) else value)
+    copy_patient_and_study(first, whole)
     whole.SOPClassUID, whole.SOPInstanceUID = SegmentationStorage, identity.instance_uid
     whole.Modality, whole.ImageType = "SEG", ["DERIVED", "PRIMARY"]
     whole.InstanceCreationDate = whole.ContentDate = now.strftime("%Y%m%d")

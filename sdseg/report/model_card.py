@@ -123,7 +123,8 @@ def checks(run: ScoredRun) -> tuple[Check, ...]:
         all_checks.append(engine_check.model_copy(update={"backend": f"{engine_check.backend}, {engine.gpu}"}))
     if run.web_page is not None:
         page = run.web_page
-        unchecked = Check(file=page.file, precision="fp32", backend=page.runtime, not_run=page.not_run)
+        precision = page.precision or (run.graph.precision if run.graph else "fp32")  # earlier records do not tell
+        unchecked = Check(file=page.file, precision=precision, backend=page.runtime, not_run=page.not_run)
         page_check = _check(page.file, page.parity) if page.parity else unchecked
         all_checks.append(page_check.model_copy(update={"backend": page.browser or page.runtime}))
     return tuple(all_checks)

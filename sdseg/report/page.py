@@ -1,4 +1,4 @@
-"""Composing the page: what was gathered, drawn set into the templates, every text escaped, linked to files alone."""
+"""Composing the page: what was gathered and drawn, set into the templates, all text escaped, linked to files alone."""
 
 from __future__ import annotations
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sdseg.artifacts.results.web_page import WebPage
 from sdseg.core.errors import UserError
 from sdseg.core.files import write_json
 from sdseg.report.collect import collect_results
@@ -31,6 +33,24 @@ def test_an_older_export_has_one_check(results: Path) -> None:
     edit_json(results / "cvc" / "sdseg" / "export" / "parity.json", checks=None)
     (one,) = checks(collect_results(results).runs[0])
     assert (one.file, one.precision, one.backend, one.passed) == ("model.onnx", "fp32", "onnxruntime-cpu", True)
+
+
+@pytest.mark.parametrize("recorded", [{"precision": "fp16"}, {}])
+def test_an_unchecked_page_has_the_precision_of_its_graph(results: Path, recorded: dict[str, str]) -> None:
+    """Of records that do not tell it, that of the graph beside them."""
+    export = results / "cvc" / "sdseg" / "export"
+    about = {"bytes": 1, "sha256": "0", "graph": "model.onnx", "graph_checksum": "0", "runtime": "onnxruntime-web 1"}
+    page = WebPage.checked(file="segment.html", **about, **recorded, not_run="no browser")
+    write_json(export / "segment.json", page.content())
+    run = collect_results(results).runs[0]
+    assert run.graph is not None
+    known = run.graph.model_copy(update={"precision": "fp32" if recorded else "bf16"})
+    *_, last = checks(replace(run, graph=known))
+    assert (last.file, last.precision, last.not_run) == (
+        "segment.html",
+        recorded.get("precision", "bf16"),
+        "no browser",
+    )
 
 
 def test_every_graph_on_every_backend_and_every_engine(results: Path) -> None:

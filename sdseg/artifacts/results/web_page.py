@@ -16,6 +16,7 @@ class WebPage(Record):
     sha256: str
     graph: str  # the ONNX file it was made from
     graph_checksum: str
+    precision: str | None = None  # in which it computes; None in records of earlier versions
     model_file: str | None = None  # beside the page, where the model is too large to lie within
     runtime: str  # onnxruntime-web and its version
     browser: str | None = None  # that it was checked in, with its version

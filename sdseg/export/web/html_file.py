@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from sdseg.config.export import Export, Precision
 from sdseg.config.web_pages import WebPages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.extras import missing_extra
-from sdseg.core.files import atomic_file, sha256_file, write_json, write_text
+from sdseg.core.files import atomic_file, read_json, sha256_file, write_json, write_text
 from sdseg.core.locks import writes
 from sdseg.export.web.browser_backend import BrowserBackend, NoBrowserError, open_browser
 from sdseg.export.web.one_file import one_file, runtime_version
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 4
 REMEDY = "nothing was kept; export the model in fp32, or widen the tolerances if this difference is acceptable to you"
+RENAME = "give --output another name, or move the file away"
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,13 @@ def export_web(
     prepared: the slice store whose test cases the page is checked on; None: it is not checked, and the record says so.
     sample: the file that the page offers to try; None: a phantom.
 
-    Raises UserError for a model that no browser runs, and where there is no browser to check it in unless
-    `options.unchecked` is 'keep'; ListedError where the page computes something else than ONNX Runtime in Python.
+    Raises UserError for a model that no browser runs, where the record or the model would replace a file that is no
+    part of an earlier page, and where there is no browser to check it in unless `options.unchecked` is 'keep';
+    ListedError where the page computes something else than ONNX Runtime in Python.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UserError("no name of a web page", where=output, remedy="give --output a name that ends in .html")
+    earlier = _earlier_record(output)
     with _graph_of(model, prepared, settings) as path:
         graph = open_manifest(path)
         check_runs_in_browser(graph, path)
@@ -74,6 +78,8 @@ def export_web(
         data = path.read_bytes()
         inside = len(data) <= options.most_megabytes * 1e6
         beside = None if inside else output.with_suffix(".onnx")
+        if beside is not None:
+            _check_replaces_none(beside, path, earlier)
         contract = page_contract(graph) | {
             "model": {
                 "inside": inside,
@@ -91,6 +97,27 @@ def export_web(
             _keep(written, output, record)
     size, checked = record.bytes / 1e6, _checked(record)
     log.info("%s: %.1f MB, opens in a browser; %s", output, size, checked)
+
+
+def _earlier_record(output: Path) -> WebPage | None:
+    """What lies where the record will, if anything. Raises UserError where that is no record of a page."""
+    about = output.with_suffix(".json")
+    if not os.path.lexists(about):
+        return None
+    try:
+        return read_json(about, WebPage)
+    except UserError:
+        raise UserError(
+            "the record of the page would replace this file, which is none", where=about, remedy=RENAME
+        ) from None
+
+
+def _check_replaces_none(beside: Path, graph_file: Path, earlier: WebPage | None) -> None:
+    """Raise UserError where the model beside the page would replace another that no earlier page put there."""
+    if not os.path.lexists(beside) or (earlier is not None and earlier.model_file == beside.name):
+        return
+    if not beside.is_file() or sha256_file(beside) != sha256_file(graph_file):
+        raise UserError("the model beside the page would replace this file", where=beside, remedy=RENAME)
 
 
 def _phantom(graph: GraphManifest) -> SampleInput | None:
@@ -140,6 +167,7 @@ def _record(written: _Written, output: Path, options: WebPages, settings: Export
         "sha256": sha256_file(written.page),
         "graph": written.graph_file.name,
         "graph_checksum": graph_checksum(written.graph_file),
+        "precision": written.graph.precision,
         "model_file": None if written.beside is None else written.beside.name,
         "runtime": runtime_version(),
     }

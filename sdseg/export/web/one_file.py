@@ -30,7 +30,7 @@ def one_file(contract: dict[str, Any], model: bytes | None, sample: bytes | None
         "worker": _packed(_asset("worker.js")),
         "runtime": _base64(_asset("ort.mjs.gz")),
         "wasm": _base64(_asset("ort.wasm.gz")),
-        "licence-text": _packed(_asset("licences.txt")),
+        "licence-text": _base64(_asset("licences.txt.gz")),
     }
     if model is not None:
         blocks["model"] = _packed(model)
@@ -50,7 +50,7 @@ def one_file(contract: dict[str, Any], model: bytes | None, sample: bytes | None
 
 def runtime_version() -> str:
     """Name and version of the runtime in the assets, as its licence names them."""
-    lines = _asset("licences.txt").decode("utf-8").splitlines()
+    lines = gzip.decompress(_asset("licences.txt.gz")).decode("utf-8").splitlines()
     return next(" ".join(line.split()[:2]) for line in lines if line.startswith("onnxruntime-web "))
 
 
