@@ -33,6 +33,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from sdseg.core.files import write_json  # noqa: E402
+
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 TIMED = """async ([text, floats]) => {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -55,10 +57,16 @@ def main() -> int:
     if chosen.one is not None:
         print(json.dumps(memory_of_python(chosen)))
         return 0
-    found = measure(chosen)
-    report(found)
+    measured = measure(chosen)
+    report(measured)
     if chosen.output:
-        chosen.output.write_text(json.dumps({"machine": machine(), **found}, indent=2) + "\n")
+        from sdseg.core.provenance import provenance
+
+        made, run = provenance(("onnxruntime",), stage="export.onnx"), chosen.export.parent
+        command = ["--export", f"{run.parent.name}/{run.name}/export", "--prepared", f"{run.parent.name}/prepared"]
+        words = [*command, "--threads", *map(str, chosen.threads), "--images", str(chosen.images)]
+        origin = {"command": f"python benchmarks/web.py {' '.join(words)}", "commit": made["commit"]}
+        write_json(chosen.output, {**origin, "date": made["time"][:10], "machine": machine(), **measured})
     return 0
 
 

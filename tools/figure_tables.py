@@ -327,6 +327,17 @@ def _whole_volumes(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _web(values: Figures) -> str:
+    def row(name: str, each: Figures) -> tuple[object, ...]:
+        times = (f"{each[key]:.1f}" for key in ("median_ms", "fastest_ms", "p95_ms"))
+        apart = f"{each['max_abs_difference']:.1e}" if "max_abs_difference" in each else "0"
+        return name, each["threads"], *times, f"{each['ready_s']:.2f}", f"{each['megabytes']:.0f}", apart
+
+    rows = [row(name, each) for name, each in values["rows"].items()]
+    heads = ("runs in", "threads", "one image, ms", "fastest, ms", "p95, ms", "ready, s", "MB memory", "largest Δp")
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
@@ -350,4 +361,5 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "normalisation": _compare,
     "nodules": _nodules,
     "systems": _compare,
+    "web": _web,
 }
