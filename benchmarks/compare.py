@@ -12,16 +12,16 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
-from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
+from sdseg.report.collect import ScoredRun  # noqa: E402
 
 
 def main() -> int:
@@ -38,10 +38,7 @@ def main() -> int:
 
 def compared(results: Path) -> dict[str, Any]:
     """The figures of a results folder. Raises UserError where nothing in it was trained and scored."""
-    groups: dict[tuple[str, str], list[ScoredRun]] = {}
-    for run in collect_results(results).runs:
-        if run.training:
-            groups.setdefault((run.dataset, recipe_of(run)), []).append(run)
+    groups = runs_by_recipe(results)
     if not groups:
         raise UserError("no run is trained and scored", where=results, remedy="run the target evaluate first")
     records = [run.model.provenance for runs in groups.values() for run in runs]
@@ -63,8 +60,7 @@ def _row(dataset: str, recipe: str, runs: list[ScoredRun]) -> dict[str, Any]:
         "steps": runs[0].training.steps,
         "cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs), 1),
         "val_mean": None if None in validation else round(fmean(validation), 4),
-        "dice_mean": round(fmean(dice), 4),
-        "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
+        **spread("dice", dice),
     }
 
 

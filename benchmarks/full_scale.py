@@ -121,7 +121,7 @@ def _prepare(chosen: argparse.Namespace) -> dict[str, Any]:
     """A codec folder with random weights and a slice store of three images."""
     import torch
 
-    from sdseg.artifacts.manifests import ImageContract
+    from sdseg.artifacts.image_contract import ImageContract
     from sdseg.config.codec import Codec
     from sdseg.models.codec import MaskCodec
     from sdseg.models.model_folder import save_codec_folder

@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,11 +24,11 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.figure_file import write_figures  # noqa: E402
+from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
 from sdseg.backends.open_model import open_model  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.data.store import SliceStore  # noqa: E402
-from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
-from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
+from sdseg.report.collect import ScoredRun  # noqa: E402
 
 ROUNDS, SLICES = 3, 16
 
@@ -44,9 +44,7 @@ def main() -> int:
 
 def multiclass(results: Path) -> dict[str, Any]:
     """The figures of a results folder. Raises UserError where it holds none."""
-    groups: dict[tuple[str, str], list[ScoredRun]] = {}
-    for run in collect_results(results).runs:
-        groups.setdefault((run.dataset, recipe_of(run)), []).append(run)
+    groups = runs_by_recipe(results)
     models = [run.model for runs in groups.values() for run in runs if run.model is not None]
     if not models:
         raise UserError("no run with a model", where=results, remedy="run config/multiclass.yaml first")
@@ -63,7 +61,7 @@ def multiclass(results: Path) -> dict[str, Any]:
 def _row(dataset: str, recipe: str, runs: list[ScoredRun], seconds: float) -> dict[str, Any]:
     structures = list(runs[0].summary.structures)
     by_structure = {
-        name: _spread([run.summary.structures[name]["dice"].mean for run in runs], "dice") for name in structures
+        name: spread("dice", [run.summary.structures[name]["dice"].mean for run in runs]) for name in structures
     }
     ceilings = [run.ceiling for run in runs if run.ceiling is not None]
     return {
@@ -72,17 +70,12 @@ def _row(dataset: str, recipe: str, runs: list[ScoredRun], seconds: float) -> di
         "recipe": recipe,
         "steps": runs[0].training.steps if runs[0].training else None,
         "seeds": len(runs),
-        **_spread([run.summary.dice.mean for run in runs], "dice"),
+        **spread("dice", [run.summary.dice.mean for run in runs]),
         "structures": by_structure,
         "codec_ceiling": round(fmean(ceilings), 4) if ceilings else None,
         "training_cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs), 1),
         "seconds_per_slice": round(seconds, 4),
     }
-
-
-def _spread(values: list[float], name: str) -> dict[str, float | None]:
-    deviation = round(stdev(values), 4) if len(values) > 1 else None
-    return {f"{name}_mean": round(fmean(values), 4), f"{name}_sd": deviation}
 
 
 def _seconds(run: ScoredRun) -> float:

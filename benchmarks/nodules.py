@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,13 +25,13 @@ import torch  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
 from sdseg.backends.open_model import open_model  # noqa: E402
 from sdseg.core.array_types import MaskArray  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.data.store import SliceStore, structure_masks  # noqa: E402
 from sdseg.models.model_folder import load_codec_folder  # noqa: E402
-from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
-from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
+from sdseg.report.collect import ScoredRun  # noqa: E402
 from sdseg.training.latent_cache import reconstruct  # noqa: E402
 
 SMALL = 20  # pixels
@@ -49,10 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def nodules(results: Path) -> dict[str, Any]:
     """The figures of a results folder. Raises UserError where it holds no run with a model."""
-    groups: dict[str, list[ScoredRun]] = {}
-    for run in collect_results(results).runs:
-        if run.model is not None and run.training is not None:
-            groups.setdefault(recipe_of(run), []).append(run)
+    groups = {recipe: runs for (_, recipe), runs in runs_by_recipe(results).items()}
     if not groups:
         raise UserError("no run with a model", where=results, remedy="run config/nodules.yaml first")
     records = [run.model.provenance for runs in groups.values() for run in runs if run.model is not None]
@@ -96,8 +93,8 @@ def _row(results: Path, recipe: str, runs: Sequence[ScoredRun]) -> dict[str, Any
         "codec_dice": round(_mean_dice(decoded, truth), 4),
         "codec_recall": round(small_recall(decoded, truth).share, 4),
         "val_mean": round(fmean(validation), 4) if validation else None,
-        **_spread("dice", dice),
-        **_spread("recall", [each.share for each in recalls]),
+        **spread("dice", dice),
+        **spread("recall", [each.share for each in recalls]),
     }
 
 
@@ -141,11 +138,6 @@ def _mean_dice(masks: MaskArray, truth: MaskArray) -> float:
     both, sizes = (masks & truth).sum(axes), masks.sum(axes) + truth.sum(axes)
     filled = truth.any(axes)
     return float((2 * both[filled] / sizes[filled]).mean())
-
-
-def _spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
-    deviation = round(stdev(values), 4) if len(values) > 1 else None
-    return {f"{name}_mean": round(fmean(values), 4), f"{name}_sd": deviation}
 
 
 if __name__ == "__main__":

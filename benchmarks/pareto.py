@@ -24,18 +24,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.provenance import provenance  # noqa: E402
-from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
-from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
 
 RUNTIMES = {  # name -> the model folder (None) or the graph, and the device that `open_model` knows
     "torch": (None, "cpu"),
@@ -121,10 +120,7 @@ def trained_subjects(results: Path) -> list[Subject]:
     """A subject per dataset and recipe of a results folder. Raises UserError where a graph is missing."""
     from sdseg.data.store import SliceStore
 
-    groups: dict[tuple[str, str], list[ScoredRun]] = {}
-    for run in collect_results(results).runs:
-        if run.model is not None and run.training is not None and not run.model.members:
-            groups.setdefault((run.dataset, recipe_of(run)), []).append(run)
+    groups = runs_by_recipe(results)
     subjects = []
     for (dataset, name), runs in groups.items():
         first, dice = runs[0], [run.summary.dice.mean for run in runs]
@@ -139,8 +135,7 @@ def trained_subjects(results: Path) -> list[Subject]:
             "dataset": dataset,
             "role": role_of(first.model.recipe),
             "name": name,
-            "dice_mean": round(fmean(dice), 4),
-            "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
+            **spread("dice", dice),
             "seeds": len(dice),
             "date": max(run.model.provenance["time"] for run in runs)[:10],
             "commits": sorted({run.model.provenance["commit"] for run in runs}),
@@ -180,7 +175,8 @@ def write_untrained(file: Path, place: Path) -> None:
     """A model folder with random weights, and its graph."""
     import torch
 
-    from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, Structure
+    from sdseg.artifacts.image_contract import ImageContract, Structure
+    from sdseg.artifacts.manifests import GraphManifest, ModelManifest
     from sdseg.config.codec import Codec
     from sdseg.config.network import neighbours_of
     from sdseg.config.recipe import load_recipe

@@ -69,7 +69,7 @@ def prepare(folder: Path) -> None:
     """A codec folder with random weights, and a store of as many images as the largest batch."""
     import torch
 
-    from sdseg.artifacts.manifests import ImageContract
+    from sdseg.artifacts.image_contract import ImageContract
     from sdseg.config.codec import Codec
     from sdseg.models.codec import MaskCodec
     from sdseg.models.model_folder import save_codec_folder

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import FiniteFloat
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.artifacts.results.studies import Study
 from sdseg.backends.base import batch_for, samples_of
 from sdseg.backends.graph import GraphHypotheses

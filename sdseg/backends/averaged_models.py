@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.backends.base import Backend, OneAtATime, Reseedable, hypotheses_of, samples_of, why_mean_alone, window_of
 from sdseg.backends.open_model import Served, open_model
 from sdseg.config.patches import SlidingWindow

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, Structure, model_checksum
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest, model_checksum
 from sdseg.backends.base import Backend
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.backends.providers import open_graph

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.base import Backend, Reseedable, hypotheses_of, samples_of, why_mean_alone
 from sdseg.backends.sliding_window import over_patches
 from sdseg.core.array_types import FloatArray, RawImages

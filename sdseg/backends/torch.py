@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.base import Seeded
 from sdseg.backends.inputs import NoiseShape, as_input, draw_noise
 from sdseg.backends.sliding_window import over_patches

@@ -18,7 +18,7 @@ from monai.transforms.intensity.dictionary import (
 from monai.transforms.spatial.dictionary import Rand2DElasticd, RandAffined, RandFlipd
 from monai.transforms.transform import Transform
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.patches import Extent
 from sdseg.core.array_types import AnyArray, FloatArray
 

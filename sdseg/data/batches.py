@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import ImageContract, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.mask_rule import MaskRule

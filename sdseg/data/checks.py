@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.artifacts.results.dataset_check import DatasetCheck, Extent
 from sdseg.artifacts.results.record import FORMAT
 from sdseg.config.dataset import Dataset

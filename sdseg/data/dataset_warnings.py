@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.data.read_case import CaseFacts
 from sdseg.data.read_dataset import ReadCase
 from sdseg.datasets.sources import Source

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.shape import InPlane
 from sdseg.core.array_types import AnyArray, FloatArray, RawImages
 from sdseg.core.errors import UserError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import Intensities
+from sdseg.artifacts.image_contract import Intensities
 from sdseg.core.array_types import AnyArray
 
 __all__ = ["Spread", "intensities_of", "spread_of", "unlike"]

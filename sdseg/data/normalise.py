@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.normalisation import ChannelNormalisation, ChannelWindow, MinMax, ZScore
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError

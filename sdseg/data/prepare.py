@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts.manifests import ImageContract, PreparedManifest
+from sdseg.artifacts.image_contract import ImageContract
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_folder, sha256_file, write_json

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import LabelArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.duplicates import picture_hash

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.config.shape import AutoSize, Resampling, bound_of
 from sdseg.core.errors import ListedError, UserError

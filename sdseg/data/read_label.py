@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import LabelArray
 from sdseg.data.fit import SliceFit
 from sdseg.data.slicing import to_slices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import RawImages
 
 __all__ = ["shown_name", "shown_of"]

@@ -18,7 +18,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import ImageContract, PreparedManifest, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.array_types import AnyArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import csv_text, read_json, write_text

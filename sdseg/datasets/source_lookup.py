@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from types import MappingProxyType
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.config.channels import check_channel_names
 from sdseg.config.dataset import Dataset, Own
 from sdseg.core.errors import UserError, nearest

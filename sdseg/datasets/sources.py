@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from types import MappingProxyType
 
-from sdseg.artifacts.manifests import ImageContract, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.config.normalisation import ChannelNormalisation, PerVolume
 from sdseg.core.errors import UserError, nearest
 from sdseg.datasets.mask_values import WHITE_ON_BLACK, ExactValues, MaskCoding

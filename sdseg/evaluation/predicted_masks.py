@@ -12,7 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.core.array_types import LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, sha256_text

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdseg.artifacts.manifests import GraphManifest, GraphPort, ImageContract
+from sdseg.artifacts.image_contract import ImageContract
+from sdseg.artifacts.manifests import GraphManifest, GraphPort
 from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY
 from sdseg.config.patches import Extent

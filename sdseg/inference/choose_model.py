@@ -42,14 +42,13 @@ def choose_model(
 ) -> ChosenModel:
     """Open `path`: a model folder, an .onnx or .engine file, or a results folder with some of them.
 
-    A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is taken:
-    an engine that can be opened on its GPU, then model.onnx, then the model folder. In results/<dataset> or results
-    with several recipes the table of Dice and latency chooses one (choose_recipe.py), the first that opens with what
-    is wanted. `device` 'auto' is the GPU where
-    the model's runtime can use one, else the CPU; OpenVINO is used only when it is named. `samples` replaces the
-    recipe's number of hypotheses, which a graph has built in; with `hypotheses` a model that knows their mean alone is
-    passed over. Raises UserError where nothing can be opened, and what `open_model` raises for a path that names one
-    model.
+    A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is
+    taken: an engine that can be opened on its GPU, then model.onnx, then the model folder. In results/<dataset> or
+    results with several recipes the table of Dice and latency chooses one (choose_recipe.py), the first that opens
+    with what is wanted. `device` 'auto' is the GPU where the model's runtime can use one, else the CPU; OpenVINO is
+    used only when it is named. `samples` replaces the recipe's number of hypotheses, which a graph has built in;
+    with `hypotheses` a model that knows their mean alone is passed over. Raises UserError where nothing can be
+    opened, and what `open_model` raises for a path that names one model.
     """
     if _several_recipes(path) and (chosen := _by_table(path, device, samples, hypotheses)) is not None:
         return chosen

@@ -117,7 +117,7 @@ def _unmeasured(path: Path, dataset: Path | None, measured: set[tuple[str, str]]
 
 
 def _rows(table: Path) -> tuple[ParetoRow, ...]:
-    """None where there is no table, or one of another version."""
+    """Rows of a table; none where it is missing, or of another version."""
     try:
         return Pareto.model_validate(json_or_empty(table)).rows
     except ValidationError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.averaged_models import EnsembleBackend
 from sdseg.backends.base import Backend
 from sdseg.backends.open_model import Served

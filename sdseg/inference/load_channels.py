@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.data.read_channels import check_grids, check_sizes

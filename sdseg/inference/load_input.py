@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import ImageContract, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.core.array_types import AnyArray, RawImages
 from sdseg.core.errors import UserError
 from sdseg.data.fit import SliceFit, fit_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray, RawImages
 from sdseg.core.errors import UserError

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.backends.open_model import Served
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance, version_of

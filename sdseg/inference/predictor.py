@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.open_model import Served
 from sdseg.core.array_types import AnyArray, FloatArray, LabelArray, MaskArray
 from sdseg.core.errors import ListedError, UserError

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.core.array_types import AnyArray, MaskArray, RawImages
 from sdseg.data.transforms import to_display
 from sdseg.inference.native_size import NativeSegmentation

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.core.array_types import AnyArray
 from sdseg.inference.dicom_seg import Maker, write_segmentation
 from sdseg.inference.find_inputs import InputFile

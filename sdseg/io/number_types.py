@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdseg.artifacts.manifests import StoredType
+from sdseg.artifacts.image_contract import StoredType
 from sdseg.core.array_types import AnyArray
 
 __all__ = ["Values", "alterations", "as_type", "kept_type", "values_of"]

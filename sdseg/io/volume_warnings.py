@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import AnyArray
 from sdseg.io.geometry import Geometry
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
 from sdseg.io.dicom import read_series, read_series_geometry, read_slice, read_slice_geometry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork, DynUnet
 from sdseg.config.end_to_end_network import EndToEndNetwork

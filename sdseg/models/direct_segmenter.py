@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.direct_network import AnyDirectNetwork
 from sdseg.config.patches import Extent
 from sdseg.config.recipe import MaskLoss

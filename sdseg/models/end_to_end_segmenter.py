@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.end_to_end_network import EndToEndNetwork
 from sdseg.config.noise_process import Diffusion
 from sdseg.config.recipe import Inference, MaskLoss

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 
 __all__ = ["LabelClasses"]
 

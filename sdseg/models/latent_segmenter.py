@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.network import LatentNetwork
 from sdseg.config.noise_process import Diffusion
 from sdseg.config.recipe import Inference, MaskLoss

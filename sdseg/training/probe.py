@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.cache import cache_folder
 from sdseg.backends.device import peak_memory, torch_device
 from sdseg.config.codec import Codec

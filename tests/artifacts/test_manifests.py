@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from sdseg.artifacts.manifests import (
-    GraphManifest,
-    GraphPort,
-    ImageContract,
-    ModelManifest,
-    PreparedManifest,
-    Structure,
-)
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import GraphManifest, GraphPort, ModelManifest, PreparedManifest
 from sdseg.core.errors import UserError
 from sdseg.core.files import (
     parse_json,

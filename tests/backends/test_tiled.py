@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.base import batch_for, hypotheses_of
 from sdseg.backends.open_model import open_model
 from sdseg.backends.tiled import TiledBackend

@@ -507,7 +507,11 @@ def test_another_architecture_begins_its_section_anew() -> None:
     assert lay_over(RECIPE, {"network": {"kind": "direct"}})["network"] == {"kind": "direct"}
 
 
-WRITTEN_HERE = ("sdseg.artifacts.manifests", "sdseg.download.notes")  # files that only this package writes
+WRITTEN_HERE = (
+    "sdseg.artifacts.manifests",
+    "sdseg.artifacts.image_contract",
+    "sdseg.download.notes",
+)  # files that only this package writes
 
 
 def settings_models() -> list[type[Strict]]:

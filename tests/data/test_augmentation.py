@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.data.augmentation import StrongAugmentation
 from sdseg.data.quick_augmentation import QuickAugmentation
 from tests.helpers.tiny import CT, RGB, picture

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from sdseg.artifacts.manifests import ImageContract, PreparedManifest
+from sdseg.artifacts.image_contract import ImageContract
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError

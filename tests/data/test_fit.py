@@ -12,7 +12,7 @@ import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.config.shape import AutoSize, Fit, Resampling
 from sdseg.core.array_types import AnyArray

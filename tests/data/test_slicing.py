@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sdseg.artifacts.manifests import ImageContract, PreparedManifest
+from sdseg.artifacts.image_contract import ImageContract
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.config.dataset import Dataset
 from sdseg.config.shape import Plane
 from sdseg.core.array_types import AnyArray

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.lib.format import open_memmap
 
-from sdseg.artifacts.manifests import ImageContract, PreparedManifest, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts.manifests import GraphManifest, ImageContract
+from sdseg.artifacts.image_contract import ImageContract
+from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.config.codec import Codec
 from sdseg.config.recipe import Recipe

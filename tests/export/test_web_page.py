@@ -16,7 +16,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.config.export import Export
 from sdseg.config.patches import SlidingWindow

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sdseg.artifacts.manifests import ImageContract, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.config.export import Precision
 from sdseg.config.recipe import Recipe
 from sdseg.export.precision import in_precision

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.label_classes import LabelClasses

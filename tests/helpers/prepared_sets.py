@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sdseg.artifacts.manifests import ImageContract, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.config.dataset import Dataset
 from sdseg.data.prepare import prepare
 from tests.helpers.raw_files import encode, save, write_split

@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import SimpleITK
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import AnyArray
 from sdseg.datasets.sources import Source
 

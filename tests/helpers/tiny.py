@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts.manifests import GraphManifest, ImageContract, ModelManifest, PreparedManifest, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
 from sdseg.config.normalisation import Percentiles
 from sdseg.config.recipe import Recipe
 from sdseg.core.array_types import AnyArray

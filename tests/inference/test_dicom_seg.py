@@ -13,7 +13,7 @@ import pytest
 import SimpleITK
 from pydicom.sr._concepts_dict import concepts as CONCEPTS
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.config.shape import Plane
 from sdseg.core.errors import UserError
 from sdseg.datasets.sources import SOURCES

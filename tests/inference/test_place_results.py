@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule
 from sdseg.inference.find_inputs import InputFile

@@ -14,7 +14,7 @@ import pytest
 import SimpleITK
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.config.dataset import Dataset
 from sdseg.core.errors import UserError
 from sdseg.data.prepare import prepare

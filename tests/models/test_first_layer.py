@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.direct_network import ResidualUnet
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.first_layer import widened

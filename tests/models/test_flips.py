@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.array_types import AnyArray

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.codec import Codec
 from sdseg.config.network import LatentNetwork
 from sdseg.config.recipe import Recipe

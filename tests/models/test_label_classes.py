@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.data.store import structure_masks
 from sdseg.models.label_classes import LabelClasses
 from tests.helpers.tiny import DISC_CUP

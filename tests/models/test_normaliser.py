@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.dataset import Dataset
 from sdseg.core.array_types import AnyArray
 from sdseg.data.prepare import prepare

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler
 from monai.losses import DiceCELoss
 from torch import nn
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
 from sdseg.models.build_segmenter import build_segmenter

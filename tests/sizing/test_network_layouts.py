@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import DirectNetwork
 from sdseg.config.network import ConditionEncoder, Denoiser, UnetConditionEncoder

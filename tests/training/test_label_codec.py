@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import Structure
+from sdseg.artifacts.image_contract import Structure
 from sdseg.config.codec import Codec
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.backends.open_model import open_model
 from sdseg.config.codec import CodecTraining
 from sdseg.config.dataset import Dataset

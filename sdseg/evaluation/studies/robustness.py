@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.artifacts.results.studies import HarmLevel, Robustness, RobustnessCurve
 from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.data.store import Case

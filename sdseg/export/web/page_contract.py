@@ -6,7 +6,8 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts.manifests import GraphManifest, ImageContract
+from sdseg.artifacts.image_contract import ImageContract
+from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.graph_file import weights_beside
 from sdseg.backends.inputs import draw_noise
 from sdseg.core.errors import UserError

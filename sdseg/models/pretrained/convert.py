@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from sdseg.artifacts.manifests import ImageContract, ModelManifest, Structure
+from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import ModelManifest
 from sdseg.config.codec import Codec
 from sdseg.config.network import ConditionEncoder, Denoiser, LatentNetwork, UnetDenoiser, neighbours_of
 from sdseg.config.recipe import Recipe

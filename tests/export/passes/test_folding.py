@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
-from sdseg.artifacts.manifests import ImageContract
+from sdseg.artifacts.image_contract import ImageContract
 from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import Segmenter
 from tests.helpers.exported_graphs import NETWORKS

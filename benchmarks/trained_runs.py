@@ -1,0 +1,27 @@
+"""The runs of a results folder by what they repeat, and how their figures are put together: shared by the scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+from sdseg.report.collect import ScoredRun, collect_results
+from sdseg.report.recipe_comparison import recipe_of
+
+__all__ = ["runs_by_recipe", "spread"]
+
+
+def runs_by_recipe(results: Path) -> dict[tuple[str, str], list[ScoredRun]]:
+    """The trained and scored runs of each dataset and recipe, one for each seed; the means of several are left out."""
+    groups: dict[tuple[str, str], list[ScoredRun]] = {}
+    for run in collect_results(results).runs:
+        if run.model is not None and run.training is not None and not run.model.members:
+            groups.setdefault((run.dataset, recipe_of(run)), []).append(run)
+    return groups
+
+
+def spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and deviation over the seeds, as `name`_mean and `name`_sd; one alone has no deviation."""
+    deviation = round(stdev(values), 4) if len(values) > 1 else None
+    return {f"{name}_mean": round(fmean(values), 4), f"{name}_sd": deviation}
