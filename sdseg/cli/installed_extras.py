@@ -32,7 +32,8 @@ def requirements_of(extra: str = "") -> tuple[Requirement, ...]:
     """
     lines: list[Requirement] = []
     for each in _lines(extra):
-        lines += requirements_of(min(each.extras)) if each.name == "sdseg" else [each]
+        named = sorted(each.extras) if each.name == "sdseg" else []
+        lines += [own for extra in named for own in requirements_of(extra)] if named else [each]
     return tuple(lines)
 
 

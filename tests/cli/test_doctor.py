@@ -89,6 +89,7 @@ def test_packages(wanted: str, version: str | None, state: str) -> None:
 def test_every_package_of_a_stage_is_looked_at() -> None:
     assert {"numpy", "pydicom"} <= {each.name for each in requirements_of()}
     assert {"torch", "diffusers", "monai", "simpleitk"} <= {each.name for each in requirements_of("train")}
+    assert {"torch", "snakemake", "jinja2", "requests"} <= {each.name for each in requirements_of("all")}
 
 
 def test_extras_are_told_apart() -> None:
