@@ -65,6 +65,8 @@ await writeFile(join(output, "page.html"), await readFile(join(here, "src", "pag
 for (const [source, name] of [
   ["ort.wasm.bundle.min.mjs", "ort.mjs.gz"],
   ["ort-wasm-simd-threaded.wasm", "ort.wasm.gz"],
+  ["ort.jspi.bundle.min.mjs", "ort.webgpu.mjs.gz"],
+  ["ort-wasm-simd-threaded.jspi.wasm", "ort.webgpu.wasm.gz"],
 ]) {
   await writePacked(name, await readFile(join(runtime, source)));
 }

@@ -216,7 +216,7 @@ class Plan:
         return f"<results>/{wildcards.dataset}/{named.recipe}/model/config.json"
 
     def web_pages(self, wildcards: Any = None) -> list[str]:
-        """A page of every model that a browser can run: not of those of patches, tiles, channels, a spacing."""
+        """A page of every model that a browser can run: not of those of patches, tiles, channels."""
         return [
             WEB_PAGE.replace("{dataset}", dataset).replace("{recipe}", recipe)
             for dataset, recipe in self.pairs
@@ -224,10 +224,10 @@ class Plan:
         ]
 
     def _seen_whole(self, dataset: str) -> bool:
-        """Whether models see images, or slices of one volume, squeezed into the working size."""
+        """Whether models see whole images, or slices of one volume."""
         settings = self.settings.datasets[dataset]
         several = settings.own is not None and bool(settings.own.channels)
-        return settings.tiles is None and settings.spacing == "none" and not several
+        return settings.tiles is None and not several
 
     def web_pages_of_all(self, wildcards: Any = None) -> list[str]:
         """What `all` makes of them: every one where `web.pages` is set."""

@@ -24,7 +24,7 @@ USED = {
     **dict.fromkeys(("prepared", "settings", *CHECK, "tolerance"), ("onnx", "tensorrt", "web")),
     **dict.fromkeys(("graph", "engine_settings", "batches", *ENGINE, "timing_cache"), ("tensorrt",)),
     **dict.fromkeys(("max_batch", "cpu"), ("triton",)),
-    **dict.fromkeys(("sample", "most_megabytes", "web_settings"), ("web",)),
+    **dict.fromkeys(("sample", "most_megabytes", "webgpu", "web_settings"), ("web",)),
 }
 
 
@@ -67,7 +67,7 @@ def _export_web(arguments: argparse.Namespace) -> int:
         from sdseg.export.web.html_file import export_web
 
     base = load_web_pages(arguments.web_settings) if arguments.web_settings else WebPages()
-    options = _given(arguments, ("unchecked", "parity_cases", "most_megabytes"))
+    options = _given(arguments, ("unchecked", "parity_cases", "most_megabytes", "webgpu"))
     arguments.unchecked = None  # of the page, not of a graph that is made for it
     export_web(
         arguments.model,

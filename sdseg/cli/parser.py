@@ -296,6 +296,7 @@ def _engine_options(to: argparse.ArgumentParser) -> None:
     page.add_argument("--sample", type=path, metavar="FILE", help="what the page offers to try (default: a phantom)")
     within = "larger models lie beside the page, which then asks for them (default: 100)"
     page.add_argument("--most-megabytes", type=number(0, 300), metavar="MB", help=within)
+    _switch(page, "--webgpu", "compute with a graphics processor where a browser has one; the page is 6 MB larger")
     server = to.add_argument_group("with --to triton")
     server.add_argument("--max-batch", type=whole(1, 65536), help="largest batch a graph is given (default: 8)")
     server.add_argument("--cpu", action="store_true", default=None, help="serve graphs on the CPU")

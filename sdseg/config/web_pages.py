@@ -20,6 +20,7 @@ class WebPages(Strict):
     unchecked: Literal["refuse", "keep"] = "refuse"
     parity_cases: int | None = Field(8, ge=1, le=MANY)  # at most this many test cases; null for all
     most_megabytes: float = Field(100.0, ge=0, le=300)  # of a model within the file; a larger one lies beside it
+    webgpu: bool = False  # true: the page computes with a graphics processor where a browser has one; 6 MB larger
 
 
 def load_web_pages(path: Path) -> WebPages:

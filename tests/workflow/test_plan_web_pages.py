@@ -27,7 +27,7 @@ def plan(**web: Any) -> Plan:
 
 
 def test_every_model_has_a_page_but_those_of_patches_and_tiles() -> None:
-    expected = [PAGE.format("kseg", "unet"), PAGE.format("btcv", "unet")]
+    expected = [PAGE.format("kseg", "unet"), PAGE.format("btcv", "unet"), PAGE.format("sts", "unet")]
     assert plan().web_pages() == expected
     assert plan().web_pages_of_all() == []
     assert plan(pages=True).web_pages_of_all() == expected
@@ -35,4 +35,4 @@ def test_every_model_has_a_page_but_those_of_patches_and_tiles() -> None:
 
 def test_the_settings_of_a_page_leave_out_whether_it_is_made() -> None:
     text = SettingsFiles(plan(pages=True, parity_cases=3).run).web(SimpleNamespace(dataset="kseg", recipe="unet"))
-    assert yaml.safe_load(text) == {"unchecked": "refuse", "parity_cases": 3, "most_megabytes": 100.0}
+    assert yaml.safe_load(text) == {"unchecked": "refuse", "parity_cases": 3, "most_megabytes": 100.0, "webgpu": False}

@@ -15,8 +15,13 @@ import { Viewer } from "./ui/viewer.ts";
 
 const SETTLE = 120; // ms without another move of a slider, before a volume is computed anew
 
+// For whoever checks the page: at the address segment.html#software-adapter WebGPU may compute by software.
+const softwareToo = location.hash === "#software-adapter";
 const contract = JSON.parse(takeData("contract")) as Contract;
-const parts = { runtime: takeData("runtime"), wasm: takeData("wasm") };
+const parts = {
+  runtime: { script: takeData("runtime"), wasm: takeData("wasm") },
+  gpuRuntime: contract.webgpu === null ? null : { script: takeData("gpu-runtime"), wasm: takeData("gpu-wasm") },
+};
 const modelText = contract.model.inside ? takeData("model") : null;
 const sampleText = contract.sample === null ? null : takeData("sample");
 const client = new Client(unpack(takeData("worker")));
@@ -82,7 +87,7 @@ function show(error: unknown): void {
 
 async function start(model: string | File): Promise<void> {
   await work("Opening the model …", async () => {
-    const opened = await client.run("start", { contract, ...parts, model });
+    const opened = await client.run("start", { contract, ...parts, model, softwareToo });
     if (opened === null) return;
     ready = true;
     threads = opened.threads;
@@ -91,8 +96,10 @@ async function start(model: string | File): Promise<void> {
     for (const id of ["choose-files", "drop-text"]) byId(id).hidden = false;
     byId("drop-text").textContent = invitation();
     byId("choose-folder").hidden = contract.modality === "rgb" || !("webkitdirectory" in byId("folder"));
-    fact("Computes with", `ONNX Runtime Web, ${opened.provider}, ${opened.threads} thread${opened.threads > 1 ? "s" : ""}`);
-    say(`Ready: the model opened in ${opened.seconds.toFixed(1)} s.`);
+    const many = opened.provider === "WebGPU" ? "" : `, ${threads} thread${threads > 1 ? "s" : ""}`;
+    const without = opened.whyNoGpu === null ? "" : ` without WebGPU: ${opened.whyNoGpu}`;
+    fact("Computes with", `ONNX Runtime Web, ${opened.provider}${many}${without && `,${without}`}`);
+    say(`Ready: the model opened in ${opened.seconds.toFixed(1)} s${without && `, and computes${without}`}.`);
   });
   if (!ready && contract.model.inside) byId("drop-text").textContent = "The model did not open.";
 }
@@ -242,7 +249,7 @@ if (modelText !== null) {
   setBusy(false);
 }
 
-// For whoever checks the page, by its own worker: see docs/export.md.
+// For whoever checks the page, by its own worker: see docs/web.md.
 declare global {
   interface Window {
     sdseg: { readonly contract: Contract; run: Client["run"]; isReady(): boolean; threads(): number };

@@ -29,10 +29,12 @@ export interface Contract {
   readonly recipe: string;
   readonly origin: string; // of the training images: "real", "sample" or "phantom"
   readonly precision: string;
+  readonly channels: number; // of a slice
   readonly modality: "rgb" | "ct" | "mr" | "pet" | "ultrasound" | "other";
   readonly width: number; // working size
   readonly height: number;
   readonly slicing: Plane; // of volumes
+  readonly resampling: { readonly spacing: readonly [number, number]; readonly fit: "crop" | "shrink" } | null;
   readonly neighbours: number; // slices on each side that are seen as well
   readonly window: readonly [number, number];
   readonly dtype: StoredType;
@@ -45,6 +47,8 @@ export interface Contract {
   readonly largestComponent: boolean;
   readonly fillHoles: boolean;
   readonly noise: { readonly shape: readonly number[]; readonly values: string } | null; // base64 of float32
+  // Of a page that has WebGPU: how far it may lie from WebAssembly; null: the page computes by WebAssembly alone.
+  readonly webgpu: { readonly tolerance: number } | null;
   readonly hypotheses: number; // that the graph gives beside their mean; 0: none
   readonly model: { readonly inside: boolean; readonly name: string; readonly bytes: number; readonly sha256: string };
   readonly sample: { readonly name: string; readonly about: string } | null;

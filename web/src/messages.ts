@@ -3,18 +3,30 @@
 import type { Contract } from "./contract.ts";
 import type { Plane } from "./io/types.ts";
 
+/** ONNX Runtime's JavaScript, and what it compiles. */
+export interface RuntimeParts {
+  readonly script: string;
+  readonly wasm: string;
+}
+
 /** Data that lie in the page as text: base64 of gzip, or files the user chose. */
 export interface Parts {
   readonly contract: Contract;
-  readonly runtime: string; // ONNX Runtime's JavaScript
-  readonly wasm: string;
+  readonly runtime: RuntimeParts;
+  readonly gpuRuntime: RuntimeParts | null; // with WebGPU, of a page that has it
   readonly model: string | File;
+  readonly softwareToo: boolean; // whether an adapter of WebGPU may be software
 }
 
-export interface Ready {
+/** Who computes. */
+export interface Computes {
+  readonly provider: "WebGPU" | "WebAssembly";
+  readonly whyNoGpu: string | null; // of a page that has WebGPU and does not compute with it
+}
+
+export interface Ready extends Computes {
   readonly seconds: number;
   readonly threads: number;
-  readonly provider: string;
 }
 
 export interface InputSummary {
@@ -75,6 +87,7 @@ export interface Tasks {
   saveMask: [Asked, Saved];
   // At the working size, for whoever checks the page: raw values as the model is fed with them, to probabilities.
   probability: [{ readonly values: Uint8Array | Float32Array; readonly count: number }, Float32Array];
+  computes: [null, Computes]; // likewise, who has done so
   // At the native size of what was segmented last: [count, structures, rows, columns].
   nativeProbability: [null, Float32Array];
 }

@@ -6,9 +6,9 @@ import { openFiles } from "./io/open.ts";
 import { encodeNifti, encodePng } from "./io/save.ts";
 import { UserMessage } from "./io/types.ts";
 import type { Input } from "./io/types.ts";
-import type { Asked, InputSummary, Masks, Parts, Ready, Reply, Request, Saved, Shown, Tasks } from "./messages.ts";
+import type { Asked, InputSummary, Masks, Parts, Ready, Reply, Request, RuntimeParts, Saved, Shown, Tasks } from "./messages.ts";
 import { Engine } from "./model/engine.ts";
-import type { Answer } from "./model/engine.ts";
+import type { Answer, Runtime } from "./model/engine.ts";
 import { unpack } from "./model/packed.ts";
 import { labelsOf } from "./model/rule.ts";
 import { Segmentation } from "./model/segmentation.ts";
@@ -30,11 +30,16 @@ let state: State | null = null;
 const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) => Promise<Tasks[Name][1] | null> } = {
   async start(parts: Parts): Promise<Ready> {
     const started = performance.now();
-    const { contract } = parts;
-    const [runtime, wasm, model] = await Promise.all([unpack(parts.runtime), unpack(parts.wasm), graphOf(parts)]);
-    const engine = await Engine.open(contract, runtime, wasm, model);
+    const { contract, gpuRuntime, softwareToo } = parts;
+    const [runtime, model] = await Promise.all([unpackRuntime(parts.runtime), graphOf(parts)]);
+    const gpu =
+      contract.webgpu === null || gpuRuntime === null
+        ? null
+        : { runtime: () => unpackRuntime(gpuRuntime), softwareToo, ...contract.webgpu };
+    const engine = await Engine.open(contract, runtime, model, gpu);
     state = { contract, engine, inputs: [], segmentation: null, masks: null, asked: 0 };
-    return { seconds: (performance.now() - started) / 1000, threads: engine.threads, provider: "WebAssembly" };
+    const { threads, provider, whyNoGpu } = engine;
+    return { seconds: (performance.now() - started) / 1000, threads, provider, whyNoGpu };
   },
 
   async open(files): Promise<readonly InputSummary[]> {
@@ -53,6 +58,7 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
       await pause();
     });
     const started = performance.now();
+    const { provider } = engine;
     const answers: Answer[] = [];
     for (let slice = 0; slice < working.count; slice++) {
       answers.push(await engine.run(withNeighbours(working, slice, contract)));
@@ -76,7 +82,7 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
       plane: contract.slicing,
       spacing: working.spacing,
       pixels: working.shown.slice(),
-      notes: working.notes,
+      notes: engine.provider === provider ? working.notes : [...working.notes, `${engine.whyNoGpu}: computed slower`],
       seconds: (performance.now() - started) / 1000,
     };
   },
@@ -117,6 +123,11 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
     return joined(answers);
   },
 
+  async computes() {
+    const { provider, whyNoGpu } = opened().engine;
+    return { provider, whyNoGpu };
+  },
+
   async nativeProbability(): Promise<Float32Array> {
     const segmentation = segmented(opened());
     return joined(Array.from({ length: segmentation.working.count }, (_, slice) => segmentation.native(slice, 0)));
@@ -146,6 +157,11 @@ function opened(): State {
 function segmented({ segmentation }: State): Segmentation {
   if (segmentation === null) throw new UserMessage("nothing is open", "choose a file first");
   return segmentation;
+}
+
+async function unpackRuntime({ script, wasm }: RuntimeParts): Promise<Runtime> {
+  const [unpackedScript, unpackedWasm] = await Promise.all([unpack(script), unpack(wasm)]);
+  return { script: unpackedScript, wasm: unpackedWasm };
 }
 
 async function graphOf({ model, contract }: Parts): Promise<Uint8Array> {

@@ -21,4 +21,6 @@ class WebPage(Record):
     runtime: str  # onnxruntime-web and its version
     browser: str | None = None  # that it was checked in, with its version
     not_run: str | None = None  # why it was not checked
-    parity: Parity | None = None
+    parity: Parity | None = None  # by WebAssembly
+    webgpu_parity: Parity | None = None  # of a page with WebGPU: by that of the browser's software adapter
+    webgpu_not_run: str | None = None  # why that was not checked

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BrowserBackend", "NoBrowserError", "open_browser"]
 
+# A WebGPU that every Chromium brings along: it computes on the processor, slowly. And what lets the page use it.
+SOFTWARE_WEBGPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
+SOFTWARE_TOO = "#software-adapter"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 300.0  # seconds until the page has its model open: a busy machine is slow, not wrong
 # Base64 in both directions: an array of numbers would take ten times as long.
@@ -60,13 +63,17 @@ class BrowserBackend:
         model: Path | None = None,
         *,
         address: str | None = None,
+        software_adapter: bool = False,
     ) -> None:
-        """`model`: the file beside the page, where the model lies there; `address`: where a server has the page."""
+        """`model`: the file beside the page, where the model lies there; `address`: where a server has the page.
+
+        `software_adapter`: a page with WebGPU may compute by one in software, which it otherwise leaves alone.
+        """
         self.file, self.graph, self.problems = file.resolve(), graph, list[str]()
         self.address = address or self.file.as_uri()
         self.browser = f"{browser.browser_type.name} {browser.version}"
         self.page = browser.new_page()
-        self._open(model)
+        self._open(model, SOFTWARE_TOO if software_adapter else "")
 
     def probability(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
@@ -80,13 +87,18 @@ class BrowserBackend:
         fed = as_input(images, self.graph.image)
         return [base64.b64encode(fed.tobytes()).decode("ascii"), bool(fed.dtype == np.float32), len(fed)]
 
-    def _open(self, model: Path | None) -> None:
+    def computes(self) -> dict[str, str | None]:
+        """Who has computed so far: `provider` (WebGPU or WebAssembly), `whyNoGpu` of a page that could do otherwise."""
+        answer: dict[str, str | None] = self.page.evaluate("() => sdseg.run('computes', null)")
+        return answer
+
+    def _open(self, model: Path | None, fragment: str) -> None:
         page = self.page
         page.set_default_timeout(PATIENCE * 1000)
         page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         page.on("request", lambda request: self._heard(request.url))
-        page.goto(self.address)
+        page.goto(self.address + fragment)
         if model is not None:
             page.locator("#model-file").set_input_files(model)
         deadline = time.monotonic() + PATIENCE
@@ -108,16 +120,19 @@ class BrowserBackend:
 
 
 @contextmanager
-def open_browser() -> Iterator[Browser]:
-    """A headless Chromium for the time of the block. Raises NoBrowserError where there is none."""
+def open_browser(*, webgpu: bool = False) -> Iterator[Browser]:
+    """A headless Chromium for the time of the block, `webgpu` with that of software.
+
+    Raises NoBrowserError where there is none.
+    """
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
         raise NoBrowserError("Playwright is not installed (pip install playwright)") from None
     chosen = os.environ.get("SDSEG_CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
     options: dict[str, Any] = {} if chosen is None else {"executable_path": chosen}
-    if os.geteuid() == 0:  # as in containers, where Chromium refuses to start in its sandbox
-        options["args"] = ["--no-sandbox"]
+    alone = os.geteuid() == 0  # as in containers, where Chromium refuses to start in its sandbox
+    options["args"] = [*(("--no-sandbox",) if alone else ()), *(SOFTWARE_WEBGPU if webgpu else ())]
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(**options)

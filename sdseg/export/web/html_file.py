@@ -8,20 +8,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest
-from sdseg.artifacts.results.parity import Parity
 from sdseg.artifacts.results.web_page import WebPage
 from sdseg.backends.graph_checksum import graph_checksum, open_manifest
-from sdseg.config.export import Export, Precision
+from sdseg.config.export import Export
 from sdseg.config.web_pages import WebPages
-from sdseg.core.errors import ListedError, UserError
+from sdseg.core.errors import UserError
 from sdseg.core.extras import missing_extra
 from sdseg.core.files import atomic_file, read_json, sha256_file, write_json, write_text
 from sdseg.core.locks import writes
-from sdseg.export.web.browser_backend import BrowserBackend, NoBrowserError, open_browser
+from sdseg.export.web.browser_backend import NoBrowserError
+from sdseg.export.web.browser_check import WrittenPage, check_in_browser, precision_of
 from sdseg.export.web.one_file import one_file, runtime_version
 from sdseg.export.web.page_contract import check_runs_in_browser, page_contract
 from sdseg.export.web.sample_input import SampleInput, phantom_for, sample_from
@@ -30,19 +29,7 @@ __all__ = ["export_web"]
 
 log = logging.getLogger(__name__)
 
-BATCH = 4
-REMEDY = "nothing was kept; export the model in fp32, or widen the tolerances if this difference is acceptable to you"
 RENAME = "give --output another name, or move the file away"
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A page on its way, the model beside it where it has one, and what it was made from."""
-
-    page: Path
-    beside: Path | None
-    graph: GraphManifest
-    graph_file: Path
 
 
 @writes("output")
@@ -80,7 +67,9 @@ def export_web(
         beside = None if inside else output.with_suffix(".onnx")
         if beside is not None:
             _check_replaces_none(beside, path, earlier)
+        tolerance = settings.tolerance(precision_of(graph)).max_abs_difference
         contract = page_contract(graph) | {
+            "webgpu": {"tolerance": tolerance} if options.webgpu else None,
             "model": {
                 "inside": inside,
                 "name": output.with_suffix(".onnx").name,
@@ -92,7 +81,7 @@ def export_web(
         with tempfile.TemporaryDirectory(prefix="sdseg-web-") as place:
             page = Path(place) / output.name
             write_text(page, one_file(contract, data if inside else None, None if chosen is None else chosen.data))
-            written = _Written(page, beside, graph, path)
+            written = WrittenPage(page, beside, graph, path)
             record = _record(written, output, options, settings, prepared)
             _keep(written, output, record)
     size, checked = record.bytes / 1e6, _checked(record)
@@ -159,7 +148,7 @@ def _graph_of(model: Path, prepared: Path | None, settings: Export) -> Iterator[
         yield Path(place) / "export" / "model.onnx"
 
 
-def _record(written: _Written, output: Path, options: WebPages, settings: Export, prepared: Path | None) -> WebPage:
+def _record(written: WrittenPage, output: Path, options: WebPages, settings: Export, prepared: Path | None) -> WebPage:
     """What is said of the page. Raises ListedError where it does not pass."""
     about = {
         "file": output.name,
@@ -173,12 +162,8 @@ def _record(written: _Written, output: Path, options: WebPages, settings: Export
     }
     if prepared is None:
         return WebPage.checked(**about, not_run="no prepared data were named to check it on")
-    model = None if written.beside is None else written.graph_file
     try:
-        with open_browser() as browser:
-            backend = BrowserBackend(browser, written.page, written.graph, model)
-            parity = _judge(backend, written, prepared, options, settings)
-            return WebPage.checked(**about, browser=backend.browser, parity=parity)
+        return WebPage.checked(**about, **check_in_browser(written, prepared, options, settings))
     except NoBrowserError as error:
         if options.unchecked == "refuse":
             raise UserError(
@@ -189,35 +174,7 @@ def _record(written: _Written, output: Path, options: WebPages, settings: Export
         return WebPage.checked(**about, not_run=str(error))
 
 
-def _judge(backend: BrowserBackend, written: _Written, prepared: Path, options: WebPages, settings: Export) -> Parity:
-    """The page against ONNX Runtime in Python on real prepared cases. Raises ListedError where they differ."""
-    from sdseg.backends.providers import open_graph
-    from sdseg.data.batches import check_store, evenly_spread, slice_batches
-    from sdseg.data.mask_rule import MaskRule
-    from sdseg.data.store import SliceStore
-    from sdseg.export.parity import compare, refusal
-
-    graph = written.graph
-    store = SliceStore.open(prepared, verify=True).with_neighbours(graph.image.neighbours)
-    cases = check_store(store, written.graph_file, graph.image, graph.structures, "test")
-    batches = slice_batches(store, evenly_spread(cases, options.parity_cases), BATCH)
-    precision = _precision(graph)
-    reference = open_graph(written.graph_file, "cpu")
-    rule = MaskRule.of(graph)
-    parity = compare(reference, backend, batches, rule, settings.tolerance(precision), precision)
-    if not parity.passed:
-        raise refusal(parity, "web page", written.page, REMEDY)
-    if backend.problems:
-        raise ListedError("the page is not quiet in a browser:", backend.problems, where=written.page, remedy=REMEDY)
-    return parity
-
-
-def _precision(graph: GraphManifest) -> Precision:
-    names: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
-    return next(name for name in names if name == graph.precision)
-
-
-def _keep(written: _Written, output: Path, record: WebPage) -> None:
+def _keep(written: WrittenPage, output: Path, record: WebPage) -> None:
     if written.beside is not None:
         with atomic_file(written.beside) as temporary:
             shutil.copyfile(written.graph_file, temporary)

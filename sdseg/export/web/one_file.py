@@ -32,6 +32,11 @@ def one_file(contract: dict[str, Any], model: bytes | None, sample: bytes | None
         "wasm": _base64(_asset("ort.wasm.gz")),
         "licence-text": _base64(_asset("licences.txt.gz")),
     }
+    if contract["webgpu"] is not None:
+        blocks |= {
+            "gpu-runtime": _base64(_asset("ort.webgpu.mjs.gz")),
+            "gpu-wasm": _base64(_asset("ort.webgpu.wasm.gz")),
+        }
     if model is not None:
         blocks["model"] = _packed(model)
     if sample is not None:

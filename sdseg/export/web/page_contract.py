@@ -20,7 +20,7 @@ MOST_STRUCTURES = 31  # bits of a whole number in JavaScript, without its sign
 # is not at its default, would be silently left out.
 HEEDED = {
     *("modality", "size", "channels", "neighbours", "window", "normalisation", "stretch", "dtype", "intensities"),
-    *("train_clip", "spacing", "slicing"),
+    *("train_clip", "spacing", "slicing", "resampling"),
 }
 REMEDY = (
     "use 'sdseg predict', which takes every model; the page takes those of whole images and of slices (in a workflow "
@@ -61,9 +61,11 @@ def page_contract(graph: GraphManifest) -> dict[str, Any]:
         "origin": graph.origin,
         "precision": graph.precision,
         "modality": image.modality,
+        "channels": image.channels,
         "width": width,
         "height": height,
         "slicing": image.slicing,
+        "resampling": None if image.resampling is None else image.resampling.model_dump(mode="json"),
         "neighbours": image.neighbours,
         "window": list(image.window),
         "dtype": image.dtype,

@@ -4,7 +4,7 @@ export type Vector = readonly [number, number, number];
 export type Matrix3 = readonly [Vector, Vector, Vector];
 
 export function norm(v: readonly number[]): number {
-  return Math.hypot(...v);
+  return Math.sqrt(v.reduce((sum, each) => sum + each * each, 0)); // as NumPy adds them: sizes in pixels rest on it
 }
 
 export function dot(a: Vector, b: Vector): number {

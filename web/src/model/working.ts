@@ -2,16 +2,15 @@
 
 import type { Contract } from "../contract.ts";
 import { millilitresPerVoxel, toSlices } from "../io/geometry.ts";
-import { resizeImage, restoreProbability } from "../io/resize.ts";
 import { UserMessage } from "../io/types.ts";
-import type { Input, Picture, Size, Volume } from "../io/types.ts";
+import type { Input, Picture, Volume } from "../io/types.ts";
 import { toDisplay, toRgb8 } from "../io/window.ts";
 import { takes } from "../contract.ts";
+import type { Fit } from "./fit.ts";
+import { fitOf, oddFit, toNative, toWorking } from "./fit.ts";
 import { unlike } from "./intensities.ts";
 import { roundEven, scaleOf, toHalf } from "./normalise.ts";
 
-const SLIVER = 8; // side ratio beyond which an image squeezed into the working size is like none a model has seen
-const TINY = 8; // pixels
 const MOST_BYTES = 1.5e9; // of the probabilities of a volume at the working size
 
 /** One input, and everything of it that is kept while it is shown. */
@@ -20,6 +19,7 @@ export interface Working {
   readonly count: number;
   readonly rows: number;
   readonly columns: number;
+  readonly fit: Fit; // how `fed` comes from them
   readonly channels: 1 | 3;
   readonly spacing: readonly [number, number, number];
   readonly shown: Uint8Array; // [count, rows, columns, channels]
@@ -46,17 +46,18 @@ export async function workingOf(
 
 function ofPicture(picture: Picture, contract: Contract): Working {
   const shown = toRgb8(picture);
-  const from = { width: picture.width, height: picture.height };
+  const fit = fitOf(contract, { width: picture.width, height: picture.height }, null);
   return {
     input: picture,
     count: 1,
     rows: picture.height,
     columns: picture.width,
+    fit,
     channels: 3,
     spacing: [1, 1, 1],
     shown,
-    fed: [resizeImage(shown, from, workingSize(contract), 3)],
-    notes: [...picture.notes, ...unlike(shown, contract.intensities), ...sides(from, contract)],
+    fed: [toWorking(shown, fit, 3, contract.window[0])],
+    notes: [...picture.notes, ...unlike(shown, contract.intensities), ...oddFit(fit, contract)],
     millilitres: null,
   };
 }
@@ -69,8 +70,8 @@ async function ofVolume(
   const scale = scaleOf(volume.data, contract, volume.name);
   const slices = toSlices(volume, contract.slicing);
   const { count, rows, columns } = slices;
-  const size = workingSize(contract);
-  const needed = count * size.width * size.height * 4 * (contract.structures.length + 1);
+  const fit = fitOf(contract, { width: columns, height: rows }, slices.spacing);
+  const needed = count * contract.width * contract.height * 4 * (contract.structures.length + 1);
   if (needed > MOST_BYTES) {
     throw new UserMessage(
       `'${volume.name}' has ${count} slices: what the model says of them takes ${(needed / 1e9).toFixed(1)} GB`,
@@ -84,7 +85,7 @@ async function ofVolume(
     const slice = slices.slice(index);
     for (let pixel = 0; pixel < slice.length; pixel++) slice[pixel] = apply(slice[pixel]!);
     shown.set(toDisplay(slice, contract.window), index * rows * columns);
-    fed.push(asStored(resized(slice, { width: columns, height: rows }, size, contract), contract));
+    fed.push(asStored(fitted(slice, fit, contract), contract));
     if (index % 8 === 7) await report((index + 1) / count);
   }
   const values = contract.normalisation === null ? unlike(volume.data, contract.intensities) : [];
@@ -100,22 +101,24 @@ async function ofVolume(
     count,
     rows,
     columns,
+    fit,
     channels: 1,
     spacing: slices.spacing,
     shown,
     fed,
-    notes: [...notes, ...sides({ width: columns, height: rows }, contract)],
+    notes: [...notes, ...oddFit(fit, contract)],
     millilitres: millilitresPerVoxel(volume),
   };
 }
 
 /** Whole numbers stay whole at every step, as OpenCV resizes images of integers. */
-function resized(slice: Float32Array, from: Size, to: Size, contract: Contract): Float32Array {
+function fitted(slice: Float32Array, fit: Fit, contract: Contract): Float32Array {
+  const outside = contract.window[0];
   if (contract.dtype === "int16" || contract.dtype === "uint16" || contract.dtype === "uint8") {
     const kinds = { int16: Int16Array, uint16: Uint16Array, uint8: Uint8Array };
-    return Float32Array.from(resizeImage(kinds[contract.dtype].from(slice), from, to, 1));
+    return Float32Array.from(toWorking(kinds[contract.dtype].from(slice), fit, 1, outside));
   }
-  return resizeImage(slice, from, to, 1);
+  return toWorking(slice, fit, 1, outside);
 }
 
 function asStored(values: Float32Array, contract: Contract): Float32Array {
@@ -147,24 +150,10 @@ export function withNeighbours(working: Working, index: number, contract: Contra
 /** Probabilities [structures, height, width] at the native size. */
 export function atNativeSize(probability: Float32Array, working: Working, contract: Contract): Float32Array {
   const pixels = contract.width * contract.height;
-  const to = { width: working.columns, height: working.rows };
   const native = new Float32Array(contract.structures.length * working.rows * working.columns);
   contract.structures.forEach((_, number) => {
     const own = probability.subarray(number * pixels, (number + 1) * pixels);
-    native.set(restoreProbability(own, workingSize(contract), to), number * working.rows * working.columns);
+    native.set(toNative(own, working.fit), number * working.rows * working.columns);
   });
   return native;
-}
-
-function workingSize(contract: Contract): Size {
-  return { width: contract.width, height: contract.height };
-}
-
-function sides(size: Size, contract: Contract): string[] {
-  const shape = `${size.width} × ${size.height} pixels`;
-  const working = `${contract.width} × ${contract.height}`;
-  const [shorter, longer] = [Math.min(size.width, size.height), Math.max(size.width, size.height)];
-  if (shorter < TINY) return [`${shape}, enlarged to ${working}: too small to say anything about`];
-  if (longer > SLIVER * shorter) return [`${shape}, squeezed into ${working}: like no image the model has seen`];
-  return [];
 }
