@@ -41,7 +41,7 @@ async function licenceOf(name) {
   const folder = join(here, "node_modules", name);
   const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
   const own = join(here, "licences", `${name.replace("/", "+")}.txt`); // of packages that come without their text
-  for (const file of [own, ...["LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE"].map((each) => join(folder, each))]) {
+  for (const file of [own, ...["LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "license"].map((each) => join(folder, each))]) {
     if (existsSync(file)) return `${name} ${version} (${license})\n\n${(await readFile(file, "utf8")).trim()}\n`;
   }
   throw new Error(`${name} comes without the text of its licence: lay it into licences/`);
@@ -54,11 +54,16 @@ async function writePacked(name, data) {
 
 await mkdir(output, { recursive: true });
 const packages = new Set(["onnxruntime-web"]);
-for (const name of ["app", "worker"]) {
-  const built = await build({ ...common, entryPoints: [`src/${name}.ts`], metafile: true });
+
+/** A bundle of one of src; what it holds of packages is noted, for their licences. */
+async function bundled(source, options = {}) {
+  const built = await build({ ...common, ...options, entryPoints: [`src/${source}.ts`], metafile: true });
   for (const each of packagesIn(built.metafile)) packages.add(each);
-  await writeFile(join(output, `${name}.js`), built.outputFiles[0].contents);
+  return built.outputFiles[0].contents;
 }
+
+for (const name of ["app", "worker"]) await writeFile(join(output, `${name}.js`), await bundled(name));
+await writePacked("viewer.mjs.gz", await bundled("volume/scene", { alias: { zarrita: "./src/volume/no_zarr.ts" }, format: "esm" }));
 const style = await build({ ...common, entryPoints: ["src/page.css"] });
 await writeFile(join(output, "page.css"), style.outputFiles[0].contents);
 await writeFile(join(output, "page.html"), await readFile(join(here, "src", "page.html")));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -27,6 +28,7 @@ from sdseg.export.web.html_file import export_web
 from sdseg.export.web.one_file import ASSETS
 from sdseg.export.web.page_contract import check_runs_in_browser, page_contract
 from sdseg.inference.predictor import Prediction, load_predictor
+from sdseg.io.structure_colours import structure_colour
 from tests.helpers.browser import chromium
 from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import CT, DISC_CUP, RGB, describe, write_graph, write_store
@@ -195,10 +197,59 @@ def test_a_volume_is_cut_in_the_plane_of_its_model(browser: Browser, folder: Pat
     expected: Prediction = load_predictor(graph, "cpu").predict(path)
     take(opened.page, path)
     alike(np.asarray(nibabel.load(saved_mask(opened.page, tmp_path)).dataobj), expected.mask)
-    read = "all => all.map((one) => one.getAttribute('aria-label'))"
-    labels = opened.page.eval_on_selector_all("#planes canvas", read)
+    label = opened.page.locator("#planes canvas").get_attribute("aria-label") or ""
+    assert re.findall(r"(\w+) slice \d+ of (\d+)", label) == [("Axial", "44"), ("Coronal", "9"), ("Sagittal", "30")]
+    assert opened.problems == []
+    _lose_the_graphics_card(opened.page)
+    assert opened.page.locator("#planes canvas").count() == 3
+    assert "without 3-D: the graphics card gave up the picture" in take(opened.page, path)
+    labels = opened.page.eval_on_selector_all("#planes canvas", "all => all.map((one) => one.ariaLabel)")
     assert [label.split(",")[0].split(" of ")[1] for label in labels] == ["44", "9", "30"]
     assert opened.problems == []
+
+
+def _lose_the_graphics_card(page: Page) -> None:
+    lose = "() => document.querySelector('.stage canvas').getContext('webgl2').getExtension('WEBGL_lose_context')"
+    page.evaluate(f"{lose}.loseContext()")
+    deadline = time.monotonic() + PATIENCE
+    while "without 3-D" not in (page.locator("#status").text_content() or ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_viewer_shows_the_mask_where_it_lies(volume_page: BrowserBackend, bright_ct: Path, tmp_path: Path) -> None:
+    """Of the saved picture of each plane: right is left, the front or the head on top; and 3-D is another picture."""
+    page, path = volume_page.page, _volume(tmp_path / "a.nii.gz")
+    assert "Computed in" in take(page, path)
+    image = nibabel.Nifti1Image(load_predictor(bright_ct, "cpu").predict(path).mask, nibabel.load(path).affine)
+    labels = np.asarray(nibabel.as_closest_canonical(image).dataobj)[::-1, ::-1, ::-1]
+    page.locator("#outlines").uncheck()
+    page.locator("#opacity").press("End")
+    for axis, view in ((2, "axial"), (1, "coronal"), (0, "sagittal")):
+        page.locator(".view select").select_option(view)
+        seen = cv2.imread(str(_saved_picture(page, tmp_path)))[:, :, ::-1].astype(int)
+        place = int(page.get_by_label(f"{view.title()} slice", exact=True).input_value()) - 1
+        if axis == 2:
+            place = labels.shape[2] - 1 - place  # counted from the feet
+        expected = cv2.resize(labels.take(place, axis).T, seen.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        found = np.zeros_like(expected)
+        for number in range(2):
+            found[np.abs(seen - structure_colour(number)).max(axis=2) < 8] = number + 1
+        assert set(np.unique(expected)) == {0, 1, 2}
+        assert np.mean(found != expected) < 0.04  # the crosshair, the letters
+    page.locator(".view select").select_option("solid")
+    assert not np.array_equal(cv2.imread(str(_saved_picture(page, tmp_path)))[:9, :9], seen[:9, :9])
+    page.locator(".view select").select_option("planes")
+    assert volume_page.problems == []
+
+
+def _saved_picture(page: Page, folder: Path) -> Path:
+    with page.expect_download() as waiting:
+        page.locator("#save-picture").click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    said(page)
+    return path
 
 
 def test_a_zipped_series_with_a_rescale_slope_gets_the_mask_of_predict(
@@ -230,17 +281,30 @@ def test_sliders_change_the_mask(volume_page: BrowserBackend, tmp_path: Path) ->
     take(page, _volume(tmp_path / "a.nii.gz"))
     sizes = page.locator("#sizes tbody td").nth(0)
     before = sizes.text_content()
-    drawn = "() => [...document.querySelectorAll('#planes canvas')].map((one) => one.toDataURL())"
-    slices = page.evaluate(drawn)
+    slices = page.locator("#planes").screenshot()
     page.locator("#planes input").first.press("ArrowRight")
     page.locator("#threshold").press("Home")
     deadline = time.monotonic() + PATIENCE
     while sizes.text_content() == before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert sizes.text_content() != before
-    assert page.evaluate(drawn) != slices
-    labels = page.eval_on_selector_all("#planes canvas", "all => all.map((one) => one.getAttribute('aria-label'))")
-    assert [label.split()[0] for label in labels] == ["Axial", "Coronal", "Sagittal"]
+    assert page.locator("#planes").screenshot() != slices
+    canvas, slider = page.locator("#planes canvas"), page.get_by_label("Sagittal slice", exact=True)
+    place = int(slider.input_value())
+    canvas.press("ArrowRight")
+    assert int(slider.input_value()) == place + 1
+    assert f"Sagittal slice {place + 1} of 30" in (canvas.get_attribute("aria-label") or "")
+    canvas.click(position={"x": 12, "y": 40})
+    assert int(slider.input_value()) < 5  # at the patient's right
+    page.evaluate("""() => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["no volume"], "notes.nii"));
+      const drop = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+      document.querySelector("#planes canvas").dispatchEvent(drop);
+    }""")
+    while "notes.nii" not in said(page):
+        assert time.monotonic() < deadline
+    assert volume_page.problems == []
 
 
 def test_a_slider_moved_during_work_is_heeded_and_saved(image_page: BrowserBackend, tmp_path: Path) -> None:

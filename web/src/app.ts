@@ -25,11 +25,11 @@ const parts = {
 const modelText = contract.model.inside ? takeData("model") : null;
 const sampleText = contract.sample === null ? null : takeData("sample");
 const client = new Client(unpack(takeData("worker")));
-const viewer = new Viewer(contract);
+const viewer = new Viewer(contract, contract.modality === "rgb" ? null : takeData("viewer"), say);
 const panel = new Panel(contract, { masks: () => turns.refresh(), style: () => viewer.setStyle(panel.style) });
 const turns = new Turns({
   asked: () => (shown === null ? null : panel.asked),
-  remask: (asked) => remask(asked, false),
+  remask,
   failed: show,
   wait: () => (shown?.kind === "volume" ? SETTLE : 0),
 });
@@ -148,7 +148,7 @@ async function present(index: number, result: Shown): Promise<void> {
   byId("result").hidden = false;
   panel.open(result);
   viewer.setStyle(panel.style);
-  viewer.open(result);
+  await viewer.open(result);
   await turns.remask(true);
   byId("result-heading").focus({ preventScroll: true });
   byId("result").scrollIntoView({ block: "nearest" });
@@ -162,7 +162,7 @@ async function remask(asked: Asked, first: boolean): Promise<boolean> {
   panel.setMasks(masks, of);
   viewer.setMasks(masks, first);
   const seconds = of.seconds < 1 ? `${Math.round(of.seconds * 1000)} ms` : `${of.seconds.toFixed(1)} s`;
-  say(`${panel.summary(masks, of)}.${first ? ` Computed in ${seconds}.` : ""}`);
+  say(`${panel.summary(masks, of)}.${first ? ` Computed in ${seconds}. ${viewer.remark}` : ""}`.trimEnd());
   return true;
 }
 

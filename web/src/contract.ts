@@ -10,9 +10,11 @@ export type Normalisation =
   | { readonly method: "z-score"; readonly low: number; readonly high: number; readonly nonzero: boolean }
   | { readonly method: "min-max" };
 
+export type Colour = readonly [number, number, number];
+
 export interface Structure {
   readonly name: string;
-  readonly colour: readonly [number, number, number];
+  readonly colour: Colour;
   readonly parts: number; // label ids that make it up: of structures that overlap the one with fewer lies on top
 }
 

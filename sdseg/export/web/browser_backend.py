@@ -132,7 +132,11 @@ def open_browser(*, webgpu: bool = False) -> Iterator[Browser]:
     chosen = os.environ.get("SDSEG_CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
     options: dict[str, Any] = {} if chosen is None else {"executable_path": chosen}
     alone = os.geteuid() == 0  # as in containers, where Chromium refuses to start in its sandbox
-    options["args"] = [*(("--no-sandbox",) if alone else ()), *(SOFTWARE_WEBGPU if webgpu else ())]
+    options["args"] = [
+        *(("--no-sandbox",) if alone else ()),
+        "--use-angle=swiftshader",  # all in software: by halves, Chromium calls WebGL slow on each page's console
+        *(SOFTWARE_WEBGPU if webgpu else ()),
+    ]
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(**options)

@@ -37,6 +37,8 @@ def one_file(contract: dict[str, Any], model: bytes | None, sample: bytes | None
             "gpu-runtime": _base64(_asset("ort.webgpu.mjs.gz")),
             "gpu-wasm": _base64(_asset("ort.webgpu.wasm.gz")),
         }
+    if contract["modality"] != "rgb":
+        blocks["viewer"] = _base64(_asset("viewer.mjs.gz"))  # of volumes
     if model is not None:
         blocks["model"] = _packed(model)
     if sample is not None:

@@ -209,7 +209,7 @@ function qformAffine(qform: Qform, name: string): Affine {
 }
 
 /** The header (348 bytes and 4 of padding) of labels on the grid of a volume: its transforms, codes and units. */
-export function labelHeader(volume: Volume): Uint8Array {
+export function labelHeader(volume: Pick<Volume, "name" | "shape" | "affine" | "header">): Uint8Array<ArrayBuffer> {
   const own = volume.header === null ? null : readHeader(volume.header, volume.name);
   const qform = own?.qform ?? qformFor(volume.affine);
   const bytes = new Uint8Array(352);

@@ -17,22 +17,26 @@ export function listen(take: (files: File[]) => void, failed: (error: unknown) =
       if (chosen.length > 0) take(chosen);
     });
   }
-  // Anywhere on the page: a file that misses the field would otherwise replace the page.
-  document.addEventListener("dragover", (event) => {
+  // Anywhere on the page: a file that misses the field would otherwise replace the page. And first: the viewer of
+  // volumes keeps to itself what is dropped on it.
+  const first = { capture: true };
+  const over = (event: Event): void => {
     event.preventDefault();
     drop.classList.add("over");
-  });
+  };
+  document.addEventListener("dragover", over, first);
   document.addEventListener("dragleave", (event) => {
     if (event.relatedTarget === null) drop.classList.remove("over");
   });
-  document.addEventListener("drop", (event) => {
+  const dropped = (event: DragEvent): void => {
     event.preventDefault();
     drop.classList.remove("over");
     if (event.dataTransfer === null) return;
-    filesOf(event.dataTransfer).then((dropped) => {
-      if (dropped.length > 0) take(dropped);
+    filesOf(event.dataTransfer).then((files) => {
+      if (files.length > 0) take(files);
     }, (error: unknown) => failed(unreadable(error)));
-  });
+  };
+  document.addEventListener("drop", dropped, first);
   document.addEventListener("paste", (event) => {
     const pasted = [...(event.clipboardData?.files ?? [])];
     if (pasted.length > 0) take(pasted);

@@ -1,175 +1,94 @@
-/** The planes of what is shown: one canvas for an image, three with a slider each for a volume. */
+/** What is shown: images on a canvas, volumes in NiiVue, or on canvases where that cannot be. */
 
 import type { Contract } from "../contract.ts";
 import type { Masks, Shown } from "../messages.ts";
-import { paint } from "../view/paint.ts";
 import type { Style } from "../view/paint.ts";
-import { SIDES, cut, placeIn, placeOf, shapeOf } from "../view/planes.ts";
-import type { Place, Section, SectionShape } from "../view/planes.ts";
+import { CanvasPane } from "./canvas_pane.ts";
 import { byId, make } from "./element.ts";
-
-const TITLES: Record<Section, string> = { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal" };
-const TALLEST = 0.75; // of the window's height
-
-interface View {
-  readonly shape: SectionShape;
-  readonly figure: HTMLElement;
-  readonly canvas: HTMLCanvasElement;
-  readonly slider: HTMLInputElement | null;
-  readonly place: HTMLOutputElement | null;
-}
+import type { Pane } from "./pane.ts";
+import { VolumePane } from "./volume_pane.ts";
 
 export class Viewer {
+  /** How volumes are shown other than they could be, and why; empty where all is well. */
+  remark = "";
+  private readonly canvases: CanvasPane;
+  private readonly volumes: VolumePane | null;
+  private pane: Pane;
   private shown: Shown | null = null;
   private masks: Masks | null = null;
-  private views: View[] = [];
-  private style: Style = { opacity: 0.15, outlines: true, visible: -1 };
-  private waiting = false;
+  private style: Style | null = null;
+  private unable: string | null = null;
 
-  constructor(private readonly contract: Contract) {
-    new ResizeObserver(() => this.draw()).observe(byId("planes"));
+  /** `script`: of the viewer of volumes, packed; null: of a model that takes none. `remarked`: the remark is a new one. */
+  constructor(
+    contract: Contract,
+    script: string | null,
+    private readonly remarked: (remark: string) => void,
+  ) {
+    this.canvases = new CanvasPane(contract);
+    this.volumes = script === null ? null : new VolumePane(contract, script, () => void this.lost());
+    this.pane = this.canvases;
   }
 
-  open(shown: Shown): void {
-    this.shown = shown;
-    this.masks = null;
-    const sections: Section[] = shown.kind === "volume" ? ["axial", "coronal", "sagittal"] : ["axial"];
-    this.views = sections.map((section) => this.view(shapeOf(shown, section), shown));
-    byId("planes").classList.toggle("three", sections.length > 1);
-    byId("planes").replaceChildren(...this.views.map((view) => view.figure));
-    this.draw();
+  async open(shown: Shown): Promise<void> {
+    [this.shown, this.masks, this.remark] = [shown, null, ""];
+    if (shown.kind === "image" || this.volumes === null || !(await this.openVolume(this.volumes, shown))) {
+      await this.put(this.canvases, shown);
+    }
   }
 
   setMasks(masks: Masks, jump: boolean): void {
     this.masks = masks;
-    if (jump && this.shown?.kind === "volume") {
-      const { rows, columns } = this.shown;
-      const [row, column] = centreOf(masks, masks.firstSlice, rows, columns);
-      this.moveTo(placeOf(this.shown, masks.firstSlice, row, column));
-    }
-    this.draw();
+    this.pane.setMasks(masks, jump);
   }
 
   setStyle(style: Style): void {
     this.style = style;
-    this.draw();
+    this.pane.setStyle(style);
   }
 
   /** What is seen now, as a picture. */
-  async picture(): Promise<Blob> {
-    const gap = 8;
-    const parts = this.views.map((view) => view.canvas);
-    const canvas = make("canvas");
-    canvas.width = parts.reduce((sum, part) => sum + part.width + gap, -gap);
-    canvas.height = Math.max(...parts.map((part) => part.height));
-    const context = canvas.getContext("2d")!;
-    context.fillStyle = "#000";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    let left = 0;
-    for (const part of parts) {
-      context.drawImage(part, left, Math.floor((canvas.height - part.height) / 2));
-      left += part.width + gap;
-    }
+  picture(): Promise<Blob> {
+    const canvas = this.pane.picture();
     return new Promise((resolve, reject) =>
       canvas.toBlob((blob) => (blob === null ? reject(new Error("no picture")) : resolve(blob)), "image/png"),
     );
   }
 
-  private view(shape: SectionShape, shown: Shown): View {
-    const title = TITLES[shape.section];
-    const canvas = make("canvas");
-    canvas.setAttribute("role", "img");
-    const figure = make("figure", {}, canvas);
-    if (shown.kind === "image") return { shape, figure, canvas, slider: null, place: null };
-    const place = make("output");
-    const slider = make("input", {
-      type: "range",
-      min: "1",
-      max: String(shape.count),
-      value: String(Math.ceil(shape.count / 2)),
-      ariaLabel: `${title} slice`,
-    });
-    slider.addEventListener("input", () => this.draw());
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      slider.value = String(Number(slider.value) + Math.sign(event.deltaY));
-      this.draw();
-    });
-    canvas.addEventListener("pointerdown", (event) => {
-      const box = canvas.getBoundingClientRect();
-      const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-      this.moveTo(placeIn(shown, shape.section, Number(slider.value) - 1, x, y));
-      this.draw();
-    });
-    figure.append(make("figcaption", {}, make("span", {}, title), slider, place));
-    return { shape, figure, canvas, slider, place };
-  }
-
-  private moveTo(place: Place): void {
-    this.views.forEach((view, axis) => {
-      if (view.slider !== null) view.slider.value = String(place[axis]! + 1);
-    });
-  }
-
-  private draw(): void {
-    if (this.waiting) return;
-    this.waiting = true;
-    requestAnimationFrame(() => {
-      this.waiting = false;
-      if (this.shown !== null) for (const view of this.views) this.drawOne(view, this.shown);
-    });
-  }
-
-  private drawOne(view: View, shown: Shown): void {
-    const room = view.figure.clientWidth;
-    if (room === 0) return;
-    const { aspect, section, count } = view.shape;
-    const tallest = Math.max(240, window.innerHeight * TALLEST);
-    const wide = Math.max(1, Math.min(room, tallest * aspect));
-    const scale = window.devicePixelRatio || 1;
-    const [width, height] = [Math.round(wide * scale), Math.max(1, Math.round((wide / aspect) * scale))];
-    if (view.canvas.width !== width || view.canvas.height !== height) {
-      view.canvas.width = width;
-      view.canvas.height = height;
-      view.canvas.style.width = `${wide}px`;
-      view.canvas.style.height = `${wide / aspect}px`;
+  /** False where it is to be shown on canvases; the remark says why. */
+  private async openVolume(volumes: VolumePane, shown: Shown): Promise<boolean> {
+    this.unable ??= make("canvas").getContext("webgl2") === null ? "this browser offers no WebGL 2" : null;
+    if (this.unable === null) {
+      byId("planes").replaceChildren(...volumes.elements);
+      byId("planes").classList.remove("three");
+      try {
+        await this.put(volumes, shown);
+        return true;
+      } catch (error) {
+        this.remark = remarkOf(error instanceof Error ? error.message : String(error));
+        return false;
+      }
     }
-    const index = view.slider === null ? 0 : Number(view.slider.value) - 1;
-    paint(view.canvas, cut(shown, this.masks, section, index), this.contract.structures, this.style);
-    if (shown.kind === "volume") letters(view.canvas, section, scale);
-    const where = shown.kind === "image" ? "" : `${TITLES[section]} slice ${index + 1} of ${count}, `;
-    view.canvas.setAttribute("aria-label", `${where}${shown.name} with the outlines of the mask`);
-    view.slider?.setAttribute("aria-valuetext", `${index + 1} of ${count}`);
-    if (view.place !== null) view.place.value = `${index + 1} / ${count}`;
+    this.remark = remarkOf(this.unable);
+    return false;
+  }
+
+  private async put(pane: Pane, shown: Shown): Promise<void> {
+    if (this.style !== null) pane.setStyle(this.style);
+    await pane.open(shown);
+    this.pane = pane;
+  }
+
+  private async lost(): Promise<void> {
+    this.unable = "the graphics card gave up the picture";
+    if (this.shown === null || this.pane === this.canvases) return;
+    this.remark = remarkOf(this.unable);
+    await this.put(this.canvases, this.shown);
+    if (this.masks !== null) this.canvases.setMasks(this.masks, true);
+    this.remarked(this.remark);
   }
 }
 
-/** The sides of the patient, at the left edge and at the top. */
-function letters(canvas: HTMLCanvasElement, section: Section, scale: number): void {
-  const context = canvas.getContext("2d")!;
-  const [left, top] = SIDES[section];
-  context.font = `600 ${13 * scale}px system-ui, sans-serif`;
-  context.fillStyle = "#dfe6ea";
-  context.strokeStyle = "#000";
-  context.lineWidth = 3 * scale;
-  context.textBaseline = "middle";
-  for (const [text, x, y] of [
-    [left, 5 * scale, canvas.height / 2],
-    [top, canvas.width / 2, 11 * scale],
-  ] as const) {
-    context.strokeText(text, x, y);
-    context.fillText(text, x, y);
-  }
-}
-
-/** Row and column in the middle of a slice's mask. */
-function centreOf(masks: Masks, slice: number, rows: number, columns: number): [number, number] {
-  let [sumRow, sumColumn, count] = [0, 0, 0];
-  for (let row = 0, index = slice * rows * columns; row < rows; row++) {
-    for (let column = 0; column < columns; column++, index++) {
-      if (masks.bits[index]) [sumRow, sumColumn, count] = [sumRow + row, sumColumn + column, count + 1];
-    }
-  }
-  if (count === 0) return [Math.floor(rows / 2), Math.floor(columns / 2)];
-  return [Math.round(sumRow / count), Math.round(sumColumn / count)];
+function remarkOf(why: string): string {
+  return `Shown in planes alone, without 3-D: ${why}.`;
 }

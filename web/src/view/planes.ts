@@ -6,6 +6,7 @@ import type { Masks, Shown } from "../messages.ts";
 import type { Plane } from "./paint.ts";
 
 export type Section = SlicingPlane;
+export const SECTIONS: readonly Section[] = ["axial", "coronal", "sagittal"];
 
 /** What lies at the left edge and at the top of a section: the patient's right, front, head. */
 export const SIDES: Record<Section, readonly [string, string]> = {
@@ -31,7 +32,7 @@ interface Line {
 }
 
 /** Index of the voxel that lies at the left, at the back and lowest; and the three axes from there. */
-function linesOf(shown: Shown): { first: number; lines: readonly [Line, Line, Line] } {
+export function linesOf(shown: Shown): { first: number; lines: readonly [Line, Line, Line] } {
   const lengths = [shown.count, shown.rows, shown.columns];
   const strides = [shown.rows * shown.columns, shown.columns, 1];
   const lines: Line[] = [];
@@ -99,6 +100,20 @@ export function placeOf(shown: Shown, slice: number, row: number, column: number
   along[down] = shown.rows - 1 - row;
   along[last] = shown.columns - 1 - column;
   return [along[2]!, lines[1].length - 1 - along[1]!, lines[0].length - 1 - along[0]!];
+}
+
+/** The place in the middle of the mask, in the slice that has most of it. */
+export function middleOf(shown: Shown, masks: Masks): Place {
+  const { rows, columns } = shown;
+  const slice = masks.firstSlice;
+  let [sumRow, sumColumn, count] = [0, 0, 0];
+  for (let row = 0, index = slice * rows * columns; row < rows; row++) {
+    for (let column = 0; column < columns; column++, index++) {
+      if (masks.bits[index]) [sumRow, sumColumn, count] = [sumRow + row, sumColumn + column, count + 1];
+    }
+  }
+  if (count === 0) return placeOf(shown, slice, Math.floor(rows / 2), Math.floor(columns / 2));
+  return placeOf(shown, slice, Math.round(sumRow / count), Math.round(sumColumn / count));
 }
 
 function emptyLike(bits: Masks["bits"], length: number): Masks["bits"] {

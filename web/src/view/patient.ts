@@ -1,0 +1,67 @@
+/** A volume along the patient's axes, as viewers of volumes take them: to the right, to the front, to the head (RAS+). */
+
+import type { Structure } from "../contract.ts";
+import type { Masks, Shown } from "../messages.ts";
+import { paintOrder } from "./paint.ts";
+import { linesOf } from "./planes.ts";
+import type { Place } from "./planes.ts";
+
+export type Triple = readonly [number, number, number];
+
+export interface PatientVolume {
+  readonly shape: Triple; // voxels to the right, to the front, to the head
+  readonly mm: Triple;
+  readonly values: Uint8Array<ArrayBuffer>; // the first axis runs fastest; 0 to 255
+}
+
+/** Millimetres to the right, to the front, to the head. */
+export function sidesOf(shown: Shown): Triple {
+  const [x, y, z] = linesOf(shown).lines;
+  return [x.length * x.mm, y.length * y.mm, z.length * z.mm];
+}
+
+export function patientVolume(shown: Shown): PatientVolume {
+  const { lines } = linesOf(shown);
+  const along = <Field extends "length" | "mm">(field: Field): Triple => [lines[0][field], lines[1][field], lines[2][field]];
+  const { channels, pixels } = shown;
+  return { shape: along("length"), mm: along("mm"), values: turned(shown, (voxel) => pixels[voxel * channels]!) };
+}
+
+/** Of each voxel: 0, or one more than the number of the visible structure that lies on top there. */
+export function patientLabels(shown: Shown, masks: Masks, structures: readonly Structure[], visible: number) {
+  const topmost = paintOrder(structures).reverse();
+  const known = new Map<number, number>([[0, 0]]);
+  const { bits } = masks;
+  return turned(shown, (voxel) => {
+    const here = bits[voxel]! & visible;
+    if (here === 0) return 0;
+    const label = known.get(here) ?? topmost.find((number) => (here & (1 << number)) !== 0)! + 1;
+    known.set(here, label);
+    return label;
+  });
+}
+
+/** Sections are counted from the right, the front and the feet. */
+export function voxelAt(shown: Shown, [axial, coronal, sagittal]: Place): Triple {
+  const { lines } = linesOf(shown);
+  return [lines[0].length - 1 - sagittal, lines[1].length - 1 - coronal, axial];
+}
+
+export function placeAt(shown: Shown, [right, front, head]: Triple): Place {
+  const { lines } = linesOf(shown);
+  return [head, lines[1].length - 1 - front, lines[0].length - 1 - right];
+}
+
+function turned(shown: Shown, read: (voxel: number) => number): Uint8Array<ArrayBuffer> {
+  const { first, lines } = linesOf(shown);
+  const [right, front, head] = lines;
+  const values = new Uint8Array(right.length * front.length * head.length);
+  let to = 0;
+  for (let z = 0; z < head.length; z++) {
+    for (let y = 0; y < front.length; y++) {
+      let from = first + z * head.step + y * front.step;
+      for (let x = 0; x < right.length; x++, from += right.step) values[to++] = read(from);
+    }
+  }
+  return values;
+}
