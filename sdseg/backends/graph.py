@@ -1,12 +1,15 @@
-"""An exported graph, whoever runs it: what it says about itself held against what it is, its feed, and its answer."""
+"""An exported graph, or an engine of one: what it says about itself held against what it is, feed, and answer."""
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from sdseg.artifacts.manifests import GraphManifest, GraphPort
 from sdseg.backends.inputs import as_input, draw_noise
@@ -20,7 +23,6 @@ __all__ = [
     "FOREIGN",
     "FoundPort",
     "GraphHypotheses",
-    "answers_without_noise",
     "check_answer",
     "check_ports",
     "default_threads",
@@ -47,11 +49,6 @@ class FoundPort:
         return f"[{', '.join('any' if axis is None else str(axis) for axis in self.axes)}] of {self.dtype}"
 
 
-def answers_without_noise(manifest: GraphManifest) -> int:
-    """1, the probability itself, of a graph that starts from no noise; 0 of one whose probability is a mean."""
-    return int(all(port.name != "noise" for port in manifest.inputs))
-
-
 class GraphHypotheses(ABC):
     """The hypotheses of a graph that has them as an output, or that starts from no noise: then its probability."""
 
@@ -63,8 +60,8 @@ class GraphHypotheses(ABC):
     @property
     def samples(self) -> int:
         port = self._hypotheses_port
-        if port is None:
-            return answers_without_noise(self.manifest)
+        if port is None:  # one that starts from no noise has a single one, others have a mean
+            return int(all(each.name != "noise" for each in self.manifest.inputs))
         count = port.axes[1]
         return count if isinstance(count, int) else 0
 
@@ -85,11 +82,10 @@ class GraphHypotheses(ABC):
     def beside_probability(self, images: RawImages) -> dict[str, FloatArray]:
         """What the graph gives beside the probability, by name, in one pass: hypotheses, and what says how they agree.
 
-        Of a volume the hypotheses alone: variance and entropy are those of a patch, and do not blend. Raises UserError
-        where one has another shape than the graph says.
+        Of a volume each is blended: the variance is that within patches, not that of blended hypotheses. Raises
+        UserError where one has another shape than the graph says.
         """
-        left_out = {"probability"} if self.sliding_window is None else {"probability", "variance", "entropy"}
-        return self._checked([port for port in self.manifest.outputs if port.name not in left_out], images)
+        return self._checked([port for port in self.manifest.outputs if port.name != "probability"], images)
 
     def _checked(self, ports: Sequence[GraphPort], images: RawImages) -> dict[str, FloatArray]:
         names = [port.name for port in ports]
@@ -112,10 +108,17 @@ class GraphHypotheses(ABC):
         if window is None:
             return self.run_graph(outputs, fed)
 
-        def of_patches(name: str) -> Callable[[FloatArray], FloatArray]:
-            return lambda patches: self.run_graph((name,), patches)[0]
+        leading: list[tuple[int, ...]] = []  # axes of each output between the batch and the patch
 
-        return [over_patches(of_patches(name), fed, window, self.manifest.image.window[0]) for name in outputs]
+        def of_patches(patches: FloatArray) -> FloatArray:
+            answers = self.run_graph(outputs, patches)
+            leading[:] = [answer.shape[1:-3] for answer in answers]
+            return np.concatenate([answer.reshape(len(answer), -1, *answer.shape[-3:]) for answer in answers], axis=1)
+
+        joined = over_patches(of_patches, fed, window, self.manifest.image.window[0])  # [Z,…,H,W]
+        parts = np.split(joined, np.cumsum([math.prod(axes) for axes in leading])[:-1], axis=1)
+        sides = joined.shape[2:]
+        return [part.reshape(len(part), *axes, *sides) for part, axes in zip(parts, leading, strict=True)]
 
     @abstractmethod
     def run_graph(self, outputs: Sequence[str], fed: AnyArray) -> list[FloatArray]:

@@ -117,8 +117,8 @@ def _open_engine(path: Path, device: str, seed: int) -> Served:
     from sdseg.backends.tensorrt import TensorrtBackend
 
     backend = TensorrtBackend(path, seed)
-    manifest = backend.manifest.graph
-    return _served(backend, manifest, manifest.recipe, backend.manifest.engine_checksum, path)
+    manifest = backend.manifest
+    return _served(backend, manifest, manifest.recipe, backend.engine_manifest.engine_checksum, path)
 
 
 def _served(

@@ -7,27 +7,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tensorrt as trt
 import torch
-from torch import Tensor
 
-from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
+from sdseg.artifacts.manifests import EngineMachine, EngineManifest
 from sdseg.backends.device import torch_device
-from sdseg.backends.inputs import as_input, draw_noise
-from sdseg.backends.sliding_window import over_patches
-from sdseg.backends.tensorrt_engine import (
-    EngineHypotheses,
-    check_fits,
-    layer_precisions,
-    read_engine_manifest,
-    refused_engine,
-)
+from sdseg.backends.engine_buffers import EngineBuffers
+from sdseg.backends.tensorrt_engine import check_fits, layer_precisions, read_engine_manifest, refused_engine
 from sdseg.backends.tensorrt_log import LogLines
-from sdseg.core.array_types import AnyArray, FloatArray, RawImages
+from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import ListedError
 
 __all__ = ["TensorrtBackend", "this_machine"]
@@ -50,8 +42,8 @@ class _Captured:
     graph: torch.cuda.CUDAGraph
 
 
-class TensorrtBackend(EngineHypotheses):
-    """An engine made by `sdseg export --to tensorrt`; images go to the GPU once and the probability comes back once.
+class TensorrtBackend(EngineBuffers):
+    """An engine made by `sdseg export --to tensorrt`; images go to the GPU once, wanted outputs come back once.
 
     Parameters
     ----------
@@ -64,56 +56,35 @@ class TensorrtBackend(EngineHypotheses):
 
     def __init__(self, path: Path, seed: int = 0) -> None:
         self.path = path
-        self.manifest: EngineManifest = read_engine_manifest(path)
-        self.name = f"tensorrt-{self.manifest.precision}"
-        check_fits(path, self.manifest, this_machine())
+        self.engine_manifest: EngineManifest = read_engine_manifest(path)
+        self.name = f"tensorrt-{self.engine_manifest.precision}"
+        check_fits(path, self.engine_manifest, this_machine())
         self._lines = LogLines()
         self._runtime = trt.Runtime(self._lines)  # must outlive the engine
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
-            raise refused_engine(path, self.manifest, self._told())
+            raise refused_engine(path, self.engine_manifest, self._told())
         self._engine = engine
         self._check_ports()
-        batches, ports = self.manifest.options.batches, (*self.manifest.graph.inputs, *self.manifest.graph.outputs)
-        self._smallest, self._largest = batches.min, batches.max
-        self._buffers = {port.name: _buffer(port, batches.max) for port in ports}
+        super().__init__(self.engine_manifest.graph, self.engine_manifest.options.batches, seed)
         # Scratch memory is shared by all sizes: they never run at the same time.
         self._scratch = torch.empty(max(engine.device_memory_size_v2, 1), dtype=torch.uint8, device="cuda")
         self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._captured: OrderedDict[int, _Captured] = OrderedDict()
         self._lock = threading.Lock()
-        if "noise" in self._buffers:
-            shape = tuple(self._buffers["noise"].shape)
-            noise = draw_noise(shape[0], shape[1:], seed)
-            self._buffers["noise"].copy_(torch.from_numpy(noise))
         torch.cuda.synchronize()  # the buffers are filled on another stream
 
-    def probability(self, images: RawImages) -> FloatArray:
-        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
-        image = self.manifest.graph.image
-        raw, window = as_input(images, image), self.sliding_window
-        return self._computed(raw) if window is None else over_patches(self._computed, raw, window, image.window[0])
-
-    def _computed(self, raw: AnyArray) -> FloatArray:
-        """The probability of images [N,H,W,C], or patches [N,D,H,W,C]."""
-        fed = torch.from_numpy(raw)
-        answer = np.empty((len(fed), *self._buffers["probability"].shape[1:]), dtype=np.float32)  # [N,K,H,W]
+    def run_graph(self, outputs: Sequence[str], fed: AnyArray) -> list[FloatArray]:
         with self._lock, torch.cuda.stream(self._stream):
-            for start in range(0, len(fed), self._largest):
-                part = fed[start : start + self._largest]
-                size = max(len(part), self._smallest)
-                image = self._buffers["image"]
-                image[: len(part)].copy_(part)
-                image[len(part) : size].copy_(image[:1].expand(size - len(part), *image.shape[1:]))
-                self._of(size).graph.replay()
-                target = torch.from_numpy(answer[start : start + len(part)])
-                target.copy_(self._buffers["probability"][: len(part)])  # waits for the stream
-        return answer
+            return super().run_graph(outputs, fed)
+
+    def run_batch(self, size: int) -> None:
+        self._of(size).graph.replay()
 
     def layers(self) -> dict[str, int]:
         """How many layers compute in which type, for the batch the engine is tuned for."""
         inspector = self._engine.create_engine_inspector()
-        inspector.execution_context = self._context(self.manifest.options.batches.opt)
+        inspector.execution_context = self._context(self.engine_manifest.options.batches.opt)
         return layer_precisions(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
     def _of(self, size: int) -> _Captured:
@@ -138,7 +109,7 @@ class TensorrtBackend(EngineHypotheses):
         if context is None:
             raise self._failed("TensorRT cannot make an execution context:")
         context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
-        for port in self.manifest.graph.inputs:
+        for port in self.manifest.inputs:
             shape = (size, *self._buffers[port.name].shape[1:])
             if not context.set_input_shape(port.name, shape):
                 raise self._failed(f"TensorRT refuses a batch of {size}:")
@@ -160,7 +131,7 @@ class TensorrtBackend(EngineHypotheses):
             name = self._engine.get_tensor_name(index)
             is_input = self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
             actual[name] = (is_input, TYPES.get(self._engine.get_tensor_dtype(name)), self._shape(name))
-        graph = self.manifest.graph
+        graph = self.engine_manifest.graph
         expected = {
             port.name: (is_input, port.dtype, tuple(axis if isinstance(axis, int) else -1 for axis in port.axes))
             for ports, is_input in ((graph.inputs, True), (graph.outputs, False))
@@ -168,7 +139,7 @@ class TensorrtBackend(EngineHypotheses):
         }
         if actual != expected:
             problem = f"its inputs and outputs are {actual} instead of {expected}"
-            raise refused_engine(self.path, self.manifest, [problem, *self._told()])
+            raise refused_engine(self.path, self.engine_manifest, [problem, *self._told()])
 
     def _shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._engine.get_tensor_shape(name))
@@ -179,8 +150,3 @@ class TensorrtBackend(EngineHypotheses):
     def _failed(self, what: str) -> ListedError:
         remedy = "use a smaller --batch; if that does not help, build the engine anew"
         return ListedError(what, self._told() or ("(it logged nothing)",), where=self.path, remedy=remedy)
-
-
-def _buffer(port: GraphPort, largest: int) -> Tensor:
-    shape = [axis if isinstance(axis, int) else largest for axis in port.axes]
-    return torch.zeros(shape, dtype=getattr(torch, port.dtype), device="cuda")

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sdseg.artifacts.manifests import EngineMachine, EngineManifest, GraphPort
-from sdseg.backends.graph import answers_without_noise
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.config.export import Batches
-from sdseg.config.patches import SlidingWindow
-from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import read_json, sha256_file
 
 __all__ = [
-    "EngineHypotheses",
     "batch_shapes",
     "check_fits",
     "engine_file",
@@ -33,29 +28,6 @@ __all__ = [
     "refused_engine",
     "side_file",
 ]
-
-
-class EngineHypotheses(ABC):
-    """An engine gives the probability alone: that of a model without noise is its one hypothesis, others are a mean."""
-
-    manifest: EngineManifest
-    mean_alone = "an engine gives the mean of its hypotheses alone"
-
-    @property
-    def samples(self) -> int:
-        return answers_without_noise(self.manifest.graph)
-
-    @property
-    def sliding_window(self) -> SlidingWindow | None:
-        return self.manifest.graph.sliding_window
-
-    def hypotheses(self, images: RawImages) -> FloatArray:
-        """Raw images [N,H,W,C] -> [N,1,K,H,W], of an engine without noise."""
-        return self.probability(images)[:, None]
-
-    @abstractmethod
-    def probability(self, images: RawImages) -> FloatArray:
-        """Raw images [N,H,W,C] -> probability [N,K,H,W]; see Backend."""
 
 
 def engine_file(precision: str) -> str:

@@ -52,18 +52,27 @@ class TorchBackend(Seeded):
         return int(getattr(self._forward, "samples", 1))
 
     def probability(self, images: RawImages) -> FloatArray:
-        return self._run(self._forward, images)  # [N,K,H,W]
+        return self._run(lambda fed: self._computed(self._forward, fed), images)  # [N,K,H,W]
 
     def hypotheses(self, images: RawImages) -> FloatArray:
         """Raw images [N,H,W,C] -> every hypothesis [N,S,K,H,W]; S = 1 for a network that draws none."""
-        own = getattr(self._forward, "hypotheses", None)
-        return self._run(self._forward, images)[:, None] if own is None else self._run(own, images)
+        return self.of_hypotheses(lambda hypotheses: hypotheses, images)
 
-    def _run(self, forward: Callable[[Tensor, Tensor | None], Tensor], images: RawImages) -> FloatArray:
+    def of_hypotheses(self, measure: Callable[[FloatArray], FloatArray], images: RawImages) -> FloatArray:
+        """What `measure` makes of the hypotheses of images, [N,S,K,H,W] -> [N,…,H,W].
+
+        Of a volume it is given those of a patch, [1,S,K,D,H,W], and what it makes of each is blended.
+        """
+        own = getattr(self._forward, "hypotheses", None)
+
+        def measured(fed: AnyArray) -> FloatArray:
+            return measure(self._computed(self._forward, fed)[:, None] if own is None else self._computed(own, fed))
+
+        return self._run(measured, images)
+
+    def _run(self, compute: Callable[[AnyArray], FloatArray], images: RawImages) -> FloatArray:
         fed, window = as_input(images, self._image), self.sliding_window  # [N,H,W,C]
-        if window is None:
-            return self._computed(forward, fed)
-        return over_patches(lambda patches: self._computed(forward, patches), fed, window, self._image.window[0])
+        return compute(fed) if window is None else over_patches(compute, fed, window, self._image.window[0])
 
     def _computed(self, forward: Callable[[Tensor, Tensor | None], Tensor], fed: AnyArray) -> FloatArray:
         import torch

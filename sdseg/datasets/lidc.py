@@ -25,7 +25,7 @@ def lidc_cases(source: Source, raw: Path) -> tuple[RawCase, ...]:
     every series without XML, XML without series or of a slice that is not there, and damaged file.
     """
     problems: list[str] = []
-    markups = _markups(raw, problems)
+    markups, unread = _markups(raw, problems)
     series = _series(raw, problems)
     lonely = sorted(one.path for uid, one in markups.items() if uid not in series)
     problems += [f"{_short(path, raw)}: the series it is about is not there" for path in lonely]
@@ -33,7 +33,7 @@ def lidc_cases(source: Source, raw: Path) -> tuple[RawCase, ...]:
     for uid, first in sorted(series.items()):
         if uid in markups:
             scans[first.patient or first.path.parent.name].append(uid)
-        elif first.modality == "CT":
+        elif first.modality == "CT" and first.path.parent not in unread:
             problems.append(f"{_short(first.path.parent, raw)}: a CT without an XML file about it")
     cases: list[RawCase] = []
     for patient, uids in sorted(scans.items()):
@@ -49,9 +49,10 @@ def lidc_cases(source: Source, raw: Path) -> tuple[RawCase, ...]:
     return tuple(cases)
 
 
-def _markups(raw: Path, problems: list[str]) -> dict[str, Markup]:
-    """The XML files about CTs, by series."""
+def _markups(raw: Path, problems: list[str]) -> tuple[dict[str, Markup], set[Path]]:
+    """The XML files about CTs, by series; and the folders with some that cannot be read."""
     markups: dict[str, Markup] = {}
+    unread: set[Path] = set()
     for path in sorted(raw.rglob("*.xml")):
         try:
             if not is_ct_markup(path):
@@ -59,12 +60,13 @@ def _markups(raw: Path, problems: list[str]) -> dict[str, Markup]:
             markup = read_markup(path)
         except UserError as error:
             problems.append(f"{_short(path, raw)}: {error.what}")
+            unread.add(path.parent)
             continue
         if markup.series in markups:
             twins = f"{_short(markups[markup.series].path, raw)}, {_short(path, raw)}"
             problems.append(f"two XML files about one series: {twins}")
         markups[markup.series] = markup
-    return markups
+    return markups, unread
 
 
 def _series(raw: Path, problems: list[str]) -> dict[str, Slice]:

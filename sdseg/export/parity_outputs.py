@@ -9,6 +9,7 @@ import numpy as np
 
 from sdseg.backends.base import Backend, hypotheses_of
 from sdseg.backends.graph import GraphHypotheses
+from sdseg.backends.torch import TorchBackend
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.metrics.uncertainty import entropy, variance
 
@@ -26,15 +27,12 @@ class OutputDifferences:
     def add(self, images: RawImages) -> MaskArray:
         """Compare on raw images [N,H,W,C]; gives those [N] of which an output is NaN or infinite."""
         broken = np.zeros(len(images), dtype=np.bool_)
-        theirs, ours = hypotheses_of(self.reference), _outputs_of(self.exported)
-        if theirs is None or ours is None:
+        ours = _outputs_of(self.exported)
+        if not (isinstance(self.reference, TorchBackend) and self.reference.samples) or ours is None:
             return broken
-        hypotheses, outputs = theirs(images), ours(images)
-        expected = {
-            "hypotheses": hypotheses,
-            "variance": variance(hypotheses),
-            "entropy": entropy(hypotheses.mean(axis=1)),
-        }
+        *hypotheses, of_variance, of_entropy = np.moveaxis(self.reference.of_hypotheses(_measured, images), 1, 0)
+        expected = {"hypotheses": np.stack(hypotheses, axis=1), "variance": of_variance, "entropy": of_entropy}
+        outputs = ours(images)
         for name, output in outputs.items():
             apart = np.abs(output.astype(np.float64) - expected[name]).reshape(len(images), -1)
             finite = np.isfinite(apart)
@@ -60,3 +58,9 @@ def _outputs_of(backend: Backend) -> Callable[[RawImages], dict[str, FloatArray]
         return backend.beside_probability
     hypotheses = hypotheses_of(backend)
     return None if hypotheses is None else lambda images: {"hypotheses": hypotheses(images)}
+
+
+def _measured(hypotheses: FloatArray) -> FloatArray:
+    """Hypotheses [N,S,…] with their variance and the entropy of their mean behind them, [N,S + 2,…]."""
+    measures = variance(hypotheses), entropy(hypotheses.mean(axis=1))
+    return np.concatenate([hypotheses, *(one[:, None] for one in measures)], axis=1)

@@ -21,7 +21,7 @@ from sdseg.core.locks import locked
 from sdseg.core.provenance import provenance
 from sdseg.export.parity import ParityGate, open_gate, refusal
 
-__all__ = ["EngineSource", "check_precision", "export_engine"]
+__all__ = ["EngineSource", "check_precision", "export_engine", "gate_of"]
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def export_engine(
     here = this_machine()
     graph, precision = read_graph(source.graph)
     check_precision(precision, source.graph)
-    gate = _gate_of(source, graph, settings)
+    gate = gate_of(source, graph, settings)
     gate.check_same_model(graph, source.graph)
     make_folder(output)
 
@@ -83,9 +83,13 @@ def export_engine(
     return final
 
 
-def _gate_of(source: EngineSource, graph: GraphManifest, settings: Export) -> ParityGate:
-    """The gate of the model the graph came from, which draws as many hypotheses as the graph."""
-    gate = open_gate(source.model, source.prepared, settings)
+def gate_of(source: EngineSource, graph: GraphManifest, settings: Export) -> ParityGate:
+    """The gate of the model a graph came from: it draws as many hypotheses, and compares them where the graph has them.
+
+    Of `settings` the rest counts.
+    """
+    given = any(port.name == "hypotheses" for port in graph.outputs)
+    gate = open_gate(source.model, source.prepared, settings.model_copy(update={"hypotheses": given}))
     noise, own = next((port.axes for port in graph.inputs if port.name == "noise"), None), gate.segmenter.noise_shape
     if noise is None or own is None or noise[1] == own[0]:
         return gate

@@ -6,16 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sdseg.artifacts.manifests import EngineMachine, EngineManifest
-from sdseg.backends.base import hypotheses_of, why_mean_alone
 from sdseg.backends.tensorrt_engine import (
-    EngineHypotheses,
     batch_shapes,
     check_fits,
     layer_precisions,
@@ -27,7 +24,6 @@ from sdseg.backends.tensorrt_engine import (
 )
 from sdseg.backends.tensorrt_support import check_version, require_tensorrt
 from sdseg.config.export import Batches, EngineOptions
-from sdseg.core.array_types import FloatArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
 from sdseg.export.tracing import graph_inputs
@@ -240,23 +236,3 @@ def test_the_extra_installs_a_supported_version(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
     (requirement,) = map(Requirement, project["optional-dependencies"]["tensorrt"])
     assert requirement.specifier == SUPPORTED
-
-
-class Engine(EngineHypotheses):
-    name = "tensorrt-fp32"
-
-    def __init__(self, noise_shape: tuple[int, int, int] | None) -> None:
-        self.manifest = manifest(graph=describe(noise_shape=noise_shape))
-
-    def probability(self, images: RawImages) -> FloatArray:
-        return np.full((len(images), 1, 32, 32), 0.25, np.float32)
-
-
-def test_an_engine_without_noise_is_one_hypothesis_and_others_are_a_mean() -> None:
-    images = np.zeros((2, 32, 32, 3), np.uint8)
-    own = hypotheses_of(Engine(None))
-    assert own is not None
-    assert own(images).shape == (2, Engine(None).samples, 1, 32, 32)
-    noisy = Engine((4, 4, 4))
-    assert hypotheses_of(noisy) is None
-    assert why_mean_alone(noisy) == "an engine gives the mean of its hypotheses alone"

@@ -12,7 +12,9 @@ import onnxruntime
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
+from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.artifacts.manifests import EngineManifest
+from sdseg.backends.graph import GraphHypotheses
 from sdseg.backends.open_model import open_model
 from sdseg.backends.tensorrt_engine import read_engine_manifest, side_file
 from sdseg.config.export import Batches, EngineOptions, Export
@@ -20,8 +22,13 @@ from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
 from sdseg.export.onnx import export
 from sdseg.export.tensorrt import EngineSource, check_precision, export_engine
+from sdseg.export.tracing import graph_inputs, graph_outputs
 from sdseg.export.triton import export_triton
-from tests.helpers.tiny import CT, DISC_CUP, RGB, describe, picture, write_graph, write_model, write_store
+from sdseg.export.triton_config import Variant, config_text
+from tests.helpers.models import GAUSSIAN, write_latent_model
+from tests.helpers.tiny import CT, DISC_CUP, MR, POLYP, RGB, describe, picture, write_graph, write_model, write_store
+
+TYPES = {"uint8": "UINT8", "float32": "FP32"}
 
 
 def parsed(config: Path) -> Any:
@@ -115,6 +122,42 @@ def test_what_is_served_computes_what_was_exported(tmp_path: Path) -> None:
     found = onnxruntime.InferenceSession(str(version / "model.onnx")).run(["probability"], feed)[0]
     expected = onnxruntime.InferenceSession(str(graph)).run(["probability"], feed)[0]
     np.testing.assert_array_equal(found, expected)
+
+
+CHANNELS = MR.model_copy(update={"channels": 2, "channel_names": ("T1", "T2")})
+PATCH = (8, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("image", "structures", "patch", "hypotheses", "dims"),
+    [
+        (RGB, POLYP, None, None, {"image": [32, 32, 3], "probability": [1, 32, 32]}),
+        (CHANNELS, DISC_CUP, None, None, {"image": [32, 32, 2], "probability": [2, 32, 32]}),
+        (RGB, DISC_CUP, None, 5, {"noise": [20, 8, 8], "entropy": [2, 32, 32], "hypotheses": [5, 2, 32, 32]}),
+        (CT, DISC_CUP, PATCH, None, {"image": [8, 32, 32, 1], "probability": [2, 8, 32, 32]}),
+        (CT, DISC_CUP, PATCH, 3, {"noise": [12, 2, 8, 8], "variance": [2, 8, 32, 32], "hypotheses": [3, 2, 8, 32, 32]}),
+    ],
+    ids=["one structure", "two channels", "hypotheses", "patches", "hypotheses of patches"],
+)
+def test_triton_is_told_every_port_of_a_graph(
+    image: ImageContract,
+    structures: tuple[Structure, ...],
+    patch: tuple[int, int, int] | None,
+    hypotheses: int | None,
+    dims: dict[str, list[int]],
+) -> None:
+    noise = None if hypotheses is None else (4 * hypotheses, *((2,) if patch else ()), 8, 8)
+    inputs, outputs = graph_inputs(image, noise, patch), graph_outputs(image, len(structures), hypotheses, patch)
+    graph = describe(image, structures).model_copy(update={"inputs": inputs, "outputs": outputs})
+    config = text_format.Parse(config_text(Variant("any", "onnxruntime_onnx", graph, 8, True)), model_config()())
+    kinds = config.input[0].DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_name
+    for given, told in ((inputs, config.input), (outputs, config.output)):
+        expected = [(port.name, list(port.axes[1:]), kinds[f"TYPE_{TYPES[port.dtype]}"].number) for port in given]
+        assert [(port.name, list(port.dims), port.data_type) for port in told] == expected
+    found = {port.name: list(port.dims) for port in (*config.input, *config.output)}
+    assert found | dims == found
+    names = [one["name"] for one in json.loads(config.parameters["sdseg"].string_value)["structures"]]
+    assert names == [one.name for one in structures]
 
 
 def test_another_export_is_another_version(tmp_path: Path) -> None:
@@ -211,6 +254,26 @@ def test_an_engine_in_half_precision(tmp_path: Path, precision: str) -> None:
     engine = export_engine(source, tmp_path / "export", options, settings)
     assert engine.name == f"model.{precision}.engine"
     assert read_engine_manifest(engine).layers.get(precision)
+
+
+@pytest.mark.skipif(tensorrt_usable() is not None, reason=str(tensorrt_usable()))
+def test_an_engine_that_gives_its_hypotheses(tmp_path: Path) -> None:
+    """Every output of its graph is compared by the gate, and comes back in batches of any size."""
+    model = write_latent_model(tmp_path / "model", **GAUSSIAN, inference={"samples": 3})
+    store = write_store(tmp_path / "prepared")
+    export(model, store, tmp_path / "export", Export(hypotheses=True))
+    source = EngineSource(model, tmp_path / "export" / "model.onnx", store)
+    options = EngineOptions(batches=Batches(min=2, opt=2, max=4), level=0)
+    engine = export_engine(source, tmp_path / "export", options, Export())
+    parity = read_engine_manifest(engine).parity
+    assert parity is not None
+    assert all(parity[f"{name}_difference"] < 1e-3 for name in ("hypotheses", "variance", "entropy"))
+    images = np.stack([picture(RGB, seed)[0] for seed in range(5)])
+    served, graph = (open_model(path, on).backend for path, on in ((engine, "cuda"), (source.graph, "cpu")))
+    assert isinstance(served, GraphHypotheses)
+    assert isinstance(graph, GraphHypotheses)
+    for name, output in served.beside_probability(images).items():
+        np.testing.assert_allclose(output, graph.beside_probability(images)[name], atol=1e-3)
 
 
 @pytest.mark.skipif(tensorrt_usable() is not None, reason=str(tensorrt_usable()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,25 @@ from onnx.shape_inference import infer_shapes
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.open_model import open_model
 from sdseg.cli.commands import main
-from sdseg.config.export import Export
+from sdseg.config.export import Batches, Export
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.settings import parse
 from sdseg.data.store import SliceStore
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.export.parity import open_gate
+from sdseg.export.tensorrt import EngineSource, gate_of
+from sdseg.export.tracing import graph_inputs, graph_outputs
 from sdseg.export.with_hypotheses import WithHypotheses
+from sdseg.inference.hypotheses import hypotheses_given
 from sdseg.inference.predict import PredictOptions, predict
 from sdseg.training.make_ensemble import make_ensemble
 from tests.export.test_tensorrt_operators import beyond
 from tests.helpers.annotated import prepare_annotated
+from tests.helpers.engines import GraphEngine
 from tests.helpers.models import GAUSSIAN, write_latent_model
 from tests.helpers.own_files import photos, report
-from tests.helpers.tiny import write_model
+from tests.helpers.tiny import RGB, write_model
 
 SAMPLES = 3
 
@@ -157,6 +162,34 @@ def test_hypotheses_that_differ_close_the_gate(folder: Path) -> None:
         parity = gate.judge(backend)
         assert not parity.passed
         assert parity.problems[0].startswith(problem)
+
+
+def test_an_engine_gives_every_output_of_its_graph(folder: Path) -> None:
+    """All but TensorRT itself: what stands between an engine's buffers is ONNX Runtime here."""
+    graph = folder / "export" / "model.onnx"
+    engine, images = GraphEngine(graph, Batches(min=2, opt=2, max=3)), SliceStore.open(folder / "prepared").images[:4]
+    served = replace(open_model(graph), backend=engine)
+    assert (hypotheses_given(served), engine.samples) == (SAMPLES, SAMPLES)
+    expected, outputs = OnnxBackend(graph).beside_probability(images), engine.beside_probability(images)
+    assert list(outputs) == ["variance", "entropy", "hypotheses"]
+    for name, output in outputs.items():
+        np.testing.assert_allclose(output, expected[name], atol=1e-5)
+    assert engine.sizes == [3, 2]  # of all outputs at once
+    np.testing.assert_allclose(engine.hypotheses(images).mean(axis=1), engine.probability(images), atol=1e-5)
+
+
+def test_the_gate_of_an_engine_compares_every_output_of_its_graph(folder: Path) -> None:
+    """As many hypotheses as the graph has, whatever the settings say."""
+    graph = folder / "export" / "model.onnx"
+    engine, source = GraphEngine(graph, Batches()), EngineSource(folder / "model", graph, folder / "prepared")
+    parity = gate_of(source, engine.manifest, Export(parity_cases=1)).judge(engine)
+    assert parity.passed
+    differences = (parity.hypotheses_difference, parity.variance_difference, parity.entropy_difference)
+    assert all(difference is not None and difference < 1e-3 for difference in differences)
+
+    ports = {"inputs": graph_inputs(RGB, (20, 16, 16)), "outputs": graph_outputs(RGB, 1, 5)}
+    gate = gate_of(source, engine.manifest.model_copy(update=ports), Export())
+    assert (gate.segmenter.samples, gate.settings.hypotheses) == (5, 5)
 
 
 def test_a_recipe_without_noise_has_none(folder: Path, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from benchmarks import pareto
+from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.open_model import open_model
-from sdseg.config.export import Export
+from sdseg.config.export import Batches, Export
 from sdseg.config.patches import SlidingWindow
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.array_types import AnyArray
@@ -30,6 +31,7 @@ from sdseg.inference.predictor import load_predictor
 from sdseg.io.volumes import read_labels
 from sdseg.models.model_folder import load_model
 from tests.helpers.end_to_end import VOLUMES, ldseg
+from tests.helpers.engines import GraphEngine
 from tests.helpers.latencies import measured
 from tests.helpers.prepared_sets import prepare_scans
 from tests.helpers.raw_files import write_series
@@ -203,14 +205,22 @@ def test_ldseg_goes_the_same_way(ready: Path, tmp_path: Path) -> None:
     over: dict[str, Any] = {
         "network": {"denoiser": {"block_out_channels": [8], "attention": [False]}},  # a smaller graph is sooner written
         "training": {"steps": 1, "validate_every": 1},
-        "inference": {"steps": 1},
+        "inference": {"steps": 1, "samples": 2},
     }
     model = run(ready, tmp_path, ldseg("ldseg3d", **merge(VOLUMES, over)))
-    export(model, ready / "prepared", tmp_path / "export", Export(parity_cases=1))
+    export(model, ready / "prepared", tmp_path / "export", Export(parity_cases=1, hypotheses=True))
     described = json.loads((tmp_path / "export" / "io.json").read_text("utf-8"))
-    assert [each["axes"] for each in described["inputs"]] == [["batch", 8, 16, 16, 1], ["batch", 1, 4, 8, 8]]
+    assert [each["axes"] for each in described["inputs"]] == [["batch", 8, 16, 16, 1], ["batch", 2, 4, 8, 8]]
+    assert [each["axes"][1:-3] for each in described["outputs"]] == [[1], [1], [1], [2, 1]]
     (check,) = json.loads((tmp_path / "export" / "parity.json").read_text("utf-8"))["checks"]
     assert check["passed"]
+    assert all(check[f"{name}_difference"] < 1e-3 for name in ("hypotheses", "variance", "entropy"))
+
+    volume, graph = SliceStore.open(ready / "prepared").images[:5], tmp_path / "export" / "model.onnx"
+    engine, session = GraphEngine(graph, Batches(min=2, opt=2, max=2)), OnnxBackend(graph)
+    for name, output in engine.beside_probability(volume).items():
+        np.testing.assert_allclose(output, session.beside_probability(volume)[name], atol=1e-5)
+    np.testing.assert_allclose(engine.hypotheses(volume).mean(axis=1), engine.probability(volume), atol=1e-5)
 
 
 @pytest.mark.parametrize(
