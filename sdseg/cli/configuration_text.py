@@ -5,16 +5,18 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
 
-from sdseg.cli.fit_preset import Plan, Reasoned, codec_values, recipe_values
+from sdseg.cli.fit_preset import Plan, codec_values, recipe_values
+from sdseg.cli.fit_shape import Reasoned
 from sdseg.cli.own_data import OwnData
 from sdseg.sizing.presets import PRESETS
 from sdseg.sizing.run_needs import millions
 
-__all__ = ["configuration_text", "seen_in_words"]
+__all__ = ["configuration_text", "run_command", "seen_in_words"]
 
 WIDTH = 118
 UNET = {"cpu-10min": [16, 32, 64, 128], "cpu-1h": [24, 48, 96, 192], "gpu": [32, 64, 128, 256, 512, 512]}
@@ -83,6 +85,13 @@ def seen_in_words(data: OwnData) -> list[str]:
     return lines
 
 
+def run_command(plan: Plan, output: Path) -> str:
+    """What trains and scores by the configuration, as it is typed; the target stands before `--configfile`, which
+    takes all that follows it for files.
+    """
+    return f"snakemake all --cores {plan.threads} --configfile {quote(str(output))}"
+
+
 def _head(data: OwnData, plan: Plan, output: Path, why_preset: str) -> Iterator[str]:
     yield from _comment(f"Written by `sdseg configure {data.folder}`, preset {plan.name}: {plan.preset.about}.")
     yield from _comment(
@@ -90,8 +99,8 @@ def _head(data: OwnData, plan: Plan, output: Path, why_preset: str) -> Iterator[
     )
     yield from _comment("Change what you like: config/config.yaml and docs/your-own-data.md explain every key. Then")
     yield "#"
-    yield f"#   sdseg estimate {output}"
-    yield f"#   snakemake --cores {plan.threads} --configfile {output} all"
+    yield f"#   sdseg estimate {quote(str(output))}"
+    yield f"#   {run_command(plan, output)}"
     yield "#"
     yield "# What was seen (share of a slice that a structure takes where it is, the median):"
     for line in seen_in_words(data):
@@ -157,13 +166,18 @@ def _dataset(data: OwnData, plan: Plan, name: str) -> Iterator[str]:
     yield f"    raw: {_flow(str(data.folder))} # only read; a relative path is seen from where snakemake runs"
     if data.layout is None and data.source.split_by == "file":
         yield "    allow_missing: true # cases of the committed split that are not here are left out"
-    yield from _reasoned("size", plan.size, 4)
+    yield from _reasoned("size", plan.shape.size, 4)
+    if plan.shape.tiles is not None:
+        yield from _reasoned("tiles", plan.shape.tiles, 4)
     if data.volumes:
         axial = data.survey.plane == "axial"
         reason = (
             "or coronal, sagittal, coarsest (docs/data.md)" if axial else "the voxels are longest across these slices"
         )
         yield f"    slicing: {data.survey.plane} # {reason}"
+    if plan.shape.spacing is not None:
+        yield from _reasoned("spacing", plan.shape.spacing, 4)
+        yield "    fit: shrink # or crop: what is larger than `size` is then cut off"
     if data.layout is None:
         targets = list(data.source.targets)
         if len(targets) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sdseg.cli.configuration_text import configuration_text, seen_in_words
+from sdseg.cli.configuration_text import configuration_text, run_command, seen_in_words
 from sdseg.cli.fit_preset import Plan, default_preset, fit, in_minutes, this_machine
 from sdseg.cli.own_data import OwnData, read_own_data
 from sdseg.core.errors import UserError
@@ -76,12 +76,15 @@ def _tell(own: OwnData, plan: Plan, output: Path, why_preset: str) -> None:
         print(line)
     length = "" if plan.seconds is None else f", about {in_minutes(plan.seconds)} of training here"
     print(f"preset: {plan.name}, since {why_preset}")
-    print(f"training: {plan.steps.value} steps of {plan.batch.value} at size {plan.size.value}{length}")
+    print(f"training: {plan.steps.value} steps of {plan.batch.value} at size {plan.shape.size.value}{length}")
+    for key, value in (("tiles", plan.shape.tiles), ("spacing", plan.shape.spacing)):
+        if value is not None:
+            print(f"{key}: {value.reason}")
     if own.layout is not None and own.layout.ignored:
         print(f"not used: {', '.join(own.layout.ignored)}")
     if own.group_hint is not None:
         print("patients: none are known; see 'group_pattern' in the file")
-    print(f"written: {output}. Read it, then: snakemake --cores {plan.threads} --configfile {output} all")
+    print(f"written: {output}. Read it, then: {run_command(plan, output)}")
 
 
 def _name_of(folder: Path) -> str:

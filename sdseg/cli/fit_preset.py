@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sdseg.cli.fit_shape import FittedShape, Reasoned, fit_shape
 from sdseg.cli.own_data import OwnData
 from sdseg.config.codec import Codec, made_from
 from sdseg.config.recipe import Recipe, load_recipe
@@ -22,7 +22,6 @@ from sdseg.sizing.training_needs import Shape, training_needs
 __all__ = [
     "Machine",
     "Plan",
-    "Reasoned",
     "codec_values",
     "default_preset",
     "fit",
@@ -34,9 +33,6 @@ __all__ = [
 MANY_CORES = 8  # from here on an hour is the default on a CPU
 RATE = 60e9  # operations per second of one thread where nothing is measured; 95e9 in bf16 (docs/benchmarks.md)
 SHARED = 0.8  # what a second thread brings
-SMALL = 12  # pixels of the smallest structure below which a larger size is taken
-OBLONG = 1.25  # longer against shorter side from which a square would squeeze them
-LARGER = 1.5  # and how much larger at most
 EPOCHS = 1000  # more passes over the data are hardly worth their time
 FEWEST_STEPS = 100
 VALIDATIONS, VALIDATED = 10, 0.1  # during a training, and the share of its time they may take
@@ -56,21 +52,13 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Reasoned:
-    """A value and why it is this."""
-
-    value: Any
-    reason: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """A preset with the values that data and machine decide."""
 
     name: str
     preset: Preset
     threads: int
-    size: Reasoned
+    shape: FittedShape
     batch: Reasoned
     accumulate: int
     steps: Reasoned
@@ -148,14 +136,14 @@ def fit(data: OwnData, name: str, machine: Machine, *, probed: bool) -> Plan:
     preset = PRESETS[name]
     threads = min(machine.cores, 16)
     cuda = preset.device == "cuda"
-    size = _size(data, preset)
+    fitted = fit_shape(data, preset)
     precision = _precision(preset, machine)
-    batch = _batch(data, preset)
+    batch = _batch(data, preset, fitted)
     plan = Plan(
         name=name,
         preset=preset,
         threads=threads,
-        size=size,
+        shape=fitted,
         batch=batch,
         accumulate=1,
         steps=Reasoned(FEWEST_STEPS, ""),
@@ -168,7 +156,8 @@ def fit(data: OwnData, name: str, machine: Machine, *, probed: bool) -> Plan:
         parameters=0,
     )
     codec = made_from(parse(Codec, codec_values(preset), where="codecs.masks"))
-    shape = Shape(size.value if isinstance(size.value, int) else tuple(size.value), len(data.structures))
+    size = fitted.size.value
+    shape = Shape(size if isinstance(size, int) else tuple(size), len(data.structures))
     free = machine.gpu_memory if cuda else machine.memory
     recipe = _recipe(plan)
     needs = training_needs(recipe, codec, shape, cuda=cuda)
@@ -176,10 +165,13 @@ def fit(data: OwnData, name: str, machine: Machine, *, probed: bool) -> Plan:
         plan = replace(plan, accumulate=2 * plan.accumulate)
         recipe = _recipe(plan)
         needs = training_needs(recipe, codec, shape, cuda=cuda)
+    if fitted.tiles is not None:  # their masks are encoded at every step, as those that are turned and zoomed are
+        recipe = _recipe(replace(plan, augmentation=Reasoned("affine", "")))
+        needs = training_needs(recipe, codec, shape, cuda=cuda)
     seconds, source = _seconds_per_step(plan, recipe, codec, shape, data, machine, needs.step_flops, probed)
-    steps = _steps(data, preset, int(batch.value), seconds, source)
+    steps = _steps(data, preset, fitted, int(batch.value), seconds, source)
     every = max(1, int(steps.value) // VALIDATIONS)
-    slices = max(16, min(512, data.survey.slices))
+    slices = max(16, min(512, fitted.rows))
     if seconds:
         image = needs.image_flops / needs.step_flops * seconds
         slices = max(16, min(slices, int(VALIDATED * seconds * steps.value / VALIDATIONS / image)))
@@ -197,41 +189,12 @@ def _recipe(plan: Plan) -> Recipe:
     return load_recipe(shipped(Path("config/recipes/sdseg.yaml")), recipe_values(plan))
 
 
-def _size(data: OwnData, preset: Preset) -> Reasoned:
-    """The preset's, a larger one for small structures, and none beyond that of the files."""
-    step = preset.multiple
-    longest = round(max(data.survey.span("height")[1], data.survey.span("width")[1]))
-    native = max(2 * step, -(-longest // step) * step)
-    size, reason = (
-        preset.size,
-        f"that of the preset; most of your {'slices' if data.volumes else 'images'} are "
-        + (f"{data.survey.span('height')[1]:.0f}×{data.survey.span('width')[1]:.0f}, rows × columns"),
-    )
-    areas = data.areas()
-    if areas:
-        name, share = min(areas.items(), key=lambda item: item[1])
-        while share * size**2 < SMALL and size + step <= LARGER * preset.size:
-            size += step
-        pixels = share * size**2
-        if size > preset.size:
-            reason = f"larger than the preset's {preset.size}, since '{name}' is small"
-        if pixels < 2 * SMALL:
-            reason += f"; '{name}' then has about {pixels:.0f} pixels, and a larger size costs its square in time"
-    if size > native:
-        size, reason = native, f"your files have no more ({longest} pixels along the longer side)"
-    height, width = data.survey.span("height")[1], data.survey.span("width")[1]
-    if max(height, width) < OBLONG * min(height, width):
-        return Reasoned(size, reason)
-    sides = [max(2 * step, round(size * math.sqrt(ratio) / step) * step) for ratio in (height / width, width / height)]
-    return Reasoned(sides, f"rows and columns in the ratio of yours, and about as many as {size}×{size}; {reason}")
-
-
-def _batch(data: OwnData, preset: Preset) -> Reasoned:
-    training = 0.8 * data.survey.slices
+def _batch(data: OwnData, preset: Preset, fitted: FittedShape) -> Reasoned:
+    training = 0.8 * fitted.rows
     batch = preset.batch
     while batch > 2 and batch > training / 2:
         batch //= 2
-    what = "slices" if data.volumes else "images"
+    what = "slices" if data.volumes else fitted.unit
     if batch < preset.batch:
         return Reasoned(batch, f"small, since there are only about {training:.0f} {what} to train on")
     return Reasoned(batch, f"{what} in one step")
@@ -293,11 +256,13 @@ def _seconds_per_step(
     return flops / rate, f"estimated: {flops / rate:.2g} s a step with {plan.threads} thread(s)"
 
 
-def _steps(data: OwnData, preset: Preset, batch: int, seconds: float | None, source: str) -> Reasoned:
-    slices = max(1.0, 0.8 * data.survey.slices)
+def _steps(
+    data: OwnData, preset: Preset, fitted: FittedShape, batch: int, seconds: float | None, source: str
+) -> Reasoned:
+    slices = max(1.0, 0.8 * fitted.rows)
     enough = max(FEWEST_STEPS, int(EPOCHS * slices / batch))
     most = min(preset.most_steps, enough)
-    passes = f"{EPOCHS} passes over about {slices:.0f} training {'slices' if data.volumes else 'images'}"
+    passes = f"{EPOCHS} passes over about {slices:.0f} training {'slices' if data.volumes else fitted.unit}"
     capped = passes if enough < preset.most_steps else "the most of this preset"
     if seconds is None:
         return Reasoned(_round(most), f"{capped}; {source}")

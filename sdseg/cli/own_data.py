@@ -75,6 +75,23 @@ class OwnData:
             if any(label in shares for label in ids)
         }
 
+    def breadths(self) -> dict[str, float]:
+        """About how many pixels of the files the parts of each structure are across, its median; of images alone.
+
+        Three times the area over the sides of pixels around it: 1.2 times the breadth of a line, 0.6 times a disc's.
+        """
+        return {name: median(each) for name, ids in self.structures.items() if (each := self._across({*ids}))}
+
+    def _across(self, ids: set[int]) -> list[float]:
+        """The breadth of a structure of these labels in each image that has it, and has an outline of it."""
+        each = []
+        for view in self.survey.views:
+            inside = {value for value in view.counts if self._label(value) in ids}
+            outline = sum(number for pair, number in view.borders.items() if (pair[0] in inside) != (pair[1] in inside))
+            if outline:
+                each.append(3 * sum(view.counts[value] for value in inside) / outline)
+        return each
+
     def _label(self, value: int) -> int:
         if self.meaning is not None:
             return self.meaning.label_of(value)

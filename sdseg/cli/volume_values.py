@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import ceil, floor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ CHANNELS = {  # what nnU-Net's channel names say
 }
 AIR = -500.0  # Hounsfield units that no body has: a CT shows the air around it
 CLEARED = 0.25  # share of voxels that are exactly 0 where the background was set to it
+STEP = 25.0  # Hounsfield units that both ends of a window are whole multiples of, outwards
 PADDING = 0.25  # of the range of labelled voxels, added at both ends of a window
 Window = tuple[float, float]
 PERCENTILES = {"method": "percentiles"}
@@ -123,7 +125,7 @@ def _window(views: tuple[ChannelView, ...], folder: Path) -> tuple[Window, str]:
         )
     low, high = (median(end) for end in zip(*ends, strict=True))
     pad = PADDING * (high - low)
-    return (_rounded(low - pad), _rounded(high + pad)), (
+    return (STEP * floor((low - pad) / STEP), STEP * ceil((high + pad) / STEP)), (
         f"labelled voxels lie between {low:.0f} and {high:.0f} HU (percentiles 0.5 and 99.5, the median of "
         f"{len(ends)} volumes); a quarter more at both ends, for what lies around them"
     )
@@ -138,7 +140,3 @@ def _own_scale(views: tuple[ChannelView, ...]) -> tuple[dict[str, Any], str]:
     return {**PERCENTILES, "nonzero": True}, (
         f"{fold}{cleared:.0%} of the voxels are exactly 0, a background that was taken away: statistics leave it out"
     )
-
-
-def _rounded(value: float) -> float:
-    return 25.0 * round(value / 25.0)

@@ -23,7 +23,7 @@ from sdseg.config.normalisation import (
     PerVolume,
     Value,
 )
-from sdseg.config.shape import DatasetSize, Fit, InPlane, Slicing
+from sdseg.config.shape import AutoSize, DatasetSize, Fit, InPlane, Slicing
 from sdseg.config.tiles import TILES_OF_VOLUMES, Tiles
 from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
@@ -290,7 +290,7 @@ class Dataset(Strict):
     target: str | None = None  # what to segment, a preset of the source; default: the source's first
     exclusive: bool | None = None  # true: a pixel belongs to one structure at most; default: where no two share a label
     window: str | None = None  # intensity window, a preset of the source (volumes only); default: the source's first
-    # Height and width; one number for both; auto: chosen from the training images. With `tiles` the side of one.
+    # Height and width; one number for both; auto: chosen from the training images. With `tiles` those of one.
     size: DatasetSize = 256
     tiles: Tiles | None = Field(None, exclude_if=lambda tiles: tiles is None)  # images larger than `size`: not squeezed
     slicing: Slicing = Field("axial", exclude_if=lambda chosen: chosen == "axial")  # of volumes: how slices lie
@@ -312,8 +312,8 @@ class Dataset(Strict):
             raise ValueError("give either 'split_file' or 'split' (how one is drawn), not both")
         if self.tiles is not None and self.own is not None and self.own.modality != "rgb":
             raise ValueError(TILES_OF_VOLUMES.format(modality=self.own.modality))
-        if self.tiles is not None and not isinstance(self.size, int):
-            raise ValueError("'tiles' are square: give 'size' one number, the side of a tile")
+        if self.tiles is not None and isinstance(self.size, AutoSize):
+            raise ValueError("with 'tiles' the size is that of a tile: give one number, or height and width")
         if self.fit != "crop" and self.spacing == "none":
             raise ValueError("'fit' is of slices that are resampled: give 'spacing', or leave it out")
         return self

@@ -165,7 +165,7 @@ class Config(Strict):
             if (name := resolved.network.image_codec) is not None:
                 images = self._codec(name, f"network.condition.codec of recipe '{recipe}'")
                 check_image_codec(images.encodes, f"codec '{name}' {whose}")
-        side = "size" if self.datasets[dataset].tiles is None else "size (the side of a tile)"
+        side = "size" if self.datasets[dataset].tiles is None else "size (that of a tile)"
         self._check_size(dataset, resolved, codec, f"datasets.{dataset}.{side} with recipe '{recipe}'")
         if isinstance(resolved.network, LatentNetwork):
             name = resolved.network.image_codec or resolved.network.codec

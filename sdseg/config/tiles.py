@@ -26,7 +26,7 @@ class Tiles(Strict):
     @classmethod
     def _side_is_the_size(cls, data: Any) -> Any:
         if isinstance(data, dict) and "size" in data:
-            raise ValueError("the side of a tile is the dataset's own 'size': leave it out here")
+            raise ValueError("the size of a tile is the dataset's own 'size': leave it out here")
         return data
 
     def __str__(self) -> str:

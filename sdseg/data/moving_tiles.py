@@ -22,7 +22,7 @@ class MovingTiles:
         self._starts = np.array([case.start for case in store.cases], dtype=np.int64)
 
     def image(self, row: int, shift: Shift) -> AnyArray:
-        """[S,S,C] at the place of the tile in a row, moved."""
+        """[h,w,C] at the place of the tile in a row, moved."""
         case = self._case_of(row)
         first = int(self._starts[case])
         return self._grids[case].patch(
@@ -30,7 +30,7 @@ class MovingTiles:
         )
 
     def labels(self, annotator: str, row: int, shift: Shift) -> LabelArray:
-        """Label ids [S,S] of one annotator at the same place."""
+        """Label ids [h,w] of one annotator at the same place."""
         case = self._case_of(row)
         first = int(self._starts[case])
         return self._grids[case].patch(

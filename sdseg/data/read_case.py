@@ -89,7 +89,7 @@ def count_tiles(path: Path, image: ImageContract) -> int:
     size = size_in_header(path)
     if size is None:
         raise UserError("an image whose size cannot be read", where=path, remedy="save it again as PNG or TIFF")
-    return len(TileGrid(*image.working_size(*size), image.sides[0]))
+    return len(TileGrid(*image.working_size(*size), image.sides))
 
 
 def voxel_values(path: Path, image: ImageContract, limits: Limits = LIMITS) -> Values:
@@ -157,7 +157,7 @@ def _read_image(source: Source, case: RawCase, image: ImageContract, limits: Lim
     facts = _facts(source, shown, count_labels(labels), labels.size, masks, notes, _spreads(pixels[None], image))
     annotated = resized(by_annotator, fit) if case.annotations else {}
     if image.tiles is not None:
-        grid = TileGrid(*fit.working, image.sides[0])
+        grid = TileGrid(*fit.working, image.sides)
         images, masks = grid.cut(images[0], image.window[0]), grid.cut(masks[0])
         annotated = {name: grid.cut(one[0]) for name, one in annotated.items()}
     return CaseArrays(images, masks, height, width, None, facts, annotated)

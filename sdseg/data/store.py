@@ -149,7 +149,7 @@ class SliceStore:
 
     def grid_of(self, case: Case) -> TileGrid:
         """Where the tiles lie that the rows of a case are, of a store that has them."""
-        return TileGrid(*self.manifest.image.working_size(case.height, case.width), self.manifest.image.sides[0])
+        return TileGrid(*self.manifest.image.working_size(case.height, case.width), self.manifest.image.sides)
 
     def whole(self) -> SliceStore:
         """The store with one row for each image, at the size at which it is looked at; as it is without tiles."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -50,6 +50,8 @@ class CaseView:
     shares: dict[int, float]  # of a slice that has it, the share that each value of the mask takes, its median
     channels: tuple[ChannelView, ...]  # of a volume, in their order; empty for images
     even: float  # share of the pixels of the mask that have the value of the next one
+    # Of an image: how many sides of pixels lie between two values of the mask, the smaller value first.
+    borders: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _image(case: RawCase) -> CaseView:
             remedy=f"give the mask that was drawn on {case.image.name}",
         )
     counts, shares = _values(mask[None])
-    return CaseView(pixels.shape[0], pixels.shape[1], 1, (), counts, shares, (), _even(mask[None]))
+    return CaseView(pixels.shape[0], pixels.shape[1], 1, (), counts, shares, (), _even(mask[None]), _borders(mask))
 
 
 def _plane(cases: Sequence[RawCase], modality: str) -> Plane:
@@ -160,6 +162,18 @@ def _channel(path: Path, labels: AnyArray) -> ChannelView:
 
 def _even(slices: AnyArray) -> float:
     return float(np.mean(slices[..., 1:] == slices[..., :-1]))
+
+
+def _borders(mask: AnyArray) -> dict[tuple[int, int], int]:
+    """Of a label map [H,W]: sides of pixels between each two values that meet."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for one, other in ((mask[1:], mask[:-1]), (mask[:, 1:], mask[:, :-1])):
+        place = one != other
+        low, high = np.minimum(one[place], other[place]), np.maximum(one[place], other[place])
+        pairs, numbers = np.unique(low.astype(np.int64) << 32 | high.astype(np.int64), return_counts=True)
+        for pair, number in zip(pairs, numbers, strict=True):
+            counts[int(pair) >> 32, int(pair) & 0xFFFFFFFF] += int(number)
+    return dict(counts)
 
 
 def _values(slices: AnyArray) -> tuple[dict[int, int], dict[int, float]]:

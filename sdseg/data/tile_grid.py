@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,51 +20,52 @@ from sdseg.data.transforms import within_type
 __all__ = ["TileGrid", "WholeImages"]
 
 Rows = npt.NDArray[np.int64]
-Read = Callable[[list[int]], AnyArray]  # numbers of tiles -> [n,S,S,…]
+Read = Callable[[list[int]], AnyArray]  # numbers of tiles -> [n,h,w,…]
 
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Where the tiles of `side`² pixels of one image lie."""
+    """Where the tiles of one image lie."""
 
     height: int
     width: int
-    side: int
+    tile: tuple[int, int]  # rows and columns of a tile
 
     def __len__(self) -> int:
-        return len(self._starts(self.height)) * len(self._starts(self.width))
+        return prod(len(starts) for starts in self._starts())
 
     @property
     def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Pixels before and after the image, along rows and columns: none where it is as large as a tile."""
-        return self._around(self.height), self._around(self.width)
+        above, left = (max(0, side - length) for side, length in zip(self.tile, self._lengths, strict=True))
+        return (above // 2, above - above // 2), (left // 2, left - left // 2)
 
     def cut(self, image: AnyArray, outside: float = 0) -> AnyArray:
-        """The tiles [n,S,S,…] of an image [H,W,…], the first row of them first; `outside` is what lies around it."""
+        """The tiles [n,h,w,…] of an image [H,W,…], the first row of them first; `outside` is what lies around it."""
         around = (*self.padding, *((0, 0),) * (image.ndim - 2))
         padded = np.pad(image, around, constant_values=within_type(outside, image.dtype))
-        return np.stack([padded[top : top + self.side, left : left + self.side] for top, left in self._corners()])
+        rows, columns = self.tile
+        return np.stack([padded[top : top + rows, left : left + columns] for top, left in self._corners()])
 
     def whole(self, read: Read) -> AnyArray:
         """The image [H,W,…] that the tiles are of, which `read` gives."""
         return self._region(read, self.padding[0][0], self.padding[1][0], self.height, self.width)
 
     def patch(self, read: Read, tile: int, moved: tuple[float, float]) -> AnyArray:
-        """[S,S,…] at a tile's place, `moved` along rows and columns by a share of a tile, as far as the image goes."""
-        start, lengths = self._corners()[tile], (self.height, self.width)
+        """[h,w,…] at a tile's place, `moved` along rows and columns by a share of a tile, as far as the image goes."""
         top, left = (
-            min(max(0, first + round(share * self.side)), max(length, self.side) - self.side)
-            for first, share, length in zip(start, moved, lengths, strict=True)
+            min(max(0, first + round(share * side)), max(length, side) - side)
+            for first, share, side, length in zip(self._corners()[tile], moved, self.tile, self._lengths, strict=True)
         )
-        return self._region(read, top, left, self.side, self.side)
+        return self._region(read, top, left, *self.tile)
 
     def _region(self, read: Read, top: int, left: int, height: int, width: int) -> AnyArray:
         """Part of the padded image, put together from the tiles that it touches."""
-        side, corners = self.side, self._corners()
+        (rows, columns), corners = self.tile, self._corners()
         touched = [
             number
             for number, (row, column) in enumerate(corners)
-            if top - side < row < top + height and left - side < column < left + width
+            if top - rows < row < top + height and left - columns < column < left + width
         ]
         region: AnyArray | None = None
         for number in touched:  # one at a time: a whole image and all its tiles are not held together
@@ -71,24 +73,29 @@ class TileGrid:
             if region is None:
                 region = np.empty((height, width, *tile.shape[2:]), dtype=tile.dtype)
             row, column = corners[number][0] - top, corners[number][1] - left
-            region[max(0, row) : row + side, max(0, column) : column + side] = tile[
+            region[max(0, row) : row + rows, max(0, column) : column + columns] = tile[
                 max(0, -row) : height - row, max(0, -column) : width - column
             ]
         if region is None:
             raise ValueError(f"no tile at {top}, {left}")
         return region
 
+    @property
+    def _lengths(self) -> tuple[int, int]:
+        return self.height, self.width
+
     def _corners(self) -> list[tuple[int, int]]:
         """First row and column of each tile in the padded image."""
-        return [(top, left) for top in self._starts(self.height) for left in self._starts(self.width)]
+        rows, columns = self._starts()
+        return [(top, left) for top in rows for left in columns]
 
-    def _starts(self, length: int) -> list[int]:
-        side = self.side
-        return [min(start, length - side) for start in range(0, length, side)] if length > side else [0]
-
-    def _around(self, length: int) -> tuple[int, int]:
-        lacking = max(0, self.side - length)
-        return lacking // 2, lacking - lacking // 2
+    def _starts(self) -> tuple[list[int], list[int]]:
+        """Where tiles begin along rows and along columns."""
+        down, right = (
+            [min(start, length - side) for start in range(0, length, side)] if length > side else [0]
+            for side, length in zip(self.tile, self._lengths, strict=True)
+        )
+        return down, right
 
 
 class WholeImages:
@@ -98,7 +105,7 @@ class WholeImages:
     """
 
     def __init__(self, tiles: Any, grids: Sequence[TileGrid], apart: int = 1) -> None:
-        """`tiles` is whatever gives [n,S,S,…] for a list of rows."""
+        """`tiles` is whatever gives [n,h,w,…] for a list of rows."""
         self._tiles, self._grids, self._apart = tiles, tuple(grids), apart
         self._first = np.cumsum([0, *(len(grid) for grid in self._grids)])
 

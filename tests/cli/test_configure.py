@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import nibabel as nib
@@ -74,6 +75,9 @@ def test_images_with_masks_of_another_name(tmp_path: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "12 images, 40×40" in shown
     assert "preset: cpu-10min, since you asked for it" in shown
+    command = f"snakemake all --cores {values['threads']} --configfile {quote(str(tmp_path / 'mine.yaml'))}"
+    assert f"#   {command}" in text.splitlines()  # snakemake takes what follows --configfile for files
+    assert shown.rstrip().endswith(command)
     # The one that is there is kept.
     assert main(["configure", str(folder), "--output", str(tmp_path / "mine.yaml")]) == 2
     assert (tmp_path / "mine.yaml").read_text("utf-8") == text
@@ -101,6 +105,53 @@ def test_volumes_of_a_scanner_without_a_scale(preset: str, tmp_path: Path) -> No
     assert "-fold between cases" in text
     assert run.settings.device == PRESETS[preset].device
     assert values["recipes"]["sdseg"]["overrides"]["training"]["steps"] <= PRESETS[preset].most_steps
+
+
+def specks(folder: Path, size: int, count: int = 4) -> Path:
+    """Images with squares of 6 pixels, as masks in JPEG."""
+    for number in range(count):
+        mask = np.zeros((200, 250), np.uint8)
+        for place in range(10, 190, 40):
+            mask[place : place + size, place : place + size] = 255
+        encode(folder / "images" / f"{number}.png", np.stack([mask // 2] * 3, axis=-1))
+        encode(folder / "masks" / f"{number}.jpg", mask)
+    return folder
+
+
+@pytest.mark.parametrize(("size", "tiled"), [(6, True), (30, False)])
+def test_small_structures_of_large_images_are_seen_in_tiles(size: int, tiled: bool, tmp_path: Path) -> None:
+    run, _, text = written(specks(tmp_path / "specks", size), "--no-probe", "--preset", "cpu-10min")
+    settings = run.settings.datasets["specks"]
+    assert (settings.tiles is not None) == tiled
+    assert ("pixels across, and 1." in text) == tiled
+    assert settings.size == 64
+    if settings.tiles is not None:
+        assert settings.tiles.scale == 1
+        assert "about 16 tiles an image" in text  # 4 rows of 64 pixels make 200, 4 columns 250
+        assert run.recipes["specks", "sdseg"].training.batch == 16  # of 64 tiles, not of 4 images
+
+
+@pytest.mark.parametrize(("pixels", "resampled"), [((1.0, 1.0, 1.1), False), ((1.0, 1.0, 1.8), True)])
+def test_fields_of_view_that_differ_are_brought_to_one_spacing(
+    pixels: tuple[float, ...], resampled: bool, tmp_path: Path
+) -> None:
+    folder = scans(tmp_path / "scans", "CT")
+    for number, pixel in enumerate(pixels):
+        for path in (folder / f"imagesTr/p{number}_0000.nii.gz", folder / f"labelsTr/p{number}.nii.gz"):
+            image = nib.load(path)
+            nib.save(
+                nib.Nifti1Image(np.asanyarray(image.dataobj).astype(np.int16), np.diag([pixel, pixel, 3, 1])), path
+            )
+    run, _, text = written(folder, "--no-probe", "--preset", "cpu-10min")
+    settings = run.settings.datasets["scans"]
+    assert ("resampled to one spacing" in text) == resampled
+    if resampled:
+        height, width = settings.size
+        spacing = max(1.5 * 24 / height, 1.5 * 48 / width)  # the widest field counts as one and a half of the median
+        assert settings.spacing == pytest.approx((spacing, spacing), rel=0.01)
+        assert settings.fit == "shrink"
+    else:
+        assert settings.spacing == "none"
 
 
 def scans(folder: Path, *names: str) -> Path:
@@ -188,7 +239,7 @@ def test_a_ct_is_known_by_its_air_and_seen_through_the_window_of_its_labels(
     own = run.settings.datasets["scans"].own
     assert own is not None
     assert own.modality == "ct"
-    assert own.windows == {"labelled": (-25, 150)}
+    assert own.windows == {"labelled": (-25, 175)}
     assert own.labels == {2: "label 2", 7: "label 7"}
     assert run.settings.datasets["scans"].target == "each"
     assert run.settings.datasets["scans"].slicing == "sagittal"

@@ -91,7 +91,7 @@ def test_what_lies_around_a_slice_does_not_wrap_around(dtype: str, outside: floa
     ones = np.ones((1, 2, 2, 1), dtype)
     around = SliceFit((2, 2), (2, 2), (4, 2)).images(ones, outside)
     assert around[0, :, 0, 0].tolist() == [expected, 1, 1, expected]
-    np.testing.assert_array_equal(TileGrid(2, 2, 4).cut(ones[0], outside)[0, 0], np.full((4, 1), expected))
+    np.testing.assert_array_equal(TileGrid(2, 2, (4, 4)).cut(ones[0], outside)[0, 0], np.full((4, 1), expected))
 
 
 @pytest.mark.parametrize("wanted", [(0.5, 0.5), (0.7, 1.1), (1.4, 0.9)])
@@ -316,7 +316,10 @@ def test_size_auto_of_images_is_taken_from_their_headers(tmp_path: Path) -> None
     ("settings", "message"),
     [
         ({"spacing": [1.0, 0.0]}, "greater than or equal to 0.01"),
-        ({"size": [64, 96], "tiles": {}}, "'tiles' are square: give 'size' one number"),
+        (
+            {"size": "auto", "tiles": {}},
+            "with 'tiles' the size is that of a tile: give one number, or height and width",
+        ),
         ({"fit": "shrink"}, "'fit' is of slices that are resampled"),
         ({"size": {"at_most": 8}}, "of an automatic size 'at_most': Input should be greater than or equal to 16"),
         ({"size": {"most": 80}}, "of an automatic size 'most'"),

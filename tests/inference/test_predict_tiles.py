@@ -148,6 +148,25 @@ def test_evaluation_scores_what_predict_writes(raw: Path, store: Path, graph: Pa
     assert "less than a tile of 32×32" in " ".join(small["notes"])
 
 
+def test_tiles_may_be_oblong(raw: Path, tmp_path: Path) -> None:
+    store = prepared(raw, tmp_path, size=[32, 48])
+    opened = SliceStore.open(store)
+    assert opened.images.shape[1:3] == (32, 48)
+    samples = build_samples(opened, opened.rows_of("train"), direct_recipe(), None, None)
+    assert samples[0]["image"].shape[:2] == (32, 48)
+    for case in opened.whole().cases:
+        np.testing.assert_array_equal(opened.whole().images[case.rows][0], native(raw, case.case))
+    described = describe(opened.manifest.image, opened.manifest.structures)
+    export_graph(Brightness(opened.manifest.image), described, tmp_path / "model.onnx")
+    evaluate(store, tmp_path / "model.onnx", tmp_path / "scores", EvaluationOptions(raw=raw, settings=SETTINGS))
+    predict(tmp_path / "model.onnx", [raw / "images" / "b.png"], tmp_path / "masks", options=PredictOptions())
+    mask = read(tmp_path / "masks" / "b_mask.png") > 0
+    with (tmp_path / "scores" / "cases.csv").open(encoding="utf-8") as stream:
+        (row,) = [row for row in csv.DictReader(stream) if row["case"] == "b"]
+    truth = read(raw / "masks" / "b.png") > 0
+    assert float(row["dice"]) == pytest.approx(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+
+
 def test_python_gives_what_the_command_gives(raw: Path, graph: Path, tmp_path: Path) -> None:
     assert predict(graph, [raw / "images" / "d.png"], tmp_path) == 0
     mask = load_predictor(graph).predict(native(raw, "d")).mask
@@ -217,7 +236,7 @@ def test_options_that_make_no_sense(
         ({"overlap": 1}, "overlap.*less than or equal to 0.9"),
         ({"scale": 0}, "scale.*greater than or equal to 0.01"),
         ({"blending": "cubic"}, "blending.*'gaussian' or 'constant'"),
-        ({"size": 256}, "the side of a tile is the dataset's own 'size'"),
+        ({"size": 256}, "the size of a tile is the dataset's own 'size'"),
     ],
 )
 def test_tiles_that_make_no_sense(tiles: dict[str, Any], message: str) -> None:
@@ -241,7 +260,7 @@ def test_a_tile_that_the_network_does_not_allow(size: int) -> None:
         "recipes": {"unet": {"file": "config/recipes/unet.yaml"}},
         "datasets": {"cells": VALUES | {"size": size}},
     }
-    with pytest.raises(UserError, match=rf"size {size} cannot be halved .*32 is needed\n.*the side of a tile"):
+    with pytest.raises(UserError, match=rf"size {size} cannot be halved .*32 is needed\n.*that of a tile"):
         parse(Config, run, where="x").resolve_recipe("cells", "unet")
 
 

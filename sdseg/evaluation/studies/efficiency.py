@@ -140,7 +140,7 @@ def _images(subject: Subject, batch: int) -> RawImages:
     """`batch` slices of the cases, from the first on; again from the first where they do not suffice. Or tiles."""
     if subject.store.manifest.image.tiles is not None:
         whole = subject.store.images[subject.cases[0].start]
-        tiles = TileGrid(whole.shape[0], whole.shape[1], subject.store.manifest.image.sides[0]).cut(whole)
+        tiles = TileGrid(whole.shape[0], whole.shape[1], subject.store.manifest.image.sides).cut(whole)
         return np.asarray(tiles[np.resize(np.arange(len(tiles)), batch)])
     rows = np.concatenate([np.arange(case.start, case.start + case.slices) for case in subject.cases])
     return subject.store.images[np.resize(rows, batch)]
