@@ -23,7 +23,7 @@ from sdseg.config.normalisation import (
     PerVolume,
     Value,
 )
-from sdseg.config.shape import AutoSize, DatasetSize, Fit, InPlane, Slicing
+from sdseg.config.shape import AutoSize, DatasetSize, Fit, Slicing, Spacing
 from sdseg.config.tiles import TILES_OF_VOLUMES, Tiles
 from sdseg.core.errors import nearest
 from sdseg.core.settings import Name, Place, Seed, Strict, parse, read_yaml
@@ -295,7 +295,7 @@ class Dataset(Strict):
     tiles: Tiles | None = Field(None, exclude_if=lambda tiles: tiles is None)  # images larger than `size`: not squeezed
     slicing: Slicing = Field("axial", exclude_if=lambda chosen: chosen == "axial")  # of volumes: how slices lie
     # Of volumes: mm between rows and columns that slices are resampled to, or the median of the training volumes'.
-    spacing: Literal["none", "median"] | InPlane = Field("none", exclude_if=lambda chosen: chosen == "none")
+    spacing: Spacing = Field("none", exclude_if=lambda chosen: chosen == "none")
     fit: Fit = Field("crop", exclude_if=lambda chosen: chosen == "crop")  # with `spacing`: of slices larger than `size`
     max_pixels: int | None = Field(None, ge=1, le=1 << 40)  # of an image that is read; default: 2^28, 16384²
     max_voxels: int | None = Field(None, ge=1, le=1 << 40)  # of a volume that is read; default: 2^30, 1024³

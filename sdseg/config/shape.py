@@ -11,7 +11,7 @@ from sdseg.core.settings import Strict
 
 __all__ = [
     *("LONGEST", "SHORTEST", "USUAL_MULTIPLE", "AutoSize", "DatasetSize"),
-    *("Fit", "InPlane", "Plane", "Resampling", "Slicing", "bound_of"),
+    *("Fit", "InPlane", "Plane", "Resampling", "Slicing", "Spacing", "bound_of"),
 ]
 
 Plane = Literal["axial", "coronal", "sagittal"]  # across the body; front from back; left from right
@@ -59,6 +59,23 @@ DatasetSize = Annotated[
     Side | tuple[Side, Side] | AutoSize,
     BeforeValidator(_auto, json_schema_input_type=Side | tuple[Side, Side] | Literal["auto"] | AutoSize),
     AfterValidator(lambda size: size if isinstance(size, AutoSize) else shortest(size)),
+]
+
+
+def _spacing(spacing: Any) -> Any:
+    """One message for all that is none, where each form would have one of its own."""
+    lengths = list(spacing) if isinstance(spacing, list | tuple) else []
+    numbers = [length for length in lengths if isinstance(length, int | float) and SHORTEST <= length <= LONGEST]
+    if spacing not in ("none", "median") and not (len(numbers) == len(lengths) == 2):
+        raise ValueError(
+            f"none, median, or millimetres from {SHORTEST:g} to {LONGEST:g} as [rows, columns] is expected"
+        )
+    return spacing
+
+
+Spacing = Annotated[
+    Literal["none", "median"] | InPlane,
+    BeforeValidator(_spacing, json_schema_input_type=Literal["none", "median"] | InPlane),
 ]
 
 

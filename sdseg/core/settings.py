@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import types
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -36,6 +37,20 @@ KINDS = ("latent-diffusion", "end-to-end-diffusion", "direct")
 ARCHITECTURE = "architecture: "  # begins those of the classes that `architecture_of` chooses among
 ALL_CHANNELS, BY_CHANNEL = "for all channels", "by channel"  # of a normalisation
 FORMS = ("word", "mapping", ALL_CHANNELS, BY_CHANNEL)  # of a value that may be either; listed likewise
+METHODS = ("percentiles", "z-score", "min-max", "window")  # of a normalisation; listed below it, or below a channel
+FORM = re.compile(
+    r"literal\[|tuple\[|constrained-|\[key\]$|(str|int|float|bool)$"
+)  # of other values, as pydantic has them
+
+WANTED = "Input should be "
+INSTANCE = re.compile(r" or (instance of \w+|object to extract fields from)")
+YAMLS = {  # what YAML calls what Python calls otherwise
+    "valid tuple": "valid list",
+    "Tuple": "List",
+    "valid dictionary": "valid mapping",
+    "Dictionary": "Mapping",
+    " after validation": "",
+}
 
 Name = Annotated[str, Field(pattern=NAME)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -101,13 +116,44 @@ def parse(model: type[Model], data: dict[str, Any], *, where: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = [_explain(model, dict(problem)) for problem in error.errors()]
+        problems = [_explain(model, problem) for problem in _of_one_form([dict(each) for each in error.errors()])]
         raise ListedError(
             f"{len(problems)} problem(s) in the configuration:",
             problems,
             where=where,
             remedy="correct the keys named above; config/config.yaml explains each",
         ) from None
+
+
+def _of_one_form(problems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One problem for each value: of one that may have several forms pydantic lists what each form wants of it.
+
+    The form that was meant is that in which the most is right; where none is, all are named.
+    """
+    values: dict[tuple[Any, ...], list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
+    for problem in problems:
+        steps = tuple(step for step in problem["loc"] if step != "[key]")
+        last = len(steps) - 1
+        forms = (place for place, step in enumerate(steps) if _is_form(str(step), place == last))
+        form = next(forms, len(steps))
+        values.setdefault(steps[:form], []).append((steps[form + 1 :], problem))
+    chosen = []
+    for whole, each in values.items():
+        deepest = max(len(within) for within, _ in each)
+        meant = [problem | {"loc": whole + within} for within, problem in each if len(within) == deepest]
+        if len(each) == 1:
+            chosen.append(each[0][1])
+        elif deepest:
+            chosen += meant
+        else:
+            first, *others = (str(problem["msg"]) for problem in meant)
+            words = [first, *(other.removeprefix(WANTED) for other in others)]
+            chosen.append(meant[0] | {"msg": ", or ".join(words)})
+    return chosen
+
+
+def _is_form(step: str, last: bool) -> bool:
+    return bool(FORM.match(step)) or (last and step in {"str", "int", "float", "bool"})
 
 
 def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
@@ -122,8 +168,8 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
         return _unknown_choice(key, problem["ctx"])
     if problem["type"] == "missing":
         return f"missing key '{key}'"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    for pythons, yamls in (("valid tuple", "valid list"), ("Tuple", "List"), ("valid dictionary", "valid mapping")):
+    message = INSTANCE.sub("", str(problem["msg"]).removeprefix("Value error, "))
+    for pythons, yamls in YAMLS.items():
         message = message.replace(pythons, yamls)
     if problem.get("ctx", {}).get("pattern") == NAME:
         message = "a name has lower-case letters, digits, '-' and '_', 100 at most, and starts with a letter or digit"
@@ -132,10 +178,11 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
 
 
 def _unknown_choice(key: str, context: dict[str, str]) -> str:
-    """What is said of a section whose `kind` or `architecture` is none that there is."""
+    """What is said of a section whose `kind`, `method` or `architecture` is none that there is."""
     chosen, known = context["tag"], context["expected_tags"]
     if not chosen.startswith(ARCHITECTURE):
-        return f"{key}.kind: '{chosen}' is none of {known}"
+        named = context["discriminator"].strip("'")
+        return f"{key}.{named if named.isidentifier() else 'kind'}: '{chosen}' is none of {known}"
     return f"{key}.architecture: '{chosen.removeprefix(ARCHITECTURE)}' is none of {known.replace(ARCHITECTURE, '')}"
 
 
@@ -151,6 +198,8 @@ def _without_tags(steps: tuple[Any, ...]) -> tuple[list[str], list[str]]:
             tags.append(f"kind: {step}")
         elif step.startswith(ARCHITECTURE):
             tags.append(step)
+        elif step in METHODS and "normalisation" in keys[-2:]:
+            tags.append(f"method: {step}")
         elif step in FORMS:
             continue
         else:

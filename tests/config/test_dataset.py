@@ -24,6 +24,34 @@ NNUNET: dict[str, Any] = {"layout": "nnunet", "modality": "ct", "windows": {"sof
 TABLE: dict[str, Any] = {"layout": "table", "modality": "rgb", "table": "cases.csv", "labels": {1: "a", 2: "b"}}
 
 
+@pytest.mark.parametrize(
+    ("values", "own", "problem"),
+    [
+        (
+            {"spacing": "mean"},
+            {},
+            "spacing: none, median, or millimetres from 0.01 to 100 as [rows, columns] is expected",
+        ),
+        ({"spacing": [0, 1]}, {}, "spacing: none, median, or millimetres"),
+        ({"tiles": True}, {}, "tiles: Input should be a valid mapping (got True)"),
+        ({}, {"normalisation": {"method": "zscore"}}, "own.normalisation.method: 'zscore' is none of 'percentiles', "),
+        ({}, {"normalisation": {"T1": {"method": "z"}}}, "own.normalisation.T1.method: 'z' is none of"),
+        (
+            {},
+            {"normalisation": {"method": "z-score", "zeros": 1}},
+            "unknown key 'own.normalisation.zeros': did you mean",
+        ),
+        ({}, {"normalisation": "z-score"}, "own.normalisation: Input should be a valid mapping (got 'z-score')"),
+        ({}, {"mask_values": {"any": 1}}, "own.mask_values.any: Input should be a valid integer, "),
+        ({}, {"targets": {"each": {"liver": [[1]]}}}, "own.targets.each.liver.0: Input should be a valid integer, or "),
+    ],
+)
+def test_a_value_of_several_forms_has_one_message(values: dict[str, Any], own: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ListedError, match=re.escape(f"- {problem}")) as raised:
+        parse(Dataset, {"source": "own", "own": NNUNET | own, **values}, where="here")
+    assert str(raised.value).count("\n  - ") == 1
+
+
 @pytest.mark.parametrize("values", [FOLDERS, NNUNET, TABLE], ids=["folders", "nnunet", "table"])
 def test_what_is_needed_is_enough_and_survives_its_file(values: dict[str, Any]) -> None:
     settings = parse(Dataset, {"source": "own", "own": values}, where="here")

@@ -315,7 +315,7 @@ def test_size_auto_of_images_is_taken_from_their_headers(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"spacing": [1.0, 0.0]}, "greater than or equal to 0.01"),
+        ({"spacing": [1.0, 0.0]}, "millimetres from 0.01 to 100 as "),
         (
             {"size": "auto", "tiles": {}},
             "with 'tiles' the size is that of a tile: give one number, or height and width",
