@@ -163,7 +163,7 @@ def _leak_in_words(pair: dict[str, Any]) -> str:
     (first, second), (own, other) = pair["cases"], pair["splits"]
     return (
         f"'{first}' ({own}) and '{second}' ({other}) are the same picture ({pair['bits']:.3g} of 256 bits differ): "
-        "put both into one split"
+        "give both the same split in the split file"
     )
 
 

@@ -53,7 +53,8 @@ def test_the_same_picture_in_two_splits_is_an_error_under_the_clean_protocol(
 ) -> None:
     found = judged(seen("a", bits=100), seen("b", "test", bits=110), seen("c", "val"), **settings)
     told = found.problems if forbidden else found.warnings
-    assert told == ("'a' (train) and 'b' (test) are the same picture (10 of 256 bits differ): put both into one split",)
+    same = "'a' (train) and 'b' (test) are the same picture (10 of 256 bits differ)"
+    assert told == (f"{same}: give both the same split in the split file",)
     assert (len(found.problems), len(found.warnings)) == ((1, 0) if forbidden else (0, 1))
 
 
