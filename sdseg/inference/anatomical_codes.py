@@ -20,8 +20,9 @@ class AnatomicalCode:
     side: Side | None = None
 
 
-# Of the structures of the known datasets that the scheme has a concept for: as pydicom's dictionary has them, but for
-# the two veins as one, which is the scheme's own combined site. Sides are told apart from the name.
+# Of the structures of the known datasets, and of those that people most often segment, under the names that nnU-Net's
+# tasks and TotalSegmentator give them: as pydicom's dictionary has them, but for the two veins as one, which is the
+# scheme's own combined site. Sides are told apart from the name. What means several things ('ventricle') is left out.
 CODES = {
     name: AnatomicalCode(value, meaning, abnormal)
     for names, value, meaning, abnormal in (
@@ -43,11 +44,53 @@ CODES = {
         (("splenic vein",), "35819009", "Splenic vein", False),
         (("pancreas",), "15776009", "Pancreas", False),
         (("adrenal", "adrenal gland"), "23451007", "Adrenal gland", False),
+        (("duodenum",), "38848004", "Duodenum", False),
+        (("small intestine", "small bowel"), "30315005", "Small intestine", False),
+        (("colon",), "71854001", "Colon", False),
+        (("rectum",), "34402009", "Rectum", False),
+        (("bladder", "urinary bladder"), "89837001", "Bladder", False),
+        (("prostate",), "41216001", "Prostate", False),
+        (("uterus",), "35039007", "Uterus", False),
+        (("lung", "lungs"), "39607008", "Lung", False),
+        (("trachea",), "44567001", "Trachea", False),
+        (("heart",), "80891009", "Heart", False),
+        (("left ventricle",), "87878005", "Left ventricle", False),
+        (("right ventricle",), "53085002", "Right ventricle", False),
+        (("left atrium",), "82471001", "Left atrium", False),
+        (("pulmonary artery",), "81040000", "Pulmonary artery", False),
+        (("thyroid", "thyroid gland"), "69748006", "Thyroid", False),
+        (("brain",), "12738006", "Brain", False),
+        (("brainstem", "brain stem"), "119238007", "Brain Stem", False),
+        (("cerebellum",), "113305005", "Cerebellum", False),
+        (("hippocampus",), "5366008", "Hippocampus", False),
+        (("lateral ventricle", "lateral ventricles"), "66720007", "Lateral Ventricle", False),
+        (("spinal cord",), "2748008", "Spinal cord", False),
+        (("femur",), "71341001", "Femur", False),
+        (("tibia",), "12611008", "Tibia", False),
+        (("fibula",), "87342007", "Fibula", False),
+        (("patella",), "64234005", "Patella", False),
+        (("humerus",), "85050009", "Humerus", False),
+        (("scapula",), "79601000", "Scapula", False),
+        (("clavicle", "clavicula"), "51299004", "Clavicle", False),
+        (("sternum",), "56873002", "Sternum", False),
+        (("sacrum",), "54735007", "Sacrum", False),
+        (("vertebra", "vertebrae"), "51282000", "Vertebra", False),
+        (("mandible",), "91609006", "Mandible", False),
+        (("skull",), "89546000", "Skull", False),
+        (("bone", "bones"), "272673000", "Bone", False),
+        (("cartilage",), "309312004", "Cartilage", False),
+        (("meniscus",), "74135004", "Meniscus", False),
+        (("breast",), "76752008", "Breast", False),
+        (("lymph node", "lymph nodes"), "59441001", "Lymph Node", False),
+        (("retina",), "5665001", "Retina", False),
         (("tooth", "teeth"), "38199008", "Tooth", False),
         (("organ", "organs"), "91772007", "Organ", False),
         (("polyp",), "68496003", "Polyp of colon", True),
         (("nodule",), "27925004", "Nodule", True),
         (("lesion",), "52988006", "Lesion", True),
+        (("cyst",), "367643001", "Cyst", True),
+        (("edema", "oedema"), "79654002", "Edema", True),
+        (("hemorrhage", "haemorrhage"), "50960005", "Hemorrhage", True),
         (("tumor", "tumour"), "108369006", "Neoplasm", True),
     )
     for name in names
@@ -57,6 +100,8 @@ CODES = {
 def anatomical_code(name: str) -> AnatomicalCode | None:
     """The code of a structure of this name, 'left kidney' or 'kidney_left'; None where none is known."""
     words = name.lower().replace("_", " ").split()
+    if (whole := CODES.get(" ".join(words))) is not None:  # the left ventricle is a concept of its own
+        return whole
     sides = [word for word in words if word in ("left", "right")]
     known = CODES.get(" ".join(word for word in words if word not in sides))
     if known is None or len(sides) > 1:
