@@ -202,6 +202,7 @@ def test_codes_are_those_of_the_dictionary() -> None:
     assert {name for name in structures if anatomical_code(name) is None} == set()
     assert anatomical_code("kidney_left") == anatomical_code("Left Kidney")
     assert anatomical_code("left right kidney") is None
+    assert anatomical_code("Left ventricle") == CODES["left ventricle"]  # no side of a ventricle
 
 
 def test_nothing_found_is_an_object_of_empty_frames(tmp_path: Path) -> None:
