@@ -216,18 +216,12 @@ class Plan:
         return f"<results>/{wildcards.dataset}/{named.recipe}/model/config.json"
 
     def web_pages(self, wildcards: Any = None) -> list[str]:
-        """A page of every model that a browser can run: not of those of patches, tiles, channels."""
+        """A page of every model that a browser can run: not of those of patches."""
         return [
             WEB_PAGE.replace("{dataset}", dataset).replace("{recipe}", recipe)
             for dataset, recipe in self.pairs
-            if self.recipes[dataset, recipe].patches is None and self._seen_whole(dataset)
+            if self.recipes[dataset, recipe].patches is None
         ]
-
-    def _seen_whole(self, dataset: str) -> bool:
-        """Whether models see whole images, or slices of one volume."""
-        settings = self.settings.datasets[dataset]
-        several = settings.own is not None and bool(settings.own.channels)
-        return settings.tiles is None and not several
 
     def web_pages_of_all(self, wildcards: Any = None) -> list[str]:
         """What `all` makes of them: every one where `web.pages` is set."""

@@ -467,7 +467,7 @@ def test_nothing_in_the_file_can_leave_its_place(bright_rgb: Path, tmp_path: Pat
     ("graph", "reason"),
     [
         (describe(CT).model_copy(update={"sliding_window": SlidingWindow(size=(8, 32, 32))}), "sees patches"),
-        (describe(CT.model_copy(update={"channels": 2})), "2 channels"),
+        (describe(CT.model_copy(update={"channels": 2})), "2 channels"),  # without names
         (describe(CT, tuple(Structure(name=f"organ {n}", values=(n,)) for n in range(1, 33))), "32 structures"),
     ],
 )

@@ -26,8 +26,8 @@ def plan(**web: Any) -> Plan:
     return Plan({"recipes": recipes, "datasets": datasets, "web": web}, where="my.yaml")
 
 
-def test_every_model_has_a_page_but_those_of_patches_and_tiles() -> None:
-    expected = [PAGE.format("kseg", "unet"), PAGE.format("btcv", "unet"), PAGE.format("sts", "unet")]
+def test_every_model_has_a_page_but_those_of_patches() -> None:
+    expected = [PAGE.format(name, "unet") for name in ("kseg", "btcv", "cvc", "sts")]
     assert plan().web_pages() == expected
     assert plan().web_pages_of_all() == []
     assert plan(pages=True).web_pages_of_all() == expected

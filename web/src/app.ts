@@ -1,7 +1,7 @@
 /** The page: opens its model, takes files, shows what was found. */
 
 import type { Contract } from "./contract.ts";
-import { takes } from "./contract.ts";
+import { invitation, takes } from "./contract.ts";
 import type { Asked, InputSummary, Shown, Tasks } from "./messages.ts";
 import { UserMessage } from "./io/types.ts";
 import { fromBase64, unpack } from "./model/packed.ts";
@@ -94,7 +94,7 @@ async function start(model: string | File): Promise<void> {
     byId("choose-model").hidden = true;
     byId("try-sample").hidden = sampleText === null;
     for (const id of ["choose-files", "drop-text"]) byId(id).hidden = false;
-    byId("drop-text").textContent = invitation();
+    byId("drop-text").textContent = invitation(contract);
     byId("choose-folder").hidden = contract.modality === "rgb" || !("webkitdirectory" in byId("folder"));
     const many = opened.provider === "WebGPU" ? "" : `, ${threads} thread${threads > 1 ? "s" : ""}`;
     const without = opened.whyNoGpu === null ? "" : ` without WebGPU: ${opened.whyNoGpu}`;
@@ -102,12 +102,6 @@ async function start(model: string | File): Promise<void> {
     say(`Ready: the model opened in ${opened.seconds.toFixed(1)} s${without && `, and computes${without}`}.`);
   });
   if (!ready && contract.model.inside) byId("drop-text").textContent = "The model did not open.";
-}
-
-function invitation(): string {
-  return contract.modality === "rgb"
-    ? "Drop an image here: PNG, JPEG, BMP or TIFF"
-    : `Drop ${takes(contract)} here: NIfTI, or a folder or zip of a DICOM series`;
 }
 
 /** Open files, and segment the first of what they hold that the model can work on. */
@@ -181,7 +175,8 @@ function describe(): void {
     ? "Opening the model …"
     : `The model is too large for one file. Choose '${contract.model.name}', which lies beside this page.`;
   fact("Finds", contract.structures.map((structure) => structure.name).join(", "));
-  fact("Takes", `${takes(contract)}, which it sees at ${contract.width} × ${contract.height} pixels`);
+  const seen = contract.tiles === null ? "at" : "in tiles of";
+  fact("Takes", `${takes(contract)}, which it sees ${seen} ${contract.width} × ${contract.height} pixels`);
   fact("Trained on", `${contract.dataset} (${contract.origin})`);
   fact("Method", `${contract.recipe}, ${contract.precision}`);
   fact("Model", `${(contract.model.bytes / 1e6).toFixed(1)} MB, SHA-256 ${contract.model.sha256}`);

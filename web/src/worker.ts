@@ -5,13 +5,16 @@ import { fromSlices } from "./io/geometry.ts";
 import { openFiles } from "./io/open.ts";
 import { encodeNifti, encodePng } from "./io/save.ts";
 import { UserMessage } from "./io/types.ts";
-import type { Input } from "./io/types.ts";
 import type { Asked, InputSummary, Masks, Parts, Ready, Reply, Request, RuntimeParts, Saved, Shown, Tasks } from "./messages.ts";
 import { Engine } from "./model/engine.ts";
+import type { Case } from "./model/channels.ts";
+import { casesOf, stemOf } from "./model/channels.ts";
 import type { Answer, Runtime } from "./model/engine.ts";
 import { unpack } from "./model/packed.ts";
 import { labelsOf } from "./model/rule.ts";
+import { overTiles } from "./model/tiles.ts";
 import { Segmentation } from "./model/segmentation.ts";
+import type { Working } from "./model/working.ts";
 import { withNeighbours, workingOf } from "./model/working.ts";
 
 type Report = (done: number, total: number) => void;
@@ -19,7 +22,7 @@ type Report = (done: number, total: number) => void;
 interface State {
   contract: Contract;
   engine: Engine;
-  inputs: readonly Input[];
+  cases: readonly Case[];
   segmentation: Segmentation | null;
   masks: Masks | null;
   asked: number; // the latest request for masks: those before it are given up
@@ -37,7 +40,7 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
         ? null
         : { runtime: () => unpackRuntime(gpuRuntime), softwareToo, ...contract.webgpu };
     const engine = await Engine.open(contract, runtime, model, gpu);
-    state = { contract, engine, inputs: [], segmentation: null, masks: null, asked: 0 };
+    state = { contract, engine, cases: [], segmentation: null, masks: null, asked: 0 };
     const { threads, provider, whyNoGpu } = engine;
     return { seconds: (performance.now() - started) / 1000, threads, provider, whyNoGpu };
   },
@@ -45,15 +48,16 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
   async open(files): Promise<readonly InputSummary[]> {
     const inputs = await openFiles(files);
     if (inputs.length === 0) throw new UserMessage("nothing to open", "choose an image, a volume or a DICOM series");
-    opened().inputs = inputs;
-    return inputs.map((input) => ({ name: input.name, kind: input.kind, about: sizeOf(input) }));
+    const now = opened();
+    now.cases = casesOf(inputs, now.contract);
+    return now.cases.map(({ name, channels }) => ({ name, kind: channels[0]!.kind, about: sizeOf(channels) }));
   },
 
   async segment({ index }, report): Promise<Shown | null> {
-    const { contract, engine, inputs } = opened();
-    const input = inputs[index];
-    if (input === undefined) throw new Error(`no input ${index}`);
-    const working = await workingOf(input, contract, async (share) => {
+    const { contract, engine, cases } = opened();
+    const one = cases[index];
+    if (one === undefined) throw new Error(`no input ${index}`);
+    const working = await workingOf(one, contract, async (share) => {
       report(share * 0.2, 1);
       await pause();
     });
@@ -61,20 +65,23 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
     const { provider } = engine;
     const answers: Answer[] = [];
     for (let slice = 0; slice < working.count; slice++) {
-      answers.push(await engine.run(withNeighbours(working, slice, contract)));
-      report(0.2 + (0.8 * (slice + 1)) / working.count, 1);
+      answers.push(
+        await answerTo(engine, working, slice, contract, async (share) => {
+          report(0.2 + (0.8 * (slice + share)) / working.count, 1);
+          await pause();
+        }),
+      );
       if (answers.at(-1)!.probability.some(Number.isNaN)) {
-        throw new UserMessage(`the model gives no numbers for '${input.name}'`, "check the values of the file");
+        throw new UserMessage(`the model gives no numbers for '${one.name}'`, "check the values of the file");
       }
-      await pause();
     }
     const now = opened();
     now.segmentation = new Segmentation(working, answers, contract);
     now.masks = null;
     now.asked += 1; // masks of what was shown before are given up
     return {
-      name: input.name,
-      kind: input.kind,
+      name: one.name,
+      kind: working.input.kind,
       count: working.count,
       rows: working.rows,
       columns: working.columns,
@@ -99,7 +106,7 @@ const tasks: { [Name in keyof Tasks]: (input: Tasks[Name][0], report: Report) =>
     if (masks === null) throw new UserMessage("other masks were asked for meanwhile", "save the mask again");
     const labels = labelsOf(masks.bits, contract);
     const what = masks.hypothesis === 0 ? "mask" : `hypothesis${masks.hypothesis}`;
-    const stem = stemOf(working.input.name);
+    const stem = stemOf(working.name) || "mask";
     if (working.input.kind === "image") {
       const pixels = contract.structures.length === 1 ? labels.map((label) => label * 255) : labels;
       const data = encodePng(pixels, { width: working.columns, height: working.rows }, 1);
@@ -179,14 +186,33 @@ async function graphOf({ model, contract }: Parts): Promise<Uint8Array> {
   return bytes;
 }
 
-function sizeOf(input: Input): string {
-  if (input.kind === "image") return `${input.width} × ${input.height} pixels`;
-  const spacing = input.spacing.map((length) => Number(length.toPrecision(3))).join(" × ");
-  return `${input.shape.join(" × ")} voxels of ${spacing} mm`;
+/** What the model says of one slice, or of an image in tiles; `report` hears of the share that is done. */
+async function answerTo(
+  engine: Engine,
+  working: Working,
+  slice: number,
+  contract: Contract,
+  report: (share: number) => Promise<void>,
+): Promise<Answer> {
+  const fed = withNeighbours(working, slice, contract);
+  if (contract.tiles === null) {
+    const answer = await engine.run(fed);
+    await report(1);
+    return answer;
+  }
+  const tile = { width: contract.width, height: contract.height };
+  const run = (pixels: Uint8Array): Promise<Answer> => engine.run(pixels);
+  return overTiles(run, fed as Uint8Array, working.fit.working, tile, contract.tiles, contract.window[0], (done, total) =>
+    report(done / total),
+  );
 }
 
-function stemOf(name: string): string {
-  return name.replace(/^.*[\\/]/, "").replace(/\.(nii\.gz|nii|png|jpe?g|bmp|tiff?|dcm|zip)$/i, "") || "mask";
+function sizeOf(channels: Case["channels"]): string {
+  const input = channels[0]!;
+  const several = channels.length > 1 ? `, ${channels.length} channels` : "";
+  if (input.kind === "image") return `${input.width} × ${input.height} pixels${several}`;
+  const spacing = input.spacing.map((length) => Number(length.toPrecision(3))).join(" × ");
+  return `${input.shape.join(" × ")} voxels of ${spacing} mm${several}`;
 }
 
 function joined(parts: readonly Float32Array[]): Float32Array {

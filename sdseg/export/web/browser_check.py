@@ -83,13 +83,14 @@ def _judge(
     store = SliceStore.open(prepared, verify=True).with_neighbours(graph.image.neighbours)
     cases = check_store(store, written.graph_file, graph.image, graph.structures, "test")
     rule = MaskRule.of(graph)
+    if graph.image.tiles is not None or slices is not None:  # which are no whole cases
+        rule = replace(rule, largest_component=False, fill_holes=False)
     if slices is None:
         batches = slice_batches(store, evenly_spread(cases, options.parity_cases), BATCH)
     else:
         cases = evenly_spread(cases, slices)
         middles = [replace(case, start=case.start + case.slices // 2, slices=1) for case in cases]
         batches = slice_batches(store, middles, 1)
-        rule = replace(rule, largest_component=False, fill_holes=False)  # which are of whole cases
     precision = precision_of(graph)
     reference = open_graph(written.graph_file, "cpu")
     parity = compare(reference, backend, batches, rule, settings.tolerance(precision), precision)

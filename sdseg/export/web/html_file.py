@@ -112,7 +112,11 @@ def _check_replaces_none(beside: Path, graph_file: Path, earlier: WebPage | None
 def _phantom(graph: GraphManifest) -> SampleInput | None:
     """What the page offers to try; nothing, and a warning, where the package is installed without what draws it."""
     try:
-        return phantom_for(graph)
+        phantom = phantom_for(graph)
+        if phantom is None:
+            names = ", ".join(graph.image.channel_names)
+            log.warning("the page offers no sample: name a zip of a case's files (%s) by --sample", names)
+        return phantom
     except ModuleNotFoundError as error:
         lacking = missing_extra(error, "drawing a phantom")
         if lacking is None:

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from sdseg.artifacts.image_contract import ImageContract
+from sdseg.artifacts.image_contract import ImageContract, Intensities
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.graph_file import weights_beside
 from sdseg.backends.inputs import draw_noise
@@ -20,10 +20,11 @@ MOST_STRUCTURES = 31  # bits of a whole number in JavaScript, without its sign
 # is not at its default, would be silently left out.
 HEEDED = {
     *("modality", "size", "channels", "neighbours", "window", "normalisation", "stretch", "dtype", "intensities"),
-    *("train_clip", "spacing", "slicing", "resampling"),
+    *("normalisations", "channel_intensities"),
+    *("train_clip", "spacing", "slicing", "resampling", "tiles", "channel_names", "shown_channel"),
 }
 REMEDY = (
-    "use 'sdseg predict', which takes every model; the page takes those of whole images and of slices (in a workflow "
+    "use 'sdseg predict', which takes every model; the page takes those of images and of slices (in a workflow "
     "say 'pages: false' in 'web')"
 )
 
@@ -32,7 +33,7 @@ def check_runs_in_browser(graph: GraphManifest, path: Path) -> None:
     """Raise UserError for a graph that the page cannot run, before anything is written."""
     image = graph.image
     odd = sorted(_unknown(image))
-    usual = 3 if image.modality == "rgb" else 1
+    usual = len(image.channel_names) or (3 if image.modality == "rgb" else 1)
     reason = None
     if graph.dimensions != 2 or graph.sliding_window is not None:
         reason = "a model that sees patches, put together by a sliding window, which the page does not do"
@@ -53,7 +54,6 @@ def page_contract(graph: GraphManifest) -> dict[str, Any]:
     image = graph.image
     height, width = image.sides
     count = next((port.axes[1] for port in graph.outputs if port.name == "hypotheses"), 0)
-    lay = image.intensities
     return {
         "version": graph.version or "",
         "dataset": graph.dataset,
@@ -62,16 +62,21 @@ def page_contract(graph: GraphManifest) -> dict[str, Any]:
         "precision": graph.precision,
         "modality": image.modality,
         "channels": image.channels,
+        "channelNames": list(image.channel_names),
+        "shownChannel": image.shown_channel,
         "width": width,
         "height": height,
         "slicing": image.slicing,
+        "tiles": None if image.tiles is None else image.tiles.model_dump(mode="json"),
         "resampling": None if image.resampling is None else image.resampling.model_dump(mode="json"),
         "neighbours": image.neighbours,
         "window": list(image.window),
         "dtype": image.dtype,
         "stretch": image.stretch,
         "normalisation": None if image.normalisation is None else image.normalisation.model_dump(mode="json"),
-        "intensities": None if lay is None else lay.model_dump(mode="json", include={"p1", "p99", "width"}),
+        "normalisations": [each.model_dump(mode="json") for each in image.normalisations],
+        "intensities": None if image.intensities is None else _spread(image.intensities),
+        "channelIntensities": [_spread(each) for each in image.channel_intensities],
         "structures": [
             {"name": one.name, "colour": structure_colour(number), "parts": len(set(one.values))}
             for number, one in enumerate(graph.structures)
@@ -83,6 +88,11 @@ def page_contract(graph: GraphManifest) -> dict[str, Any]:
         "noise": _noise(graph),
         "hypotheses": count,
     }
+
+
+def _spread(lay: Intensities) -> dict[str, Any]:
+    """What an input is held against."""
+    return lay.model_dump(mode="json", include={"p1", "p99", "width"})
 
 
 def _noise(graph: GraphManifest) -> dict[str, Any] | None:

@@ -30,8 +30,13 @@ class SampleInput:
     data: bytes
 
 
-def phantom_for(graph: GraphManifest) -> SampleInput:
-    """A phantom of the dataset the model was trained on, else of one with its structures, else of its kind."""
+def phantom_for(graph: GraphManifest) -> SampleInput | None:
+    """A phantom of the dataset the model was trained on, else of one with its structures, else of its kind.
+
+    None of a model of several files per case: phantoms have one.
+    """
+    if graph.image.channel_names:
+        return None
     from sdseg.datasets.phantoms import write_phantoms  # needs SciPy, which a light install lacks
 
     source = _source_for(graph)

@@ -8,6 +8,7 @@ import type { Matrix3, Vector } from "./matrices.ts";
 import { column, determinant, fromColumns, nearestRotation, norm } from "./matrices.ts";
 import type { Affine, Plane, Slices, Volume } from "./types.ts";
 
+const GRID_TOLERANCE = 0.05; // of a voxel: affines are rounded by some writers
 const FLAT = 1e-4; // volume of the cell that three directions of length 1 span: 1 where they are at right angles
 
 /** How the voxels of a file are reached slice by slice, row by row: the index of the first, and the steps. */
@@ -130,6 +131,34 @@ export function fromSlices(volume: Volume, slices: readonly Uint8Array[], plane:
     }
   });
   return labels;
+}
+
+/** Why two volumes do not lie on one grid, in words, or null where they do: as sdseg/io/geometry.py compares them. */
+export function differenceOfGrids(one: Volume, other: Volume): string | null {
+  const [own, others] = [corners(one), corners(other)];
+  if (own.shape.some((length, axis) => length !== others.shape[axis])) {
+    return `${one.shape.join(" × ")} and ${other.shape.join(" × ")} voxels`;
+  }
+  const apart = Math.max(...own.places.flatMap((place, at) =>
+    place.map((value, axis) => Math.abs(value - others.places[at]![axis]!))));
+  if (apart <= GRID_TOLERANCE * Math.min(...spacingOf(one.affine))) return null;
+  return `their corners lie up to ${Number(apart.toPrecision(3))} mm apart`;
+}
+
+/** Voxels along the patient's axes, and where the outermost ones lie, in mm. */
+function corners(volume: Volume): { shape: number[]; places: number[][] } {
+  const oriented = orientationOf(volume.affine);
+  const axes = [0, 1, 2].map((patient) => oriented.findIndex(([own]) => own === patient));
+  const places = [0, 1, 2, 3, 4, 5, 6, 7].map((bits) => {
+    const index = [0, 0, 0];
+    axes.forEach((axis, patient) => {
+      const far = ((bits >> patient) & 1) === 1;
+      index[axis] = far === (oriented[axis]![1] === 1) ? volume.shape[axis]! - 1 : 0;
+    });
+    return volume.affine.slice(0, 3).map((row) =>
+      row[0]! * index[0]! + row[1]! * index[1]! + row[2]! * index[2]! + row[3]!);
+  });
+  return { shape: axes.map((axis) => volume.shape[axis]!), places };
 }
 
 export function millilitresPerVoxel(volume: Volume): number {

@@ -28,7 +28,7 @@ export interface Fit {
 
 /** For slices of a native size; `spacing` is that of the volume, between slices, rows and columns. */
 export function fitOf(contract: Contract, native: Size, spacing: readonly [number, number, number] | null): Fit {
-  const working = { width: contract.width, height: contract.height };
+  const working = workingSize(contract, native);
   const { resampling } = contract;
   if (resampling === null || spacing === null) return { native, resampled: working, working, shrunk: 1 };
   const along = (count: number, own: number, wanted: number): number => Math.max(1, rint((count * own) / wanted));
@@ -50,6 +50,13 @@ export function fitOf(contract: Contract, native: Size, spacing: readonly [numbe
     width: Math.max(1, rint(resampled.width * part)),
   };
   return { native, resampled: whole, working, shrunk: part };
+}
+
+/** At which slices of a native size are looked at: one for all, but that of an image itself where it is seen in tiles. */
+function workingSize({ tiles, width, height }: Contract, native: Size): Size {
+  if (tiles === null) return { width, height };
+  const scaled = (length: number): number => Math.max(1, rint(length * tiles.scale));
+  return { width: scaled(native.width), height: scaled(native.height) };
 }
 
 /** An image [height, width, channels] at the working size; `outside` is the value around one that is smaller. */
@@ -75,6 +82,12 @@ export function oddFit(fit: Fit, contract: Contract): string[] {
     if (fit.shrunk === 1) return [];
     const part = `${Math.round(fit.shrunk * 100)} %`;
     return [`slices larger than the ${inPixels(working)} that the model sees: shrunk to ${part} of their size`];
+  }
+  if (contract.tiles !== null) {
+    const [tile, { scale }] = [{ width: contract.width, height: contract.height }, contract.tiles];
+    if (working.width >= tile.width && working.height >= tile.height) return [];
+    const at = scale === 1 ? "" : ` at scale ${scale}`;
+    return [`${inPixels(working)}${at}, less than a tile of ${inPixels(tile)}: the lowest value lies around it`];
   }
   const [shorter, longer] = [Math.min(native.width, native.height), Math.max(native.width, native.height)];
   if (shorter < TINY) return [`${inPixels(native)}, enlarged to ${inPixels(working)}: too small to say anything about`];

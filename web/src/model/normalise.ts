@@ -22,7 +22,8 @@ export interface Scale {
 /** Statistics of a whole volume, and what follows from them. Throws UserMessage for values that say nothing. */
 export function scaleOf(values: Voxels, contract: Contract, name: string): Scale {
   const extent = extentOf(values, name);
-  if (contract.normalisation !== null) return normalising(values, contract, contract.normalisation, extent, name);
+  const how = contract.normalisations[0] ?? contract.normalisation;
+  if (how !== null) return normalising(values, contract, how, extent, name);
   const [low, high] = contract.window;
   if (!extent.whole && extent.high - extent.low <= 2 && high - low > FAR_WIDER) {
     throw new UserMessage(
@@ -83,15 +84,17 @@ function normalising(
   extent: Extent,
   name: string,
 ): Scale {
-  const [offset, spread] = statistics(values, how, extent);
-  const scale = Math.fround(spread);
+  let [from, scale] = statistics(values, how, extent).map(Math.fround) as [number, number];
   if (!(scale > 0)) {
     throw new UserMessage(
       `'${name}' is an empty volume: its values are all alike, so it cannot be normalised`,
       "export it again, or choose another",
     );
   }
-  const from = Math.fround(offset);
+  if (contract.normalisations.length > 0) { // of several channels: each from 0 to 1
+    const [bottom, top] = how.method === "z-score" || how.method === "window" ? [how.low, how.high] : [0, 1];
+    [from, scale] = [Math.fround(from + bottom * scale), Math.fround((top - bottom) * scale)];
+  }
   const [low, high] = contract.window.map(Math.fround) as [number, number];
   return {
     apply: (value) => clamp(Math.fround(Math.fround(Math.fround(value) - from) / scale), low, high),
@@ -101,6 +104,7 @@ function normalising(
 
 /** Offset and spread: a raw value v becomes (v - offset) / spread. */
 function statistics(values: Voxels, how: Normalisation, extent: Extent): [number, number] {
+  if (how.method === "window") return [0, 1];
   if (how.method === "min-max") return [extent.low, extent.high - extent.low];
   const chosen = how.nonzero ? Float64Array.from(values).filter((value) => value !== 0) : Float64Array.from(values);
   if (chosen.length === 0) return [0, 0];

@@ -6,7 +6,7 @@ import { unlike } from "../../src/model/intensities.ts";
 import { roundEven, scaleOf, toHalf } from "../../src/model/normalise.ts";
 
 function contract(normalisation: Normalisation | null, more: Partial<Contract> = {}): Contract {
-  return { window: [-175, 250], dtype: "int16", stretch: false, normalisation, ...more } as Contract;
+  return { window: [-175, 250], dtype: "int16", stretch: false, normalisation, normalisations: [], ...more } as Contract;
 }
 
 test("whole numbers are clipped to the type they are kept in, fractions rounded half to even", () => {
@@ -25,6 +25,16 @@ test("statistics of the volume, as NumPy has them", () => {
   const middle = contract({ method: "percentiles", low: 10, high: 90, nonzero: false }, { window: [0, 1] });
   assert.ok(Math.abs(scaleOf(values, middle, "a").apply(2) - 0.5) < 1e-6);
   assert.equal(scaleOf(values, middle, "a").apply(100), 1);
+});
+
+test("each of several channels goes from 0 to 1, whatever its own window", () => {
+  const values = Float32Array.of(-100, 0, 100, 200);
+  const channel = (how: Normalisation): ((value: number) => number) =>
+    scaleOf(values, contract(null, { window: [0, 1], normalisations: [how] }), "a").apply;
+  assert.deepEqual([-200, 50, 400].map(channel({ method: "window", low: -150, high: 250 })), [0, 0.5, 1]);
+  const score = channel({ method: "z-score", low: -3, high: 5, nonzero: false });
+  assert.ok(Math.abs(score(50) - 3 / 8) < 1e-6);
+  assert.equal(channel({ method: "min-max" })(50), 0.5);
 });
 
 test("a volume that says nothing is refused in words", () => {
