@@ -24,21 +24,30 @@ export function patientVolume(shown: Shown): PatientVolume {
   const { lines } = linesOf(shown);
   const along = <Field extends "length" | "mm">(field: Field): Triple => [lines[0][field], lines[1][field], lines[2][field]];
   const { channels, pixels } = shown;
-  return { shape: along("length"), mm: along("mm"), values: turned(shown, (voxel) => pixels[voxel * channels]!) };
+  const values = new Uint8Array(shown.count * shown.rows * shown.columns);
+  eachRow(shown, (from, step, to, end) => {
+    for (let voxel = from; to < end; voxel += step) values[to++] = pixels[voxel * channels]!;
+  });
+  return { shape: along("length"), mm: along("mm"), values };
 }
 
 /** Of each voxel: 0, or one more than the number of the visible structure that lies on top there. */
-export function patientLabels(shown: Shown, masks: Masks, structures: readonly Structure[], visible: number) {
+export function patientLabels(shown: Shown, masks: Masks, structures: readonly Structure[], visible: number): Uint8Array {
   const topmost = paintOrder(structures).reverse();
-  const known = new Map<number, number>([[0, 0]]);
   const { bits } = masks;
-  return turned(shown, (voxel) => {
-    const here = bits[voxel]! & visible;
-    if (here === 0) return 0;
-    const label = known.get(here) ?? topmost.find((number) => (here & (1 << number)) !== 0)! + 1;
-    known.set(here, label);
-    return label;
+  const labels = new Uint8Array(bits.length);
+  let [last, label] = [0, 0]; // neighbours mostly belong to the same
+  eachRow(shown, (from, step, to, end) => {
+    for (let voxel = from; to < end; voxel += step) {
+      const here = bits[voxel]! & visible;
+      if (here !== last) {
+        last = here;
+        label = here === 0 ? 0 : topmost.find((number) => (here & (1 << number)) !== 0)! + 1;
+      }
+      labels[to++] = label;
+    }
   });
+  return labels;
 }
 
 /** Sections are counted from the right, the front and the feet. */
@@ -52,16 +61,13 @@ export function placeAt(shown: Shown, [right, front, head]: Triple): Place {
   return [head, lines[1].length - 1 - front, lines[0].length - 1 - right];
 }
 
-function turned(shown: Shown, read: (voxel: number) => number): Uint8Array<ArrayBuffer> {
+/** Rows from the patient's left to the right, one after the other: where each begins in the slices, its step, and where it goes. */
+function eachRow(shown: Shown, copy: (from: number, step: number, to: number, end: number) => void): void {
   const { first, lines } = linesOf(shown);
   const [right, front, head] = lines;
-  const values = new Uint8Array(right.length * front.length * head.length);
-  let to = 0;
-  for (let z = 0; z < head.length; z++) {
-    for (let y = 0; y < front.length; y++) {
-      let from = first + z * head.step + y * front.step;
-      for (let x = 0; x < right.length; x++, from += right.step) values[to++] = read(from);
+  for (let z = 0, to = 0; z < head.length; z++) {
+    for (let y = 0; y < front.length; y++, to += right.length) {
+      copy(first + z * head.step + y * front.step, right.step, to, to + right.length);
     }
   }
-  return values;
 }
