@@ -30,17 +30,13 @@ export class CanvasPane implements Pane {
     new ResizeObserver(() => this.draw()).observe(byId("planes"));
   }
 
-  get elements(): HTMLElement[] {
-    return this.views.map((view) => view.figure);
-  }
-
   async open(shown: Shown): Promise<void> {
     this.shown = shown;
     this.masks = null;
     const sections = shown.kind === "volume" ? SECTIONS : SECTIONS.slice(0, 1);
     this.views = sections.map((section) => this.view(shapeOf(shown, section), shown));
     byId("planes").classList.toggle("three", sections.length > 1);
-    byId("planes").replaceChildren(...this.elements);
+    byId("planes").replaceChildren(...this.views.map((view) => view.figure));
     this.draw();
   }
 

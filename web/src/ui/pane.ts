@@ -4,8 +4,7 @@ import type { Masks, Shown } from "../messages.ts";
 import type { Style } from "../view/paint.ts";
 
 export interface Pane {
-  readonly elements: readonly HTMLElement[];
-  /** Elements are on the page. Rejects where it cannot show this. */
+  /** Rejects where it cannot show this. */
   open(shown: Shown): Promise<void>;
   setMasks(masks: Masks, jump: boolean): void;
   setStyle(style: Style): void;

@@ -4,7 +4,7 @@ import type { Contract } from "../contract.ts";
 import type { Masks, Shown } from "../messages.ts";
 import type { Style } from "../view/paint.ts";
 import { CanvasPane } from "./canvas_pane.ts";
-import { byId, make } from "./element.ts";
+import { byId } from "./element.ts";
 import type { Pane } from "./pane.ts";
 import { VolumePane } from "./volume_pane.ts";
 
@@ -57,20 +57,16 @@ export class Viewer {
 
   /** False where it is to be shown on canvases; the remark says why. */
   private async openVolume(volumes: VolumePane, shown: Shown): Promise<boolean> {
-    this.unable ??= make("canvas").getContext("webgl2") === null ? "this browser offers no WebGL 2" : null;
-    if (this.unable === null) {
+    try {
+      if (this.unable !== null) throw new Error(this.unable);
       byId("planes").replaceChildren(...volumes.elements);
       byId("planes").classList.remove("three");
-      try {
-        await this.put(volumes, shown);
-        return true;
-      } catch (error) {
-        this.remark = remarkOf(error instanceof Error ? error.message : String(error));
-        return false;
-      }
+      await this.put(volumes, shown);
+      return true;
+    } catch (error) {
+      this.remark = remarkOf(error instanceof Error ? error.message : String(error));
+      return false;
     }
-    this.remark = remarkOf(this.unable);
-    return false;
   }
 
   private async put(pane: Pane, shown: Shown): Promise<void> {

@@ -72,6 +72,7 @@ export class VolumePane implements Pane {
     this.captions.replaceChildren(...this.sliders.map((slider) => make("p", {}, ...slider.elements)));
     await this.scene.show(volume);
     [this.shown, this.masks] = [shown, null];
+    this.offer(this.scene.drawsSolid(volume));
     this.look();
     this.go();
   }
@@ -94,6 +95,9 @@ export class VolumePane implements Pane {
   }
 
   private async attach(): Promise<Scene> {
+    // Asked of the canvas that NiiVue will ask again: another context would cost as much as the first.
+    const context = this.canvas.getContext("webgl2", { alpha: true, antialias: false });
+    if (context === null) throw new Error("this browser offers no WebGL 2");
     const url = URL.createObjectURL(new Blob([await unpack(this.script)], { type: "text/javascript" }));
     const { Scene } = (await import(/* not bundled */ url)) as typeof SceneModule;
     const colours = this.contract.structures.map((structure) => structure.colour);
@@ -123,6 +127,13 @@ export class VolumePane implements Pane {
       this.scene?.showPlanes(layout.tiles);
     }
     this.describe();
+  }
+
+  private offer(solid: boolean): void {
+    const option = this.select.querySelector<HTMLOptionElement>("option[value=solid]")!;
+    option.disabled = !solid;
+    option.text = solid ? VIEWS.solid : `${VIEWS.solid} (needs a graphics card)`;
+    if (!solid && this.view === "solid") this.select.value = "planes";
   }
 
   private resize(width: number, height: number): void {

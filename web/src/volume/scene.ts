@@ -10,6 +10,7 @@ import type { PatientVolume, Triple } from "../view/patient.ts";
 const SLICES = { axial: SLICE_TYPE.AXIAL, coronal: SLICE_TYPE.CORONAL, sagittal: SLICE_TYPE.SAGITTAL };
 const MOST_VOXELS = 2 ** 27; // 512 slices of 512 × 512, of which each voxel takes 6 bytes on the graphics card
 // Of a view in 3-D:
+const MOST_IN_SOFTWARE = 2 ** 23; // voxels
 const [AZIMUTH, ELEVATION, ZOOM] = [160, 15, 1.25]; // degrees: from the front and a little from the left and above
 const GHOST = 0.4; // opacity of the image around the mask
 const CROSSHAIR = [0.35, 0.75, 0.82, 0.9];
@@ -66,6 +67,14 @@ export class Scene {
     const longest = this.viewer.uiData.max3D ?? 0;
     if (Math.max(...volume.shape) > longest) return `a side of more than ${longest} voxels`;
     return volume.values.length > MOST_VOXELS ? "more voxels than 512 slices of 512 × 512" : null;
+  }
+
+  /** Whether 3-D takes less than minutes: not of a large volume where the processor draws. */
+  drawsSolid(volume: PatientVolume): boolean {
+    const { gl } = this.viewer;
+    const asked = gl.getExtension("WEBGL_debug_renderer_info");
+    const name = String(gl.getParameter(asked === null ? gl.RENDERER : asked.UNMASKED_RENDERER_WEBGL));
+    return volume.values.length <= MOST_IN_SOFTWARE || !/swiftshader|llvmpipe|software|basic render/i.test(name);
   }
 
   async show(volume: PatientVolume): Promise<void> {
