@@ -44,7 +44,7 @@ def _run(ready: Path, place: Path, chosen: Recipe, more: dict[str, Any]) -> None
         prepared=more.pop("prepared", ready / "prepared"),
         recipe_name="tiny",
         recipe=chosen,
-        codec=ready / "codec" if chosen.network.kind == "latent-diffusion" else None,
+        codec=more.pop("codec", ready / "codec" if chosen.network.kind == "latent-diffusion" else None),
         output=place / "model",
         last=place / "last",
         state=place / "state",

@@ -20,14 +20,17 @@ from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.settings import merge
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
+from sdseg.inference.predictor import load_predictor
 from sdseg.training.codec import build_codec
-from sdseg.training.train import train
 from tests.helpers.end_to_end import SMALLEST
 from tests.helpers.end_to_end import TRAINING as EVERY
 from tests.helpers.networks import CODEC
-from tests.helpers.tiny import DISC_CUP, write_store
+from tests.helpers.tiny import DISC_CUP, RGB, picture, write_store
+from tests.helpers.training import events, rewind
+from tests.helpers.training import run as train_in
 
 WIDTHS_ALONE = {"sdseg-faster"}  # differ from another recipe in what is made tiny here
+RESUMED = {"medseglatdiff"}  # to the bit; the others of a kind each: tests/training, test_volumes.py
 COMMITTED = sorted((Path(__file__).resolve().parents[2] / "config" / "recipes").glob("*.yaml"))
 FILES = [  # those of volumes: test_volumes.py
     file for file in COMMITTED if file.stem not in WIDTHS_ALONE and load_recipe(file).patches is None
@@ -69,7 +72,9 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small(ready: Path, file: Path) -> Recipe:
     """The recipe at a width that takes seconds; what makes the method is left as it is."""
-    overrides: dict[str, Any] = {"training": TRAINING, "optimiser": {"warmup_steps": 0}}
+    overrides: dict[str, Any] = {"training": dict(TRAINING), "optimiser": {"warmup_steps": 0}}
+    if file.stem in RESUMED:
+        overrides["training"]["checkpoint_every"] = 1
     made = load_recipe(file)
     if made.diffusion is not None and made.diffusion.loss_mask_from:  # a step of each stage
         overrides["diffusion"] = {"loss_mask_from": 1}
@@ -95,19 +100,15 @@ def small(ready: Path, file: Path) -> Recipe:
 
 def run(ready: Path, place: Path, chosen: Recipe) -> Path:
     network = chosen.network
-    train(
+    return train_in(
+        ready,
+        place,
+        chosen,
         prepared=data_of(ready, chosen),
-        recipe_name="tiny",
-        recipe=chosen,
         codec=codec_of(ready, chosen),
         image_codec=ready / "images" if isinstance(network, LatentNetwork) and network.image_codec else None,
-        output=place / "model",
-        last=place / "last",
-        state=place / "state",
-        quiet=True,
         start_from=ready / "first" / "model" if chosen.start_from is not None else None,
     )
-    return place / "model"
 
 
 def data_of(ready: Path, chosen: Recipe) -> Path:
@@ -136,6 +137,19 @@ def test_trains_evaluates_and_exports(ready: Path, tmp_path: Path, file: Path) -
     export(model, prepared, tmp_path / "export", Export(parity_cases=2))
     parity = json.loads((tmp_path / "export" / "parity.json").read_text("utf-8"))
     assert parity["passed"] is True
+
+    image = picture(RGB, 7)[0]
+    by_model, by_graph = (load_predictor(path, "cpu").predict(image) for path in (model, tmp_path / "export"))
+    assert by_model.masks.shape == by_graph.masks.shape == (2 if chosen.joint else 1, 32, 32)
+    np.testing.assert_allclose(by_graph.probability, by_model.probability, atol=1e-3)
+    if chosen.joint:
+        assert (by_graph.probability[1] <= by_graph.probability[0] + 1e-6).all()  # the cup lies within its disc
+
+    if file.stem in RESUMED:
+        before = (model / "weights.safetensors").read_bytes(), (tmp_path / "last" / "weights.safetensors").read_bytes()
+        rewind(tmp_path)
+        assert [event["step"] for event in events(run(ready, tmp_path, chosen), "resumed")] == [1]
+        assert before == tuple((tmp_path / name / "weights.safetensors").read_bytes() for name in ("model", "last"))
 
     # What the stages wrote is what the page's records hold, key for key.
     assert Parity.checked(**parity).content() == parity
