@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from sdseg.core.bounded_types import in_pixels
 from sdseg.core.files import sha256_text
 from sdseg.core.provenance import provenance
 from sdseg.metrics import overlap
@@ -46,8 +47,9 @@ def render(
 ) -> str:
     """The whole page as HTML. `titles` gives the full name of each dataset source, `file` is where it will lie."""
     file = file or results.folder / "report.html"
-    published_tables = paper.tables(results, published) if published else ()
     sources = {dataset.name: dataset.prepared.source for dataset in results.datasets if dataset.prepared}
+    only_own = bool(sources) and {*sources.values()} == {"own"}  # nobody has published figures of these
+    published_tables = paper.tables(results, published) if published and not only_own else ()
     source_names = paper.sources_of(published_tables)
     return compose(
         "page.html",
@@ -106,6 +108,7 @@ def compose(template: str, **values: Any) -> str:
         "duration": formats.duration,
         "flatten": formats.flatten,
         "p_value": formats.p_value,
+        "pixels": in_pixels,
         "score": formats.score,
         "seconds": formats.seconds,
         "signed": formats.signed,

@@ -24,6 +24,7 @@ from sdseg.report.report import print_table, report
 from tests.core.test_locks import another
 from tests.helpers.stage_results import StageResults, edit_json
 
+ROOT = Path(__file__).resolve().parents[2]
 VOID = {"meta", "link", "img", "br", "input"}
 
 
@@ -168,6 +169,20 @@ def test_the_page_says_whether_structures_exclude_each_other(stages: StageResult
             edit_json(tmp_path / dataset / "sdseg" / "evaluation" / "summary.json", exclusive=told)
         shown = page_of(tmp_path).text
         assert [shown.count(word) for word in words.values()] == [int(told is each) for each in words]
+
+
+def test_oblong_images_of_ones_own(stages: StageResults, tmp_path: Path) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
+    edit_json(tmp_path / "cvc" / "sdseg" / "evaluation" / "summary.json", size=[80, 96])
+    pages = {}
+    for source in ("own", "cvc"):
+        edit_json(tmp_path / "cvc" / "prepared" / "manifest.json", source=source)
+        report(tmp_path, tmp_path / "page.html", ROOT / "resources" / "paper")
+        pages[source] = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "80 × 96 pixels" in pages["own"]
+    assert "(80, 96)" not in pages["own"]
+    assert "A dataset of your own" in pages["own"]
+    assert ["paper-title" in pages[source] for source in ("own", "cvc")] == [False, True]
 
 
 def test_the_scoring_rules_need_no_docstrings(root: Path) -> None:
