@@ -3,7 +3,7 @@
 PyTorch, diffusers and Snakemake take longer to load than most commands of a test take to run. `python()` is an executable
 for the place of the interpreter: it passes arguments, environment, folder and streams to a server of this test process,
 which forks. The package itself is not loaded before: a command takes that of its folder or of PYTHONPATH, as always.
-Signals and status are those of the command. What is no module of the list below runs in the interpreter itself.
+Signals and status are those of the command, and it is killed with the client. What is no module of the list below runs in the interpreter itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pathlib import Path
 
 __all__ = ["MODULES", "python"]
 
-MODULES = ("sdseg", "snakemake")  # those that `python -m` runs in a fork
+MODULES = ("sdseg", "snakemake", "accelerate.commands.launch")  # those that `python -m` runs in a fork
 LOADED = (
     *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "smart_open", "jsonschema"),
     *("numpy", "pydantic", "yaml", "PIL.Image", "cv2", "nibabel", "pydicom", "safetensors.torch", "tqdm"),
@@ -42,7 +42,7 @@ LOADED = (
 CLIENT = """
 import os, signal, socket, struct, sys, json
 here = os.path.dirname(os.path.realpath(__file__))
-words = sys.argv[1:]
+words = sys.argv[2:] if sys.argv[1] == "-u" else sys.argv[1:]
 server = socket.socket(socket.AF_UNIX)
 server.connect(os.path.join(here, "server"))
 asked = json.dumps([words, os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
@@ -58,7 +58,7 @@ if status < 0:
 os._exit(status)
 """
 LAUNCHER = """#!/bin/sh
-case "$1 $2" in
+case "$1 $2 $3" in
 {known}) exec {python!r} -IS {client!r} "$@" ;;
 *) exec {python!r} "$@" ;;
 esac
@@ -71,7 +71,7 @@ def python() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="sdseg-python-"))  # short: names of sockets have 107 bytes
     client, launcher = folder / "client.py", folder / "python"
     client.write_text(CLIENT, encoding="utf-8")
-    known = "|".join(f"'-m {module}'" for module in MODULES)
+    known = "|".join(f"'{flag}-m {module} '*" for module in MODULES for flag in ("", "-u "))
     text = LAUNCHER.format(known=known, python=sys.executable, client=str(client))
     launcher.write_text(text, encoding="utf-8")
     launcher.chmod(0o755)
@@ -140,6 +140,10 @@ def _command(connection: socket.socket, paths: list[str], launcher: str) -> None
     connection.sendall(struct.pack("!i", process))
     for stream in streams:
         os.close(stream)
+    if hasattr(os, "pidfd_open"):
+        ended = os.pidfd_open(process)
+        if connection in select.select([ended, connection], [], [])[0]:  # the client was killed
+            os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
     with contextlib.suppress(OSError):  # the client was killed
         connection.sendall(struct.pack("!i", os.waitstatus_to_exitcode(status)))
