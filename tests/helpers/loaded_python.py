@@ -1,9 +1,10 @@
 """A Python that has loaded what commands of this project load, and forks for each: `python -m sdseg …` in less time.
 
-PyTorch, diffusers and Snakemake take longer to load than most commands of a test take to run. `python()` is an executable
-for the place of the interpreter: it passes arguments, environment, folder and streams to a server of this test process,
-which forks. The package itself is not loaded before: a command takes that of its folder or of PYTHONPATH, as always.
-Signals and status are those of the command, and it is killed with the client. What is no module of the list below runs in the interpreter itself.
+PyTorch, diffusers and Snakemake take longer to load than most commands of a test take to run. `python()` is an
+executable for the place of the interpreter: it passes arguments, environment, folder and streams to a server of this
+test process, which forks. The package itself is not loaded before: a command takes that of its folder or of PYTHONPATH,
+as always. Signals and status are those of the command, and it is killed with the client. What is no module of MODULES
+runs in the interpreter itself.
 """
 
 from __future__ import annotations

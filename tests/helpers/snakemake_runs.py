@@ -1,4 +1,4 @@
-"""Runs of Snakemake, whose jobs are forks of one Python that has everything loaded: loading takes longer than the rest."""
+"""Runs of Snakemake: it and its jobs are forks of one Python that has loaded the libraries."""
 
 from __future__ import annotations
 

@@ -43,8 +43,9 @@ def started(ready: Path, place: Path, text: str, *program: str) -> subprocess.Po
     (place / "recipe.yaml").write_text(text, "utf-8")
     paths = {"prepared": ready / "prepared", "codec": ready / "codec", "recipe": place / "recipe.yaml"}
     words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    words += ["--output", str(place / "model"), "--name", "tiny", "--quiet"]
     return subprocess.Popen(
-        [str(python()), *LAUNCH, *program, "train", *words, "--output", str(place / "model"), "--name", "tiny", "--quiet"],
+        [str(python()), *LAUNCH, *program, "train", *words],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -59,7 +59,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A copy of the project after the walk, and what the last command printed."""
     folder = tmp_path_factory.mktemp("walk") / "sdseg é copy"
     for part in ("sdseg", "workflow", "config", "resources"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "raw", "weights"))
+        without = shutil.ignore_patterns("*.pyc.*", "*.json.*", "raw", "weights")
+        shutil.copytree(ROOT / part, folder / part, ignore=without)
     shown = ""
     for language, text in blocks():
         first, _, rest = text.partition("\n")
