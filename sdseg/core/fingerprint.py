@@ -2,12 +2,18 @@
 
 Two states of the source have one fingerprint where no line that computes differs: comments, docstrings, layout and
 the files' times do not count. Modules are followed through their imports, those inside functions included.
+
+Reading 300 modules takes half a second, at every plan and in every job; so what was read is kept beside the compiled
+modules, by the checksums of the texts.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import json
+import os
 from functools import cache
 from pathlib import Path
 
@@ -53,6 +59,7 @@ def code_of(stage: str, package: Path = PACKAGE) -> dict[str, str]:
         waiting += [part for each in (name, *modules[name][1]) for part in _with_parents(each)]
     if f"sdseg.{stage}" not in modules:
         raise ValueError(f"no module sdseg.{stage} in {package}")
+    _keep()
     digests = {name: digest for name, (digest, _) in modules.items()}
     for name in modules:  # templates and style sheets lie in the package that fills them in
         path = _file_of(name, package)
@@ -68,10 +75,51 @@ def _read(name: str, path: Path) -> tuple[str, frozenset[str]]:
 
 @cache
 def _read_text(text: bytes, *, of_settings: bool) -> tuple[str, frozenset[str]]:
+    key = f"{hashlib.sha256(text).hexdigest()} {of_settings:d}"
+    if key in _kept():
+        digest, *names = _kept()[key]
+        return digest, frozenset(names)
     words: list[str] = []
     imports: set[str] = set()
     _walk(ast.parse(text), words, imports, of_settings=of_settings)
-    return _digest("\0".join(words)), frozenset(imports)
+    _NEW[key] = [_digest("\0".join(words)), *sorted(imports)]
+    return _NEW[key][0], frozenset(imports)
+
+
+_NEW: dict[str, list[str]] = {}  # read by this process, and not kept yet
+KEPT, MOST = PACKAGE / "__pycache__" / "fingerprints.json", 2000
+
+
+@cache
+def _kept() -> dict[str, list[str]]:
+    """By text, the checksum of its code and what it imports, as this module read it before; nothing where in doubt."""
+    try:
+        state = json.loads(KEPT.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = isinstance(state, dict) and state.get("reader") == _reader() and isinstance(state.get("texts"), dict)
+    return state["texts"] if known else {}
+
+
+@cache
+def _reader() -> str:
+    return _digest(Path(__file__).read_bytes())
+
+
+def _keep() -> None:
+    """Write what is new, where that is possible: an installation may be read-only."""
+    if not _NEW:
+        return
+    texts = _kept() if len(_kept()) < MOST else {}
+    texts |= _NEW
+    _NEW.clear()
+    part = KEPT.with_name(f"{KEPT.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        try:
+            part.write_text(json.dumps({"reader": _reader(), "texts": texts}), "utf-8")
+            part.replace(KEPT)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _walk(node: ast.AST, words: list[str], imports: set[str], *, of_settings: bool) -> None:

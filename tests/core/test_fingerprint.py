@@ -112,6 +112,36 @@ def test_templates_belong_to_the_page_alone(edit: Edit) -> None:
     assert edit("report/templates/page.css", "{", "{ ") == {"report.report"}
 
 
+def test_what_was_read_is_kept_beside_what_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same checksums from it, of a text that changed, where it is damaged, and where none can be written."""
+    reading = sys.modules[fingerprint.__module__]
+    package, kept = tmp_path / "package", tmp_path / "kept.json"
+    package.mkdir()
+    module = package / "one.py"
+
+    def computed(text: str, *, unread: bool = False) -> dict[str, str]:
+        module.write_text(text, "utf-8")
+        for known in (reading._read_text, reading._kept, code_of):
+            known.cache_clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(reading, "KEPT", kept)
+            if unread:
+                patched.setattr("ast.parse", None)
+            return code_of("one", package)
+
+    expected = computed("import sdseg.two\nONE = 1\n")
+    assert computed("import sdseg.two\nONE = 1\n", unread=True) == expected
+    assert computed("import sdseg.two\nONE = 2\n") != expected
+    for damaged in ("{", "[]", '{"reader": "another", "texts": {}}', '{"texts": 1}'):
+        kept.write_text(damaged, "utf-8")
+        assert computed("import sdseg.two\nONE = 1\n") == expected
+        assert computed("import sdseg.two\nONE = 1\n", unread=True) == expected
+    kept.unlink()
+    kept.mkdir()
+    assert computed("import sdseg.two\nONE = 1\n") == expected
+    assert {path.name for path in tmp_path.iterdir()} == {"package", "kept.json"}
+
+
 def test_it_is_quick_and_needs_the_standard_library_alone() -> None:
     """Planning asks for every stage; the quickest of three, as another process may be busy."""
     code = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,12 +15,13 @@ from sdseg.core.errors import UserError
 from sdseg.models.model_folder import load_model, read_tensors
 from sdseg.training.setup import check_possible
 from sdseg.training.state import latest_state
+from tests.helpers.loaded_python import python
 from tests.helpers.networks import recipe
 from tests.helpers.training import events, run, write_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = (
-    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
     *("--main_process_port", "0", "--dynamo_backend", "no", "--mixed_precision", "no"),
 )
 
@@ -43,8 +43,9 @@ def started(ready: Path, place: Path, text: str, *program: str) -> subprocess.Po
     (place / "recipe.yaml").write_text(text, "utf-8")
     paths = {"prepared": ready / "prepared", "codec": ready / "codec", "recipe": place / "recipe.yaml"}
     words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    words += ["--output", str(place / "model"), "--name", "tiny", "--quiet"]
     return subprocess.Popen(
-        [*LAUNCH, *program, "train", *words, "--output", str(place / "model"), "--name", "tiny", "--quiet"],
+        [str(python()), *LAUNCH, *program, "train", *words],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -31,6 +31,7 @@ from sdseg.models.model_folder import load_model, read_tensors
 from sdseg.training.dataloader import open_training_data
 from sdseg.training.state import latest_state
 from sdseg.training.train import train
+from tests.helpers.loaded_python import python
 from tests.helpers.networks import direct_recipe, recipe
 from tests.helpers.tiny import seal, write_store
 from tests.helpers.training import events, heed, rewind, run, write_inputs
@@ -70,7 +71,7 @@ def test_the_baseline_goes_the_same_way(ready: Path, tmp_path: Path) -> None:
     assert manifest.training["codec_ceiling"] is None
 
 
-def command(ready: Path, place: Path, chosen: Recipe) -> list[str]:
+def command(ready: Path, place: Path, chosen: Recipe, interpreter: str | Path = sys.executable) -> list[str]:
     path = place / "recipe.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(chosen.model_dump(mode="json")), "utf-8")
@@ -84,7 +85,7 @@ def command(ready: Path, place: Path, chosen: Recipe) -> list[str]:
         "--output",
         place / "model",
     ]
-    return [sys.executable, "-m", "sdseg", "train", *map(str, words), "--quiet"]
+    return [str(interpreter), "-m", "sdseg", "train", *map(str, words), "--quiet"]
 
 
 def wait_for_state(place: Path, process: subprocess.Popen[Any]) -> None:
@@ -99,15 +100,13 @@ def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Pa
     network = {"denoiser": {"dropout": 0.3}, "condition": {"dropout": 0.3}}
     chosen = recipe(training=SLOW, network=network, diffusion={"sample_latents": True, "loss_noise": 0.5})
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command(ready, tmp_path / "killed", chosen), env=environment)
+    wait_for_state(tmp_path / "killed", process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model").exists()
     for name in ("whole", "killed"):
-        process = subprocess.Popen(command(ready, tmp_path / name, chosen), env=environment)
-        if name == "killed":
-            wait_for_state(tmp_path / name, process)
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
-            assert not (tmp_path / name / "model").exists()
-            process = subprocess.Popen(command(ready, tmp_path / name, chosen), env=environment)
-        assert process.wait() == 0
+        subprocess.run(command(ready, tmp_path / name, chosen, python()), env=environment, check=True)
     for folder in ("model", "last"):
         whole, killed = (tmp_path / name / folder for name in ("whole", "killed"))
         weights = [(place / "weights.safetensors").read_bytes() for place in (whole, killed)]
@@ -260,7 +259,7 @@ def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Pa
     copy, loss = tmp_path / "copy" / "sdseg", "functional.l1_loss if settings.distance"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe().model_dump(mode="json")), "utf-8")
-    command = [sys.executable, "-m", "sdseg", "train", "--prepared", ready / "prepared", "--codec", ready / "codec"]
+    command = [python(), "-m", "sdseg", "train", "--prepared", ready / "prepared", "--codec", ready / "codec"]
     command += ["--recipe", tmp_path / "recipe.yaml", "--name", "tiny", "--output", tmp_path / "model", "--quiet"]
 
     def again_with(text: str) -> tuple[str, bytes, dict[str, Any]]:

@@ -16,6 +16,8 @@ import pytest
 
 from sdseg.config.run import load_config
 from sdseg.datasets.split_files import read_split
+from tests.helpers.loaded_python import python
+from tests.helpers.snakemake_runs import run_snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "your-own-data.md"
@@ -29,12 +31,13 @@ def blocks() -> Iterator[tuple[str, str]]:
 
 def run(commands: str, folder: Path) -> str:
     """Run a shell block as a reader would, with this project's Python first on the path."""
-    script = folder / "bin" / "sdseg"  # what installing the project writes
-    script.parent.mkdir(exist_ok=True)
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m sdseg "$@"\n', encoding="utf-8")
-    script.chmod(0o755)
+    scripts = folder / "bin"  # what installing the project writes
+    scripts.mkdir(exist_ok=True)
+    for name in ("sdseg", "snakemake"):
+        (scripts / name).write_text(f'#!/bin/sh\nexec {python()} -m {name} "$@"\n', encoding="utf-8")
+        (scripts / name).chmod(0o755)
     environment = os.environ | {
-        "PATH": os.pathsep.join([str(script.parent), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(scripts), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "OMP_NUM_THREADS": "1",
     }
@@ -56,7 +59,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A copy of the project after the walk, and what the last command printed."""
     folder = tmp_path_factory.mktemp("walk") / "sdseg é copy"
     for part in ("sdseg", "workflow", "config", "resources"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "raw", "weights"))
+        without = shutil.ignore_patterns("*.pyc.*", "*.json.*", "raw", "weights")
+        shutil.copytree(ROOT / part, folder / part, ignore=without)
     shown = ""
     for language, text in blocks():
         first, _, rest = text.partition("\n")
@@ -152,11 +156,9 @@ def test_a_new_case_stops_the_run_and_names_itself(walked: tuple[Path, str]) -> 
         shutil.copy(source, images / kind / "new é.jpg")
     words = ["polyps", "--cores", "1", "--configfile", "config/mine.yaml", "--forcerun", "raw_record"]
     assert f"snakemake {words[0]} --cores 2 {' '.join(words[3:])}" in PAGE.read_text("utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words], cwd=folder, capture_output=True, encoding="utf-8", check=False
-    )
+    done = run_snakemake(folder, *words)
     assert done.returncode != 0
-    assert "case without a line: new é" in done.stdout + done.stderr
+    assert "case without a line: new é" in done.stdout
     assert split.read_bytes() == before
 
 

@@ -94,8 +94,8 @@ class Project:
 
 def checkout(folder: Path) -> Project:
     for part in ("sdseg", "workflow", "config", "resources/splits"):
-        # With what is compiled, so that a run need not do it again; `*.pyc.*` is being written.
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))
+        # With what is compiled, so that a run need not do it again; `*.pyc.*` and `*.json.*` are being written.
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*", "*.json.*"))
     shutil.copy(ROOT / "resources/datasets.yaml", folder / "resources")
     project = Project(folder)
     project.configure()
