@@ -8,6 +8,7 @@ what follows.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,15 +33,24 @@ def join_norms(module: nn.Module) -> None:
     if monais is not None:  # what is not imported has no block here
         pairs = (*pairs, monais.UnetBasicBlock)
     for block in module.modules():
-        if isinstance(block, pairs):
-            if all(_joined(norm, block.lrelu) for norm in (block.norm1, block.norm2)):
-                block.forward = partial(_pair, block)
-        elif isinstance(block, nn.Sequential):  # what follows a convolution of `BasicUNet`: norm, dropout, activation
-            parts = dict(block.named_children())
-            norm, dropout, activation = (parts.get(name) for name in "NDA")
-            none_dropped = dropout is None or getattr(dropout, "p", None) == 0
-            if not parts.keys() - {*"NDA"} and none_dropped and _joined(norm, activation):
-                block.forward = partial(_activated, norm, activation)
+        joined = _joined_forward(block, pairs)
+        if joined is not None:
+            block.forward = joined
+
+
+def _joined_forward(block: Any, pairs: tuple[type[Any], ...]) -> Callable[[Tensor], Tensor] | None:
+    """What the block computes, with norms and activations together; None where it has none that can be."""
+    if isinstance(block, pairs):
+        fit = all(_joined(norm, block.lrelu) for norm in (block.norm1, block.norm2))
+        return partial(_pair, block) if fit else None
+    if not isinstance(block, nn.Sequential):
+        return None
+    parts = dict(block.named_children())  # of what follows a convolution of `BasicUNet`: norm, dropout, activation
+    norm, dropout, activation = (parts.get(name) for name in "NDA")
+    none_dropped = dropout is None or getattr(dropout, "p", None) == 0
+    if parts.keys() - {*"NDA"} or not none_dropped or not _joined(norm, activation):
+        return None
+    return partial(_activated, norm, activation)
 
 
 def _joined(norm: object, activation: object) -> bool:

@@ -29,8 +29,8 @@ from sdseg.models.label_classes import LabelClasses
 from sdseg.models.segmenter import Batch
 from sdseg.sizing.training_needs import Shape
 from sdseg.training.loop import optimiser_step
+from sdseg.training.number_format import with_precision
 from sdseg.training.optimiser import update_average
-from sdseg.training.precision import with_precision
 from sdseg.training.setup import check_possible, new_accelerator, prepare_to_train
 
 __all__ = ["Probe", "probe"]

@@ -34,7 +34,7 @@ from sdseg.training.dataloader import codec_ceiling
 from sdseg.training.finished_run import AddPostprocessing, keep_finished, rewrite, write_model
 from sdseg.training.log import Journal
 from sdseg.training.loop import training_loop
-from sdseg.training.precision import with_precision
+from sdseg.training.number_format import with_precision
 from sdseg.training.resume import is_finished, made_by, settle, start_anew
 from sdseg.training.setup import TrainingRun, build_run, check_possible, described, new_accelerator
 from sdseg.training.state import TrainingProgress, latest_state, restore

@@ -8,8 +8,8 @@ import pytest
 
 from sdseg.core.files import write_text
 from sdseg.sizing.gpus import GPUS
-from sdseg.training import precision
-from sdseg.training.precision import with_precision
+from sdseg.training import number_format
+from sdseg.training.number_format import with_precision
 from sdseg.training.resume import describe_run, settle
 from tests.helpers.networks import recipe
 
@@ -20,7 +20,7 @@ AUTO = recipe(training={"precision": "auto"})
 def test_auto_is_what_the_processor_is_fast_in(
     fast: bool, expected: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(precision, "computes_in_bf16", lambda: fast)
+    monkeypatch.setattr(number_format, "computes_in_bf16", lambda: fast)
     with caplog.at_level("INFO", "sdseg.training.train"):
         settled = with_precision(AUTO, "cpu")
     assert settled == recipe(training={"precision": expected})
@@ -34,10 +34,10 @@ def test_a_format_that_is_named_is_left_alone() -> None:
 
 
 def test_a_run_goes_on_in_the_format_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "computes_in_bf16", lambda: True)
+    monkeypatch.setattr(number_format, "computes_in_bf16", lambda: True)
     begun = with_precision(AUTO, "cpu", tmp_path)
     settle(tmp_path, describe_run(begun, "data", None, None), "refuse")
-    monkeypatch.setattr(precision, "computes_in_bf16", lambda: False)
+    monkeypatch.setattr(number_format, "computes_in_bf16", lambda: False)
     assert with_precision(AUTO, "cpu", tmp_path).training.precision == "no"  # nothing is kept yet
     (tmp_path / "step-00000002").mkdir()
     again = with_precision(AUTO, "cpu", tmp_path)
