@@ -209,8 +209,10 @@ def _counting(counts: Counts) -> Iterator[None]:
     class Counter(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             named = kwargs or {}
-            out = func(*args, **named)
             packet = func._overloadpacket
+            if packet is torch.ops.aten._local_scalar_dense:  # a loss asks whether its labels are in order
+                return False if args[0].dtype == torch.bool else 0
+            out = func(*args, **named)
             entering, leaving = (
                 [each for each in tree_leaves(tree) if isinstance(each, torch.Tensor)] for tree in ((args, named), out)
             )
