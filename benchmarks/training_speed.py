@@ -89,6 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scales", nargs="+", choices=("small", "full"), default=["small", "full"])
     parser.add_argument("--recipes", nargs="+", default=["sdseg", "unet"], help="files of config/recipes")
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS), help="beside 'before'")
     parser.add_argument("--rounds", type=int, default=4, help="turns of each way that count (default: 4)")
     parser.add_argument(
         "--steps", type=int, default=2, help="of a turn at the small scale; 1 at full size (default: 2)"
@@ -146,9 +147,9 @@ def prepare(folder: Path, scale: str) -> None:
 
 def compared(folder: Path, scale: str, name: str, chosen: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of one recipe: every way by itself and together, then the first and the last at other batch sizes."""
-    ways = list(WAYS) if scale == "small" else list(FULL_WAYS)
-    if name == "unet" and scale == "small":
-        ways.remove("latents encoded at every step")
+    ways = [way for way in (WAYS if scale == "small" else FULL_WAYS) if way in ("before", *chosen.ways)]
+    if name == "unet":
+        ways = [way for way in ways if "encoded" not in WAYS[way]]
     rows = measured(folder, scale, name, ways, chosen, None)
     for batch in chosen.batches if scale == "small" else ():
         rows += measured(folder, scale, name, list(PAIR), chosen, batch)
