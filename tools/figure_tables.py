@@ -304,6 +304,50 @@ def _training_step(values: Figures) -> str:
     return f"{_measured(values)}\n{_table(heads, rows)}"
 
 
+def _training_speed(values: Figures) -> str:
+    rows = [
+        (
+            row["scale"],
+            f"`{row['recipe']}`",
+            row["batch"],
+            row["way"],
+            f"{row['seconds_per_step'] * 1000:.0f}",
+            f"{row['images_per_second']:.1f}",
+            f"{row['times_before']:.2f}×",
+            f"{row['loss_difference']:.1e}" if row["loss_difference"] else "0",
+        )
+        for row in values["rows"]
+    ]
+    heads = ("scale", "recipe", "batch", "way", "ms per step", "images per second", "speed", "largest Δ of the loss")
+    said = f"{values['rows'][0]['threads']} thread. Beside it the machine did: {values['busy']}."
+    return f"{_measured(values)}{said}\n\n{_table(heads, rows)}"
+
+
+def _roofline(values: Figures) -> str:
+    def milliseconds(seconds: float | None) -> str:
+        return "" if seconds is None else f"{seconds * 1000:.0f}"
+
+    rows = [
+        (
+            f"`{row['recipe']}`",
+            row["batch"],
+            row["gpu"],
+            f"{row['gflop'] / 1000:.2f}",
+            f"{row['gb']:.0f}",
+            row["operators"],
+            *map(milliseconds, (row["bound_seconds"], row["expected_seconds"], row["measured_seconds"])),
+            f"{row['steps']:,}",
+            f"{row['hours']:.1f}",
+        )
+        for row in values["rows"]
+    ]
+    heads = (
+        *("recipe", "batch", "GPU", "TFLOP per step", "GB moved", "operators", "bound, ms", "expected, ms"),
+        *("measured, ms", "steps", "hours expected"),
+    )
+    return f"{_measured(values)}\n{_table(heads, rows)}"
+
+
 def _whole_volumes(values: Figures) -> str:
     parts = tuple(values["rows"][0]["cpu"])
     rows = [
@@ -355,6 +399,8 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "robustness_systems": _robustness,
     "full_scale_memory": _full_scale_memory,
     "training_step": _training_step,
+    "training_speed": _training_speed,
+    "roofline": _roofline,
     "whole_volumes": _whole_volumes,
     "multiclass": _multiclass,
     "neighbours": _compare,

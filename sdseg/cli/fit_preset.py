@@ -13,6 +13,7 @@ from sdseg.cli.own_data import OwnData
 from sdseg.config.codec import Codec, made_from
 from sdseg.config.recipe import Recipe, load_recipe
 from sdseg.core.errors import UserError, first_line
+from sdseg.core.processor import computes_in_bf16
 from sdseg.core.settings import parse
 from sdseg.core.shipped_files import shipped
 from sdseg.io.limits import available_memory
@@ -81,7 +82,7 @@ def this_machine(*, gpu: bool) -> Machine:
         if torch.cuda.is_available():
             properties = torch.cuda.get_device_properties(0)
             name, memory = properties.name, int(properties.total_memory)
-    return Machine(cores, available_memory(), name, memory, _computes_in_bf16())
+    return Machine(cores, available_memory(), name, memory, computes_in_bf16())
 
 
 def default_preset(machine: Machine) -> tuple[str, str]:
@@ -284,11 +285,3 @@ def _round(steps: int) -> int:
 def in_minutes(seconds: float) -> str:
     """A duration in words."""
     return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{max(1, round(seconds / 60))} min"
-
-
-def _computes_in_bf16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return any(f" {flag}" in flags for flag in ("avx512_bf16", "amx_bf16"))

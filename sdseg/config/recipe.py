@@ -38,7 +38,10 @@ __all__ = [
 
 
 # YAML reads an unquoted `no` as false; what is meant is clear.
-Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
+# auto: bf16 where the machine that begins the training is faster in it, else no.
+Precision = Annotated[
+    Literal["no", "bf16", "fp16", "auto"], BeforeValidator(lambda value: "no" if value is False else value)
+]
 Augmentation = Literal["none", "flips", "dihedral", "intensity", "affine", "strong"]
 # dice: overlap; ce: cross entropy; focal: cross entropy of hard pixels; tversky: overlap, misses counting more than
 # false alarms; lovasz: IoU itself, convexly extended; boundary, hausdorff: errors by their distance from the outline.

@@ -27,8 +27,8 @@ class Gpu:
         return max(flops / self.rate(precision), SHORTEST_STEP * steps) / 3600
 
     def rate(self, precision: str) -> float:
-        """Operations per second that are expected, with `precision` of the recipe: no, bf16 or fp16."""
-        if precision == "fp16" or (precision == "bf16" and self.bf16):
+        """Operations per second that are expected, with `precision` of the recipe: no, bf16, fp16 or auto."""
+        if precision == "fp16" or (precision in ("bf16", "auto") and self.bf16):
             return SHARE_HALF * self.half * 1e12
         return SHARE_SINGLE * self.single * 1e12
 

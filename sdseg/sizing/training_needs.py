@@ -22,6 +22,7 @@ GPU_CONTEXT = 0.6e9  # bytes on the GPU that are no tensor
 WORKER = 0.5e9  # of a loader process
 KEPT_SHARE = 1.2  # what is kept for the backward pass: 0.75 to 1.0 of it are counted (tests/sizing)
 HALF = 0.65  # bytes that half precision leaves of that: normalisations stay in single precision
+HALVED = ("bf16", "fp16")  # auto counts as single precision, which is enough on every machine
 WHOLE = 3  # copies of a volume's probability alive at a time
 AT_ONCE = 6  # layer outputs alive at a time where nothing is kept for a backward pass
 
@@ -107,7 +108,7 @@ def training_needs(
         whole_bytes = 4 * WHOLE * shape.structures * shape.square * prod(shape.sides)
         validation_bytes = answer_bytes + whole_bytes
         answer_bytes += whole_bytes * (recipe.inference.samples if shape.annotators > 1 else 1)
-    half = training.precision != "no"
+    half = training.precision in HALVED
     tensors = weights + encoder + max(activations + (2 * trainable if half else 0), validation_bytes)
     state = 4 * (2 * parameters + 2 * trainable)
     step_flops = sum(part.one.flops * part.passes for part in parts.values())
@@ -150,7 +151,7 @@ def memory_by_part(recipe: Recipe, codec: Codec | None, shape: Shape, images: in
     With gradient checkpointing a line of its own says what the block takes that is being computed again.
     """
     training, parts = recipe.training, _parts(recipe, codec, shape)
-    each = 4 * KEPT_SHARE * (HALF if training.precision != "no" else 1.0) * images
+    each = 4 * KEPT_SHARE * (HALF if training.precision in HALVED else 1.0) * images
     again = training.gradient_checkpointing
     memory = []
     for name, part in parts.items():

@@ -159,7 +159,8 @@ def _train(
     """
     weights = samples.class_weights() if samples is not None else None
     weights = weights.to(device) if weights is not None else None
-    optimiser = torch.optim.AdamW(codec.parameters(), lr=training.learning_rate, weight_decay=0.0)
+    fused = device.type == "cpu"  # one pass over the weights, not ten
+    optimiser = torch.optim.AdamW(codec.parameters(), lr=training.learning_rate, weight_decay=0.0, fused=fused)
     schedule = OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1)
     objects = SavedObjects(codec, None, optimiser, random=True)
     start = _continued(state, objects, schedule)

@@ -29,12 +29,13 @@ from sdseg.models.label_classes import LabelClasses
 from sdseg.models.segmenter import Batch
 from sdseg.sizing.training_needs import Shape
 from sdseg.training.loop import optimiser_step
+from sdseg.training.number_format import with_precision
 from sdseg.training.optimiser import update_average
 from sdseg.training.setup import check_possible, new_accelerator, prepare_to_train
 
 __all__ = ["Probe", "probe"]
 
-FORMAT = 1
+FORMAT = 2
 STEPS = 4  # the first one is not counted: memory is taken then, and kernels are chosen
 PATIENCE = 30.0  # seconds after which no further step is begun
 # Values that change nothing about a step.
@@ -62,6 +63,7 @@ def probe(recipe: Recipe, codec: Codec | None, shape: Shape, channels: int, devi
     """
     torch_device(device)
     check_possible(recipe, device)
+    recipe = with_precision(recipe, device)
     name, threads = _name_of(device), torch.get_num_threads()
     path = cache_folder() / "probes" / f"{_key(recipe, codec, shape, channels, name, threads)}.json"
     cached = _read(path)

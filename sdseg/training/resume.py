@@ -24,6 +24,7 @@ __all__ = [
     "mark_finished",
     "settle",
     "start_anew",
+    "training_begun_with",
 ]
 
 log = logging.getLogger("sdseg.training.train")
@@ -123,6 +124,14 @@ def made_by(folder: Path) -> dict[str, Any] | None:
     """Provenance of the finished run in `folder`, which stays that of its weights; None where there is none."""
     settings = json_or_empty(folder / SETTINGS)
     return settings.get("made_by") if settings.get("finished") else None
+
+
+def training_begun_with(folder: Path) -> dict[str, Any]:
+    """Values of `training` of the run whose states are kept in `folder`, as they were settled; empty where none is."""
+    values: Any = json_or_empty(folder / SETTINGS) if _started(folder) else {}
+    for key in ("settings", "recipe", "training"):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
 
 
 def start_anew(folder: Path) -> None:

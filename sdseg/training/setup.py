@@ -26,6 +26,7 @@ from sdseg.data.store import SliceStore
 from sdseg.models.build_segmenter import attach_training_parts
 from sdseg.models.codec import MaskCodec
 from sdseg.models.gradient_checkpointing import recompute_blocks
+from sdseg.models.joined_norms import join_norms
 from sdseg.models.segmenter import Batch, Segmenter
 from sdseg.models.start_from import Inputs, new_segmenter
 from sdseg.models.teacher import Teacher
@@ -160,6 +161,7 @@ def prepare_to_train(
     """Move a segmenter to its device; gives the average of its weights, its losses as a module, and the optimiser."""
     segmenter.to(accelerator.device)
     average = average_of(segmenter, recipe.training)
+    join_norms(segmenter)
     if recipe.training.gradient_checkpointing:
         recompute_blocks(segmenter)
     module, optimiser = accelerator.prepare(LossModule(segmenter), build_optimiser(segmenter, recipe.optimiser))

@@ -34,6 +34,7 @@ from sdseg.training.dataloader import codec_ceiling
 from sdseg.training.finished_run import AddPostprocessing, keep_finished, rewrite, write_model
 from sdseg.training.log import Journal
 from sdseg.training.loop import training_loop
+from sdseg.training.number_format import with_precision
 from sdseg.training.resume import is_finished, made_by, settle, start_anew
 from sdseg.training.setup import TrainingRun, build_run, check_possible, described, new_accelerator
 from sdseg.training.state import TrainingProgress, latest_state, restore
@@ -80,6 +81,7 @@ def train(
         check_owned(place, OWNED)
         make_folder(place.parent)
     check_possible(recipe, device)
+    recipe = with_precision(recipe, device, state)
     accelerator = new_accelerator(recipe, device)
     main = accelerator.is_main_process
     inputs = open_inputs(prepared, recipe, codec, start_from, accelerator.device, fold, image_codec)
