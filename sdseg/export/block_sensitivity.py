@@ -63,7 +63,7 @@ def sensitive_layers(
     import onnx
 
     graph = onnx.load(str(source), load_external_data=False).graph
-    aim = 1 - (1 - IN_HAND) * (1 - least_dice)
+    aim = 1 - (1 - IN_HAND) * (1 - least_dice) if least_dice else 0.0  # 0 asks for nothing
     expected = _masks(source, feeds, masks)
     with tempfile.TemporaryDirectory(dir=source.parent, prefix=".blocks.") as place:
 
@@ -78,9 +78,9 @@ def sensitive_layers(
         fewest, most, reached = 0, len(ordered), 1.0  # of the first of `ordered`, that stay as they are
         while fewest < most:
             middle = (fewest + most) // 2
-            found = measured([layer for block in ordered[middle:] for layer in block.layers])
-            if found >= aim:
-                most, reached = middle, found
+            mask_dice = measured([layer for block in ordered[middle:] for layer in block.layers])
+            if mask_dice >= aim:
+                most, reached = middle, mask_dice
             else:
                 fewest = middle + 1
     kept, work = ordered[:fewest], sum(block.products for block in ordered)

@@ -80,7 +80,7 @@ def test_weights_alone_in_8_bits(ct_slices: np.ndarray, exported: dict[str, Path
     """Every weight within half a step of its channel's range, and the rest of the graph as it was."""
     source, target = exported["fp32"], tmp_path / "model.int8_weights.onnx"
     quantise_weights(source, target, describe(CT).model_copy(update={"precision": "int8_weights"}))
-    assert target.stat().st_size < 0.5 * source.stat().st_size
+    assert target.stat().st_size < 0.7 * source.stat().st_size  # the structure is half of so small a graph
     whole, graph = ({each.name: each for each in onnx.load(str(file)).graph.initializer} for file in (source, target))
     stored = [name.removesuffix("_bytes") for name in graph if name.endswith("_bytes")]
     assert {name: graph[name].SerializeToString() for name in graph if name in whole} == {
