@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["graph_precision", "read_graph"]
 
 ONNX_TYPES: dict[int, Precision] = {1: "fp32", 10: "fp16", 16: "bf16"}  # onnx.TensorProto.DataType
+INT8: tuple[Precision, ...] = ("int8_mixed", "int8_weights")
 
 
 def read_graph(path: Path) -> tuple[GraphManifest, Precision]:
@@ -35,12 +36,15 @@ def read_graph(path: Path) -> tuple[GraphManifest, Precision]:
     except Exception as error:  # of protobuf's, which share no base class
         what = f"not an ONNX graph ({type(error).__name__})"
         raise UserError(what, where=path, remedy=FOREIGN) from None
-    return open_manifest(path), graph_precision(model.graph)
+    manifest, precision = open_manifest(path), graph_precision(model.graph)
+    if precision == "int8":  # the graph does not tell how much of it is
+        precision = next((each for each in INT8 if each == manifest.precision), precision)
+    return manifest, precision
 
 
 def graph_precision(graph: GraphProto) -> Precision:
-    """int8 where a graph quantises, else the type of most of its weights."""
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+    """int8 where a graph quantises, or has 8-bit weights, else the type of most of its weights."""
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node):
         return "int8"
     sizes: Counter[Precision] = Counter()
     for weights in graph.initializer:

@@ -60,7 +60,8 @@ class OnnxBackend(GraphHypotheses, Seeded):
         self.path = path
         self.threads = default_threads() if threads is None else threads  # 0: one per core
         self.manifest = open_manifest(path)
-        self._session = open_session(path, provider, self.threads, cuda_graph=cuda_graph)
+        stored = self.manifest.precision == "int8_weights"
+        self._session = open_session(path, provider, self.threads, cuda_graph=cuda_graph, restore_weights=stored)
         check_session(self._session, self.manifest, path)
         self._bound = BoundSession(self._session, "probability", cuda_graph) if provider == "cuda" else None
         self._seed = seed
@@ -88,10 +89,13 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
-def open_session(path: Path, provider: str, threads: int, *, cuda_graph: bool = False) -> Any:
+def open_session(
+    path: Path, provider: str, threads: int, *, cuda_graph: bool = False, restore_weights: bool = False
+) -> Any:
     """A session on 'cpu' or 'cuda' with `threads` CPU threads (0: one per core).
 
     `cuda_graph` records the kernels of each batch size once and replays them; the caller binds inputs and outputs.
+    `restore_weights` makes single precision of 8-bit weights once, not in every call.
     Raises UserError for a provider that is not there or not used, and for a file that cannot be run.
     """
     if not path.is_file():
@@ -103,6 +107,8 @@ def open_session(path: Path, provider: str, threads: int, *, cuda_graph: bool = 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are raised below, once, with the file's name
     options.intra_op_num_threads = threads
+    if restore_weights:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     provider_options = {"enable_cuda_graph": "1"} if cuda_graph and provider == "cuda" else {}
 
     def opened(file: Path, options: Any) -> Any:

@@ -105,7 +105,7 @@ def _tolerances(words: list[str], tolerances: dict[str, dict[str, float]]) -> di
                 raise KeyError(key)
             laid[precision][key] = float(value)
         except (KeyError, ValueError):
-            remedy = "write for example int8.min_mask_dice=0.98, for fp16, bf16 or int8"
+            remedy = "write for example int8.min_mask_dice=0.98, for fp16, bf16, int8, int8_mixed or int8_weights"
             raise UserError(f"'{word}' is no tolerance", where="--tolerance", remedy=remedy) from None
     return laid
 

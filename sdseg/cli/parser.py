@@ -260,7 +260,8 @@ def _check_options(to: argparse.ArgumentParser) -> None:
 def _graph_options(to: argparse.ArgumentParser) -> None:
     graph = to.add_argument_group("with --to onnx")
     graph.add_argument("--opset", type=whole(18, 25), help="ONNX operator set (default: 21)")
-    graph.add_argument("--precisions", metavar="A,B", help="fp32 (always made), fp16, bf16, int8 (default: fp32)")
+    names = "fp32 (always made), fp16, bf16, int8, int8_mixed, int8_weights (default: fp32)"
+    graph.add_argument("--precisions", metavar="A,B", help=names)
     providers = "where to check graphs: cpu, cuda, openvino, openvino-bf16 (default: cpu)"
     graph.add_argument("--providers", metavar="A,B", help=providers)
     unchecked = "what becomes of a graph that none of them can run (default: refuse)"

@@ -19,9 +19,11 @@ from sdseg.core.files import atomic_folder, write_json
 from sdseg.core.locks import writes
 from sdseg.core.provenance import provenance
 from sdseg.data.batches import evenly_spread
+from sdseg.data.mask_rule import MaskRule
+from sdseg.export.block_sensitivity import sensitive_layers
 from sdseg.export.parity import ParityGate, open_gate, refusal
 from sdseg.export.precision import in_precision
-from sdseg.export.quantise import quantise
+from sdseg.export.quantise import ActivationRanges, quantise, quantise_weights
 from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
 from sdseg.export.with_hypotheses import WithHypotheses, count_hypotheses, no_hypotheses
 
@@ -34,6 +36,7 @@ REMEDY = "nothing was kept; try another --opset, or widen the tolerance if this 
 INTERPOLATION = "bilinear; an axis of more than twice the working size is first averaged to twice or once that size"
 ENOUGH_CASES = 32  # fewer say little; all there are is then what can be done
 BATCH = 8  # of calibration
+INT8: tuple[Precision, ...] = ("int8", "int8_mixed")
 BF16_OPSET = 22  # ONNX has no bf16 convolution before
 
 
@@ -93,16 +96,17 @@ def _precisions(gate: ParityGate, settings: Export, *, shared: bool) -> tuple[Pr
     are those of several recipes.
     """
     precisions: tuple[Precision, ...] = ("fp32", *(each for each in settings.precisions if each != "fp32"))
-    if gate.segmenter.sliding_window is None or "int8" not in precisions:
+    quantised = [each for each in precisions if each in INT8]
+    if gate.segmenter.sliding_window is None or not quantised:
         return precisions
     if not shared:
         raise UserError(
-            "the model is three-dimensional, and int8 is made of networks on slices alone",
+            f"the model is three-dimensional, and {quantised[0]} is made of networks on slices alone",
             where="export.precisions",
-            remedy="leave int8 out; fp16 halves the graph as well",
+            remedy=f"leave {quantised[0]} out; fp16 halves the graph as well",
         )
     log.info("'%s' is exported without the int8 of the settings: it is three-dimensional", gate.manifest.recipe_name)
-    return tuple(each for each in precisions if each != "int8")
+    return tuple(each for each in precisions if each not in INT8)
 
 
 def graph_name(precision: Precision) -> str:
@@ -138,8 +142,13 @@ class _Check:
 
 
 def _write(gate: ParityGate, manifest: GraphManifest, graph: Path) -> GraphManifest:
+    source = graph.with_name(graph_name("fp32"))
     if manifest.precision == "int8":
-        return quantise(graph.with_name(graph_name("fp32")), graph, _feeds(gate), manifest)
+        return quantise(source, graph, _feeds(gate), manifest)
+    if manifest.precision == "int8_mixed":
+        return quantise(source, graph, _feeds(gate), manifest, lambda ranges: _sensitive(gate, source, ranges))
+    if manifest.precision == "int8_weights":
+        return quantise_weights(source, graph, manifest)
     network = in_precision(gate.segmenter, _precision(manifest))
     return export_graph(WithHypotheses(network) if gate.settings.hypotheses else network, manifest, graph)
 
@@ -180,9 +189,16 @@ def _refuse_unchecked(precisions: tuple[Precision, ...], settings: Export) -> No
             )
 
 
-def _feeds(gate: ParityGate) -> list[dict[str, AnyArray]]:
-    """Inputs of the graph for calibration: training images, evenly spread."""
-    rows = list(evenly_spread(gate.store.rows_of("train").tolist(), gate.settings.calibration_images))
+def _sensitive(gate: ParityGate, source: Path, ranges: ActivationRanges) -> tuple[str, ...]:
+    """The layers that int8_mixed leaves in fp32, found on validation images, or on training images where none are."""
+    split = "val" if len(gate.store.rows_of("val")) else "train"
+    least = gate.settings.tolerances.int8_mixed.min_mask_dice
+    return sensitive_layers(source, ranges, _feeds(gate, split), MaskRule.of(gate.manifest).masks, least)
+
+
+def _feeds(gate: ParityGate, split: str = "train") -> list[dict[str, AnyArray]]:
+    """Inputs of the graph for calibration: images of a split, evenly spread."""
+    rows = list(evenly_spread(gate.store.rows_of(split).tolist(), gate.settings.calibration_images))
     if not rows:
         raise UserError(
             "the prepared data have no training images, which int8 is calibrated on",
@@ -245,10 +261,12 @@ def _hypotheses(gate: ParityGate) -> int | None:
 
 
 def _precision(manifest: GraphManifest) -> Precision:
-    for name in ("fp32", "fp16", "bf16", "int8"):
+    for name in ("fp32", "fp16", "bf16", *INT8, "int8_weights"):
         if name == manifest.precision:
             return name
-    raise UserError(f"unknown precision '{manifest.precision}'", remedy="use fp32, fp16, bf16 or int8")
+    raise UserError(
+        f"unknown precision '{manifest.precision}'", remedy="use fp32, fp16, bf16, int8, int8_mixed or int8_weights"
+    )
 
 
 def _forget(output: Path) -> None:

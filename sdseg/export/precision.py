@@ -22,7 +22,7 @@ TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def in_precision(module: nn.Module, precision: Precision) -> nn.Module:
-    """`module` itself for fp32 and int8, else a copy whose children with weights compute in `precision`.
+    """`module` itself for fp32 and what is quantised, else a copy whose children with weights compute in `precision`.
 
     What the module does between its children stays in float32: the window of raw values (a half holds Hounsfield
     units above 2048 in steps of 2), and Eq. 2, which divides by √ᾱ, 0.07 at the last timestep, and so enlarges what

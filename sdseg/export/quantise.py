@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.graph_checksum import seal_graph, unsealed
@@ -12,14 +17,22 @@ from sdseg.backends.graph_file import METADATA_KEY, weights_beside
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 
-__all__ = ["quantise"]
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+__all__ = ["ActivationRanges", "quantisable", "quantise", "quantise_weights"]
 
 # What takes the time. Sums, normalisation, softmax and everything between the networks stay in fp32.
 OPERATORS = ["Conv", "MatMul", "Gemm"]
+LARGEST = 127  # of a signed byte, on both sides of zero
 
 
 def quantise(
-    source: Path, target: Path, feeds: Sequence[Mapping[str, AnyArray]], manifest: GraphManifest
+    source: Path,
+    target: Path,
+    feeds: Sequence[Mapping[str, AnyArray]],
+    manifest: GraphManifest,
+    kept: Callable[[ActivationRanges], Collection[str]] | None = None,
 ) -> GraphManifest:
     """Write `source` with its convolutions and products in int8 to `target`, described by `manifest`.
 
@@ -28,43 +41,123 @@ def quantise(
     Weights have a range per output channel, activations one per tensor, from the smallest to the largest value they
     take on `feeds`: inputs of the graph by name, from images the model was trained on, never of those it is tested on.
     The first convolution of the graph and the last stay in fp32: the one sees raw contrast, the other draws the edge.
+    So do products of two activations (attention), and the layers, names of nodes, that `kept` finds.
     Raises UserError where ONNX Runtime cannot quantise the graph.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
     if not feeds:
         raise UserError("no images to calibrate int8 on", remedy="prepare data with training cases")
-    graph = onnx.load(str(source), load_external_data=False).graph
-    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
-    logger = logging.getLogger()
-    level = logger.level
-    external = weights_beside(source).exists()
-    try:
-        logger.setLevel(logging.ERROR)  # it recommends a pre-processing that the exporter has done, on the root logger
-        quantize_static(
-            str(source),
-            str(target),
-            _reader(feeds),
-            op_types_to_quantize=OPERATORS,
-            nodes_to_exclude=[*convolutions[:1], *convolutions[-1:]],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,  # with signed weights: what x86's VNNI and AMX multiply
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            use_external_data_format=external,
+    layers = [node.name for node in quantisable(onnx.load(str(source), load_external_data=False).graph)]
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".int8.") as scratch:
+        calibration = ActivationRanges(source, feeds, Path(scratch) / "ranges.json")
+        stay = kept(calibration) if kept is not None else ()
+        calibration.write(target, [layer for layer in layers if layer not in stay])
+    return _describe(onnx.load(str(target), load_external_data=False), target, manifest)
+
+
+def quantise_weights(source: Path, target: Path, manifest: GraphManifest) -> GraphManifest:
+    """Write `source` with its weights as 8-bit integers to `target`, described by `manifest`: a quarter of the bytes.
+
+    Each output channel has a range of its own, symmetric about zero. Runtimes make fp32 of them when they open the
+    graph and compute as ever, so that no images are needed. Returns the manifest as the graph carries it.
+    """
+    import onnx
+
+    model = onnx.load(str(source))
+    held = {each.name: each for each in model.graph.initializer}
+    restored: dict[str, NodeProto] = {}
+    for node in model.graph.node:
+        axis = _channel_axis(node)
+        if axis is None or node.input[1] not in held or node.input[1] in restored:
+            continue
+        name = node.input[1]
+        weights = onnx.numpy_helper.to_array(held[name])
+        if node.op_type == "MatMul" and weights.ndim != 2:
+            continue
+        others = tuple(each for each in range(weights.ndim) if each != axis)
+        scale = np.abs(weights).max(axis=others, keepdims=True) / LARGEST
+        scale[scale == 0] = 1
+        parts = {"bytes": np.round(weights / scale).astype(np.int8), "scale": scale.reshape(-1).astype(np.float32)}
+        model.graph.initializer.remove(held[name])
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(values, f"{name}_{part}") for part, values in parts.items()
         )
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(
-            f"the graph cannot be quantised: {error}", where=source.name, remedy="leave int8 out of the precisions"
-        ) from error
-    finally:
-        logger.setLevel(level)
-    quantised = onnx.load(str(target), load_external_data=False)
-    del quantised.metadata_props[:]
-    onnx.helper.set_model_props(quantised, {METADATA_KEY: unsealed(manifest, external=external).model_dump_json()})
-    onnx.save(quantised, str(target))
+        inputs = [f"{name}_{part}" for part in parts]
+        restored[name] = onnx.helper.make_node("DequantizeLinear", inputs, [name], f"{name}_restored", axis=axis)
+    nodes = [*restored.values(), *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return _describe(model, target, manifest)
+
+
+def _channel_axis(node: NodeProto) -> int | None:
+    """The axis of a layer's weights that its output channels lie on; None of what has no weights, or has groups."""
+    if node.op_type == "ConvTranspose" and all(each.name != "group" or each.i == 1 for each in node.attribute):
+        return 1
+    return {"Conv": 0, "MatMul": 1}.get(node.op_type)
+
+
+def _describe(model: ModelProto, target: Path, manifest: GraphManifest) -> GraphManifest:
+    """Write the model with its metadata."""
+    import onnx
+
+    del model.metadata_props[:]
+    described = unsealed(manifest, external=weights_beside(target).exists())
+    onnx.helper.set_model_props(model, {METADATA_KEY: described.model_dump_json()})
+    onnx.save(model, str(target))
     return seal_graph(target)
+
+
+def quantisable(graph: GraphProto) -> list[NodeProto]:
+    """The layers of an fp32 graph that are quantised, in its order: those with weights but the ends."""
+    weights = {each.name for each in graph.initializer}
+    ends = [node.name for node in graph.node if node.op_type == "Conv"]
+    ends = [*ends[:1], *ends[-1:]]
+    return [
+        node for node in graph.node if node.op_type in OPERATORS and node.input[1] in weights and node.name not in ends
+    ]
+
+
+@dataclass(frozen=True)
+class ActivationRanges:
+    """Ranges of a graph's values on images: found once, and used for as many quantised graphs as are wanted."""
+
+    source: Path
+    feeds: Sequence[Mapping[str, AnyArray]]
+    ranges: Path  # file they are kept in, made by the first graph
+
+    def write(self, target: Path, layers: Sequence[str]) -> None:
+        """Write the graph with these of its nodes in int8. Raises UserError where ONNX Runtime cannot."""
+        from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+
+        logger = logging.getLogger()
+        level = logger.level
+        external = weights_beside(self.source).exists()
+        weights_beside(target).unlink(missing_ok=True)  # it would be appended to
+        try:
+            logger.setLevel(logging.ERROR)  # it recommends a pre-processing that the exporter has done, on the root
+            quantize_static(
+                str(self.source),
+                str(target),
+                _reader(self.feeds),
+                op_types_to_quantize=OPERATORS,
+                nodes_to_quantize=list(layers),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,  # with signed weights: what x86's VNNI and AMX multiply
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                use_external_data_format=external,
+                calibration_cache_path=self.ranges,
+            )
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise UserError(
+                f"the graph cannot be quantised: {error}",
+                where=self.source.name,
+                remedy="leave int8 out of the precisions",
+            ) from error
+        finally:
+            logger.setLevel(level)
 
 
 def _reader(feeds: Sequence[Mapping[str, AnyArray]]) -> object:

@@ -99,9 +99,9 @@ def gate_of(source: EngineSource, graph: GraphManifest, settings: Export) -> Par
 
 def check_precision(precision: Precision, graph: Path) -> None:
     """Raise UserError for a graph that was quantised for CPUs: TensorRT takes signed bytes without zero point."""
-    if precision == "int8":
+    if precision.startswith("int8"):
         raise UserError(
-            "the int8 graph is made for CPUs: TensorRT does not take its unsigned activations with zero points",
+            f"the {precision} graph is made for CPUs: TensorRT does not take its 8-bit numbers",
             where=graph,
             remedy="build the engine from the fp16 graph (export --precisions fp16, then --graph …/model.fp16.onnx)",
         )

@@ -83,6 +83,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> Grap
 
     from sdseg.export.passes.folding import fold_rows
     from sdseg.export.passes.group_norm import spread_group_norms
+    from sdseg.export.passes.upsampling import merge_upsampling
 
     if module.training:
         raise UserError("a module in training mode is not exported", remedy="call eval() first")
@@ -105,6 +106,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> Grap
                 raise RuntimeError("the exporter returned nothing")
             fold_rows(program.model)
             spread_group_norms(program.model)
+            merge_upsampling(program.model)
             # Node metadata is longer than the graph and holds stack traces with the paths of this machine.
             ClearMetadataAndDocStringPass()(program.model)
             cast_first(program.model)

@@ -101,7 +101,7 @@ def test_an_option_takes_what_the_settings_take(verb: str, model: type[BaseModel
 
 def test_every_tolerance_is_named(tmp_path: Path) -> None:
     given = [f"{precision}.{name}=0.5" for precision, each in Export().tolerances for name, _ in each]
-    assert len(given) == 12
+    assert len(given) == 20
     chosen = _export_settings(parsed(*EXPORT, *(word for each in given for word in ("--tolerance", each))))
     assert {value for _, each in chosen.tolerances for _, value in each} == {0.5}
 

@@ -17,7 +17,7 @@ from sdseg.artifacts.manifests import EngineManifest
 from sdseg.backends.graph import GraphHypotheses
 from sdseg.backends.open_model import open_model
 from sdseg.backends.tensorrt_engine import read_engine_manifest, side_file
-from sdseg.config.export import Batches, EngineOptions, Export
+from sdseg.config.export import Batches, EngineOptions, Export, Precision
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import sha256_file, write_json
 from sdseg.export.onnx import export
@@ -179,10 +179,11 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
         export_triton(tmp_path, tmp_path / "models")
 
 
-def test_no_engine_from_a_graph_that_was_quantised_for_cpus(tmp_path: Path) -> None:
-    graph = tmp_path / "model.int8.onnx"
-    with pytest.raises(UserError, match="the int8 graph is made for CPUs") as caught:
-        check_precision("int8", graph)
+@pytest.mark.parametrize("precision", ["int8", "int8_mixed", "int8_weights"])
+def test_no_engine_from_a_graph_that_was_quantised_for_cpus(precision: Precision, tmp_path: Path) -> None:
+    graph = tmp_path / f"model.{precision}.onnx"
+    with pytest.raises(UserError, match=f"the {precision} graph is made for CPUs") as caught:
+        check_precision(precision, graph)
     assert "fp16" in str(caught.value)
     check_precision("fp16", graph)
 

@@ -11,6 +11,7 @@ import pytest
 
 from sdseg import __version__
 from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.graph_precision import read_graph
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.open_model import open_model
 from sdseg.backends.openvino_support import computes_in_bf16
@@ -25,7 +26,7 @@ from tests.helpers.tiny import CT, DISC_CUP, picture, write_model, write_store
 WIDE = Tolerances(
     **{
         name: Tolerance(max_abs_difference=1.0, max_mean_difference=1.0, max_dice_difference=1.0, min_mask_dice=0.0)
-        for name in ("fp16", "bf16", "int8")
+        for name in ("fp16", "bf16", "int8", "int8_mixed", "int8_weights")
     }
 )
 
@@ -148,8 +149,9 @@ def test_output_that_cannot_be_written(model: Path, store: Path, tmp_path: Path)
 
 def test_several_precisions_are_each_checked(model: Path, store: Path, tmp_path: Path) -> None:
     output = tmp_path / "e"
-    export(model, store, output, Export(precisions=("int8", "fp16"), tolerances=WIDE))
-    names = ["io.json", "model.fp16.onnx", "model.int8.onnx", "model.onnx", "parity.json"]
+    export(model, store, output, Export(precisions=("int8", "fp16", "int8_mixed", "int8_weights"), tolerances=WIDE))
+    names = ["io.json", "model.fp16.onnx", "model.int8.onnx", "model.int8_mixed.onnx"]
+    names += ["model.int8_weights.onnx", "model.onnx", "parity.json"]
     assert sorted(path.name for path in output.iterdir()) == names
     parity = json.loads((output / "parity.json").read_text("utf-8"))
     assert (parity["precision"], parity["few_cases"]) == ("fp32", True)
@@ -159,8 +161,11 @@ def test_several_precisions_are_each_checked(model: Path, store: Path, tmp_path:
         ("model.int8.onnx", "onnxruntime-cpu", "int8", True),
         ("model.fp16.onnx", "onnxruntime-cpu", "fp16", True),
         ("model.fp16.onnx", "torch-cpu", "fp16", True),
+        ("model.int8_mixed.onnx", "onnxruntime-cpu", "int8_mixed", True),
+        ("model.int8_weights.onnx", "onnxruntime-cpu", "int8_weights", True),
     ]
-    for precision in ("fp16", "int8"):
+    for precision in ("fp16", "int8", "int8_mixed", "int8_weights"):
+        assert read_graph(output / f"model.{precision}.onnx")[1] == precision
         manifest = OnnxBackend(output / f"model.{precision}.onnx").manifest
         assert (manifest.precision, manifest.labels) == (precision, {1: "one", 2: "two"})
         assert manifest.model_checksum == open_model(model).checksum

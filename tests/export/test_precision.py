@@ -16,7 +16,7 @@ from sdseg.backends.providers import cannot_run
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.export.precision import in_precision
-from sdseg.export.quantise import quantise
+from sdseg.export.quantise import quantise, quantise_weights
 from sdseg.export.tracing import export_graph
 from sdseg.models.segmenter import Segmenter
 from tests.helpers.exported_graphs import NETWORKS
@@ -74,6 +74,31 @@ def test_int8_graph(ct_slices: np.ndarray, exported: dict[str, Path]) -> None:
     assert 0 < np.abs(found - expected).mean() < 0.05
     for batch in (1, 3):
         assert OnnxBackend(target).probability(ct_slices[:batch]).shape == (batch, 1, 32, 32)
+
+
+def test_weights_alone_in_8_bits(ct_slices: np.ndarray, exported: dict[str, Path], tmp_path: Path) -> None:
+    """Every weight within half a step of its channel's range, and the rest of the graph as it was."""
+    source, target = exported["fp32"], tmp_path / "model.int8_weights.onnx"
+    quantise_weights(source, target, describe(CT).model_copy(update={"precision": "int8_weights"}))
+    assert target.stat().st_size < 0.7 * source.stat().st_size  # the structure is half of so small a graph
+    whole, graph = ({each.name: each for each in onnx.load(str(file)).graph.initializer} for file in (source, target))
+    stored = [name.removesuffix("_bytes") for name in graph if name.endswith("_bytes")]
+    assert {name: graph[name].SerializeToString() for name in graph if name in whole} == {
+        name: whole[name].SerializeToString() for name in whole if name not in stored
+    }
+    for node in onnx.load(str(target)).graph.node[: len(stored)]:
+        name, axis = node.output[0], node.attribute[0].i
+        weights = np.moveaxis(onnx.numpy_helper.to_array(whole[name]), axis, 0)
+        held = np.moveaxis(onnx.numpy_helper.to_array(graph[f"{name}_bytes"]), axis, 0)
+        steps = onnx.numpy_helper.to_array(graph[f"{name}_scale"])
+        assert all(np.ptp(channel) > 100 for channel in held if channel.size > 8)
+        for channel, expected, step in zip(held, weights, steps, strict=True):
+            assert np.abs(channel * step - expected).max() <= 0.501 * step
+    expected = OnnxBackend(source).probability(ct_slices)
+    found = OnnxBackend(target).probability(ct_slices)
+    assert 0 < np.abs(found - expected).max() < 0.05
+    (elsewhere,) = onnxruntime.InferenceSession(str(target)).run(None, {"image": ct_slices})  # without sdseg's options
+    np.testing.assert_allclose(found, elsewhere, atol=1e-5)
 
 
 def test_int8_without_images(bright_ct: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def check_in_browser(written: WrittenPage, prepared: Path, options: WebPages, se
 
 def precision_of(graph: GraphManifest) -> Precision:
     """In which a graph computes."""
-    names: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+    names: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "int8_mixed", "int8_weights")
     return next(name for name in names if name == graph.precision)
 
 
