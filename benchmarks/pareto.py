@@ -9,7 +9,9 @@ its graph, and the median latency of one image, with one thread unless --threads
 that of a whole case of the test split, shared among its slices. All are measured in one
 process, one call each in turn and again from the first, so that what else the machine does meets them alike.
 
---full measures recipes at the paper's size (256×256, KL-f8) with random weights: latency alone.
+--full measures recipes at the paper's size (256×256, KL-f8) with random weights: latency alone, the least of a few
+calls, teachers in PyTorch alone (their graphs take minutes to write; docs/benchmarks.md has their runtimes). With one
+thread it is the CPU time of the call, so that a busy machine gives the same figures as an idle one.
 Rows that the output has of other data or recipes stay.
 """
 
@@ -43,8 +45,12 @@ RUNTIMES = {  # name -> the model folder (None) or the graph, and the device tha
     "openvino": ("model.onnx", "openvino"),
     "openvino bf16": ("model.onnx", "openvino-bf16"),
 }
-WARM_UP = 3
-PATIENCE = 300.0  # seconds after which a model is not called again in a runtime: whole volumes take long
+WARM_UP, ROUNDS = 3, 50
+FULL_ROUNDS = 5  # of --full, after one call that is not counted
+PATIENCE, FULL_PATIENCE = (
+    300.0,
+    8.0,
+)  # seconds after which a model is not called again in a runtime: whole volumes take long
 SIZE, SCALE = 256, 0.18215  # of --full: pixels, and Stable Diffusion's latent scale
 Answer = Callable[[Any], Any]
 
@@ -64,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--full", type=Path, nargs="+", metavar="RECIPE", help="recipe files, untrained, in its place")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/pareto.json")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=50, help="calls of each model in each runtime (50)")
+    parser.add_argument("--rounds", type=int, help="calls of each model in each runtime (50; with --full 5)")
     chosen = parser.parse_args(arguments)
     os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # before any runtime is loaded
     return write_figures(lambda: joined(measure(chosen), chosen), chosen.output)
@@ -72,12 +78,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def joined(rows: list[ParetoRow], chosen: argparse.Namespace) -> dict[str, Any]:
     """The figures: new rows, and those of the output that none of them replaces."""
-    earlier = Pareto.model_validate(json.loads(chosen.output.read_text("utf-8"))).rows if chosen.output.exists() else ()
-    every = {(row.scale, row.dataset, row.role, row.name): row for row in (*earlier, *rows)}
+    earlier = Pareto.model_validate(json.loads(chosen.output.read_text("utf-8"))) if chosen.output.exists() else None
+    former = earlier.rows if earlier is not None else ()
+    what = ("--full", *chosen.full) if chosen.full else ("--results", chosen.results)
+    command = " ".join(["python benchmarks/pareto.py", *(Path(word).as_posix() for word in what)])
+    every = {(row.scale, row.dataset, row.role, row.name): row for row in (*former, *rows)}
     ordered = [every[key] for key in sorted(every)]
     dates = sorted({row.date for row in ordered})
     return Pareto.checked(
-        command=f"python benchmarks/pareto.py {'--full' if chosen.full else f'--results {chosen.results.as_posix()}'}",
+        command="; ".join(dict.fromkeys([*(earlier.command.split("; ") if earlier is not None else ()), command])),
         commit=", ".join(sorted({commit for row in ordered for commit in row.commits})),
         date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
         machine=f"{machine()}, {chosen.threads} thread(s)",
@@ -92,27 +101,37 @@ def measure(chosen: argparse.Namespace) -> list[ParetoRow]:
     torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
         subjects = full_subjects(chosen.full, Path(folder)) if chosen.full else trained_subjects(chosen.results)
-        seconds = interleaved(subjects, chosen.rounds)
+        if chosen.full:
+            clock = time.process_time if chosen.threads == 1 else time.perf_counter
+            seconds, of_all = interleaved(subjects, chosen.rounds or FULL_ROUNDS, 1, FULL_PATIENCE, clock), min
+        else:
+            seconds, of_all = interleaved(subjects, chosen.rounds or ROUNDS, WARM_UP, PATIENCE), median
     rows = []
     for number, subject in enumerate(subjects):
-        taken = {name: median(seconds[number, name]) / len(subject.images) for name in subject.answers}
+        taken = {name: of_all(seconds[number, name]) / len(subject.images) for name in subject.answers}
         latency = {name: round(1e3 * each, 3) for name, each in taken.items()}
         rows.append(ParetoRow.checked(**subject.row, latency_ms=latency))
     return rows
 
 
-def interleaved(subjects: list[Subject], rounds: int) -> dict[tuple[int, str], list[float]]:
+def interleaved(
+    subjects: list[Subject],
+    rounds: int,
+    warm_up: int,
+    patience: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[tuple[int, str], list[float]]:
     """Seconds of every call, by the number of the subject and the runtime: one call each, then again from the first."""
     seconds: dict[tuple[int, str], list[float]] = {}
-    for round_number in range(WARM_UP + rounds):
+    for round_number in range(warm_up + rounds):
         for number, subject in enumerate(subjects):
             for name, answer in subject.answers.items():
-                if sum(seconds.get((number, name), ())) > PATIENCE:
+                if sum(seconds.get((number, name), ())) > patience:
                     continue
-                begun = time.perf_counter()
+                begun = clock()
                 answer(subject.images)
-                if round_number >= WARM_UP:
-                    seconds.setdefault((number, name), []).append(time.perf_counter() - begun)
+                if round_number >= warm_up:
+                    seconds.setdefault((number, name), []).append(clock() - begun)
     return seconds
 
 
@@ -154,13 +173,13 @@ def full_subjects(recipes: list[Path], folder: Path) -> list[Subject]:
     image, subjects = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8), []
     for file in recipes:
         place = folder / file.stem
-        write_untrained(file, place)
+        role = write_untrained(file, place)
         models = {name: opened(place / "model", place, *runtime) for name, runtime in RUNTIMES.items()}
         now = provenance()
         row = {
             "scale": "full",
             "dataset": "",
-            "role": role_of(read_recipe_of(place)),
+            "role": role,
             "name": file.stem,
             "seeds": 0,
             "date": now["time"][:10],
@@ -171,8 +190,8 @@ def full_subjects(recipes: list[Path], folder: Path) -> list[Subject]:
     return subjects
 
 
-def write_untrained(file: Path, place: Path) -> None:
-    """A model folder with random weights, and its graph."""
+def write_untrained(file: Path, place: Path) -> str:
+    """A model folder with random weights, and its graph, unless it is a teacher; returns its role."""
     import torch
 
     from sdseg.artifacts.image_contract import ImageContract, Structure
@@ -210,14 +229,13 @@ def write_untrained(file: Path, place: Path) -> None:
         provenance={},
     )
     save_model(place / "model", segmenter, manifest)
+    role = role_of(manifest.recipe)
+    if role == "teacher":
+        return role
     ports = {"inputs": graph_inputs(image, segmenter.noise_shape), "outputs": graph_outputs(image, 1)}
     graph = GraphManifest(**about, **ports, recipe=file.stem, threshold=0.5, opset=21, provenance={})
     export_graph(segmenter, graph, place / "model.onnx")
-
-
-def read_recipe_of(place: Path) -> dict[str, Any]:
-    recipe: dict[str, Any] = json.loads((place / "model" / "config.json").read_text("utf-8"))["recipe"]
-    return recipe
+    return role
 
 
 def role_of(recipe: dict[str, Any]) -> str:
@@ -229,12 +247,16 @@ def role_of(recipe: dict[str, Any]) -> str:
 
 
 def costs(model: Path, graph: Path) -> dict[str, Any]:
-    """GFLOP of one image, or of a volume's slice, parameters, bytes of the graph."""
+    """GFLOP of one image, or of a volume's slice, parameters, bytes of the graph; without one those of its weights."""
     from sdseg.evaluation.studies.efficiency import counted
 
     every = counted(model)
     size = sum(each.stat().st_size for each in graph.parent.glob(f"{graph.name}*") if each.suffix != ".json")
-    return {"gflop": round(every["flops"] / 1e9, 4), "parameters": every["parameters"], "bytes": size}
+    return {
+        "gflop": round(every["flops"] / 1e9, 4),
+        "parameters": every["parameters"],
+        "bytes": size or 4 * every["parameters"],
+    }
 
 
 def opened(model: Path, export: Path, file: str | None, device: str) -> Answer | None:
