@@ -181,7 +181,10 @@ def _others(init: Path) -> list[Path]:
     return [
         path
         for path in init.parent.rglob("*")
-        if path.suffix not in (".py", ".pyc") and not path.name.startswith(".") and path.is_file()
+        if path.suffix != ".py"
+        and not path.name.startswith(".")
+        and "__pycache__" not in path.parts  # half-written ones of other processes too
+        and path.is_file()
     ]
 
 

@@ -108,6 +108,15 @@ def test_what_is_imported_for_types_alone_is_not_followed(tmp_path: Path) -> Non
         code_of("four", tmp_path)
 
 
+def test_what_python_compiles_does_not_count(tmp_path: Path) -> None:
+    copy = tmp_path / "sdseg"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("report", "core"):
+        (copy / folder / "__pycache__").mkdir()
+        (copy / folder / "__pycache__" / "page.cpython-311.pyc.139").write_bytes(b"half written")
+    assert fingerprint("report.report", copy) == fingerprint("report.report")
+
+
 def test_templates_belong_to_the_page_alone(edit: Edit) -> None:
     assert edit("report/templates/page.css", "{", "{ ") == {"report.report"}
 
