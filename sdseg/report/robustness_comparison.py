@@ -51,8 +51,8 @@ def _chart(number: int, recipes: dict[str, list[Robustness]], remarks: tuple[str
     return LineChart(
         title=f"Dice under {curve.kind}",
         description=f"Dice of {', '.join(lines)} on images harmed by {curve.kind}",
-        across=f"level (0: clean), strengths {strengths} {curve.unit}".rstrip(),
+        across="level of harm (0: none)",
         ticks=tuple(range(1 + max(level.level for level in curve.levels))),
         lines=lines,
-        remarks=remarks,
+        remarks=(f"Levels 1 to {len(curve.levels)}: {strengths} {curve.unit}".rstrip() + ".", *remarks),
     )

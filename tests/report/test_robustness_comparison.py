@@ -34,7 +34,11 @@ def test_recipes_stand_on_one_plot_per_kind_of_harm(stages: StageResults, tmp_pa
     edit_json(tmp_path / "cvc" / "ldseg" / "evaluation" / "robustness.json", n_cases=17)
     first = robustness_by_recipe(collected(tmp_path))[0]
     assert set(first.lines) == {"sdseg-onestep", "unet"}
-    assert first.remarks == ("Studied on other images, and left out: ldseg.",)
+    strengths = ", ".join(f"{level['strength']:g}" for level in levels)
+    assert first.remarks == (
+        f"Levels 1 to {len(levels)}: {strengths} {study['curves'][0]['unit']}.",
+        "Studied on other images, and left out: ldseg.",
+    )
 
     (tmp_path / "cvc" / "sdseg-onestep" / "evaluation" / "robustness.json").unlink()
     assert robustness_by_recipe(collected(tmp_path)) == ()
