@@ -62,7 +62,13 @@ def sensitive_layers(
     """
     import onnx
 
-    graph = onnx.load(str(source), load_external_data=False).graph
+    blocks = graph_blocks(onnx.load(str(source), load_external_data=False).graph)
+    if not blocks:
+        raise UserError(
+            "the network has no layers between its first convolution and its last, which stay in fp32",
+            where="export.precisions",
+            remedy="leave int8_mixed out",
+        )
     aim = 1 - (1 - IN_HAND) * (1 - least_dice) if least_dice else 0.0  # 0 asks for nothing
     expected = _masks(source, feeds, masks)
     with tempfile.TemporaryDirectory(dir=source.parent, prefix=".blocks.") as place:
@@ -73,8 +79,8 @@ def sensitive_layers(
             both = zip(_masks(file, feeds, masks), expected, strict=True)
             return float(np.mean([dice(counts(ours, theirs)) for ours, theirs in both]))
 
-        blocks = [replace(block, mask_dice=measured(block.layers)) for block in graph_blocks(graph)]
-        ordered = sorted(blocks, key=lambda block: block.loss_for_its_work, reverse=True)
+        alone = [replace(block, mask_dice=measured(block.layers)) for block in blocks]
+        ordered = sorted(alone, key=lambda block: block.loss_for_its_work, reverse=True)
         fewest, most, reached = 0, len(ordered), 1.0  # of the first of `ordered`, that stay as they are
         while fewest < most:
             middle = (fewest + most) // 2

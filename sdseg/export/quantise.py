@@ -129,8 +129,10 @@ class ActivationRanges:
 
     def write(self, target: Path, layers: Sequence[str]) -> None:
         """Write the graph with these of its nodes in int8. Raises UserError where ONNX Runtime cannot."""
+        import onnx
         from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
+        graph = onnx.load(str(self.source), load_external_data=False).graph
         logger = logging.getLogger()
         level = logger.level
         external = weights_beside(self.source).exists()
@@ -142,7 +144,8 @@ class ActivationRanges:
                 str(target),
                 _reader(self.feeds),
                 op_types_to_quantize=OPERATORS,
-                nodes_to_quantize=list(layers),
+                # Not as those to quantise: of an empty list ONNX Runtime makes all.
+                nodes_to_exclude=[node.name for node in graph.node if node.name not in layers],
                 per_channel=True,
                 activation_type=QuantType.QUInt8,  # with signed weights: what x86's VNNI and AMX multiply
                 weight_type=QuantType.QInt8,

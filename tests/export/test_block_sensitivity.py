@@ -9,10 +9,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from sdseg.backends.graph_precision import read_graph
 from sdseg.core.errors import UserError
 from sdseg.data.mask_rule import MaskRule
 from sdseg.export.block_sensitivity import graph_blocks, sensitive_layers
-from sdseg.export.quantise import ActivationRanges
+from sdseg.export.quantise import ActivationRanges, quantise
+from tests.helpers.tiny import describe
 
 IDENTITY = np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1)
 
@@ -70,6 +72,17 @@ def test_what_the_masks_do_not_survive_stays(source: Path, feeds: list[dict[str,
     kept = sensitive_layers(source, calibration, feeds, MaskRule().masks, least_dice=0.97)
     assert set(kept) == {"node of coarse.a.weight", "node of coarse.b.weight"}
     assert sorted(path.name for path in source.parent.iterdir()) == ["model.onnx"]
+
+
+def test_the_graph_keeps_them(source: Path, feeds: list[dict[str, np.ndarray]], tmp_path: Path) -> None:
+    target = tmp_path / "model.int8_mixed.onnx"
+    described = describe().model_copy(update={"precision": "int8_mixed"})
+    quantise(source, target, feeds, described, lambda ranges: ["node of coarse.a.weight", "node of coarse.b.weight"])
+    assert read_graph(target)[1] == "int8_mixed"
+    held = {each.name for each in onnx.load(str(target)).graph.initializer}
+    assert {"first.weight", "coarse.a.weight", "coarse.b.weight", "last.weight"} <= held
+    assert "fine.a.weight" not in held  # it is there in bytes
+    assert [path.name for path in tmp_path.iterdir()] == ["model.int8_mixed.onnx"]
 
 
 def test_where_nothing_survives(source: Path, feeds: list[dict[str, np.ndarray]], tmp_path: Path) -> None:

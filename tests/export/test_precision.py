@@ -91,14 +91,14 @@ def test_weights_alone_in_8_bits(ct_slices: np.ndarray, exported: dict[str, Path
         weights = np.moveaxis(onnx.numpy_helper.to_array(whole[name]), axis, 0)
         held = np.moveaxis(onnx.numpy_helper.to_array(graph[f"{name}_bytes"]), axis, 0)
         steps = onnx.numpy_helper.to_array(graph[f"{name}_scale"])
-        assert all(np.ptp(channel) > 100 for channel in held if channel.size > 8)
+        assert all(np.abs(channel.astype(int)).max() == 127 for channel in held)
         for channel, expected, step in zip(held, weights, steps, strict=True):
             assert np.abs(channel * step - expected).max() <= 0.501 * step
     expected = OnnxBackend(source).probability(ct_slices)
     found = OnnxBackend(target).probability(ct_slices)
     assert 0 < np.abs(found - expected).max() < 0.05
     (elsewhere,) = onnxruntime.InferenceSession(str(target)).run(None, {"image": ct_slices})  # without sdseg's options
-    np.testing.assert_allclose(found, elsewhere, atol=1e-5)
+    np.testing.assert_allclose(found, elsewhere, atol=2e-3)
 
 
 def test_int8_without_images(bright_ct: Path, tmp_path: Path) -> None:
