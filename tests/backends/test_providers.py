@@ -38,7 +38,14 @@ def test_one_graph_cannot_be_run_by_one_provider() -> None:
 
 def test_what_is_computed_in_bfloat16_is_judged_so() -> None:
     judged = {precision: arithmetic_of("openvino-bf16", precision) for precision in get_args(Precision)}
-    assert judged == {"fp32": "bf16", "fp16": "bf16", "bf16": "bf16", "int8": "int8"}
+    assert judged == {
+        "fp32": "bf16",
+        "fp16": "bf16",
+        "bf16": "bf16",
+        "int8": "int8",
+        "int8_mixed": "int8_mixed",
+        "int8_weights": "int8_weights",
+    }
     assert all(arithmetic_of(name, each) == each for name in ("cpu", "openvino") for each in get_args(Precision))
 
 

@@ -43,7 +43,7 @@ def test_every_model_is_called_in_turn() -> None:
     subjects = [
         Subject({}, None, {name: lambda _, call=model + name: calls.append(call) for name in "xy"}) for model in "ab"
     ]
-    seconds = interleaved(subjects, 2)
+    seconds = interleaved(subjects, rounds=2, warm_up=3, patience=60.0)
     assert calls == ["ax", "ay", "bx", "by"] * 5  # three of them to warm up
     assert {key: len(each) for key, each in seconds.items()} == {(0, "x"): 2, (0, "y"): 2, (1, "x"): 2, (1, "y"): 2}
 

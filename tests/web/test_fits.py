@@ -33,7 +33,7 @@ def test_slices_at_a_common_spacing_are_those_of_python(tmp_path: Path) -> None:
         probability.tofile(tmp_path / f"{name}.probability")
         seen = python.images(values[None, ..., None], TYPES[kind])[0, ..., 0]
         expected[name] = python, seen, python.restore(probability[None])[0]
-        contract = {"width": SIZE[1], "height": SIZE[0], "resampling": how.model_dump(mode="json")}
+        contract = {"width": SIZE[1], "height": SIZE[0], "resampling": how.model_dump(mode="json"), "tiles": None}
         outside = TYPES[kind]
         cases.append(
             {"name": name, "type": kind, "contract": contract, "native": native, "spacing": spacing, "outside": outside}

@@ -169,7 +169,7 @@ def test_its_latency_and_arithmetic_are_those_of_a_slice(
     """Patches are of a whole volume: all slices of a case are measured, and shared among them."""
     calls: list[tuple[int, ...]] = []
 
-    def in_a_second_each(subjects: list[pareto.Subject], rounds: int) -> dict[tuple[int, str], list[float]]:
+    def in_a_second_each(subjects: list[pareto.Subject], rounds: int, *_: object) -> dict[tuple[int, str], list[float]]:
         (subject,) = subjects
         calls.extend(answer(subject.images).shape for answer in subject.answers.values())
         return {(0, name): [1.0] * rounds for name in subject.answers}
