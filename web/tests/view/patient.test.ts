@@ -2,25 +2,13 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import type { Structure } from "../../src/contract.ts";
-import type { Masks, Shown } from "../../src/messages.ts";
+import type { Masks } from "../../src/messages.ts";
 import { patientLabels, patientVolume, placeAt, sidesOf, voxelAt } from "../../src/view/patient.ts";
 import { SECTIONS, cut, shapeOf } from "../../src/view/planes.ts";
 import type { Place } from "../../src/view/planes.ts";
+import { numberedVolume } from "./numbered_volume.ts";
 
-// Coronal slices: two of three rows and four columns; each voxel its own number.
-const shown: Shown = {
-  name: "a",
-  kind: "volume",
-  count: 2,
-  rows: 3,
-  columns: 4,
-  channels: 1,
-  plane: "coronal",
-  spacing: [5, 1, 2],
-  pixels: Uint8Array.from({ length: 24 }, (_, index) => index),
-  notes: [],
-  seconds: 0,
-};
+const shown = numberedVolume("coronal");
 
 test("every section crosses where it does on canvases", () => {
   const { shape, mm, values } = patientVolume(shown);

@@ -4,21 +4,9 @@ import test from "node:test";
 import type { Masks, Shown } from "../../src/messages.ts";
 import { overlay } from "../../src/view/paint.ts";
 import { cut, placeIn, placeOf, shapeOf } from "../../src/view/planes.ts";
+import { numberedVolume } from "./numbered_volume.ts";
 
-// Two slices of three rows and four columns; each voxel its own number.
-const shown: Shown = {
-  name: "a",
-  kind: "volume",
-  count: 2,
-  rows: 3,
-  columns: 4,
-  channels: 1,
-  plane: "axial",
-  spacing: [5, 1, 2],
-  pixels: Uint8Array.from({ length: 24 }, (_, index) => index),
-  notes: [],
-  seconds: 0,
-};
+const shown = numberedVolume("axial");
 const masks = { bits: shown.pixels } as unknown as Masks;
 const reds = (section: "axial" | "coronal" | "sagittal", index: number): number[] =>
   [...cut(shown, masks, section, index).pixels].filter((_, place) => place % 4 === 0);
