@@ -43,7 +43,8 @@ def test_the_mean_of_the_passes_by_hand(flips: str, turned: tuple[tuple[int, ...
         answer = plain.probability(np.ascontiguousarray(np.flip(raw, axes)))
         passes.append(np.flip(answer, tuple(axis + 1 for axis in axes)))
     found = TorchBackend(segmenter(flips, direct=direct), RGB).probability(raw)
-    np.testing.assert_allclose(found, np.mean(passes, axis=0), atol=1e-6)
+    # Another batch: other kernels, and other roundings of some CPUs.
+    np.testing.assert_allclose(found, np.mean(passes, axis=0), atol=1e-5)
     assert np.abs(found - passes[0]).max() > 1e-4
 
 

@@ -83,13 +83,13 @@ def test_it_answers_as_the_model_does(tmp_path: Path, inputs: Inputs) -> None:
     answer = opened(student(condition=1.0), folder, inputs).answer(IMAGES, torch.zeros(3, dtype=torch.int64))
     segmenter, _ = load_model(folder)
     assert isinstance(segmenter, LatentSegmenter)
-    assert torch.allclose(answer.probability, segmenter(IMAGES), atol=1e-6)
+    assert torch.allclose(answer.probability, segmenter(IMAGES), atol=1e-5)
     assert answer.latent is not None
     decoded = segmenter.decoder.probability(segmenter.decoder(answer.latent))
-    assert torch.allclose(decoded, answer.probability, atol=1e-6)
+    assert torch.allclose(decoded, answer.probability, atol=1e-5)
     condition, _ = segmenter.condition_encoder(segmenter.normaliser(IMAGES))
     assert answer.condition is not None
-    assert torch.allclose(answer.condition, condition, atol=1e-6)
+    assert torch.allclose(answer.condition, condition, atol=1e-5)
     assert not answer.latent.requires_grad
 
 
@@ -99,9 +99,9 @@ def test_of_several_structures_it_answers_for_that_of_each_sample(tmp_path: Path
     both, chosen = replace(inputs, store=store), torch.tensor([1, 0, 1])
     teacher = opened(student(), folder, both)
     whole = load_model(folder)[0](IMAGES)  # [3,2,H,W]
-    assert torch.allclose(teacher.answer(IMAGES, chosen).probability[:, 0], whole[[0, 1, 2], chosen], atol=1e-6)
+    assert torch.allclose(teacher.answer(IMAGES, chosen).probability[:, 0], whole[[0, 1, 2], chosen], atol=1e-5)
     every = opened(direct_recipe(distillation={"latent": 0.0}), folder, both).answer(IMAGES, chosen)
-    assert torch.allclose(every.probability, whole, atol=1e-6)
+    assert torch.allclose(every.probability, whole, atol=1e-5)
 
 
 def test_an_ensemble_flips_nothing_to_answer(tmp_path: Path, inputs: Inputs) -> None:
@@ -113,7 +113,7 @@ def test_an_ensemble_flips_nothing_to_answer(tmp_path: Path, inputs: Inputs) -> 
     plain, _ = load_model(folders[0], {"flips": "none"})
     answer = teacher.answer(IMAGES, torch.zeros(3, dtype=torch.int64)).probability
     assert answer is not None
-    assert torch.allclose(answer, plain(IMAGES), atol=1e-6)
+    assert torch.allclose(answer, plain(IMAGES), atol=1e-5)
     assert not torch.allclose(answer, load_model(folders[0])[0](IMAGES), atol=1e-6)
 
 

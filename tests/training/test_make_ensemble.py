@@ -71,8 +71,8 @@ def edited(folder: Path, **values: Any) -> Path:
 def test_the_mean_side_by_side_and_in_one_folder(members: list[Path], whole: Path) -> None:
     mean = expected(members)
     together, one = open_models(members), open_model(whole)
-    np.testing.assert_allclose(together.backend.probability(images()), mean, atol=1e-6)
-    np.testing.assert_allclose(one.backend.probability(images()), mean, atol=1e-6)
+    np.testing.assert_allclose(together.backend.probability(images()), mean, atol=1e-5)
+    np.testing.assert_allclose(one.backend.probability(images()), mean, atol=1e-5)
     assert together.recipe == one.recipe == "unet+latent"
     assert together.backend.name == one.backend.name == "torch-cpu"
     assert len({one.checksum, together.checksum, *(open_model(each).checksum for each in members)}) == 5
@@ -127,7 +127,7 @@ def test_members_that_sample_take_the_same_noise(tmp_path: Path) -> None:
     folders = [write_latent_model(tmp_path / "one", **GAUSSIAN), write_model(tmp_path / "two")]
     make_ensemble(folders, tmp_path / "both")
     one, together = open_model(tmp_path / "both"), open_models(folders)
-    np.testing.assert_allclose(one.backend.probability(images()), expected(folders), atol=1e-6)
+    np.testing.assert_allclose(one.backend.probability(images()), expected(folders), atol=1e-5)
     assert isinstance(one.backend, Reseedable)
     other = one.backend.with_seed(3).probability(images())
     assert np.abs(other - expected(folders)).max() > 1e-4

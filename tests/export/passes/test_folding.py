@@ -82,4 +82,4 @@ def test_rows_stay_where_broadcasting_cannot_bring_them_back(tmp_path: Path) -> 
         fed = np.random.default_rng(batch).integers(0, 255, (batch, 32, 32, 3), dtype=np.uint8)
         with torch.inference_mode():
             expected = module(torch.from_numpy(fed)).numpy()
-        np.testing.assert_allclose(session.run(None, {"image": fed})[0], expected, atol=1e-6)
+        np.testing.assert_allclose(session.run(None, {"image": fed})[0], expected, atol=1e-5)
