@@ -11,12 +11,15 @@ and AdamW parameter by parameter.
 Seconds are those of the process (`time.process_time`) unless there are several threads, which are measured by the
 clock: the least of the rounds counts, what else the machine does makes the others longer. `loss_difference` is the
 largest relative difference to the loss of `before` over all steps. `--batches` adds rows of other batch sizes, and
-`--compile` torch.compile, whose first step is counted apart.
+`--compile` torch.compile of the networks, alone and with the rest, whose first step is counted apart. Rows that the
+output has of other scales, recipes, ways, batches and threads stay, with their commit.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import statistics
 import sys
 import tempfile
@@ -49,11 +52,14 @@ WAYS: dict[str, frozenset[str]] = {  # what each of them changes
     "oneDNN: bf16 within convolutions": frozenset({"onednn-bf16"}),
     "no oneDNN": frozenset({"no-onednn"}),
     "latents encoded at every step": frozenset({"encoded"}),
+    "torch.compile": frozenset({"compile"}),
+    "bf16, both and torch.compile": frozenset({"norms", "adamw", "bf16", "compile"}),
 }
 FEW = ("before", "norms together", "AdamW in one pass", "both: single precision today", "bf16")
-FULL_WAYS = (*FEW, "bf16 and both: bf16 today")
+COMPILED = tuple(way for way, changes in WAYS.items() if "compile" in changes)
+FULL_WAYS = (*FEW, "bf16 and both: bf16 today", *COMPILED)
 PAIR = ("before", "bf16 and both: bf16 today")
-COMPILED = "both, torch.compile"
+KEY = ("scale", "recipe", "way", "batch", "threads")  # what tells rows apart
 
 
 @dataclass
@@ -89,38 +95,57 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scales", nargs="+", choices=("small", "full"), default=["small", "full"])
     parser.add_argument("--recipes", nargs="+", default=["sdseg", "unet"], help="files of config/recipes")
-    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS), help="beside 'before'")
+    usual = [way for way in WAYS if way not in COMPILED]
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=usual, help="beside 'before'")
     parser.add_argument("--rounds", type=int, default=4, help="turns of each way that count (default: 4)")
     parser.add_argument(
         "--steps", type=int, default=2, help="of a turn at the small scale; 1 at full size (default: 2)"
     )
     parser.add_argument("--batches", nargs="*", type=int, default=[4, 32], help="further ones at the small scale")
     parser.add_argument("--compile", action="store_true", help="also torch.compile, which needs a C++ compiler")
+    parser.add_argument(
+        "--pair", action="store_true", help="of the recipe's own batch, too, the first and the last way alone"
+    )
     parser.add_argument("--busy", default="nothing else", help="what else the machine did, for the file")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/training_speed.json")
     chosen = parser.parse_args()
-    return write_figures(lambda: figures(chosen), chosen.output)
+    chosen.ways += COMPILED if chosen.compile else ()
+    return write_figures(lambda: joined(figures(chosen), chosen.output), chosen.output)
+
+
+def joined(figures: dict[str, Any], output: Path) -> dict[str, Any]:
+    """The figures, with what the file has had of other rows, and where those come from."""
+    if not output.exists():
+        return figures
+    earlier = json.loads(output.read_text("utf-8"))
+    rows = {tuple(row[key] for key in KEY): row for each in (earlier, figures) for row in each["rows"]}
+    commands = [*earlier["command"].split("; "), figures["command"]]
+    ordered = sorted(rows.values(), key=lambda row: (row["scale"] != "small", row["recipe"], row["threads"]))
+    return figures | {
+        "commit": ", ".join(sorted({row["commit"] for row in ordered})),
+        "command": "; ".join(dict.fromkeys(commands)),
+        "rows": ordered,
+    }
 
 
 def figures(chosen: argparse.Namespace) -> dict[str, Any]:
     """The rows of all scales, recipes and ways."""
     import torch
 
-    rows = []
+    made, rows = provenance(("torch",)), []
     with tempfile.TemporaryDirectory() as folder:
         for scale in chosen.scales:
             place = Path(folder) / scale
             prepare(place, scale)
             for name in chosen.recipes:
                 rows += compared(place, scale, name, chosen)
-    made = provenance(("torch",))
+    words = shlex.join(["python", "benchmarks/training_speed.py", *sys.argv[1:]])
     return {
-        "command": "OMP_NUM_THREADS=1 python " + " ".join(["benchmarks/training_speed.py", *sys.argv[1:]]),
+        "command": f"OMP_NUM_THREADS={torch.get_num_threads()} {words}",
         "commit": made["commit"],
         "date": made["time"][:10],
         "machine": f"{machine()}, PyTorch {torch.__version__}, bf16 in the processor: {_has_bf16()}",
-        "busy": chosen.busy,
-        "rows": rows,
+        "rows": [row | {"commit": made["commit"], "busy": chosen.busy} for row in rows],
     }
 
 
@@ -150,6 +175,8 @@ def compared(folder: Path, scale: str, name: str, chosen: argparse.Namespace) ->
     ways = [way for way in (WAYS if scale == "small" else FULL_WAYS) if way in ("before", *chosen.ways)]
     if name == "unet":
         ways = [way for way in ways if "encoded" not in WAYS[way]]
+    if chosen.pair:
+        ways = list(PAIR)
     rows = measured(folder, scale, name, ways, chosen, None)
     for batch in chosen.batches if scale == "small" else ():
         rows += measured(folder, scale, name, list(PAIR), chosen, batch)
@@ -166,9 +193,6 @@ def measured(
     clock = time.process_time if threads == 1 else time.perf_counter
     runs = {way: Turns(build(folder, scale, name, WAYS[way], batch), WAYS[way]) for way in ways}
     first = {}
-    if chosen.compile and batch is None and scale == "small":
-        runs[COMPILED] = Turns(build(folder, scale, name, WAYS["both: single precision today"], batch), frozenset())
-        runs[COMPILED].run.segmenter.compile()
     for count in range(chosen.rounds + 1):
         print(f"{scale}, {name}, batch {batch or 'of the recipe'}: round {count} of {chosen.rounds}", file=sys.stderr)
         for way, turns in runs.items():
@@ -196,7 +220,7 @@ def row(scale: str, name: str, way: str, turns: Turns, base: Turns, threads: int
         "images_per_second": round(batch / least, 3),
         "times_before": round(min(base.seconds) / least, 3),
         "loss_difference": float(f"{max(differences):.2g}"),
-        **({"first_step": round(first, 1)} if way == COMPILED else {}),
+        **({"first_step": round(first, 1)} if "compile" in WAYS[way] else {}),
     }
 
 
@@ -229,6 +253,9 @@ def build(folder: Path, scale: str, name: str, changes: frozenset[str], batch: i
         run.segmenter.to(memory_format=torch.channels_last)
     if "encoded" in changes:
         run.data.samples.latents = None
+    if "compile" in changes:
+        for part in run.segmenter.children():  # the losses around them are few operators
+            part.compile()
     return run
 
 
