@@ -190,8 +190,8 @@ def full_subjects(recipes: list[Path], folder: Path) -> list[Subject]:
     return subjects
 
 
-def write_untrained(file: Path, place: Path) -> str:
-    """A model folder with random weights, and its graph, unless it is a teacher; returns its role."""
+def write_untrained(file: Path, place: Path, *, graphs: bool = False) -> str:
+    """A model folder with random weights, and its graph, of a teacher with `graphs` alone; returns its role."""
     import torch
 
     from sdseg.artifacts.image_contract import ImageContract, Structure
@@ -230,7 +230,7 @@ def write_untrained(file: Path, place: Path) -> str:
     )
     save_model(place / "model", segmenter, manifest)
     role = role_of(manifest.recipe)
-    if role == "teacher":
+    if role == "teacher" and not graphs:
         return role
     ports = {"inputs": graph_inputs(image, segmenter.noise_shape), "outputs": graph_outputs(image, 1)}
     graph = GraphManifest(**about, **ports, recipe=file.stem, threshold=0.5, opset=21, provenance={})

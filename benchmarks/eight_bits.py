@@ -1,0 +1,218 @@
+"""The same weights in 8 bits: bytes, masks and latency of every graph of `sdseg export`, and what each block costs.
+
+    python benchmarks/eight_bits.py --model R/model --prepared R/../prepared
+    python benchmarks/eight_bits.py --full [--recipe config/recipes/sdseg-paper.yaml]
+
+The first exports a trained model in fp32, int8, int8_mixed and int8_weights, without a gate, and runs every graph on
+all test images: Dice with the masks of the fp32 graph and with the labels. It writes eight_bits.json and, of the
+blocks that int8_mixed chooses from, eight_bits_blocks.json. The second does so with random weights at full size
+(256×256, KL-f8), latency alone, and writes eight_bits_full.json; it takes 10 GB of memory and minutes.
+
+One thread; a call's CPU time, the least of some that take turns, so that a busy machine gives the same as an idle one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before any runtime is loaded
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from benchmarks.pareto import SIZE, interleaved, opened, write_untrained  # noqa: E402
+from sdseg.core.provenance import provenance, version_of  # noqa: E402
+
+FIGURES = ROOT / "benchmarks/figures"
+GRAPHS = ("fp32", "int8", "int8_mixed", "int8_weights")
+RUNTIMES = {"onnxruntime": "cpu", "openvino": "openvino", "openvino bf16": "openvino-bf16"}
+ANY = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
+BATCH, PATIENCE, FULL_PATIENCE = 8, 10.0, 20.0  # seconds after which a graph is not called again
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="folder of a trained model")
+    parser.add_argument("--prepared", type=Path, help="folder made by 'sdseg prepare'")
+    parser.add_argument("--full", action="store_true", help="random weights at full size in their place")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "config/recipes/sdseg-paper.yaml", help="of --full")
+    parser.add_argument("--rounds", type=int, help="calls of each graph in each runtime (20; with --full 2)")
+    parser.add_argument("--output", type=Path, default=FIGURES, help="folder for the files (benchmarks/figures)")
+    chosen = parser.parse_args()
+    if chosen.full:
+        return write_figures(lambda: full(chosen), chosen.output / "eight_bits_full.json")
+    if chosen.model is None or chosen.prepared is None:
+        parser.error("give --model and --prepared, or --full")
+    with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as folder:
+        blocks: list[dict[str, Any]] = []
+        head = origin(f"--model {'/'.join(chosen.model.parts[-2:])} --prepared {chosen.prepared.name}")
+        write_figures(lambda: head | trained(chosen, Path(folder), blocks), chosen.output / "eight_bits.json")
+    return write_figures(lambda: head | {"rows": blocks}, chosen.output / "eight_bits_blocks.json")
+
+
+def origin(words: str) -> dict[str, Any]:
+    """Where the figures come from."""
+    made = provenance(("torch", "onnxruntime", "openvino"), stage="export.onnx")
+    versions = ", ".join(f"{name} {version_of(name)}" for name in ("torch", "onnxruntime", "openvino"))
+    return {
+        "command": f"python benchmarks/eight_bits.py {words}",
+        "commit": made["commit"],
+        "date": made["time"][:10],
+        "machine": f"{machine()}, one thread, {versions}",
+    }
+
+
+def trained(chosen: argparse.Namespace, folder: Path, blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row for each graph of a trained model; `blocks` gets what each block costs, in the order of `sdseg export`."""
+    from sdseg.artifacts.manifests import ModelManifest
+    from sdseg.config.export import Export, Tolerance, Tolerances
+    from sdseg.core.files import read_json
+    from sdseg.data.mask_rule import MaskRule
+    from sdseg.data.store import SliceStore, structure_masks
+    from sdseg.export.onnx import export, graph_name
+
+    model = read_json(chosen.model / "config.json", ModelManifest)
+    rule, store = MaskRule.of(model), SliceStore.open(chosen.prepared)
+    rows = store.rows_of("test")
+    images, labels = store.images[rows], structure_masks(store.masks[rows], store.manifest.structures)
+    tolerances = Tolerances(int8=Tolerance(**ANY), int8_weights=Tolerance(**ANY))
+    # Nothing is refused here but what int8_mixed would lose: its blocks are chosen by its own tolerance.
+    settings = Export(precisions=GRAPHS, tolerances=tolerances, parity_cases=None)
+    log = logging.getLogger("sdseg.export.block_sensitivity")
+    heard = _Blocks(blocks)
+    log.addHandler(heard)
+    log.setLevel(logging.INFO)
+    export(chosen.model, chosen.prepared, folder / "export", settings)
+    files = {name: folder / "export" / graph_name(name) for name in GRAPHS}
+    answers = {
+        (name, runtime): opened(chosen.model, file.parent, file.name, device)
+        for name, file in files.items()
+        for runtime, device in RUNTIMES.items()
+    }
+    eager = opened(chosen.model, chosen.model, None, "cpu")
+    own = {"torch": eager, **{" ".join(key): answer for key, answer in answers.items() if answer is not None}}
+    seconds = _least(own, images[:1], chosen.rounds or 20, PATIENCE)
+    masks = {name: rule.masks(_all(answer, images)) for name, answer in own.items()}
+    expected = masks["fp32 onnxruntime"]
+    return {
+        "cases": len(images),
+        "size": model.image.sides[0],
+        "torch_ms": seconds["torch"],
+        "torch_dice": _dice(masks["torch"], labels),
+        "rows": [
+            {
+                "graph": name,
+                "bytes": sum(each.stat().st_size for each in file.parent.glob(f"{file.name}*")),
+                "dice": _dice(masks[f"{name} onnxruntime"], labels),
+                "mask_dice": {
+                    runtime: _dice(masks[f"{name} {runtime}"], expected)
+                    for runtime in RUNTIMES
+                    if f"{name} {runtime}" in masks
+                },
+                "latency_ms": {
+                    runtime: seconds[f"{name} {runtime}"] for runtime in RUNTIMES if f"{name} {runtime}" in seconds
+                },
+            }
+            for name, file in files.items()
+        ],
+    }
+
+
+class _Blocks(logging.Handler):
+    """What the choice of int8_mixed says of each block."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if isinstance(record.args, tuple) and len(record.args) == 4:
+            name, share, masks, stays = record.args
+            self.rows.append(
+                {
+                    "block": name,
+                    "share": round(float(str(share)) / 100, 4),
+                    "mask_dice": round(float(str(masks)), 4),
+                    "in_int8_mixed": str(stays) == "int8",
+                }
+            )
+
+
+def full(chosen: argparse.Namespace) -> dict[str, Any]:
+    """A row for each way to run random weights at full size."""
+    import numpy as np
+    import onnx
+
+    from sdseg.backends.graph import feed_of
+    from sdseg.backends.graph_checksum import open_manifest
+    from sdseg.export.block_sensitivity import graph_blocks
+    from sdseg.export.quantise import quantise
+
+    head = origin(f"--full --recipe config/recipes/{chosen.recipe.name}")
+    image = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
+        folder = Path(name)
+        write_untrained(chosen.recipe, folder, graphs=True)
+        source = folder / "model.onnx"
+        manifest, blocks = open_manifest(source), graph_blocks(onnx.load(str(source), load_external_data=False).graph)
+        outside = [layer for block in blocks if not block.name.startswith("decoder") for layer in block.layers]
+        feeds = [feed_of(manifest, image, 0)]
+        for file, kept in (("model.int8.onnx", ()), ("model.decoder.onnx", outside)):
+            quantise(
+                source, folder / file, feeds, manifest.model_copy(update={"precision": "int8"}), lambda _, k=kept: k
+            )
+        ways = {
+            "PyTorch, fp32": (None, "cpu"),
+            "ONNX Runtime, fp32": ("model.onnx", "cpu"),
+            "ONNX Runtime, `int8`": ("model.int8.onnx", "cpu"),
+            "OpenVINO bf16": ("model.onnx", "openvino-bf16"),
+            "OpenVINO bf16, the decoder in int8": ("model.decoder.onnx", "openvino-bf16"),
+            "OpenVINO bf16, `int8`": ("model.int8.onnx", "openvino-bf16"),
+        }
+        answers = {each: opened(folder / "model", folder, *way) for each, way in ways.items()}
+        present = {each: answer for each, answer in answers.items() if answer is not None}
+        milliseconds = _least(present, image, chosen.rounds or 2, FULL_PATIENCE)
+    eager = milliseconds["PyTorch, fp32"]
+    return head | {
+        "recipe": chosen.recipe.stem,
+        "decoder_share": round(
+            sum(block.products for block in blocks if block.name.startswith("decoder"))
+            / sum(block.products for block in blocks),
+            3,
+        ),
+        "rows": [
+            {"runtime": each, "seconds": round(value / 1e3, 3), "times_eager": round(eager / value, 2)}
+            for each, value in milliseconds.items()
+        ],
+    }
+
+
+def _least(answers: dict[str, Any], images: Any, rounds: int, patience: float) -> dict[str, float]:
+    """Milliseconds of a call of each, which take turns."""
+    from benchmarks.pareto import Subject
+
+    seconds = interleaved([Subject({}, images, answers)], rounds, 1, patience, time.process_time)
+    return {name: round(1e3 * min(each), 3) for (_, name), each in seconds.items()}
+
+
+def _all(answer: Any, images: Any) -> Any:
+    import numpy as np
+
+    return np.concatenate([answer(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
+
+
+def _dice(masks: Any, others: Any) -> float:
+    from benchmarks.inference import dice
+
+    return round(dice(masks, others), 4)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
