@@ -139,7 +139,8 @@ def figures(chosen: argparse.Namespace) -> dict[str, Any]:
             prepare(place, scale)
             for name in chosen.recipes:
                 rows += compared(place, scale, name, chosen)
-    words = shlex.join(["python", "benchmarks/training_speed.py", *sys.argv[1:]])
+    told = [word for word in sys.argv[1:] if word not in ("--output", str(chosen.output))]
+    words = shlex.join(["python", "benchmarks/training_speed.py", *told])
     return {
         "command": f"OMP_NUM_THREADS={torch.get_num_threads()} {words}",
         "commit": made["commit"],

@@ -310,6 +310,7 @@ def _training_speed(values: Figures) -> str:
             row["scale"],
             f"`{row['recipe']}`",
             row["batch"],
+            row["threads"],
             row["way"],
             f"{row['seconds_per_step'] * 1000:.0f}",
             f"{row['images_per_second']:.1f}",
@@ -318,9 +319,74 @@ def _training_speed(values: Figures) -> str:
         )
         for row in values["rows"]
     ]
-    heads = ("scale", "recipe", "batch", "way", "ms per step", "images per second", "speed", "largest Δ of the loss")
-    said = f"{values['rows'][0]['threads']} thread. Beside it the machine did: {values['busy']}."
+    heads = ("scale", "recipe", "batch", "threads", "way", "ms per step", "images per second", "speed")
+    heads = (*heads, "largest Δ of the loss")
+    busy = dict.fromkeys((row["commit"], row["busy"]) for row in values["rows"])
+    said = f"Beside it the machine did: {'; '.join(f'{what} ({commit})' for commit, what in busy)}."
     return f"{_measured(values)}{said}\n\n{_table(heads, rows)}"
+
+
+def _streams(values: Figures) -> str:
+    rows = [
+        (
+            row["runtime"],
+            row["streams"],
+            row["threads"],
+            row["inter"] if row["runtime"] == "onnxruntime" else "",
+            row["batch"],
+            f"{row['images_per_second']:.0f}",
+            f"{row['median_images_per_second']:.0f}",
+            f"{row['times_single']:.2f}×",
+        )
+        for row in values["rows"]
+    ]
+    heads = ("runtime", "streams", "threads of each", "inter-op threads", "batch")
+    said = f"{values['size']}×{values['size']}. Beside it the machine did: {values['busy']}."
+    return f"{_measured(values)}{said}\n\n{_table((*heads, 'images/s, fastest', 'median', 'against one thread'), rows)}"
+
+
+def _eight_bits(values: Figures) -> str:
+    runtimes = list(values["rows"][0]["latency_ms"])
+    rows = [
+        (
+            row["graph"],
+            f"{row['bytes'] / 1e6:.1f}",
+            *(f"{row['mask_dice'][name]:.4f}" for name in runtimes),
+            f"{row['dice']:.4f}",
+            *(f"{row['latency_ms'][name]:.1f}" for name in runtimes),
+        )
+        for row in values["rows"]
+    ]
+    heads = ("graph", "MB", *(f"masks, {name}" for name in runtimes), "Dice", *(f"{name}, ms" for name in runtimes))
+    said = f"{values['cases']} cases, {values['size']}×{values['size']}; PyTorch {values['torch_ms']:.1f} ms, "
+    return f"{_measured(values)}{said}Dice {values['torch_dice']:.4f}.\n\n{_table(heads, rows)}"
+
+
+def _eight_bits_blocks(values: Figures) -> str:
+    rows = [
+        (f"`{row['block']}`", f"{100 * row['share']:.1f} %", f"{row['mask_dice']:.4f}", _kept(row))
+        for row in values["rows"]
+    ]
+    return f"{_measured(values)}\n{_table(('block', 'products', 'masks alone in int8', 'in `int8_mixed`'), rows)}"
+
+
+def _kept(row: Figures) -> str:
+    return "int8" if row["in_int8_mixed"] else "fp32"
+
+
+def _eight_bits_full(values: Figures) -> str:
+    rows = [(row["runtime"], f"{row['seconds']:.2f}", f"{row['times_eager']:.1f}") for row in values["rows"]]
+    said = f"`{values['recipe']}`; {100 * values['decoder_share']:.0f} % of the products that can be quantised are the "
+    return f"{_measured(values)}{said}decoder's.\n\n{_table(('runtime', 'one image, s', '× eager'), rows)}"
+
+
+def _students(values: Figures) -> str:
+    rows = [
+        (row["taught_by"], row["mask_loss"], f"{row['cpu_seconds']:.0f}", f"{row['val_dice']:.3f}")
+        for row in values["rows"]
+    ]
+    heads = ("`sdseg-fast`, taught by", "loss on the mask itself", "CPU s", "validation Dice")
+    return f"{_measured(values)}{values['steps']} steps each, one seed.\n\n{_table(heads, rows)}"
 
 
 def _roofline(values: Figures) -> str:
@@ -400,6 +466,11 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "full_scale_memory": _full_scale_memory,
     "training_step": _training_step,
     "training_speed": _training_speed,
+    "streams": _streams,
+    "students": _students,
+    "eight_bits": _eight_bits,
+    "eight_bits_blocks": _eight_bits_blocks,
+    "eight_bits_full": _eight_bits_full,
     "roofline": _roofline,
     "whole_volumes": _whole_volumes,
     "multiclass": _multiclass,
