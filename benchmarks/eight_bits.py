@@ -159,6 +159,7 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
     image = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
         folder = Path(name)
+        os.environ["SDSEG_CACHE"] = str(folder / "cache")
         write_untrained(chosen.recipe, folder, graphs=True)
         source = folder / "model.onnx"
         manifest, blocks = open_manifest(source), graph_blocks(onnx.load(str(source), load_external_data=False).graph)
@@ -170,7 +171,6 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
             )
         ways = {
             "PyTorch, fp32": (None, "cpu"),
-            "ONNX Runtime, fp32": ("model.onnx", "cpu"),
             "ONNX Runtime, `int8`": ("model.int8.onnx", "cpu"),
             "OpenVINO bf16": ("model.onnx", "openvino-bf16"),
             "OpenVINO bf16, the decoder in int8": ("model.decoder.onnx", "openvino-bf16"),
