@@ -340,8 +340,8 @@ def _training_speed(values: Figures) -> str:
         )
         for row in values["rows"]
     ]
-    heads = ("scale", "recipe", "batch", "threads", "way", "ms per step", "images per second", "speed")
-    heads = (*heads, "largest Δ of the loss")
+    first = ("scale", "recipe", "batch", "threads", "way", "ms per step", "images per second", "speed")
+    heads = (*first, "largest Δ of the loss")
     busy = dict.fromkeys((row["commit"], row["busy"]) for row in values["rows"])
     said = f"Beside it the machine did: {'; '.join(f'{what} ({commit})' for commit, what in busy)}."
     return f"{_measured(values)}{said}\n\n{_table(heads, rows)}"
