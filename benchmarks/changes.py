@@ -3,13 +3,14 @@
 python benchmarks/changes.py --models FOLDER --against NAME [NAME …] [--output benchmarks/figures/changes.json]
 
 `FOLDER` holds a run per change, `NAME/model`, trained by `sdseg train --set KEY=VALUE …` on the same data. The models
-named by `--against` are what was started from; every other one is told by the values in which it differs from the one
-of its kind. The test split is not looked at.
+named by `--against`, one of a kind (U-Net, latent), are what was started from; every other one is told by the values in
+which it differs from the one of its kind. The test split is not looked at. Rows that the output has of other runs stay.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ from sdseg.core.files import read_json  # noqa: E402
 
 LENGTH = ("training.steps", "training.validate_every", "description", "training.validate_slices")
 
+JOINTS = (("command", "; "), ("commit", ", "), ("date", " to "))  # of several in one line
+
 OWN = ("network.denoiser.architecture", "network.denoiser.block_out_channels")  # keys that a classic denoiser has
 
 
@@ -34,7 +37,7 @@ def main() -> int:
     parser.add_argument("--against", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/changes.json")
     chosen = parser.parse_args()
-    return write_figures(lambda: changes(chosen.models, chosen.against), chosen.output)
+    return write_figures(lambda: joined(changes(chosen.models, chosen.against), chosen.output), chosen.output)
 
 
 def changes(folder: Path, against: list[str]) -> dict[str, Any]:
@@ -54,6 +57,26 @@ def changes(folder: Path, against: list[str]) -> dict[str, Any]:
         "date": max(model.provenance["time"] for model in models.values())[:10],
         "machine": machine(),
         "rows": sorted(rows, key=lambda each: (each["kind"], bool(each["changes"]), each["name"])),
+    }
+
+
+def joined(figures: dict[str, Any], earlier: Path) -> dict[str, Any]:
+    """The figures with the rows of an earlier file that they do not replace, in groups of what was started from."""
+    if not earlier.exists():
+        return figures
+    before = json.loads(earlier.read_text("utf-8"))
+    new = {each["name"] for each in figures["rows"]}
+    rows = [*(each for each in before["rows"] if each["name"] not in new), *figures["rows"]]
+    place = {each["name"]: index for index, each in enumerate(rows) if each["against"] is None}
+    together = {key: dict.fromkeys([*before[key].split(joint), *figures[key].split(joint)]) for key, joint in JOINTS}
+    dates = sorted(together["date"])
+    return {
+        **figures,
+        **{key: joint.join(together[key]) for key, joint in JOINTS},
+        "date": " to ".join(dict.fromkeys((dates[0], dates[-1]))),
+        "rows": sorted(
+            rows, key=lambda each: (each["kind"], place[each["against"] or each["name"]], bool(each["changes"]))
+        ),
     }
 
 

@@ -60,11 +60,6 @@ def _kills(values: Figures) -> str:
     return f"{said}\n{_table(('how', 'kills', 'results identical', 'most steps lost'), rows)}"
 
 
-def _dice(row: Figures) -> str:
-    spread = "" if row["dice_sd"] is None else f" ± {row['dice_sd']:.3f}"
-    return f"{row['dice_mean']:.3f}{spread}"
-
-
 def _compare(values: Figures) -> str:
     rows = [
         (
@@ -74,7 +69,7 @@ def _compare(values: Figures) -> str:
             row["steps"],
             f"{row['cpu_seconds']:.0f}",
             "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
-            _dice(row),
+            _spread(row, "dice"),
         )
         for row in values["rows"]
     ]
@@ -92,7 +87,7 @@ def _curves(values: Figures) -> str:
             _cpu_seconds(row),
             row["seeds"],
             "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
-            _dice(row),
+            _spread(row, "dice"),
         )
         for row in values["rows"]
     ]
@@ -102,7 +97,7 @@ def _curves(values: Figures) -> str:
 
 def _multiclass(values: Figures) -> str:
     def structure(each: Figures) -> str:
-        return _dice(each) if "dice_mean" in each else "n/a"
+        return _spread(each, "dice") if "dice_mean" in each else "n/a"
 
     rows = [
         (
@@ -111,7 +106,7 @@ def _multiclass(values: Figures) -> str:
             row["seeds"],
             row["steps"],
             f"{row['training_cpu_seconds']:.0f}",
-            _dice(row),
+            _spread(row, "dice"),
             ", ".join(f"{name} {structure(each)}" for name, each in row["structures"].items()),
             "" if row["codec_ceiling"] is None else f"{row['codec_ceiling']:.3f}",
             f"{row['seconds_per_slice'] * 1000:.0f}",
@@ -133,9 +128,6 @@ def _multiclass(values: Figures) -> str:
 
 
 def _nodules(values: Figures) -> str:
-    def recall(row: Figures) -> str:
-        return _dice({"dice_mean": row["recall_mean"], "dice_sd": row["recall_sd"]})
-
     rows = [
         (
             f"`{row['recipe']}`",
@@ -145,8 +137,8 @@ def _nodules(values: Figures) -> str:
             f"{row['codec_dice']:.3f}",
             f"{row['codec_recall']:.3f}",
             "n/a" if row["val_mean"] is None else f"{row['val_mean']:.3f}",
-            _dice(row),
-            recall(row),
+            _spread(row, "dice"),
+            _spread(row, "recall"),
         )
         for row in values["rows"]
     ]
@@ -172,6 +164,35 @@ def _changes(values: Figures) -> str:
 
     rows = [(row["kind"], change(row), row["steps"], _cpu_seconds(row), f"{row['val']:.3f}") for row in values["rows"]]
     return f"{_measured(values)}\n{_table(('kind', 'changed', 'steps', 'CPU s', 'validation Dice'), rows)}"
+
+
+def _spread(row: Figures, name: str) -> str:
+    """`name`_mean and, of several repetitions, `name`_sd."""
+    return f"{row[f'{name}_mean']:.3f}" + ("" if row.get(f"{name}_sd") is None else f" ± {row[f'{name}_sd']:.3f}")
+
+
+def _after_training(values: Figures) -> str:
+    """Flips and models as rows, kinds of post-processing as columns: the validation split decides."""
+    kinds = list(dict.fromkeys(row["postprocessing"] for row in values["rows"]))
+    by_way: dict[tuple[str, str, int, int], dict[str, Figures]] = {}
+    for row in values["rows"]:
+        way = row["recipe"], row["flips"], row["models"], row["passes"]
+        by_way.setdefault(way, {})[row["postprocessing"]] = row
+    lines = [
+        (
+            f"`{recipe}`",
+            flips,
+            models,
+            passes,
+            *(_spread(each[kind], "val") for kind in kinds),
+            _spread(each["none"], "test"),
+        )
+        for (recipe, flips, models, passes), each in by_way.items()
+    ]
+    kinds = ["validation Dice" if kind == "none" else kind.replace("_", " ") for kind in kinds]
+    heads = ("recipe", "flips", "models", "passes", *kinds, "test Dice")
+    said = f"{_measured(values)}{values['dataset']}, {values['size']}×{values['size']}, at working size.\n"
+    return f"{said}\n{_table(heads, lines)}"
 
 
 def _robustness(values: Figures) -> str:
@@ -230,7 +251,7 @@ def _pareto(values: Figures) -> str:
     def dice(row: Figures) -> str:
         if row.get("dice_mean") is None:
             return "n/a"
-        return f"{row['dice_mean']:.3f}" + ("" if row.get("dice_sd") is None else f" ± {row['dice_sd']:.3f}")
+        return _spread(row, "dice")
 
     ordered = sorted(values["rows"], key=lambda row: (row["scale"], -row["gflop"]))
     rows = [
@@ -319,8 +340,8 @@ def _training_speed(values: Figures) -> str:
         )
         for row in values["rows"]
     ]
-    heads = ("scale", "recipe", "batch", "threads", "way", "ms per step", "images per second", "speed")
-    heads = (*heads, "largest Δ of the loss")
+    first = ("scale", "recipe", "batch", "threads", "way", "ms per step", "images per second", "speed")
+    heads = (*first, "largest Δ of the loss")
     busy = dict.fromkeys((row["commit"], row["busy"]) for row in values["rows"])
     said = f"Beside it the machine did: {'; '.join(f'{what} ({commit})' for commit, what in busy)}."
     return f"{_measured(values)}{said}\n\n{_table(heads, rows)}"
@@ -458,6 +479,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "kills": _kills,
     "curves": _curves,
     "changes": _changes,
+    "after_training": _after_training,
     "calibration": _calibration,
     "demo": _demo,
     "pareto": _pareto,

@@ -9,7 +9,7 @@ from typing import Any
 
 from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, model_checksum
-from sdseg.backends.base import Backend
+from sdseg.backends.base import Backend, samples_of
 from sdseg.backends.graph_checksum import graph_checksum
 from sdseg.backends.providers import open_graph
 from sdseg.backends.tiled import tiled
@@ -53,9 +53,9 @@ def open_model(
 
     A model folder runs on 'cuda:1' as well, an .onnx file on 'openvino' and 'openvino-bf16'. `seed` is that of the
     noise, for recipes that sample.
-    `steps` and `samples` replace the recipe's reverse steps and hypotheses; a graph has its own built in. Raises
-    UserError for anything else, for a recipe that does not allow these numbers, and for a device that this machine does
-    not have.
+    `steps` and `samples` replace the recipe's reverse steps and hypotheses; a graph has its own built in, and opens
+    where it gives as many hypotheses as `samples` says. Raises UserError for anything else, for a recipe that does not
+    allow these numbers, and for a device that this machine does not have.
     """
     if device.startswith("openvino") and path.exists() and path.suffix.lower() != ".onnx":
         raise UserError(
@@ -70,22 +70,25 @@ def open_model(
         raise UserError(
             "there is no such model", where=path, remedy="name a folder made by 'sdseg train' or a file model.onnx"
         )
-    if steps is not None or samples is not None:
-        raise UserError(
-            "an exported graph has its number of steps and samples built in",
-            where=path,
-            remedy="name the model folder, or export a recipe with other 'inference' values",
-        )
+    built_in = UserError(
+        "an exported graph has its number of steps and samples built in",
+        where=path,
+        remedy="name the model folder, or export a recipe with other 'inference' values",
+    )
+    if steps is not None:
+        raise built_in
     if re.fullmatch(NUMBERED, device) and path.suffix.lower() in (".onnx", ".engine"):
         raise UserError(
             f"graphs and engines run on the first GPU that a process sees, and not on '{device}'",
             where=path,
             remedy=f"start Python with CUDA_VISIBLE_DEVICES={device.partition(':')[2]}, and say 'cuda'",
         )
-    if path.suffix.lower() == ".onnx":
-        return _open_graph(path, device, seed)
-    if path.suffix.lower() == ".engine":
-        return _open_engine(path, device, seed)
+    openers = {".onnx": _open_graph, ".engine": _open_engine}
+    if opener := openers.get(path.suffix.lower()):
+        served = opener(path, device, seed)
+        if samples not in (None, samples_of(served.backend)):
+            raise built_in
+        return served
     raise UserError(
         f"'{path.name}' is neither a model folder nor an .onnx or .engine file",
         where=path,

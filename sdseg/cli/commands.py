@@ -20,6 +20,7 @@ from sdseg.cli.model_commands import (
     train_command,
 )
 from sdseg.cli.parser import Handler, build_parser
+from sdseg.cli.predict_options import number_as_samples
 from sdseg.cli.result_commands import (
     configure_command,
     doctor_command,
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 some inputs failed, 2 bad input, 130 interrupted, 143 ended by SIGTERM (129 by SIGHUP).
     """
-    parsed = build_parser(HANDLERS).parse_args(arguments)
+    parsed = build_parser(HANDLERS).parse_args(number_as_samples(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(
         level=logging.DEBUG if parsed.verbose else logging.INFO, format="%(levelname).1s %(name)s: %(message)s"
     )

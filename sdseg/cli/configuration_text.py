@@ -72,6 +72,8 @@ def seen_in_words(data: OwnData) -> list[str]:
             )
     if data.source.channels:
         lines.append(f"channels: {', '.join(data.source.channels)}; the model sees all of them")
+    if data.annotators:
+        lines.append(f"annotators: {', '.join(data.annotators)}; training draws a mask of one of them at every step")
     lines.append(f"modality: {data.modality} ({data.modality_reason})")
     if data.meaning is not None:
         lines.append(data.meaning.reason)
@@ -185,6 +187,8 @@ def _dataset(data: OwnData, plan: Plan, name: str) -> Iterator[str]:
         return
     if not data.has_splits:
         yield from _split(data)
+    if data.partly_drawn:
+        yield f"    missing_annotators: allow # {data.partly_drawn} case(s) lack the mask of one of them"
     structures = data.structures
     if len(structures) > 1:
         yield "    target: each # or together: one of `targets` below"

@@ -27,6 +27,7 @@ def write_configuration(
     modality: str | None = None,
     images: str | None = None,
     masks: str | None = None,
+    annotators: bool = False,
     name: str | None = None,
     probed: bool = True,
 ) -> int:
@@ -37,7 +38,7 @@ def write_configuration(
     data: folder with images or volumes and their masks; only read.
     output: YAML file to write; refused where it is there already.
     preset: scale and length of the training (sizing/presets.py); default by the machine.
-    modality, images, masks: what the user says of the files, in the place of what they tell.
+    modality, images, masks, annotators: what the user says of the files, in the place of what they tell.
     name: of the dataset in the results; default: that of the folder.
     probed: make a few training steps, to say how many fit into the preset's time.
 
@@ -46,7 +47,8 @@ def write_configuration(
     _check_new(output)
     check_apart(output, data)
     machine = this_machine(gpu=preset is None or PRESETS[preset].device == "cuda")
-    own = read_own_data(data, modality=modality, images=images, masks=masks, jobs=machine.cores)
+    asked_for = {"modality": modality, "images": images, "masks": masks}
+    own = read_own_data(data, **asked_for, annotators=annotators, jobs=machine.cores)
     if own.survey.groups < len(SPLITS):
         raise UserError(
             f"{own.survey.groups} case(s): training, validation and test need one each, of different patients",

@@ -25,6 +25,8 @@ def add_configure(verb: NewVerb) -> None:
     command.add_argument("--modality", choices=MODALITIES, help=kind)
     command.add_argument("--images", metavar="FOLDER", help="where the images lie, below DATA_FOLDER (default: found)")
     command.add_argument("--masks", metavar="FOLDER", help="where their masks lie (default: found)")
+    drawn = "the several masks of an image are each another person's (docs/annotators.md), not each a structure's"
+    command.add_argument("--annotators", action="store_true", help=drawn)
     command.add_argument("--name", help="of the dataset in the results (default: the folder's)")
     no_probe = "make no training steps to time them here: the number of steps is then estimated"
     command.add_argument("--no-probe", action="store_true", help=no_probe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,7 +14,7 @@ from sdseg.config.dataset import Dataset, Own
 from sdseg.core.errors import UserError
 from sdseg.data.survey import Survey, look_at
 from sdseg.datasets.find_layout import FolderLayout, find_layout, sources_lying_so
-from sdseg.datasets.layouts import RawCase
+from sdseg.datasets.layouts import RawCase, annotators_of
 from sdseg.datasets.mask_meaning import MaskMeaning, meaning_of
 from sdseg.datasets.nnunet import read_description
 from sdseg.datasets.raw_cases import open_raw
@@ -43,6 +43,8 @@ class OwnData:
     window: tuple[float, float] | None
     group_hint: tuple[str, int] | None  # a pattern of the ids that may be the patient, and how many it would give
     has_splits: bool = False  # the files say who trains and who tests
+    annotators: tuple[str, ...] = ()  # who drew, where several did
+    partly_drawn: int = 0  # cases of which not all of them drew a mask
 
     @property
     def volumes(self) -> bool:
@@ -99,13 +101,21 @@ class OwnData:
         return value if coding is None or self.layout is not None else _decoded(coding, value)
 
 
-def read_own_data(folder: Path, *, modality: str | None, images: str | None, masks: str | None, jobs: int) -> OwnData:
-    """Look at the data in `folder`. `modality`, `images`, `masks`: what the user says of it.
+def read_own_data(
+    folder: Path,
+    *,
+    modality: str | None,
+    images: str | None,
+    masks: str | None,
+    annotators: bool = False,
+    jobs: int,
+) -> OwnData:
+    """Look at the data in `folder`. `modality`, `images`, `masks`, `annotators`: what the user says of it.
 
     Raises UserError or ListedError, one message for whatever forbids its use.
     """
     try:
-        layout = find_layout(folder, images, masks)
+        layout = find_layout(folder, images, masks, annotators=annotators)
     except UserError:
         known = _known(folder) if images is None and masks is None else None
         if known is None:
@@ -117,7 +127,7 @@ def read_own_data(folder: Path, *, modality: str | None, images: str | None, mas
     cases = _cases(layout, given or ("rgb" if layout.kind == "images" else "other"), folder)[1]
     if given is None:
         given, reason = _modality_by_header(cases)
-    survey = look_at(cases, given or "other", jobs=jobs, where=folder)
+    survey = look_at(_each_of_another(cases), given or "other", jobs=jobs, where=folder)
     if given is None:
         given, reason = modality_by_values(survey)
     source = _cases(layout, given, folder)[0]
@@ -138,6 +148,16 @@ def read_own_data(folder: Path, *, modality: str | None, images: str | None, mas
         window=window,
         group_hint=None if any(case.group for case in cases) else _group_hint([case.id for case in cases]),
         has_splits=any(case.split for case in cases),
+        annotators=(everyone := annotators_of(cases)),
+        partly_drawn=sum(len(case.annotations) < len(everyone) for case in cases),
+    )
+
+
+def _each_of_another(cases: Sequence[RawCase]) -> tuple[RawCase, ...]:
+    """The cases with the mask of one annotator after the other, so that those of all are looked at."""
+    return tuple(
+        replace(case, label=case.annotations[number % len(case.annotations)][1]) if case.annotations else case
+        for number, case in enumerate(cases)
     )
 
 
@@ -183,7 +203,7 @@ def _cases(layout: FolderLayout, modality: str, folder: Path) -> tuple[Source, t
         values |= {"labels": {1: "structure"}, "mask_values": {"nonzero": 1}}
     if modality == "ct":
         values["windows"] = {"all": (-1000.0, 1000.0)}
-    return open_raw(Dataset(source="own", own=Own(**values)), folder)
+    return open_raw(Dataset(source="own", own=Own(**values), missing_annotators="allow"), folder)
 
 
 def _check_kind(layout: FolderLayout, modality: str | None, folder: Path) -> None:

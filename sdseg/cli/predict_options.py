@@ -9,7 +9,7 @@ from sdseg.cli.argument_types import named_path, number, path, whole
 from sdseg.cli.device_argument import add_device
 from sdseg.cli.training_options import NewVerb
 
-__all__ = ["add_predict"]
+__all__ = ["add_predict", "number_as_samples"]
 
 
 def add_predict(verb: NewVerb, more_devices: Sequence[str]) -> None:
@@ -41,12 +41,25 @@ def add_predict(verb: NewVerb, more_devices: Sequence[str]) -> None:
     command.epilog = "Exit status: 0 all done, 1 some inputs failed (named in predict.json), 2 nothing could be done."
 
 
+def number_as_samples(arguments: Sequence[str]) -> list[str]:
+    """`predict --hypotheses N` as `--hypotheses --samples N`: any other word that follows is an input."""
+    words = list(arguments)
+    if words[:1] == ["predict"]:
+        for place, word in reversed(list(enumerate(words))):
+            name, sign, number = word.partition("=")
+            if name == "--hypotheses" and sign:
+                words[place : place + 1] = [name, "--samples", number]
+            elif name == "--hypotheses" and words[place + 1 : place + 2] and words[place + 1].isdecimal():
+                words.insert(place + 1, "--samples")
+    return words
+
+
 def _results(command: argparse.ArgumentParser) -> None:
     also = command.add_argument_group("what else is written, and how it is named")
     also.add_argument("--probability", action="store_true", help="the probability of each structure")
-    hypotheses = "each hypothesis of a model that draws several, a confidence map and a picture of them"
+    hypotheses = "each hypothesis of a model that draws several, a confidence map and a picture; --hypotheses N: of N"
     also.add_argument("--hypotheses", action="store_true", help=hypotheses)
-    samples = "hypotheses to draw, of a model folder (default: the recipe's inference.samples)"
+    samples = "hypotheses to draw, of a model folder (default: the recipe's; a graph has its own)"
     also.add_argument("--samples", type=whole(2, 1000), metavar="N", help=samples)
     also.add_argument("--overlay", action="store_true", help="the mask's outline over the image, or its largest slice")
     preview = "a picture of each volume: three planes, or its slices where they lie far apart; of an image its overlay"

@@ -83,6 +83,7 @@ def configure_command(arguments: argparse.Namespace) -> int:
         modality=arguments.modality,
         images=arguments.images,
         masks=arguments.masks,
+        annotators=arguments.annotators,
         name=arguments.name,
         probed=not arguments.no_probe,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from sdseg.config.channels import without_number
 from sdseg.core.errors import UserError
+from sdseg.data.modality_checks import AIR as AIR_OF_CT
 from sdseg.data.survey import ChannelView, Survey
 
 __all__ = ["check_values", "intensities", "modality_by_names", "modality_by_values"]
@@ -56,7 +57,7 @@ def check_values(survey: Survey, names: tuple[str, ...], modality: str, folder: 
                 remedy=f"say --modality other{'' if name else ' (or mr, pet, ultrasound)'}: each volume is then "
                 "normalised by its own values; or export the CT with its Hounsfield units",
             )
-        if modality in ("mr", "ultrasound", "pet") and median(view.spread.p1 for view in views) <= 2 * AIR:
+        if modality in ("mr", "ultrasound", "pet") and median(view.spread.p1 for view in views) <= AIR_OF_CT:
             raise UserError(
                 f"{claim}{f' as modality {modality}' if name else ''} contradicts the files: 1 % of their values lie "
                 "at -1000 or below, as air in Hounsfield units",

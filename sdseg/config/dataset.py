@@ -53,6 +53,8 @@ class Draw(Strict):
 
     seed: Seed = 0
     fractions: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)  # train, val, test
+    # Lists of ids that are drawn as one group, besides the groups that are known: copies of the same picture.
+    together: tuple[tuple[str, ...], ...] = Field((), exclude_if=lambda cases: not cases)
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
@@ -60,6 +62,8 @@ class Draw(Strict):
             raise ValueError("'fractions' must all be above 0: training, validation and test need cases")
         if abs(sum(self.fractions) - 1) > 1e-6:
             raise ValueError(f"'fractions' must sum to 1, not {sum(self.fractions):g}")
+        if any(len(set(cases)) < 2 for cases in self.together):
+            raise ValueError("'together' is a list of lists of two ids or more, for example [[case3, case8]]")
         return self
 
 

@@ -15,9 +15,10 @@ from sdseg.config.dataset import Dataset
 from sdseg.core.provenance import provenance
 from sdseg.data.dataset_warnings import areas_of, implausible
 from sdseg.data.duplicates import near_pairs
+from sdseg.data.modality_checks import contradictions
 from sdseg.data.read_dataset import ReadCase
 from sdseg.datasets.sources import Source
-from sdseg.datasets.split_files import SPLITS
+from sdseg.datasets.split_files import SPLITS, merged_groups
 
 __all__ = ["Examination", "examine", "summary"]
 
@@ -29,6 +30,8 @@ class Examination:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     facts: dict[str, Any]
+    of_files: bool = True  # whether a problem is one of files, and not of the configuration or the split alone
+    copies: tuple[tuple[str, ...], ...] = ()  # cases of the same picture that the split tears apart, where that forbids
 
     def record(self, name: str, settings: Dataset) -> DatasetCheck:
         """The content of check.json."""
@@ -57,24 +60,28 @@ def examine(source: Source, settings: Dataset, read_cases: Sequence[ReadCase], p
     window = source.window(settings.window)
     clean = settings.origin != "phantom" and settings.protocol not in ("paper", "sample")
     duplicates = list(_duplicates(read_cases))
-    leaks = [_leak_in_words(pair) for pair in duplicates if pair["splits"][0] != pair["splits"][1]]
+    apart = [pair for pair in duplicates if pair["splits"][0] != pair["splits"][1]]
+    leaks = [_leak_in_words(pair) for pair in apart]
     published = list(_published(source, read_cases)) if settings.origin != "phantom" else []
     miscounted = [
         f"{count['what']} have {count['found']} slices, the paper counts {count['expected']}: another release?"
         for count in published
         if count["found"] not in (None, count["expected"])
     ]
-    forbidding = [*problems, *(leaks if clean else []), *(miscounted if settings.origin == "real" else [])]
+    of_files = [*problems, *(miscounted if settings.origin == "real" else [])]
+    contradicting = list(contradictions(source, window, read_cases))
+    forbidding = [*of_files, *contradicting, *(leaks if clean else [])]
     warnings = [
         *([] if clean else leaks),
         *([] if settings.origin == "real" else miscounted),
-        *implausible(source, window, structures, read_cases),
+        *implausible(source, window, structures, read_cases, units=not contradicting),
     ]
     if read_cases and settings.origin == "real":
         absent = sorted(set(source.labels) - {label for each in read_cases for label in each.facts.labels})
         warnings += [f"label {label} ({source.labels[label]}) occurs in no case" for label in absent]
     facts = _facts(source, structures, read_cases) | {"duplicates": duplicates, "published_slices": published}
-    return Examination(tuple(forbidding), tuple(warnings), facts)
+    copies = tuple(merged_groups([pair["cases"] for pair in apart])) if clean else ()
+    return Examination(tuple(forbidding), tuple(warnings), facts, bool(of_files), copies)
 
 
 def summary(record: DatasetCheck) -> str:
@@ -163,7 +170,7 @@ def _leak_in_words(pair: dict[str, Any]) -> str:
     (first, second), (own, other) = pair["cases"], pair["splits"]
     return (
         f"'{first}' ({own}) and '{second}' ({other}) are the same picture ({pair['bits']:.3g} of 256 bits differ): "
-        "give both the same split in the split file"
+        "both belong into one split"
     )
 
 

@@ -30,15 +30,20 @@ def areas_of(facts: CaseFacts, structures: Sequence[Structure]) -> dict[str, flo
 
 
 def implausible(
-    source: Source, window: tuple[float, float], structures: Sequence[Structure], read_cases: Sequence[ReadCase]
+    source: Source,
+    window: tuple[float, float],
+    structures: Sequence[Structure],
+    read_cases: Sequence[ReadCase],
+    *,
+    units: bool = True,
 ) -> Iterator[str]:
-    """One warning for each kind of oddity, with the cases it was seen in."""
+    """One warning for each kind of oddity, with the cases it was seen in; without `units` none of Hounsfield units."""
     yield from _masks(source, structures, read_cases)
     if source.modality != "rgb":
         yield from _grids(read_cases)
     if source.modality != "rgb" and source.normalisation is None and not source.normalisations:
         for name, cases in _by_channel(source, read_cases):
-            if source.modality == "ct":
+            if units and source.modality == "ct":
                 yield from (f"{name}{warning}" for warning in _units(window, cases))
             yield from (f"{name}{warning}" for warning in _scales(source, window, cases))
     yield from _notes_of_files(read_cases)

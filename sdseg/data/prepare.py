@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.lib.format import open_memmap
 
 from sdseg.artifacts.image_contract import ImageContract
@@ -27,14 +28,13 @@ from sdseg.data.packed_masks import ANNOTATOR_FILES, pack, write_packed
 from sdseg.data.read_case import CaseArrays, with_intensities
 from sdseg.data.read_dataset import RawDataset, ReadCase, ReadTask, open_raw_dataset
 from sdseg.data.store import Case, write_index
+from sdseg.datasets.source_lookup import makes_split
 from sdseg.datasets.split_files import SPLITS
 
 __all__ = ["check", "prepare"]
 
-REMEDY = (
-    "replace the files named above, or take both image and label away together with their line of the split file; "
-    "'sdseg prepare --check' shows all there is to say"
-)
+OF_FILES = "replace the files named above, or take both image and label away together with their line of the split file"
+CHECK = "'sdseg prepare --check' shows all there is to say"
 OWNED = (*FILES, *ANNOTATOR_FILES, "manifest.json", "check.json")
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,13 @@ def prepare(*, name: str, settings: Dataset, raw: Path, split: Path, output: Pat
     check_owned(output, OWNED)  # before hours of reading
     raw_dataset = _open(settings, raw, split, jobs)
     if raw_dataset.problems:  # the files are still read, so that one run names all
-        raise _refusal(raw_dataset, _examine(raw_dataset, settings, *raw_dataset.read(_discard)))
+        raise _refusal(raw_dataset, _examine(raw_dataset, settings, *raw_dataset.read(_discard)), settings, split)
     with locked(output), atomic_folder(output, OWNED) as folder:
         writer = _StoreWriter(folder, raw_dataset)
         read_cases, unusable = raw_dataset.read(writer.write)
         examination = _examine(raw_dataset, settings, read_cases, unusable)
         if examination.problems:
-            raise _refusal(raw_dataset, examination)
+            raise _refusal(raw_dataset, examination, settings, split)
         writer.close()
         cases = [each.case for each in read_cases]
         write_index(folder, cases)
@@ -147,9 +147,24 @@ def _examine(
     return examine(raw_dataset.source, settings, read_cases, [*raw_dataset.problems, *unusable])
 
 
-def _refusal(raw_dataset: RawDataset, examination: Examination) -> ListedError:
+def _refusal(raw_dataset: RawDataset, examination: Examination, settings: Dataset, split: Path) -> ListedError:
     what = f"{raw_dataset.source.title}: {len(examination.problems)} problem(s):"
-    return ListedError(what, examination.problems, where=raw_dataset.raw, remedy=REMEDY)
+    remedies = [OF_FILES] if examination.of_files else []
+    drawn = makes_split(settings) and raw_dataset.source.split_by == "drawn"
+    remedies += [_of_copies(examination.copies, settings, split, drawn)] if examination.copies else []
+    return ListedError(what, examination.problems, where=raw_dataset.raw, remedy="; ".join([*remedies, CHECK]))
+
+
+def _of_copies(copies: Sequence[Sequence[str]], settings: Dataset, split: Path, drawn: bool) -> str:
+    """What to do about cases of the same picture that the split tears apart; `drawn`: it was, and may be once more."""
+    same = "give all cases of the same picture the same split"
+    if not drawn:
+        return f"{same}, in a copy of {split} that is named as 'split_file'"
+    together = yaml.safe_dump(list(map(list, copies)), default_flow_style=True, width=10**6).strip()
+    remedy = f"say 'split: {{together: {together}}}' in the dataset's entry, delete {split}, and run again"
+    if settings.own is not None and settings.own.layout == "table":
+        remedy += f" (where the table has a column 'split', {same} there)"
+    return remedy
 
 
 def _manifest(

@@ -5,23 +5,22 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sdseg.core.errors import ListedError, UserError
+from sdseg.datasets.find_annotators import annotated_columns, annotated_folders, annotated_names
+from sdseg.datasets.folder_contents import FolderContent, Kind, folders_below, listed, stems
 from sdseg.datasets.layouts import LAYOUTS
 from sdseg.datasets.mask_meaning import EVEN
 from sdseg.datasets.name_pairs import NamePair, pair_names
-from sdseg.io.dicom_header import is_dicom
 from sdseg.io.images import IMAGE_SUFFIXES, read_mask
 from sdseg.io.volumes import VOLUME_SUFFIXES, read_volume
 
 __all__ = ["FolderLayout", "find_layout", "sources_lying_so"]
 
-Kind = Literal["images", "volumes"]
-DEEPEST = 5  # levels of folders that are looked through
 MASKS = re.compile(
     r"mask|label|annot|segment|ground.?truth|(^|[^a-z])(gt|seg|manual|truth|lbl|labelstr)([^a-z]|$)", re.IGNORECASE
 )
@@ -34,12 +33,16 @@ class FolderLayout:
 
     kind: Kind
     layout: Literal["folders", "nnunet", "table"]
-    places: Mapping[str, str] = field(default_factory=dict)  # images, masks, table, image_name, mask_name
+    places: Mapping[str, Any] = field(default_factory=dict)  # images, masks, table, image_name, mask_name, annotators
     ignored: tuple[str, ...] = ()  # folders with images or volumes that belong to nothing here
 
 
-def find_layout(raw: Path, images: str | None = None, masks: str | None = None) -> FolderLayout:
+def find_layout(
+    raw: Path, images: str | None = None, masks: str | None = None, *, annotators: bool = False
+) -> FolderLayout:
     """The layout of the files under `raw`; `images` and `masks` name their folders where the user does.
+
+    `annotators`: the user says that the several masks of an image are each another person's, and not structures.
 
     Raises UserError or ListedError for a folder that is missing or empty, holds images and volumes side by side, images
     without masks, or several folders either of which may be meant.
@@ -50,10 +53,10 @@ def find_layout(raw: Path, images: str | None = None, masks: str | None = None) 
     if images is None and masks is None:
         if (raw / "dataset.json").is_file() or (raw / "imagesTr").is_dir():
             return FolderLayout(_kind_in(raw / "imagesTr", raw), "nnunet")
-        table = _table(raw)
+        table = _table(raw, annotators)
         if table is not None:
             return table
-    folders = _folders(raw)
+    folders = folders_below(raw)
     if not folders:
         raise UserError(
             "no images and no volumes in the folder",
@@ -61,11 +64,15 @@ def find_layout(raw: Path, images: str | None = None, masks: str | None = None) 
             remedy=f"read are {', '.join((*IMAGE_SUFFIXES, *VOLUME_SUFFIXES))} and folders of DICOM series",
         )
     for named in (images, masks):
-        if named is not None and named not in folders:
+        if (
+            named is not None
+            and named not in folders
+            and not (annotators and named == masks and (raw / named).is_dir())
+        ):
             raise UserError(
-                f"no images or volumes in '{named}'", where=raw, remedy=f"there are some in {_listed(folders)}"
+                f"no images or volumes in '{named}'", where=raw, remedy=f"there are some in {listed(folders)}"
             )
-    return _two_folders(raw, folders, images, masks)
+    return _two_folders(raw, folders, images, masks, annotators)
 
 
 def sources_lying_so(raw: Path) -> tuple[str, ...]:
@@ -80,13 +87,19 @@ def sources_lying_so(raw: Path) -> tuple[str, ...]:
     )
 
 
-def _two_folders(raw: Path, folders: Mapping[str, _Folder], images: str | None, masks: str | None) -> FolderLayout:
+def _two_folders(
+    raw: Path, folders: Mapping[str, FolderContent], images: str | None, masks: str | None, annotators: bool
+) -> FolderLayout:
+    by_name = _named_masks(raw, folders, images, masks, annotators)
+    if by_name is not None:
+        return by_name
     drawn = {name for name in folders if any(MASKS.search(part) for part in Path(name).parts)}
     paired = [
         (pair, one, other)
         for one in folders
         for other in folders
-        if one != other and images in (None, one) and masks in (None, other)
+        if one != other and images in (None, one)
+        if masks in (None, other) or (annotators and other.startswith(f"{masks}/"))
         if folders[one].kind == folders[other].kind and not folders[other].series
         if (pair := pair_names(folders[one].names, folders[other].names)).common
     ]
@@ -94,18 +107,21 @@ def _two_folders(raw: Path, folders: Mapping[str, _Folder], images: str | None, 
         raise _no_masks(raw, folders)
     most = {one: max(pair.common for pair, each, _ in paired if each == one) for _, one, _ in paired}
     largest = max(most.values())
-    likely = [each for each in paired if each[0].common == most[each[1]] and 2 * each[0].common > largest]
+    likely = [each for each in paired if annotators or each[0].common == most[each[1]]]
+    likely = [each for each in likely if 2 * each[0].common > largest]
     hinted = [each for each in likely if each[1] not in drawn and each[2] in drawn]
     named = hinted or [each for each in likely if _apart(each[1], each[2])] or likely
     if len(named) > 1:
         named = _by_content(raw, folders, named)
     chosen = {(one, other) for _, one, other in named}
+    if annotators:
+        return _by_annotator(raw, folders, named)
     if len(chosen) > 1:
         raise ListedError(
             f"{len(chosen)} pairs of folders may be the images and their masks:",
             (f"images in '{one}', masks in '{other}'" for one, other in sorted(chosen)),
             where=raw,
-            remedy="name one with --images and --masks; where several people drew the masks: docs/annotators.md; where "
+            remedy="name one with --images and --masks; where several people drew the masks: --annotators; where "
             "a case has several channels: 'channels' (docs/your-own-data.md); where "
             f"training and test lie apart, or masks of one structure each: {TABLE}",
         )
@@ -117,8 +133,62 @@ def _two_folders(raw: Path, folders: Mapping[str, _Folder], images: str | None, 
     )
 
 
+def _by_annotator(
+    raw: Path, folders: Mapping[str, FolderContent], pairs: list[tuple[NamePair, str, str]]
+) -> FolderLayout:
+    """A folder of masks for each annotator, all called alike."""
+    by_folder = annotated_folders([(one, other) for _, one, other in pairs])
+    patterns = {(pair.first_pattern, pair.second_pattern) for pair, _, _ in pairs}
+    if by_folder is None or len(patterns) > 1:
+        seen = sorted({other for _, _, other in pairs})
+        raise UserError(
+            f"no masks of several annotators: masks lie in {', '.join(map(repr, seen))}",
+            where=raw,
+            remedy="leave --annotators out where there is one mask of each image; else give each annotator a folder, "
+            "with his name in small letters, or write 'annotators' yourself (docs/annotators.md)",
+        )
+    images, places = by_folder
+    first, second = patterns.pop()
+    names = {key: value for key, value in (("image_name", first), ("mask_name", second)) if value is not None}
+    used = {images, *places.values()}
+    return FolderLayout(
+        folders[images].kind,
+        "folders",
+        {"images": images, "annotators": places, **names},
+        tuple(name for name in folders if name not in used),
+    )
+
+
+def _named_masks(
+    raw: Path, folders: Mapping[str, FolderContent], images: str | None, masks: str | None, annotators: bool
+) -> FolderLayout | None:
+    """Several masks of each image in one folder, told apart by the ends of their names; None where there are none.
+
+    Raises UserError where the user does not say that they are annotators'.
+    """
+    for one, other in ((one, other) for one in folders for other in folders if one != other):
+        if images not in (None, one) or masks not in (None, other) or folders[one].kind != folders[other].kind:
+            continue
+        by_name = annotated_names(folders[one].names, folders[other].names)
+        if by_name is None or pair_names(folders[one].names, folders[other].names).common == len(folders[one].names):
+            continue
+        pattern, everyone = by_name
+        if not annotators:
+            raise UserError(
+                f"several masks of each image in '{other}', by the ends of their names: {', '.join(everyone)}",
+                where=raw,
+                remedy=f"where each is another person's: --annotators; masks of one structure each: {TABLE}, of masks "
+                "with a value for each structure",
+            )
+        places = {"images": one, "masks": other, "mask_name": pattern}
+        return FolderLayout(
+            folders[one].kind, "folders", places, tuple(name for name in folders if name not in (one, other))
+        )
+    return None
+
+
 def _by_content(
-    raw: Path, folders: Mapping[str, _Folder], pairs: list[tuple[NamePair, str, str]]
+    raw: Path, folders: Mapping[str, FolderContent], pairs: list[tuple[NamePair, str, str]]
 ) -> list[tuple[NamePair, str, str]]:
     """Those whose masks look like masks and whose images do not; of them, for each folder the nearest ones."""
     drawn = {name: _few_values(raw / name, folders[name]) for pair in pairs for name in pair[1:]}
@@ -131,7 +201,7 @@ def _by_content(
     return [each for each in fitting if near(each) == nearest[each[1]]]
 
 
-def _few_values(folder: Path, content: _Folder) -> bool:
+def _few_values(folder: Path, content: FolderContent) -> bool:
     """Whether neighbouring pixels of the first file are equal nearly everywhere, as in masks."""
     if content.series:
         return False
@@ -150,50 +220,7 @@ def _apart(images: str, masks: str) -> bool:
     return any(MASKS.search(part) for part in Path(masks).parts if part not in shared)
 
 
-@dataclass(frozen=True)
-class _Folder:
-    kind: Kind
-    names: tuple[str, ...]  # without suffix
-    series: bool = False  # they are folders with a DICOM series each
-
-
-def _folders(raw: Path) -> dict[str, _Folder]:
-    """Every folder below `raw` that holds images, volumes or folders of DICOM series, by its path from there."""
-    holding: dict[str, _Folder] = {}
-    series: dict[str, list[str]] = {}
-    for place, directories, files in os.walk(raw):
-        here = Path(place)
-        depth = len(here.relative_to(raw).parts)
-        directories[:] = sorted(name for name in directories if not name.startswith(".") and depth < DEEPEST)
-        names = sorted(name for name in files if not name.startswith("."))
-        pictures, volumes = _stems(names, IMAGE_SUFFIXES), _stems(names, VOLUME_SUFFIXES)
-        relative = here.relative_to(raw).as_posix()
-        if pictures and volumes:
-            raise UserError(
-                f"images ({pictures[0]}) and volumes ({volumes[0]}) lie in one folder, and a dataset has one kind",
-                where=here,
-                remedy="give each kind a folder of its own",
-            )
-        if pictures or volumes:
-            holding[relative] = _Folder("images" if pictures else "volumes", tuple(pictures or volumes))
-        elif names and any(is_dicom(here / name) for name in names[:3]):
-            series.setdefault(here.parent.relative_to(raw).as_posix() if depth else ".", []).append(here.name)
-    for folder, cases in series.items():
-        holding.setdefault(folder, _Folder("volumes", tuple(sorted(cases)), series=True))
-    return holding
-
-
-def _stems(names: Sequence[str], suffixes: tuple[str, ...]) -> list[str]:
-    longest = sorted(suffixes, key=len, reverse=True)
-    return [
-        name[: -len(suffix)]
-        for name in names
-        for suffix in [next((each for each in longest if name.lower().endswith(each)), "")]
-        if suffix
-    ]
-
-
-def _no_masks(raw: Path, folders: Mapping[str, _Folder]) -> UserError:
+def _no_masks(raw: Path, folders: Mapping[str, FolderContent]) -> UserError:
     kinds = {each.kind for each in folders.values()}
     (first, one), *others = folders.items()
     if not others:
@@ -214,20 +241,19 @@ def _no_masks(raw: Path, folders: Mapping[str, _Folder]) -> UserError:
             remedy="images have images as masks, volumes have NIfTI volumes; convert one of them",
         )
     return UserError(
-        f"images without masks: no two of the folders with images or volumes have names in common ({_listed(folders)})",
+        f"images without masks: no two of the folders with images or volumes have names in common ({listed(folders)})",
         where=raw,
         remedy=f"give a mask the name of its image, with something before or behind it; or {TABLE}",
     )
 
 
-def _listed(folders: Mapping[str, _Folder], most: int = 6) -> str:
-    shown = [f"'{name}': {each.names[0]}, …" for name, each in list(folders.items())[:most]]
-    return "; ".join(shown) + (f" and {len(folders) - most} more" if len(folders) > most else "")
-
-
-def _table(raw: Path) -> FolderLayout | None:
-    """The one table of the folder that has the columns image and mask."""
-    tables = [path for path in sorted(raw.glob("*.csv")) if {"image", "mask"} <= set(_header(path))]
+def _table(raw: Path, annotators: bool) -> FolderLayout | None:
+    """The one table of the folder that has the columns image and mask, or masks of several annotators."""
+    tables = [
+        path
+        for path in sorted(raw.glob("*.csv"))
+        if {"image", "mask"} <= set(_header(path)) or annotated_columns(_header(path))
+    ]
     if not tables:
         return None
     if len(tables) > 1:
@@ -245,7 +271,15 @@ def _table(raw: Path) -> FolderLayout | None:
             where=tables[0],
             remedy="give each kind a table, and a dataset, of its own",
         )
-    return FolderLayout(next(iter(kinds), "images"), "table", {"table": tables[0].name})
+    columns = annotated_columns(_header(tables[0]))
+    if columns and not annotators and "mask" not in _header(tables[0]):
+        raise UserError(
+            f"several masks of each image, and no column mask: {', '.join(columns.values())}",
+            where=tables[0],
+            remedy="where each is another person's: --annotators; else name one of them mask",
+        )
+    places: dict[str, Any] = {"table": tables[0].name}
+    return FolderLayout(next(iter(kinds), "images"), "table", places | ({"annotators": columns} if annotators else {}))
 
 
 def _header(path: Path) -> list[str]:
@@ -258,7 +292,7 @@ def _header(path: Path) -> list[str]:
 
 def _kind_in(folder: Path, raw: Path) -> Kind:
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    pictures, volumes = (bool(_stems(names, suffixes)) for suffixes in (IMAGE_SUFFIXES, VOLUME_SUFFIXES))
+    pictures, volumes = (bool(stems(names, suffixes)) for suffixes in (IMAGE_SUFFIXES, VOLUME_SUFFIXES))
     if pictures and volumes:
         raise UserError(
             "images and volumes lie in one folder, and a dataset has one kind",

@@ -14,7 +14,15 @@ from sdseg.core.files import csv_text, write_text
 from sdseg.core.locks import writes
 from sdseg.datasets.layouts import RawCase
 from sdseg.datasets.raw_cases import open_raw
-from sdseg.datasets.split_files import HEADER, SPLITS, SplitRow, impure_groups, read_split, same_group
+from sdseg.datasets.split_files import (
+    HEADER,
+    SPLITS,
+    SplitRow,
+    impure_groups,
+    merged_groups,
+    read_split,
+    same_group,
+)
 
 __all__ = ["draw_split", "drawing_order", "split"]
 
@@ -59,10 +67,33 @@ def _rows(cases: Sequence[RawCase], draw: Draw, raw: Path) -> tuple[SplitRow, ..
     group_of = {case.id: case.group or case.id for case in cases}
     given_splits = {case.id: case.split for case in cases if case.split is not None}
     missing = set(group_of) - set(given_splits)
+    if draw.together:
+        if given_splits:
+            raise UserError(
+                "'together' says how a split is drawn, and the files say what it is",
+                where=raw,
+                remedy="leave 'together' out, and correct the splits that they say",
+            )
+        group_of = _with_together(group_of, draw.together)
     if given_splits and missing:
         raise ListedError("some cases have a split and others none:", sorted(missing), where=raw, remedy="give all one")
     split_of = given_splits or draw_split(group_of, draw, where=raw)
     return tuple(SplitRow(case, group, split_of[case]) for case, group in group_of.items())
+
+
+def _with_together(group_of: Mapping[str, str], together: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Groups with those of the cases named together made one, under the first one's name."""
+    for name in (name for cases in together for name in cases if name not in group_of):
+        raise UserError(
+            f"there is no case '{name}' among {len(group_of)}",
+            where="split.together",
+            remedy="name cases by their ids, as the split file has them",
+        )
+    named: dict[str, str] = {}
+    for groups in merged_groups([[same_group(group_of[name]) for name in cases] for cases in together]):
+        first = next(group for group in group_of.values() if same_group(group) in groups)
+        named.update(dict.fromkeys(groups, first))
+    return {case: named.get(same_group(group), group) for case, group in group_of.items()}
 
 
 def _compare(old: Sequence[SplitRow], new: Sequence[SplitRow], path: Path) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "check_split",
     "grouped_protocol",
     "impure_groups",
+    "merged_groups",
     "read_split",
     "same_group",
     "validated_protocol",
@@ -173,3 +174,13 @@ def _listing(what: str, ids: Collection[str], most: int = 8) -> list[str]:
     names = sorted(ids)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return [f"{len(names)} {what}: {', '.join(names[:most])}{more}"]
+
+
+def merged_groups(lists: Iterable[Collection[str]]) -> list[tuple[str, ...]]:
+    """Lists that share a member made one; each member once, in the order of the first mention."""
+    merged: list[dict[str, None]] = []
+    for members in lists:
+        touching = [one for one in merged if not one.keys().isdisjoint(members)]
+        whole = dict.fromkeys(name for one in [*touching, dict.fromkeys(members)] for name in one)
+        merged = [one for one in merged if one not in touching] + [whole]
+    return [tuple(one) for one in merged]

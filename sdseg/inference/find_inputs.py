@@ -53,6 +53,7 @@ class InputFile:
     naming: Naming = "sdseg"  # of its results
     key: str = ""  # tells it from every other from run to run: where it lies, seen from the output folder, and the UID
     channels: tuple[InputFile, ...] = ()  # of a model of several: the file of each, this one's first; none: one file
+    refused: bool = False  # a problem was told already: it stands for its channel, so that none is called missing
 
     @property
     def parts(self) -> tuple[InputFile, ...]:
@@ -116,7 +117,7 @@ def find_inputs(
         unique += grouped_by_user(by_channel, channels, listing.problems)
     elif channels.names:
         unique = grouped_by_name(unique, channels, listing.problems)
-    keyed = [replace(one, key=_key(one, output)) for one in unique]
+    keyed = [replace(one, key=_key(one, output)) for one in unique if not one.refused]
     if naming == "nnunet":
         names = {one.key: one.name if one.channels else CHANNEL.sub("", one.name) or one.name for one in keyed}
     else:
@@ -136,6 +137,7 @@ def _candidates(
             candidates += _in_folder(path, output, listing, model, modality)
         elif not os.path.lexists(path):  # a link that leads nowhere is told when it is read
             listing.problems.append(missing(path))
+            candidates.append(_refused(path))
         elif kind := _kind(path):
             candidates.append(InputFile(path, _stem(path.name), kind))
         elif is_dicom(path):
@@ -144,6 +146,7 @@ def _candidates(
             listing.problems.append(
                 UserError("no image or volume by its name", where=path, remedy=f"known suffixes: {KNOWN}")
             )
+            candidates.append(_refused(path))
     for folder, files in loose.items():
         candidates += _series(sorted(set(files)), folder.resolve().name, listing, model, modality)
     return candidates
@@ -161,9 +164,15 @@ def _unique(
     listing.problems += [
         UserError("a name that is not UTF-8: reports could not hold it", where=printable(one.path), remedy="rename it")
         for one in unique.values()
-        if printable(one.path) != str(one.path)
+        if printable(one.path) != str(one.path) and not one.refused
     ]
     return [one for one in unique.values() if printable(one.path) == str(one.path)]
+
+
+def _refused(path: Path) -> InputFile:
+    """In the place of what was named and is no input."""
+    stem = _stem(path.name) if _kind(path) else path.name.split(".")[0] or path.name
+    return InputFile(path, stem, _kind(path) or "series", refused=True)
 
 
 def printable(path: Path) -> str:
@@ -250,7 +259,8 @@ def _series(files: Sequence[Path], below: str, listing: InputListing, model: str
     listing.problems += series_listing.problems
     listing.skipped += series_listing.skipped
     several = len(series_listing.series) > 1
-    return [
+    refused = [InputFile(files[0].parent, below, "series", refused=True)] if series_listing.problems else []
+    return refused + [
         InputFile(
             one.folder,
             f"{below}_series{one.number or place}" if several else below,

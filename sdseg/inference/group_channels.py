@@ -100,21 +100,24 @@ def grouped_by_user(
         if earlier != number:
             raise _twice(file.path, (channels.names[earlier], channels.names[number]))
     assigned = assigned_by_user(numbered, channels.names)
+    usable = {name: [file for file in own if not file.refused] or own for name, own in files.items()}
     paired = all(
         len(own) == 1 and all(_is_one(path, own[0]) for path in channels.given.get(name, ()))
-        for name, own in files.items()
+        for name, own in usable.items()
     )
     cases: dict[Path, _Case] = {}
     for one in assigned:
         case = cases.setdefault(Path() if paired else one.case, _Case(one.name))
         _add(case, one.channel, one.file, channels, problems)
+    if problems and not all(files.values()):
+        return []  # a folder or pattern without any file of a channel was told, and no case is whole
     return _complete(cases.values(), channels, problems)
 
 
 def _is_one(path: Path, file: InputFile) -> bool:
     """Whether what was named is a file or the folder of a series, not a folder of some or a pattern."""
     return (os.path.lexists(path) and not path.is_dir()) or (
-        file.kind == "series" and os.path.realpath(path) == os.path.realpath(file.path)
+        (file.kind == "series" or file.refused) and os.path.realpath(path) == os.path.realpath(file.path)
     )
 
 
@@ -127,7 +130,7 @@ def _twice(path: Path, names: tuple[str, str]) -> UserError:
 
 
 def _add(case: _Case, number: int, file: InputFile, channels: Channels, problems: list[UserError]) -> None:
-    if number >= len(channels.names):
+    if number >= len(channels.names) and not file.refused:
         problems.append(
             UserError(
                 f"channel {number}, counted from 0, of a model that sees {', '.join(channels.names)}",
@@ -135,6 +138,8 @@ def _add(case: _Case, number: int, file: InputFile, channels: Channels, problems
                 remedy="leave it out, or choose a model of these channels",
             )
         )
+    elif number in case.files and (file.refused or case.files[number].refused):
+        case.files[number] = case.files[number] if file.refused else file
     elif number in case.files:
         case.ambiguous = True
         problems.append(
@@ -169,8 +174,8 @@ def _complete(cases: Iterable[_Case], channels: Channels, problems: list[UserErr
     for case in cases:
         missing = [name for number, name in enumerate(channels.names) if number not in case.files]
         kinds = {file.kind == "image" for file in case.files.values()}
-        if not case.files or case.ambiguous:
-            continue
+        if not case.files or case.ambiguous or any(file.refused for file in case.files.values()):
+            continue  # what is wrong was told
         first = case.files[min(case.files)]
         if missing or len(kinds) > 1:
             what = (

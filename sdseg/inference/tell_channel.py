@@ -53,7 +53,7 @@ def assigned_by_name(files: Sequence[InputFile], names: Sequence[str], problems:
         try:
             assigned.append(_assigned(file, place, shared, names))
         except UserError as error:
-            problems.append(error)
+            problems += [] if file.refused else [error]
     return _without_numbers(assigned)
 
 

@@ -250,6 +250,25 @@ def test_a_ct_is_known_by_its_air_and_seen_through_the_window_of_its_labels(
     assert "ct1.nii.gz: an empty volume: every voxel is 7" in refused(folder, capsys)
 
 
+def test_masks_of_several_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = polyps(tmp_path / "polyps")
+    anna, ben = (folder / "drawn masks" / name for name in ("anna", "ben"))
+    anna.mkdir()
+    for path in sorted((folder / "drawn masks").glob("*.png")):
+        path.rename(anna / path.name)
+    shutil.copytree(anna, ben)
+    (ben / "p0_left_mask.png").unlink()
+    run, _, text = written(folder, "--annotators", "--no-probe")
+    own = run.settings.datasets["polyps"].own
+    assert own is not None
+    assert own.annotators == {"anna": "drawn masks/anna", "ben": "drawn masks/ben"}
+    assert own.mask_name == "(?P<id>.+)_mask"
+    assert "missing_annotators: allow # 1 case(s)" in text
+    assert "annotators: anna, ben" in capsys.readouterr().out
+    (tmp_path / "mine.yaml").unlink()
+    assert open_raw(run.settings.datasets["polyps"], folder)[1][0].annotations[0][0] == "anna"
+
+
 def test_bad_folders_have_one_message_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = polyps(tmp_path / "polyps")
     (folder / "drawn masks" / "p0_left_mask.png").unlink()

@@ -15,6 +15,7 @@ from sdseg.cli.commands import HANDLERS, main
 from sdseg.cli.evaluate_command import _studies
 from sdseg.cli.export_command import _engine_settings, _export_settings
 from sdseg.cli.parser import build_parser
+from sdseg.cli.predict_options import number_as_samples
 from sdseg.config.export import Engines, Export
 from sdseg.config.studies import Studies
 from sdseg.core.errors import ListedError
@@ -81,6 +82,21 @@ def test_a_number_of_hypotheses_may_follow_the_option(capsys: pytest.CaptureFixt
         with pytest.raises(SystemExit, match="2"):
             parsed(*words, *wrong.split())
         assert message in capsys.readouterr().err
+
+
+def test_a_number_of_hypotheses_to_predict_is_told_from_an_input() -> None:
+    words = ("predict", "--model", "m", "--output", "o")
+    for text, expected in {
+        "--hypotheses": (True, None, []),
+        "--hypotheses 8": (True, 8, []),
+        "a.png --hypotheses=8": (True, 8, ["a.png"]),
+        "--hypotheses 8 9 a.png": (True, 8, ["9", "a.png"]),
+        "--hypotheses 8.png --samples 4": (True, 4, ["8.png"]),
+        "8": (False, None, ["8"]),
+    }.items():
+        given = parsed(*number_as_samples([*words, *text.split()]))
+        assert (given.hypotheses, given.samples, list(map(str, given.inputs))) == expected
+    assert number_as_samples(["export", "--hypotheses", "8"]) == ["export", "--hypotheses", "8"]
 
 
 @pytest.mark.parametrize(("verb", "model", "name"), options())

@@ -11,6 +11,7 @@ from sdseg.data.intensities import Spread
 from sdseg.data.read_case import CaseFacts
 from sdseg.data.read_dataset import ReadCase
 from sdseg.data.store import Case
+from sdseg.datasets.source_lookup import declared_source
 from sdseg.datasets.sources import SOURCES
 
 DEPTHS = {"btcv": {"train": 2211, "test": 1568}, "sts": {"train": 2505, "test": 600}}
@@ -54,7 +55,7 @@ def test_the_same_picture_in_two_splits_is_an_error_under_the_clean_protocol(
     found = judged(seen("a", bits=100), seen("b", "test", bits=110), seen("c", "val"), **settings)
     told = found.problems if forbidden else found.warnings
     same = "'a' (train) and 'b' (test) are the same picture (10 of 256 bits differ)"
-    assert told == (f"{same}: give both the same split in the split file",)
+    assert told == (f"{same}: both belong into one split",)
     assert (len(found.problems), len(found.warnings)) == ((1, 0) if forbidden else (0, 1))
 
 
@@ -177,3 +178,31 @@ def test_values_of_another_scale_are_told() -> None:
     assert "1 volume(s) hold values of another scale than most: large" in text
     assert "1 case(s): values with fractions are rounded to whole numbers: scores" in text
     assert not any("volume(s)" in each for each in judged(*usual, origin="sample").warnings)
+
+
+@pytest.mark.parametrize(
+    ("own", "lows", "told"),
+    [
+        (
+            {"modality": "ct", "windows": {"soft": [-100, 200]}},
+            (0, 0),
+            "no value below 0 in 2 volume(s), and Hounsfield",
+        ),
+        ({"modality": "ct", "windows": {"soft": [-100, 200]}}, (0, -1), ""),  # one volume alone: a warning
+        ({"modality": "ct", "windows": {"all": [0, 4000]}}, (0, 0), ""),
+        ({"modality": "other", "normalisation": {"method": "window"}, "windows": {"w": [-9, 9]}}, (0, 0), ""),
+        ({"modality": "mr"}, (-1024, -1024), "1 % of the values of most volumes lie at -1000 or below"),
+        ({"modality": "pet"}, (0, 0), ""),
+        ({"modality": "other"}, (-1024, -1024), ""),
+    ],
+)
+def test_values_of_another_modality_are_one_problem(own: dict[str, object], lows: tuple[int, int], told: str) -> None:
+    layout = {"layout": "folders", "images": "i", "masks": "m", "labels": {1: "organ"}}
+    settings = Dataset.model_validate({"source": "own", "own": layout | own})
+    assert settings.own is not None
+    cases = [seen(f"c{number}", slices=3, low=low, high=1500) for number, low in enumerate(lows)]
+    found = examine(declared_source(settings.own), settings, cases, [])
+    assert len(found.problems) == (1 if told else 0)
+    assert told in "".join(found.problems)
+    assert not found.of_files
+    assert not any(told and "below 0" in warning for warning in found.warnings)  # said once

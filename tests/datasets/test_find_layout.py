@@ -95,6 +95,39 @@ def test_what_may_be_meant_two_ways_is_asked(tmp_path: Path) -> None:
     assert sources_lying_so(tmp_path) == ()
 
 
+def test_masks_of_several_annotators_are_found_where_the_user_says_so(tmp_path: Path) -> None:
+    files(tmp_path / "photos", NAMES, noise())
+    for name in ("anna", "Ben"):
+        files(tmp_path / "masks" / name, NAMES if name == "anna" else NAMES[:2], blob())
+    with pytest.raises(UserError, match="no masks of several annotators: masks lie in 'masks/anna'"):
+        find_layout(tmp_path, masks="masks/anna", annotators=True)
+    everyone = {"anna": "masks/anna", "ben": "masks/Ben"}
+    for masks in (None, "masks"):
+        layout = find_layout(tmp_path, masks=masks, annotators=True)
+        assert layout.places == {"images": "photos", "annotators": everyone}
+    files(tmp_path / "masks" / "anna", ("a3", "a4"), blob())
+    files(tmp_path / "masks" / "Ben", ("b12", "a3"), blob())
+    with pytest.raises(UserError, match="2 pairs of folders") as refusal:
+        find_layout(tmp_path)
+    assert "several people drew the masks: --annotators" in str(refusal.value.remedy)
+
+
+def test_annotators_told_by_names_and_columns(tmp_path: Path) -> None:
+    files(tmp_path / "images", NAMES, noise())
+    files(tmp_path / "drawn", tuple(f"{name}_{end}" for name in NAMES for end in ("anna", "ben")), blob())
+    with pytest.raises(UserError, match=r"several masks of each image in 'drawn', by the ends .*: anna, ben"):
+        find_layout(tmp_path)
+    pattern = "(?P<id>.+)_(?P<annotator>[^_]+)"
+    layout = find_layout(tmp_path, annotators=True)
+    assert layout.places == {"images": "images", "masks": "drawn", "mask_name": pattern}
+    table = tmp_path / "cases.csv"
+    table.write_text("image,mask_anna,mask_ben\nimages/a1.png,drawn/a1_anna.png,drawn/a1_ben.png\n", encoding="utf-8")
+    with pytest.raises(UserError, match="several masks of each image, and no column mask: mask_anna, mask_ben"):
+        find_layout(tmp_path)
+    columns = {"anna": "mask_anna", "ben": "mask_ben"}
+    assert find_layout(tmp_path, annotators=True).places == {"table": "cases.csv", "annotators": columns}
+
+
 def test_folders_without_masks_say_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="folder is missing"):
         find_layout(tmp_path / "none")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sdseg.cli.commands import main
 from sdseg.config.dataset import Dataset, Draw
@@ -193,3 +195,33 @@ def test_the_command(raw: Path, output: Path, tmp_path: Path, capsys: pytest.Cap
     shutil.rmtree(raw)
     assert main(list(map(str, words))) == 2
     assert "the raw folder of own data is missing" in capsys.readouterr().err
+
+
+def test_copies_are_drawn_together_as_the_refusal_says(raw: Path, output: Path, tmp_path: Path) -> None:
+    rows = split(settings=settings(), raw=raw, output=output)
+    first = next(row for row in rows if row.split == "train")
+    second, third = (next(row for row in rows if row.split == part) for part in ("test", "val"))
+    for kind in ("images", "masks"):
+        for row in (second, third):
+            shutil.copy(raw / kind / f"{first.id}.png", raw / kind / f"{row.id}.png")
+    target = {"raw": raw, "split": output, "output": tmp_path / "store"}
+    with pytest.raises(ListedError, match=r"3 problem\(s\):\n.*are the same picture") as refusal:
+        prepare(name="mine", settings=settings(), **target)
+    told = re.search(
+        r"say 'split: (\{together: .*\})' in the dataset's entry, delete (.*), and run", str(refusal.value.remedy)
+    )
+    assert told is not None
+    assert told[2] == str(output)
+    again = settings().model_copy(update={"split": parse(Draw, yaml.safe_load(told[1]), where="my.yaml")})
+    with pytest.raises(UserError, match="the split file is not the one these settings give"):
+        split(settings=again, raw=raw, output=output)
+    output.unlink()
+    drawn = {row.id: row for row in split(settings=again, raw=raw, output=output)}
+    assert len({(drawn[row.id].group, drawn[row.id].split) for row in (first, second, third)}) == 1
+    for row in rows:  # whole groups, as before: of the three, all that belong to them
+        assert {drawn[other.id].split for other in rows if other.group == row.group} == {drawn[row.id].split}
+    prepare(name="mine", settings=again, **target)
+    with pytest.raises(UserError, match="there is no case 'p99_1' among"):
+        split(settings=settings(), raw=raw, output=tmp_path / "s.csv", draw=Draw(together=(("p99_1", first.id),)))
+    with pytest.raises(UserError, match="'together' is a list of lists of two ids or more"):
+        parse(Draw, {"together": [["a"]]}, where="my.yaml")

@@ -132,11 +132,14 @@ def test_predict_takes_them_from_the_graph_as_from_the_model(folder: Path, tmp_p
     entries = []
     for model in (folder / "export" / "model.onnx", folder / "model"):
         output = tmp_path / model.name
-        assert predict(model, [tmp_path / "photos"], output, "cpu", PredictOptions(hypotheses=True)) == 0
+        wanted = PredictOptions(hypotheses=True, samples=SAMPLES)  # as many as the graph has
+        assert predict(model, [tmp_path / "photos"], output, "cpu", wanted) == 0
         (entry,) = report(output)["inputs"]
         entries.append([one["pixels"]["polyp"] for one in entry["hypotheses"]])
         assert entry["over_hypotheses"]["polyp"]["mean"] == pytest.approx(np.mean(entries[-1]), abs=0.06)
     np.testing.assert_allclose(*entries, atol=3)  # a pixel may sit on the threshold
+    with pytest.raises(UserError, match="has its number of steps and samples built in"):
+        open_model(folder / "export" / "model.onnx", samples=SAMPLES + 1)
 
 
 def test_hypotheses_that_differ_close_the_gate(folder: Path) -> None:

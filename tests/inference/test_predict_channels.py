@@ -280,6 +280,31 @@ def test_numbers_of_patients_stay_where_the_user_names_folders(tmp_path: Path) -
     assert (cases, len(problems)) == ({"d": ["f/d.nii.gz", "g/d.nii.gz"]}, 2)
 
 
+def test_what_was_refused_is_not_called_missing_too(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    grouped(["t2/d.nii.gz", "t2/e.nii.gz", "t1/e.nii.gz", "mixed/notes.txt", "mixed/d_T2.nii.gz"], root)
+    (root / "empty").mkdir()
+    voxels = two_channels(3, SCANNERS["d"])[0][0]
+    write_series(root / "t1" / "d", voxels[..., :2], t0008_0060="CT", t0028_1052="0")
+    write_series(root / "mixed" / "d_T1", voxels[..., :2], t0008_0060="CT", t0028_1052="0")
+    e = {"e": ["t1/e.nii.gz", "t2/e.nii.gz"]}
+    for t1, cases, told in (
+        ("t1/d", {}, "modality 'CT'"),
+        ("nothing.nii.gz", {}, "the file is missing"),
+        ("mixed/notes.txt", {}, "no image or volume by its name"),
+        ("empty", {}, "a folder without images or volumes"),
+        ("none/*", {}, "the pattern matches nothing"),
+        ("t1", e, "modality 'CT'"),
+    ):
+        found, problems = by_user(root, t1, "t2" if t1 in ("t1", "empty", "none/*") else "t2/d.nii.gz")
+        assert found == cases
+        assert len(problems) == 1
+        assert told in problems[0]
+    listing = find_inputs([root / "mixed"], tmp_path / "out", modality="mr", channels=Channels(NAMES))
+    assert not listing.inputs
+    assert ["modality 'CT'" in problem.what for problem in listing.problems] == [True]
+
+
 def test_one_file_for_two_channels_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "in"
     grouped(["a/d.nii.gz"], root)

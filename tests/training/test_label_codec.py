@@ -29,7 +29,7 @@ from sdseg.training.codec import build_codec
 from sdseg.training.codec_samples import CodecSamples
 from tests.helpers.networks import CODEC, codec, recipe
 from tests.helpers.tiny import DISC_CUP, POLYP, write_store
-from tests.helpers.training import events, heed, rewind, run
+from tests.helpers.training import heed, run
 
 CPU = torch.device("cpu")
 
@@ -186,17 +186,12 @@ def test_codecs_that_do_not_fit_the_recipe_or_the_data(eyes: Path, tmp_path: Pat
             open_codec(joint, tmp_path / "labels", CPU, other)
 
 
-def test_a_training_in_one_pass_resumes_to_the_bit_and_stands_on_the_page(eyes: Path, tmp_path: Path) -> None:
+def test_a_training_in_one_pass_stands_on_the_page(eyes: Path, tmp_path: Path) -> None:
     build_codec(settings=settings(steps=1), output=tmp_path / "codec", prepared=eyes)
     prepared = shutil.copytree(eyes, tmp_path / "results" / "eyes" / "prepared")
     place = tmp_path / "results" / "eyes" / "tiny"
-    chosen = recipe(network={"classes": "joint"}, training={"steps": 4})
+    chosen = recipe(network={"classes": "joint"}, training={"steps": 2, "validate_every": 2})
     model = run(tmp_path, place, chosen, prepared=prepared)
-    whole = (model / "weights.safetensors").read_bytes()
-    rewind(place)
-    run(tmp_path, place, chosen, prepared=prepared)
-    assert [event["step"] for event in events(model, "resumed")] == [2]
-    assert (model / "weights.safetensors").read_bytes() == whole
     evaluate(prepared, model, place / "evaluation")
     summary = json.loads((place / "evaluation" / "summary.json").read_text("utf-8"))
     report(tmp_path / "results", tmp_path / "page.html", None)

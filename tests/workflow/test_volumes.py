@@ -204,10 +204,15 @@ def test_ldseg_goes_the_same_way(ready: Path, tmp_path: Path) -> None:
     """Noise of a patch is an input of its graph; the same noise for every patch, whoever computes."""
     over: dict[str, Any] = {
         "network": {"denoiser": {"block_out_channels": [8], "attention": [False]}},  # a smaller graph is sooner written
-        "training": {"steps": 1, "validate_every": 1},
+        "training": {"steps": 2, "checkpoint_every": 1},
         "inference": {"steps": 1, "samples": 2},
     }
-    model = run(ready, tmp_path, ldseg("ldseg3d", **merge(VOLUMES, over)))
+    chosen = ldseg("ldseg3d", **merge(VOLUMES, over))
+    model = run(ready, tmp_path, chosen)
+    whole = (model / "weights.safetensors").read_bytes()
+    rewind(tmp_path)
+    assert [event["step"] for event in events(run(ready, tmp_path, chosen), "resumed")] == [1]
+    assert (model / "weights.safetensors").read_bytes() == whole
     export(model, ready / "prepared", tmp_path / "export", Export(parity_cases=1, hypotheses=True))
     described = json.loads((tmp_path / "export" / "io.json").read_text("utf-8"))
     assert [each["axes"] for each in described["inputs"]] == [["batch", 8, 16, 16, 1], ["batch", 2, 4, 8, 8]]
