@@ -58,8 +58,9 @@ class ExactValues:
             remedy="these are numbers of objects, it seems: 'mask_values: {nonzero: 1}' takes every value above 0 for "
             "label 1, and '1-40' in its place those of a range"
             if objects
-            else "declare them in 'mask_values' (single values, ranges as '1-40', or nonzero for every other one above "
-            "0); or set 'lossy_masks: true' where masks are JPEG or were resized",
+            else "name them in 'labels' where each is a structure of its own, or give each a label in 'mask_values' "
+            "(single values, ranges as '1-40', or nonzero for every other one above 0); or set 'lossy_masks: true' "
+            "where masks are JPEG or were resized",
         )
 
 

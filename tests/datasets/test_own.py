@@ -122,7 +122,9 @@ def test_grey_images_and_mask_values(tmp_path: Path, level: int, changes: dict[s
 
 def test_mask_values_that_are_not_declared_are_named(tmp_path: Path) -> None:
     raw = write_folders(tmp_path, level=255)
-    with pytest.raises(UserError, match=r"(?s)mask values 255 are not declared; declared are 0, 1\n.*masken/a\.png"):
+    with pytest.raises(
+        UserError, match=r"(?s)values 255 are not declared; declared are 0, 1\n.*masken/a\.png.*'labels'"
+    ):
         labels(settings(FOLDERS), raw)
 
 
