@@ -45,9 +45,9 @@ MULTISCALE = CLASSIC | {"coarser_channels": [7]}
 
 
 def decoding(kind: str, **more: Any) -> Recipe:
-    """A latent recipe with another way from the latent to the mask."""
+    """A latent recipe with another way from the latent to the mask; its denoiser is the one that exports sooner."""
     diffusion = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
-    return recipe(network={"decoder": kind, **more}, diffusion=diffusion)
+    return recipe(network={"decoder": kind, "denoiser": DENOISER, **more}, diffusion=diffusion)
 
 
 NETWORKS = {
