@@ -41,6 +41,7 @@ class Network:
 
 
 DENOISER = {"architecture": "unet", "block_out_channels": [6, 8, 10]}
+ONE_LEVEL = {"block_out_channels": [8], "attention": [False]}  # exports sooner; "latent" has more levels and attention
 MULTISCALE = CLASSIC | {"coarser_channels": [7]}
 
 
@@ -53,7 +54,7 @@ def decoding(kind: str, **more: Any) -> Recipe:
 NETWORKS = {
     "latent": Network(recipe()),
     "latent, two structures of CT": Network(recipe(), CT, DISC_CUP),
-    "classic condition": Network(recipe(network={"condition": CLASSIC})),
+    "classic condition": Network(recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL})),
     "condition at every size": Network(recipe(network={"condition": MULTISCALE})),
     "classic denoiser": Network(recipe(network={"condition": CLASSIC, "denoiser": DENOISER})),
     "classic denoiser, condition at every size": Network(

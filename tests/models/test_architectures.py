@@ -89,7 +89,10 @@ def test_a_model_folder_gives_the_same_probability(tmp_path: Path, name: str) ->
     with torch.inference_mode():
         probability = made(batch().image)
         assert probability.shape == (2, 1, 32, 32)
-        assert torch.equal(loaded(batch().image), probability)
+        # Kernels choose their order of adding by where in memory the weights lie.
+        torch.testing.assert_close(loaded(batch().image), probability, rtol=0, atol=1e-5)
+    weights = made.state_dict()
+    assert all(torch.equal(loaded_weights, weights[key]) for key, loaded_weights in loaded.state_dict().items())
     stored = read_tensors(tmp_path / "weights.safetensors")
     assert not [key for key in stored if key.startswith("deep_supervision")]  # for training alone
 
