@@ -140,12 +140,12 @@ def _volume(case: RawCase, modality: str, plane: Plane) -> CaseView:
     counts, shares = _values(slices)
     named = case.channels or (("", case.image),)
     check_grids([((name, path), read_geometry(path, modality)) for name, path in named])
-    channels = tuple(_channel(path, labels) for _, path in named)
+    channels = tuple(_channel(path, labels, modality) for _, path in named)
     return CaseView(height, width, depth, geometry.spacing, counts, shares, channels, _even(slices))
 
 
-def _channel(path: Path, labels: AnyArray) -> ChannelView:
-    voxels, _ = read_volume(path)
+def _channel(path: Path, labels: AnyArray, modality: str) -> ChannelView:
+    voxels, _ = read_volume(path, modality=modality)
     spread = spread_of(voxels)
     if spread.low == spread.high:
         raise UserError(

@@ -51,21 +51,22 @@ def read_geometry(path: Path, modality: str = "ct") -> Geometry:
     return read_series_geometry(path, modality) if path.is_dir() else nifti_geometry(path)
 
 
-def read_volume(path: Path, limits: Limits = LIMITS) -> tuple[AnyArray, Geometry]:
+def read_volume(path: Path, limits: Limits = LIMITS, modality: str = "ct") -> tuple[AnyArray, Geometry]:
     """A volume in RAS+ order, [X,Y,Z] with the values and the number type of the file, and its geometry.
 
     `path` is a file (NIfTI, MetaImage, NRRD, one slice in DICOM) or a folder with one DICOM series. Raises UserError
-    for a file that is missing, truncated, larger than `limits`, not 3-D, or holds what `check_numbers` refuses.
+    for a file that is missing, truncated, larger than `limits`, not 3-D, or holds what `check_numbers` refuses, and
+    for DICOM of another modality.
     """
-    voxels, geometry, _ = read_volume_noted(path, limits)
+    voxels, geometry, _ = read_volume_noted(path, limits, modality=modality)
     return voxels, geometry
 
 
 def read_volume_noted(
-    path: Path, limits: Limits = LIMITS, image: ImageContract | None = None
+    path: Path, limits: Limits = LIMITS, image: ImageContract | None = None, *, modality: str = "ct"
 ) -> tuple[AnyArray, Geometry, tuple[str, ...]]:
-    """What `read_volume` gives, and what is odd about it, in words; `image` says what to expect, a CT by default."""
-    modality = image.modality if image is not None else "ct"
+    """What `read_volume` gives, and what is odd about it, in words; `image` says what to expect, else `modality`."""
+    modality = image.modality if image is not None else modality
     notes: tuple[str, ...] = ()
     if path.is_dir():
         raw, geometry, notes = read_series(path, limits, modality)

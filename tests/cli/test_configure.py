@@ -19,10 +19,11 @@ from sdseg.datasets.check_configuration import CheckedConfig, configure_file
 from sdseg.datasets.raw_cases import open_raw
 from sdseg.sizing.presets import PRESETS
 from tests.helpers.mr_volumes import write_mr
-from tests.helpers.raw_files import encode, save
+from tests.helpers.raw_files import encode, save, write_series
 from tests.helpers.tiny import RGB, picture
 
 ROOT = Path(__file__).resolve().parents[2]
+SERIES = np.array([[-2.0, 0, 0, -10], [0, -3.0, 0, 20], [0, 0, 5.0, -30], [0, 0, 0, 1]])  # of `write_series`, RAS+
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +249,22 @@ def test_a_ct_is_known_by_its_air_and_seen_through_the_window_of_its_labels(
     flat = nib.load(folder / "ct" / "ct1.nii.gz")
     nib.save(nib.Nifti1Image(np.full((32, 32, 4), 7, np.int16), flat.affine), folder / "ct" / "ct1.nii.gz")
     assert "ct1.nii.gz: an empty volume: every voxel is 7" in refused(folder, capsys)
+
+
+@pytest.mark.parametrize(("header", "modality"), [("PT", "pet"), ("MR", "mr"), ("CT", "ct"), ("NM", "other")])
+def test_dicom_series_say_their_modality(header: str, modality: str, tmp_path: Path) -> None:
+    label = np.zeros((16, 12, 2), np.uint8)
+    label[4:9, 3:8, 0] = 1
+    for number in range(3):
+        voxels = label.astype(np.int16) * 500 + np.arange(12, dtype=np.int16)[:, None] * 9
+        tags = {"t0008_0060": header, "t0028_1052": "-1024" if header == "CT" else "0"}
+        write_series(tmp_path / "data" / "images" / f"p{number}", voxels, t0020_000e=f"1.2.{number}", **tags)
+        save(tmp_path / "data" / "masks" / f"p{number}.nii.gz", label, SERIES)
+    run, _, text = written(tmp_path / "data")
+    own = run.settings.datasets["data"].own
+    assert own is not None
+    assert (own.layout, own.images, own.modality) == ("folders", "images", modality)
+    assert f"the DICOM files say {header}" in text
 
 
 def test_masks_of_several_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
