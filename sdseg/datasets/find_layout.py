@@ -122,6 +122,7 @@ def _two_folders(
             (f"images in '{one}', masks in '{other}'" for one, other in sorted(chosen)),
             where=raw,
             remedy="name one with --images and --masks; where several people drew the masks: --annotators; where "
+            "each case has a folder: patterns, images: '{id}/{id}_t1.nii.gz' (docs/your-own-data.md); where "
             "a case has several channels: 'channels' (docs/your-own-data.md); where "
             f"training and test lie apart, or masks of one structure each: {TABLE}",
         )

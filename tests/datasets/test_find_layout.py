@@ -110,6 +110,7 @@ def test_masks_of_several_annotators_are_found_where_the_user_says_so(tmp_path: 
     with pytest.raises(UserError, match="2 pairs of folders") as refusal:
         find_layout(tmp_path)
     assert "several people drew the masks: --annotators" in str(refusal.value.remedy)
+    assert "each case has a folder: patterns, images: '{id}/{id}_t1.nii.gz'" in str(refusal.value.remedy)
 
 
 def test_annotators_told_by_names_and_columns(tmp_path: Path) -> None:
