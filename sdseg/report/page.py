@@ -22,6 +22,7 @@ from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.folder_comparison import FolderComparison
 from sdseg.report.latency_comparison import runtimes_of
 from sdseg.report.published import Published
+from sdseg.report.structure_comparison import structure_comparison
 
 __all__ = ["ORIGINS", "compose", "render", "render_comparison", "scoring_rules"]
 
@@ -80,6 +81,7 @@ def render(
         annotator_columns=annotator_agreement.annotator_columns,
         recipe_comparisons=recipe_comparison.recipe_comparisons,
         recipes_with_seeds=recipe_comparison.recipes_with_seeds,
+        structure_comparison=structure_comparison,
         paper_dice=lambda run: paper.paper_dice(run, sources.get(run.dataset), published),
         published_tables=published_tables,
         published_sources={name: published.sources[name] for name in source_names} if published else {},

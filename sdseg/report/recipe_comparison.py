@@ -10,7 +10,7 @@ from statistics import fmean
 from sdseg.metrics.intervals import Paired, Seeds, over_seeds, paired
 from sdseg.report.collect import DatasetResults, ScoredRun
 
-__all__ = ["ComparedRecipe", "RecipeComparison", "recipe_comparisons", "recipe_of", "recipes_with_seeds"]
+__all__ = ["ComparedRecipe", "RecipeComparison", "recipe_comparisons", "recipe_of", "recipes_with_seeds", "rivals"]
 
 SEEDED = re.compile(r"^(?P<recipe>.+?)[-_.]seed[-_.]?(?P<seed>\d+)$")
 FOLDED = re.compile(r"^(?P<recipe>.+?)-fold(?P<fold>\d+)$")
@@ -58,13 +58,18 @@ def recipe_comparisons(dataset: DatasetResults) -> tuple[RecipeComparison, ...]:
 
     A recipe with several seeds stands as one, with the mean over seeds of each case.
     """
+    compared = rivals(dataset)
+    folds = {id(rival): rival.runs[0].summary.cross_validation is not None for rival in compared}
+    pairs = combinations(compared, 2)  # out-of-fold scores are of other cases
+    return tuple(_duel(dataset, a, b) for a, b in pairs if folds[id(a)] == folds[id(b)])
+
+
+def rivals(dataset: DatasetResults) -> tuple[ComparedRecipe, ...]:
+    """Every recipe of a dataset, one with several seeds as one, by name."""
     recipes = recipes_with_seeds(dataset)
     grouped = {id(run) for group in recipes for run in group.runs}
     alone = (ComparedRecipe(run.recipe, (run,)) for run in dataset.runs if id(run) not in grouped)
-    rivals = sorted((*recipes, *alone), key=lambda rival: rival.recipe)
-    folds = {id(rival): rival.runs[0].summary.cross_validation is not None for rival in rivals}
-    pairs = combinations(rivals, 2)  # out-of-fold scores are of other cases
-    return tuple(_duel(dataset, a, b) for a, b in pairs if folds[id(a)] == folds[id(b)])
+    return tuple(sorted((*recipes, *alone), key=lambda rival: rival.recipe))
 
 
 def recipes_with_seeds(dataset: DatasetResults) -> tuple[ComparedRecipe, ...]:
