@@ -24,7 +24,8 @@ from sdseg.artifacts.manifests import ModelManifest  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
 
-LENGTH = ("training.steps", "training.validate_every", "description", "training.validate_slices")
+# Keys in which nothing that is learnt differs.
+SCALE = ("description", *(f"training.{key}" for key in ("steps", "validate_every", "validate_slices", "log_every")))
 
 JOINTS = (("command", "; "), ("commit", ", "), ("date", " to "))  # of several in one line
 
@@ -83,7 +84,8 @@ def joined(figures: dict[str, Any], earlier: Path) -> dict[str, Any]:
 def row(name: str, model: ModelManifest, start: str, values: dict[str, Any]) -> dict[str, Any]:
     """A run: in what it differs from the one that was started from, its length, and what it reached."""
     own, training = flat(model.recipe), model.training
-    keys = [key for key in own if key not in LENGTH and own[key] != values.get(key) and (own[key] or key in values)]
+    learnt = [key for key in own if key not in SCALE and not key.startswith("inference.")]
+    keys = [key for key in learnt if own[key] != values.get(key) and (own[key] or key in values)]
     if own.get("network.denoiser.architecture") == "unet":
         keys = [key for key in keys if not key.startswith("network.denoiser.") or key in OWN]
     return {
