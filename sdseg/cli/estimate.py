@@ -39,11 +39,10 @@ __all__ = ["estimate", "estimated"]
 log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]  # dataset and recipe
-NOTES = (
-    "Parameters and operations are counted from the layouts; memory and disk are estimates (docs/cluster.md).",
-    "Time here is that of a few steps that were made, times their number, and of validation by its operations.",
-    "Time on a named GPU is operations by a share of its peak: right within a factor of two at best, not measured.",
-)
+COUNTED = "Parameters and operations are counted from the layouts; memory and disk are estimates (docs/cluster.md)."
+TIMED = "Time here is that of a few steps that were made, times their number, and of validation by its operations."
+UNTIMED = "Time here is not known: no steps were made (--no-probe)."
+ON_GPU = "Time on a named GPU is operations by a share of its peak: right within a factor of two at best, not measured."
 TILES = (
     "{name}: how many tiles its images make is known once they are prepared; its store and the time of its validation "
     "are not counted before"
@@ -86,16 +85,17 @@ def estimated(path: Path, *, probed: bool = True, device: str | None = None) -> 
         "disk_bytes": needs.disk_bytes,
         "missing": [asdict(each) for each in absent],
         "notes": [
-            *_notes(config, needs),
+            *_notes(config, needs, probed=probed),
             *([FOLDER] if any(_learns_from_folder(each) for each in recipes.values()) else []),
         ],
     }
 
 
-def _notes(config: Config, needs: RunNeeds) -> list[str]:
+def _notes(config: Config, needs: RunNeeds, *, probed: bool) -> list[str]:
     sizes = (planned_size(config, name)[1] for name in needs.datasets)
     tiled = [name for name, each in needs.datasets.items() if each.count.tiles_unknown]
-    return [*(note for note in sizes if note), *(TILES.format(name=name) for name in tiled), *NOTES]
+    tiles = (TILES.format(name=name) for name in tiled)
+    return [*(note for note in sizes if note), *tiles, COUNTED, TIMED if probed else UNTIMED, ON_GPU]
 
 
 def _learns_from_folder(recipe: Recipe) -> bool:

@@ -92,6 +92,7 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("2 datasets (")
     assert any(line.startswith("btcv/unet ") for line in lines)
+    assert "- Time here is not known: no steps were made (--no-probe)." in lines
     assert lines[-1] == "nothing is missing"
 
 
