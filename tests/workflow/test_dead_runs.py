@@ -108,6 +108,12 @@ def test_outputs_that_are_being_written_are_known(tmp_path: Path) -> None:
     assert not list(working(tmp_path))
 
 
+def hidden(root: Path) -> set[str]:
+    """Hidden files among the data and the results, but for those that stay."""
+    found = {path.name for folder in ("raw data", "results é") for path in (root / folder).rglob(".*")}
+    return found - {".phantom", ".snakemake_timestamp"}
+
+
 @pytest.mark.parametrize("whole_group", [True, False], ids=["all its processes", "the main process alone"])
 def test_the_same_command_continues_after_a_kill(tmp_path: Path, whole_group: bool) -> None:
     project: Project = checkout(tmp_path / "sdseg é copy")
@@ -131,5 +137,8 @@ def test_the_same_command_continues_after_a_kill(tmp_path: Path, whole_group: bo
     told = project.snakemake(words[0])
     assert f"the run before this one was killed (process {run.pid} on " in told
     assert project.read("kseg/raw.json")["n_cases"] > 0
-    hidden = [path for folder in ("raw data", "results é") for path in (project.root / folder).rglob(".*")]
-    assert {path.name for path in hidden} <= {".phantom", ".snakemake_timestamp"}
+    # A job whose main process alone was killed may still be at work, on a busy machine even after the second run.
+    until = time.monotonic() + 60
+    while (left := hidden(project.root)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left
