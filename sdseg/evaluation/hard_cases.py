@@ -114,7 +114,8 @@ def grouped(traits: Sequence[CaseTraits], unit: str) -> tuple[HardCases, dict[Gr
                 group_of[by][index] = EMPTY if traits[index].size == 0 else "n/a"
             measured = [index for index in labelled if not np.isnan(value(traits[index]))]
             if len(measured) < FEWEST:
-                ungrouped[structure] = f"{len(labelled)} labelled cases, and {FEWEST} or more make three groups"
+                cases = "case" if len(labelled) == 1 else "cases"
+                ungrouped[structure] = f"{len(labelled)} labelled {cases}, and {FEWEST} or more make three groups"
                 measured = []
             elif measured:
                 edges = np.quantile([value(traits[index]) for index in measured], [1 / 3, 2 / 3])
