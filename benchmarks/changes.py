@@ -1,10 +1,13 @@
 """One change at a time: what each value of a recipe is worth on the validation split, for docs/benchmarks.md.
 
 python benchmarks/changes.py --models FOLDER --against NAME [NAME …] [--output benchmarks/figures/changes.json]
+    [--cpu-seconds-per-step NAME=SECONDS …] [--gpu MODEL]
 
 `FOLDER` holds a run per change, `NAME/model`, trained by `sdseg train --set KEY=VALUE …` on the same data. The models
 named by `--against`, one of a kind (U-Net, latent), are what was started from; every other one is told by the values in
 which it differs from the one of its kind. The test split is not looked at. Rows that the output has of other runs stay.
+Of a run on a GPU the seconds are those of as many steps on a CPU, which are asked for, and the GPU's name. The page of
+a results folder shows the table where it finds it, as `changes.json` beside the datasets.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from benchmarks.trained_runs import cpu_seconds, seconds_by_name  # noqa: E402
 from sdseg.artifacts.manifests import ModelManifest  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
@@ -32,16 +37,21 @@ JOINTS = (("command", "; "), ("commit", ", "), ("date", " to "))  # of several i
 OWN = ("network.denoiser.architecture", "network.denoiser.block_out_channels")  # keys that a classic denoiser has
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--against", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/changes.json")
-    chosen = parser.parse_args()
-    return write_figures(lambda: joined(changes(chosen.models, chosen.against), chosen.output), chosen.output)
+    parser.add_argument("--cpu-seconds-per-step", nargs="+", default=[], metavar="NAME=SECONDS")
+    parser.add_argument("--gpu", default="cuda", metavar="MODEL", help="that runs not on a CPU were trained on")
+    chosen = parser.parse_args(words)
+    timed = seconds_by_name(chosen.cpu_seconds_per_step)
+    return write_figures(
+        lambda: joined(changes(chosen.models, chosen.against, timed, chosen.gpu), chosen.output), chosen.output
+    )
 
 
-def changes(folder: Path, against: list[str]) -> dict[str, Any]:
+def changes(folder: Path, against: list[str], timed: dict[str, float], gpu: str) -> dict[str, Any]:
     """The figures of a folder of runs. Raises UserError where a run that others are held against is missing."""
     models = {
         path.parent.parent.name: read_json(path, ModelManifest) for path in sorted(folder.glob("*/model/config.json"))
@@ -50,7 +60,7 @@ def changes(folder: Path, against: list[str]) -> dict[str, Any]:
     if missing:
         raise UserError(f"no run is named {', '.join(missing)}", where=folder, remedy="train it first")
     starts = {kind(models[name]): (name, flat(models[name].recipe)) for name in against}
-    rows = [row(name, model, *starts[kind(model)]) for name, model in models.items()]
+    rows = [row(name, model, *starts[kind(model)], timed, gpu) for name, model in models.items()]
     command = ["python", "benchmarks/changes.py", "--models", folder.name, "--against", *against]
     return {
         "command": shlex.join(command),
@@ -61,18 +71,18 @@ def changes(folder: Path, against: list[str]) -> dict[str, Any]:
     }
 
 
-def joined(figures: dict[str, Any], earlier: Path) -> dict[str, Any]:
+def joined(measured: dict[str, Any], earlier: Path) -> dict[str, Any]:
     """The figures with the rows of an earlier file that they do not replace, in groups of what was started from."""
     if not earlier.exists():
-        return figures
+        return measured
     before = json.loads(earlier.read_text("utf-8"))
-    new = {each["name"] for each in figures["rows"]}
-    rows = [*(each for each in before["rows"] if each["name"] not in new), *figures["rows"]]
+    new = {each["name"] for each in measured["rows"]}
+    rows = [*(each for each in before["rows"] if each["name"] not in new), *measured["rows"]]
     place = {each["name"]: index for index, each in enumerate(rows) if each["against"] is None}
-    together = {key: dict.fromkeys([*before[key].split(joint), *figures[key].split(joint)]) for key, joint in JOINTS}
+    together = {key: dict.fromkeys([*before[key].split(joint), *measured[key].split(joint)]) for key, joint in JOINTS}
     dates = sorted(together["date"])
     return {
-        **figures,
+        **measured,
         **{key: joint.join(together[key]) for key, joint in JOINTS},
         "date": " to ".join(dict.fromkeys((dates[0], dates[-1]))),
         "rows": sorted(
@@ -81,10 +91,13 @@ def joined(figures: dict[str, Any], earlier: Path) -> dict[str, Any]:
     }
 
 
-def row(name: str, model: ModelManifest, start: str, values: dict[str, Any]) -> dict[str, Any]:
+def row(
+    name: str, model: ModelManifest, start: str, values: dict[str, Any], timed: dict[str, float], gpu: str
+) -> dict[str, Any]:
     """A run: in what it differs from the one that was started from, its length, and what it reached."""
     own, training = flat(model.recipe), model.training
     learnt = [key for key in own if key not in SCALE and not key.startswith("inference.")]
+    trained_on, taken = training["device"], training["cpu_seconds"]
     keys = [key for key in learnt if own[key] != values.get(key) and (own[key] or key in values)]
     if own.get("network.denoiser.architecture") == "unet":
         keys = [key for key in keys if not key.startswith("network.denoiser.") or key in OWN]
@@ -96,9 +109,10 @@ def row(name: str, model: ModelManifest, start: str, values: dict[str, Any]) -> 
         "against": None if name == start else start,
         "changes": {key: own.get(key) for key in keys},
         "steps": training["steps"],
-        "cpu_seconds": round(training["cpu_seconds"], 1),
+        "cpu_seconds": round(cpu_seconds(name, trained_on, taken, training["steps"], timed), 1),
         "seed": model.recipe["training"]["seed"],
         "val": round(training["best_dice"], 4),
+        "trained_on": None if trained_on == "cpu" else gpu,
     }
 
 

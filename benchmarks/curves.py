@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
+from benchmarks.trained_runs import cpu_seconds, seconds_by_name  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
@@ -39,7 +40,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/curves.json")
     parser.add_argument("--cpu-seconds-per-step", nargs="+", default=[], metavar="RECIPE=SECONDS")
     chosen = parser.parse_args()
-    timed = {name: float(seconds) for name, seconds in (each.split("=") for each in chosen.cpu_seconds_per_step)}
+    timed = seconds_by_name(chosen.cpu_seconds_per_step)
     return write_figures(lambda: joined(curves(chosen.results, timed), read(chosen.output)), chosen.output)
 
 
@@ -84,13 +85,15 @@ def _place(row: dict[str, Any]) -> tuple[str, int, int, str]:
 def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun], timed: dict[str, float]) -> dict[str, Any]:
     dice = [run.summary.dice.mean for run in runs]
     validation = [run.training.best_dice for run in runs]
+    trainings = [run.training for run in runs]
+    seconds = [cpu_seconds(recipe, each.device, each.cpu_seconds, each.steps, timed) for each in trainings]
     return {
         "dataset": dataset,
         "size": runs[0].summary.size,
         "recipe": recipe,
         "kind": KINDS[runs[0].model.recipe["network"]["kind"]],
         "budget": budget,
-        "cpu_seconds": round(fmean(_cpu_seconds(run, timed.get(recipe)) for run in runs), 1),
+        "cpu_seconds": round(fmean(seconds), 1),
         "seeds": len(runs),
         "dice_mean": round(fmean(dice), 4),
         "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
@@ -99,18 +102,6 @@ def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun], timed: d
         "val_mean": None if None in validation else round(fmean(validation), 4),
         "trained_on": ", ".join(sorted({run.training.device for run in runs})),
     }
-
-
-def _cpu_seconds(run: ScoredRun, per_step: float | None) -> float:
-    if run.training.device == "cpu":
-        return run.training.cpu_seconds
-    if per_step is None:
-        raise UserError(
-            f"{run.model.recipe_name} was trained on a GPU, whose time is none of a CPU",
-            where=run.dataset,
-            remedy="time its step on a CPU, and give --cpu-seconds-per-step",
-        )
-    return per_step * run.training.steps
 
 
 if __name__ == "__main__":

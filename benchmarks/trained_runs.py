@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 
+from sdseg.core.errors import UserError
 from sdseg.report.collect import ScoredRun, collect_results
 from sdseg.report.recipe_comparison import recipe_of
 
-__all__ = ["runs_by_recipe", "spread"]
+__all__ = ["cpu_seconds", "runs_by_recipe", "seconds_by_name", "spread"]
 
 
 def runs_by_recipe(results: Path) -> dict[tuple[str, str], list[ScoredRun]]:
@@ -25,3 +26,23 @@ def spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
     """Mean and deviation over the seeds, as `name`_mean and `name`_sd; one alone has no deviation."""
     deviation = round(stdev(values), 4) if len(values) > 1 else None
     return {f"{name}_mean": round(fmean(values), 4), f"{name}_sd": deviation}
+
+
+def seconds_by_name(words: Sequence[str]) -> dict[str, float]:
+    """What `--cpu-seconds-per-step NAME=SECONDS …` says."""
+    return {name: float(seconds) for name, seconds in (each.split("=") for each in words)}
+
+
+def cpu_seconds(name: str, device: str, taken: float, steps: int, per_step: Mapping[str, float]) -> float:
+    """CPU seconds of a training; of one on a GPU, what as many steps take on a CPU.
+
+    Raises UserError where that is not known.
+    """
+    if device == "cpu":
+        return taken
+    if name not in per_step:
+        raise UserError(
+            f"{name} was trained on a GPU, whose time is none of a CPU",
+            remedy="time its step on a CPU, and give --cpu-seconds-per-step",
+        )
+    return per_step[name] * steps

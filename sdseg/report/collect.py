@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
+from sdseg.artifacts.results.changes import ChangeRow, Changes
 from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
 from sdseg.artifacts.results.hard_cases import HardCases
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow
@@ -107,6 +108,7 @@ class DatasetResults:
     prepared: PreparedManifest | None
     runs: tuple[ScoredRun, ...]
     latency: tuple[ParetoRow, ...] = ()  # of its recipes; none where nobody measured them side by side
+    changes: tuple[ChangeRow, ...] = ()  # of recipes, one at a time; none where nobody counted them
 
     @property
     def commands(self) -> dict[str, str]:
@@ -158,6 +160,7 @@ def collect_results(results: Path) -> CollectedResults:
         raise UserError("no such folder of results", where=results, remedy="name the folder that the workflow wrote")
     datasets, unscored = [], []
     pareto = read_if_there(results / "pareto.json", Pareto)
+    changes = read_if_there(results / "changes.json", Changes)
     for folder in _folders(results):
         runs = []
         for place in _folders(folder):
@@ -169,7 +172,8 @@ def collect_results(results: Path) -> CollectedResults:
             manifest = folder / "prepared" / "manifest.json"
             prepared = read_if_there(manifest, PreparedManifest)
             latency = tuple(row for row in pareto.rows if row.dataset == folder.name) if pareto else ()
-            datasets.append(DatasetResults(folder.name, prepared, tuple(runs), latency))
+            changed = tuple(row for row in changes.rows if row.dataset == folder.name) if changes else ()
+            datasets.append(DatasetResults(folder.name, prepared, tuple(runs), latency, changed))
     if not datasets:
         raise UserError(
             "nothing was scored here: there is no <dataset>/<recipe>/evaluation/summary.json",

@@ -22,6 +22,7 @@ from sdseg.report.collect import CollectedResults, DatasetResults, ScoredRun
 from sdseg.report.folder_comparison import FolderComparison
 from sdseg.report.latency_comparison import runtimes_of
 from sdseg.report.published import Published
+from sdseg.report.single_changes import changes_by_start
 from sdseg.report.structure_comparison import structure_comparison
 
 __all__ = ["ORIGINS", "compose", "render", "render_comparison", "scoring_rules"]
@@ -68,6 +69,7 @@ def render(
         training_cost=figures.training_cost,
         latency_charts=figures.latency_charts,
         runtimes_of=runtimes_of,
+        changes_by_start=changes_by_start,
         robustness=figures.robustness,
         agreement=figures.agreement,
         volumes=figures.volume_data,
