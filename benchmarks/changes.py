@@ -62,6 +62,9 @@ def changes(folder: Path, against: list[str], timed: dict[str, float], gpu: str)
     starts = {kind(models[name]): (name, flat(models[name].recipe)) for name in against}
     rows = [row(name, model, *starts[kind(model)], timed, gpu) for name, model in models.items()]
     command = ["python", "benchmarks/changes.py", "--models", folder.name, "--against", *against]
+    if timed:
+        each = (f"{name}={seconds:g}" for name, seconds in timed.items())
+        command += ["--cpu-seconds-per-step", *each, "--gpu", gpu]
     return {
         "command": shlex.join(command),
         "commit": ", ".join(sorted({model.provenance["commit"] for model in models.values()})),
