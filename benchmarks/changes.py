@@ -30,7 +30,13 @@ from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
 
 # Keys in which nothing that is learnt differs.
-SCALE = ("description", *(f"training.{key}" for key in ("steps", "validate_every", "validate_slices", "log_every")))
+SCALE = (
+    "description",
+    *(
+        f"training.{key}"
+        for key in ("steps", "validate_every", "validate_slices", "log_every", "checkpoint_every", "workers")
+    ),
+)
 
 JOINTS = (("command", "; "), ("commit", ", "), ("date", " to "))  # of several in one line
 
