@@ -36,8 +36,8 @@ STEPS = (("sdseg-paper", 4), ("sdseg-e2e", 4), ("sdseg", 16), ("unet", 8))  # re
 BANDWIDTHS = {"V100": 0.9e12, "A100": 2.039e12, "H100": 3.35e12}
 OF_PEAK, OF_BANDWIDTH = 0.4, 0.7
 # Seconds of the processor for one operator: Python, autograd, autocast, and its share of optimiser and average. 10 µs
-# were assumed first; an H100 (training_step.json) takes 58 and 39 for those of `sdseg` and `unet`, whose arithmetic is
-# done long before. For these two the estimate is no check, then; for the others it is.
+# were assumed first; two hosts of an H100 (docs/benchmarks.md) take 36 to 71, the arithmetic being done long before. The
+# first of them played a part in choosing it, by `sdseg` and `unet`.
 START = 50e-6
 # Numbers of four bytes that clipping, AdamW (PyTorch's default on a GPU, one pass per operation) and the average
 # read and write for each parameter: norm 1, scaling 2; AdamW 20; average 3.
