@@ -36,8 +36,8 @@ STEPS = (("sdseg-paper", 4), ("sdseg-e2e", 4), ("sdseg", 16), ("unet", 8))  # re
 BANDWIDTHS = {"V100": 0.9e12, "A100": 2.039e12, "H100": 3.35e12}
 OF_PEAK, OF_BANDWIDTH = 0.4, 0.7
 # Seconds of the processor for one operator: Python, autograd, autocast, and its share of optimiser and average. 10 µs
-# were assumed first; two hosts of an H100 (docs/benchmarks.md) take 36 to 71, the arithmetic being done long before. The
-# first of them played a part in choosing it, by `sdseg` and `unet`.
+# were assumed first; two hosts of an H100 take 36 to 71 (docs/benchmarks.md), the arithmetic being done long before.
+# The first host's `sdseg` and `unet` played a part in choosing it: for these two the estimate is no check.
 START = 50e-6
 # Numbers of four bytes that clipping, AdamW (PyTorch's default on a GPU, one pass per operation) and the average
 # read and write for each parameter: norm 1, scaling 2; AdamW 20; average 3.
