@@ -65,10 +65,17 @@ def _group_of(item: pytest.Item) -> str | None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector look at what tests make: all that was imported stays, and looking at it takes long."""
+    """Let the garbage collector look at what tests make: all that was imported stays, and looking at it takes long.
+
+    Networks are exported in less time from here on.
+    """
     gc.freeze()
     gc.set_threshold(50_000)
     gc.enable()
+    if "torch" in sys.modules:
+        from tests.helpers.quick_exports import quicken_exports
+
+        quicken_exports()
 
 
 def _folder(variable: str, name: str) -> Path:

@@ -14,42 +14,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sdseg.artifacts.image_contract import ImageContract
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.graph_checksum import open_manifest
-from sdseg.config.codec import Codec
-from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.export import tracing
 from sdseg.export.tracing import METADATA_KEY, export_graph, graph_inputs
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.segmenter import Segmenter
+from tests.helpers.networks import ATTENTIVE, CODEC, recipe
 from tests.helpers.tiny import CT, RGB, Brightness, describe
 
-SMALL = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
 
-
-def latent_segmenter(image: ImageContract, structures: int) -> Segmenter:
+def latent_segmenter() -> Segmenter:
     """The latent method at its smallest, with attention and Gaussian start."""
-    recipe = Recipe.model_validate(
-        {
-            "description": "tiny",
-            "network": {
-                "kind": "latent-diffusion",
-                "condition": SMALL,
-                "denoiser": {
-                    "block_out_channels": [8, 16],
-                    "attention": [False, True],
-                    "layers_per_block": 1,
-                    "norm_num_groups": 4,
-                    "heads": 2,
-                },
-            },
-            "diffusion": {"inference_noise": "gaussian"},
-        }
-    )
     torch.manual_seed(0)
-    return build_segmenter(recipe, image, structures, Codec.model_validate({**SMALL, "training": {}}), 1.0).eval()
+    chosen = recipe(network={"denoiser": ATTENTIVE}, diffusion={"inference_noise": "gaussian"})
+    return build_segmenter(chosen, CT, 1, CODEC, 1.0).eval()
 
 
 def run(path: Path, **feed: np.ndarray) -> np.ndarray:
@@ -92,7 +72,7 @@ def test_ct_takes_float_and_noise() -> None:
 
 @pytest.fixture(scope="module")
 def latent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Segmenter, Path]:
-    segmenter = latent_segmenter(CT, 1)
+    segmenter = latent_segmenter()
     path = tmp_path_factory.mktemp("latent") / "model.onnx"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracing, "INLINE_BYTES", 10_000)  # as if its weights were above 2 GB

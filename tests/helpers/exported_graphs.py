@@ -17,7 +17,7 @@ from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.segmenter import Segmenter
-from tests.helpers.networks import CLASSIC, CODEC, DIRECT, direct_recipe, recipe
+from tests.helpers.networks import ATTENTIVE, CLASSIC, CODEC, DIRECT, EXPORTS_SOONER, direct_recipe, recipe
 from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture
 
 __all__ = ["NETWORKS", "Network", "draw_ct_slices", "export_graphs", "untrained_segmenter"]
@@ -53,7 +53,7 @@ def decoding(kind: str, **more: Any) -> Recipe:
 
 NETWORKS = {
     "latent": Network(recipe()),
-    "latent, two structures of CT": Network(recipe(), CT, DISC_CUP),
+    "latent, two structures of CT": Network(recipe(network=EXPORTS_SOONER), CT, DISC_CUP),
     "classic condition": Network(recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL})),
     "condition at every size": Network(recipe(network={"condition": MULTISCALE})),
     "classic denoiser": Network(recipe(network={"condition": CLASSIC, "denoiser": DENOISER})),
@@ -75,7 +75,8 @@ def draw_ct_slices() -> np.ndarray:
 def untrained_segmenter() -> Segmenter:
     """With attention and Eq. 2, from fixed noise; untrained."""
     torch.manual_seed(0)
-    settings = recipe(diffusion={"prediction": "epsilon", "inference_noise": "fixed"})
+    network = {"denoiser": ATTENTIVE | {"block_out_channels": [24]}}  # wide enough for weights to be most of it
+    settings = recipe(network=network, diffusion={"prediction": "epsilon", "inference_noise": "fixed"})
     return build_segmenter(settings, CT, 1, CODEC, 0.7).eval()
 
 

@@ -23,6 +23,9 @@ CODEC = Codec.model_validate(
 
 CLASSIC = {"architecture": "unet", "block_out_channels": [4, 6], "latent_channels": 5}  # a condition encoder
 
+ATTENTIVE = {"block_out_channels": [8], "attention": [True]}  # a denoiser of one level, which exports sooner
+EXPORTS_SOONER = {"condition": CLASSIC, "denoiser": ATTENTIVE}  # a latent network, where no other is asked for
+
 DIRECT: dict[str, dict[str, Any]] = {  # one network of each architecture
     "unet": {},
     "basic-unet": {"architecture": "basic-unet", "channels": [4, 4, 6, 6, 8]},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -191,9 +193,16 @@ def write_graph(
 ) -> Path:
     """`Brightness` as an ONNX graph."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    module = Brightness(image, len(structures), noise_shape)
-    export_graph(module, describe(image, structures, noise_shape), path)
+    path.write_bytes(_graph(image, structures, noise_shape))
     return path
+
+
+@cache
+def _graph(image: ImageContract, structures: tuple[Structure, ...], noise_shape: tuple[int, int, int] | None) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_graph(Brightness(image, len(structures), noise_shape), describe(image, structures, noise_shape), path)
+        return path.read_bytes()
 
 
 def write_model(

@@ -314,7 +314,7 @@ def test_levels_of_several_sizes_come_together_at_full_size(tmp_path: Path) -> N
     deep = CODEC.model_copy(update={"block_out_channels": (8, 8, 8, 8)})
     condition = {"architecture": "unet", "block_out_channels": [4, 6, 8, 8], "latent_channels": 5}
     torch.manual_seed(0)
-    denoiser = {"block_out_channels": [8], "attention": [False]}  # no matter here
+    denoiser = {"architecture": "unet", "block_out_channels": [6, 8]}  # no matter here
     made = build_segmenter(decoding("skips", condition=condition, denoiser=denoiser), RGB, 1, deep, 0.7).eval()
     assert isinstance(made, LatentSegmenter)
     assert made.refinement is not None
