@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdseg.core.settings import MANY, Place, Seed, Strict, Width
+from sdseg.core.settings import MANY, UNQUOTED_NO, Place, Seed, Strict, Width
 
 __all__ = ["Autoencoder", "Codec", "CodecTraining", "check_groups", "made_from"]
 
@@ -46,7 +46,8 @@ class CodecTraining(Strict):
     steps: int = Field(600, ge=1, le=MANY)
     batch: int = Field(16, ge=1, le=65536)
     size: int = Field(64, ge=16, le=8192)  # of 'data: shapes'; a dataset's images have their own
-    crop: int | None = Field(None, ge=16, le=8192)  # learn on windows of this size; whole masks for the last fifth
+    crop: int | None = Field(None, ge=16, le=8192)  # learn on windows of this size, and on whole masks at the end
+    whole: float = Field(0.2, ge=0, le=1)  # with 'crop': the last share of the steps, which learns whole masks
     learning_rate: float = Field(1e-3, gt=0, le=10)
     kl_weight: float = Field(1e-5, ge=0, le=1e6)
     # Of a mask or an image from decode(z). Where a structure covers few pixels, the least l1 is no mask at all: the
@@ -57,6 +58,8 @@ class CodecTraining(Strict):
     class_weights: Literal["none", "inverse_frequency"] = "none"
     class_weight_cap: float = Field(20.0, ge=1, le=1e6)
     dice_weight: float = Field(0.0, ge=0, le=1e6)  # of the soft Dice loss of the classes, beside that cross entropy
+    # auto: bf16 where the machine that begins is faster in it
+    precision: Annotated[Literal["no", "bf16", "auto"], UNQUOTED_NO] = "no"
     seed: Seed = 0
 
     @model_validator(mode="after")

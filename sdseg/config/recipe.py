@@ -17,7 +17,7 @@ from sdseg.config.patches import Patches
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.trained_models import Distillation, ModelReference
 from sdseg.core.errors import UserError
-from sdseg.core.settings import MANY, Seed, Strict, parse, read_yaml
+from sdseg.core.settings import MANY, UNQUOTED_NO, Seed, Strict, parse, read_yaml
 
 __all__ = [
     "PASSES",
@@ -37,11 +37,8 @@ __all__ = [
 ]
 
 
-# YAML reads an unquoted `no` as false; what is meant is clear.
 # auto: bf16 where the machine that begins the training is faster in it, else no.
-Precision = Annotated[
-    Literal["no", "bf16", "fp16", "auto"], BeforeValidator(lambda value: "no" if value is False else value)
-]
+Precision = Annotated[Literal["no", "bf16", "fp16", "auto"], UNQUOTED_NO]
 Augmentation = Literal["none", "flips", "dihedral", "intensity", "affine", "strong"]
 # dice: overlap; ce: cross entropy; focal: cross entropy of hard pixels; tversky: overlap, misses counting more than
 # false alarms; lovasz: IoU itself, convexly extended; boundary, hausdorff: errors by their distance from the outline.

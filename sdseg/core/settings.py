@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sdseg.core.errors import ListedError, nearest
 from sdseg.core.yaml_json import read_yaml
@@ -17,6 +17,7 @@ __all__ = [
     "ALL_CHANNELS",
     "BY_CHANNEL",
     "MANY",
+    "UNQUOTED_NO",
     "Name",
     "Place",
     "Seed",
@@ -55,6 +56,7 @@ YAMLS = {  # what YAML calls what Python calls otherwise
 Name = Annotated[str, Field(pattern=NAME)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Width = Annotated[int, Field(ge=1, le=65536)]  # channels of a layer
+UNQUOTED_NO = BeforeValidator(lambda value: "no" if value is False else value)  # which YAML reads as false
 
 
 def _place(path: str) -> str:

@@ -19,7 +19,7 @@ class Preset:
     size: int  # pixels along each side of the images that are trained on
     codec_channels: tuple[int, ...]
     latent_channels: int
-    codec_training: Mapping[str, float]
+    codec_training: Mapping[str, float | str]
     condition_channels: tuple[int, ...]
     denoiser_channels: tuple[int, ...]
     learning_rate: float
@@ -36,6 +36,13 @@ class Preset:
         return 1 << (len(self.codec_channels) + len(self.denoiser_channels) - 2)
 
 
+SHAPES: dict[str, float | str] = {
+    "size": 64,
+    "crop": 32,
+    "learning_rate": 0.002,
+    "kl_weight": 1e-6,
+    "precision": "auto",
+}
 PRESETS = {
     "cpu-10min": Preset(
         about="about ten minutes on a CPU: a first look at whether it can learn the task",
@@ -45,7 +52,7 @@ PRESETS = {
         size=64,
         codec_channels=(16, 32, 32),
         latent_channels=4,
-        codec_training={"steps": 700, "batch": 16, "size": 64, "crop": 32, "learning_rate": 0.002, "kl_weight": 1e-6},
+        codec_training=SHAPES | {"steps": 1000, "batch": 6, "whole": 0.1},
         condition_channels=(16, 32, 64),
         denoiser_channels=(64, 128, 256),
         learning_rate=0.008,
@@ -62,7 +69,7 @@ PRESETS = {
         size=96,
         codec_channels=(16, 32, 32),
         latent_channels=4,
-        codec_training={"steps": 1500, "batch": 16, "size": 64, "crop": 32, "learning_rate": 0.002, "kl_weight": 1e-6},
+        codec_training=SHAPES | {"steps": 1500, "batch": 16},
         condition_channels=(24, 48, 96),
         denoiser_channels=(96, 192, 384),
         learning_rate=0.006,

@@ -32,6 +32,7 @@ from sdseg.models.losses import class_loss
 from sdseg.models.model_folder import OWNED, save_codec_folder
 from sdseg.models.segmenter import own_masks
 from sdseg.training.codec_samples import CodecSamples
+from sdseg.training.number_format import settled
 from sdseg.training.resume import settle
 from sdseg.training.state import SavedObjects, latest_state, restore, save_state
 
@@ -163,7 +164,9 @@ def _train(
     optimiser = torch.optim.AdamW(codec.parameters(), lr=training.learning_rate, weight_decay=0.0, fused=fused)
     schedule = OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1)
     objects = SavedObjects(codec, None, optimiser, random=True)
-    start = _continued(state, objects, schedule)
+    start, begun = _continued(state, objects, schedule)
+    precision = settled(training.precision, device.type, begun)
+    bf16 = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
     codec.train()
     bar = tqdm(
         range(start, training.steps),
@@ -176,7 +179,9 @@ def _train(
     saved = time.monotonic()
     with bar, deferred() as request:
         for step in bar:
-            loss = _loss(codec, training, _image(codec, training, step, device, samples), weights)
+            image = _image(codec, training, step, device, samples)
+            with bf16:
+                loss = _loss(codec, training, image, weights)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
@@ -186,7 +191,7 @@ def _train(
                 bar.set_postfix(loss=f"{loss.item():.4f}")
             done, signal_number = step + 1, request.number
             if done == training.steps or signal_number is not None or time.monotonic() - saved > SAVE_EVERY:
-                save_state(state, done, _position(optimiser, schedule), objects)
+                save_state(state, done, _position(optimiser, schedule) | {"precision": precision}, objects)
                 saved = time.monotonic()
             if signal_number is not None:
                 raise Stopped(signal_number, ended(done, training.steps))
@@ -206,7 +211,7 @@ def _image(
         if codec.classes is None:
             masks = own_masks(masks, torch.from_numpy(rng.integers(masks.shape[1], size=len(masks))), 1)
         image = codec.image_of(masks)
-    if training.crop is not None and step < 0.8 * training.steps:
+    if training.crop is not None and step < (1.0 - training.whole) * training.steps:
         top, left = (int(rng.integers(0, side - training.crop + 1)) for side in image.shape[-2:])
         image = image[..., top : top + training.crop, left : left + training.crop]
     return image
@@ -215,7 +220,7 @@ def _image(
 def _loss(codec: MaskCodec, training: CodecTraining, image: Tensor, weights: Tensor | None) -> Tensor:
     """The error of what is decoded, and a share of the mean KL divergence of the posterior; `weights` of classes."""
     posterior = codec.autoencoder.encode(image).latent_dist
-    decoded = codec.autoencoder.decode(posterior.sample()).sample
+    decoded = codec.autoencoder.decode(posterior.sample()).sample.float()
     labels = codec.classes is not None
     if labels:
         one_hot = (image + 1.0) / 2.0
@@ -233,13 +238,13 @@ def _position(optimiser: torch.optim.Optimizer, schedule: OneCycleLR) -> dict[st
     return {"schedule": position, "lr": float(group["lr"]), "betas": list(group["betas"])}
 
 
-def _continued(state: Path, objects: SavedObjects, schedule: OneCycleLR) -> int:
-    """The step to go on from, with everything as it was then; 0 for a new training."""
+def _continued(state: Path, objects: SavedObjects, schedule: OneCycleLR) -> tuple[int, str | None]:
+    """The step to go on from, with everything as it was then, and the number format; 0 and None for a new training."""
     latest = latest_state(state)
     if latest is None:
-        return 0
+        return 0, None
     restore(latest, objects)
     schedule.load_state_dict(latest.progress["schedule"])
     objects.optimiser.param_groups[0].update(lr=latest.progress["lr"], betas=tuple(latest.progress["betas"]))
     log.info("continuing after step %d", latest.step)
-    return latest.step
+    return latest.step, latest.progress.get("precision")

@@ -11,7 +11,7 @@ from sdseg.config.recipe import Recipe
 from sdseg.core.processor import computes_in_bf16
 from sdseg.training.resume import training_begun_with
 
-__all__ = ["with_precision"]
+__all__ = ["settled", "with_precision"]
 
 log = logging.getLogger("sdseg.training.train")
 
@@ -26,6 +26,14 @@ def with_precision(recipe: Recipe, device: str, state: Path | None = None) -> Re
     if training.precision != "auto":
         return recipe
     begun = training_begun_with(state).get("precision") if state is not None else None
+    precision = settled("auto", device, begun if isinstance(begun, str) else None)
+    return recipe.model_copy(update={"training": training.model_copy(update={"precision": precision})})
+
+
+def settled(wanted: str, device: str, begun: str | None) -> str:
+    """The number format `wanted`; for `auto` the one a training was `begun` with, else what `device` is fast in."""
+    if wanted != "auto":
+        return wanted
     if begun in ("no", "bf16", "fp16"):
         precision, why = begun, "as this run began"
     else:
@@ -33,4 +41,4 @@ def with_precision(recipe: Recipe, device: str, state: Path | None = None) -> Re
         precision = "bf16" if fast else "no"
         why = f"this {'GPU' if device == 'cuda' else 'processor'} is {'faster' if fast else 'not faster'} in bf16"
     log.info("'precision: auto' is '%s': %s", precision, why)
-    return recipe.model_copy(update={"training": training.model_copy(update={"precision": precision})})
+    return precision

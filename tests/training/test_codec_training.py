@@ -13,9 +13,12 @@ from sdseg.config.codec import Codec, CodecTraining
 from sdseg.core.errors import UserError
 from sdseg.core.settings import merge
 from sdseg.core.signals import Stopped
+from sdseg.models.codec import MaskCodec
 from sdseg.models.codec_quality import draw_masks, measure
 from sdseg.models.model_folder import load_codec_folder
 from sdseg.models.random_shapes import random_shapes
+from sdseg.training import number_format
+from sdseg.training.codec import _loss as codec_loss
 from sdseg.training.codec import build_codec
 from tests.helpers.networks import CODEC, codec
 from tests.helpers.training import heed
@@ -46,6 +49,29 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
         build_codec(settings=settings(), output=tmp_path / name)
     one, other = ((tmp_path / name / "codec.safetensors").read_bytes() for name in ("a", "b"))
     assert one == other
+
+
+def test_bf16_gives_other_weights_and_auto_those_of_what_is_fast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(number_format, "computes_in_bf16", lambda: False)
+    for precision in ("no", "bf16", "auto"):
+        build_codec(settings=settings(training={"precision": precision}), output=tmp_path / precision)
+    weights = {name: (tmp_path / name / "codec.safetensors").read_bytes() for name in ("no", "bf16", "auto")}
+    assert weights["no"] == weights["auto"] != weights["bf16"]
+    assert settings(training={"precision": False}) == settings(training={"precision": "no"})  # YAML's unquoted no
+
+
+def test_the_last_share_of_the_steps_sees_whole_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+
+    def spy(codec: MaskCodec, training: CodecTraining, image: torch.Tensor, *given: Any) -> torch.Tensor:
+        sides.append(image.shape[-1])
+        return codec_loss(codec, training, image, *given)
+
+    monkeypatch.setattr("sdseg.training.codec._loss", spy)
+    build_codec(settings=settings(training={"steps": 5, "crop": 16, "whole": 0.4}), output=tmp_path / "codec")
+    assert sides == [16, 16, 16, 32, 32]
 
 
 def test_squares_weigh_the_errors_of_a_mask_otherwise(tmp_path: Path) -> None:
@@ -106,8 +132,12 @@ def test_a_gpu_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_training_that_was_ended_repeats_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """A signal in the midst of step 4: the step is finished, the state saved, and the rest goes on from there."""
-    chosen = settings(training={"steps": 7, "crop": 16})
+    """A signal in the midst of step 4: the step is finished, the state saved, and the rest goes on from there.
+
+    In the number format it began with, though the processor that goes on is no longer fast in it.
+    """
+    chosen = settings(training={"steps": 7, "crop": 16, "precision": "auto"})
+    monkeypatch.setattr(number_format, "computes_in_bf16", lambda: True)
     build_codec(settings=chosen, output=tmp_path / "whole")
     drawn: list[int] = []
 
@@ -123,6 +153,7 @@ def test_a_training_that_was_ended_repeats_to_the_bit(
         build_codec(settings=chosen, output=tmp_path / "ended")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ended.state", "whole"]
     torch.manual_seed(99)
+    monkeypatch.setattr(number_format, "computes_in_bf16", lambda: False)
     build_codec(settings=chosen, output=tmp_path / "ended")
     assert len(drawn) == 7
     one, other = ((tmp_path / name / "codec.safetensors").read_bytes() for name in ("whole", "ended"))

@@ -9,6 +9,7 @@ rule codec_model:
         weights="<results>/codecs/{codec}/codec/codec.safetensors",
     log:
         "<logs>/codecs/{codec}/codec.log",
+    priority: 20  # every training of a latent recipe waits for it
     conda:
         plan.environment
     threads: plan.settings.threads
@@ -36,6 +37,7 @@ rule dataset_codec:
         weights="<results>/{dataset}/codecs/{codec}/codec/codec.safetensors",
     log:
         "<logs>/{dataset}/codecs/{codec}.log",
+    priority: 20  # every training of a latent recipe waits for it
     conda:
         plan.environment
     threads: plan.settings.threads

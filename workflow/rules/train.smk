@@ -19,6 +19,7 @@ rule model:
         "<logs>/{dataset}/{recipe}/train.tsv"
     wildcard_constraints:
         recipe="|".join(plan.trained),
+    priority: 10  # scores, graphs, studies and pages of it come after; what is longest begins first
     conda:
         plan.environment
     threads: plan.settings.threads
