@@ -26,7 +26,7 @@ SMALLEST: dict[str, Any] = {  # the quickest graph
     "image_encoder": {"channels": [4, 8], "attention": [False, True], "heads": 2},
     "denoiser": {
         "block_out_channels": [8],
-        "attention": [True],
+        "attention": [False],  # but in the middle block
         "layers_per_block": 1,
         "norm_num_groups": 4,
         "heads": 2,

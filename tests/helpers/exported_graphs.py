@@ -17,7 +17,7 @@ from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.segmenter import Segmenter
-from tests.helpers.networks import ATTENTIVE, CLASSIC, CODEC, DIRECT, EXPORTS_SOONER, direct_recipe, recipe
+from tests.helpers.networks import CLASSIC, CODEC, DIRECT, EXPORTS_SOONER, ONE_LEVEL, direct_recipe, recipe
 from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture
 
 __all__ = ["NETWORKS", "Network", "draw_ct_slices", "export_graphs", "untrained_segmenter"]
@@ -41,7 +41,6 @@ class Network:
 
 
 DENOISER = {"architecture": "unet", "block_out_channels": [6, 8, 10]}
-ONE_LEVEL = {"block_out_channels": [8], "attention": [False]}  # exports sooner; "latent" has more levels and attention
 MULTISCALE = CLASSIC | {"coarser_channels": [7]}
 
 
@@ -75,7 +74,7 @@ def draw_ct_slices() -> np.ndarray:
 def untrained_segmenter() -> Segmenter:
     """With attention and Eq. 2, from fixed noise; untrained."""
     torch.manual_seed(0)
-    network = {"denoiser": ATTENTIVE | {"block_out_channels": [24]}}  # wide enough for weights to be most of it
+    network = {"denoiser": ONE_LEVEL | {"block_out_channels": [24]}}  # wide enough for weights to be most of it
     settings = recipe(network=network, diffusion={"prediction": "epsilon", "inference_noise": "fixed"})
     return build_segmenter(settings, CT, 1, CODEC, 0.7).eval()
 

@@ -105,6 +105,7 @@ def _serve(listening: socket.socket, launcher: str) -> None:
     for name in LOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    runpy.run_path(str(Path(__file__).with_name("quick_exports.py")))["quicken_exports"]()
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while listening in select.select([listening, sys.stdin], [], [])[0]:

@@ -23,8 +23,8 @@ CODEC = Codec.model_validate(
 
 CLASSIC = {"architecture": "unet", "block_out_channels": [4, 6], "latent_channels": 5}  # a condition encoder
 
-ATTENTIVE = {"block_out_channels": [8], "attention": [True]}  # a denoiser of one level, which exports sooner
-EXPORTS_SOONER = {"condition": CLASSIC, "denoiser": ATTENTIVE}  # a latent network, where no other is asked for
+ONE_LEVEL = {"block_out_channels": [8], "attention": [False]}  # a denoiser that exports sooner, with attention midway
+EXPORTS_SOONER = {"condition": CLASSIC, "denoiser": ONE_LEVEL}  # a latent network, where no other is asked for
 
 DIRECT: dict[str, dict[str, Any]] = {  # one network of each architecture
     "unet": {},

@@ -38,7 +38,7 @@ TRAINING = {**EVERY, "steps": 2, "checkpoint_every": 1}
 LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
 DENOISER = {
     "block_out_channels": [8],
-    "attention": [True],
+    "attention": [False],  # but in the middle block
     "layers_per_block": 1,
     "norm_num_groups": 4,
     "heads": 2,
