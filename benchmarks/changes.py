@@ -13,7 +13,6 @@ a results folder shows the table where it finds it, as `changes.json` beside the
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,8 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.trained_runs import cpu_seconds, seconds_by_name  # noqa: E402
+from benchmarks.trained_runs import cpu_seconds, named_seconds  # noqa: E402
 from sdseg.artifacts.manifests import ModelManifest  # noqa: E402
+from sdseg.artifacts.results.changes import Changes  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
 
@@ -48,13 +48,17 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--against", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/changes.json")
-    parser.add_argument("--cpu-seconds-per-step", nargs="+", default=[], metavar="NAME=SECONDS")
+    parser.add_argument("--cpu-seconds-per-step", nargs="+", type=named_seconds, default=[], metavar="NAME=SECONDS")
     parser.add_argument("--gpu", default="cuda", metavar="MODEL", help="that runs not on a CPU were trained on")
     chosen = parser.parse_args(words)
-    timed = seconds_by_name(chosen.cpu_seconds_per_step)
-    return write_figures(
-        lambda: joined(changes(chosen.models, chosen.against, timed, chosen.gpu), chosen.output), chosen.output
-    )
+    return write_figures(lambda: figures(chosen), chosen.output)
+
+
+def figures(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The whole file: the runs of the folder, and what the file had of others."""
+    earlier = read_json(chosen.output, Changes).content() if chosen.output.exists() else None
+    new = changes(chosen.models, chosen.against, dict(chosen.cpu_seconds_per_step), chosen.gpu)
+    return Changes.checked(**joined(new, earlier)).content()
 
 
 def changes(folder: Path, against: list[str], timed: dict[str, float], gpu: str) -> dict[str, Any]:
@@ -80,11 +84,10 @@ def changes(folder: Path, against: list[str], timed: dict[str, float], gpu: str)
     }
 
 
-def joined(measured: dict[str, Any], earlier: Path) -> dict[str, Any]:
+def joined(measured: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
     """The figures with the rows of an earlier file that they do not replace, in groups of what was started from."""
-    if not earlier.exists():
+    if before is None:
         return measured
-    before = json.loads(earlier.read_text("utf-8"))
     new = {each["name"] for each in measured["rows"]}
     rows = [*(each for each in before["rows"] if each["name"] not in new), *measured["rows"]]
     place = {each["name"]: index for index, each in enumerate(rows) if each["against"] is None}

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.trained_runs import cpu_seconds, seconds_by_name  # noqa: E402
+from benchmarks.trained_runs import cpu_seconds, named_seconds  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
@@ -38,9 +38,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results-curves"))
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/curves.json")
-    parser.add_argument("--cpu-seconds-per-step", nargs="+", default=[], metavar="RECIPE=SECONDS")
+    parser.add_argument("--cpu-seconds-per-step", nargs="+", type=named_seconds, default=[], metavar="RECIPE=SECONDS")
     chosen = parser.parse_args()
-    timed = seconds_by_name(chosen.cpu_seconds_per_step)
+    timed = dict(chosen.cpu_seconds_per_step)
     return write_figures(lambda: joined(curves(chosen.results, timed), read(chosen.output)), chosen.output)
 
 

@@ -18,7 +18,6 @@ Rows that the output has of other data or recipes stay.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
+from sdseg.core.files import read_json  # noqa: E402
 from sdseg.core.provenance import provenance  # noqa: E402
 
 RUNTIMES = {  # name -> the model folder (None) or the graph, and the device that `open_model` knows
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def joined(rows: list[ParetoRow], chosen: argparse.Namespace) -> dict[str, Any]:
     """The figures: new rows, and those of the output that none of them replaces."""
-    earlier = Pareto.model_validate(json.loads(chosen.output.read_text("utf-8"))) if chosen.output.exists() else None
+    earlier = read_json(chosen.output, Pareto) if chosen.output.exists() else None
     former = earlier.rows if earlier is not None else ()
     what = ("--full", *chosen.full) if chosen.full else ("--results", chosen.results)
     command = " ".join(["python benchmarks/pareto.py", *(Path(word).as_posix() for word in what)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Mapping, Sequence
+from math import inf, nan
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -10,7 +12,7 @@ from sdseg.core.errors import UserError
 from sdseg.report.collect import ScoredRun, collect_results
 from sdseg.report.recipe_comparison import recipe_of
 
-__all__ = ["cpu_seconds", "runs_by_recipe", "seconds_by_name", "spread"]
+__all__ = ["cpu_seconds", "named_seconds", "runs_by_recipe", "spread"]
 
 
 def runs_by_recipe(results: Path) -> dict[tuple[str, str], list[ScoredRun]]:
@@ -28,9 +30,16 @@ def spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
     return {f"{name}_mean": round(fmean(values), 4), f"{name}_sd": deviation}
 
 
-def seconds_by_name(words: Sequence[str]) -> dict[str, float]:
-    """What `--cpu-seconds-per-step NAME=SECONDS …` says."""
-    return {name: float(seconds) for name, seconds in (each.split("=") for each in words)}
+def named_seconds(word: str) -> tuple[str, float]:
+    """`NAME=SECONDS` of an option `--cpu-seconds-per-step`. Raises ArgumentTypeError for another word."""
+    name, separator, seconds = word.rpartition("=")
+    try:
+        value = float(seconds)
+    except ValueError:
+        value = nan
+    if not (name and separator and 0 < value < inf):
+        raise ArgumentTypeError(f"'{word}' is no NAME=SECONDS, such as unet-800s=0.105")
+    return name, value
 
 
 def cpu_seconds(name: str, device: str, taken: float, steps: int, per_step: Mapping[str, float]) -> float:

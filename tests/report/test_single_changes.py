@@ -56,6 +56,10 @@ def test_the_page_and_the_table_show_what_was_measured(
     started = ["--against", "plain", "latent"]
     with pytest.raises(SystemExit, match="rented was trained on a GPU"):
         main([*arguments, *started])
+    for word in ("rented", "rented=soon", "=2.5", "rented=-1", "rented=nan"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*arguments, *started, "--cpu-seconds-per-step", word])
+        assert f"'{word}' is no NAME=SECONDS" in capsys.readouterr().err
     assert main([*arguments, *started, "--cpu-seconds-per-step", "rented=2.5", "--gpu", "GPU X"]) == 0
 
     figures = json.loads((results / "changes.json").read_text("utf-8"))
@@ -63,6 +67,10 @@ def test_the_page_and_the_table_show_what_was_measured(
     assert (row["against"], row["changes"]["optimiser.learning_rate"]) == ("plain", 0.125)
     assert (row["trained_on"], row["cpu_seconds"]) == ("GPU X", 2.5 * row["steps"])
     assert f"| ≈ {row['cpu_seconds']:.0f} | {row['val']:.3f} |" in TABLES["changes"](figures)
+
+    (tmp_path / "damaged.json").write_text("{}", "utf-8")
+    with pytest.raises(SystemExit, match="not a Changes"):
+        main(["--models", str(tmp_path / "runs"), "--against", "plain", "--output", str(tmp_path / "damaged.json")])
 
     report(results, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
