@@ -66,6 +66,7 @@ class Config(Strict):
     web: WebPages = WebPages()
     threads: int = Field(4, ge=1, le=4096)  # CPU threads of one training or export job
     processes: int = Field(1, ge=1, le=1024)  # of one training job, each with a GPU of its own
+    preload: bool = False  # jobs are forks of one Python that has loaded the libraries
     on_edit: OnEdit = "refuse"  # what becomes of an unfinished training whose settings were changed
 
     @model_validator(mode="after")

@@ -59,3 +59,7 @@ def _quicken() -> None:
 
     SimplePatternMatcher.match = match
     ONNXRegistry.from_torchlib = staticmethod(from_torchlib)
+
+
+if __name__ == "__main__":  # run by the loaded Python
+    quicken_exports()

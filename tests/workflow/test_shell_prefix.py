@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workflow.jobs import ROOT, shell_prefix
+import pytest
+
+from workflow.jobs import ROOT, shell_prefix, why_not_preload
 
 
 def run(prefix: str, command: str) -> str:
@@ -25,3 +27,27 @@ def test_a_job_runs_this_checkout_on_this_python() -> None:
     prefix = shell_prefix(own_environments=False)
     assert run(prefix, "echo $PYTHONPATH") == str(ROOT)
     assert Path(run(prefix, "command -v python")).parent == Path(sys.executable).parent
+
+
+def test_a_job_runs_the_python_that_has_loaded_the_libraries(tmp_path: Path) -> None:
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    (tmp_path / "python").chmod(0o755)
+    prefix = shell_prefix(own_environments=False, python=tmp_path)
+    assert run(prefix, "command -v python") == str(tmp_path / "python")
+    assert Path(run(prefix, "command -v snakemake")).parent == Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    ("own_environments", "elsewhere", "obstacle"),
+    [
+        (True, False, "jobs have environments of their own"),
+        (False, True, "jobs run on other machines"),
+        (
+            False,
+            False,
+            None if sys.platform == "linux" else "this system does not fork what has loaded PyTorch (Linux does)",
+        ),
+    ],
+)
+def test_what_keeps_jobs_from_being_forks(own_environments: bool, elsewhere: bool, obstacle: str | None) -> None:
+    assert why_not_preload(own_environments=own_environments, elsewhere=elsewhere) == obstacle

@@ -204,7 +204,13 @@ def test_settings_that_change_no_result_run_nothing(finished: Project) -> None:
     recipes["sdseg"]["overrides"] |= {"inference": {"batch": 3}}
     recipes["unet"]["overrides"]["training"] |= {"workers": 1, "log_every": 7, "checkpoint_every": 3, "loss_limit": 1e9}
     other = {"on_edit": "restart", "device": "cuda", "processes": 2, "threads": 2, "recipes": recipes}
-    other |= {"fetch": True, "manual": "by hand", "downloads": "elsewhere", "registry": "resources/datasets.yaml"}
+    other |= {
+        "preload": True,
+        "fetch": True,
+        "manual": "by hand",
+        "downloads": "elsewhere",
+        "registry": "resources/datasets.yaml",
+    }
     with edited(finished, **other, raw="another folder", engines={"timing_cache": "cache"}):
         assert finished.planned() == set()
 
@@ -472,6 +478,15 @@ def test_what_is_missing_is_told_before_an_environment_is_made(
     assert "an environment is made first (3.3 GB to fetch), and then jobs would stop at what is missing" in shown
     assert "- kseg: no raw files in" in shown
     assert "- codec tiny: no weights in no such folder" in shown
+
+
+def test_jobs_of_a_preloaded_python_make_the_same(finished: Project, fresh: Project) -> None:
+    """And where they cannot be forks, the run says so and goes on."""
+    fresh.configure(preload=True, raw=str(finished.root / "raw data"))
+    weights = "codecs/tiny/codec/codec.safetensors"
+    shown = fresh.snakemake(f"results é/{weights}")
+    assert ("loads its libraries itself" in shown) == (sys.platform != "linux")
+    assert (fresh.results / weights).read_bytes() == (finished.results / weights).read_bytes()
 
 
 def test_a_job_that_fails_says_why(fresh: Project) -> None:

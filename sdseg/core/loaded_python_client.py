@@ -1,0 +1,44 @@
+"""What stands for a command of a loaded Python where it was called: `client.py SERVER [-u] -m MODULE …`.
+
+Passes the call on, then signals to the command, and ends as the command does. Only modules that load at once.
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+
+
+def main() -> None:
+    path, words = sys.argv[1], sys.argv[2:]
+    asked = json.dumps([words[words[0] == "-u" :], os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.connect(path)
+    except OSError:
+        print("the Python that has loaded the libraries is gone: this command loads them itself", file=sys.stderr)
+        os.execv(sys.executable, [sys.executable, *words])
+    socket.send_fds(server, [struct.pack("!I", len(asked))], [0, 1, 2])
+    server.sendall(asked)
+    process = _number(server)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: os.kill(process, number))
+    status = _number(server)
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def _number(server: socket.socket) -> int:
+    answer = server.recv(4, socket.MSG_WAITALL)
+    if len(answer) < 4:
+        sys.exit("the Python that has loaded the libraries ended before this command did: run it again")
+    number: int = struct.unpack("!i", answer)[0]
+    return number
+
+
+if __name__ == "__main__":
+    main()

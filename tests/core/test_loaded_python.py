@@ -1,0 +1,160 @@
+"""A command of a loaded Python is the command itself: arguments, streams, status, signals, and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sdseg.core.loaded_python import start_loaded_python
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux forks what has loaded PyTorch")
+
+COMMAND = """
+import os, signal, sys, time
+import {library}
+word = sys.argv[1]
+if word == "tell":
+    here = {library}.loaded_by == os.getpid()
+    print(sys.argv[1:], os.getcwd(), os.environ["TOLD"], here, os.path.basename(sys.executable))
+    print(sys.stdin.read(), file=sys.stderr)
+elif word == "exit":
+    sys.exit(int(sys.argv[2]) if sys.argv[2].isdigit() else sys.argv[2])
+elif word == "fail":
+    raise ValueError("no such thing")
+elif word == "wait":
+    try:
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        sys.exit(3)
+"""
+Command = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """`python -m spoken …` of a Python that has loaded `heavy`, which counts who loads it."""
+    folder = tmp_path_factory.mktemp("loaded")
+    (folder / "heavy.py").write_text("import os\nloaded_by = os.getpid()\n")
+    (folder / "spoken.py").write_text(COMMAND.format(library="heavy"))
+    (folder / "ready.py").write_text(f"import sys; sys.path.insert(0, {str(folder)!r}); import heavy\n")
+    launcher = start_loaded_python(["no_such_library", str(folder / "ready.py")], ["-m spoken"])
+
+    def words(*words: str) -> list[str]:
+        return [str(launcher), *words]
+
+    return words
+
+
+def run(words: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, encoding="utf-8", check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_command_has_its_words_streams_folder_and_environment(command: Command, tmp_path: Path) -> None:
+    environment = os.environ | {"TOLD": "é"}
+    done = run(command("-m", "spoken", "tell", "a b", ""), cwd=tmp_path, env=environment, input="spoken to")
+    assert (done.returncode, done.stderr) == (0, "spoken to\n")
+    assert done.stdout == f"{['tell', 'a b', '']} {tmp_path} é False python\n"  # False: loaded by the server
+
+
+def test_what_is_not_named_runs_in_the_interpreter_itself(command: Command, tmp_path: Path) -> None:
+    done = run(command("-c", "import sys; print(sys.executable, 'heavy' in sys.modules)"), cwd=tmp_path)
+    assert done.stdout == f"{sys.executable} False\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "error"),
+    [(("exit", "7"), 7, ""), (("exit", "a reason"), 1, "a reason\n"), (("fail",), 1, "ValueError: no such thing\n")],
+)
+def test_it_ends_as_the_command_does(command: Command, words: tuple[str, ...], status: int, error: str) -> None:
+    done = run(command("-u", "-m", "spoken", *words))
+    assert done.returncode == status
+    assert done.stderr.endswith(error)
+
+
+def waiting(command: Command) -> tuple[subprocess.Popen[str], int]:
+    started = subprocess.Popen(command("-m", "spoken", "wait"), stdout=subprocess.PIPE, encoding="utf-8")
+    assert started.stdout is not None
+    return started, int(started.stdout.readline())
+
+
+def lives(process: int) -> bool:
+    """Whether it does after a while."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_signals_are_passed_on(command: Command) -> None:
+    started, _ = waiting(command)
+    started.send_signal(signal.SIGINT)
+    assert started.communicate(timeout=20) == ("interrupted\n", None)
+    assert started.returncode == 3
+    started, _ = waiting(command)
+    started.send_signal(signal.SIGTERM)
+    started.communicate(timeout=20)
+    assert started.returncode == -signal.SIGTERM
+
+
+def test_it_is_killed_with_its_caller(command: Command) -> None:
+    started, process = waiting(command)
+    started.kill()
+    started.communicate(timeout=20)
+    assert not lives(process)
+
+
+def test_pytorch_takes_as_many_threads_as_the_command_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "threads.py").write_text("import torch; print(torch.get_num_threads())")
+    launcher = start_loaded_python(["torch"], ["-m threads"], os.environ | {"OMP_NUM_THREADS": "1"})
+    for asked in ("1", "2"):
+        environment = os.environ | {"OMP_NUM_THREADS": asked}
+        assert run([str(launcher), "-m", "threads"], cwd=tmp_path, env=environment).stdout == f"{asked}\n"
+
+
+OWNER = """
+import sys, time
+from sdseg.core.loaded_python import start_loaded_python
+print(start_loaded_python([], ["-m this"]), flush=True)
+if sys.argv[1] == "wait":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_its_server_and_folder_end_with_who_started_it(kill: bool) -> None:
+    words = [sys.executable, "-c", OWNER, "wait" if kill else "end"]
+    owner = subprocess.Popen(words, stdout=subprocess.PIPE, encoding="utf-8")
+    assert owner.stdout is not None
+    folder = Path(owner.stdout.readline().strip()).parent
+    assert folder.name.startswith("sdseg-python-")
+    if kill:
+        owner.kill()
+    owner.communicate(timeout=20)
+    end = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not folder.exists()
+
+
+def test_where_the_server_is_gone_a_command_loads_its_libraries_itself(tmp_path: Path) -> None:
+    """As when a job outlives the run that started it."""
+    words = [sys.executable, "-c", OWNER, "end"]
+    launcher = Path(subprocess.run(words, capture_output=True, encoding="utf-8", check=True).stdout.strip())
+    client = Path(start_loaded_python.__code__.co_filename).with_name("loaded_python_client.py")
+    done = run([sys.executable, "-IS", str(client), str(launcher.parent / "server"), "-m", "this"], cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Beautiful is better than ugly." in done.stdout
+    assert done.stderr == "the Python that has loaded the libraries is gone: this command loads them itself\n"
