@@ -27,10 +27,12 @@ LIBRARIES = (
 PRELOADED = tuple(f"-m sdseg {verb}" for verb in ("phantoms", "codec", "evaluate", "export", "ensemble", "report"))
 
 
-def why_not_preload(*, own_environments: bool, elsewhere: bool) -> str | None:
+def why_not_preload(*, device: str, own_environments: bool, elsewhere: bool) -> str | None:
     """What keeps the jobs of a run from being forks of one Python; None where they can be."""
     if not forks_loaded_python():
         return "this system does not fork what has loaded PyTorch (Linux does)"
+    if device != "cpu":
+        return "CUDA does not survive a fork, should a library have woken it while it was loaded"
     if own_environments:
         return "jobs have environments of their own"
     return "jobs run on other machines" if elsewhere else None

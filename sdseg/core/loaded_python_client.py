@@ -10,6 +10,8 @@ import socket
 import struct
 import sys
 
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main() -> None:
     path, words = sys.argv[1], sys.argv[2:]
@@ -20,11 +22,13 @@ def main() -> None:
     except OSError:
         print("the Python that has loaded the libraries is gone: this command loads them itself", file=sys.stderr)
         os.execv(sys.executable, [sys.executable, *words])
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is a command to pass them on to
     socket.send_fds(server, [struct.pack("!I", len(asked))], [0, 1, 2])
     server.sendall(asked)
     process = _number(server)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in PASSED_ON:
         signal.signal(number, lambda number, _: os.kill(process, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     status = _number(server)
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)

@@ -37,17 +37,21 @@ def test_a_job_runs_the_python_that_has_loaded_the_libraries(tmp_path: Path) -> 
     assert Path(run(prefix, "command -v snakemake")).parent == Path(sys.executable).parent
 
 
+LINUX = sys.platform == "linux"
+OTHER_SYSTEM = "this system does not fork what has loaded PyTorch (Linux does)"
+
+
 @pytest.mark.parametrize(
-    ("own_environments", "elsewhere", "obstacle"),
+    ("device", "own_environments", "elsewhere", "obstacle"),
     [
-        (True, False, "jobs have environments of their own"),
-        (False, True, "jobs run on other machines"),
-        (
-            False,
-            False,
-            None if sys.platform == "linux" else "this system does not fork what has loaded PyTorch (Linux does)",
-        ),
+        ("cuda:1", False, False, "CUDA does not survive a fork, should a library have woken it while it was loaded"),
+        ("cpu", True, False, "jobs have environments of their own"),
+        ("cpu", False, True, "jobs run on other machines"),
+        ("cpu", False, False, None),
     ],
 )
-def test_what_keeps_jobs_from_being_forks(own_environments: bool, elsewhere: bool, obstacle: str | None) -> None:
-    assert why_not_preload(own_environments=own_environments, elsewhere=elsewhere) == obstacle
+def test_what_keeps_jobs_from_being_forks(
+    device: str, own_environments: bool, elsewhere: bool, obstacle: str | None
+) -> None:
+    why = why_not_preload(device=device, own_environments=own_environments, elsewhere=elsewhere)
+    assert why == (obstacle if LINUX else OTHER_SYSTEM)

@@ -44,6 +44,7 @@ for concern, file, text, line in SETTINGS:
             f"<results>/{file}",
         log:
             f"<logs>/{file}.log",
+        priority: 20 if concern == "codec" else 0  # so that codecs, for which trainings wait, are begun before all else
         localrule: True
         conda:
             plan.environment
