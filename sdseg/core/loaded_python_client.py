@@ -3,6 +3,7 @@
 Passes the call on, then signals to the command, and ends as the command does. Only modules that load at once.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> None:
     path, words = sys.argv[1], sys.argv[2:]
-    asked = json.dumps([words[words[0] == "-u" :], os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
+    call = json.dumps([words[words[0] == "-u" :], os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
     server = socket.socket(socket.AF_UNIX)
     try:
         server.connect(path)
@@ -23,17 +24,23 @@ def main() -> None:
         print("the Python that has loaded the libraries is gone: this command loads them itself", file=sys.stderr)
         os.execv(sys.executable, [sys.executable, *words])
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is a command to pass them on to
-    socket.send_fds(server, [struct.pack("!I", len(asked))], [0, 1, 2])
-    server.sendall(asked)
+    socket.send_fds(server, [struct.pack("!I", len(call))], [0, 1, 2])
+    server.sendall(call)
     process = _number(server)
     for number in PASSED_ON:
-        signal.signal(number, lambda number, _: os.kill(process, number))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as below nohup
+            signal.signal(number, lambda number, _: _pass_on(process, number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     status = _number(server)
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     os._exit(status)
+
+
+def _pass_on(process: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(process, number)
 
 
 def _number(server: socket.socket) -> int:

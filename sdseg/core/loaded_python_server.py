@@ -54,11 +54,12 @@ def _command(connection: socket.socket, launcher: str) -> None:
     if len(head) < 4:  # the client was killed
         os._exit(0)
     length: int = struct.unpack("!I", head)[0]
-    asked = b"".join(_received(connection, length))
-    words, folder, environment = json.loads(asked.decode("utf-8", "surrogateescape"))
+    call = b"".join(_received(connection, length))
+    words, folder, environment = json.loads(call.decode("utf-8", "surrogateescape"))
     process = os.fork()
     if process == 0:
         connection.close()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the client passes it on, or not
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)

@@ -80,8 +80,14 @@ def test_it_ends_as_the_command_does(command: Command, words: tuple[str, ...], s
     assert done.stderr.endswith(error)
 
 
-def waiting(command: Command) -> tuple[subprocess.Popen[str], int]:
-    started = subprocess.Popen(command("-m", "spoken", "wait"), stdout=subprocess.PIPE, encoding="utf-8")
+def waiting(command: Command, on_interrupt: signal.Handlers = signal.SIG_DFL) -> tuple[subprocess.Popen[str], int]:
+    """A command that waits, and its process; `on_interrupt` is what its caller does with SIGINT."""
+    started = subprocess.Popen(
+        command("-m", "spoken", "wait"),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, on_interrupt),
+    )
     assert started.stdout is not None
     return started, int(started.stdout.readline())
 
@@ -107,6 +113,15 @@ def test_signals_are_passed_on(command: Command) -> None:
     started.send_signal(signal.SIGTERM)
     started.communicate(timeout=20)
     assert started.returncode == -signal.SIGTERM
+
+
+def test_a_signal_that_the_caller_ignores_is_not_passed_on(command: Command) -> None:
+    started, process = waiting(command, signal.SIG_IGN)
+    started.send_signal(signal.SIGINT)
+    started.send_signal(signal.SIGTERM)
+    assert started.communicate(timeout=20) == ("", None)
+    assert started.returncode == -signal.SIGTERM
+    assert not lives(process)
 
 
 def test_it_is_killed_with_its_caller(command: Command) -> None:
