@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,9 +53,16 @@ MODULES = modules()
 BELOW = {name: path for name, path in MODULES.items() if name and name != "__main__"}
 
 
-def imports_of(path: Path, *, late: bool = True) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Of a module: several rules read each, and parsing them all takes a second."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def imports_of(path: Path, *, late: bool = True) -> frozenset[str]:
     """Dotted names below `sdseg` that a file imports; without `late` only those that load with it."""
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parsed(path)
     nodes = (
         list(ast.walk(tree)) if late else [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     )
@@ -66,7 +74,7 @@ def imports_of(path: Path, *, late: bool = True) -> set[str]:
                 names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names if alias.name.startswith("sdseg.")}
-    return {_module_of(name.removeprefix("sdseg.")) for name in names} - {""}
+    return frozenset(_module_of(name.removeprefix("sdseg.")) for name in names) - {""}
 
 
 def _module_of(name: str) -> str:
@@ -128,11 +136,11 @@ def test_no_circle_of_modules() -> None:
         waiting = {name: imported - free for name, imported in waiting.items() if name not in free}
 
 
-def private_names_in(source: str) -> list[str]:
-    """Names with a leading underscore that a text of Python takes from modules below `sdseg`."""
+def private_names_in(tree: ast.Module) -> list[str]:
+    """Names with a leading underscore that Python source takes from modules below `sdseg`."""
     return [
         f"{node.module}.{alias.name}"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sdseg"
         for alias in node.names
         if alias.name.startswith("_") and not alias.name.startswith("__")
@@ -140,12 +148,11 @@ def private_names_in(source: str) -> list[str]:
 
 
 def test_private_names_stay_in_their_module() -> None:
-    private = {name: private_names_in(path.read_text("utf-8")) for name, path in MODULES.items()}
+    private = {name: private_names_in(parsed(path)) for name, path in MODULES.items()}
     assert {name: taken for name, taken in private.items() if taken} == {}
-    assert private_names_in("def late():\n    from sdseg.core.files import _part, sha256_file") == [
-        "sdseg.core.files._part"
-    ]
-    assert private_names_in("from sdseg import __version__\nfrom os import _exit") == []
+    late = ast.parse("def late():\n    from sdseg.core.files import _part, sha256_file")
+    assert private_names_in(late) == ["sdseg.core.files._part"]
+    assert private_names_in(ast.parse("from sdseg import __version__\nfrom os import _exit")) == []
 
 
 def test_the_rules_would_notice(tmp_path: Path) -> None:
@@ -170,24 +177,24 @@ def test_names_mean_one_thing() -> None:
 def test_a_class_name_means_one_thing() -> None:
     places: dict[str, list[str]] = {}
     for name, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(name)
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
-def vague_names_in(source: str) -> list[str]:
+def vague_names_in(tree: ast.Module) -> list[str]:
     """Variables and parameters of functions that say that something happened, and not what they hold."""
-    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)]
     nodes = [node for function in functions for node in ast.walk(function)]
     stored = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     return [name for name in (*stored, *(node.arg for node in nodes if isinstance(node, ast.arg))) if name in VAGUE]
 
 
 def test_variables_say_what_they_hold() -> None:
-    vague = {name: vague_names_in(path.read_text("utf-8")) for name, path in MODULES.items()}
+    vague = {name: vague_names_in(parsed(path)) for name, path in MODULES.items()}
     assert {name: names for name, names in vague.items() if names} == {}
-    assert vague_names_in("def f(told):\n    found = 1\n    cases = found") == ["found", "told"]
+    assert vague_names_in(ast.parse("def f(told):\n    found = 1\n    cases = found")) == ["found", "told"]
 
 
 def test_rooms_are_small() -> None:
@@ -196,7 +203,7 @@ def test_rooms_are_small() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    assert [name for name, path in MODULES.items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))] == []
+    assert [name for name, path in MODULES.items() if not ast.get_docstring(parsed(path))] == []
 
 
 def test_verbs_are_the_subcommands() -> None:

@@ -51,7 +51,7 @@ def decoding(kind: str, **more: Any) -> Recipe:
 
 
 NETWORKS = {
-    "latent": Network(recipe()),
+    "latent": Network(recipe(network={"denoiser": ONE_LEVEL})),
     "latent, two structures of CT": Network(recipe(network=EXPORTS_SOONER), CT, DISC_CUP),
     "classic condition": Network(recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL})),
     "condition at every size": Network(recipe(network={"condition": MULTISCALE})),
