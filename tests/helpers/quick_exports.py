@@ -3,7 +3,8 @@
 The tests export some hundred networks, and nearly half of each export went into this: onnxscript tries each of its
 fifty rules of rewriting on each node, one of them (slices that are a split) by a table of the whole graph, though a
 rule can only match a node of the operator that it ends with; it describes all its operators anew; torch computes the
-same products and sums of the batch's symbol for every tensor it traces; and garbage is looked for.
+same products and sums of the batch's symbol for every tensor it traces, and takes a third of a small network's export
+to register what is registered; and garbage is looked for.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def _quicken() -> None:
     SimplePatternMatcher.match = match
     ONNXRegistry.from_torchlib = staticmethod(from_torchlib)
     _compute_symbols_once()
+    _register_once()
 
 
 def _compute_symbols_once() -> None:
@@ -92,6 +94,39 @@ def _compute_symbols_once() -> None:
 
     for name in COMPUTED_ONCE:
         setattr(SymNode, f"_{name}", once(name, getattr(SymNode, f"_{name}")))
+
+
+def _register_once() -> None:
+    import torch._export.utils as export_utils
+    from torch._C import DispatchKey, _dispatch_get_registrations_for_dispatch_key
+    from torch._ops import OperatorBase
+
+    materialise, register_anything = export_utils._materialize_cpp_cia_ops, OperatorBase.py_impl
+    materialised: list[str] = []
+
+    @wraps(materialise)
+    def materialise_new() -> None:
+        """For each of the operators' namespaces torch goes through all of them."""
+        registered = _dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
+        if registered != materialised:
+            materialise()
+            materialised[:] = registered
+
+    @wraps(register_anything)
+    def py_impl(operator: Any, key: Any) -> Callable[[Any], Any]:
+        """Ten thousand times in an export, with types of a decorator that are put together each time."""
+        if not isinstance(key, DispatchKey) or key == DispatchKey.Python or key in operator.py_kernels:
+            return register_anything(operator, key)
+
+        def register(kernel: Any) -> Any:
+            operator.py_kernels[key] = kernel
+            operator._dispatch_cache.clear()
+            return kernel
+
+        return register
+
+    export_utils._materialize_cpp_cia_ops = materialise_new
+    OperatorBase.py_impl = py_impl
 
 
 if __name__ == "__main__":  # run by the loaded Python
