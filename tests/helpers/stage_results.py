@@ -23,7 +23,6 @@ DATASETS = {
 }
 LATENT = {"diffusion": {"inference_noise": "gaussian", "prediction": "v"}}  # so that several samples differ
 SHORT = {"validate_every": 4, "log_every": 1}
-DENOISER = {"block_out_channels": [8], "attention": [False], "layers_per_block": 1, "norm_num_groups": 4, "heads": 1}
 
 
 def run_stages(folder: Path) -> None:
@@ -50,7 +49,7 @@ def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
     from sdseg.evaluation.studies.run import Origins, Scope, study
     from sdseg.export.onnx import export
     from sdseg.training.train import train
-    from tests.helpers.networks import direct_recipe, recipe
+    from tests.helpers.networks import EXPORTS_SOONER, direct_recipe, recipe
 
     run, codec = prepared.parent / name, folder / "codecs" / "tiny" / "codec" if name == "sdseg" else None
     _, _, seed = name.partition("-seed")
@@ -59,7 +58,7 @@ def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
     train(
         prepared=prepared,
         recipe_name=name,
-        recipe=recipe(training=SHORT, network={"denoiser": DENOISER}, **LATENT) if codec else direct,
+        recipe=recipe(training=SHORT, network=EXPORTS_SOONER, **LATENT) if codec else direct,
         codec=codec,
         output=run / "model",
         last=run / "last",
