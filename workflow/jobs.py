@@ -23,8 +23,10 @@ LIBRARIES = (
     *("diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition"),
     *("onnx", "onnxscript", "onnxscript.optimizer", "onnx_ir.passes.common", "onnxruntime"),
 )
-# Not `prepare` and `train`: Snakemake measures these, and sees no process but its own children.
-PRELOADED = tuple(f"-m sdseg {verb}" for verb in ("phantoms", "codec", "evaluate", "export", "ensemble", "report"))
+# Not `prepare`: Snakemake measures it, and sees no process but its own children.
+PRELOADED = tuple(
+    f"-m sdseg {verb}" for verb in ("phantoms", "codec", "train", "ensemble", "evaluate", "export", "report")
+)
 
 
 def why_not_preload(*, device: str, own_environments: bool, elsewhere: bool) -> str | None:

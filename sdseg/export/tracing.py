@@ -14,6 +14,7 @@ from sdseg.artifacts.manifests import GraphManifest, GraphPort
 from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY
 from sdseg.config.patches import Extent
+from sdseg.core.collector import uncollected
 from sdseg.core.errors import UserError, first_line
 from sdseg.export.passes.uint8_input import cast_first
 from sdseg.metrics.uncertainty import LARGEST_ENTROPY, LARGEST_VARIANCE
@@ -89,7 +90,7 @@ def export_graph(module: nn.Module, manifest: GraphManifest, path: Path) -> Grap
         raise UserError("a module in training mode is not exported", remedy="call eval() first")
     example = _example(manifest.inputs)
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), uncollected(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 example,

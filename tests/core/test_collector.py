@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from sdseg.core.collector import uncollected
 
 SCRIPT = """
 import gc, weakref
@@ -49,3 +54,16 @@ assert not gc.isenabled()
 
 def test_it_rests_while_libraries_load_and_works_again_after_it() -> None:
     subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+
+
+def test_it_rests_where_it_is_told_to_and_as_it_was_before() -> None:
+    enabled = gc.isenabled()
+    try:
+        for before in (True, False):
+            (gc.enable if before else gc.disable)()
+            with pytest.raises(ValueError, match="whatever"), uncollected():
+                assert not gc.isenabled()
+                raise ValueError("whatever")
+            assert gc.isenabled() == before
+    finally:
+        (gc.enable if enabled else gc.disable)()

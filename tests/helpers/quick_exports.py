@@ -2,14 +2,13 @@
 
 The tests export some hundred networks, and nearly half of each export went into this: onnxscript tries each of its
 fifty rules of rewriting on each node, one of them (slices that are a split) by a table of the whole graph, though a
-rule can only match a node of the operator that it ends with; it describes all its operators anew; torch computes the
-same products and sums of the batch's symbol for every tensor it traces, and takes a third of a small network's export
-to register what is registered; and garbage is looked for.
+rule can only match a node of the operator that it ends with; it describes all its operators anew; and torch computes
+the same products and sums of the batch's symbol for every tensor it traces, and takes a third of a small network's
+export to register what is registered.
 """
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
@@ -29,11 +28,7 @@ def quicken_exports() -> None:
     @wraps(export)
     def quick_export(*arguments: Any, **options: Any) -> Any:
         _quicken()
-        gc.disable()  # what the exporter makes lives until its end
-        try:
-            return export(*arguments, **options)
-        finally:
-            gc.enable()
+        return export(*arguments, **options)
 
     torch.onnx.export = quick_export
 

@@ -15,8 +15,6 @@ rule model:
         weights="<results>/{dataset}/{recipe}/model/weights.safetensors",
     log:
         "<logs>/{dataset}/{recipe}/train.log",
-    benchmark:
-        "<logs>/{dataset}/{recipe}/train.tsv"
     wildcard_constraints:
         recipe="|".join(plan.trained),
     priority: 10  # scores, graphs, studies and pages of it come after; what is longest begins first
