@@ -29,7 +29,7 @@ __all__ = ["counted", "efficiency", "flops_of"]
 
 BATCHES = (1, 4, 16)
 WARM_UP, REPEATS = 2, 20  # calls of each batch size
-PATIENCE = 1.5  # seconds after which a batch size is not repeated again
+PATIENCE = 1.0  # seconds after which a batch size is not repeated again
 FEWEST = 5
 GRAPH = "an exported graph has no parts: name the model folder"
 TRAINING = ("steps", "seconds", "batch", "device", "processes", "memory", "best_step", "stopped")
