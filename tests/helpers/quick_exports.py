@@ -1,24 +1,18 @@
-"""Exports to ONNX in less time and to the same bytes: nothing is searched where nothing can be, or computed again.
+"""Exports to ONNX in less time and to the same bytes: onnxscript does not search where nothing can be.
 
-The tests export some hundred networks, and nearly half of each export went into this: onnxscript tries each of its
-fifty rules of rewriting on each node, one of them (slices that are a split) by a table of the whole graph, though a
-rule can only match a node of the operator that it ends with; it describes all its operators anew; and torch computes
-the same products and sums of the batch's symbol for every tensor it traces, and takes a third of a small network's
-export to register what is registered.
+The tests export some hundred networks, and a fifth of each export went into this: onnxscript tries each of its fifty
+rules of rewriting on each node, one of them (slices that are a split) by a table of the whole graph, though a rule can
+only match a node of the operator that it ends with; and it describes all its operators anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
 import torch
 
-__all__ = ["COMPUTED_ONCE", "quicken_exports"]
-
-# What torch computes of symbolic sizes by their expressions alone: `mod`, say, also by what is known of their ranges.
-COMPUTED_ONCE = ("add", "sub", "mul", "eq", "ne", "ge", "gt", "le", "lt")
+__all__ = ["quicken_exports"]
 
 
 def quicken_exports() -> None:
@@ -60,68 +54,6 @@ def _quicken() -> None:
 
     SimplePatternMatcher.match = match
     ONNXRegistry.from_torchlib = staticmethod(from_torchlib)
-    _compute_symbols_once()
-    _register_once()
-
-
-def _compute_symbols_once() -> None:
-    from torch.fx.experimental.proxy_tensor import get_proxy_mode
-    from torch.fx.experimental.sym_node import SymNode
-
-    def once(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        @wraps(compute)
-        def computed(one: Any, other: Any) -> Any:
-            if one.shape_env is None or get_proxy_mode() is not None:  # what is traced has a node for every result
-                return compute(one, other)
-            known = one.shape_env.__dict__.setdefault("_computed_once", {})  # for as long as the export
-            replaced = one.shape_env._replacements_version_counter  # in expressions, by what was learnt of symbols
-            kinds = (one.pytype, other.pytype, one._optimized_summation, other._optimized_summation)
-            key = (name, one._expr, other._expr, replaced, kinds)
-            result = known.get(key)
-            if result is None:
-                known[key] = result = compute(one, other)
-                return result
-            again = SymNode.__new__(SymNode)  # an object of its own: torch tells them apart by identity
-            again.__dict__.update(result.__dict__)
-            return again
-
-        return computed
-
-    for name in COMPUTED_ONCE:
-        setattr(SymNode, f"_{name}", once(name, getattr(SymNode, f"_{name}")))
-
-
-def _register_once() -> None:
-    import torch._export.utils as export_utils
-    from torch._C import DispatchKey, _dispatch_get_registrations_for_dispatch_key
-    from torch._ops import OperatorBase
-
-    materialise, register_anything = export_utils._materialize_cpp_cia_ops, OperatorBase.py_impl
-    materialised: list[str] = []
-
-    @wraps(materialise)
-    def materialise_new() -> None:
-        """For each of the operators' namespaces torch goes through all of them."""
-        registered = _dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
-        if registered != materialised:
-            materialise()
-            materialised[:] = registered
-
-    @wraps(register_anything)
-    def py_impl(operator: Any, key: Any) -> Callable[[Any], Any]:
-        """Ten thousand times in an export, with types of a decorator that are put together each time."""
-        if not isinstance(key, DispatchKey) or key == DispatchKey.Python or key in operator.py_kernels:
-            return register_anything(operator, key)
-
-        def register(kernel: Any) -> Any:
-            operator.py_kernels[key] = kernel
-            operator._dispatch_cache.clear()
-            return kernel
-
-        return register
-
-    export_utils._materialize_cpp_cia_ops = materialise_new
-    OperatorBase.py_impl = py_impl
 
 
 if __name__ == "__main__":  # run by the loaded Python
