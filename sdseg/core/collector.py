@@ -20,14 +20,12 @@ def loading() -> Iterator[None]:
     before is set again, whatever happens; a process that has put objects aside itself keeps its own choice of them.
     """
     enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            if gc.get_freeze_count() == 0:
+    with uncollected():
+        try:
+            yield
+        finally:
+            if enabled and gc.get_freeze_count() == 0:
                 gc.freeze()
-            gc.enable()
 
 
 @contextmanager
