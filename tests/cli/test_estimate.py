@@ -177,15 +177,24 @@ def test_small_networks_do_not_fill_a_gpu() -> None:
     assert demo["hours_on"]["H100"] == demo["hours_on"]["T4"] == pytest.approx(120 * 0.03 / 3600)
 
 
-def test_the_line_of_a_run_loads_nothing() -> None:
+def test_the_line_of_a_run_loads_nothing(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom sdseg.config.run import load_config\n"
         "from sdseg.sizing.missing_inputs import missing_inputs\n"
         "from sdseg.sizing.run_needs import needs_of, one_line\n"
-        "config = load_config(Path('config/config.yaml'))\nprint(one_line(needs_of(config)))\n"
+        f"config = load_config(Path({str(ROOT / 'config/config.yaml')!r}))\nprint(one_line(needs_of(config)))\n"
         "missing_inputs(config, {})\nprint(sorted({'torch', 'numpy', 'cv2', 'requests'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    # Not in this checkout, which may hold results: of those the cases are counted.
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
     line, loaded = done.stdout.splitlines()
     assert line.startswith("5 datasets (2,854 cases, 9,695 slices), 5 trainings of up to 94.2 M parameters and 5.9 GB")
     assert loaded == "[]"

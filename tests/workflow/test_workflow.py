@@ -480,6 +480,7 @@ def test_what_is_missing_is_told_before_an_environment_is_made(
     assert "- codec tiny: no weights in no such folder" in shown
 
 
+@group
 def test_jobs_of_a_preloaded_python_make_the_same(finished: Project, fresh: Project) -> None:
     """And where they cannot be forks, the run says so and goes on."""
     fresh.configure(preload=True, raw=str(finished.root / "raw data"))
