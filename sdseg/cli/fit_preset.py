@@ -243,6 +243,7 @@ def _seconds_per_step(
 
         from sdseg.training.probe import probe
 
+        before = torch.get_num_threads()
         if device == "cpu":
             torch.set_num_threads(plan.threads)
         try:
@@ -250,6 +251,8 @@ def _seconds_per_step(
         except (UserError, RuntimeError) as error:
             reason = error.what if isinstance(error, UserError) else first_line(error)
             return None, f"not measured: {reason}"
+        finally:
+            torch.set_num_threads(before)
         return measured, f"measured here: {measured:.2g} s a step with {plan.threads} thread(s)"
     if device == "cuda":
         return None, "not measured"

@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from sdseg.cli.commands import main
 from sdseg.cli.fit_preset import Machine, default_preset
@@ -59,7 +60,9 @@ def refused(folder: Path, capsys: pytest.CaptureFixture[str], *words: str) -> st
 
 def test_images_with_masks_of_another_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = polyps(tmp_path / "My Polyps é")
+    threads = torch.get_num_threads()
     run, values, text = written(folder, "--preset", "cpu-10min")  # with a probe
+    assert torch.get_num_threads() == threads  # the probe takes as many as a training would
     own = run.settings.datasets["my-polyps"].own
     assert own is not None
     assert (own.layout, own.modality, own.images, own.masks) == ("folders", "rgb", "photos", "drawn masks")
