@@ -23,7 +23,7 @@ LIBRARIES = (
     *("diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition"),
     *("onnx", "onnxscript", "onnxscript.optimizer", "onnx_ir.passes.common", "onnxruntime"),
 )
-# Not `prepare`: Snakemake measures it, and sees no process but its own children.
+# Not `prepare`, which Snakemake measures: it sees no process but its own children. Nor what loads next to nothing.
 PRELOADED = tuple(
     f"-m sdseg {verb}" for verb in ("phantoms", "codec", "train", "ensemble", "evaluate", "export", "report")
 )

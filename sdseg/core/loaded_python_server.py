@@ -69,11 +69,12 @@ def _command(connection: socket.socket, launcher: str) -> None:
         sys.argv = words[:1] + words[2:]
         sys.executable = launcher
         _run(words[1])
-    connection.sendall(struct.pack("!i", process))
+    with contextlib.suppress(OSError):  # the client was killed
+        connection.sendall(struct.pack("!i", process))
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(process)
-    if connection.fileno() in select.select([ended, connection.fileno()], [], [])[0]:  # the client was killed
+    if connection.fileno() in select.select([ended, connection.fileno()], [], [])[0]:  # it was killed, now or before
         os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
     with contextlib.suppress(OSError):  # the client was killed

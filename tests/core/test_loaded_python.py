@@ -131,6 +131,29 @@ def test_it_is_killed_with_its_caller(command: Command) -> None:
     assert not lives(process)
 
 
+def test_it_is_killed_with_a_caller_that_did_not_wait_for_the_libraries(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(2)")
+    (tmp_path / "tell.py").write_text(
+        "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    launcher = start_loaded_python([str(tmp_path / "slow.py")], ["-m tell"])
+    early = subprocess.Popen([str(launcher), "-m", "tell", "early"], cwd=tmp_path)
+    time.sleep(0.7)
+    early.kill()
+    early.wait()
+    late = subprocess.Popen([str(launcher), "-m", "tell", "late"], cwd=tmp_path)  # the server goes on
+    end = time.monotonic() + 20
+    while not (tmp_path / "late").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert (tmp_path / "late").exists()
+    late.kill()
+    late.wait()
+    time.sleep(0.2)
+    for name in ("early", "late"):
+        started = (tmp_path / name).read_text() if (tmp_path / name).exists() else ""
+        assert not started or not lives(int(started))
+
+
 def test_pytorch_takes_as_many_threads_as_the_command_asks_for(tmp_path: Path) -> None:
     (tmp_path / "threads.py").write_text("import torch; print(torch.get_num_threads())")
     launcher = start_loaded_python(["torch"], ["-m threads"], os.environ | {"OMP_NUM_THREADS": "1"})

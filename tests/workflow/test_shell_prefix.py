@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from workflow.jobs import ROOT, shell_prefix, why_not_preload
+from workflow import jobs
+from workflow.jobs import ROOT, preload, shell_prefix, why_not_preload
 
 
 def run(prefix: str, command: str) -> str:
@@ -39,6 +41,23 @@ def test_a_job_runs_the_python_that_has_loaded_the_libraries(tmp_path: Path) -> 
 
 LINUX = sys.platform == "linux"
 OTHER_SYSTEM = "this system does not fork what has loaded PyTorch (Linux does)"
+
+
+@pytest.mark.skipif(not LINUX, reason=OTHER_SYSTEM)
+def test_such_a_job_is_a_fork_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And has what was loaded: a command tells of itself."""
+    (tmp_path / "job.py").write_text("import os, sys; print(sys.executable, 'colorsys' in sys.modules)")
+    monkeypatch.setattr(jobs, "LIBRARIES", ("colorsys",))
+    monkeypatch.setattr(jobs, "PRELOADED", ("-m job",))
+    folder = preload(1)
+    prefix = shell_prefix(own_environments=False, python=folder)
+    assert run(prefix, f"cd {tmp_path}; python -m job ''") == f"{folder / 'python'} True"
+
+
+def test_every_stage_that_loads_pytorch_is_a_fork() -> None:
+    rules = "".join(path.read_text("utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    verbs = set(re.findall(r"(?:python -m sdseg|params\.trainer}) ([a-z]+)", rules))
+    assert {f"-m sdseg {verb}" for verb in verbs - {"download", "split", "folds", "prepare"}} == set(jobs.PRELOADED)
 
 
 @pytest.mark.parametrize(
