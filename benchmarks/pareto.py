@@ -1,6 +1,7 @@
 """Dice against latency: trained recipes in every runtime that is installed, side by side, for docs/benchmarks.md.
 
 python benchmarks/pareto.py --results results-pareto [--output benchmarks/figures/pareto.json]
+python benchmarks/pareto.py --results results-pareto --more-seeds
 python benchmarks/pareto.py --full RECIPE [RECIPE …]
 
 `snakemake pareto` calls it with <results>/pareto.json, which the page shows. Dice is the mean per case of the test
@@ -13,6 +14,9 @@ process, one call each in turn and again from the first, so that what else the m
 calls, teachers in PyTorch alone (their graphs take minutes to write; docs/benchmarks.md has their runtimes). With one
 thread it is the CPU time of the call, so that a busy machine gives the same figures as an idle one.
 Rows that the output has of other data or recipes stay.
+
+--more-seeds adds the Dice of further seeds to rows that the output has; what they take, and how long, was measured and
+stays.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
+from benchmarks.trained_runs import ScoredRun, runs_by_recipe, spread  # noqa: E402
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
@@ -68,19 +72,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results-pareto"))
     parser.add_argument("--full", type=Path, nargs="+", metavar="RECIPE", help="recipe files, untrained, in its place")
+    parser.add_argument("--more-seeds", action="store_true", help="of rows that the output has: add their Dice alone")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/pareto.json")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, help="calls of each model in each runtime (50; with --full 5)")
     chosen = parser.parse_args(arguments)
+    if chosen.full and chosen.more_seeds:
+        parser.error("--full trains nothing: it has no seeds to add")
     os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # before any runtime is loaded
-    return write_figures(lambda: joined(measure(chosen), chosen), chosen.output)
-
-
-def joined(rows: list[ParetoRow], chosen: argparse.Namespace) -> dict[str, Any]:
-    """The figures: new rows, and those of the output that none of them replaces."""
     earlier = read_json(chosen.output, Pareto) if chosen.output.exists() else None
+    if chosen.more_seeds:
+        return write_figures(lambda: joined(with_more_seeds(chosen.results, earlier), chosen, earlier), chosen.output)
+    return write_figures(lambda: joined(measure(chosen), chosen, earlier), chosen.output)
+
+
+def joined(rows: list[ParetoRow], chosen: argparse.Namespace, earlier: Pareto | None) -> dict[str, Any]:
+    """The figures: new rows, and those of the output that none of them replaces."""
     former = earlier.rows if earlier is not None else ()
     what = ("--full", *chosen.full) if chosen.full else ("--results", chosen.results)
+    what = (*what, "--more-seeds") if chosen.more_seeds else what
     command = " ".join(["python benchmarks/pareto.py", *(Path(word).as_posix() for word in what)])
     every = {(row.scale, row.dataset, row.role, row.name): row for row in (*former, *rows)}
     ordered = [every[key] for key in sorted(every)]
@@ -92,6 +102,47 @@ def joined(rows: list[ParetoRow], chosen: argparse.Namespace) -> dict[str, Any]:
         machine=f"{machine()}, {chosen.threads} thread(s)",
         rows=[row.model_dump(mode="json") for row in ordered],
     ).content()
+
+
+def with_more_seeds(results: Path, earlier: Pareto | None) -> list[ParetoRow]:
+    """The rows of the output that a results folder has seeds of, with these among the seeds of their Dice.
+
+    Raises UserError where the output has no such row, or it does not say which seeds its Dice is of.
+    """
+    rows = {(row.dataset, row.name): row for row in (earlier.rows if earlier is not None else ())}
+    longer = []
+    for (dataset, name), runs in runs_by_recipe(results).items():
+        row = rows.get((dataset, name))
+        if row is None or row.dice_by_seed is None:
+            raise UserError(
+                f"the output has no row of {dataset}/{name} that says which seeds its Dice is of",
+                where=results,
+                remedy="measure its seeds together, without --more-seeds",
+            )
+        dice = row.dice_by_seed | scores_by_seed(runs)
+        more = {
+            **spread("dice", list(dice.values())),
+            "dice_by_seed": dict(sorted(dice.items())),
+            "seeds": len(dice),
+            **origins(runs, row.date, row.commits),
+        }
+        longer.append(ParetoRow.checked(**row.content() | more))
+    if not longer:
+        raise UserError("nothing here was trained and scored", where=results)
+    return longer
+
+
+def scores_by_seed(runs: list[ScoredRun]) -> dict[str, float]:
+    """Mean test Dice of every training by the seed that it was drawn from."""
+    return {str(run.model.recipe["training"]["seed"]): round(run.summary.dice.mean, 4) for run in runs}
+
+
+def origins(runs: list[ScoredRun], date: str = "", commits: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The last date and all commits of trainings, and of those that a row has already."""
+    return {
+        "date": max(date, *(run.model.provenance["time"][:10] for run in runs)),
+        "commits": sorted({*commits, *(run.model.provenance["commit"] for run in runs)}),
+    }
 
 
 def measure(chosen: argparse.Namespace) -> list[ParetoRow]:
@@ -155,9 +206,9 @@ def trained_subjects(results: Path) -> list[Subject]:
             "role": role_of(first.model.recipe),
             "name": name,
             **spread("dice", dice),
+            "dice_by_seed": scores_by_seed(runs),
             "seeds": len(dice),
-            "date": max(run.model.provenance["time"] for run in runs)[:10],
-            "commits": sorted({run.model.provenance["commit"] for run in runs}),
+            **origins(runs),
             **costs(first.folder / "model", export / "model.onnx"),
         }
         answers = {name: answer for name, answer in models.items() if answer is not None}

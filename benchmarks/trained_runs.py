@@ -12,7 +12,7 @@ from sdseg.core.errors import UserError
 from sdseg.report.collect import ScoredRun, collect_results
 from sdseg.report.recipe_comparison import recipe_of
 
-__all__ = ["cpu_seconds", "named_seconds", "runs_by_recipe", "spread"]
+__all__ = ["ScoredRun", "cpu_seconds", "named_seconds", "runs_by_recipe", "spread"]
 
 
 def runs_by_recipe(results: Path) -> dict[tuple[str, str], list[ScoredRun]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 import pytest
 
 from benchmarks.pareto import Subject, interleaved, main, role_of
 from sdseg.artifacts.results.pareto import ParetoRow
+from sdseg.core.files import write_json
 from sdseg.report.latency_comparison import dice_by_latency
 from sdseg.report.report import report
 from tests.helpers.stage_results import StageResults
@@ -36,6 +37,40 @@ def test_a_line_joins_the_recipes_of_a_role_by_their_latency() -> None:
     assert onnxruntime.lines == {"teacher": ((12000, 0.8),), "students": ((1500, 0.7),)}
     assert (torch.ticks[0], torch.ticks[-1], torch.logarithmic) == (2000, 50000, True)
     assert dice_by_latency([]) == ()
+
+
+def test_further_seeds_join_the_dice_of_a_row(stages: StageResults, tmp_path: Path) -> None:
+    scored = stages.folder / "cvc" / "unet"
+    dice = json.loads((scored / "evaluation" / "summary.json").read_text("utf-8"))["dice"]["mean"]
+    seed = json.loads((scored / "model" / "config.json").read_text("utf-8"))["recipe"]["training"]["seed"]
+    earlier = {
+        **row("unet", "unet", 0.5, torch=4.0).content(),
+        "dataset": "cvc",
+        "seeds": 1,
+        "dice_by_seed": {"7": 0.5},
+    }
+    output, results = tmp_path / "pareto.json", tmp_path / "results"
+    (results / "cvc").mkdir(parents=True)
+    for name in ("prepared", "unet"):
+        (results / "cvc" / name).symlink_to(stages.folder / "cvc" / name)
+
+    def add(rows: list[dict[str, object]]) -> dict[str, object]:
+        write_json(output, {"command": "a", "commit": "abc", "date": "d", "machine": "m", "rows": rows})
+        assert main(["--results", str(results), "--more-seeds", "--output", str(output)]) == 0
+        (found,) = json.loads(output.read_text("utf-8"))["rows"]
+        return found
+
+    found = add([earlier])
+    assert found["dice_by_seed"] == {str(seed): round(dice, 4), "7": 0.5}
+    assert (found["seeds"], found["dice_mean"]) == (2, pytest.approx((dice + 0.5) / 2, abs=1e-4))
+    assert found["dice_sd"] == pytest.approx(stdev([dice, 0.5]), abs=1e-4)
+    assert found["latency_ms"] == {"torch": 4.0}  # as it was measured
+    assert add([found]) == found  # the same seed again is the same row
+
+    with pytest.raises(SystemExit, match="no row of cvc/unet that says which seeds its Dice is of"):
+        add([{**earlier, "dice_by_seed": None}])
+    with pytest.raises(SystemExit, match="2"):
+        main(["--full", "recipe.yaml", "--more-seeds"])
 
 
 def test_every_model_is_called_in_turn() -> None:
