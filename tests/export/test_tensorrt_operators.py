@@ -19,7 +19,7 @@ from onnx import TensorProto
 from onnx.shape_inference import infer_shapes
 
 from sdseg.config.export import EnginePrecision
-from tests.helpers.exported_graphs import NETWORKS
+from tests.helpers.exported_graphs import EXPORTED
 
 NAMES = {
     TensorProto.FLOAT: "FP32",
@@ -50,7 +50,7 @@ def used(graph: onnx.GraphProto) -> dict[str, set[str]]:
     return found
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=EXPORTED)
 def graph(request: pytest.FixtureRequest, graph_of: Callable[[str], Path]) -> onnx.GraphProto:
     return infer_shapes(onnx.load(graph_of(request.param)), data_prop=True).graph
 
