@@ -35,7 +35,6 @@ from tests.export.test_tensorrt_operators import beyond
 from tests.helpers.annotated import prepare_annotated
 from tests.helpers.engines import GraphEngine
 from tests.helpers.models import GAUSSIAN, write_latent_model
-from tests.helpers.networks import EXPORTS_SOONER
 from tests.helpers.own_files import photos, report
 from tests.helpers.tiny import RGB, write_model
 
@@ -47,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of three annotators, a model that samples, and its graph with hypotheses."""
     place = tmp_path_factory.mktemp("hypotheses")
     prepare_annotated(place, own={"labels": {1: "polyp"}})
-    write_latent_model(place / "model", **GAUSSIAN, network=EXPORTS_SOONER, inference={"samples": SAMPLES})
+    write_latent_model(place / "model", **GAUSSIAN, inference={"samples": SAMPLES})
     export(place / "model", place / "prepared", place / "export", Export(hypotheses=True))
     return place
 

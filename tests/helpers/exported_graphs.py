@@ -17,7 +17,7 @@ from sdseg.export.quantise import quantise
 from sdseg.export.tracing import export_graph
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.segmenter import Segmenter
-from tests.helpers.networks import CLASSIC, CODEC, DIRECT, EXPORTS_SOONER, ONE_LEVEL, direct_recipe, recipe
+from tests.helpers.networks import CLASSIC, CODEC, DIRECT, ONE_LEVEL, direct_recipe, recipe
 from tests.helpers.tiny import CT, DISC_CUP, POLYP, RGB, describe, picture
 
 __all__ = ["EXPORTED", "NETWORKS", "Network", "draw_ct_slices", "export_graphs", "untrained_segmenter"]
@@ -52,7 +52,9 @@ def decoding(kind: str, **more: Any) -> Recipe:
 
 NETWORKS = {
     "latent": Network(recipe(network={"denoiser": ONE_LEVEL})),
-    "latent, two structures of CT": Network(recipe(network=EXPORTS_SOONER), CT, DISC_CUP),
+    "latent, two structures of CT": Network(
+        recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL}), CT, DISC_CUP
+    ),
     "classic condition": Network(recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL})),
     "condition at every size": Network(recipe(network={"condition": MULTISCALE})),
     "classic denoiser": Network(recipe(network={"condition": CLASSIC, "denoiser": DENOISER})),

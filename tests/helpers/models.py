@@ -13,7 +13,7 @@ from sdseg.evaluation.studies.studied_model import Scope, Subject, open_subject
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.label_classes import LabelClasses
 from sdseg.models.model_folder import save_model
-from tests.helpers.networks import CODEC, recipe
+from tests.helpers.networks import CODEC, quick_recipe
 from tests.helpers.tiny import POLYP, RGB, write_store
 
 GAUSSIAN = {"diffusion": {"inference_noise": "gaussian", "prediction": "v"}}
@@ -23,7 +23,7 @@ def write_latent_model(
     folder: Path, image: ImageContract = RGB, structures: tuple[Structure, ...] = POLYP, **overrides: Any
 ) -> Path:
     """A model folder with random weights; keyword values are laid over the recipe. Joint classes have their codec."""
-    chosen = recipe(**overrides)
+    chosen = quick_recipe(**overrides)
     joint = getattr(chosen.network, "classes", None) == "joint"
     codec = CODEC.model_copy(update={"encodes": "labels"}) if joint else CODEC
     torch.manual_seed(0)

@@ -21,10 +21,17 @@ CODEC = Codec.model_validate(
     }
 )
 
-CLASSIC = {"architecture": "unet", "block_out_channels": [4, 6], "latent_channels": 5}  # a condition encoder
+AUTOENCODER = {
+    "architecture": "autoencoder",
+    "block_out_channels": [8, 8],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "mid_block_attention": False,
+}
+CLASSIC = {"architecture": "unet", "block_out_channels": [4, 6], "latent_channels": 5}  # another condition encoder
 
 ONE_LEVEL = {"block_out_channels": [8], "attention": [False]}  # a denoiser that exports sooner, with attention midway
-EXPORTS_SOONER = {"condition": CLASSIC, "denoiser": ONE_LEVEL}  # a latent network, where no other is asked for
+QUICK = {"condition": CLASSIC, "denoiser": {"architecture": "unet", "block_out_channels": [6, 8]}}
 
 DIRECT: dict[str, dict[str, Any]] = {  # one network of each architecture
     "unet": {},
@@ -35,13 +42,12 @@ DIRECT: dict[str, dict[str, Any]] = {  # one network of each architecture
 
 def recipe(**overrides: Any) -> Recipe:
     """A one-step latent recipe for the codec above; keyword values are laid over its sections."""
-    encoder = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
     base = {
         "description": "tiny",
         "network": {
             "kind": "latent-diffusion",
             "codec": "small",
-            "condition": encoder,
+            "condition": AUTOENCODER,
             "denoiser": {
                 "block_out_channels": [8, 16],
                 "attention": [False, True],
@@ -63,6 +69,11 @@ def recipe(**overrides: Any) -> Recipe:
         },
     }
     return Recipe.model_validate(lay_over(base, overrides))
+
+
+def quick_recipe(**overrides: Any) -> Recipe:
+    """The same with the architectures of the default recipe, which train, predict and export in a third of the time."""
+    return Recipe.model_validate(lay_over(recipe(network=QUICK).model_dump(mode="json"), overrides))
 
 
 def direct_recipe(**overrides: Any) -> Recipe:

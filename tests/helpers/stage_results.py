@@ -49,7 +49,7 @@ def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
     from sdseg.evaluation.studies.run import Origins, Scope, study
     from sdseg.export.onnx import export
     from sdseg.training.train import train
-    from tests.helpers.networks import EXPORTS_SOONER, direct_recipe, recipe
+    from tests.helpers.networks import direct_recipe, quick_recipe
 
     run, codec = prepared.parent / name, folder / "codecs" / "tiny" / "codec" if name == "sdseg" else None
     _, _, seed = name.partition("-seed")
@@ -58,7 +58,7 @@ def _run(folder: Path, raw: Path, prepared: Path, name: str) -> None:
     train(
         prepared=prepared,
         recipe_name=name,
-        recipe=recipe(training=SHORT, network=EXPORTS_SOONER, **LATENT) if codec else direct,
+        recipe=quick_recipe(training=SHORT, **LATENT) if codec else direct,
         codec=codec,
         output=run / "model",
         last=run / "last",

@@ -16,7 +16,7 @@ from sdseg.models.model_folder import load_model
 from sdseg.models.start_from import open_start, take_over
 from sdseg.models.unets import build_unet
 from tests.helpers.models import write_latent_model
-from tests.helpers.networks import CLASSIC, CODEC, codec, recipe
+from tests.helpers.networks import AUTOENCODER, CLASSIC, CODEC, codec, quick_recipe
 from tests.helpers.tiny import MR
 
 
@@ -43,10 +43,9 @@ def test_channels_that_are_alike_give_what_a_grey_image_gave(count: int, tmp_pat
     """Of every kind of network that training may start from: latent ones and direct ones."""
     grey = torch.rand(2, 32, 32, 1)
     several = grey.expand(-1, -1, -1, count)
-    for number, condition in enumerate(({}, CLASSIC)):
-        own = recipe(network={"condition": {**condition}})
-        changes = {"network": {"condition": condition}} if condition else {}
-        folder = write_latent_model(tmp_path / f"latent{number}", MR, **changes)
+    for number, condition in enumerate((AUTOENCODER, CLASSIC)):
+        own = quick_recipe(network={"condition": {**condition}})
+        folder = write_latent_model(tmp_path / f"latent{number}", MR, network={"condition": {**condition}})
         segmenter = build_segmenter(own, of_channels(count), 1, CODEC, 0.7).eval()
         start = open_start(own, folder)
         assert isinstance(segmenter, LatentSegmenter)

@@ -16,7 +16,7 @@ from sdseg.core.array_types import AnyArray
 from sdseg.export.tracing import export_graph
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.segmenter import Segmenter
-from tests.helpers.networks import CODEC, EXPORTS_SOONER, direct_recipe, recipe
+from tests.helpers.networks import CODEC, direct_recipe, quick_recipe
 from tests.helpers.tiny import CT, RGB, describe, picture
 
 GAUSSIAN = {"diffusion": {"inference_noise": "gaussian"}}
@@ -26,7 +26,7 @@ def segmenter(flips: str, image: ImageContract = RGB, *, direct: bool = False, *
     torch.manual_seed(0)
     if direct:
         return build_segmenter(direct_recipe(inference={"flips": flips}), image, 1).eval()
-    chosen = recipe(inference={"flips": flips, **more.pop("inference", {})}, **more)
+    chosen = quick_recipe(inference={"flips": flips, **more.pop("inference", {})}, **more)
     return build_segmenter(chosen, image, 1, CODEC, 0.7).eval()
 
 
@@ -70,7 +70,7 @@ def test_every_pass_starts_from_the_same_noise() -> None:
 @pytest.mark.parametrize("image", [RGB, CT])
 def test_one_graph_does_them_all(tmp_path: Path, image: ImageContract) -> None:
     """The networks are in it once: the flips are one batch."""
-    latent = {**GAUSSIAN, "network": EXPORTS_SOONER} if image is CT else {"direct": True}
+    latent = GAUSSIAN if image is CT else {"direct": True}
     flipping = segmenter("both", image, **latent)
     described = describe(image, noise_shape=flipping.noise_shape).model_copy(update={"flips": "both"})
     written = export_graph(flipping, described, tmp_path / "graph.onnx")

@@ -27,7 +27,7 @@ from sdseg.models.start_from import open_start, take_over
 from sdseg.training.codec import build_codec
 from tests.helpers.latencies import measured
 from tests.helpers.models import write_latent_model
-from tests.helpers.networks import CLASSIC, CODEC, codec, recipe
+from tests.helpers.networks import AUTOENCODER, CLASSIC, CODEC, codec, quick_recipe, recipe
 from tests.helpers.own_files import report
 from tests.helpers.raw_files import write_series
 from tests.helpers.tiny import CT, write_store
@@ -50,11 +50,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("condition", [{}, CLASSIC])
+@pytest.mark.parametrize("condition", [AUTOENCODER, CLASSIC], ids=["autoencoder", "classic"])
 def test_weights_it_starts_from_see_the_slice_itself_alone(condition: dict[str, object], tmp_path: Path) -> None:
-    encoder = {} if not condition else {"network": {"condition": condition}}
-    flat = write_latent_model(tmp_path / "flat", CT, **encoder)
-    own = recipe(network={"condition": {**condition, "neighbours": 1}})
+    flat = write_latent_model(tmp_path / "flat", CT, network={"condition": condition})
+    own = quick_recipe(network={"condition": {**condition, "neighbours": 1}})
     segmenter = build_segmenter(own, SEEING, 1, CODEC, 0.7).eval()
     assert isinstance(segmenter, LatentSegmenter)
     start = open_start(own, flat)
@@ -65,7 +64,7 @@ def test_weights_it_starts_from_see_the_slice_itself_alone(condition: dict[str, 
     images = np.random.default_rng(0).integers(-200, 300, (2, 32, 32, 3)).astype(np.int16)
     ours = segmenter(torch.from_numpy(images.astype(np.float32))).detach().numpy()
     np.testing.assert_allclose(ours, open_model(flat).backend.probability(images[..., 1:2]), atol=1e-5)
-    if not condition:  # so does the codec's encoder
+    if condition is AUTOENCODER:  # so does the codec's encoder
         start_from_codec(segmenter, codec())
         first = segmenter.condition_encoder.encoder.conv_in.weight  # type: ignore[union-attr]
         assert first.shape[1] == 9

@@ -16,7 +16,7 @@ from sdseg.models.frozen_codec import open_codec
 from sdseg.training.codec import build_codec
 from sdseg.training.dataloader import open_training_data
 from tests.helpers.annotated import READERS, annotated_settings, write_annotated
-from tests.helpers.networks import CODEC, direct_recipe, recipe
+from tests.helpers.networks import CODEC, direct_recipe, quick_recipe
 from tests.helpers.raw_files import SIX, write_split
 from tests.helpers.training import events, rewind, run
 
@@ -52,9 +52,9 @@ def test_everyone_who_drew_a_case_is_drawn_and_nobody_else(ready: Path) -> None:
 
 def test_the_latent_is_that_of_the_annotator_who_was_drawn(ready: Path, tmp_path: Path) -> None:
     store, device = SliceStore.open(ready / "prepared"), torch.device("cpu")
-    codec = open_codec(recipe(), ready / "codec", device, store)
+    codec = open_codec(quick_recipe(), ready / "codec", device, store)
     assert codec is not None
-    samples = open_training_data(store, recipe(), codec, tmp_path / "latents.npy", device).samples
+    samples = open_training_data(store, quick_recipe(), codec, tmp_path / "latents.npy", device).samples
     drawn = set()
     for position in range(24):
         sample = samples[position]
@@ -65,7 +65,7 @@ def test_the_latent_is_that_of_the_annotator_who_was_drawn(ready: Path, tmp_path
 
 
 def test_an_interrupted_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Path) -> None:
-    chosen = recipe(training={"steps": 4})
+    chosen = quick_recipe(training={"steps": 4})
     model = run(ready, tmp_path, chosen)
     whole = (model / "weights.safetensors").read_bytes()
     rewind(tmp_path)

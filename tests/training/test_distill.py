@@ -16,7 +16,7 @@ from sdseg.core.files import sha256_file
 from sdseg.core.yaml_json import read_yaml
 from sdseg.models.model_folder import load_model, read_tensors
 from sdseg.training.make_ensemble import make_ensemble
-from tests.helpers.networks import direct_recipe, recipe
+from tests.helpers.networks import direct_recipe, quick_recipe
 from tests.helpers.tiny import write_model
 from tests.helpers.training import events, rewind, run, write_inputs
 
@@ -28,14 +28,16 @@ SHORT = {"steps": 4, "validate_every": 4, "checkpoint_every": 2, "augmentation":
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slice store, a codec and a teacher."""
     folder = write_inputs(tmp_path_factory.mktemp("élève 1"))
-    run(folder, folder / "teacher", recipe(diffusion=ONE_STEP, training={"steps": 1}))
+    run(folder, folder / "teacher", quick_recipe(diffusion=ONE_STEP, training={"steps": 1}))
     return folder
 
 
 def student(**distillation: Any) -> Recipe:
     head = {"decoder": "head", "mask_head": {"channels": [4]}}
     process = {**ONE_STEP, "loss_mask": 1.0, "loss_head": 1.0}
-    return recipe(network=head, diffusion=process, training=SHORT, distillation={"condition": 0.5, **distillation})
+    return quick_recipe(
+        network=head, diffusion=process, training=SHORT, distillation={"condition": 0.5, **distillation}
+    )
 
 
 def test_learns_from_its_teacher_and_resumes_to_the_bit(ready: Path, tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_learns_from_its_teacher_and_resumes_to_the_bit(ready: Path, tmp_path: P
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
 
     rewind(tmp_path)
-    other = run(ready, tmp_path / "other", recipe(diffusion=ONE_STEP, training={"steps": 1, "seed": 1}))
+    other = run(ready, tmp_path / "other", quick_recipe(diffusion=ONE_STEP, training={"steps": 1, "seed": 1}))
     with pytest.raises(UserError, match=r"(?s)settings or the code of this unfinished run were changed.*teacher: "):
         run(ready, tmp_path, student(head=1.0), teacher=other)
 
@@ -71,7 +73,7 @@ def test_a_unet_may_learn_from_an_ensemble(ready: Path, tmp_path: Path) -> None:
 
 
 def test_the_verb_gives_a_recipe_the_section_that_it_lacks(ready: Path, tmp_path: Path) -> None:
-    plain = recipe(diffusion=ONE_STEP, training={**SHORT, "steps": 1})
+    plain = quick_recipe(diffusion=ONE_STEP, training={**SHORT, "steps": 1})
     settings = tmp_path / "small one.yaml"
     settings.write_text(yaml.safe_dump(plain.model_dump(mode="json")), encoding="utf-8")
     words = ["distill", "--teacher", ready / "teacher" / "model", "--student", settings, "--codec", ready / "codec"]

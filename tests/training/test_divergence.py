@@ -18,7 +18,7 @@ from sdseg.models.start_from import open_inputs
 from sdseg.training.divergence import DivergenceWatch
 from sdseg.training.log import Journal
 from sdseg.training.setup import build_run, new_accelerator
-from tests.helpers.networks import direct_recipe, recipe
+from tests.helpers.networks import direct_recipe, quick_recipe
 from tests.helpers.tiny import write_store
 from tests.helpers.training import run, write_inputs
 
@@ -39,7 +39,7 @@ def assert_all_finite(state: Path) -> None:
 
 def wild(**training: Any) -> Recipe:
     every = {"steps": 20, "validate_every": 1, "checkpoint_every": 1, "log_every": 20}
-    chosen = recipe(training=every | training)  # the configuration would refuse such a rate
+    chosen = quick_recipe(training=every | training)  # the configuration would refuse such a rate
     return chosen.model_copy(update={"optimiser": chosen.optimiser.model_copy(update=EXPLODES)})
 
 
@@ -94,10 +94,10 @@ def test_weights_that_are_no_longer_finite_are_noticed(ready: Path, tmp_path: Pa
 
 def test_a_loss_above_its_limit_stops(ready: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss is [\d.e+-]+ at step 1, above training.loss_limit \(1e-06\)"):
-        run(ready, tmp_path, recipe(training={"loss_limit": 1e-6}))
+        run(ready, tmp_path, quick_recipe(training={"loss_limit": 1e-6}))
 
 
 def test_slices_of_volumes_are_named_by_number(ready: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "prepared", cases={"train": (3, 2), "val": (1,)})
     with pytest.raises(UserError, match=r"(?s)  - train/0 é, slice 0\n.*  - train/1 é, slice 1\n"):
-        run(ready, tmp_path / "run", recipe(training={"loss_limit": 1e-6, "batch": 5}), prepared=store)
+        run(ready, tmp_path / "run", quick_recipe(training={"loss_limit": 1e-6, "batch": 5}), prepared=store)

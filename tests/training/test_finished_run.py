@@ -10,7 +10,7 @@ import pytest
 from sdseg.core.errors import UserError
 from sdseg.models.model_folder import load_model
 from sdseg.training.train import train
-from tests.helpers.networks import direct_recipe, recipe
+from tests.helpers.networks import direct_recipe, quick_recipe
 from tests.helpers.training import events, run, write_inputs
 
 
@@ -31,7 +31,7 @@ def contents(place: Path) -> dict[str, bytes]:
 def test_the_state_of_a_finished_run_shrinks_and_a_rerun_writes_the_same(
     ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(ready, tmp_path, recipe())
+    run(ready, tmp_path, quick_recipe())
     state, before = tmp_path / "state", contents(tmp_path)
     assert {path.name for path in state.iterdir()} == {"finished", "settings.json", "tensorboard", "training.jsonl"}
     for name in ("model", "last"):  # once on disk
@@ -40,18 +40,18 @@ def test_the_state_of_a_finished_run_shrinks_and_a_rerun_writes_the_same(
     shutil.rmtree(tmp_path / "model")  # as Snakemake does before a job
     (tmp_path / "last/config.json").unlink()
     monkeypatch.setattr("sdseg.training.train.build_run", lambda *_: pytest.fail("nothing is built or encoded for it"))
-    run(ready, tmp_path, recipe())
+    run(ready, tmp_path, quick_recipe())
     assert contents(tmp_path) == before
 
 
 def test_what_shapes_no_weights_is_told_as_it_is_now(ready: Path, tmp_path: Path) -> None:
-    run(ready, tmp_path, recipe())
+    run(ready, tmp_path, quick_recipe())
     before = contents(tmp_path)["model/weights.safetensors"]
-    run(ready, tmp_path, recipe(training={"log_every": 3, "weights": "fp16"}))
+    run(ready, tmp_path, quick_recipe(training={"log_every": 3, "weights": "fp16"}))
     _, manifest = load_model(tmp_path / "model")
     assert manifest.recipe["training"]["log_every"] == 3
     assert len(contents(tmp_path)["model/weights.safetensors"]) < 0.7 * len(before)
-    run(ready, tmp_path, recipe())  # and back, without loss
+    run(ready, tmp_path, quick_recipe())  # and back, without loss
     assert contents(tmp_path)["model/weights.safetensors"] == before
 
 
@@ -68,9 +68,9 @@ def test_weights_in_half_precision_are_kept_whole(ready: Path, tmp_path: Path) -
 
 
 def test_more_steps_are_a_new_run(ready: Path, tmp_path: Path) -> None:
-    run(ready, tmp_path / "edited", recipe(training={"steps": 4}))
-    run(ready, tmp_path / "edited", recipe(training={"steps": 6}))
-    run(ready, tmp_path / "fresh", recipe(training={"steps": 6}))
+    run(ready, tmp_path / "edited", quick_recipe(training={"steps": 4}))
+    run(ready, tmp_path / "edited", quick_recipe(training={"steps": 6}))
+    run(ready, tmp_path / "fresh", quick_recipe(training={"steps": 6}))
     assert not events(tmp_path / "edited/model", "resumed")
     one, two = (contents(tmp_path / place)["last/weights.safetensors"] for place in ("edited", "fresh"))
     assert one == two
@@ -79,20 +79,20 @@ def test_more_steps_are_a_new_run(ready: Path, tmp_path: Path) -> None:
 def test_damaged_remains_are_named_and_trained_anew(
     ready: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(ready, tmp_path, recipe())
+    run(ready, tmp_path, quick_recipe())
     before = contents(tmp_path)["model/weights.safetensors"]
     shutil.rmtree(tmp_path / "model")
     kept = tmp_path / "state/finished/model/weights.safetensors"
     damaged = before[:-8] + bytes(8)
     kept.unlink()
     kept.write_bytes(damaged)
-    run(ready, tmp_path, recipe())
+    run(ready, tmp_path, quick_recipe())
     assert "the finished training cannot be used" in caplog.text
     assert contents(tmp_path)["model/weights.safetensors"] == before
 
 
 def test_a_refused_training_leaves_no_state(ready: Path, tmp_path: Path) -> None:
-    for chosen, message in ((recipe(), "needs a mask codec"), (direct_recipe(), "the model folder is missing")):
+    for chosen, message in ((quick_recipe(), "needs a mask codec"), (direct_recipe(), "the model folder is missing")):
         with pytest.raises(UserError, match=message):
             train(
                 prepared=ready / "prepared",

@@ -30,7 +30,6 @@ from sdseg.inference.predict import PredictOptions, predict
 from sdseg.models.model_folder import load_model
 from sdseg.training.make_ensemble import make_ensemble
 from tests.helpers.models import GAUSSIAN, write_latent_model
-from tests.helpers.networks import EXPORTS_SOONER
 from tests.helpers.own_files import report
 from tests.helpers.tiny import CT, DISC_CUP, RGB, picture, write_model, write_store
 
@@ -45,7 +44,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two plain networks and one latent one: they need not be of one recipe."""
     folder = tmp_path_factory.mktemp("members é")
     plain = [write_model(folder / f"unet{seed}", seed=seed) for seed in (0, 1)]
-    return [*plain, write_latent_model(folder / "latent", network=EXPORTS_SOONER)]
+    return [*plain, write_latent_model(folder / "latent")]
 
 
 @pytest.fixture(scope="module")

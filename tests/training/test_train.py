@@ -32,7 +32,7 @@ from sdseg.training.dataloader import open_training_data
 from sdseg.training.state import latest_state
 from sdseg.training.train import train
 from tests.helpers.loaded_python import python
-from tests.helpers.networks import direct_recipe, recipe
+from tests.helpers.networks import direct_recipe, quick_recipe, recipe
 from tests.helpers.tiny import seal, write_store
 from tests.helpers.training import events, heed, rewind, run, write_inputs
 
@@ -46,7 +46,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_writes_the_best_and_the_last_model_with_their_history(ready: Path, tmp_path: Path) -> None:
-    model = run(ready, tmp_path, recipe())
+    model = run(ready, tmp_path, quick_recipe())
     _, manifest = load_model(model)
     load_model(tmp_path / "last")
     assert (manifest.training["steps"], manifest.training["stopped"]) == (8, "steps")
@@ -60,7 +60,7 @@ def test_writes_the_best_and_the_last_model_with_their_history(ready: Path, tmp_
 
 
 def test_the_loss_falls(ready: Path, tmp_path: Path) -> None:
-    model = run(ready, tmp_path, recipe(training={"steps": 40}, optimiser={"learning_rate": 3e-3}))
+    model = run(ready, tmp_path, quick_recipe(training={"steps": 40}, optimiser={"learning_rate": 3e-3}))
     losses = [float(str(event["loss"])) for event in events(model, "step")]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
@@ -98,7 +98,7 @@ def wait_for_state(place: Path, process: subprocess.Popen[Any]) -> None:
 
 def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Path) -> None:
     network = {"denoiser": {"dropout": 0.3}, "condition": {"dropout": 0.3}}
-    chosen = recipe(training=SLOW, network=network, diffusion={"sample_latents": True, "loss_noise": 0.5})
+    chosen = quick_recipe(training=SLOW, network=network, diffusion={"sample_latents": True, "loss_noise": 0.5})
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command(ready, tmp_path / "killed", chosen), env=environment)
     wait_for_state(tmp_path / "killed", process)
@@ -129,7 +129,7 @@ def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Pa
 def test_an_interrupted_run_resumes_to_the_very_same_weights(
     ready: Path, tmp_path: Path, training: dict[str, object]
 ) -> None:
-    chosen = recipe(training={"steps": 6, **training}, optimiser={"warmup_steps": 2, "schedule": "cosine"})
+    chosen = quick_recipe(training={"steps": 6, **training}, optimiser={"warmup_steps": 2, "schedule": "cosine"})
     model = run(ready, tmp_path, chosen)
     folders = (model, tmp_path / "last")
     whole = [(folder / "weights.safetensors").read_bytes() for folder in folders]
@@ -158,7 +158,7 @@ class Signal:
         monkeypatch.setattr(place, counted)
 
 
-ASKED = recipe(training={"steps": 8, "validate_every": 4, "checkpoint_every": 1000})
+ASKED = quick_recipe(training={"steps": 8, "validate_every": 4, "checkpoint_every": 1000})
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_a_second_signal_ends_it_at_once(ready: Path, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("sdseg.training.loop._to_batch", twice)
     with pytest.raises(Stopped, match=r"^interrupted \(SIGTERM\)$"):
-        run(ready, tmp_path, recipe())
+        run(ready, tmp_path, quick_recipe())
     assert latest_state(tmp_path / "state") is None
 
 
@@ -226,7 +226,7 @@ def test_the_command_ends_with_a_message_when_all_its_processes_are_asked_to(
     ready: Path, tmp_path: Path, workers: int
 ) -> None:
     """As schedulers do: the signal goes to the workers that read the samples too."""
-    chosen = recipe(training={"steps": 100_000, "checkpoint_every": 3, "workers": workers})
+    chosen = quick_recipe(training={"steps": 100_000, "checkpoint_every": 3, "workers": workers})
     words = command(ready, tmp_path, chosen)
     with subprocess.Popen(words, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True) as process:
         wait_for_state(tmp_path, process)
@@ -241,9 +241,9 @@ def test_the_command_ends_with_a_message_when_all_its_processes_are_asked_to(
 
 
 def test_a_finished_run_with_an_edited_recipe_starts_anew(ready: Path, tmp_path: Path) -> None:
-    run(ready, tmp_path, recipe())
+    run(ready, tmp_path, quick_recipe())
     first = read_tensors(tmp_path / "last" / "weights.safetensors")
-    run(ready, tmp_path, recipe(optimiser={"learning_rate": 5e-3}, training={"augmentation": "none"}))
+    run(ready, tmp_path, quick_recipe(optimiser={"learning_rate": 5e-3}, training={"augmentation": "none"}))
     assert not events(tmp_path / "model", "resumed")
     second = read_tensors(tmp_path / "last" / "weights.safetensors")
     assert any(not first[name].equal(second[name]) for name in first)
@@ -253,12 +253,12 @@ def test_a_finished_run_with_an_edited_recipe_starts_anew(ready: Path, tmp_path:
 
 def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Path) -> None:
     """A comment is no change: those weights keep their date and commit. Another loss is one."""
-    first = run(ready, tmp_path, recipe())
+    first = run(ready, tmp_path, quick_recipe())
     made = json.loads((first / "config.json").read_text("utf-8"))["provenance"]
     weights = (tmp_path / "last" / "weights.safetensors").read_bytes()
     copy, loss = tmp_path / "copy" / "sdseg", "functional.l1_loss if settings.distance"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe().model_dump(mode="json")), "utf-8")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(quick_recipe().model_dump(mode="json")), "utf-8")
     command = [python(), "-m", "sdseg", "train", "--prepared", ready / "prepared", "--codec", ready / "codec"]
     command += ["--recipe", tmp_path / "recipe.yaml", "--name", "tiny", "--output", tmp_path / "model", "--quiet"]
 
@@ -283,9 +283,9 @@ def test_a_finished_run_whose_code_changed_starts_anew(ready: Path, tmp_path: Pa
 
 
 def test_an_unfinished_run_with_an_edited_recipe_is_refused_unless_allowed(ready: Path, tmp_path: Path) -> None:
-    run(ready, tmp_path, recipe())
+    run(ready, tmp_path, quick_recipe())
     rewind(tmp_path)
-    edited = recipe(optimiser={"learning_rate": 5e-3}, training={"log_every": 2})
+    edited = quick_recipe(optimiser={"learning_rate": 5e-3}, training={"log_every": 2})
     with pytest.raises(
         UserError, match=r"(?s)were changed:\n  - optimiser.learning_rate: 0.001 -> 0.005\n  where.*--on-edit"
     ):
@@ -294,16 +294,16 @@ def test_an_unfinished_run_with_an_edited_recipe_is_refused_unless_allowed(ready
     (resumed,) = events(tmp_path / "model", "resumed")
     assert (resumed["step"], resumed["changed"]) == (6, ["optimiser.learning_rate: 0.001 -> 0.005"])
     rewind(tmp_path)
-    run(ready, tmp_path, recipe(), on_edit="restart")
+    run(ready, tmp_path, quick_recipe(), on_edit="restart")
     assert not events(tmp_path / "model", "resumed")
-    run(ready, tmp_path / "fresh", recipe())
+    run(ready, tmp_path / "fresh", quick_recipe())
     both = [(place / "last" / "weights.safetensors").read_bytes() for place in (tmp_path, tmp_path / "fresh")]
     assert both[0] == both[1]
 
 
 def test_a_plateau_ends_training_and_does_so_again_after_an_interruption(ready: Path, tmp_path: Path) -> None:
     """Learning next to nothing: every validation after the first finds the same Dice."""
-    chosen = recipe(
+    chosen = quick_recipe(
         training={"steps": 50, "validate_every": 1, "checkpoint_every": 1, "patience": 2},
         optimiser={"learning_rate": 1e-12, "weight_decay": 0.0},
     )
@@ -320,7 +320,7 @@ def test_a_plateau_ends_training_and_does_so_again_after_an_interruption(ready: 
 def test_a_plateau_without_validation_cases_is_refused(ready: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "prepared", cases={"train": (1,) * 4, "test": (1,)})
     with pytest.raises(UserError, match=r"(?s)split has no cases.*training\.patience"):
-        run(ready, tmp_path / "run", recipe(training={"patience": 1}), prepared=store)
+        run(ready, tmp_path / "run", quick_recipe(training={"patience": 1}), prepared=store)
 
 
 def test_accumulated_parts_make_the_same_step_as_one_batch(ready: Path, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_accumulated_parts_make_the_same_step_as_one_batch(ready: Path, tmp_path
 @pytest.mark.parametrize("sampled", [False, True])
 def test_latents_encoded_at_every_step_are_the_cached_ones(ready: Path, sampled: bool) -> None:
     """The way strong augmentation takes, without its deformation, gives the batches that the cache gives."""
-    chosen = recipe(diffusion={"sample_latents": sampled}, training={"augmentation": "none"})
+    chosen = quick_recipe(diffusion={"sample_latents": sampled}, training={"augmentation": "none"})
     store = SliceStore.open(ready / "prepared")
     used = open_codec(chosen, ready / "codec", torch.device("cpu"))
     assert used is not None
@@ -348,7 +348,7 @@ def test_latents_encoded_at_every_step_are_the_cached_ones(ready: Path, sampled:
     torch.testing.assert_close(latent[0], cached.samples[5]["latent"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("chosen", [recipe, direct_recipe], ids=["latent", "direct"])
+@pytest.mark.parametrize("chosen", [quick_recipe, direct_recipe], ids=["latent", "direct"])
 def test_strong_augmentation_trains_and_repeats(ready: Path, tmp_path: Path, chosen: Callable[..., Recipe]) -> None:
     made = chosen(training={"augmentation": "strong", "steps": 4})
     weights = [(run(ready, tmp_path / name, made) / "weights.safetensors").read_bytes() for name in ("a", "b")]
@@ -368,8 +368,8 @@ def test_test_cases_are_never_opened(ready: Path, tmp_path: Path) -> None:
     seal(other)
     with pytest.raises(UserError, match="row 8 is damaged"):
         _ = SliceStore.open(other).masks[-2:]
-    run(ready, tmp_path / "a", recipe())
-    run(ready, tmp_path / "b", recipe(), prepared=other)
+    run(ready, tmp_path / "a", quick_recipe())
+    run(ready, tmp_path / "b", quick_recipe(), prepared=other)
     one, two = ((tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("a", "b"))
     assert one == two
 
@@ -385,7 +385,7 @@ def test_a_store_that_was_changed_is_not_trained_on(ready: Path, tmp_path: Path)
 
 def test_without_validation_cases_the_last_is_kept(ready: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "prepared", cases={"train": (1,) * 4, "test": (1,)})
-    _, manifest = load_model(run(ready, tmp_path / "run", recipe(), prepared=store))
+    _, manifest = load_model(run(ready, tmp_path / "run", quick_recipe(), prepared=store))
     assert manifest.training["best_step"] == 8
     assert manifest.training["best_dice"] is None
 
@@ -394,7 +394,7 @@ def test_a_folder_with_other_files_is_not_replaced(ready: Path, tmp_path: Path) 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"holds 'thesis\.tex', which this command did not write"):
-        run(ready, tmp_path, recipe())
+        run(ready, tmp_path, quick_recipe())
     assert (tmp_path / "model" / "thesis.tex").exists()
 
 
@@ -406,7 +406,7 @@ def test_a_place_that_cannot_be_written_is_named_before_training(ready: Path, tm
         train(
             prepared=ready / "prepared",
             recipe_name="tiny",
-            recipe=recipe(training={"steps": 10**6}),
+            recipe=quick_recipe(training={"steps": 10**6}),
             codec=ready / "codec",
             output=places["model"],
             last=tmp_path / "last",
@@ -417,12 +417,12 @@ def test_a_place_that_cannot_be_written_is_named_before_training(ready: Path, tm
 
 def test_fp16_on_a_cpu_is_refused(ready: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="fp16 needs a GPU"):
-        run(ready, tmp_path, recipe(training={"precision": "fp16"}))
+        run(ready, tmp_path, quick_recipe(training={"precision": "fp16"}))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="fp16 trains on a GPU, and this machine has none")
 def test_fp16_resumes_with_its_loss_scale(ready: Path, tmp_path: Path) -> None:
-    chosen = recipe(training={"precision": "fp16", "steps": 6})
+    chosen = quick_recipe(training={"precision": "fp16", "steps": 6})
     run(ready, tmp_path, chosen, device="cuda")
     whole, found = read_tensors(tmp_path / "last" / "weights.safetensors"), latest_state(tmp_path / "state")
     assert found is not None
@@ -440,7 +440,7 @@ def test_a_latent_recipe_without_a_codec_says_how_to_make_one(ready: Path, tmp_p
         train(
             prepared=ready / "prepared",
             recipe_name="tiny",
-            recipe=recipe(),
+            recipe=quick_recipe(),
             codec=None,
             output=tmp_path / "model",
             last=tmp_path / "last",
@@ -456,9 +456,9 @@ def test_a_direct_recipe_refuses_a_codec(ready: Path) -> None:
 
 def test_starts_from_another_model_and_records_which(ready: Path, tmp_path: Path) -> None:
     """Learning rate next to zero: the networks stay those of the start."""
-    first = run(ready, tmp_path / "first", recipe(training={"steps": 2}))
+    first = run(ready, tmp_path / "first", quick_recipe(training={"steps": 2}))
     begin = read_tensors(first / "weights.safetensors")
-    still = recipe(training={"steps": 2}, optimiser={"learning_rate": 1e-12, "weight_decay": 0.0})
+    still = quick_recipe(training={"steps": 2}, optimiser={"learning_rate": 1e-12, "weight_decay": 0.0})
     second = run(ready, tmp_path / "second", still, start_from=first)
     begun, (_, manifest) = read_tensors(second / "weights.safetensors"), load_model(second)
     checksum = sha256_file(first / "weights.safetensors")
