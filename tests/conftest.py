@@ -40,6 +40,14 @@ GROUPS = {"stages": "page", "exported": "exported graphs", "graph_of": "exported
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin to load the Python of commands beside the workers of pytest-xdist, once for all of them."""
+    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
+        from tests.helpers import loaded_python
+
+        os.environ[loaded_python.SHARED] = str(loaded_python.python())
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Set the groups, and let them hold: pytest-xdist 3.8 writes `_nodeid`, which pytest 9.2 does not read."""

@@ -20,8 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = (
     *("numpy", "pydantic", "yaml", "PIL.Image", "cv2", "nibabel", "safetensors.torch", "tqdm", "scipy.ndimage"),
     *("torch", "torch._dynamo", "torch.export", "torch.onnx._internal.exporter", "torch.utils.data"),
+    *("torch._functorch.aot_autograd", "monai.networks.nets"),
     *("diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition"),
-    *("onnx", "onnxscript", "onnxscript.optimizer", "onnx_ir.passes.common", "onnxruntime"),
+    *("onnx", "onnxscript", "onnxscript.optimizer", "onnxscript.function_libs.torch_lib.ops"),
+    *("onnx_ir.passes.common", "onnxruntime"),
 )
 # Not `prepare`, which Snakemake measures: it sees no process but its own children. Nor what loads next to nothing.
 PRELOADED = tuple(

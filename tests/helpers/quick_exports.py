@@ -7,6 +7,8 @@ only match a node of the operator that it ends with; and it describes all its op
 
 from __future__ import annotations
 
+import importlib
+import logging
 from functools import cache, wraps
 from typing import Any
 
@@ -56,5 +58,9 @@ def _quicken() -> None:
     ONNXRegistry.from_torchlib = staticmethod(from_torchlib)
 
 
-if __name__ == "__main__":  # run by the loaded Python
+if __name__ == "__main__":  # run by the loaded Python, whose forks find the operators described
     quicken_exports()
+    _quicken()
+    logging.disable()  # operators of torchvision are not described: it is not installed
+    importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry.from_torchlib()
+    logging.disable(logging.NOTSET)
