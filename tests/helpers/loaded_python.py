@@ -14,7 +14,7 @@ from sdseg.core.loaded_python import start_loaded_python
 __all__ = ["FORKED", "SHARED", "python"]
 
 SHARED = "SDSEG_TESTS_LOADED_PYTHON"
-FORKED = ("-m sdseg", "-m snakemake", "-m accelerate.commands.launch")
+FORKED = ("-m sdseg", "-m snakemake", "-m accelerate.commands.launch", "-m tests.helpers.full_disk")
 LOADED = (
     *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "smart_open", "jsonschema"),
     *("numpy", "pydantic", "yaml", "PIL.Image", "cv2", "nibabel", "pydicom", "safetensors.torch", "tqdm"),

@@ -14,6 +14,7 @@ from torch import nn
 
 from sdseg.core.errors import UserError
 from sdseg.training.state import SavedObjects, kept_progress, latest_state, restore, save_state
+from tests.helpers.loaded_python import python
 
 
 def trained(seed: int, steps: int = 3, scaler: torch.amp.GradScaler | None = None) -> SavedObjects:
@@ -126,35 +127,10 @@ def test_what_kept_states_carry_along_can_be_read_without_their_tensors(tmp_path
     assert kept_progress(tmp_path) == [{"best_step": 2}]
 
 
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-from sdseg.core.errors import UserError
-from sdseg.training.state import latest_state, save_state
-from tests.training.test_state import wide
-root = Path(sys.argv[1])
-save_state(root, 1, {}, wide())
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-try:
-    save_state(root, 2, {}, wide())
-except UserError as error:
-    print(error)
-found = latest_state(root)
-print("kept", found and found.step, sorted(path.name for path in root.iterdir()))
-"""
-
-
-def wide() -> SavedObjects:
-    """80 kB of weights."""
-    model = nn.Linear(100, 200)
-    return SavedObjects(model, nn.Linear(100, 200), torch.optim.AdamW(model.parameters()))
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of a process on Windows")
 def test_a_disk_that_fills_up_leaves_the_state_before_intact(tmp_path: Path, root: Path) -> None:
-    """The limit on a file's size stands in for a full disk: writing stops half-way in the same call."""
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / "state")],
+        [python(), "-m", "tests.helpers.full_disk", "state", tmp_path / "state"],
         capture_output=True,
         encoding="utf-8",
         check=True,
