@@ -79,7 +79,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported() -> set[str]:
+def written_graphs() -> set[str]:
     """Of what the graphs are that were exported."""
     return set()
 
@@ -134,7 +134,7 @@ def codec_of(ready: Path, chosen: Recipe) -> Path | None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_trains_resumes_evaluates_and_exports(ready: Path, exported: set[str], tmp_path: Path, file: Path) -> None:
+def test_trains_resumes_evaluates_and_exports(ready: Path, written_graphs: set[str], tmp_path: Path, file: Path) -> None:
     chosen = small(ready, file)
     model = run(ready, tmp_path, chosen)
     lines = [json.loads(line) for line in (model / "training.jsonl").read_text("utf-8").splitlines()]
@@ -156,9 +156,9 @@ def test_trains_resumes_evaluates_and_exports(ready: Path, exported: set[str], t
     assert TrainingRecord.checked(**training).content() == training  # what the page's records hold, key for key
 
     settled = what_settles_the_graph(model)
-    if settled not in exported:
+    if settled not in written_graphs:
         check_export(model, prepared, tmp_path / "export", joint=chosen.joint)
-        exported.add(settled)
+        written_graphs.add(settled)
 
 
 def what_settles_the_graph(model: Path) -> str:
