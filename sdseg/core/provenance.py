@@ -44,6 +44,7 @@ def source_of(stage: str | None = None) -> dict[str, str]:
     return {"commit": _commit()} | ({"code": fingerprint(stage)} if stage is not None else {})
 
 
+@cache
 def version_of(package: str) -> str | None:
     """The version of an installed package, None where it is not installed; nothing is imported."""
     try:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,24 @@ def render_comparison(comparison: FolderComparison) -> str:
 
 def compose(template: str, **values: Any) -> str:
     """A page from one of the templates: style and script within it, and nothing else let in by its policy."""
+    style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))  # ours
+    html = (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            origins=ORIGINS,
+            made=provenance(),
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}",
+        )
+    )
+    return html.encode("utf-8", "replace").decode()  # a file name that is not UTF-8 must not stop the page
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -118,16 +137,7 @@ def compose(template: str, **values: Any) -> str:
         "signed": formats.signed,
         "grouped": _grouped,
     }
-    style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))  # ours
-    html = environment.get_template(template).render(
-        **values,
-        origins=ORIGINS,
-        made=provenance(),
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}",
-    )
-    return html.encode("utf-8", "replace").decode()  # a file name that is not UTF-8 must not stop the page
+    return environment
 
 
 def scoring_rules() -> list[str]:

@@ -134,7 +134,9 @@ def codec_of(ready: Path, chosen: Recipe) -> Path | None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_trains_resumes_evaluates_and_exports(ready: Path, written_graphs: set[str], tmp_path: Path, file: Path) -> None:
+def test_trains_resumes_evaluates_and_exports(
+    ready: Path, written_graphs: set[str], tmp_path: Path, file: Path
+) -> None:
     chosen = small(ready, file)
     model = run(ready, tmp_path, chosen)
     lines = [json.loads(line) for line in (model / "training.jsonl").read_text("utf-8").splitlines()]

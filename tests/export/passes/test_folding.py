@@ -30,7 +30,7 @@ def free_of_the_image(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node if node.op_type in COMPUTING and not reached & set(node.output)]
 
 
-@pytest.mark.parametrize("name", ["latent", "latent, two structures of CT"])
+@pytest.mark.parametrize("name", ["condition at every size", "latent, two structures of CT"])
 def test_nothing_is_computed_from_the_timestep(graph_of: Callable[[str], Path], name: str) -> None:
     check_folded(NETWORKS[name].build(), NETWORKS[name].image, graph_of(name))
 
