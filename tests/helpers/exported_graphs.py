@@ -55,7 +55,9 @@ NETWORKS = {
         recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL}), CT, DISC_CUP
     ),
     "classic condition": Network(recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL})),
-    "condition at every size": Network(recipe(network={"condition": MULTISCALE})),
+    "condition at every size": Network(
+        recipe(network={"condition": MULTISCALE, "denoiser": {"attention": [False, False]}})
+    ),
     "classic denoiser": Network(recipe(network={"condition": CLASSIC, "denoiser": DENOISER})),
     "classic denoiser, condition at every size": Network(
         recipe(network={"condition": MULTISCALE, "denoiser": DENOISER})

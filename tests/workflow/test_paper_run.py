@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.workflow.test_workflow import DENOISER, LAYOUT, ROOT, TRAINING, Project, checkout
+from tests.workflow.test_workflow import LAYOUT, ROOT, TRAINING, Project, checkout
 
 ROWS = ("ablation-cross-attention", "sdseg-paper")  # the first and the last row of the ablation
 
@@ -17,7 +17,8 @@ ROWS = ("ablation-cross-attention", "sdseg-paper")  # the first and the last row
 def smaller() -> dict[str, Any]:
     """The committed file with other sizes and a phantom of BTCV; the rest is left as it is."""
     paper: dict[str, Any] = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text("utf-8"))
-    denoiser = {**DENOISER, "attention": [True], "context_channels": 8}
+    denoiser = {"block_out_channels": [8], "attention": [True], "layers_per_block": 1, "norm_num_groups": 4, "heads": 1}
+    denoiser["context_channels"] = 8
     networks = {"codec": "kl-f8", "condition": {**LAYOUT, "dropout": 0.2}, "denoiser": denoiser}
     overrides = {"network": networks, "training": TRAINING, "optimiser": {"warmup_steps": 0}}
     return paper | {

@@ -25,7 +25,6 @@ from tests.helpers.snakemake_runs import run_snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
-DENOISER = {"block_out_channels": [8], "attention": [False], "layers_per_block": 1, "norm_num_groups": 4, "heads": 1}
 TRAINING = {"steps": 4, "batch": 2, "precision": "no", "validate_every": 2, "checkpoint_every": 2, "workers": 0}
 MINI: dict[str, Any] = {
     "raw": "raw data",
@@ -35,9 +34,13 @@ MINI: dict[str, Any] = {
     "codecs": {"tiny": {**LAYOUT, "training": {"steps": 4, "batch": 2, "size": 32}}},
     "recipes": {
         "sdseg": {
-            "file": "config/recipes/sdseg-multistep.yaml",
+            "file": "config/recipes/sdseg.yaml",
             "overrides": {
-                "network": {"codec": "tiny", "condition": LAYOUT, "denoiser": DENOISER},
+                "network": {
+                    "codec": "tiny",
+                    "condition": {"block_out_channels": [4, 6]},
+                    "denoiser": {"block_out_channels": [6, 8]},
+                },
                 "training": TRAINING,
             },
         },
