@@ -26,7 +26,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -80,15 +80,15 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.full and chosen.more_seeds:
         parser.error("--full trains nothing: it has no seeds to add")
     os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # before any runtime is loaded
+    return write_figures(lambda: figures(chosen), chosen.output)
+
+
+def figures(chosen: argparse.Namespace) -> dict[str, Any]:
+    """New rows, or rows with more seeds, and those of the output that none of them replaces."""
     earlier = read_json(chosen.output, Pareto) if chosen.output.exists() else None
-    if chosen.more_seeds:
-        return write_figures(lambda: joined(with_more_seeds(chosen.results, earlier), chosen, earlier), chosen.output)
-    return write_figures(lambda: joined(measure(chosen), chosen, earlier), chosen.output)
-
-
-def joined(rows: list[ParetoRow], chosen: argparse.Namespace, earlier: Pareto | None) -> dict[str, Any]:
-    """The figures: new rows, and those of the output that none of them replaces."""
     former = earlier.rows if earlier is not None else ()
+    rows = with_more_seeds(chosen.results, former) if chosen.more_seeds else measure(chosen)
+    measured = earlier.machine if earlier is not None and chosen.more_seeds else None
     what = ("--full", *chosen.full) if chosen.full else ("--results", chosen.results)
     what = (*what, "--more-seeds") if chosen.more_seeds else what
     command = " ".join(["python benchmarks/pareto.py", *(Path(word).as_posix() for word in what)])
@@ -99,17 +99,18 @@ def joined(rows: list[ParetoRow], chosen: argparse.Namespace, earlier: Pareto | 
         command="; ".join(dict.fromkeys([*(earlier.command.split("; ") if earlier is not None else ()), command])),
         commit=", ".join(sorted({commit for row in ordered for commit in row.commits})),
         date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
-        machine=f"{machine()}, {chosen.threads} thread(s)",
+        machine=measured or f"{machine()}, {chosen.threads} thread(s)",
         rows=[row.model_dump(mode="json") for row in ordered],
     ).content()
 
 
-def with_more_seeds(results: Path, earlier: Pareto | None) -> list[ParetoRow]:
-    """The rows of the output that a results folder has seeds of, with these among the seeds of their Dice.
+def with_more_seeds(results: Path, former: Sequence[ParetoRow]) -> list[ParetoRow]:
+    """The rows that a results folder has seeds of, with these among the seeds of their Dice.
 
-    Raises UserError where the output has no such row, or it does not say which seeds its Dice is of.
+    Raises UserError where there is no such row, where it does not say which seeds its Dice is of, and where nothing
+    was trained and scored in the folder.
     """
-    rows = {(row.dataset, row.name): row for row in (earlier.rows if earlier is not None else ())}
+    rows = {(row.dataset, row.name): row for row in former}
     longer = []
     for (dataset, name), runs in runs_by_recipe(results).items():
         row = rows.get((dataset, name))
@@ -122,13 +123,15 @@ def with_more_seeds(results: Path, earlier: Pareto | None) -> list[ParetoRow]:
         dice = row.dice_by_seed | scores_by_seed(runs)
         more = {
             **spread("dice", list(dice.values())),
-            "dice_by_seed": dict(sorted(dice.items())),
+            "dice_by_seed": dict(sorted(dice.items(), key=lambda each: int(each[0]))),
             "seeds": len(dice),
             **origins(runs, row.date, row.commits),
         }
         longer.append(ParetoRow.checked(**row.content() | more))
     if not longer:
-        raise UserError("nothing here was trained and scored", where=results)
+        raise UserError(
+            "nothing here was trained and scored", where=results, remedy="name the results of the further seeds"
+        )
     return longer
 
 

@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from sdseg.core.loaded_python import forks_loaded_python
+from tests.helpers.loaded_python import SHARED, python
 
 # One thread each, set before any is imported: tests run side by side, and libraries that take every core would wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,11 +44,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to load the Python of commands beside the workers of pytest-xdist, once for all of them."""
-    if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
-        from tests.helpers import loaded_python
+    """Take the loaded Python of the process that started this one, and none that the shell names."""
+    os.environ.pop(SHARED, None)
+    os.environ.update(getattr(config, "workerinput", {}).get("shared", {}))
 
-        os.environ[loaded_python.SHARED] = str(loaded_python.python())
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Load the Python of commands beside the workers of pytest-xdist, once for all of them."""
+    node.workerinput["shared"] = {SHARED: str(python())} if forks_loaded_python() else {}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,14 +21,15 @@ from sdseg.export import tracing
 from sdseg.export.tracing import METADATA_KEY, export_graph, graph_inputs
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.segmenter import Segmenter
-from tests.helpers.networks import CODEC, quick_recipe
+from tests.helpers.networks import CLASSIC, CODEC, ONE_LEVEL, recipe
 from tests.helpers.tiny import CT, RGB, Brightness, describe
 
 
 def latent_segmenter() -> Segmenter:
     """The latent method at its smallest, with attention and Gaussian start."""
     torch.manual_seed(0)
-    chosen = quick_recipe(diffusion={"inference_noise": "gaussian"})
+    network = {"condition": CLASSIC, "denoiser": ONE_LEVEL}
+    chosen = recipe(network=network, diffusion={"inference_noise": "gaussian"})
     return build_segmenter(chosen, CT, 1, CODEC, 1.0).eval()
 
 

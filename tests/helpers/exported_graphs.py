@@ -1,4 +1,4 @@
-"""Networks whose graphs several tests look at, since exporting takes seconds; one of them in every precision."""
+"""Networks, and the graphs of some that several tests look at: exporting takes seconds. One in every precision."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MULTISCALE = CLASSIC | {"coarser_channels": [7]}
 
 
 def decoding(kind: str, **more: Any) -> Recipe:
-    """A latent recipe with another way from the latent to the mask; its denoiser is the one that exports sooner."""
+    """A latent recipe with another way from the latent to the mask; its denoiser is the classic one."""
     diffusion = {"train_timesteps": "last", "train_noise": "zero", "loss_mask": 1.0}
     return recipe(network={"decoder": kind, "denoiser": DENOISER, **more}, diffusion=diffusion)
 
@@ -55,9 +55,7 @@ NETWORKS = {
         recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL}), CT, DISC_CUP
     ),
     "classic condition": Network(recipe(network={"condition": CLASSIC, "denoiser": ONE_LEVEL})),
-    "condition at every size": Network(
-        recipe(network={"condition": MULTISCALE, "denoiser": {"attention": [False, False]}})
-    ),
+    "condition at every size": Network(recipe(network={"condition": MULTISCALE})),
     "classic denoiser": Network(recipe(network={"condition": CLASSIC, "denoiser": DENOISER})),
     "classic denoiser, condition at every size": Network(
         recipe(network={"condition": MULTISCALE, "denoiser": DENOISER})

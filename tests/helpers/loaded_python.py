@@ -13,7 +13,7 @@ from sdseg.core.loaded_python import start_loaded_python
 
 __all__ = ["FORKED", "SHARED", "python"]
 
-SHARED = "SDSEG_TESTS_LOADED_PYTHON"
+SHARED = "SDSEG_TESTS_LOADED_PYTHON"  # set in the workers of pytest-xdist: the executable of who started them
 FORKED = ("-m sdseg", "-m snakemake", "-m accelerate.commands.launch", "-m tests.helpers.full_disk")
 LOADED = (
     *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "smart_open", "jsonschema"),
@@ -29,9 +29,6 @@ LOADED = (
 
 @cache
 def python() -> Path:
-    """The executable, named `python`; its server starts with the first call and ends with this process.
-
-    Workers of one run of tests share that of the process that started them.
-    """
+    """The executable, named `python`; its server starts with the first call and ends with this process."""
     shared = os.environ.get(SHARED)
     return Path(shared) if shared else start_loaded_python(LOADED, FORKED)

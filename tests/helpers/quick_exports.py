@@ -7,7 +7,6 @@ only match a node of the operator that it ends with; and it describes all its op
 
 from __future__ import annotations
 
-import importlib
 import logging
 from functools import cache, wraps
 from typing import Any
@@ -59,8 +58,10 @@ def _quicken() -> None:
 
 
 if __name__ == "__main__":  # run by the loaded Python, whose forks find the operators described
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
     quicken_exports()
     _quicken()
     logging.disable()  # operators of torchvision are not described: it is not installed
-    importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry.from_torchlib()
+    ONNXRegistry.from_torchlib()
     logging.disable(logging.NOTSET)

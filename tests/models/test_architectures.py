@@ -1,4 +1,4 @@
-"""Every architecture of condition encoder and direct network: what it computes, trains, stores and exports."""
+"""Every architecture of condition encoder and direct network: what it computes, trains and stores; its graph."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ def test_channels_that_are_alike_give_what_a_grey_image_gave(count: int, tmp_pat
     grey = torch.rand(2, 32, 32, 1)
     several = grey.expand(-1, -1, -1, count)
     for number, condition in enumerate((AUTOENCODER, CLASSIC)):
-        own = quick_recipe(network={"condition": {**condition}})
-        folder = write_latent_model(tmp_path / f"latent{number}", MR, network={"condition": {**condition}})
+        own = quick_recipe(network={"condition": condition})
+        folder = write_latent_model(tmp_path / f"latent{number}", MR, network={"condition": condition})
         segmenter = build_segmenter(own, of_channels(count), 1, CODEC, 0.7).eval()
         start = open_start(own, folder)
         assert isinstance(segmenter, LatentSegmenter)

@@ -39,7 +39,9 @@ def test_a_line_joins_the_recipes_of_a_role_by_their_latency() -> None:
     assert dice_by_latency([]) == ()
 
 
-def test_further_seeds_join_the_dice_of_a_row(stages: StageResults, tmp_path: Path) -> None:
+def test_further_seeds_join_the_dice_of_a_row(
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scored = stages.folder / "cvc" / "unet"
     dice = json.loads((scored / "evaluation" / "summary.json").read_text("utf-8"))["dice"]["mean"]
     seed = json.loads((scored / "model" / "config.json").read_text("utf-8"))["recipe"]["training"]["seed"]
@@ -55,9 +57,12 @@ def test_further_seeds_join_the_dice_of_a_row(stages: StageResults, tmp_path: Pa
         (results / "cvc" / name).symlink_to(stages.folder / "cvc" / name)
 
     def add(rows: list[dict[str, object]]) -> dict[str, object]:
+        capsys.readouterr()
         write_json(output, {"command": "a", "commit": "abc", "date": "d", "machine": "m", "rows": rows})
         assert main(["--results", str(results), "--more-seeds", "--output", str(output)]) == 0
-        (found,) = json.loads(output.read_text("utf-8"))["rows"]
+        figures = json.loads(output.read_text("utf-8"))
+        assert figures["machine"] == "m"  # what was measured was measured there
+        (found,) = figures["rows"]
         return found
 
     found = add([earlier])
@@ -65,12 +70,22 @@ def test_further_seeds_join_the_dice_of_a_row(stages: StageResults, tmp_path: Pa
     assert (found["seeds"], found["dice_mean"]) == (2, pytest.approx((dice + 0.5) / 2, abs=1e-4))
     assert found["dice_sd"] == pytest.approx(stdev([dice, 0.5]), abs=1e-4)
     assert found["latency_ms"] == {"torch": 4.0}  # as it was measured
+    assert {"abc"} < set(found["commits"])  # type: ignore[call-overload]
     assert add([found]) == found  # the same seed again is the same row
 
     with pytest.raises(SystemExit, match="no row of cvc/unet that says which seeds its Dice is of"):
         add([{**earlier, "dice_by_seed": None}])
+    scores = tmp_path / "scores alone" / "cvc" / "unet"
+    scores.mkdir(parents=True)
+    (scores / "evaluation").symlink_to(scored / "evaluation")
+    with pytest.raises(SystemExit, match="nothing here was trained and scored"):
+        main(["--results", str(tmp_path / "scores alone"), "--more-seeds", "--output", str(output)])
     with pytest.raises(SystemExit, match="2"):
         main(["--full", "recipe.yaml", "--more-seeds"])
+    assert "--full trains nothing: it has no seeds to add" in capsys.readouterr().err
+    output.write_text("{", "utf-8")
+    with pytest.raises(SystemExit, match=r"pareto\.json"):
+        main(["--results", str(results), "--more-seeds", "--output", str(output)])
 
 
 def test_every_model_is_called_in_turn() -> None:

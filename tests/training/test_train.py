@@ -122,14 +122,18 @@ def test_a_killed_run_resumes_to_the_very_same_weights(ready: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "training",
-    [{"precision": "bf16"}, {"augmentation": "affine"}, {"accumulate": 2, "ema_scope": "denoiser"}],
+    ("made", "training"),
+    [
+        (recipe, {"precision": "bf16"}),  # with attention, and the paper's encoder
+        (quick_recipe, {"augmentation": "affine"}),
+        (quick_recipe, {"accumulate": 2, "ema_scope": "denoiser"}),
+    ],
     ids=["bf16", "strong augmentation", "accumulated"],
 )
 def test_an_interrupted_run_resumes_to_the_very_same_weights(
-    ready: Path, tmp_path: Path, training: dict[str, object]
+    ready: Path, tmp_path: Path, made: Callable[..., Recipe], training: dict[str, object]
 ) -> None:
-    chosen = quick_recipe(training={"steps": 6, **training}, optimiser={"warmup_steps": 2, "schedule": "cosine"})
+    chosen = made(training={"steps": 6, **training}, optimiser={"warmup_steps": 2, "schedule": "cosine"})
     model = run(ready, tmp_path, chosen)
     folders = (model, tmp_path / "last")
     whole = [(folder / "weights.safetensors").read_bytes() for folder in folders]
@@ -455,10 +459,10 @@ def test_a_direct_recipe_refuses_a_codec(ready: Path) -> None:
 
 
 def test_starts_from_another_model_and_records_which(ready: Path, tmp_path: Path) -> None:
-    """Learning rate next to zero: the networks stay those of the start."""
-    first = run(ready, tmp_path / "first", quick_recipe(training={"steps": 2}))
+    """Learning rate next to zero: the networks stay those of the start, though they begin as the codec's."""
+    first = run(ready, tmp_path / "first", recipe(training={"steps": 2}))
     begin = read_tensors(first / "weights.safetensors")
-    still = quick_recipe(training={"steps": 2}, optimiser={"learning_rate": 1e-12, "weight_decay": 0.0})
+    still = recipe(training={"steps": 2}, optimiser={"learning_rate": 1e-12, "weight_decay": 0.0})
     second = run(ready, tmp_path / "second", still, start_from=first)
     begun, (_, manifest) = read_tensors(second / "weights.safetensors"), load_model(second)
     checksum = sha256_file(first / "weights.safetensors")

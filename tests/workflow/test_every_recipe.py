@@ -17,6 +17,7 @@ import torch
 from onnx.shape_inference import infer_shapes
 from torch import nn
 
+from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.artifacts.results.parity import Parity
 from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.config.codec import Codec
@@ -27,13 +28,15 @@ from sdseg.core.settings import merge
 from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.inference.predictor import load_predictor
+from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.model_folder import load_model
+from sdseg.models.segmenter import Segmenter
 from sdseg.training.codec import build_codec
 from tests.export.test_tensorrt_operators import beyond
 from tests.helpers.end_to_end import SMALLEST
 from tests.helpers.end_to_end import TRAINING as EVERY
-from tests.helpers.networks import CODEC
-from tests.helpers.tiny import DISC_CUP, RGB, picture, write_store
+from tests.helpers.networks import CODEC, recipe
+from tests.helpers.tiny import DISC_CUP, POLYP, RGB, picture, write_store
 from tests.helpers.training import events, rewind
 from tests.helpers.training import run as train_in
 
@@ -80,7 +83,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written_graphs() -> set[str]:
-    """Of what the graphs are that were exported."""
+    """What settled each graph that was exported."""
     return set()
 
 
@@ -157,20 +160,48 @@ def test_trains_resumes_evaluates_and_exports(
     training = json.loads((model / "config.json").read_text("utf-8"))["training"]
     assert TrainingRecord.checked(**training).content() == training  # what the page's records hold, key for key
 
-    settled = what_settles_the_graph(model)
-    if settled not in written_graphs:
+    graph = what_settles_the_graph(model)
+    if graph not in written_graphs:
         check_export(model, prepared, tmp_path / "export", joint=chosen.joint)
-        written_graphs.add(settled)
+        written_graphs.add(graph)
 
 
 def what_settles_the_graph(model: Path) -> str:
-    """All that the graph of a model depends on but the values of its weights."""
+    """All that the graph of a model depends on but the values of its weights and the scale of its latents."""
     segmenter, manifest = load_model(model)
-    recipe = Recipe.model_validate(manifest.recipe)
-    process = recipe.diffusion.model_dump(mode="json") if recipe.diffusion is not None else {}
+    trained = Recipe.model_validate(manifest.recipe)
+    return settled(segmenter, trained, manifest.image, manifest.structures)
+
+
+def settled(segmenter: Segmenter, chosen: Recipe, image: ImageContract, structures: tuple[Structure, ...]) -> str:
+    heads = {name: module.heads for name, module in segmenter.named_modules() if hasattr(module, "heads")}
+    process = chosen.diffusion.model_dump(mode="json") if chosen.diffusion is not None else {}
     predicts = {key: value for key, value in process.items() if not re.match(TRAINS_ALONE, key)}
     shapes = {name: tuple(weights.shape) for name, weights in segmenter.state_dict().items()}
-    return f"{segmenter}, {shapes}, {predicts}, {recipe.inference}, {len(manifest.structures)} structures"
+    return f"{segmenter} {shapes} {heads} {predicts} {chosen.inference} {image} {structures}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"diffusion": {"prediction": "v", "loss_velocity": 1.0}}, False),
+        ({"network": {"denoiser": {"heads": 1}}}, False),
+        ({"network": {"denoiser": {"layers_per_block": 2}}}, False),
+        ({"network": {"decoder": "skips"}, "diffusion": {"loss_mask": 1.0}}, False),
+        ({"inference": {"steps": 2}}, False),
+        ({"inference": {"flips": "horizontal"}}, False),
+        ({"diffusion": {"inference_noise": "gaussian"}}, False),
+        ({"diffusion": {"distance": "l2", "loss_noise": 0.5, "train_timesteps": "last"}}, True),
+        ({"network": {"condition": {"trainable": False}}, "training": {"steps": 9}}, True),
+    ],
+    ids=str,
+)
+def test_recipes_with_other_graphs_are_told_apart(changes: dict[str, Any], same: bool) -> None:
+    def of(**overrides: Any) -> str:
+        made = recipe(**overrides)
+        return settled(build_segmenter(made, RGB, 1, CODEC, 0.7), made, RGB, POLYP)
+
+    assert (of(**changes) == of()) is same
 
 
 def check_export(model: Path, prepared: Path, output: Path, *, joint: bool) -> None:
@@ -186,7 +217,7 @@ def check_export(model: Path, prepared: Path, output: Path, *, joint: bool) -> N
     np.testing.assert_allclose(by_graph.probability, by_model.probability, atol=1e-3)
     if joint:
         assert (by_graph.probability[1] <= by_graph.probability[0] + 1e-6).all()  # the cup lies within its disc
-    assert Parity.checked(**parity).content() == parity
+    assert Parity.checked(**parity).content() == parity  # what the page's records hold, key for key
 
 
 def expected_losses(chosen: Recipe) -> set[str]:

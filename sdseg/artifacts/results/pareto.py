@@ -20,7 +20,7 @@ class ParetoRow(Record):
     name: str
     dice_mean: Score | None = None  # None where nothing was trained
     dice_sd: Positive | None = None  # None of a single seed
-    dice_by_seed: dict[str, Score] | None = None
+    dice_by_seed: dict[str, Score] | None = None  # by number; None in files of earlier versions
     seeds: int
     gflop: Positive  # of one image, or one slice
     parameters: int

@@ -6,6 +6,6 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A codec is measured on fewer shapes: half of a conversion's time."""
     monkeypatch.setattr("sdseg.models.codec_quality.HELD_OUT", 32)
