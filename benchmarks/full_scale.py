@@ -197,7 +197,6 @@ def _build(chosen: argparse.Namespace) -> dict[str, Any]:
         latent_scale=used.manifest.latent_scale if used else None,
         image=store.image,
         structures=store.structures,
-        threshold=recipe.inference.threshold,
         exclusive=store.exclusive,
         training={"steps": 0, "codec_ceiling": None, "data_checksum": store.data_checksum},
         files={},
