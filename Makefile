@@ -23,8 +23,9 @@ demo: $(STAMP)
 	$(BIN)/snakemake --cores $(CORES) --quiet host reason --configfile config/demo.yaml
 	@$(BIN)/python -m sdseg report --table
 
+# One process more than cores: some wait for a browser, or for a command to end.
 test: $(STAMP) $(PAGE)
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadgroup
 
 lint: $(STAMP)
 	.ci/run --no-tests
