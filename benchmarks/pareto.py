@@ -100,7 +100,7 @@ def figures(chosen: argparse.Namespace) -> dict[str, Any]:
         commit=", ".join(sorted({commit for row in ordered for commit in row.commits})),
         date=" to ".join(dict.fromkeys((dates[0], dates[-1]))),
         machine=measured or f"{machine()}, {chosen.threads} thread(s)",
-        rows=[row.model_dump(mode="json") for row in ordered],
+        rows=[row.content() for row in ordered],
     ).content()
 
 
