@@ -99,18 +99,15 @@ def render_comparison(comparison: FolderComparison) -> str:
 
 def compose(template: str, **values: Any) -> str:
     """A page from one of the templates: style and script within it, and nothing else let in by its policy."""
+    page = _environment().get_template(template)
     style, script = (Markup((TEMPLATES / name).read_text(encoding="utf-8")) for name in ("page.css", "page.js"))  # ours
-    html = (
-        _environment()
-        .get_template(template)
-        .render(
-            **values,
-            origins=ORIGINS,
-            made=provenance(),
-            style=style,
-            script=script,
-            policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}",
-        )
+    html = page.render(
+        **values,
+        origins=ORIGINS,
+        made=provenance(),
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}",
     )
     return html.encode("utf-8", "replace").decode()  # a file name that is not UTF-8 must not stop the page
 
