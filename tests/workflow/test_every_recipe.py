@@ -6,7 +6,6 @@ Recipes that differ in what they train by alone have the same graph: of those th
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import torch
 from onnx.shape_inference import infer_shapes
 from torch import nn
 
-from sdseg.artifacts.image_contract import ImageContract, Structure
 from sdseg.artifacts.results.parity import Parity
 from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.config.codec import Codec
@@ -29,13 +27,12 @@ from sdseg.evaluation.evaluate import evaluate
 from sdseg.export.onnx import export
 from sdseg.inference.predictor import load_predictor
 from sdseg.models.build_segmenter import build_segmenter
-from sdseg.models.model_folder import load_model
-from sdseg.models.segmenter import Segmenter
 from sdseg.training.codec import build_codec
 from tests.export.test_tensorrt_operators import beyond
 from tests.helpers.end_to_end import SMALLEST
 from tests.helpers.end_to_end import TRAINING as EVERY
 from tests.helpers.networks import CODEC, recipe
+from tests.helpers.settled_graphs import settled, what_settles_the_graph
 from tests.helpers.tiny import DISC_CUP, POLYP, RGB, picture, write_store
 from tests.helpers.training import events, rewind
 from tests.helpers.training import run as train_in
@@ -56,7 +53,6 @@ DENOISER = {
     "context_channels": 8,
     "context_tokens": 3,
 }
-TRAINS_ALONE = r"loss_|train_|distance$|sample_latents$"  # settings of the process that a trained model no longer reads
 CLASSIC = {"condition": {"block_out_channels": [4, 6]}, "denoiser": {"block_out_channels": [6, 8]}}
 
 
@@ -164,21 +160,6 @@ def test_trains_resumes_evaluates_and_exports(
     if graph not in written_graphs:
         check_export(model, prepared, tmp_path / "export", joint=chosen.joint)
         written_graphs.add(graph)
-
-
-def what_settles_the_graph(model: Path) -> str:
-    """All that the graph of a model depends on but the values of its weights and the scale of its latents."""
-    segmenter, manifest = load_model(model)
-    trained = Recipe.model_validate(manifest.recipe)
-    return settled(segmenter, trained, manifest.image, manifest.structures)
-
-
-def settled(segmenter: Segmenter, chosen: Recipe, image: ImageContract, structures: tuple[Structure, ...]) -> str:
-    heads = {name: module.heads for name, module in segmenter.named_modules() if hasattr(module, "heads")}
-    process = chosen.diffusion.model_dump(mode="json") if chosen.diffusion is not None else {}
-    predicts = {key: value for key, value in process.items() if not re.match(TRAINS_ALONE, key)}
-    shapes = {name: tuple(weights.shape) for name, weights in segmenter.state_dict().items()}
-    return f"{segmenter} {shapes} {heads} {predicts} {chosen.inference} {image} {structures}"
 
 
 @pytest.mark.parametrize(
