@@ -8,8 +8,8 @@ The first exports a trained model in fp32, int8, int8_mixed and int8_weights, wi
 all test images: Dice with the masks of the fp32 graph and with the labels. It writes eight_bits.json and, of the
 blocks that int8_mixed chooses from, eight_bits_blocks.json. The second does so with random weights at full size
 (256×256, KL-f8), latency alone, and writes eight_bits_full.json; it takes 10 GB of memory and minutes. The third takes
-a model that was trained at that size, with whole networks of it in 8 bits, not blocks: latency, and the masks of test
-images, which --threads are for. It writes eight_bits_trained.json.
+a model that was trained at that size: its masks of test images, with whole networks of it in 8 bits in place of
+blocks. It writes eight_bits_masks.json.
 
 One thread; a call's CPU time, the least of some that take turns, so that a busy machine gives the same as an idle one.
 """
@@ -17,6 +17,7 @@ One thread; a call's CPU time, the least of some that take turns, so that a busy
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -34,6 +35,7 @@ from benchmarks.pareto import SIZE, interleaved, opened, write_untrained  # noqa
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
 
 FIGURES = ROOT / "benchmarks/figures"
+FULL_FILE = "eight_bits_full.json"
 GRAPHS = ("fp32", "int8", "int8_mixed", "int8_weights")
 RUNTIMES = {"onnxruntime": "cpu", "openvino": "openvino", "openvino bf16": "openvino-bf16"}
 ANY = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
@@ -61,7 +63,7 @@ def main() -> int:
     parser.add_argument("--prepared", type=Path, help="folder made by 'sdseg prepare'")
     parser.add_argument("--full", action="store_true", help="random weights at full size in their place")
     parser.add_argument("--recipe", type=Path, default=ROOT / "config/recipes/sdseg-paper.yaml", help="of --full")
-    parser.add_argument("--threads", type=int, default=1, help="of --full with a model: for all but latency (1)")
+    parser.add_argument("--threads", type=int, default=1, help="of --full with a model (1)")
     parser.add_argument("--images", type=int, help="of --full with a model: test images whose masks are compared (all)")
     parser.add_argument("--rounds", type=int, help="calls of each graph in each runtime (20; with --full 2)")
     parser.add_argument("--output", type=Path, default=FIGURES, help="folder for the files (benchmarks/figures)")
@@ -69,8 +71,9 @@ def main() -> int:
     if (chosen.model is None) != (chosen.prepared is None) or not (chosen.full or chosen.model):
         parser.error("give --model and --prepared, or --full, or all three")
     if chosen.full:
-        file = "eight_bits_trained.json" if chosen.model else "eight_bits_full.json"
-        return write_figures(lambda: full(chosen), chosen.output / file)
+        if chosen.model is None:
+            return write_figures(lambda: full(chosen), chosen.output / FULL_FILE)
+        return write_figures(lambda: full_masks(chosen), chosen.output / "eight_bits_masks.json")
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as folder:
         blocks: list[dict[str, Any]] = []
         head = origin(f"--model {'/'.join(chosen.model.parts[-2:])} --prepared {chosen.prepared.name}")
@@ -167,8 +170,76 @@ class _Blocks(logging.Handler):
 
 
 def full(chosen: argparse.Namespace) -> dict[str, Any]:
-    """A row for each way to run a network of full size: random weights, or a trained model and its masks."""
+    """A row for each way to run random weights at full size, after those that the file has of other recipes."""
     import numpy as np
+
+    former = chosen.output / FULL_FILE
+    earlier = json.loads(former.read_text()) if former.exists() else {"command": "", "rows": []}
+    recipe, head = chosen.recipe.stem, origin(f"--full --recipe config/recipes/{chosen.recipe.name}")
+    with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
+        folder = Path(name)
+        os.environ["SDSEG_CACHE"] = str(folder / "cache")
+        image = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+        write_untrained(chosen.recipe, folder, graphs=True)
+        share = quantised_parts(folder / "model.onnx", image)
+        answers = {each: opened(folder / "model", folder, *way) for each, way in WAYS.items()}
+        present = {each: answer for each, answer in answers.items() if answer is not None}
+        milliseconds = _least(present, image, chosen.rounds or 2, FULL_PATIENCE)
+    eager = milliseconds["PyTorch, fp32"]
+    rows = [
+        {
+            "recipe": recipe,
+            "decoder_share": share,
+            "runtime": each,
+            "seconds": round(value / 1e3, 3),
+            "times_eager": round(eager / value, 2),
+        }
+        for each, value in milliseconds.items()
+    ]
+    commands = dict.fromkeys([*filter(None, earlier["command"].split("; ")), head["command"]])
+    others = [row for row in earlier["rows"] if row["recipe"] != recipe]
+    return head | {"command": "; ".join(commands), "rows": [*others, *rows]}
+
+
+def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
+    """A row for each way that computes in fewer bits than the fp32 graph in ONNX Runtime: Dice with its masks."""
+    import torch
+
+    from sdseg.artifacts.manifests import ModelManifest
+    from sdseg.config.export import Export
+    from sdseg.core.files import read_json
+    from sdseg.data.mask_rule import MaskRule
+    from sdseg.data.store import SliceStore
+    from sdseg.export.onnx import export
+
+    torch.set_num_threads(chosen.threads)
+    os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # which runtimes heed when a graph is opened
+    model, store = read_json(chosen.model / "config.json", ModelManifest), SliceStore.open(chosen.prepared)
+    rule, images = MaskRule.of(model), store.images[evenly(store.rows_of("test"), chosen.images)]
+    rows: list[dict[str, Any]] = []
+    expected = None
+    with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
+        folder = Path(name) / "export"
+        export(chosen.model, chosen.prepared, folder, Export(parity_cases=2))
+        quantised_parts(folder / "model.onnx", store.images[evenly(store.rows_of("train"), CALIBRATION)])
+        for way, (file, device) in WAYS.items():
+            answer = None if file is None or device == "openvino" else opened(chosen.model, folder, file, device)
+            if answer is not None:
+                masks = rule.masks(_all(answer, images))
+                expected = masks if expected is None else expected  # the first is fp32
+                rows.append({"runtime": way, "mask_dice": _dice(masks, expected)})
+                print(rows[-1], file=sys.stderr, flush=True)
+    words = f"--full --model {'/'.join(chosen.model.parts[-2:])} --prepared {chosen.prepared.name}"
+    return origin(f"{words} --threads {chosen.threads} --images {len(images)}") | {
+        "recipe": model.recipe_name,
+        "cases": len(images),
+        "size": model.image.sides[0],
+        "rows": rows[1:],
+    }
+
+
+def quantised_parts(source: Path, images: Any) -> float:
+    """Write each graph of QUANTISED beside `source`, calibrated on images; the decoder's share of the products."""
     import onnx
 
     from sdseg.backends.graph import feed_of
@@ -176,64 +247,13 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
     from sdseg.export.block_sensitivity import graph_blocks
     from sdseg.export.quantise import quantise
 
-    with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
-        folder = Path(name)
-        os.environ["SDSEG_CACHE"] = str(folder / "cache")
-        _threads(chosen.threads)
-        if chosen.model:
-            model, source, images = chosen.model, folder / "export/model.onnx", _exported(chosen, folder)
-        else:
-            model, source = folder / "model", folder / "model.onnx"
-            image = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
-            images = {"train": image, "test": image}
-            write_untrained(chosen.recipe, folder, graphs=True)
-        manifest, blocks = open_manifest(source), graph_blocks(onnx.load(str(source), load_external_data=False).graph)
-        feeds = [feed_of(manifest, image[None], 0) for image in images["train"]]
-        for file, parts in QUANTISED.items():
-            kept = [layer for block in blocks if not block.name.startswith(parts) for layer in block.layers]
-            described = manifest.model_copy(update={"precision": "int8"})
-            quantise(source, source.with_name(file), feeds, described, lambda _, k=kept: k)
-            print(f"written: {file}", file=sys.stderr, flush=True)
-        scores = _masks_kept(model, source.parent, images["test"]) if chosen.model else {}
-        _threads(1)
-        answers = {each: opened(model, source.parent, *way) for each, way in WAYS.items()}
-        present = {each: answer for each, answer in answers.items() if answer is not None}
-        milliseconds = _least(present, images["test"][:1], chosen.rounds or 2, FULL_PATIENCE)
-    eager = milliseconds["PyTorch, fp32"]
+    manifest, blocks = open_manifest(source), graph_blocks(onnx.load(str(source), load_external_data=False).graph)
+    feeds, described = [feed_of(manifest, image[None], 0) for image in images], {"precision": "int8"}
+    for file, parts in QUANTISED.items():
+        kept = [layer for block in blocks if not block.name.startswith(parts) for layer in block.layers]
+        quantise(source, source.with_name(file), feeds, manifest.model_copy(update=described), lambda _, k=kept: k)
     decoder = sum(block.products for block in blocks if block.name.startswith("decoder"))
-    words = "/".join(chosen.model.parts[-3:]) if chosen.model else ""
-    return origin(
-        f"--full --model {words} --prepared {chosen.prepared.name}"
-        if chosen.model
-        else f"--full --recipe config/recipes/{chosen.recipe.name}"
-    ) | {
-        "recipe": manifest.recipe,
-        "decoder_share": round(decoder / sum(block.products for block in blocks), 3),
-        **({"cases": len(images["test"])} if chosen.model else {}),
-        "rows": [
-            {
-                "runtime": each,
-                "seconds": round(value / 1e3, 3),
-                "times_eager": round(eager / value, 2),
-                **({"mask_dice": scores[each]} if each in scores else {}),
-            }
-            for each, value in milliseconds.items()
-        ],
-    }
-
-
-def _exported(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Write the fp32 graph of a trained model; images of its splits: those to calibrate on, and those to compare on."""
-    from sdseg.config.export import Export
-    from sdseg.data.store import SliceStore
-    from sdseg.export.onnx import export
-
-    export(chosen.model, chosen.prepared, folder / "export", Export(parity_cases=2))
-    store = SliceStore.open(chosen.prepared)
-    return {
-        split: store.images[evenly(store.rows_of(split), most)]
-        for split, most in (("train", CALIBRATION), ("test", chosen.images))
-    }
+    return round(decoder / sum(block.products for block in blocks), 3)
 
 
 def evenly(rows: Any, most: int | None) -> Any:
@@ -241,33 +261,6 @@ def evenly(rows: Any, most: int | None) -> Any:
     import numpy as np
 
     return rows if most is None else rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
-
-
-def _threads(count: int) -> None:
-    """Of PyTorch, and of what is opened from now on."""
-    import torch
-
-    torch.set_num_threads(count)
-    os.environ["OMP_NUM_THREADS"] = str(count)
-
-
-def _masks_kept(model: Path, graphs: Path, images: Any) -> dict[str, float]:
-    """Mean Dice with the masks of the fp32 graph in ONNX Runtime, of every way that computes in fewer bits."""
-    from sdseg.artifacts.manifests import ModelManifest
-    from sdseg.core.files import read_json
-    from sdseg.data.mask_rule import MaskRule
-
-    rule = MaskRule.of(read_json(model / "config.json", ModelManifest))
-    expected: Any = None
-    kept: dict[str, float] = {}
-    for name, (file, device) in WAYS.items():
-        answer = None if file is None or device == "openvino" else opened(model, graphs, file, device)
-        if answer is not None:
-            masks = rule.masks(_all(answer, images))
-            expected = masks if expected is None else expected  # the first is fp32
-            kept[name] = _dice(masks, expected)
-            print(f"{name}: masks {kept[name]}", file=sys.stderr, flush=True)
-    return kept
 
 
 def _least(answers: dict[str, Any], images: Any, rounds: int, patience: float) -> dict[str, float]:
