@@ -64,17 +64,14 @@ def code_of(stage: str, package: Path = PACKAGE) -> dict[str, str]:
     for name in modules:  # templates and style sheets lie in the package that fills them in
         path = _file_of(name, package)
         if path is not None and path.name == "__init__.py":
-            digests |= {other.relative_to(package).as_posix(): _digest(other.read_bytes()) for other in _others(path)}
+            digests |= _others(path, package)
     return dict(sorted(digests.items()))
 
 
+@cache  # stages share most of their modules
 def _read(name: str, path: Path) -> tuple[str, frozenset[str]]:
     """Checksum of a module's code, and the modules and names of this package that it imports."""
-    return _read_text(path.read_bytes(), of_settings=name in OF_SETTINGS)
-
-
-@cache
-def _read_text(text: bytes, *, of_settings: bool) -> tuple[str, frozenset[str]]:
+    text, of_settings = path.read_bytes(), name in OF_SETTINGS
     key = f"{hashlib.sha256(text).hexdigest()} {of_settings:d}"
     if key in _kept():
         digest, *names = _kept()[key]
@@ -177,15 +174,17 @@ def _with_parents(name: str) -> list[str]:
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)] if parts[0] == "sdseg" else []
 
 
-def _others(init: Path) -> list[Path]:
-    return [
-        path
+@cache
+def _others(init: Path, package: Path) -> dict[str, str]:
+    """SHA-256 of the files of a package that are no modules, by their paths within `package`."""
+    return {
+        path.relative_to(package).as_posix(): _digest(path.read_bytes())
         for path in init.parent.rglob("*")
         if path.suffix != ".py"
         and not path.name.startswith(".")
         and "__pycache__" not in path.parts  # half-written ones of other processes too
         and path.is_file()
-    ]
+    }
 
 
 def _digest(*parts: str | bytes) -> str:

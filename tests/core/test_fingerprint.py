@@ -130,7 +130,7 @@ def test_what_was_read_is_kept_beside_what_is_compiled(tmp_path: Path, monkeypat
 
     def computed(text: str, *, unread: bool = False) -> dict[str, str]:
         module.write_text(text, "utf-8")
-        for known in (reading._read_text, reading._kept, code_of):
+        for known in (reading._read, reading._kept, code_of):
             known.cache_clear()
         with monkeypatch.context() as patched:
             patched.setattr(reading, "KEPT", kept)

@@ -19,6 +19,7 @@ from sdseg.cli.commands import main
 from sdseg.config.dataset import load_dataset
 from sdseg.config.recipe import load_codec, load_recipe
 from sdseg.config.run import load_config
+from sdseg.core import yaml_json
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.yaml_json import read_user_json, read_yaml, yaml_value
 from sdseg.datasets.nnunet import read_description
@@ -137,7 +138,32 @@ def test_json_with_tabs_is_read(tmp_path: Path) -> None:
     assert read_yaml(file) == read_user_json(file) == {"a": [1, {"b": "x\ty"}]}
 
 
-@given(st.text(st.sampled_from("{}[]:,-?&*!<>|#%@`'\"\n\t a0~=.\\x"), max_size=30) | st.text(max_size=20))
+WRITTEN = st.text(st.sampled_from("{}[]:,-?&*!<>|#%@`'\"\n\t a0~=.\\x"), max_size=30) | st.text(max_size=20)
+
+
+@pytest.mark.skipif(yaml_json.FAST_PARSER is None, reason="this build of PyYAML has no libyaml")
+@given(WRITTEN)
+def test_both_parsers_read_the_same(text: str) -> None:
+    """NaN is not itself: values are compared as they are written. What libyaml refuses goes to PyYAML's parser."""
+
+    def read() -> str:
+        try:
+            return repr(yaml_value(text, where="x"))
+        except UserError as error:
+            return str(error)
+
+    fast = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml_json, "FAST_PARSER", None)
+        assert read() == fast
+
+
+@pytest.mark.parametrize("text", ["a: b\t", "a: |#b", "a: ! b"])
+def test_what_libyaml_lets_pass_goes_to_the_stricter_parser(text: str) -> None:
+    assert yaml_json.MORE_LENIENT.search(text)
+
+
+@given(WRITTEN)
 def test_whatever_is_written_is_read_or_refused(text: str) -> None:
     with suppress(UserError):  # and nothing else
         yaml_value(text, where="x")
