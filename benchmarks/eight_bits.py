@@ -174,7 +174,7 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     former = chosen.output / FULL_FILE
-    earlier = json.loads(former.read_text()) if former.exists() else {"command": "", "rows": []}
+    earlier = json.loads(former.read_text()) if former.exists() else {"command": "", "commit": "", "rows": []}
     recipe, head = chosen.recipe.stem, origin(f"--full --recipe config/recipes/{chosen.recipe.name}")
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
         folder = Path(name)
@@ -196,9 +196,12 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
         }
         for each, value in milliseconds.items()
     ]
-    commands = dict.fromkeys([*filter(None, earlier["command"].split("; ")), head["command"]])
     others = [row for row in earlier["rows"] if row["recipe"] != recipe]
-    return head | {"command": "; ".join(commands), "rows": [*others, *rows]}
+    joined = {
+        key: between.join(dict.fromkeys([*filter(None, earlier[key].split(between)), head[key]]))
+        for key, between in (("command", "; "), ("commit", ", "))
+    }
+    return head | joined | {"rows": [*others, *rows]}
 
 
 def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:

@@ -516,5 +516,6 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "normalisation": _compare,
     "nodules": _nodules,
     "systems": _compare,
+    "full_trained": _compare,
     "web": _web,
 }
