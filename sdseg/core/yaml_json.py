@@ -24,7 +24,6 @@ from sdseg.core.errors import ListedError, UserError
 __all__ = ["read_user_json", "read_yaml", "yaml_value"]
 
 FAST_PARSER: Any = import_module("yaml._yaml").CParser if yaml.__with_libyaml__ else None  # not every build has it
-
 MORE_LENIENT = re.compile(r"[\t!]|[|>][-+0-9]*#")  # libyaml takes these where PyYAML does not, or for something else
 
 
@@ -73,7 +72,7 @@ def yaml_value(text: str, *, where: str | Path) -> Any:
 def _value(text: str, twice: list[str]) -> Any:
     """By libyaml, five times as fast; PyYAML's own parser tells better what is wrong, and where, and is stricter."""
     if FAST_PARSER is not None and not MORE_LENIENT.search(text):
-        with contextlib.suppress(yaml.YAMLError, RecursionError):
+        with contextlib.suppress(yaml.YAMLError, RecursionError, UnicodeEncodeError):
             return _FastReader(text, twice).get_single_data()
     twice.clear()
     return _Reader(text, twice).get_single_data()

@@ -163,6 +163,11 @@ def test_what_libyaml_lets_pass_goes_to_the_stricter_parser(text: str) -> None:
     assert yaml_json.MORE_LENIENT.search(text)
 
 
+def test_bytes_of_a_command_line_that_are_no_text() -> None:
+    with pytest.raises(UserError, match="not valid YAML: unacceptable character #xdce9"):
+        yaml_value("a: caf\udce9", where="x")
+
+
 @given(WRITTEN)
 def test_whatever_is_written_is_read_or_refused(text: str) -> None:
     with suppress(UserError):  # and nothing else
