@@ -11,7 +11,8 @@ blocks that int8_mixed chooses from, eight_bits_blocks.json. The second does so 
 a model that was trained at that size: its masks of test images, with whole networks of it in 8 bits in place of
 blocks. It writes eight_bits_masks.json.
 
-One thread; a call's CPU time, the least of some that take turns, so that a busy machine gives the same as an idle one.
+Latency is that of one thread; a call's CPU time, the least of some that take turns, so that a busy machine gives the
+same as an idle one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from benchmarks.pareto import SIZE, interleaved, opened, write_untrained  # noqa: E402
+from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
 
 FIGURES = ROOT / "benchmarks/figures"
@@ -39,10 +41,7 @@ FULL_FILE = "eight_bits_full.json"
 GRAPHS = ("fp32", "int8", "int8_mixed", "int8_weights")
 RUNTIMES = {"onnxruntime": "cpu", "openvino": "openvino", "openvino bf16": "openvino-bf16"}
 ANY = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
-QUANTISED = {  # of --full: graph -> the networks whose layers are in int8
-    "model.int8.onnx": ("condition_encoder", "denoiser", "decoder"),
-    "model.decoder.onnx": ("decoder",),
-}
+QUANTISED = {"model.int8.onnx": "", "model.decoder.onnx": "decoder"}  # of --full: what the blocks in int8 begin with
 WAYS: dict[str, tuple[str | None, str]] = {
     "PyTorch, fp32": (None, "cpu"),
     "ONNX Runtime, fp32": ("model.onnx", "cpu"),
@@ -62,16 +61,18 @@ def main() -> int:
     parser.add_argument("--model", type=Path, help="folder of a trained model")
     parser.add_argument("--prepared", type=Path, help="folder made by 'sdseg prepare'")
     parser.add_argument("--full", action="store_true", help="random weights at full size in their place")
-    parser.add_argument("--recipe", type=Path, default=ROOT / "config/recipes/sdseg-paper.yaml", help="of --full")
-    parser.add_argument("--threads", type=int, default=1, help="of --full with a model (1)")
+    parser.add_argument("--recipe", type=Path, help="of --full without a model (config/recipes/sdseg-paper.yaml)")
+    parser.add_argument("--threads", type=int, help="of --full with a model (1)")
     parser.add_argument("--images", type=int, help="of --full with a model: test images whose masks are compared (all)")
     parser.add_argument("--rounds", type=int, help="calls of each graph in each runtime (20; with --full 2)")
     parser.add_argument("--output", type=Path, default=FIGURES, help="folder for the files (benchmarks/figures)")
     chosen = parser.parse_args()
     if (chosen.model is None) != (chosen.prepared is None) or not (chosen.full or chosen.model):
         parser.error("give --model and --prepared, or --full, or all three")
+    _refuse_unused(parser, chosen)
     if chosen.full:
         if chosen.model is None:
+            chosen.recipe = chosen.recipe or ROOT / "config/recipes/sdseg-paper.yaml"
             return write_figures(lambda: full(chosen), chosen.output / FULL_FILE)
         return write_figures(lambda: full_masks(chosen), chosen.output / "eight_bits_masks.json")
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as folder:
@@ -81,7 +82,15 @@ def main() -> int:
     return write_figures(lambda: head | {"rows": blocks}, chosen.output / "eight_bits_blocks.json")
 
 
-def origin(words: str) -> dict[str, Any]:
+def _refuse_unused(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
+    masks = chosen.full and chosen.model is not None
+    unused = {"recipe": masks or not chosen.full, "rounds": masks, "threads": not masks, "images": not masks}
+    for name, idle in unused.items():
+        if idle and getattr(chosen, name) is not None:
+            parser.error(f"--{name} does nothing here: see --help")
+
+
+def origin(words: str, threads: int = 1) -> dict[str, Any]:
     """Where the figures come from."""
     made = provenance(("torch", "onnxruntime", "openvino"), stage="export.onnx")
     versions = ", ".join(f"{name} {version_of(name)}" for name in ("torch", "onnxruntime", "openvino"))
@@ -89,7 +98,7 @@ def origin(words: str) -> dict[str, Any]:
         "command": f"python benchmarks/eight_bits.py {words}",
         "commit": made["commit"],
         "date": made["time"][:10],
-        "machine": f"{machine()}, one thread, {versions}",
+        "machine": f"{machine()}, {'one thread' if threads == 1 else f'{threads} threads'}, {versions}",
     }
 
 
@@ -174,8 +183,9 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     former = chosen.output / FULL_FILE
-    earlier = json.loads(former.read_text()) if former.exists() else {"command": "", "commit": "", "rows": []}
-    recipe, head = chosen.recipe.stem, origin(f"--full --recipe config/recipes/{chosen.recipe.name}")
+    earlier = json.loads(former.read_text()) if former.exists() else {"runs": {}, "rows": []}
+    recipe, rounds = chosen.recipe.stem, f" --rounds {chosen.rounds}" if chosen.rounds else ""
+    head = origin(f"--full --recipe config/recipes/{chosen.recipe.name}{rounds}")
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
         folder = Path(name)
         os.environ["SDSEG_CACHE"] = str(folder / "cache")
@@ -197,11 +207,9 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
         for each, value in milliseconds.items()
     ]
     others = [row for row in earlier["rows"] if row["recipe"] != recipe]
-    joined = {
-        key: between.join(dict.fromkeys([*filter(None, earlier[key].split(between)), head[key]]))
-        for key, between in (("command", "; "), ("commit", ", "))
-    }
-    return head | joined | {"rows": [*others, *rows]}
+    runs = earlier["runs"] | {recipe: head}
+    joined = {key: "; ".join(dict.fromkeys(run[key] for run in runs.values())) for key in head}
+    return joined | {"runs": runs, "rows": [*others, *rows]}
 
 
 def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -215,8 +223,9 @@ def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
     from sdseg.data.store import SliceStore
     from sdseg.export.onnx import export
 
-    torch.set_num_threads(chosen.threads)
-    os.environ["OMP_NUM_THREADS"] = str(chosen.threads)  # which runtimes heed when a graph is opened
+    threads = chosen.threads or 1
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # which runtimes heed when a graph is opened
     model, store = read_json(chosen.model / "config.json", ModelManifest), SliceStore.open(chosen.prepared)
     rule, images = MaskRule.of(model), store.images[evenly(store.rows_of("test"), chosen.images)]
     rows: list[dict[str, Any]] = []
@@ -233,7 +242,7 @@ def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
                 rows.append({"runtime": way, "mask_dice": _dice(masks, expected)})
                 print(rows[-1], file=sys.stderr, flush=True)
     words = f"--full --model {'/'.join(chosen.model.parts[-2:])} --prepared {chosen.prepared.name}"
-    return origin(f"{words} --threads {chosen.threads} --images {len(images)}") | {
+    return origin(f"{words} --threads {threads} --images {len(images)}", threads) | {
         "recipe": model.recipe_name,
         "cases": len(images),
         "size": model.image.sides[0],
@@ -252,8 +261,10 @@ def quantised_parts(source: Path, images: Any) -> float:
 
     manifest, blocks = open_manifest(source), graph_blocks(onnx.load(str(source), load_external_data=False).graph)
     feeds, described = [feed_of(manifest, image[None], 0) for image in images], {"precision": "int8"}
-    for file, parts in QUANTISED.items():
-        kept = [layer for block in blocks if not block.name.startswith(parts) for layer in block.layers]
+    if not any(block.name.startswith("decoder") for block in blocks):
+        raise UserError("the network has no decoder to quantise", remedy="name a recipe whose codec decodes its masks")
+    for file, beginning in QUANTISED.items():
+        kept = [layer for block in blocks if not block.name.startswith(beginning) for layer in block.layers]
         quantise(source, source.with_name(file), feeds, manifest.model_copy(update=described), lambda _, k=kept: k)
     decoder = sum(block.products for block in blocks if block.name.startswith("decoder"))
     return round(decoder / sum(block.products for block in blocks), 3)

@@ -10,21 +10,21 @@ import contextlib
 import json
 import re
 from collections.abc import Hashable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 from yaml.composer import Composer
 from yaml.constructor import SafeConstructor
-from yaml.resolver import Resolver
 
 from sdseg.core.errors import ListedError, UserError
 
 __all__ = ["read_user_json", "read_yaml", "yaml_value"]
 
-FAST_PARSER: Any = import_module("yaml._yaml").CParser if yaml.__with_libyaml__ else None  # not every build has it
-MORE_LENIENT = re.compile(r"[\t!]|[|>][-+0-9]*#")  # libyaml takes these where PyYAML does not, or for something else
+LIBYAML: bool = yaml.__with_libyaml__  # not every build of PyYAML has it
+MORE_LENIENT = re.compile(
+    r"[\t!?%\ufeff]|[|>][-+0-9]*#"
+)  # libyaml takes these where PyYAML does not, or for another value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def yaml_value(text: str, *, where: str | Path) -> Any:
 
 def _value(text: str, twice: list[str]) -> Any:
     """By libyaml, five times as fast; PyYAML's own parser tells better what is wrong, and where, and is stricter."""
-    if FAST_PARSER is not None and not MORE_LENIENT.search(text):
+    if LIBYAML and not MORE_LENIENT.search(text):
         with contextlib.suppress(yaml.YAMLError, RecursionError, UnicodeEncodeError):
             return _FastReader(text, twice).get_single_data()
     twice.clear()
@@ -79,7 +79,10 @@ def _value(text: str, twice: list[str]) -> Any:
 
 
 class _NotesTwice(Composer, SafeConstructor):
-    """Notes the keys that a mapping has twice. Asked before merges are resolved, which may repeat keys."""
+    """Notes the keys that a mapping has twice. Asked before merges are resolved, which may repeat keys.
+
+    A composer in Python comes before libyaml's, which is C and asks nobody.
+    """
 
     twice: list[str]
 
@@ -102,13 +105,13 @@ class _Reader(_NotesTwice, yaml.SafeLoader):
         self.twice = twice
 
 
-class _FastReader(_NotesTwice, FAST_PARSER or object, Resolver):  # type: ignore[misc]
-    def __init__(self, text: str, twice: list[str]) -> None:
-        FAST_PARSER.__init__(self, text)
-        Composer.__init__(self)
-        SafeConstructor.__init__(self)
-        Resolver.__init__(self)
-        self.twice = twice
+if LIBYAML:
+
+    class _FastReader(_NotesTwice, yaml.CSafeLoader):
+        def __init__(self, text: str, twice: list[str]) -> None:
+            yaml.CSafeLoader.__init__(self, text)
+            Composer.__init__(self)
+            self.twice = twice
 
 
 def _text(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sdseg.cli.commands import main
@@ -141,10 +142,11 @@ def test_json_with_tabs_is_read(tmp_path: Path) -> None:
 WRITTEN = st.text(st.sampled_from("{}[]:,-?&*!<>|#%@`'\"\n\t a0~=.\\x"), max_size=30) | st.text(max_size=20)
 
 
-@pytest.mark.skipif(yaml_json.FAST_PARSER is None, reason="this build of PyYAML has no libyaml")
-@given(WRITTEN)
-def test_both_parsers_read_the_same(text: str) -> None:
-    """NaN is not itself: values are compared as they are written. What libyaml refuses goes to PyYAML's parser."""
+with_libyaml = pytest.mark.skipif(not yaml_json.LIBYAML, reason="this build of PyYAML has no libyaml")
+
+
+def read_both(text: str) -> tuple[str, str]:
+    """A text as it is read, and as it is without libyaml; values as they are written, since NaN is not itself."""
 
     def read() -> str:
         try:
@@ -154,13 +156,41 @@ def test_both_parsers_read_the_same(text: str) -> None:
 
     fast = read()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yaml_json, "FAST_PARSER", None)
-        assert read() == fast
+        patch.setattr(yaml_json, "LIBYAML", False)
+        return fast, read()
 
 
-@pytest.mark.parametrize("text", ["a: b\t", "a: |#b", "a: ! b"])
-def test_what_libyaml_lets_pass_goes_to_the_stricter_parser(text: str) -> None:
-    assert yaml_json.MORE_LENIENT.search(text)
+@with_libyaml
+@given(WRITTEN)
+@example("a: b\t")
+@example("a: |#b")
+@example("a: ! ")
+@example("[a?b]")
+@example("# c\n\ufeffrecipe: 1\n")
+@example("b: |+\n\ufeff#=")
+@example("%YAML 1.1#c\n---\na: 1")
+def test_both_parsers_read_the_same(text: str) -> None:
+    fast, slow = read_both(text)
+    assert fast == slow
+
+
+@with_libyaml
+def test_what_is_committed_is_read_by_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(__file__).resolve().parents[2] / "config" / "recipes" / "sdseg.yaml"
+    expected = yaml.safe_load(file.read_text("utf-8"))
+    monkeypatch.setattr(yaml_json, "_Reader", None)
+    assert read_yaml(file) == expected
+
+
+def test_without_libyaml_everything_is_read_all_the_same() -> None:
+    code = "import sys; sys.modules['yaml._yaml'] = None; from sdseg.core.yaml_json import LIBYAML, yaml_value; "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print(LIBYAML, yaml_value('a: [1, {b: 2}]', where='x'))"],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout == "False {'a': [1, {'b': 2}]}\n"
 
 
 def test_bytes_of_a_command_line_that_are_no_text() -> None:
