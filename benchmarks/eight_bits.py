@@ -219,6 +219,7 @@ def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
     from sdseg.artifacts.manifests import ModelManifest
     from sdseg.config.export import Export
     from sdseg.core.files import read_json
+    from sdseg.data.batches import evenly_spread
     from sdseg.data.mask_rule import MaskRule
     from sdseg.data.store import SliceStore
     from sdseg.export.onnx import export
@@ -227,13 +228,14 @@ def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # which runtimes heed when a graph is opened
     model, store = read_json(chosen.model / "config.json", ModelManifest), SliceStore.open(chosen.prepared)
-    rule, images = MaskRule.of(model), store.images[evenly(store.rows_of("test"), chosen.images)]
+    rule, images = MaskRule.of(model), store.images[list(evenly_spread(store.rows_of("test"), chosen.images))]
     rows: list[dict[str, Any]] = []
     expected = None
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
         folder = Path(name) / "export"
         export(chosen.model, chosen.prepared, folder, Export(parity_cases=2))
-        quantised_parts(folder / "model.onnx", store.images[evenly(store.rows_of("train"), CALIBRATION)])
+        seen = list(evenly_spread(store.rows_of("train"), CALIBRATION))
+        quantised_parts(folder / "model.onnx", store.images[seen])
         for way, (file, device) in WAYS.items():
             answer = None if file is None or device == "openvino" else opened(chosen.model, folder, file, device)
             if answer is not None:
@@ -268,13 +270,6 @@ def quantised_parts(source: Path, images: Any) -> float:
         quantise(source, source.with_name(file), feeds, manifest.model_copy(update=described), lambda _, k=kept: k)
     decoder = sum(block.products for block in blocks if block.name.startswith("decoder"))
     return round(decoder / sum(block.products for block in blocks), 3)
-
-
-def evenly(rows: Any, most: int | None) -> Any:
-    """As many of `rows`, spread over them; all without a number."""
-    import numpy as np
-
-    return rows if most is None else rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
 
 
 def _least(answers: dict[str, Any], images: Any, rounds: int, patience: float) -> dict[str, float]:

@@ -22,9 +22,8 @@ from sdseg.core.errors import ListedError, UserError
 __all__ = ["read_user_json", "read_yaml", "yaml_value"]
 
 LIBYAML: bool = yaml.__with_libyaml__  # not every build of PyYAML has it
-MORE_LENIENT = re.compile(
-    r"[\t!?%\ufeff]|[|>][-+0-9]*#"
-)  # libyaml takes these where PyYAML does not, or for another value
+# What libyaml takes where PyYAML does not, or for another value.
+MORE_LENIENT = re.compile(r"[\t!?%\ufeff]|[|>][-+0-9]*#")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
