@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sdseg.artifacts.image_contract import ImageContract, StrictRecord, Structures
 from sdseg.config.codec import Codec
 from sdseg.config.export import EngineOptions
+from sdseg.config.inference import Flips, Postprocessing
 from sdseg.config.patches import SlidingWindow
-from sdseg.config.recipe import Flips, Postprocessing
 from sdseg.core.bounded_types import Checksum, Count, Probability, Range
 from sdseg.core.files import FORMAT, sha256_text
 from sdseg.core.settings import Strict, merge

@@ -3,151 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from sdseg.config.codec import Codec
 from sdseg.config.direct_network import AnyDirectNetwork
 from sdseg.config.end_to_end_network import EndToEndNetwork, check_end_to_end
+from sdseg.config.inference import Inference
 from sdseg.config.network import ConditionEncoder, LatentNetwork
 from sdseg.config.noise_process import Diffusion
 from sdseg.config.patch_checks import check_patches
 from sdseg.config.patches import Patches
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.trained_models import Distillation, ModelReference
+from sdseg.config.training import Optimiser, Training
 from sdseg.core.errors import UserError
-from sdseg.core.settings import MANY, UNQUOTED_NO, Seed, Strict, parse, read_yaml
+from sdseg.core.settings import Strict, parse, read_yaml
 
-__all__ = [
-    "PASSES",
-    "AnyNetwork",
-    "Augmentation",
-    "Flips",
-    "Inference",
-    "MaskLoss",
-    "Optimiser",
-    "Postprocessing",
-    "Recipe",
-    "Training",
-    "check_batch",
-    "load_codec",
-    "load_recipe",
-    "read_recipe",
-]
-
-
-# auto: bf16 where the machine that begins the training is faster in it, else no.
-Precision = Annotated[Literal["no", "bf16", "fp16", "auto"], UNQUOTED_NO]
-Augmentation = Literal["none", "flips", "dihedral", "intensity", "affine", "strong"]
-# dice: overlap; ce: cross entropy; focal: cross entropy of hard pixels; tversky: overlap, misses counting more than
-# false alarms; lovasz: IoU itself, convexly extended; boundary, hausdorff: errors by their distance from the outline.
-# ce_2dice: cross entropy of the classes of a label map + twice their Dice, the background among them.
-MaskLoss = Literal[
-    "dice_ce", "dice_focal", "tversky_ce", "lovasz_ce", "dice_ce_boundary", "dice_ce_hausdorff", "ce_2dice"
-]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Optimiser(Strict):
-    """AdamW and its schedule."""
-
-    learning_rate: float = Field(1e-5, gt=0, le=10)
-    times_batch: bool = False  # multiply the rate by the batch size, as the official code does
-    weight_decay: float = Field(0.01, ge=0, le=1000)
-    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
-    warmup_steps: int = Field(0, ge=0, le=MANY)
-    schedule: Literal["constant", "cosine"] = "constant"
-    # Two stages: the rate after `diffusion.loss_mask_from` steps, with warm-up and schedule of its own; null: as before
-    mask_learning_rate: float | None = Field(None, gt=0, le=10)
-    clip_norm: float | None = Field(1.0, gt=0, le=1e9)
-
-
-class Training(Strict):
-    """Length, batches, precision, checkpoints."""
-
-    steps: int = Field(100_000, ge=1, le=MANY)
-    batch: int = Field(4, ge=1, le=65536)  # samples per optimiser step, over all processes and accumulated parts
-    accumulate: int = Field(1, ge=1, le=65536)  # parts a batch is computed in, to save memory
-    precision: Precision = "no"
-    gradient_checkpointing: bool = False  # less memory, about a third more time: blocks are computed twice
-    ema_decay: float = Field(0.9999, ge=0, lt=1)
-    ema_scope: Literal["all", "denoiser"] = "all"
-    structures: Literal["any", "present"] = "any"  # one structure a sample; 'present': of those in the slice
-    augmentation: Augmentation = "flips"  # flips: the paper's
-    mask_loss: MaskLoss = "dice_ce"  # of direct networks, and of latent ones with `diffusion.loss_mask`
-    validate_every: int = Field(1000, ge=1, le=MANY)
-    validate_slices: int | None = Field(512, ge=1, le=MANY)  # at most this many, evenly spaced; null for all
-    patience: int | None = Field(None, ge=1, le=MANY)  # stop after so many validations without a better Dice
-    loss_limit: float | None = Field(None, gt=0, le=1e9)  # stop above this loss; null: when it is not finite
-    checkpoint_every: int = Field(1000, ge=1, le=MANY)
-    log_every: int = Field(50, ge=1, le=MANY)
-    workers: int = Field(2, ge=0, le=1024)  # loader processes
-    weights: Literal["fp32", "fp16"] = "fp32"  # number format of the model folder's weights
-    seed: Seed = 0
-
-    @property
-    def kept_views(self) -> int:
-        """How many forms a mask takes whose latents are kept; 0 where there is no end of them."""
-        return {"none": 1, "flips": 4, "dihedral": 8, "intensity": 8, "affine": 0, "strong": 0}[self.augmentation]
-
-    @property
-    def deforms_masks(self) -> bool:
-        """Whether masks take forms without end: their latents are then encoded at every step."""
-        return not self.kept_views
-
-    @model_validator(mode="after")
-    def _parts_divide(self) -> Self:
-        if self.batch % self.accumulate:
-            raise ValueError("'batch' must be a multiple of 'accumulate'")
-        return self
-
-
-class Postprocessing(Strict):
-    """What is mended in the masks of a whole image or volume, structure by structure."""
-
-    largest_component: bool = False  # the largest connected part alone
-    fill_holes: bool = False
-
-
-def _word_or_mapping(value: Any) -> Any:
-    if isinstance(value, dict | Postprocessing) or (isinstance(value, str) and value in ("none", "auto")):
-        return value
-    raise ValueError("'none', 'auto' or a mapping with 'largest_component' and 'fill_holes' is expected")
-
-
-PostprocessingWish = Annotated[
-    Annotated[Literal["none", "auto"], Tag("word")] | Annotated[Postprocessing, Tag("mapping")],
-    Discriminator(lambda value: "word" if isinstance(value, str) else "mapping"),
-    BeforeValidator(_word_or_mapping),
-]
-
-
-Flips = Literal["none", "horizontal", "both"]
-PASSES = {"none": 1, "horizontal": 2, "both": 4}  # of the networks, for one answer
-
-
-class Inference(Strict):
-    """How many passes are made, and what turns probabilities into a mask."""
-
-    steps: int = Field(1, ge=1, le=1000)  # reverse steps; SDSeg's point is that one is enough
-    sampler: Literal["ddim", "ddpm"] = "ddim"  # ddim: η = 0, no noise on the way; ddpm: noise added at every step
-    # zero mean and unit deviation of the latent at the start and after every step: in each case, or over the batch
-    standardise: Literal["none", "case", "batch"] = "none"
-    last_noise: bool = False  # noise of deviation √β added to the last latent (a quirk of LDSeg's official code)
-    samples: int = Field(1, ge=1, le=10_000)  # hypotheses from different noise, averaged into one probability
-    # Test-time flips: the mean over the image and its mirror images, left-right, or also upside down and both at once.
-    flips: Flips = "none"
-    threshold: float = Field(0.5, gt=0, lt=1)
-    # auto: the one of the four combinations with the best mean Dice on the validation split, after training
-    postprocessing: PostprocessingWish = "none"
-    batch: int = Field(8, ge=1, le=65536)
-
-    @property
-    def passes(self) -> int:
-        """How often the networks see an image, flipped or not, for one answer."""
-        return PASSES[self.flips]
-
+__all__ = ["AnyNetwork", "Recipe", "load_codec", "load_recipe", "read_recipe"]
 
 AnyNetwork = LatentNetwork | EndToEndNetwork | AnyDirectNetwork
 
@@ -291,17 +165,6 @@ class Recipe(Strict):
         if self.inference.steps == 1 and self.diffusion.spacing == "leading":
             raise ValueError("one step with 'spacing: leading' would start at timestep 1; set 'spacing: trailing'")
         return self
-
-
-def check_batch(training: Training, processes: int, *, where: str) -> None:
-    """Raise UserError for a batch that processes and accumulation do not share evenly; `where`: the keys to change."""
-    parts = training.accumulate * processes
-    if training.batch % parts:
-        raise UserError(
-            f"a batch of {training.batch} cannot be shared by {processes} processes in {training.accumulate} part(s)",
-            where=where,
-            remedy=f"make 'batch' a multiple of {parts}, or set 'processes' to another number",
-        )
 
 
 def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:

@@ -18,10 +18,11 @@ from sdseg.config.dataset import Dataset
 from sdseg.config.export import Engines, Export
 from sdseg.config.image_size import check_size, size_steps
 from sdseg.config.network import LatentNetwork, check_codec, check_image_codec, check_same_layout
-from sdseg.config.recipe import Recipe, check_batch, read_recipe
+from sdseg.config.recipe import Recipe, read_recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.shape import AutoSize
 from sdseg.config.studies import Ablation, Studies
+from sdseg.config.training import check_batch
 from sdseg.config.training_checks import check_training
 from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.config.web_pages import WebPages

@@ -34,8 +34,8 @@ NO_CAUSE = frozenset(
 OF_SETTINGS = frozenset(
     f"sdseg.config.{name}"
     for name in (
-        *("codec", "direct_network", "end_to_end_network", "network", "noise_process", "normalisation", "patches"),
-        *("recipe", "shape", "tiles", "trained_models"),
+        *("codec", "direct_network", "end_to_end_network", "inference", "network", "noise_process"),
+        *("normalisation", "patches", "recipe", "shape", "tiles", "trained_models", "training"),
     )
 )
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sdseg.artifacts.image_contract import ImageContract
+from sdseg.config.inference import Inference
 from sdseg.config.noise_process import Diffusion
-from sdseg.config.recipe import Inference
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
 from sdseg.models.normaliser import Normaliser

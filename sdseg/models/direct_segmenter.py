@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.direct_network import AnyDirectNetwork
 from sdseg.config.patches import Extent
-from sdseg.config.recipe import MaskLoss
 from sdseg.config.trained_models import Distillation
+from sdseg.config.training import MaskLoss
 from sdseg.models.losses import mask_loss, reduced
 from sdseg.models.matching import taught_losses
 from sdseg.models.normaliser import Normaliser

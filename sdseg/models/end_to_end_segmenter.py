@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sdseg.artifacts.image_contract import ImageContract
 from sdseg.config.end_to_end_network import EndToEndNetwork
+from sdseg.config.inference import Inference
 from sdseg.config.noise_process import Diffusion
-from sdseg.config.recipe import Inference, MaskLoss
+from sdseg.config.training import MaskLoss
 from sdseg.models import diffusion
 from sdseg.models.diffusion_segmenter import DiffusionSegmenter
 from sdseg.models.end_to_end_networks import ImageCondition, LabelDecoder, LabelEncoder

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sdseg.config.recipe import Flips
+from sdseg.config.inference import Flips
 
 __all__ = ["over_flips"]
 

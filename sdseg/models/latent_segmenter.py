@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sdseg.artifacts.image_contract import ImageContract
+from sdseg.config.inference import Inference
 from sdseg.config.network import LatentNetwork
 from sdseg.config.noise_process import Diffusion
-from sdseg.config.recipe import Inference, MaskLoss
 from sdseg.config.trained_models import Distillation
+from sdseg.config.training import MaskLoss
 from sdseg.core.errors import UserError
 from sdseg.models import diffusion
 from sdseg.models.alignment import FeatureAlignment, features_of

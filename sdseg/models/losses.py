@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sdseg.config.recipe import MaskLoss
+from sdseg.config.training import MaskLoss
 from sdseg.models.label_classes import LabelClasses
 
 __all__ = ["LOSSES", "class_loss", "decoded_loss", "lovasz_hinge", "mask_loss", "reduced"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sdseg.config.inference import Inference
 from sdseg.config.noise_process import Diffusion
-from sdseg.config.recipe import Inference
 from sdseg.models import diffusion
 from sdseg.models.diffusion import ReverseStep
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sdseg.config.inference import Flips
 from sdseg.config.patches import SlidingWindow
-from sdseg.config.recipe import Flips
 from sdseg.core.errors import UserError
 from sdseg.models.flips import over_flips
 from sdseg.models.matching import TeacherAnswer

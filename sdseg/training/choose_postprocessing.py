@@ -12,7 +12,7 @@ from sdseg.artifacts.manifests import ModelManifest, PostprocessingChoice
 from sdseg.backends.base import batch_for
 from sdseg.backends.tiled import tiled
 from sdseg.backends.torch import TorchBackend
-from sdseg.config.recipe import Inference, Postprocessing
+from sdseg.config.inference import Inference, Postprocessing
 from sdseg.data.batches import by_case, slice_batches
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import SliceStore

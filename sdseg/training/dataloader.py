@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from sdseg.config.end_to_end_network import EndToEndNetwork
-from sdseg.config.recipe import Recipe, Training
+from sdseg.config.recipe import Recipe
+from sdseg.config.training import Training
 from sdseg.core.array_types import MaskArray
 from sdseg.core.bounded_types import in_pixels
 from sdseg.data.batches import score_cases

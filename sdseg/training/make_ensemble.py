@@ -10,7 +10,7 @@ from typing import Any
 from sdseg.artifacts.manifests import EnsembleMember, ModelManifest, model_checksum
 from sdseg.artifacts.results.training import TrainingRecord
 from sdseg.backends.averaged_models import common_rule, facts_of, joined_name
-from sdseg.config.recipe import Postprocessing
+from sdseg.config.inference import Postprocessing
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import writes

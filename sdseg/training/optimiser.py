@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.swa_utils import AveragedModel
 
-from sdseg.config.recipe import Optimiser, Training
+from sdseg.config.training import Optimiser, Training
 from sdseg.models.diffusion_segmenter import DiffusionSegmenter
 from sdseg.models.segmenter import Segmenter
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from sdseg.config.network import LatentNetwork
-from sdseg.config.recipe import Recipe, check_batch
+from sdseg.config.recipe import Recipe
+from sdseg.config.training import check_batch
 from sdseg.config.training_checks import check_training
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_text

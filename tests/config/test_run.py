@@ -23,9 +23,10 @@ import sdseg
 from sdseg.config.codec import Codec
 from sdseg.config.dataset import Dataset, load_dataset
 from sdseg.config.network import LatentNetwork
-from sdseg.config.recipe import Recipe, Training, load_codec, load_recipe
+from sdseg.config.recipe import Recipe, load_codec, load_recipe
 from sdseg.config.recipe_overrides import lay_over
 from sdseg.config.run import Config, json_schema, load_config
+from sdseg.config.training import Training
 from sdseg.core.errors import ListedError, UserError, nearest
 from sdseg.core.settings import Strict, merge, parse, read_yaml
 

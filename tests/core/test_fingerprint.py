@@ -56,7 +56,7 @@ def test_a_changed_line_changes_the_stages_that_run_it(edit: Edit) -> None:
         ("training/train.py", "Raises UserError for a store", "Raises Errors for a store"),  # a docstring
         ("core/errors.py", "class", "CONSTANT = 1\n\n\nclass"),  # messages
         ("config/run.py", '= "results"', '= "elsewhere"'),  # arrives by settings files
-        ("config/recipe.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
+        ("config/training.py", "steps: int = Field(100_000", "steps: int = Field(200_000"),
         (
             "config/noise_process.py",
             "raise ValueError(\"'beta_end'",

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdseg.config.recipe import Augmentation, Training
+from sdseg.config.training import Augmentation, Training
 from sdseg.core.array_types import AnyArray
 from sdseg.data.store import SliceStore
 from sdseg.data.training_samples import ORIENTATIONS, Positions, TrainingSamples, orient

@@ -22,7 +22,7 @@ from sdseg.backends.open_model import open_model
 from sdseg.backends.torch import TorchBackend
 from sdseg.config.dataset import Dataset
 from sdseg.config.export import Export, Tolerance
-from sdseg.config.recipe import Inference, Postprocessing
+from sdseg.config.inference import Inference, Postprocessing
 from sdseg.core.files import read_json
 from sdseg.data.batches import slice_batches
 from sdseg.data.mask_rule import MaskRule

@@ -15,7 +15,7 @@ import torch
 from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.cli.commands import main
 from sdseg.config.dataset import Dataset
-from sdseg.config.recipe import Postprocessing
+from sdseg.config.inference import Postprocessing
 from sdseg.config.run import Config
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import ListedError, UserError

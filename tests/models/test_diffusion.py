@@ -10,8 +10,8 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdseg.config.inference import Inference
 from sdseg.config.noise_process import Diffusion
-from sdseg.config.recipe import Inference
 from sdseg.models import diffusion
 from sdseg.models.sampling import ReverseProcess
 

@@ -9,7 +9,7 @@ import torch
 from monai.losses import BoundaryLoss, HausdorffDTLoss, TverskyLoss
 from torch.nn import functional
 
-from sdseg.config.recipe import MaskLoss
+from sdseg.config.training import MaskLoss
 from sdseg.models.losses import LOSSES, decoded_loss, lovasz_hinge, mask_loss
 
 OF_MASKS = [name for name in get_args(MaskLoss) if name != "ce_2dice"]  # that one is of classes

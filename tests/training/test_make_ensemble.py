@@ -167,7 +167,7 @@ def test_studies_want_one_model(store: Path, members: list[Path], tmp_path: Path
 
 def test_it_mends_as_most_members_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     on, off = ({"largest_component": True, "fill_holes": one} for one in (True, False))
-    from sdseg.config.recipe import Postprocessing
+    from sdseg.config.inference import Postprocessing
 
     folders = [
         edited(write_model(tmp_path / str(n), seed=n), postprocessing=Postprocessing(**each))

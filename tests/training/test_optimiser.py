@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdseg.config.recipe import Optimiser
+from sdseg.config.training import Optimiser
 from sdseg.models.build_segmenter import build_segmenter
 from sdseg.models.latent_segmenter import LatentSegmenter
 from sdseg.training.optimiser import average_of, build_optimiser, learning_rate, update_average

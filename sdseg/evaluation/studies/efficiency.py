@@ -17,7 +17,7 @@ from sdseg.backends.base import Backend
 from sdseg.backends.device import peak_memory
 from sdseg.backends.open_model import Served
 from sdseg.backends.probability import check_finite
-from sdseg.config.recipe import PASSES
+from sdseg.config.inference import PASSES
 from sdseg.core.array_types import RawImages
 from sdseg.data.tile_grid import TileGrid
 from sdseg.evaluation.studies.studied_model import Subject, bar
