@@ -19,9 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
-from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.report.collect import ScoredRun  # noqa: E402
+from benchmarks.trained_runs import TrainedRun, mean_if_known, runs_by_recipe, spread  # noqa: E402
 
 
 def main() -> int:
@@ -38,9 +36,7 @@ def main() -> int:
 
 def compared(results: Path) -> dict[str, Any]:
     """The figures of a results folder. Raises UserError where nothing in it was trained and scored."""
-    groups = runs_by_recipe(results)
-    if not groups:
-        raise UserError("no run is trained and scored", where=results, remedy="run the target evaluate first")
+    groups = runs_by_recipe(results, remedy="run the target evaluate first")
     records = [run.model.provenance for runs in groups.values() for run in runs]
     return {
         "commit": ", ".join(sorted({record["commit"] for record in records})),
@@ -50,17 +46,16 @@ def compared(results: Path) -> dict[str, Any]:
     }
 
 
-def _row(dataset: str, recipe: str, runs: list[ScoredRun]) -> dict[str, Any]:
-    dice, validation = [run.summary.dice.mean for run in runs], [run.training.best_dice for run in runs]
+def _row(dataset: str, recipe: str, runs: list[TrainedRun]) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "recipe": recipe,
         "seeds": len(runs),
         "cases": runs[0].summary.n_cases,
         "steps": runs[0].training.steps,
-        "cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs), 1),
-        "val_mean": None if None in validation else round(fmean(validation), 4),
-        **spread("dice", dice),
+        "cpu_seconds": round(fmean(run.cpu_seconds for run in runs), 1),
+        "val_mean": mean_if_known([run.training.best_dice for run in runs]),
+        **spread("dice", [run.summary.dice.mean for run in runs]),
     }
 
 

@@ -25,9 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.trained_runs import cpu_seconds, named_seconds  # noqa: E402
+from benchmarks.trained_runs import TrainedRun, cpu_seconds, mean_if_known, named_seconds, trained_runs  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 from sdseg.report.recipe_comparison import recipe_of  # noqa: E402
 
 NAMED = re.compile(r"(?P<recipe>.+)-(?P<budget>\d+)s")
@@ -46,10 +45,10 @@ def main() -> int:
 
 def curves(results: Path, timed: dict[str, float]) -> list[dict[str, Any]]:
     """The rows of a results folder. Raises UserError where it holds none, or one of a GPU whose step was not timed."""
-    groups: dict[tuple[str, str, int], list[ScoredRun]] = {}
-    for run in collect_results(results).runs:
+    groups: dict[tuple[str, str, int], list[TrainedRun]] = {}
+    for run in trained_runs(results):
         named = NAMED.fullmatch(recipe_of(run))
-        if named and run.training and run.training.cpu_seconds is not None:
+        if named and run.training.cpu_seconds is not None:
             groups.setdefault((run.dataset, named["recipe"], int(named["budget"])), []).append(run)
     if not groups:
         raise UserError(
@@ -82,11 +81,9 @@ def _place(row: dict[str, Any]) -> tuple[str, int, int, str]:
     return row["dataset"], row["size"], row["budget"], row["recipe"]
 
 
-def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun], timed: dict[str, float]) -> dict[str, Any]:
+def _row(dataset: str, recipe: str, budget: int, runs: list[TrainedRun], timed: dict[str, float]) -> dict[str, Any]:
     dice = [run.summary.dice.mean for run in runs]
-    validation = [run.training.best_dice for run in runs]
-    trainings = [run.training for run in runs]
-    seconds = [cpu_seconds(recipe, each.device, each.cpu_seconds, each.steps, timed) for each in trainings]
+    seconds = [cpu_seconds(recipe, run.device, run.cpu_seconds, run.training.steps, timed) for run in runs]
     return {
         "dataset": dataset,
         "size": runs[0].summary.size,
@@ -99,8 +96,8 @@ def _row(dataset: str, recipe: str, budget: int, runs: list[ScoredRun], timed: d
         "dice_sd": round(stdev(dice), 4) if len(dice) > 1 else None,
         "commits": sorted({run.model.provenance["commit"] for run in runs}),
         "dates": sorted({run.model.provenance["time"][:10] for run in runs}),
-        "val_mean": None if None in validation else round(fmean(validation), 4),
-        "trained_on": ", ".join(sorted({run.training.device for run in runs})),
+        "val_mean": mean_if_known([run.training.best_dice for run in runs]),
+        "trained_on": ", ".join(sorted({run.device for run in runs})),
     }
 
 

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from sdseg.report.collect import collect_results  # noqa: E402
+from sdseg.core.errors import UserError  # noqa: E402
+from sdseg.report.collect import ScoredRun, collect_results  # noqa: E402
 
 
 def main() -> int:
@@ -26,27 +27,30 @@ def main() -> int:
 
 
 def demo(results: Path) -> dict[str, Any]:
-    """The figures of a results folder. Raises UserError where it holds none."""
+    """The figures of a results folder. Raises UserError where it holds none, or no model."""
     runs = collect_results(results).runs
     models = [run.model for run in runs if run.model is not None]
-    rows = [
-        {
-            "dataset": run.dataset,
-            "recipe": run.recipe,
-            "cases": run.summary.n_cases,
-            "dice": round(run.summary.dice.mean, 4),
-            "iou": round(run.summary.iou.mean, 4),
-            "onnx_dice_difference": round(run.parity.dice_difference, 6) if run.parity else None,
-            "training_cpu_seconds": round(run.training.cpu_seconds, 1) if run.training else None,
-        }
-        for run in sorted(runs, key=lambda run: (run.dataset, run.recipe))
-    ]
+    if not models:
+        raise UserError("nothing here was trained and scored", where=results, remedy="run 'make demo' first")
     return {
         "command": "python benchmarks/demo.py --results results",
         "commit": ", ".join(sorted({model.provenance["commit"] for model in models})),
         "date": max(model.provenance["time"] for model in models)[:10],
         "machine": machine(),
-        "rows": rows,
+        "rows": [_row(run) for run in sorted(runs, key=lambda run: (run.dataset, run.recipe))],
+    }
+
+
+def _row(run: ScoredRun) -> dict[str, Any]:
+    seconds = run.training.cpu_seconds if run.training else None
+    return {
+        "dataset": run.dataset,
+        "recipe": run.recipe,
+        "cases": run.summary.n_cases,
+        "dice": round(run.summary.dice.mean, 4),
+        "iou": round(run.summary.iou.mean, 4),
+        "onnx_dice_difference": round(run.parity.dice_difference, 6) if run.parity else None,
+        "training_cpu_seconds": None if seconds is None else round(seconds, 1),
     }
 
 

@@ -24,6 +24,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,13 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from benchmarks.pareto import SIZE, interleaved, opened, write_untrained  # noqa: E402
+from sdseg.config.export import Precision  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
 
 FIGURES = ROOT / "benchmarks/figures"
 FULL_FILE = "eight_bits_full.json"
-GRAPHS = ("fp32", "int8", "int8_mixed", "int8_weights")
+GRAPHS: tuple[Precision, ...] = ("fp32", "int8", "int8_mixed", "int8_weights")
 RUNTIMES = {"onnxruntime": "cpu", "openvino": "openvino", "openvino bf16": "openvino-bf16"}
 ANY = {"max_abs_difference": 1.0, "max_mean_difference": 1.0, "max_dice_difference": 1.0, "min_mask_dice": 0.0}
 QUANTISED = {"model.int8.onnx": "", "model.decoder.onnx": "decoder"}  # of --full: what the blocks in int8 begin with
@@ -228,13 +230,13 @@ def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # which runtimes heed when a graph is opened
     model, store = read_json(chosen.model / "config.json", ModelManifest), SliceStore.open(chosen.prepared)
-    rule, images = MaskRule.of(model), store.images[list(evenly_spread(store.rows_of("test"), chosen.images))]
+    rule, images = MaskRule.of(model), store.images[list(evenly_spread(store.rows_of("test").tolist(), chosen.images))]
     rows: list[dict[str, Any]] = []
     expected = None
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
         folder = Path(name) / "export"
         export(chosen.model, chosen.prepared, folder, Export(parity_cases=2))
-        seen = list(evenly_spread(store.rows_of("train"), CALIBRATION))
+        seen = list(evenly_spread(store.rows_of("train").tolist(), CALIBRATION))
         quantised_parts(folder / "model.onnx", store.images[seen])
         for way, (file, device) in WAYS.items():
             answer = None if file is None or device == "openvino" else opened(chosen.model, folder, file, device)
@@ -259,15 +261,20 @@ def quantised_parts(source: Path, images: Any) -> float:
     from sdseg.backends.graph import feed_of
     from sdseg.backends.graph_checksum import open_manifest
     from sdseg.export.block_sensitivity import graph_blocks
-    from sdseg.export.quantise import quantise
+    from sdseg.export.quantise import ActivationRanges, quantise
 
     manifest, blocks = open_manifest(source), graph_blocks(onnx.load(str(source), load_external_data=False).graph)
     feeds, described = [feed_of(manifest, image[None], 0) for image in images], {"precision": "int8"}
     if not any(block.name.startswith("decoder") for block in blocks):
         raise UserError("the network has no decoder to quantise", remedy="name a recipe whose codec decodes its masks")
-    for file, beginning in QUANTISED.items():
+
+    def but(beginning: str) -> Callable[[ActivationRanges], list[str]]:
+        """The layers of all other blocks, whatever their activations are."""
         kept = [layer for block in blocks if not block.name.startswith(beginning) for layer in block.layers]
-        quantise(source, source.with_name(file), feeds, manifest.model_copy(update=described), lambda _, k=kept: k)
+        return lambda _: kept
+
+    for file, beginning in QUANTISED.items():
+        quantise(source, source.with_name(file), feeds, manifest.model_copy(update=described), but(beginning))
     decoder = sum(block.products for block in blocks if block.name.startswith("decoder"))
     return round(decoder / sum(block.products for block in blocks), 3)
 

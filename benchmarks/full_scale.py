@@ -33,6 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,8 @@ def _save(chosen: argparse.Namespace) -> dict[str, Any]:
         described = manifest.model_copy(update={"recipe": recipe})
         place = chosen.folder / f"model-{weights}"
         place.mkdir()
-        found[f"save_{weights}_seconds"] = _timed(lambda p=place, d=described: save_model(p, segmenter, d))
-        found[f"load_{weights}_seconds"] = _timed(lambda p=place: load_model(p))
+        found[f"save_{weights}_seconds"] = _timed(partial(save_model, place, segmenter, described))
+        found[f"load_{weights}_seconds"] = _timed(partial(load_model, place))
         found[f"{weights}_bytes"] = _bytes(place)
         shutil.rmtree(place)
     return found

@@ -234,9 +234,8 @@ def _torch(name: str, chosen: argparse.Namespace) -> tuple[Answer, int]:
     size = sum(file.stat().st_size for file in chosen.model.glob("*.safetensors"))
     forward: Any = segmenter  # in fp32 as the official code runs it
     if name != REFERENCE:
-        forward = in_precision(segmenter, "bf16" if name == "torch bf16" else "fp32").to(
-            device=device, memory_format=torch.channels_last
-        )
+        forward = in_precision(segmenter, "bf16" if name == "torch bf16" else "fp32")
+        forward.to(device=device, memory_format=torch.channels_last)
     if name == "torch compiled":
         forward = torch.compile(forward)
     if name == "torch bf16 autocast":

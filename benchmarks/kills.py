@@ -141,7 +141,7 @@ def undated(value: Any) -> Any:
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Callable[[], None] | None]:
     """Mount a small file system at `folder`; gives what fills it up, or None where that is not allowed."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128m", "sdseg-kills", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128m", "sdseg-kills", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, check=False, stderr=-3).returncode != 0:
         yield None
         return

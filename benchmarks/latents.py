@@ -26,11 +26,14 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from sdseg.config.recipe import Codec, Recipe  # noqa: E402
+from sdseg.config.codec import Codec  # noqa: E402
+from sdseg.config.recipe import Recipe  # noqa: E402
 from sdseg.config.recipe_overrides import lay_over  # noqa: E402
 from sdseg.config.run import load_config  # noqa: E402
+from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.settings import merge  # noqa: E402
 from sdseg.data.store import SliceStore  # noqa: E402
+from sdseg.data.training_samples import TrainingSamples  # noqa: E402
 from sdseg.models.codec import MaskCodec  # noqa: E402
 from sdseg.models.frozen_codec import open_codec  # noqa: E402
 from sdseg.models.start_from import Inputs  # noqa: E402
@@ -93,8 +96,19 @@ def _run(folder: Path, way: str, recipe: Recipe) -> TrainingRun:
     (folder / way).mkdir()
     run = build_run(recipe, Inputs(store, codec, None), accelerator, folder / way)
     if way == "encoded":
-        run.data.samples.latents = None
+        encode_at_every_step(run)
     return run
+
+
+def encode_at_every_step(run: TrainingRun) -> None:
+    """Take the cached latents from a run. Raises UserError for one of patches, which never has any."""
+    samples = run.data.samples
+    if not isinstance(samples, TrainingSamples):
+        raise UserError(
+            "a run of patches has no cached latents: it encodes its masks at every step anyway",
+            remedy="name a recipe of whole slices",
+        )
+    samples.latents = None
 
 
 @torch.inference_mode()

@@ -24,11 +24,10 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.figure_file import write_figures  # noqa: E402
-from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
+from benchmarks.trained_runs import TrainedRun, runs_by_recipe, spread  # noqa: E402
 from sdseg.backends.open_model import open_model  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.data.store import SliceStore  # noqa: E402
-from sdseg.report.collect import ScoredRun  # noqa: E402
 
 ROUNDS, SLICES = 3, 16
 
@@ -44,10 +43,8 @@ def main() -> int:
 
 def multiclass(results: Path) -> dict[str, Any]:
     """The figures of a results folder. Raises UserError where it holds none."""
-    groups = runs_by_recipe(results)
-    models = [run.model for runs in groups.values() for run in runs if run.model is not None]
-    if not models:
-        raise UserError("no run with a model", where=results, remedy="run config/multiclass.yaml first")
+    groups = runs_by_recipe(results, remedy="run config/multiclass.yaml first")
+    models = [run.model for runs in groups.values() for run in runs]
     dates = sorted({model.provenance["time"][:10] for model in models})
     return {
         "command": "python benchmarks/multiclass.py --results results-multiclass",
@@ -58,27 +55,37 @@ def multiclass(results: Path) -> dict[str, Any]:
     }
 
 
-def _row(dataset: str, recipe: str, runs: list[ScoredRun], seconds: float) -> dict[str, Any]:
+def _row(dataset: str, recipe: str, runs: list[TrainedRun], seconds: float) -> dict[str, Any]:
     structures = list(runs[0].summary.structures)
-    by_structure = {
-        name: spread("dice", [run.summary.structures[name]["dice"].mean for run in runs]) for name in structures
-    }
+    by_structure = {name: spread("dice", [_dice(run, name) for run in runs]) for name in structures}
     ceilings = [run.ceiling for run in runs if run.ceiling is not None]
     return {
         "dataset": dataset,
         "size": runs[0].summary.size,
         "recipe": recipe,
-        "steps": runs[0].training.steps if runs[0].training else None,
+        "steps": runs[0].training.steps,
         "seeds": len(runs),
         **spread("dice", [run.summary.dice.mean for run in runs]),
         "structures": by_structure,
         "codec_ceiling": round(fmean(ceilings), 4) if ceilings else None,
-        "training_cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs), 1),
+        "training_cpu_seconds": round(fmean(run.cpu_seconds for run in runs), 1),
         "seconds_per_slice": round(seconds, 4),
     }
 
 
-def _seconds(run: ScoredRun) -> float:
+def _dice(run: TrainedRun, structure: str) -> float:
+    """Of one structure. Raises UserError where no case has it."""
+    mean = run.summary.structures[structure]["dice"].mean
+    if mean is None:
+        raise UserError(
+            f"no case has a Dice of '{structure}'",
+            where=run.folder / "evaluation/summary.json",
+            remedy="evaluate on cases that show every structure",
+        )
+    return mean
+
+
+def _seconds(run: TrainedRun) -> float:
     """Of one slice through the model of a run, from raw values to probability."""
     store = SliceStore.open(run.folder.parent / "prepared")
     images = store.images[store.rows_of("test")[:SLICES]]

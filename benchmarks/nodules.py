@@ -25,13 +25,12 @@ import torch  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
+from benchmarks.trained_runs import TrainedRun, runs_by_recipe, spread  # noqa: E402
 from sdseg.backends.open_model import open_model  # noqa: E402
 from sdseg.core.array_types import MaskArray  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.data.store import SliceStore, structure_masks  # noqa: E402
 from sdseg.models.model_folder import load_codec_folder  # noqa: E402
-from sdseg.report.collect import ScoredRun  # noqa: E402
 from sdseg.training.latent_cache import reconstruct  # noqa: E402
 
 SMALL = 20  # pixels
@@ -49,10 +48,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def nodules(results: Path) -> dict[str, Any]:
     """The figures of a results folder. Raises UserError where it holds no run with a model."""
-    groups = {recipe: runs for (_, recipe), runs in runs_by_recipe(results).items()}
-    if not groups:
-        raise UserError("no run with a model", where=results, remedy="run config/nodules.yaml first")
-    records = [run.model.provenance for runs in groups.values() for run in runs if run.model is not None]
+    every = runs_by_recipe(results, remedy="run config/nodules.yaml first")
+    groups = {recipe: runs for (_, recipe), runs in every.items()}
+    records = [run.model.provenance for runs in groups.values() for run in runs]
     return {
         "command": "python benchmarks/nodules.py --results results-nodules",
         "commit": ", ".join(sorted({record["commit"] for record in records})),
@@ -75,19 +73,19 @@ class _Recall:
         return self.marked / self.count if self.count else float("nan")
 
 
-def _row(results: Path, recipe: str, runs: Sequence[ScoredRun]) -> dict[str, Any]:
+def _row(results: Path, recipe: str, runs: Sequence[TrainedRun]) -> dict[str, Any]:
     store = SliceStore.open(runs[0].folder.parent / "prepared")
     rows = store.rows_of("test")
     truth = structure_masks(store.masks[rows], store.manifest.structures)
     recalls = [small_recall(_predicted(run, store, rows), truth) for run in runs]
     decoded = _decoded(_codec_of(results, runs[0]), truth)
     dice = [run.summary.dice.mean for run in runs]
-    validation = [run.training.best_dice for run in runs if run.training and run.training.best_dice is not None]
+    validation = [run.training.best_dice for run in runs if run.training.best_dice is not None]
     return {
         "recipe": recipe,
         "seeds": len(runs),
-        "steps": runs[0].training.steps if runs[0].training else None,
-        "cpu_seconds": round(fmean(run.training.cpu_seconds for run in runs if run.training), 1),
+        "steps": runs[0].training.steps,
+        "cpu_seconds": round(fmean(run.cpu_seconds for run in runs), 1),
         "slices": len(rows),
         "components": recalls[0].count,
         "codec_dice": round(_mean_dice(decoded, truth), 4),
@@ -110,15 +108,15 @@ def small_recall(masks: MaskArray, truth: MaskArray, small: int = SMALL) -> _Rec
     return _Recall(count, marked)
 
 
-def _predicted(run: ScoredRun, store: SliceStore, rows: Any) -> MaskArray:
+def _predicted(run: TrainedRun, store: SliceStore, rows: Any) -> MaskArray:
     served = open_model(run.folder / "model")
     parts = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
     return np.concatenate([served.rule.masks(served.backend.probability(store.images[part])) for part in parts])
 
 
-def _codec_of(results: Path, run: ScoredRun) -> Path:
+def _codec_of(results: Path, run: TrainedRun) -> Path:
     """The folder of the codec that a run's recipe names: the dataset's own, or one of all."""
-    name = run.model.recipe["network"].get("codec") if run.model is not None else None
+    name: str | None = run.model.recipe["network"].get("codec")
     if name is None:
         raise UserError(f"'{run.recipe}' has no codec", where=run.folder, remedy="compare recipes of latents alone")
     own = run.folder.parent / "codecs" / name / "codec"

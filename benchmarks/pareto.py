@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.trained_runs import ScoredRun, runs_by_recipe, spread  # noqa: E402
+from benchmarks.trained_runs import TrainedRun, runs_by_recipe, spread  # noqa: E402
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
@@ -112,7 +112,7 @@ def with_more_seeds(results: Path, former: Sequence[ParetoRow]) -> list[ParetoRo
     """
     rows = {(row.dataset, row.name): row for row in former}
     longer = []
-    for (dataset, name), runs in runs_by_recipe(results).items():
+    for (dataset, name), runs in runs_by_recipe(results, remedy="name the results of the further seeds").items():
         row = rows.get((dataset, name))
         if row is None or row.dice_by_seed is None:
             raise UserError(
@@ -128,19 +128,15 @@ def with_more_seeds(results: Path, former: Sequence[ParetoRow]) -> list[ParetoRo
             **origins(runs, row.date, row.commits),
         }
         longer.append(ParetoRow.checked(**row.content() | more))
-    if not longer:
-        raise UserError(
-            "nothing here was trained and scored", where=results, remedy="name the results of the further seeds"
-        )
     return longer
 
 
-def scores_by_seed(runs: list[ScoredRun]) -> dict[str, float]:
+def scores_by_seed(runs: list[TrainedRun]) -> dict[str, float]:
     """Mean test Dice of every training by the seed that it was drawn from."""
     return {str(run.model.recipe["training"]["seed"]): round(run.summary.dice.mean, 4) for run in runs}
 
 
-def origins(runs: list[ScoredRun], date: str = "", commits: tuple[str, ...] = ()) -> dict[str, Any]:
+def origins(runs: list[TrainedRun], date: str = "", commits: tuple[str, ...] = ()) -> dict[str, Any]:
     """The last date and all commits of trainings, and of those that a row has already."""
     return {
         "date": max(date, *(run.model.provenance["time"][:10] for run in runs)),
@@ -153,6 +149,7 @@ def measure(chosen: argparse.Namespace) -> list[ParetoRow]:
     import torch
 
     torch.set_num_threads(chosen.threads)
+    of_all: Callable[[list[float]], float]
     with tempfile.TemporaryDirectory() as folder:
         subjects = full_subjects(chosen.full, Path(folder)) if chosen.full else trained_subjects(chosen.results)
         if chosen.full:
@@ -190,10 +187,10 @@ def interleaved(
 
 
 def trained_subjects(results: Path) -> list[Subject]:
-    """A subject per dataset and recipe of a results folder. Raises UserError where a graph is missing."""
+    """A subject per dataset and recipe of a results folder. Raises UserError where there is none, or no graph of it."""
     from sdseg.data.store import SliceStore
 
-    groups = runs_by_recipe(results)
+    groups = runs_by_recipe(results, remedy="run the targets evaluate and export first")
     subjects = []
     for (dataset, name), runs in groups.items():
         first, dice = runs[0], [run.summary.dice.mean for run in runs]

@@ -64,7 +64,7 @@ def generate(folder: Path, count: int, size: int) -> None:
     for number in range(count):
         coarse = drawn.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-        grain = drawn.integers(0, 12, smooth.shape, dtype=np.uint8)
+        grain = drawn.integers(0, 12, (size, size, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / f"{number:05d}.png"), cv2.add(smooth, grain))
 
 

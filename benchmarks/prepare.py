@@ -115,8 +115,8 @@ def _obvious_loop(raw: Path, output: Path) -> None:
     output.mkdir()
     low, high = WINDOW
     for path in sorted((raw / "RawData/Training/img").iterdir()):
-        image = nib.load(path).get_fdata()
-        label = nib.load(str(path).replace("img", "label")).get_fdata()
+        image = nib.Nifti1Image.from_filename(path).get_fdata()
+        label = nib.Nifti1Image.from_filename(str(path).replace("img", "label")).get_fdata()
         image = (np.clip(image, low, high) - low) / (high - low) * 2 - 1
         for k in range(image.shape[2]):
             slice_ = cv2.resize(image[:, :, k], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)

@@ -168,7 +168,7 @@ def counted(name: str, batch: int) -> Counts:
         with _counting(counts):
             with torch.autocast("cpu", torch.bfloat16):
                 losses = segmenter.train().losses(sample)
-            torch.stack(list(losses.values())).sum().backward()
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
     return counts
 
 
@@ -206,10 +206,10 @@ def _counting(counts: Counts) -> Iterator[None]:
             return float(flop_registry[packet](*args, **named, out_val=out))
         if packet in (attention, backward):  # queries [N,H,T,D] and keys [N,H,S,D]; the way back makes five products
             query, key = args[:2] if packet is attention else args[1:3]
-            return (2 if packet is attention else 5) * 2.0 * query.numel() * key.shape[2]
+            return float((2 if packet is attention else 5) * 2.0 * query.numel() * key.shape[2])
         return 0.0
 
-    class Counter(TorchDispatchMode):
+    class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's base has no types
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             named = kwargs or {}
             packet = func._overloadpacket
@@ -223,7 +223,7 @@ def _counting(counts: Counts) -> Iterator[None]:
                 counts.calls.append((packet.__name__, flops_of(packet, args, named, out), float(size)))
             return out
 
-    with Counter():
+    with Counter():  # type: ignore[no-untyped-call]
         yield
 
 
@@ -244,9 +244,15 @@ def _as_autocast_on_cuda() -> Iterator[None]:
         both, either = (inside * truth).sum(places), inside.sum(places) + truth.sum(places)
         return (1.0 - (2.0 * both + 1e-5) / (either + 1e-5)).mean()
 
-    def in_single(image: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:
+    def in_single(
+        input: torch.Tensor,
+        num_groups: int,
+        weight: torch.Tensor | None = None,
+        bias: torch.Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):
-            return kept(image.float(), *more, **named)
+            return kept(input.float(), num_groups, weight, bias, eps)
 
     torch.nn.functional.group_norm, losses._dice = in_single, dice
     try:

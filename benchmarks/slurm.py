@@ -82,9 +82,9 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where everything lies, and stays (default: a temporary folder)")
     parser.add_argument("--json", type=Path, help="also write what was seen to this file")
     chosen = parser.parse_args()
-    missing = [name for name in (*DAEMONS, "sbatch", "scancel") if _program(name) is None]
+    missing = [name for name in (*DAEMONS, "sbatch", "scancel", "srun") if _program(name) is None]
     if missing:
-        parser.error(f"not installed: {', '.join(missing)} (apt-get install slurm-wlm munge)")
+        parser.error(_not_installed(*missing))
     if chosen.folder is not None and chosen.folder.exists():
         parser.error(f"{chosen.folder} is there already: name a new folder")
     if chosen.folder is not None:
@@ -210,7 +210,7 @@ def _cluster(folder: Path) -> Iterator[dict[str, str]]:
     # Snakemake's jobs forget every SLURM_… variable, this one too: the `srun` they find says it again.
     shim = folder / "bin" / "srun"
     shim.parent.mkdir()
-    text = f'#!/bin/sh\nSLURM_CONF="{folder / "slurm.conf"}" exec {_program("srun")} "$@"\n'
+    text = f'#!/bin/sh\nSLURM_CONF="{folder / "slurm.conf"}" exec {_installed("srun")} "$@"\n'
     shim.write_text(text, encoding="utf-8")
     shim.chmod(0o755)
     path = f"{shim.parent}:{os.environ.get('PATH', os.defpath)}"
@@ -219,10 +219,10 @@ def _cluster(folder: Path) -> Iterator[dict[str, str]]:
     files |= {f"{kind}-file": folder / f"munged.{kind}" for kind in ("log", "pid", "seed")}
     try:
         subprocess.run(
-            [_program("munged"), "--force", *(f"--{name}={path}" for name, path in files.items())], check=True
+            [_installed("munged"), "--force", *(f"--{name}={path}" for name, path in files.items())], check=True
         )
         for daemon in ("slurmctld", "slurmd"):
-            subprocess.run([_program(daemon)], check=True, env=environment)
+            subprocess.run([_installed(daemon)], check=True, env=environment)
         _wait_until_idle(environment, folder)
         yield environment
     finally:
@@ -279,6 +279,18 @@ def _wait_until_idle(environment: dict[str, str], folder: Path) -> None:
 
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
+
+
+def _installed(name: str) -> str:
+    """Where a program lies. Ends the script where there is none."""
+    path = _program(name)
+    if path is None:
+        raise SystemExit(_not_installed(name))
+    return path
+
+
+def _not_installed(*names: str) -> str:
+    return f"not installed: {', '.join(names)} (apt-get install slurm-wlm munge)"
 
 
 if __name__ == "__main__":

@@ -251,9 +251,11 @@ def build(folder: Path, scale: str, name: str, changes: frozenset[str], batch: i
         for group in run.optimiser.param_groups:
             group.update(fused=False, foreach=False)
     if "channels-last" in changes:
-        run.segmenter.to(memory_format=torch.channels_last)
+        run.segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no overload has it
     if "encoded" in changes:
-        run.data.samples.latents = None
+        from benchmarks.latents import encode_at_every_step
+
+        encode_at_every_step(run)
     if "compile" in changes:
         for part in run.segmenter.children():  # the losses around them are few operators
             part.compile()

@@ -25,7 +25,8 @@ from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.provenance import provenance  # noqa: E402
 
 SIZE, IMAGES, WARM_UP = 256, 16, 3
-CODEC = {"weights": "random", "latent_scale": 0.18}  # KL-f8 is the layout's default
+LATENT_SCALE = 0.18
+CODEC = {"weights": "random", "latent_scale": LATENT_SCALE}  # KL-f8 is the layout's default
 STEPS = (  # recipe, batch, gradient checkpointing
     ("sdseg", 16, False),
     ("sdseg", 16, True),
@@ -77,7 +78,7 @@ def prepare(folder: Path) -> None:
 
     torch.manual_seed(0)
     (folder / "codec").mkdir()
-    save_codec_folder(folder / "codec", MaskCodec(Codec.model_validate(CODEC), CODEC["latent_scale"]), 0.0, {})
+    save_codec_folder(folder / "codec", MaskCodec(Codec.model_validate(CODEC), LATENT_SCALE), 0.0, {})
     image = ImageContract(modality="rgb", size=SIZE, channels=3, window=(0.0, 255.0))
     write_store(folder / "prepared", image, cases={"train": (1,) * IMAGES, "val": (1,), "test": (1,)})
 

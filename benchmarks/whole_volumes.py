@@ -24,6 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ PARTS = ("read", "window and resize", "infer", "resize back", "write")
 DIFFERENT = 20  # images that are drawn; the others are copies of them
 SIDE = 512
 UID = "1.2.826.0.1.3680043.2.1125"
-STUDY = {"t0020_000d": f"{UID}.9", "t0020_0052": f"{UID}.8"}  # of DICOM: study and frame of reference
 # Centre and radius as shares of the side, and Hounsfield units: the body first.
 ORGANS = ((0, 0, 0.42, 20), (0.12, -0.05, 0.16, 110), (-0.15, 0.1, 0.09, 160), (0, 0.25, 0.06, 400))
 
@@ -86,12 +86,12 @@ def inputs(chosen: argparse.Namespace) -> Iterator[tuple[str, int, Path, Callabl
     side = chosen.side
     for slices in chosen.slices:
         shape = f"{side} × {side} × {slices}"
-        yield f"CT {shape}, NIfTI", slices, chosen.ct, lambda folder, n=slices: write_nifti(folder, side, n)
+        yield f"CT {shape}, NIfTI", slices, chosen.ct, partial(write_nifti, side=side, slices=slices)
     slices = chosen.slices[0]
     name = f"CT {side} × {side} × {slices}, DICOM series"
-    yield name, slices, chosen.ct, lambda folder: write_dicom(folder, side, slices)
+    yield name, slices, chosen.ct, partial(write_dicom, side=side, slices=slices)
     count = chosen.images
-    yield f"{count} images 1280 × 1024, JPEG", count, chosen.rgb, lambda folder: write_images(folder, count)
+    yield f"{count} images 1280 × 1024, JPEG", count, chosen.rgb, partial(write_images, count=count)
 
 
 def measured(model: Path, place: Path, repeats: int) -> dict[str, Any]:
@@ -209,7 +209,13 @@ def write_nifti(folder: Path, side: int, slices: int) -> None:
 def write_dicom(folder: Path, side: int, slices: int) -> None:
     from tests.helpers.raw_files import write_series
 
-    write_series(folder / "in" / "scan", body(side, slices) + 1024, spacing=(0.8, 0.8, 1.5), **STUDY)
+    write_series(
+        folder / "in" / "scan",
+        body(side, slices) + 1024,
+        spacing=(0.8, 0.8, 1.5),
+        t0020_000d=f"{UID}.9",  # study
+        t0020_0052=f"{UID}.8",  # frame of reference
+    )
 
 
 def body(side: int, slices: int) -> Any:
@@ -237,7 +243,7 @@ def write_images(folder: Path, count: int) -> None:
         coarse = drawn.integers(40, 200, (8, 8, 3), dtype=np.uint8)
         smooth = cv2.resize(coarse, (1280, 1024), interpolation=cv2.INTER_CUBIC)
         cv2.circle(smooth, tuple(int(one) for one in drawn.integers(300, 700, 2)), 160, (90, 90, 220), -1)
-        grained = cv2.add(smooth, drawn.integers(0, 14, smooth.shape, dtype=np.uint8))
+        grained = cv2.add(smooth, drawn.integers(0, 14, (1024, 1280, 3), dtype=np.uint8))
         cv2.imwrite(str(folder / "in" / f"{number:05d}.jpg"), grained, [cv2.IMWRITE_JPEG_QUALITY, 90])
     for number in range(DIFFERENT, count):
         source = folder / "in" / f"{number % DIFFERENT:05d}.jpg"

@@ -14,6 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pydicom
+from pydicom.uid import UID
 
 from benchmarks.bad_inputs.case import Bad, Ready, noise, write_yaml
 from tests.helpers.raw_files import SIX, encode, save, write_series
@@ -407,7 +408,7 @@ SPOILT_SLICES: dict[str, Callable[[Path], object]] = {
 
 def _transfer(path: Path, syntax: str) -> None:
     data = pydicom.dcmread(path)
-    data.file_meta.TransferSyntaxUID = syntax
+    data.file_meta.TransferSyntaxUID = UID(syntax)
     data.save_as(path)
 
 

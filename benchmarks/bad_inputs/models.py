@@ -138,7 +138,7 @@ def _manifests(good: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"threshold {value}", json.dumps({**good, "threshold": value})
         yield "threshold NaN", json.dumps({**good, "threshold": float("nan")})
     image = good["image"]
-    for name, changes in {
+    contracts: dict[str, dict[str, object]] = {
         "window reversed": {"window": [255.0, 0.0]},
         "window empty": {"window": [3.0, 3.0]},
         "window without end": {"window": [0.0, float("inf")]},
@@ -146,7 +146,8 @@ def _manifests(good: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "size negative": {"size": -32},
         "no channels": {"channels": 0},
         "another modality": {"modality": "smell"},
-    }.items():
+    }
+    for name, changes in contracts.items():
         yield name, json.dumps({**good, "image": {**image, **changes}})
     yield "no structures", json.dumps({**good, "structures": []})
     yield "a structure twice", json.dumps({**good, "structures": good["structures"] * 2})

@@ -104,4 +104,4 @@ def test_the_script_says_what_is_not_installed(
     monkeypatch.setattr(script, "_program", lambda name: None)
     with pytest.raises(SystemExit, match="2"):
         script.main()
-    assert "not installed: munged, slurmctld, slurmd, sbatch, scancel" in capsys.readouterr().err
+    assert "not installed: munged, slurmctld, slurmd, sbatch, scancel, srun" in capsys.readouterr().err
