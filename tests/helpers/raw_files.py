@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import SimpleITK
+from pydicom.uid import UID
 
 from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import AnyArray
@@ -153,7 +154,7 @@ def write_series(
         if afterwards:
             path = folder / (names[number] if names else f"{number:03d}.dcm")
             one = pydicom.dcmread(path)
-            one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = str(afterwards[0])
+            one.SOPClassUID = one.file_meta.MediaStorageSOPClassUID = UID(str(afterwards[0]))
             one.Modality = afterwards[1] or one.Modality
             one.save_as(path)
     return folder

@@ -99,7 +99,9 @@ def write_store(
     """A slice store. `cases` gives the slices of each case per split; rows in `empty` have no label and no disc."""
     cases = cases or {"train": (1, 1), "val": (1,), "test": (1, 1, 1)}
     folder.mkdir(parents=True)
-    index, images, masks = [], [], []
+    index: list[Case] = []
+    images: list[AnyArray] = []
+    masks: list[AnyArray] = []
     for split, counts in cases.items():
         for number, slices in enumerate(counts):
             name = called.format(split=split, number=number)
