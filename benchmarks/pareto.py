@@ -290,11 +290,11 @@ def write_untrained(file: Path, place: Path, *, graphs: bool = False) -> str:
 
 
 def role_of(recipe: dict[str, Any]) -> str:
-    """A direct network is a U-Net; what has a mask head, or had a teacher, is a student; all else may be a teacher."""
+    """What had a teacher, or has a mask head, is a student; a direct network a U-Net; all else may be a teacher."""
     network = recipe["network"]
-    if network["kind"] == "direct":
-        return "unet"
-    return "student" if network.get("mask_head") or recipe.get("distillation") else "teacher"
+    if network.get("mask_head") or recipe.get("distillation"):
+        return "student"
+    return "unet" if network["kind"] == "direct" else "teacher"
 
 
 def costs(model: Path, graph: Path) -> dict[str, Any]:

@@ -100,7 +100,9 @@ def test_every_model_is_called_in_turn() -> None:
 
 def test_roles() -> None:
     latent = {"kind": "latent-diffusion"}
-    assert role_of({"network": {"kind": "direct"}, "distillation": {}}) == "unet"
+    direct = {"kind": "direct"}
+    assert role_of({"network": direct}) == role_of({"network": direct, "distillation": None}) == "unet"
+    assert role_of({"network": direct, "distillation": {"teacher": None}}) == "student"
     assert role_of({"network": latent}) == role_of({"network": latent, "distillation": None}) == "teacher"
     assert role_of({"network": {**latent, "mask_head": {"channels": [4]}}}) == "student"
     assert role_of({"network": latent, "distillation": {"teacher": None}}) == "student"
