@@ -12,7 +12,7 @@ from snakemake.logging import logger
 
 from sdseg.backends.tensorrt_support import why_not_here
 from sdseg.config.network import LatentNetwork
-from sdseg.config.trainings import cross_validated
+from sdseg.config.seeds_and_folds import cross_validated
 from sdseg.core.errors import UserError
 from sdseg.core.files import sha256_file
 from sdseg.core.gpu_choice import choose_gpu

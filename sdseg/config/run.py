@@ -20,11 +20,11 @@ from sdseg.config.image_size import check_size, size_steps
 from sdseg.config.network import LatentNetwork, check_codec, check_image_codec, check_same_layout
 from sdseg.config.recipe import Recipe, read_recipe
 from sdseg.config.recipe_overrides import lay_over
+from sdseg.config.seeds_and_folds import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.config.shape import AutoSize
 from sdseg.config.studies import Ablation, Studies
 from sdseg.config.training import check_batch
 from sdseg.config.training_checks import check_training
-from sdseg.config.trainings import RecipeChoice, Trained, cross_validated, start_of, trainings
 from sdseg.config.web_pages import WebPages
 from sdseg.core.bounded_types import sides_of
 from sdseg.core.errors import UserError, nearest

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sdseg.config.seeds_and_folds import RecipeChoice
 from sdseg.config.study_options import STUDY_OPTIONS
-from sdseg.config.trainings import RecipeChoice
 from sdseg.core.settings import MANY, Name, Place, Strict, parse, read_yaml
 
 __all__ = ["Ablation", "Studies", "load_studies"]

@@ -25,7 +25,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 NO_CAUSE = frozenset(
     {
         "sdseg",
-        *(f"sdseg.config.{name}" for name in ("dataset", "export", "folders", "run", "studies", "trainings")),
+        *(f"sdseg.config.{name}" for name in ("dataset", "export", "folders", "run", "seeds_and_folds", "studies")),
         *(f"sdseg.core.{name}" for name in ("errors", "extras", "fingerprint", "leftovers", "locks")),
         *(f"sdseg.core.{name}" for name in ("provenance", "settings", "signals", "yaml_json")),
     }

@@ -16,8 +16,8 @@ from sdseg.config.network import LatentNetwork, neighbours_of
 from sdseg.config.patch_checks import check_volumes
 from sdseg.config.recipe import Recipe
 from sdseg.config.run import Config
+from sdseg.config.seeds_and_folds import trainings
 from sdseg.config.shape import bound_of
-from sdseg.config.trainings import trainings
 from sdseg.core.bounded_types import sides_of
 from sdseg.core.errors import UserError, nearest
 from sdseg.core.settings import merge, parse, read_yaml

@@ -32,7 +32,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "training_step": training.training_step,
     "training_speed": training.training_speed,
     "streams": latency.streams,
-    "students": training.students,
+    "students": accuracy.students,
     "eight_bits": eight_bits.eight_bits,
     "eight_bits_blocks": eight_bits.eight_bits_blocks,
     "eight_bits_full": eight_bits.eight_bits_full,

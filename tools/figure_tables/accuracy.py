@@ -6,7 +6,17 @@ from statistics import fmean, stdev
 
 from tools.figure_tables.markdown import Figures, measured, spread, table
 
-__all__ = ["after_training", "calibration", "changes", "compare", "curves", "multiclass", "nodules", "robustness"]
+__all__ = [
+    "after_training",
+    "calibration",
+    "changes",
+    "compare",
+    "curves",
+    "multiclass",
+    "nodules",
+    "robustness",
+    "students",
+]
 
 BINS = 5  # of reliability: the fifteen of the file by threes
 
@@ -189,3 +199,12 @@ def calibration(values: Figures) -> str:
     )
     said += "whose probability lies there.\n"
     return f"{measured(values)}{said}\n{table(heads, lines)}"
+
+
+def students(values: Figures) -> str:
+    rows = [
+        (row["taught_by"], row["mask_loss"], f"{row['cpu_seconds']:.0f}", f"{row['val_dice']:.3f}")
+        for row in values["rows"]
+    ]
+    heads = ("`sdseg-fast`, taught by", "loss on the mask itself", "CPU s", "validation Dice")
+    return f"{measured(values)}{values['steps']} steps each, one seed.\n\n{table(heads, rows)}"

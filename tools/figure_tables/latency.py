@@ -43,7 +43,7 @@ def demo(values: Figures) -> str:
             f"{row['dice']:.3f}",
             f"{row['iou']:.3f}",
             "n/a" if row["onnx_dice_difference"] is None else f"{row['onnx_dice_difference']:g}",
-            f"{row['training_cpu_seconds']:.0f}",
+            "n/a" if row["training_cpu_seconds"] is None else f"{row['training_cpu_seconds']:.0f}",
         )
         for row in values["rows"]
     ]

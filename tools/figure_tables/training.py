@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.figure_tables.markdown import Figures, measured, table
 
-__all__ = ["full_scale_memory", "roofline", "students", "training_speed", "training_step"]
+__all__ = ["full_scale_memory", "roofline", "training_speed", "training_step"]
 
 
 def full_scale_memory(values: Figures) -> str:
@@ -88,12 +88,3 @@ def roofline(values: Figures) -> str:
         *("measured, ms", "steps", "hours expected"),
     )
     return f"{measured(values)}\n{table(heads, rows)}"
-
-
-def students(values: Figures) -> str:
-    rows = [
-        (row["taught_by"], row["mask_loss"], f"{row['cpu_seconds']:.0f}", f"{row['val_dice']:.3f}")
-        for row in values["rows"]
-    ]
-    heads = ("`sdseg-fast`, taught by", "loss on the mask itself", "CPU s", "validation Dice")
-    return f"{measured(values)}{values['steps']} steps each, one seed.\n\n{table(heads, rows)}"

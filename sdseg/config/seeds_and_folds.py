@@ -1,4 +1,4 @@
-"""Which recipes a run trains: the files it names, the values laid over them, and a training per seed."""
+"""Which recipes a run trains: the files it names, the values laid over them, and a training per seed or fold."""
 
 from __future__ import annotations
 
