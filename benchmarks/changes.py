@@ -26,6 +26,7 @@ from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from benchmarks.trained_runs import cpu_seconds, named_seconds  # noqa: E402
 from sdseg.artifacts.manifests import ModelManifest  # noqa: E402
 from sdseg.artifacts.results.changes import Changes  # noqa: E402
+from sdseg.artifacts.results.training import TrainingRecord  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
 
@@ -70,7 +71,14 @@ def changes(folder: Path, against: list[str], timed: dict[str, float], gpu: str)
     if missing:
         raise UserError(f"no run is named {', '.join(missing)}", where=folder, remedy="train it first")
     starts = {kind(models[name]): (name, flat(models[name].recipe)) for name in against}
-    rows = [row(name, model, *starts[kind(model)], timed, gpu) for name, model in models.items()]
+    alone = [name for name, model in models.items() if kind(model) not in starts]
+    if alone:
+        raise UserError(
+            f"nothing of its kind is named that {alone[0]} is to be held against",
+            where=folder,
+            remedy="name what it was started from: --against NAME NAME",
+        )
+    rows = [row(folder, name, model, *starts[kind(model)], timed, gpu) for name, model in models.items()]
     command = ["python", "benchmarks/changes.py", "--models", folder.name, "--against", *against]
     if timed:
         each = (f"{name}={seconds:g}" for name, seconds in timed.items())
@@ -104,12 +112,29 @@ def joined(measured: dict[str, Any], before: dict[str, Any] | None) -> dict[str,
 
 
 def row(
-    name: str, model: ModelManifest, start: str, values: dict[str, Any], timed: dict[str, float], gpu: str
+    folder: Path,
+    name: str,
+    model: ModelManifest,
+    start: str,
+    values: dict[str, Any],
+    timed: dict[str, float],
+    gpu: str,
 ) -> dict[str, Any]:
-    """A run: in what it differs from the one that was started from, its length, and what it reached."""
-    own, training = flat(model.recipe), model.training
+    """A run: in what it differs from the one that was started from, its length, and what it reached.
+
+    Raises UserError where its record does not tell that.
+    """
+    own, training = flat(model.recipe), TrainingRecord.checked(**model.training)
     learnt = [key for key in own if key not in SCALE and not key.startswith("inference.")]
-    trained_on, taken = training["device"], training["cpu_seconds"]
+    trained_on, best = training.device, training.best_dice
+    taken = training.cpu_seconds if trained_on == "cpu" else 0.0  # of a GPU those of a CPU are asked for
+    if trained_on is None or taken is None or best is None:
+        untold = {"device": trained_on, "cpu_seconds": taken, "best_dice": best}
+        raise UserError(
+            f"the record of the training lacks {', '.join(key for key, value in untold.items() if value is None)}",
+            where=folder / name / "model" / "config.json",
+            remedy="train it anew, with 'training.validate_every'",
+        )
     keys = [key for key in learnt if own[key] != values.get(key) and (own[key] or key in values)]
     if own.get("network.denoiser.architecture") == "unet":
         keys = [key for key in keys if not key.startswith("network.denoiser.") or key in OWN]
@@ -120,10 +145,10 @@ def row(
         "size": model.image.size,
         "against": None if name == start else start,
         "changes": {key: own.get(key) for key in keys},
-        "steps": training["steps"],
-        "cpu_seconds": round(cpu_seconds(name, trained_on, taken, training["steps"], timed), 1),
+        "steps": training.steps,
+        "cpu_seconds": round(cpu_seconds(name, trained_on, taken, training.steps, timed), 1),
         "seed": model.recipe["training"]["seed"],
-        "val": round(training["best_dice"], 4),
+        "val": round(best, 4),
         "trained_on": None if trained_on == "cpu" else gpu,
     }
 

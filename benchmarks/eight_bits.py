@@ -33,7 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.pareto import SIZE, interleaved, opened, write_untrained  # noqa: E402
+from benchmarks.latency_subjects import SIZE, opened, write_untrained  # noqa: E402
+from benchmarks.pareto import interleaved  # noqa: E402
 from sdseg.config.export import Precision  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
@@ -281,7 +282,7 @@ def quantised_parts(source: Path, images: Any) -> float:
 
 def _least(answers: dict[str, Any], images: Any, rounds: int, patience: float) -> dict[str, float]:
     """Milliseconds of a call of each, which take turns."""
-    from benchmarks.pareto import Subject
+    from benchmarks.latency_subjects import Subject
 
     seconds = interleaved([Subject({}, images, answers)], rounds, 1, patience, time.process_time)
     return {name: round(1e3 * min(each), 3) for (_, name), each in seconds.items()}

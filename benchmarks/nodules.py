@@ -47,7 +47,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def nodules(results: Path) -> dict[str, Any]:
-    """The figures of a results folder. Raises UserError where it holds no run with a model."""
+    """The figures of a results folder.
+
+    Raises UserError where it holds no run with a model, or data in which nothing is small.
+    """
     every = runs_by_recipe(results, remedy="run config/nodules.yaml first")
     groups = {recipe: runs for (_, recipe), runs in every.items()}
     records = [run.model.provenance for runs in groups.values() for run in runs]
@@ -77,6 +80,12 @@ def _row(results: Path, recipe: str, runs: Sequence[TrainedRun]) -> dict[str, An
     store = SliceStore.open(runs[0].folder.parent / "prepared")
     rows = store.rows_of("test")
     truth = structure_masks(store.masks[rows], store.manifest.structures)
+    if not small_recall(truth, truth).count:
+        raise UserError(
+            f"no component of the test split is below {SMALL} pixels: there is none to be found",
+            where=runs[0].folder.parent / "prepared",
+            remedy="compare on data with small structures, such as those of config/nodules.yaml",
+        )
     recalls = [small_recall(_predicted(run, store, rows), truth) for run in runs]
     decoded = _decoded(_codec_of(results, runs[0]), truth)
     dice = [run.summary.dice.mean for run in runs]

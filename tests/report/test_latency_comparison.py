@@ -8,7 +8,8 @@ from statistics import fmean, stdev
 
 import pytest
 
-from benchmarks.pareto import Subject, interleaved, main, role_of
+from benchmarks.latency_subjects import Subject, role_of
+from benchmarks.pareto import interleaved, main
 from sdseg.artifacts.results.pareto import ParetoRow
 from sdseg.core.files import write_json
 from sdseg.report.latency_comparison import dice_by_latency

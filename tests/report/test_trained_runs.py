@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.changes import changes
 from benchmarks.compare import compared
 from benchmarks.curves import curves
 from benchmarks.demo import demo
+from benchmarks.latency_subjects import trained_subjects
 from benchmarks.multiclass import multiclass
 from benchmarks.nodules import nodules
-from benchmarks.pareto import trained_subjects
 from benchmarks.trained_runs import mean_if_known, trained_runs
 from sdseg.core.errors import UserError
 from tests.helpers.stage_results import StageResults
@@ -55,6 +57,22 @@ def test_what_a_record_lacks_is_told(stages: StageResults, tmp_path: Path) -> No
     assert demo(uncounted)["rows"][0]["training_cpu_seconds"] is None
     with pytest.raises(UserError, match="does not tell what it was trained on"):
         curves(copied(stages, tmp_path / "b", {"device": None}), {})
+
+
+def test_changes_are_held_against_runs_of_their_kind_with_a_validation(stages: StageResults, tmp_path: Path) -> None:
+    results = copied(stages, tmp_path, {"best_dice": None, "device": "cpu", "cpu_seconds": None})
+    with pytest.raises(UserError, match="lacks cpu_seconds, best_dice"):
+        changes(results / "cvc", ["unet-200s"], {}, "cuda")
+    shutil.copytree(stages.folder / "cvc" / "sdseg" / "model", results / "cvc" / "latent" / "model")
+    with pytest.raises(UserError, match="nothing of its kind is named that unet-200s is to be held against"):
+        changes(results / "cvc", ["latent"], {}, "cuda")
+
+
+def test_large_structures_alone_have_no_small_components_to_find(stages: StageResults, tmp_path: Path) -> None:
+    results = copied(stages, tmp_path, {"device": "cpu"})
+    (results / "cvc" / "prepared").symlink_to(stages.folder / "cvc" / "prepared")
+    with pytest.raises(UserError, match="no component of the test split is below 20 pixels"):
+        nodules(results)
 
 
 def test_a_mean_is_of_known_values_alone() -> None:
