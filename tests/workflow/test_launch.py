@@ -44,7 +44,7 @@ def snakemake(folder: Path, *words: str, status: int = 0) -> str:
 def test_a_run_in_another_folder_leaves_the_checkout_alone(project: Project, elsewhere: Path) -> None:
     """Recipes, splits and registry are the checkout's; data and results lie in the working directory."""
     before = sorted(path for path in project.root.rglob("*") if "__pycache__" not in path.parts)
-    config = {**MINI, "datasets": {"kseg": MINI["datasets"]["kseg"]}}
+    config = {**MINI, "datasets": {"kseg": MINI["datasets"]["kseg"]}, "phantoms": {"seed": 1, "scale": 0.05}}
     (elsewhere / "my.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     snakefile = ["-s", str(project.root / "workflow/Snakefile"), "--configfile", "my.yaml", "--config", NESTED]
     snakemake(elsewhere, "prepare", *snakefile)
