@@ -74,7 +74,7 @@ def changes(folder: Path, against: list[str], timed: dict[str, float], gpu: str)
     alone = [name for name, model in models.items() if kind(model) not in starts]
     if alone:
         raise UserError(
-            f"nothing of its kind is named that {alone[0]} is to be held against",
+            f"no run of the kind of {alone[0]} ({kind(models[alone[0]])}) is named, to hold it against",
             where=folder,
             remedy="name what it was started from: --against NAME NAME",
         )

@@ -64,7 +64,7 @@ def test_changes_are_held_against_runs_of_their_kind_with_a_validation(stages: S
     with pytest.raises(UserError, match="lacks cpu_seconds, best_dice"):
         changes(results / "cvc", ["unet-200s"], {}, "cuda")
     shutil.copytree(stages.folder / "cvc" / "sdseg" / "model", results / "cvc" / "latent" / "model")
-    with pytest.raises(UserError, match="nothing of its kind is named that unet-200s is to be held against"):
+    with pytest.raises(UserError, match=r"no run of the kind of unet-200s \(unet\) is named, to hold it against"):
         changes(results / "cvc", ["latent"], {}, "cuda")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from sdseg.report.report import report
+from tests.helpers.loaded_python import python
 from tests.workflow.test_workflow import LAYOUT, ROOT, TRAINING, checkout
 
 ROWS = ("ablation-cross-attention", "sdseg-paper")  # the first and the last row of the ablation
@@ -39,9 +42,11 @@ def smaller() -> dict[str, Any]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Without graphs, in which no table looks: these networks are exported in test_every_recipe.py."""
     project = checkout(tmp_path_factory.mktemp("paper") / "sdseg é copy")
+    shutil.copytree(ROOT / "resources" / "paper", project.root / "resources" / "paper")
     (project.root / "small.yaml").write_text(yaml.safe_dump(smaller(), allow_unicode=True), encoding="utf-8")
     project.snakemake("evaluate", "studies", config="small.yaml")
-    report(project.results, project.results / "report.html", ROOT / "resources" / "paper")
+    command = [str(python()), "-m", "sdseg", "report", "--results", str(project.results)]
+    subprocess.run(command, cwd=project.root, env=os.environ | {"PYTHONPATH": str(project.root)}, check=True)
     return (project.results / "report.html").read_text("utf-8")
 
 
