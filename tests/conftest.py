@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sdseg.core.collector import put_aside
 from sdseg.core.loaded_python import forks_loaded_python
 from tests.helpers.loaded_python import SHARED, python
 
@@ -84,7 +85,7 @@ def pytest_collection_finish() -> None:
 
     Networks are exported in less time from here on.
     """
-    gc.freeze()
+    put_aside()
     gc.set_threshold(50_000)
     gc.enable()
     if "torch" in sys.modules:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
-__all__ = ["loading", "uncollected"]
+__all__ = ["loading", "put_aside", "uncollected"]
 
 
 @contextmanager
@@ -17,15 +18,21 @@ def loading() -> Iterator[None]:
     """Imports within it are not searched for garbage, nor is what they leave, for as long as the process lives.
 
     For commands alone: in a process of others all their objects would be put aside as well (`gc.freeze`). What was set
-    before is set again, whatever happens; a process that has put objects aside itself keeps its own choice of them.
+    before is set again, whatever happens.
     """
     enabled = gc.isenabled()
     with uncollected():
         try:
             yield
         finally:
-            if enabled and gc.get_freeze_count() == 0:
-                gc.freeze()
+            if enabled:
+                put_aside()
+
+
+@cache  # Python counts what lies aside, to know whether anything does, in a tenth of a second
+def put_aside() -> None:
+    """What there is now is not searched again; a second call puts nothing aside, nor does `loading` after one."""
+    gc.freeze()
 
 
 @contextmanager

@@ -1,24 +1,30 @@
-"""That the tests export in less time changes no byte of a graph."""
+"""That the tests export in less time changes nothing of a graph but numbers within names of values."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 import torch
 from onnxscript.rewriter._matcher import SimplePatternMatcher
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn import functional as F
+from torch.onnx._internal.exporter import _fx_passes
 from torch.onnx._internal.exporter._registration import ONNXRegistry
+from torch.onnx._internal.fx.passes.type_promotion import _TypePromotionInterpreter as TypePromotion
 
 from sdseg.export.tracing import export_graph
 from tests.helpers.quick_exports import quicken_exports
 from tests.helpers.tiny import describe
 
 
-class Rewritten(torch.nn.Module):
+class Rewritten(nn.Module):
     """What onnxscript's rules make less of, by several operators; slices, which a rule looks at; twice the batch."""
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         pixels = image.float().mean(dim=3).unsqueeze(1) / 255 * 1 + 0  # [N,1,H,W]
         left, right = pixels[..., :16], pixels[..., 16:]
         joined = torch.cat([left.relu().relu(), right.clamp(min=0).clamp(max=1)], dim=3)
@@ -26,14 +32,107 @@ class Rewritten(torch.nn.Module):
         return pairs.reshape(-1, 1024).reshape(-1, 1, 32, 32).clamp(0, 1)
 
 
-def test_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class TakenApart(nn.Module):
+    """Every operator that quick_decomposition.py takes apart, beside those of networks that stay whole.
+
+    `promoted`: whole numbers are added to others; `unknown`: as is an operator that is left to PyTorch.
+    """
+
+    def __init__(self, *, promoted: bool = False, unknown: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.promoted, self.unknown = promoted, unknown
+        self.down = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.norms = nn.ModuleList([nn.GroupNorm(2, 8), nn.InstanceNorm2d(8, affine=True)])
+        self.up = nn.ConvTranspose2d(8, 8, 2, stride=2)
+        self.up_again = nn.ConvTranspose2d(4, 4, 3, padding=1, groups=2, bias=False)
+        self.out = nn.Linear(4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        made = self.down(image.to(torch.float32).permute(0, 3, 1, 2))
+        for norm in self.norms:
+            made = F.leaky_relu(norm(F.dropout(made, training=False)), inplace=True)
+        tokens = made.to(torch.float32).reshape(len(made), 8, -1).transpose(1, 2)  # no other type: dropped
+        tokens = F.silu(torch.cat([tokens, tokens, tokens], dim=2), inplace=True)
+        query, key, value = tokens.unsqueeze(1).chunk(3, dim=3)  # one head
+        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(made.shape)
+        first, second = self.up(made + seen).chunk(2, dim=1)
+        grown = self.up_again(F.interpolate(F.avg_pool2d(first * second, 2), scale_factor=2.0))
+        if self.promoted:
+            grown = grown + torch.arange(32)
+        if self.unknown:
+            grown = torch.special.log1p(grown.flatten(2).relu()).unflatten(2, (32, 32))
+        return self.out(grown.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).sigmoid_()
+
+
+def unnumbered(path: Path) -> dict[str, Any]:
+    """A graph whose values are named by where they come first."""
+    graph = onnx.load(str(path)).graph
+    names: dict[str, str] = {"": ""}
+
+    def named(name: str) -> str:
+        return names.setdefault(name, f"value {len(names)}")
+
+    for port in graph.input:
+        named(port.name)
+    nodes = [
+        (
+            *(node.domain, node.op_type, [named(name) for name in (*node.input, *node.output)]),
+            [attribute.SerializeToString(deterministic=True) for attribute in node.attribute],
+        )
+        for node in graph.node
+    ]
+    weights = {named(each.name): (each.data_type, list(each.dims), each.raw_data) for each in graph.initializer}
+    values = (*graph.input, *graph.value_info, *graph.output)
+    types = {named(each.name): each.type.SerializeToString(deterministic=True) for each in values}
+    return {"nodes": nodes, "weights": weights, "types": types, "outputs": [named(each.name) for each in graph.output]}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Exports in less time, until it is undone."""
     monkeypatch.setattr(torch.onnx, "export", torch.onnx.export)
     quicken_exports()
+    return monkeypatch
+
+
+def as_shipped(quick: pytest.MonkeyPatch, *quickened: tuple[Any, str]) -> None:
+    for place, name in quickened:
+        quick.setattr(place, name, getattr(place, name).__wrapped__)
+
+
+DECOMPOSITION = ((_fx_passes, "decompose_with_registry"), (TypePromotion, "run_node"))
+
+
+def test_the_same_bytes_without_a_search(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     export_graph(Rewritten().eval(), describe(), tmp_path / "quick.onnx")
-    for quickened, name in ((SimplePatternMatcher, "match"), (ONNXRegistry, "from_torchlib")):
-        monkeypatch.setattr(quickened, name, getattr(quickened, name).__wrapped__)
+    as_shipped(quick, (SimplePatternMatcher, "match"), (ONNXRegistry, "from_torchlib"))
     export_graph(Rewritten().eval(), describe(), tmp_path / "slow.onnx")
     assert (tmp_path / "quick.onnx").read_bytes() == (tmp_path / "slow.onnx").read_bytes()
     operators = [node.op_type for node in onnx.load(str(tmp_path / "quick.onnx")).graph.node]
     assert (operators.count("Relu"), operators.count("Reshape")) == (1, 2)
     assert not {"Mul", "Add"} & set(operators)
+
+
+@pytest.mark.parametrize(
+    ("more", "traced_again"),
+    [({}, 0), ({"promoted": True}, 0), ({"unknown": True}, 1)],
+    ids=["of networks", "with types promoted", "with an operator that is left to PyTorch"],
+)
+def test_the_same_graph_without_tracing_again(
+    tmp_path: Path, quick: pytest.MonkeyPatch, more: dict[str, bool], traced_again: int
+) -> None:
+    traced: list[ExportedProgram] = []
+    trace = ExportedProgram.run_decompositions
+
+    def run_decompositions(program: ExportedProgram, *arguments: Any) -> ExportedProgram:
+        traced.append(program)
+        return trace(program, *arguments)
+
+    quick.setattr(ExportedProgram, "run_decompositions", run_decompositions)
+    export_graph(TakenApart(**more).eval(), describe(), tmp_path / "quick.onnx")
+    assert len(traced) == traced_again
+    as_shipped(quick, *DECOMPOSITION)
+    export_graph(TakenApart(**more).eval(), describe(), tmp_path / "slow.onnx")
+    assert len(traced) == traced_again + 1
+    assert unnumbered(tmp_path / "quick.onnx") == unnumbered(tmp_path / "slow.onnx")

@@ -23,7 +23,7 @@ LOADED = (
     *("diffusers.models.autoencoders.autoencoder_kl", "diffusers.models.unets.unet_2d_condition"),
     *("onnx", "onnxscript", "onnxscript.optimizer", "onnxscript.function_libs.torch_lib.ops"),
     *("onnx_ir.passes.common", "onnxruntime", "scipy.ndimage"),
-    str(Path(__file__).with_name("quick_exports.py")),
+    *(str(Path(__file__).with_name(name)) for name in ("quick_decomposition.py", "quick_exports.py")),
 )
 
 
