@@ -18,6 +18,7 @@ import struct
 import sys
 import threading
 import traceback
+import weakref
 from collections.abc import Iterator
 
 __all__: list[str] = []
@@ -34,6 +35,8 @@ def _serve(listening: socket.socket, launcher: str, libraries: list[str]) -> Non
         else:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    for each in weakref.finalize._registry:  # type: ignore[attr-defined]
+        each.atexit = False  # PyTorch has a thousand, and what they undo ends with its process
     gc.freeze()
     gc.enable()
     while listening in select.select([listening, sys.stdin], [], [])[0]:
