@@ -20,12 +20,14 @@ from torch._ops import OpOverload
 from torch.onnx._internal.exporter import _fx_passes
 from torch.onnx._internal.exporter._decomp import get_onnx_implemented_overloads
 from torch.onnx._internal.fx.passes.type_promotion import _TypePromotionInterpreter as TypePromotion
+from torch.onnx._internal.fx.passes.type_promotion import get_type_promotion_rule
 
 __all__ = ["quicken_decomposition"]
 
 aten = torch.ops.aten
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]  # target, arguments, arguments by name
-ASSERTIONS = {aten._assert_tensor_metadata.default}  # the exporter drops them afterwards
+ASSERTIONS = {aten._assert_tensor_metadata.default, aten._assert_scalar.default}  # the exporter drops them afterwards
+NUMBERS = {operator.getitem, operator.mul, operator.eq, operator.ge, operator.le}  # of lists, and of lengths
 
 
 class UnknownError(Exception):
@@ -45,12 +47,12 @@ def quicken_decomposition() -> None:
 
     @wraps(promote)
     def run_node(self: Any, node: fx.Node) -> Any:
-        """What is traced has its value: it is computed again where types are promoted alone."""
+        """What is traced has its value: it is computed again where types may be promoted alone."""
         if node.op != "call_function" or "val" not in node.meta:
             return promote(self, node)
-        if _types(node) <= {torch.float32}:
-            return node.meta["val"]
-        return promote(self, node)
+        if get_type_promotion_rule(node, self.type_promotion_table) and not _types(node) <= {torch.float32}:
+            return promote(self, node)
+        return node.meta["val"]
 
     _fx_passes.decompose_with_registry = decompose_with_registry
     TypePromotion.run_node = run_node
@@ -67,6 +69,8 @@ def _decomposed(program: Any, translated: frozenset[Any]) -> Any:
     for node in module.graph.nodes:
         if node.op in ("placeholder", "output"):
             made[node] = graph.node_copy(node, made.__getitem__)
+            if made[node].name != node.name:  # `input` is a word of Python's
+                raise UnknownError
             continue
         if node.op != "call_function":
             raise UnknownError
@@ -77,8 +81,8 @@ def _decomposed(program: Any, translated: frozenset[Any]) -> Any:
             made[node] = made[call]
             continue
         target, arguments, named = fx.map_arg(call, made.__getitem__)
-        name = target.overloadpacket.__name__ if isinstance(target, OpOverload) else target.__name__
-        made[node] = graph.create_node("call_function", target, arguments, named, name)
+        arguments = fx.node.map_aggregate(arguments, lambda value: _length(value, graph))
+        made[node] = _added(graph, target, arguments, named)
         made[node].meta = dict(node.meta)
     graph.eliminate_dead_code()
     (outputs,) = graph.output_node().args
@@ -88,6 +92,38 @@ def _decomposed(program: Any, translated: frozenset[Any]) -> Any:
     program._graph_module = fx.GraphModule(module, graph)
     program._graph_module.meta.update(module.meta)
     return program
+
+
+def _added(graph: fx.Graph, target: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> fx.Node:
+    name = target.overloadpacket.__name__ if isinstance(target, OpOverload) else target.__name__
+    return graph.create_node("call_function", target, arguments, named, name)
+
+
+def _length(value: Any, graph: fx.Graph) -> Any:
+    """Of a length that is the batch, or some times the batch, the node that computes it."""
+    if not isinstance(value, torch.SymInt):
+        return value
+    ports = graph.find_nodes(op="placeholder")
+    image = next(node for node in ports if isinstance(node.meta["val"], torch.Tensor) and not _is_fixed(node))
+    batch = image.meta["val"].shape[0]
+    times = value.node.expr / batch.node.expr
+    if not times.is_Integer:
+        raise UnknownError
+    known = {node.args[0]: node for node in graph.find_nodes(op="call_function", target=aten.sym_size.int)}
+    if image not in known:
+        with graph.inserting_after(ports[-1]):
+            known[image] = _added(graph, aten.sym_size.int, (image, 0), {})
+            known[image].meta["val"] = batch
+    if times == 1:
+        return known[image]
+    product = _added(graph, operator.mul, (known[image], int(times)), {})
+    product.meta["val"] = value
+    return product
+
+
+def _is_fixed(port: fx.Node) -> bool:
+    shape = port.meta["val"].shape
+    return not (shape and isinstance(shape[0], torch.SymInt))
 
 
 def _call(node: fx.Node, translated: frozenset[Any]) -> Call | fx.Node:
@@ -100,7 +136,7 @@ def _call(node: fx.Node, translated: frozenset[Any]) -> Call | fx.Node:
         if functional is None or len(changed.users) > 1 or functional not in translated:
             raise UnknownError
         return functional, node.args, node.kwargs
-    if target is not operator.getitem and not (target in translated and _is_kept(target)):
+    if target not in NUMBERS and not (target in translated and _is_kept(target)):
         raise UnknownError
     return target, node.args, node.kwargs
 
@@ -133,20 +169,37 @@ def _to(image: fx.Node, kind: torch.dtype, made: Any) -> Call | fx.Node:
 
 
 def _chunk(image: fx.Node, parts: int, axis: int = 0, *, made: Any) -> Call:
-    size = made[0].shape[axis]
-    if not isinstance(size, int):  # of the batch
-        raise UnknownError
-    return aten.split.Tensor, (image, size, axis)[: 3 if axis else 2], {}
+    return aten.split.Tensor, (image, made[0].shape[axis], axis)[: 3 if axis else 2], {}
+
+
+def _contiguous(image: fx.Node, made: Any) -> fx.Node:
+    return image
+
+
+def _shaped(image: fx.Node, *shape: Any, made: Any) -> Call | fx.Node:
+    if image.meta["val"].shape == made.shape:
+        return image
+    return aten.view.default, (image, list(made.shape)), {}
 
 
 def _reshape(image: fx.Node, shape: Any, made: Any) -> Call:
     return aten.view.default, (image, shape), {}
 
 
+def _subtracted_from(image: fx.Node, number: float, made: Any) -> Call:
+    return aten.sub.Tensor, (number, image), {}
+
+
+def _square(image: fx.Node, made: Any) -> Call:
+    return aten.pow.Tensor_Scalar, (image, 2), {}
+
+
 def _transposed(
-    image: fx.Node, weight: Any, bias: Any = None, stride: Any = (1, 1), padding: Any = (0, 0), *more: Any, made: Any
+    image: fx.Node, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, *more: Any, made: Any
 ) -> Call:
-    output_padding, groups, dilation = (*more, *([0, 0], 1, [1, 1])[len(more) :])
+    axes = made.ndim - 2
+    stride, padding = (value if isinstance(value, list) else axes * [value] for value in (stride, padding))
+    output_padding, groups, dilation = (*more, *(axes * [0], 1, axes * [1])[len(more) :])
     arguments = (image, weight, bias, stride, padding, dilation, True, output_padding, groups)
     return aten.convolution.default, arguments, {}
 
@@ -155,8 +208,14 @@ CALLS: dict[Any, Callable[..., Call | fx.Node]] = {
     aten.dropout.default: _dropout,
     aten.to.dtype: _to,
     aten.chunk.default: _chunk,
+    aten.contiguous.default: _contiguous,
+    aten.flatten.using_ints: _shaped,
+    aten.unflatten.int: _shaped,
     aten.reshape.default: _reshape,
+    aten.rsub.Scalar: _subtracted_from,
+    aten.square.default: _square,
     aten.conv_transpose2d.input: _transposed,
+    aten.conv_transpose3d.input: _transposed,
 }
 
 
