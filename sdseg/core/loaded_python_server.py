@@ -20,12 +20,13 @@ import threading
 import traceback
 import weakref
 from collections.abc import Iterator
+from typing import NamedTuple
 
 __all__: list[str] = []
 
 
 def _serve(listening: socket.socket, launcher: str, libraries: list[str]) -> None:
-    """Load, then fork for every command until standard input ends; then remove the launcher's folder."""
+    """Load, unless standard input ends before; then fork for every command."""
     gc.disable()
     for name in libraries:
         if select.select([sys.stdin], [], [], 0)[0]:
@@ -39,50 +40,84 @@ def _serve(listening: socket.socket, launcher: str, libraries: list[str]) -> Non
         each.atexit = False  # PyTorch has a thousand, and what they undo ends with its process
     gc.freeze()
     gc.enable()
-    while listening in select.select([listening, sys.stdin], [], [])[0]:
-        connection, _ = listening.accept()
-        if os.fork() == 0:
-            listening.close()
-            _command(connection, launcher)
-        connection.close()
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-    shutil.rmtree(os.path.dirname(launcher), ignore_errors=True)
+    _answer(listening, launcher)
 
 
-def _command(connection: socket.socket, launcher: str) -> None:
-    """Run one command in a process of its own, and tell the client its number, then its status."""
-    head, streams, _, _ = socket.recv_fds(connection, 4, 3)
+class Running(NamedTuple):
+    """A command, and the descriptors that tell of its end and of its caller's."""
+
+    process: int
+    ended: int
+    caller: socket.socket
+
+
+def _answer(listening: socket.socket, launcher: str) -> None:
+    """Fork for every caller until standard input ends, then remove the launcher's folder; wait for what runs.
+
+    Callers get the number of their command, then its status. No process stands between: each fork of what has loaded
+    PyTorch takes 60 ms, of a processor that does nothing else.
+    """
+    poll, running, called = select.poll(), dict[int, Running](), True
+    poll.register(listening, select.POLLIN)
+    poll.register(sys.stdin, select.POLLIN)
+    while called or running:
+        ready = {number for number, _ in poll.poll()}
+        for number in ready & running.keys():
+            if number in running:  # both of a command may be ready
+                _end(running[number], running, poll, killed=number != running[number].ended)
+        if called and sys.stdin.fileno() in ready:
+            called = False
+            poll.unregister(sys.stdin)
+            poll.unregister(listening)
+            shutil.rmtree(os.path.dirname(launcher), ignore_errors=True)
+        elif called and listening.fileno() in ready:  # last: it takes numbers of descriptors that were closed
+            caller, _ = listening.accept()
+            process = os.fork()
+            if process == 0:
+                listening.close()
+                for one in running.values():
+                    one.caller.close()
+                _command(caller, launcher)
+            command = Running(process, os.pidfd_open(process), caller)
+            poll.register(command.ended, select.POLLIN)
+            poll.register(caller, select.POLLRDHUP)  # what it has sent is for the command to read
+            running[command.ended] = running[caller.fileno()] = command
+            with contextlib.suppress(OSError):  # the caller was killed
+                caller.sendall(struct.pack("!i", process))
+
+
+def _end(command: Running, running: dict[int, Running], poll: select.poll, *, killed: bool) -> None:
+    if killed:  # its caller was, now or before
+        os.kill(command.process, signal.SIGKILL)
+    _, status = os.waitpid(command.process, 0)
+    with contextlib.suppress(OSError):
+        command.caller.sendall(struct.pack("!i", os.waitstatus_to_exitcode(status)))
+    for number in (command.ended, command.caller.fileno()):
+        poll.unregister(number)
+        del running[number]
+    os.close(command.ended)
+    command.caller.close()
+
+
+def _command(caller: socket.socket, launcher: str) -> None:
+    """Run what the caller sends, to the end of this process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the client passes it on, or not
+    head, streams, _, _ = socket.recv_fds(caller, 4, 3)
     if len(head) < 4:  # the client was killed
         os._exit(0)
     length: int = struct.unpack("!I", head)[0]
-    call = b"".join(_received(connection, length))
+    call = b"".join(_received(caller, length))
+    caller.close()
     words, folder, environment = json.loads(call.decode("utf-8", "surrogateescape"))
-    process = os.fork()
-    if process == 0:
-        connection.close()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # the client passes it on, or not
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
-        os.chdir(folder)
-        _take_environment(environment)
-        sys.path[:0] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-        sys.argv = words[:1] + words[2:]
-        sys.executable = launcher
-        _run(words[1])
-    with contextlib.suppress(OSError):  # the client was killed
-        connection.sendall(struct.pack("!i", process))
-    for stream in streams:
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
         os.close(stream)
-    ended = os.pidfd_open(process)
-    if connection.fileno() in select.select([ended, connection.fileno()], [], [])[0]:  # it was killed, now or before
-        os.kill(process, signal.SIGKILL)
-    _, status = os.waitpid(process, 0)
-    with contextlib.suppress(OSError):  # the client was killed
-        connection.sendall(struct.pack("!i", os.waitstatus_to_exitcode(status)))
-    os._exit(0)
+    os.chdir(folder)
+    _take_environment(environment)
+    sys.path[:0] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = words[:1] + words[2:]
+    sys.executable = launcher
+    _run(words[1])
 
 
 def _take_environment(environment: dict[str, str]) -> None:
