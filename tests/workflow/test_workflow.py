@@ -30,7 +30,7 @@ MINI: dict[str, Any] = {
     "raw": "raw data",
     "results": "results é",
     "threads": 1,
-    "phantoms": {"seed": 1, "scale": 0.2},
+    "phantoms": {"seed": 1, "scale": 0.1},
     "codecs": {"tiny": {**LAYOUT, "training": {"steps": 4, "batch": 2, "size": 32}}},
     "recipes": {
         "sdseg": {
