@@ -8,6 +8,7 @@ and it is killed with whoever called it. CPU time and memory are not: the comman
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shlex
 import socket
@@ -36,8 +37,9 @@ def forks_loaded_python() -> bool:
 def start_loaded_python(
     libraries: Sequence[str], forked: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> Path:
-    """An executable named `python`, alone in its folder. Its server ends with this process, whatever ends that.
+    """An executable named `python`, alone in its folder.
 
+    Its server ends with this process, whatever ends that, or with the last command that runs on after it.
     `libraries` are dotted names of modules, or files of Python that are run after them; those that are not installed
     are left out. `forked` are beginnings of command lines, `-m sdseg evaluate`: all else runs in the interpreter
     itself. The server loads the libraries with `environment` (default: that of this process, without PYTHONPATH).
@@ -73,6 +75,7 @@ def start_loaded_python(
 
 
 def _end(server: subprocess.Popen[bytes], owner: int) -> None:
-    """Closes its standard input, and waits; forks of this process leave it alone."""
+    """Closes its standard input, and waits a little; forks of this process leave it alone."""
     if os.getpid() == owner:
-        server.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a command runs on, and the server for it
+            server.communicate(timeout=5)

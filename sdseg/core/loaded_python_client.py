@@ -24,8 +24,9 @@ def main() -> None:
         print("the Python that has loaded the libraries is gone: this command loads them itself", file=sys.stderr)
         os.execv(sys.executable, [sys.executable, *words])
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is a command to pass them on to
-    socket.send_fds(server, [struct.pack("!I", len(call))], [0, 1, 2])
-    server.sendall(call)
+    with contextlib.suppress(ConnectionError):  # the server has ended, as its answer tells
+        socket.send_fds(server, [struct.pack("!I", len(call))], [0, 1, 2])
+        server.sendall(call)
     process = _number(server)
     for number in PASSED_ON:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as below nohup
@@ -44,7 +45,9 @@ def _pass_on(process: int, number: int) -> None:
 
 
 def _number(server: socket.socket) -> int:
-    answer = server.recv(4, socket.MSG_WAITALL)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        answer = server.recv(4, socket.MSG_WAITALL)
     if len(answer) < 4:
         sys.exit("the Python that has loaded the libraries ended before this command did: run it again")
     number: int = struct.unpack("!i", answer)[0]

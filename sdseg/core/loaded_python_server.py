@@ -1,10 +1,11 @@
-"""The server of a loaded Python: `server.py SOCKET LAUNCHER LIBRARY…`, until its standard input ends.
+"""The server of a loaded Python: `server.py SOCKET LAUNCHER LIBRARY…`, until its standard input and what runs end.
 
 It runs by itself, without the package: a command takes that of its folder or of PYTHONPATH, as always.
 """
 
 import atexit
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -24,6 +25,8 @@ from typing import NamedTuple
 
 __all__: list[str] = []
 
+PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that follows the end of whoever forked
+
 
 def _serve(listening: socket.socket, launcher: str, libraries: list[str]) -> None:
     """Load, unless standard input ends before; then fork for every command."""
@@ -36,72 +39,90 @@ def _serve(listening: socket.socket, launcher: str, libraries: list[str]) -> Non
         else:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    for each in weakref.finalize._registry:  # type: ignore[attr-defined]
-        each.atexit = False  # PyTorch has a thousand, and what they undo ends with its process
     gc.freeze()
     gc.enable()
     _answer(listening, launcher)
 
 
-class Running(NamedTuple):
-    """A command, and the descriptors that tell of its end and of its caller's."""
+class Command(NamedTuple):
+    """What runs: its process, the descriptor that tells of its end, and its caller, who is told."""
 
     process: int
-    ended: int
+    end: int
     caller: socket.socket
 
 
 def _answer(listening: socket.socket, launcher: str) -> None:
-    """Fork for every caller until standard input ends, then remove the launcher's folder; wait for what runs.
+    """Fork for every caller until standard input ends, then remove the launcher's folder and wait for what runs.
 
-    Callers get the number of their command, then its status. No process stands between: each fork of what has loaded
-    PyTorch takes 60 ms, of a processor that does nothing else.
+    Callers get the number of their process, then its status. No process waits beside it: to fork what has loaded
+    PyTorch, and to end such a fork, keeps a processor busy for 60 ms.
     """
-    poll, running, called = select.poll(), dict[int, Running](), True
+    poll, commands, serves = select.poll(), dict[int, Command](), True  # by the descriptors that tell of them
     poll.register(listening, select.POLLIN)
     poll.register(sys.stdin, select.POLLIN)
-    while called or running:
+    while serves or commands:
         ready = {number for number, _ in poll.poll()}
-        for number in ready & running.keys():
-            if number in running:  # both of a command may be ready
-                _end(running[number], running, poll, killed=number != running[number].ended)
-        if called and sys.stdin.fileno() in ready:
-            called = False
+        for number in ready:
+            if number not in commands:  # the caller of a command that has just ended
+                continue
+            poll.unregister(number)
+            command = commands.pop(number)
+            if number == command.end:
+                _report(command)
+                if commands.pop(command.caller.fileno(), None):
+                    poll.unregister(command.caller)
+                command.caller.close()
+            elif command.end not in ready:  # the caller was killed: so is the command, whose end is told in turn
+                os.kill(command.process, signal.SIGKILL)
+        if serves and sys.stdin.fileno() in ready:
+            serves = False
             poll.unregister(sys.stdin)
             poll.unregister(listening)
+            listening.close()
             shutil.rmtree(os.path.dirname(launcher), ignore_errors=True)
-        elif called and listening.fileno() in ready:  # last: it takes numbers of descriptors that were closed
-            caller, _ = listening.accept()
-            process = os.fork()
-            if process == 0:
+        elif serves and listening.fileno() in ready:  # last: it takes numbers of descriptors that were closed
+            with contextlib.suppress(OSError):  # no memory, no process left: the caller sees its connection end
+                _start(listening, launcher, commands, poll)
+
+
+def _start(listening: socket.socket, launcher: str, commands: dict[int, Command], poll: select.poll) -> None:
+    caller, _ = listening.accept()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(caller)
+        process = os.fork()
+        if process == 0:
+            try:
                 listening.close()
-                for one in running.values():
+                for one in commands.values():
                     one.caller.close()
-                _command(caller, launcher)
-            command = Running(process, os.pidfd_open(process), caller)
-            poll.register(command.ended, select.POLLIN)
-            poll.register(caller, select.POLLRDHUP)  # what it has sent is for the command to read
-            running[command.ended] = running[caller.fileno()] = command
-            with contextlib.suppress(OSError):  # the caller was killed
-                caller.sendall(struct.pack("!i", process))
+                _run_command(caller, launcher)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)  # whatever happens, it is no second server
+        command = Command(process, os.pidfd_open(process), caller)
+        stack.pop_all()
+    commands[command.end] = commands[caller.fileno()] = command
+    poll.register(command.end, select.POLLIN)
+    poll.register(caller, select.POLLRDHUP)  # its end; what it has sent is for the command to read
+    with contextlib.suppress(OSError):  # the caller was killed
+        caller.sendall(struct.pack("!i", process))
 
 
-def _end(command: Running, running: dict[int, Running], poll: select.poll, *, killed: bool) -> None:
-    if killed:  # its caller was, now or before
-        os.kill(command.process, signal.SIGKILL)
+def _report(command: Command) -> None:
+    os.close(command.end)
     _, status = os.waitpid(command.process, 0)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # the caller was killed
         command.caller.sendall(struct.pack("!i", os.waitstatus_to_exitcode(status)))
-    for number in (command.ended, command.caller.fileno()):
-        poll.unregister(number)
-        del running[number]
-    os.close(command.ended)
-    command.caller.close()
 
 
-def _command(caller: socket.socket, launcher: str) -> None:
+def _run_command(caller: socket.socket, launcher: str) -> None:
     """Run what the caller sends, to the end of this process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the client passes it on, or not
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody would tell of its end, or of its caller's
+    for each in weakref.finalize._registry:  # type: ignore[attr-defined]
+        each.atexit = False  # the server's to run; PyTorch has a thousand, which take 40 ms
     head, streams, _, _ = socket.recv_fds(caller, 4, 3)
     if len(head) < 4:  # the client was killed
         os._exit(0)

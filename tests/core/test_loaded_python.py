@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,9 +97,8 @@ def lives(process: int) -> bool:
     """Whether it does after a while."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
+        stat = Path(f"/proc/{process}/stat")
+        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
             return False
         time.sleep(0.02)
     return True
@@ -165,7 +165,7 @@ def test_pytorch_takes_as_many_threads_as_the_command_asks_for(tmp_path: Path) -
 OWNER = """
 import sys, time
 from sdseg.core.loaded_python import start_loaded_python
-print(start_loaded_python([], ["-m this"]), flush=True)
+print(start_loaded_python([], ["-m this", "-m spoken"]), flush=True)
 if sys.argv[1] == "wait":
     time.sleep(60)
 """
@@ -185,6 +185,43 @@ def test_its_server_and_folder_end_with_who_started_it(kill: bool) -> None:
     while folder.exists() and time.monotonic() < end:
         time.sleep(0.02)
     assert not folder.exists()
+
+
+@pytest.fixture
+def owned(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str], int]]:
+    """Who started a loaded Python, the caller of a command of it that waits, and the command's process."""
+    (tmp_path / "heavy.py").write_text("")
+    (tmp_path / "spoken.py").write_text(COMMAND.format(library="heavy"))
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    with subprocess.Popen([sys.executable, "-c", OWNER, "wait"], **options) as owner:
+        assert owner.stdout is not None
+        launcher = owner.stdout.readline().strip()
+        with subprocess.Popen([launcher, "-m", "spoken", "wait"], cwd=tmp_path, **options) as caller:
+            assert caller.stdout is not None
+            yield owner, caller, int(caller.stdout.readline())
+            caller.kill()
+        owner.kill()
+
+
+def test_a_command_outlives_who_started_the_python(owned: tuple[Any, Any, int]) -> None:
+    owner, caller, _ = owned
+    owner.kill()
+    owner.wait(timeout=20)  # the server keeps its streams
+    time.sleep(0.3)
+    assert caller.poll() is None
+    caller.send_signal(signal.SIGINT)
+    assert caller.communicate(timeout=20) == ("interrupted\n", "")
+    assert caller.returncode == 3
+
+
+def test_a_command_is_killed_with_the_server_as_where_memory_ends(owned: tuple[Any, Any, int]) -> None:
+    _, caller, process = owned
+    server = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(server, signal.SIGKILL)
+    _, error = caller.communicate(timeout=20)
+    assert caller.returncode == 1
+    assert error == "the Python that has loaded the libraries ended before this command did: run it again\n"
+    assert not lives(process)
 
 
 def test_where_the_server_is_gone_a_command_loads_its_libraries_itself(tmp_path: Path) -> None:
