@@ -16,10 +16,14 @@ from torch.onnx._internal.exporter import _fx_passes
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 from torch.onnx._internal.fx.passes.type_promotion import _TypePromotionInterpreter as TypePromotion
 
-from sdseg.export.tracing import export_graph
+from sdseg.export.tracing import export_graph, graph_inputs, graph_outputs
+from sdseg.export.with_hypotheses import WithHypotheses
+from sdseg.models.build_segmenter import build_segmenter
+from tests.helpers.models import GAUSSIAN
+from tests.helpers.networks import CODEC, quick_recipe
 from tests.helpers.quick_decomposition import CALLS
 from tests.helpers.quick_exports import quicken_exports
-from tests.helpers.tiny import describe
+from tests.helpers.tiny import RGB, describe
 
 
 class Rewritten(nn.Module):
@@ -36,10 +40,10 @@ class Rewritten(nn.Module):
 class TakenApart(nn.Module):
     """Every operator that quick_decomposition.py takes apart, beside those of networks that stay whole.
 
-    Types are promoted in it. `unknown`: with an operator that is left to PyTorch.
+    Types are promoted in it. `unknown`: with something that is left to PyTorch.
     """
 
-    def __init__(self, *, unknown: bool) -> None:
+    def __init__(self, unknown: str) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.unknown = unknown
@@ -63,9 +67,11 @@ class TakenApart(nn.Module):
         grown = self.up_again(F.interpolate(F.avg_pool2d(several, 2), scale_factor=2.0))
         grown = grown.unflatten(0, (-1, 3)).flatten(0, 1).unflatten(0, (-1, 3)).mean(1) + torch.arange(32)
         grown = self.up_in_space(grown.unsqueeze(2)).squeeze(2)[:, :, ::2, ::2]
-        if self.unknown:
+        if self.unknown == "an operator":
             grown = torch.special.log1p(grown.relu())
-        return self.out(grown.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).sigmoid_()
+        if self.unknown == "a view that is changed":
+            grown[:, 0].mul_(0.5)
+        return self.out(grown.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).sigmoid() * 1
 
 
 def unnumbered(path: Path) -> dict[str, Any]:
@@ -117,8 +123,8 @@ def test_the_same_bytes_without_a_search(tmp_path: Path, quick: pytest.MonkeyPat
     assert not {"Mul", "Add"} & set(operators)
 
 
-@pytest.mark.parametrize("unknown", [False, True], ids=["of networks", "with an operator that is left to PyTorch"])
-def test_the_same_graph_without_tracing_again(tmp_path: Path, quick: pytest.MonkeyPatch, unknown: bool) -> None:
+@pytest.mark.parametrize("unknown", ["", "an operator", "a view that is changed"])
+def test_the_same_graph_without_tracing_again(tmp_path: Path, quick: pytest.MonkeyPatch, unknown: str) -> None:
     traced: list[ExportedProgram] = []
     trace = ExportedProgram.run_decompositions
 
@@ -127,12 +133,26 @@ def test_the_same_graph_without_tracing_again(tmp_path: Path, quick: pytest.Monk
         return trace(program, *arguments)
 
     quick.setattr(ExportedProgram, "run_decompositions", run_decompositions)
-    module = TakenApart(unknown=unknown).eval()
+    module = TakenApart(unknown).eval()
     export_graph(module, describe(), tmp_path / "quick.onnx")
-    assert len(traced) == unknown
+    assert len(traced) == bool(unknown)
+    if unknown:
+        return
     as_shipped(quick, *DECOMPOSITION)
     export_graph(module, describe(), tmp_path / "slow.onnx")
-    assert len(traced) == 1 + unknown
     assert unnumbered(tmp_path / "quick.onnx") == unnumbered(tmp_path / "slow.onnx")
     taken_apart = {str(node.target) for node in traced[-1].graph.nodes}
     assert {str(target) for target in CALLS} <= taken_apart
+
+
+def test_a_network_with_noise_and_hypotheses_has_the_same_graph(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
+    segmenter = build_segmenter(quick_recipe(**GAUSSIAN, inference={"samples": 2}), RGB, 1, CODEC, 0.7).eval()
+    ports = {"inputs": graph_inputs(RGB, segmenter.noise_shape), "outputs": graph_outputs(RGB, 1, hypotheses=2)}
+    manifest = describe().model_copy(update=ports)
+    export_graph(WithHypotheses(segmenter), manifest, tmp_path / "quick.onnx")
+    as_shipped(quick, *DECOMPOSITION)
+    export_graph(WithHypotheses(segmenter), manifest, tmp_path / "slow.onnx")
+    ours, theirs = unnumbered(tmp_path / "quick.onnx"), unnumbered(tmp_path / "slow.onnx")
+    assert len(ours["nodes"]) > 100
+    assert len(ours["outputs"]) == 4
+    assert ours == theirs

@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import cache, wraps
+from inspect import signature
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def quicken_decomposition() -> None:
 
     @wraps(promote)
     def run_node(self: Any, node: fx.Node) -> Any:
-        """What is traced has its value: it is computed again where types may be promoted alone."""
+        """The value that tracing gave, unless types may be promoted."""
         if node.op != "call_function" or "val" not in node.meta:
             return promote(self, node)
         if get_type_promotion_rule(node, self.type_promotion_table) and not _types(node) <= {torch.float32}:
@@ -59,9 +60,10 @@ def quicken_decomposition() -> None:
 
 
 def _types(node: fx.Node) -> set[torch.dtype | type]:
-    """Of all that goes in; numbers that are written in the program take the type of the tensors beside them."""
-    values = [each.meta.get("val") for each in node.all_input_nodes]
-    return {value.dtype if isinstance(value, torch.Tensor) else type(value) for value in values}
+    """Of all that goes in and comes out, of numbers that are written in the program as well."""
+    values = [each.meta.get("val") for each in (*node.all_input_nodes, node)]
+    written = {type(each) for each in node.args if isinstance(each, int)}
+    return written | {value.dtype if isinstance(value, torch.Tensor) else type(value) for value in values}
 
 
 def _decomposed(program: Any, translated: frozenset[Any]) -> Any:
@@ -104,7 +106,9 @@ def _length(value: Any, graph: fx.Graph) -> Any:
     if not isinstance(value, torch.SymInt):
         return value
     ports = graph.find_nodes(op="placeholder")
-    image = next(node for node in ports if isinstance(node.meta["val"], torch.Tensor) and not _is_fixed(node))
+    image = next((port for port in ports if not _is_fixed(port)), None)
+    if image is None:
+        raise UnknownError
     batch = image.meta["val"].shape[0]
     times = value.node.expr / batch.node.expr
     if not times.is_Integer:
@@ -122,7 +126,8 @@ def _length(value: Any, graph: fx.Graph) -> Any:
 
 
 def _is_fixed(port: fx.Node) -> bool:
-    shape = port.meta["val"].shape
+    """Weights are, and numbers: their first length is none of the batch."""
+    shape = getattr(port.meta["val"], "shape", ())
     return not (shape and isinstance(shape[0], torch.SymInt))
 
 
@@ -130,15 +135,28 @@ def _call(node: fx.Node, translated: frozenset[Any]) -> Call | fx.Node:
     """What PyTorch makes of a call; a node whose value it is."""
     target = node.target
     if target in CALLS:
-        return CALLS[target](*node.args, **node.kwargs, made=node.meta["val"])
+        try:
+            call = signature(CALLS[target]).bind(*node.args, **node.kwargs, made=node.meta["val"])
+        except TypeError:  # another argument of the operator
+            raise UnknownError from None
+        return CALLS[target](*call.args, **call.kwargs)
     if isinstance(target, OpOverload) and target._schema.is_mutable:
-        (changed, *_), functional = node.args, _functional(target)
-        if functional is None or len(changed.users) > 1 or functional not in translated:
+        functional = _functional(target)
+        if functional is None or functional not in translated or not _is_seen_once(node.args[0]):
             raise UnknownError
         return functional, node.args, node.kwargs
     if target not in NUMBERS and not (target in translated and _is_kept(target)):
         raise UnknownError
     return target, node.args, node.kwargs
+
+
+def _is_seen_once(changed: Any) -> bool:
+    """Whether nobody but its user sees a change of it in place: no view of it, and nothing that it is a view of."""
+    if changed.op != "call_function" or not isinstance(changed.target, OpOverload) or len(changed.users) > 1:
+        return False
+    if changed.target is aten.dropout.default or changed.target._schema.is_mutable:  # both give what they are given
+        return _is_seen_once(changed.args[0])
+    return all(given.alias_info is None for given in changed.target._schema.returns)
 
 
 @cache
@@ -152,7 +170,7 @@ def _functional(target: OpOverload) -> OpOverload | None:
 
 @cache
 def _is_kept(target: Any) -> bool:
-    """No composite of others, or one that PyTorch leaves whole: those that give a view of their input it does not."""
+    """False for a composite of other operators that PyTorch takes apart, translated or not: one that gives a view."""
     if not isinstance(target, OpOverload):
         return True
     return not target._can_decompose() or kept_as_composite(target)
