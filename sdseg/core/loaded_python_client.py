@@ -49,7 +49,10 @@ def _number(server: socket.socket) -> int:
     with contextlib.suppress(ConnectionError):
         answer = server.recv(4, socket.MSG_WAITALL)
     if len(answer) < 4:
-        sys.exit("the Python that has loaded the libraries ended before this command did: run it again")
+        sys.exit(
+            "the Python that has loaded the libraries ended, or had no memory or process left, before this command was "
+            "done: run it again"
+        )
     number: int = struct.unpack("!i", answer)[0]
     return number
 

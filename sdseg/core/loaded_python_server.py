@@ -101,6 +101,8 @@ def _start(listening: socket.socket, launcher: str, commands: dict[int, Command]
                 traceback.print_exc()
             finally:
                 os._exit(1)  # whatever happens, it is no second server
+        stack.callback(os.waitpid, process, 0)
+        stack.callback(os.kill, process, signal.SIGKILL)  # first; where no descriptor is left
         command = Command(process, os.pidfd_open(process), caller)
         stack.pop_all()
     commands[command.end] = commands[caller.fileno()] = command

@@ -38,6 +38,22 @@ elif word == "wait":
         sys.exit(3)
 """
 Command = Callable[..., list[str]]
+GONE = (
+    "the Python that has loaded the libraries ended, or had no memory or process left, before this command was done: "
+    "run it again\n"
+)
+ONCE = """
+import os
+def failing(call):
+    calls = []
+    def once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError("none left")
+        return call(*arguments)
+    return once
+os.{function} = failing(os.{function})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +203,17 @@ def test_its_server_and_folder_end_with_who_started_it(kill: bool) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("function", ["fork", "pidfd_open"])
+def test_one_call_that_cannot_be_served_ends_its_own_command_alone(tmp_path: Path, function: str) -> None:
+    (tmp_path / "once.py").write_text(ONCE.format(function=function))
+    (tmp_path / "tell.py").write_text("import time; time.sleep(0.2); print('told')")
+    launcher = start_loaded_python([str(tmp_path / "once.py")], ["-m tell"])
+    done = [run([str(launcher), "-m", "tell", "it"], cwd=tmp_path) for _ in range(3)]
+    assert [one.returncode for one in done] == [0, 1, 0]
+    assert [one.stdout for one in done] == ["told\n", "", "told\n"]
+    assert done[1].stderr == GONE
+
+
 @pytest.fixture
 def owned(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str], int]]:
     """Who started a loaded Python, the caller of a command of it that waits, and the command's process."""
@@ -220,7 +247,7 @@ def test_a_command_is_killed_with_the_server_as_where_memory_ends(owned: tuple[A
     os.kill(server, signal.SIGKILL)
     _, error = caller.communicate(timeout=20)
     assert caller.returncode == 1
-    assert error == "the Python that has loaded the libraries ended before this command did: run it again\n"
+    assert error == GONE
     assert not lives(process)
 
 
