@@ -223,6 +223,7 @@ def owned(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], subprocess.Po
     with subprocess.Popen([sys.executable, "-c", OWNER, "wait"], **options) as owner:
         assert owner.stdout is not None
         launcher = owner.stdout.readline().strip()
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # or it is passed on nowhere
         with subprocess.Popen([launcher, "-m", "spoken", "wait"], cwd=tmp_path, **options) as caller:
             assert caller.stdout is not None
             yield owner, caller, int(caller.stdout.readline())
