@@ -78,4 +78,4 @@ def _end(server: subprocess.Popen[bytes], owner: int) -> None:
     """Closes its standard input, and waits a little; forks of this process leave it alone."""
     if os.getpid() == owner:
         with contextlib.suppress(subprocess.TimeoutExpired):  # a command runs on, and the server for it
-            server.communicate(timeout=5)
+            server.communicate(timeout=2)

@@ -179,18 +179,18 @@ def test_pytorch_takes_as_many_threads_as_the_command_asks_for(tmp_path: Path) -
 
 
 OWNER = """
-import sys, time
+import sys
 from sdseg.core.loaded_python import start_loaded_python
-print(start_loaded_python([], ["-m this", "-m spoken"]), flush=True)
+print(start_loaded_python(sys.argv[2:], ["-m this", "-m spoken"]), flush=True)
 if sys.argv[1] == "wait":
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_its_server_and_folder_end_with_who_started_it(kill: bool) -> None:
     words = [sys.executable, "-c", OWNER, "wait" if kill else "end"]
-    owner = subprocess.Popen(words, stdout=subprocess.PIPE, encoding="utf-8")
+    owner = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
     assert owner.stdout is not None
     folder = Path(owner.stdout.readline().strip()).parent
     assert folder.name.startswith("sdseg-python-")
@@ -220,7 +220,7 @@ def owned(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], subprocess.Po
     (tmp_path / "heavy.py").write_text("")
     (tmp_path / "spoken.py").write_text(COMMAND.format(library="heavy"))
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-    with subprocess.Popen([sys.executable, "-c", OWNER, "wait"], **options) as owner:
+    with subprocess.Popen([sys.executable, "-c", OWNER, "wait"], stdin=subprocess.PIPE, **options) as owner:
         assert owner.stdout is not None
         launcher = owner.stdout.readline().strip()
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # or it is passed on nowhere
@@ -231,10 +231,15 @@ def owned(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], subprocess.Po
         owner.kill()
 
 
-def test_a_command_outlives_who_started_the_python(owned: tuple[Any, Any, int]) -> None:
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_command_outlives_who_started_the_python(owned: tuple[Any, Any, int], kill: bool) -> None:
+    """Who comes to its end by itself waits for the server, and not as long as the command runs."""
     owner, caller, _ = owned
-    owner.kill()
-    owner.wait(timeout=20)  # the server keeps its streams
+    if kill:
+        owner.kill()
+    else:
+        owner.stdin.close()
+    assert owner.wait(timeout=20) == (-signal.SIGKILL if kill else 0)  # the server keeps its streams
     time.sleep(0.3)
     assert caller.poll() is None
     caller.send_signal(signal.SIGINT)
@@ -250,6 +255,19 @@ def test_a_command_is_killed_with_the_server_as_where_memory_ends(owned: tuple[A
     assert caller.returncode == 1
     assert error == GONE
     assert not lives(process)
+
+
+def test_a_caller_whose_python_ended_while_it_loaded_says_so(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("import time; time.sleep(1.5)")
+    words = [sys.executable, "-c", OWNER, "wait", str(tmp_path / "slow.py")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as owner:
+        assert owner.stdout is not None
+        launcher = owner.stdout.readline().strip()
+        with subprocess.Popen([launcher, "-m", "this", "it"], stderr=subprocess.PIPE, encoding="utf-8") as caller:
+            time.sleep(0.5)
+            owner.kill()
+            _, error = caller.communicate(timeout=20)
+    assert (caller.returncode, error) == (1, GONE)
 
 
 def test_where_the_server_is_gone_a_command_loads_its_libraries_itself(tmp_path: Path) -> None:

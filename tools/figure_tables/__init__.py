@@ -31,6 +31,7 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "full_scale_memory": training.full_scale_memory,
     "training_step": training.training_step,
     "training_speed": training.training_speed,
+    "loaded_python": latency.loaded_python,
     "streams": latency.streams,
     "students": accuracy.students,
     "eight_bits": eight_bits.eight_bits,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.figure_tables.markdown import Figures, measured, spread, table
 
-__all__ = ["demo", "pareto", "streams", "web", "whole_volumes"]
+__all__ = ["demo", "loaded_python", "pareto", "streams", "web", "whole_volumes"]
 
 
 def pareto(values: Figures) -> str:
@@ -68,6 +68,20 @@ def streams(values: Figures) -> str:
     heads = ("runtime", "streams", "threads of each", "inter-op threads", "batch")
     said = f"{values['size']}×{values['size']}. Beside it the machine did: {values['busy']}."
     return f"{measured(values)}{said}\n\n{table((*heads, 'images/s, fastest', 'median', 'against one thread'), rows)}"
+
+
+def loaded_python(values: Figures) -> str:
+    rows = [
+        (
+            f"`{row['commit']}`",
+            "a fork of one that has loaded the libraries" if row["python"] == "loaded" else row["python"],
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['least']:.2f} to {row['most']:.2f}",
+            f"{row['of_the_first']:.2f}×",
+        )
+        for row in values["rows"]
+    ]
+    return measured(values) + "\n" + table(("commit", "Python", "CPU s", "range", "of the first"), rows)
 
 
 def whole_volumes(values: Figures) -> str:
