@@ -37,6 +37,7 @@ from benchmarks.latency_subjects import SIZE, opened, write_untrained  # noqa: E
 from benchmarks.pareto import interleaved  # noqa: E402
 from sdseg.config.export import Precision  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
+from sdseg.core.processor import bf16_instructions  # noqa: E402
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
 
 FIGURES = ROOT / "benchmarks/figures"
@@ -182,12 +183,13 @@ class _Blocks(logging.Handler):
 
 
 def full(chosen: argparse.Namespace) -> dict[str, Any]:
-    """A row for each way to run random weights at full size, after those that the file has of other recipes."""
+    """A row for each way to run random weights at full size, after those of other recipes and kinds of processor."""
     import numpy as np
 
     former = chosen.output / FULL_FILE
     earlier = json.loads(former.read_text()) if former.exists() else {"runs": {}, "rows": []}
     recipe, rounds = chosen.recipe.stem, f" --rounds {chosen.rounds}" if chosen.rounds else ""
+    processor = bf16_instructions() or "no bf16"
     head = origin(f"--full --recipe config/recipes/{chosen.recipe.name}{rounds}")
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
         folder = Path(name)
@@ -202,6 +204,7 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
     rows = [
         {
             "recipe": recipe,
+            "processor": processor,
             "decoder_share": share,
             "runtime": each,
             "seconds": round(value / 1e3, 3),
@@ -209,8 +212,8 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
         }
         for each, value in milliseconds.items()
     ]
-    others = [row for row in earlier["rows"] if row["recipe"] != recipe]
-    runs = earlier["runs"] | {recipe: head}
+    others = [row for row in earlier["rows"] if (row["recipe"], row["processor"]) != (recipe, processor)]
+    runs = earlier["runs"] | {f"{recipe}, {processor}": head}
     joined = {key: "; ".join(dict.fromkeys(run[key] for run in runs.values())) for key in head}
     return joined | {"runs": runs, "rows": [*others, *rows]}
 

@@ -40,6 +40,7 @@ def eight_bits_full(values: Figures) -> str:
     rows = [
         (
             f"`{row['recipe']}`",
+            row["processor"],
             f"{100 * row['decoder_share']:.0f} %",
             row["runtime"],
             f"{row['seconds']:.2f}",
@@ -47,7 +48,7 @@ def eight_bits_full(values: Figures) -> str:
         )
         for row in values["rows"]
     ]
-    heads = ("recipe", "products in the decoder", "runtime", "one image, s", "× eager")
+    heads = ("recipe", "processor", "products in the decoder", "runtime", "one image, s", "× eager")
     return f"{measured(values)}\n{table(heads, rows)}"
 
 
