@@ -30,7 +30,7 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sdseg {__version__}")
     parser.add_argument("--files", action=ShowFiles, help="print the folder of what ships: config, workflow; and exit")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_VerbParser)
 
     def verb(name: str, description: str) -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=description, description=description)
@@ -43,6 +43,16 @@ def build_parser(handlers: Mapping[str, Handler]) -> argparse.ArgumentParser:
     _verb_of_ensembles(verb)
     _verbs_of_results(verb)
     return parser
+
+
+class _VerbParser(argparse.ArgumentParser):
+    """Refuses what its verb does not take with the verb's own usage; argparse would show that of `sdseg`."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
 
 
 def _verbs_of_data(verb: NewVerb) -> None:

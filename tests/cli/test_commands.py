@@ -63,6 +63,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
             ["phantoms", "--source", "kseg", "--output", "o", "--seed", "one"],
             "'one' is no whole number from 0 to 4294967295",
         ),
+        (["predict", "a.png", "--model", "m", "--output", "o", "--inptu", "b"], "sdseg predict: error: unrecognized"),
     ],
 )
 def test_wrong_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
