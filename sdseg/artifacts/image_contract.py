@@ -20,7 +20,9 @@ StoredType = Literal["uint8", "int16", "uint16", "int32", "float16", "float32"]
 class StrictRecord(BaseModel):
     """Frozen, without unknown keys, without numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
 
 
 def _distinct(structures: tuple[Structure, ...]) -> tuple[Structure, ...]:

@@ -79,7 +79,9 @@ Place = Annotated[str, AfterValidator(_place)]  # path of a file or folder, rela
 class Strict(BaseModel):
     """Frozen, without unknown keys, and with finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False, defer_build=True
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,7 @@ class Record(BaseModel):
     Reading is lenient: what a newer stage adds is ignored. Writing is strict: what the schema lacks is refused.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=(), defer_build=True)
 
     @classmethod
     def checked(cls, **values: Any) -> Self:
