@@ -62,7 +62,7 @@ def start_loaded_python(
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", str(HERE / "loaded_python_server.py")),
-                *(str(listening.fileno()), str(launcher), *libraries),
+                *(str(listening.fileno()), str(launcher), *libraries, str(HERE / "huge_pages.py")),
             ],
             stdin=subprocess.PIPE,  # ends with this process
             pass_fds=[listening.fileno()],
