@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from sdseg.core.signals import heeded  # noqa: E402
-from tests.workflow.test_workflow import MINI, checkout  # noqa: E402
+from tests.helpers.projects import MINI, checkout  # noqa: E402
 
 STEPS = 60
 TRAINING = {"steps": STEPS, "checkpoint_every": 10, "validate_every": 20, "log_every": 1}
@@ -55,7 +55,7 @@ class Pipeline:
     """A copy of the checkout with the mini configuration, whose runs are started and ended."""
 
     def __init__(self, place: Path) -> None:
-        self.project = checkout(place)
+        self.project = checkout(place, to_edit=True)
         recipes = json.loads(json.dumps(MINI["recipes"]))
         for recipe in recipes.values():
             recipe["overrides"]["training"] |= TRAINING

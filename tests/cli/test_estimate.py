@@ -18,7 +18,7 @@ from sdseg.cli.estimate import estimated
 from sdseg.config.run import load_config
 from sdseg.sizing.gpus import GPUS
 from sdseg.sizing.run_needs import needs_of, one_line
-from tests.workflow.test_workflow import MINI
+from tests.helpers.projects import MINI
 
 ROOT = Path(__file__).resolve().parents[2]
 

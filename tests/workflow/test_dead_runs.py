@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.test_locks import another
-from tests.workflow.test_workflow import Project, checkout
+from tests.helpers.projects import Project, checkout
 from workflow.dead_runs import working
 
 RUN = """

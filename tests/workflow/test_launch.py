@@ -15,8 +15,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import StorageSettings
 
 from sdseg.core.shipped_files import shipped
+from tests.helpers.projects import MINI, Project, checkout
 from tests.helpers.snakemake_runs import run_snakemake
-from tests.workflow.test_workflow import MINI, Project, checkout
 from workflow.launch import checked_config, refuse_other_folders
 
 ROOT = Path(__file__).resolve().parents[2]

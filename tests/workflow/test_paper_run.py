@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.helpers.loaded_python import python
-from tests.workflow.test_workflow import LAYOUT, ROOT, TRAINING, checkout
+from tests.helpers.projects import LAYOUT, ROOT, TRAINING, checkout
 
 ROWS = ("ablation-cross-attention", "sdseg-paper")  # the first and the last row of the ablation
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from tests.workflow.test_workflow import MINI, checkout
+from tests.helpers.projects import MINI, checkout
 
 BLOCK = '''
 """Makes every installed package but the allowed ones look missing."""

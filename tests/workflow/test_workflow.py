@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
 import os
 import re
 import shutil
@@ -13,51 +12,17 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.helpers.projects import LAYOUT, MINI, Project, checkout
 from tests.helpers.raw_files import write_kseg
 from tests.helpers.snakemake_runs import run_snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYOUT = {"block_out_channels": [8, 8], "layers_per_block": 1, "norm_num_groups": 4, "mid_block_attention": False}
-TRAINING = {"steps": 4, "batch": 2, "precision": "no", "validate_every": 2, "checkpoint_every": 2, "workers": 0}
-MINI: dict[str, Any] = {
-    "raw": "raw data",
-    "results": "results é",
-    "threads": 1,
-    "phantoms": {"seed": 1, "scale": 0.1},
-    "codecs": {"tiny": {**LAYOUT, "training": {"steps": 4, "batch": 2, "size": 32}}},
-    "recipes": {
-        "sdseg": {
-            "file": "config/recipes/sdseg.yaml",
-            "overrides": {
-                "network": {
-                    "codec": "tiny",
-                    "condition": {"block_out_channels": [4, 6]},
-                    "denoiser": {"block_out_channels": [6, 8]},
-                },
-                "training": TRAINING,
-            },
-        },
-        "unet": {
-            "file": "config/recipes/unet.yaml",
-            "overrides": {
-                "network": {"architecture": "unet", "channels": [4, 8], "residual_units": 0},
-                "training": TRAINING,
-            },
-        },
-    },
-    "datasets": {
-        "kseg": {"source": "kseg", "origin": "phantom", "size": 32, "recipes": ["sdseg"]},
-        "btcv": {"source": "btcv", "origin": "phantom", "size": 32, "recipes": ["unet"]},
-    },
-    "export": {"max_abs_difference": 0.01, "max_dice_difference": 0.05, "parity_cases": 2},
-}
 EXPORTS = {
     f"{each}: {job} {recipe}"
     for each, recipe in (("kseg", "sdseg"), ("btcv", "unet"))
@@ -65,50 +30,10 @@ EXPORTS = {
 }
 
 
-@dataclass(frozen=True)
-class Project:
-    """A checkout of its own, in a folder with a space and a letter beyond ASCII in its name."""
-
-    root: Path
-
-    def configure(self, **changes: Any) -> None:
-        """Write the mini configuration, with other values for some of its keys."""
-        (self.root / "mini.yaml").write_text(yaml.safe_dump({**MINI, **changes}, allow_unicode=True), encoding="utf-8")
-
-    def snakemake(self, *words: str, config: str = "mini.yaml", check: bool = True) -> str:
-        """Everything a run prints; `check` makes a failed run a failed test."""
-        done = run_snakemake(self.root, *words, "--cores", "2", "--configfile", config)
-        assert not check or done.returncode == 0, done.stdout
-        assert check or done.returncode != 0, done.stdout
-        return done.stdout
-
-    def planned(self, *words: str) -> set[str]:
-        """The jobs a run would execute, each by its message without the log file; targets have none."""
-        return set(re.findall(r"^Job \d+: (.*?)(?: \(log: .*\))?$", self.snakemake(*words, "--dry-run"), re.MULTILINE))
-
-    @property
-    def results(self) -> Path:
-        return self.root / "results é"
-
-    def read(self, path: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.results / path).read_text("utf-8"))
-        return content
-
-
-def checkout(folder: Path) -> Project:
-    for part in ("sdseg", "workflow", "config", "resources/splits"):
-        # With what is compiled, so that a run need not do it again; `*.pyc.*` and `*.json.*` are being written.
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc.*", "*.json.*"))
-    shutil.copy(ROOT / "resources/datasets.yaml", folder / "resources")
-    project = Project(folder)
-    project.configure()
-    return project
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after one complete run on an RGB dataset with the default method and a CT dataset with the U-Net."""
-    project = checkout(tmp_path_factory.mktemp("run") / "sdseg é copy")
+    project = checkout(tmp_path_factory.mktemp("run") / "sdseg é copy", to_edit=True)
     project.snakemake()
     return project
 
