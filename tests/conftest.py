@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sdseg.core.collector import put_aside
-from sdseg.core.huge_pages import into_huge_pages
 from sdseg.core.loaded_python import forks_loaded_python
 from tests.helpers.loaded_python import SHARED, python
 
@@ -87,7 +86,6 @@ def pytest_collection_finish() -> None:
     Networks are exported in less time from here on.
     """
     put_aside()
-    into_huge_pages()
     gc.set_threshold(50_000)
     gc.enable()
     if "torch" in sys.modules:
