@@ -174,7 +174,7 @@ class CodecManifest(BaseModel):
     What is None by default is of a codec that serves every dataset.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     format: int = 1
     kind: str = "sdseg-codec"
