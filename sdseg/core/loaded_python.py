@@ -41,8 +41,9 @@ def start_loaded_python(
 
     Its server ends with this process, whatever ends that, or with the last command that runs on after it.
     `libraries` are dotted names of modules, or files of Python that are run after them; those that are not installed
-    are left out. `forked` are beginnings of command lines, `-m sdseg evaluate`: all else runs in the interpreter
-    itself. The server loads the libraries with `environment` (default: that of this process, without PYTHONPATH).
+    are left out. What all of them hold then moves to huge pages (huge_pages.py). `forked` are beginnings of command
+    lines, `-m sdseg evaluate`: all else runs in the interpreter itself. The server loads the libraries with
+    `environment` (default: that of this process, without PYTHONPATH).
     """
     folder = Path(tempfile.mkdtemp(prefix="sdseg-python-"))  # short: names of sockets have 107 bytes
     launcher, server = folder / "python", folder / "server"

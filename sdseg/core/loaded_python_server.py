@@ -56,7 +56,7 @@ def _answer(listening: socket.socket, launcher: str) -> None:
     """Fork for every caller until standard input ends, then remove the launcher's folder and wait for what runs.
 
     Callers get the number of their process, then its status. No process waits beside it: to fork what has loaded
-    PyTorch, and to end such a fork, keeps a processor busy for 60 ms.
+    PyTorch, and to end such a fork, takes longer than many a command.
     """
     poll, commands, serves = select.poll(), dict[int, Command](), True  # by the descriptors that tell of them
     poll.register(listening, select.POLLIN)

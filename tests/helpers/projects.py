@@ -106,7 +106,8 @@ def checkout(folder: Path, *, to_edit: bool = False) -> Project:
 def first_copy(session: Path) -> Path:
     """Made by the first call of a process; every one makes sure that no test wrote into a file that projects share."""
     folder, files = _made(session)
-    assert _state(folder) == files, "a test changed the code of every project: checkout(..., to_edit=True)"
+    changed = {path for path, _ in _state(folder).items() ^ files.items()}
+    assert not changed, f"a test changed the code of every project, checkout(..., to_edit=True): {changed}"
     return folder
 
 
