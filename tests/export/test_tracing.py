@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.fx import config as fx_config
 
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.graph_checksum import open_manifest
@@ -63,6 +64,19 @@ def test_carries_no_trace_of_the_machine(bright_rgb: Path) -> None:
     model = onnx.load(str(bright_rgb))
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     assert b"site-packages" not in bright_rgb.read_bytes()
+
+
+def test_nodes_note_no_stack_traces_and_those_of_others_do(tmp_path: Path) -> None:
+    class Noting(Brightness):
+        def forward(self, image: Tensor) -> Tensor:
+            noted.append(not fx_config.do_not_emit_stack_traces)
+            return super().forward(image)
+
+    noted: list[bool] = []
+    export_graph(Noting(RGB).eval(), describe(), tmp_path / "model.onnx")
+    assert noted
+    assert not any(noted)
+    assert not fx_config.do_not_emit_stack_traces
 
 
 def test_ct_takes_float_and_noise() -> None:
@@ -145,6 +159,7 @@ class Branching(nn.Module):
 def test_what_cannot_be_traced_is_one_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written as an ONNX graph of operator set 21"):
         export_graph(Branching().eval(), describe(), tmp_path / "model.onnx")
+    assert not fx_config.do_not_emit_stack_traces  # set again after an error too
 
 
 def test_training_mode_is_refused(tmp_path: Path) -> None:
