@@ -1,6 +1,6 @@
 """The same weights in 8 bits: bytes, masks and latency of every graph of `sdseg export`, and what each block costs.
 
-    python benchmarks/eight_bits.py --model R/model --prepared R/../prepared
+    python benchmarks/eight_bits.py --model R/model --prepared R/../prepared [--graphs fp32 int8]
     python benchmarks/eight_bits.py --full [--recipe config/recipes/sdseg-paper.yaml]
     python benchmarks/eight_bits.py --full --model R/model --prepared R/../prepared [--threads 8] [--images 64]
 
@@ -37,7 +37,7 @@ from benchmarks.latency_subjects import SIZE, opened, write_untrained  # noqa: E
 from benchmarks.pareto import interleaved  # noqa: E402
 from sdseg.config.export import Precision  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
-from sdseg.core.processor import bf16_instructions  # noqa: E402
+from sdseg.core.processor import adds_up_bytes, bf16_instructions  # noqa: E402
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
 
 FIGURES = ROOT / "benchmarks/figures"
@@ -69,6 +69,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="of --full with a model (1)")
     parser.add_argument("--images", type=int, help="of --full with a model: test images whose masks are compared (all)")
     parser.add_argument("--rounds", type=int, help="calls of each graph in each runtime (20; with --full 2)")
+    parser.add_argument("--graphs", nargs="+", choices=GRAPHS, help="of --model without --full (all; fp32 always)")
     parser.add_argument("--output", type=Path, default=FIGURES, help="folder for the files (benchmarks/figures)")
     chosen = parser.parse_args()
     if (chosen.model is None) != (chosen.prepared is None) or not (chosen.full or chosen.model):
@@ -81,14 +82,18 @@ def main() -> int:
         return write_figures(lambda: full_masks(chosen), chosen.output / "eight_bits_masks.json")
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as folder:
         blocks: list[dict[str, Any]] = []
-        head = origin(f"--model {'/'.join(chosen.model.parts[-2:])} --prepared {chosen.prepared.name}")
+        graphs = f" --graphs {' '.join(chosen.graphs)}" if chosen.graphs else ""
+        head = origin(f"--model {'/'.join(chosen.model.parts[-2:])} --prepared {chosen.prepared.name}{graphs}")
         write_figures(lambda: head | trained(chosen, Path(folder), blocks), chosen.output / "eight_bits.json")
+    if not blocks:  # int8_mixed was left out
+        return 0
     return write_figures(lambda: head | {"rows": blocks}, chosen.output / "eight_bits_blocks.json")
 
 
 def _refuse_unused(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
     masks = chosen.full and chosen.model is not None
     unused = {"recipe": masks or not chosen.full, "rounds": masks, "threads": not masks, "images": not masks}
+    unused["graphs"] = chosen.full
     for name, idle in unused.items():
         if idle and getattr(chosen, name) is not None:
             parser.error(f"--{name} does nothing here: see --help")
@@ -121,13 +126,14 @@ def trained(chosen: argparse.Namespace, folder: Path, blocks: list[dict[str, Any
     images, labels = store.images[rows], structure_masks(store.masks[rows], store.manifest.structures)
     tolerances = Tolerances(int8=Tolerance(**ANY), int8_weights=Tolerance(**ANY))
     # Nothing is refused here but what int8_mixed would lose: its blocks are chosen by its own tolerance.
-    settings = Export(precisions=GRAPHS, tolerances=tolerances, parity_cases=None)
+    graphs = tuple(name for name in GRAPHS if name == "fp32" or name in (chosen.graphs or GRAPHS))
+    settings = Export(precisions=graphs, tolerances=tolerances, parity_cases=None)
     log = logging.getLogger("sdseg.export.block_sensitivity")
     heard = _Blocks(blocks)
     log.addHandler(heard)
     log.setLevel(logging.INFO)
     export(chosen.model, chosen.prepared, folder / "export", settings)
-    files = {name: folder / "export" / graph_name(name) for name in GRAPHS}
+    files = {name: folder / "export" / graph_name(name) for name in graphs}
     answers = {
         (name, runtime): opened(chosen.model, file.parent, file.name, device)
         for name, file in files.items()
@@ -189,7 +195,7 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
     former = chosen.output / FULL_FILE
     earlier = json.loads(former.read_text()) if former.exists() else {"runs": {}, "rows": []}
     recipe, rounds = chosen.recipe.stem, f" --rounds {chosen.rounds}" if chosen.rounds else ""
-    processor = bf16_instructions() or "no bf16"
+    processor = bf16_instructions() or ("VNNI" if adds_up_bytes() else "no VNNI")
     head = origin(f"--full --recipe config/recipes/{chosen.recipe.name}{rounds}")
     with tempfile.TemporaryDirectory(prefix="sdseg-eight-bits-") as name:
         folder = Path(name)

@@ -127,13 +127,16 @@ def opened(graph: Path, way: Way) -> Answer:
     if way.runtime == "onnxruntime":
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = way.threads, way.inter
+        from sdseg.backends.onnxruntime import session_options
+
+        options = session_options(way.threads)
+        options.inter_op_num_threads = way.inter
         if way.inter > 1:
             options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
         session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         return lambda feed: session.run(["probability"], feed)
-    from sdseg.backends.openvino_support import openvino_core
+    from sdseg.backends.graph_checksum import open_manifest
+    from sdseg.backends.openvino_support import integer_properties, openvino_core
 
     compiled = openvino_core().compile_model(
         str(graph),
@@ -142,7 +145,8 @@ def opened(graph: Path, way: Way) -> Answer:
             "INFERENCE_PRECISION_HINT": "bf16" if way.runtime.endswith("bf16") else "f32",
             "NUM_STREAMS": way.streams,
             "INFERENCE_NUM_THREADS": way.streams * way.threads,
-        },
+        }
+        | integer_properties(open_manifest(graph).precision),
     )
     return lambda feed: compiled.create_infer_request().infer(feed, share_inputs=True)
 

@@ -28,9 +28,10 @@ from sdseg.backends.onnxruntime_cache import cached_session
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError, first_line
 from sdseg.core.extras import needing
+from sdseg.core.processor import adds_up_bytes
 from sdseg.core.provenance import version_of
 
-__all__ = ["PACKAGES", "BoundSession", "OnnxBackend", "check_session", "failure_of", "open_session"]
+__all__ = ["PACKAGES", "BoundSession", "OnnxBackend", "check_session", "failure_of", "open_session", "session_options"]
 
 
 class OnnxBackend(GraphHypotheses, Seeded):
@@ -104,9 +105,7 @@ def open_session(
         import onnxruntime
 
     provider_name = _available(provider)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # failures are raised below, once, with the file's name
-    options.intra_op_num_threads = threads
+    options = session_options(threads)
     if restore_weights:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     provider_options = {"enable_cuda_graph": "1"} if cuda_graph and provider == "cuda" else {}
@@ -120,7 +119,8 @@ def open_session(
                 raise
             raise unusable(reason, path) from None
 
-    session = cached_session(path, provider, onnxruntime.__version__, opened, options)
+    version = onnxruntime.__version__ + ("" if adds_up_bytes() else " exact")
+    session = cached_session(path, provider, version, opened, options)
     if session.get_providers()[:1] != [provider_name]:
         raise UserError(
             f"ONNX Runtime fell back to {', '.join(session.get_providers())} instead of {provider_name}",
@@ -128,6 +128,22 @@ def open_session(
             remedy="check the GPU driver and the CUDA libraries ('sdseg doctor' tells more), or use --device cpu",
         )
     return session
+
+
+def session_options(threads: int) -> Any:
+    """Options of a session that says nothing itself, with `threads` CPU threads (0: one per core).
+
+    Where sums of bytes do not hold (`adds_up_bytes`), ONNX Runtime is asked for its exact way to make them, which is
+    slower and still in 8 bits. Elsewhere it is not: it may leave faster instructions aside.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # failures are raised with the file's name, once
+    options.intra_op_num_threads = threads
+    if not adds_up_bytes():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 def check_session(session: Any, manifest: GraphManifest, path: Path) -> None:

@@ -23,7 +23,7 @@ from sdseg.backends.graph import (
     unusable,
 )
 from sdseg.backends.graph_checksum import open_manifest
-from sdseg.backends.openvino_support import computes_in_bf16, load_openvino, openvino_core
+from sdseg.backends.openvino_support import computes_in_bf16, integer_properties, load_openvino, openvino_core
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
@@ -46,7 +46,9 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
     seed: of the noise, for graphs with an input `noise`.
     threads: CPU threads of one call; default OMP_NUM_THREADS, otherwise as many as OpenVINO thinks best.
     arithmetic: 'f32' computes what is float in single precision, whatever the processor could do faster; 'bf16' lets
-        it round to bfloat16 where that is faster (AMX, AVX512-BF16). What a graph has in 8-bit integers stays so.
+        it round to bfloat16 where that is faster (AMX, AVX512-BF16). What a graph has in 8-bit integers stays so, but
+        on a processor without VNNI, where OpenVINO's sums of bytes are wrong: there it is computed in single precision,
+        and a warning says so.
 
     Several threads may call one backend; each call has an infer request to itself. What OpenVINO compiled is kept in
     the cache folder for graphs that are large. Raises UserError where OpenVINO is missing, the processor has no
@@ -59,7 +61,7 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
         self.threads = default_threads() if threads is None else threads  # 0: OpenVINO's choice
         self.manifest = open_manifest(path)
         self._seed = seed
-        self._compiled = _compile(path, arithmetic, self.threads)
+        self._compiled = _compile(path, arithmetic, self.threads, self.manifest.precision)
         declared = {port.name for port in (*self.manifest.inputs, *self.manifest.outputs)}
         inputs, outputs = (_ports(ports, declared) for ports in (self._compiled.inputs, self._compiled.outputs))
         check_ports(self.manifest, inputs, outputs, path)
@@ -81,7 +83,7 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
         return answers
 
 
-def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
+def _compile(path: Path, arithmetic: Arithmetic, threads: int, precision: str) -> Any:
     """The graph as OpenVINO runs it, from an earlier start where there is one."""
     openvino = load_openvino()
     core = openvino_core()
@@ -92,6 +94,14 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         properties["INFERENCE_NUM_THREADS"] = threads
+    exact = integer_properties(precision)
+    if exact:
+        properties |= exact
+        log.warning(
+            "%s: computed in single precision, as OpenVINO adds up 8-bit products wrongly on a processor without VNNI; "
+            "model.onnx is as fast in it, and --device cpu computes in 8 bits",
+            path.name,
+        )
 
     def compiled(**more: str) -> Any:
         try:
@@ -104,7 +114,8 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int) -> Any:
     if reason := private_folder(FOLDER):
         log.warning("what OpenVINO compiles is neither kept nor used again: %s", reason)
         return compiled()
-    entry = cache_entry(FOLDER, path, str(path.resolve()), openvino.__version__, arithmetic, str(threads))
+    settings = (openvino.__version__, arithmetic, str(threads), *exact)
+    entry = cache_entry(FOLDER, path, str(path.resolve()), *settings)
     if entry.is_dir():
         reason = damage_of(entry)
         if reason is None:

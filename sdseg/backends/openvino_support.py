@@ -7,11 +7,13 @@ from functools import cache
 from typing import Any
 
 from sdseg.core.errors import UserError
+from sdseg.core.processor import adds_up_bytes
 
-__all__ = ["INSTALL", "computes_in_bf16", "load_openvino", "openvino_core"]
+__all__ = ["INSTALL", "computes_in_bf16", "integer_properties", "load_openvino", "openvino_core"]
 
 INSTALL = "pip install 'sdseg[openvino]'"
 TELEMETRY = "openvino_telemetry"
+INTEGERS = ("int8", "int8_mixed")  # precisions whose layers multiply bytes
 
 
 def load_openvino() -> Any:
@@ -49,3 +51,12 @@ def openvino_core() -> Any:
 def computes_in_bf16() -> bool:
     """Whether this processor computes in bfloat16 by itself."""
     return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def integer_properties(precision: str) -> dict[str, str]:
+    """What makes OpenVINO compute a graph of this precision rightly on this processor: nothing, or in single precision.
+
+    Where sums of bytes do not hold (`adds_up_bytes`) it has no exact way to make them, as ONNX Runtime has: what is
+    8-bit in the graph is computed in floats. The property is OpenVINO's own, in none of its lists of properties.
+    """
+    return {"LP_TRANSFORMS_MODE": "NO"} if precision in INTEGERS and not adds_up_bytes() else {}

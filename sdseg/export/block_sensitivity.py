@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdseg.backends.graph import default_threads
+from sdseg.backends.onnxruntime import session_options
 from sdseg.core.array_types import AnyArray, FloatArray, MaskArray
 from sdseg.core.errors import UserError
 from sdseg.export.quantise import ActivationRanges, quantisable
@@ -156,8 +157,6 @@ def _masks(file: Path, feeds: Sequence[Feed], masks: Masks) -> list[MaskArray]:
     """[1,K,H,W] of one image after another."""
     import onnxruntime
 
-    options: Any = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = default_threads()
+    options = session_options(default_threads())
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return [mask[None] for feed in feeds for mask in masks(session.run(["probability"], dict(feed))[0])]

@@ -1,4 +1,4 @@
-"""What `precision: auto` becomes, and that a run keeps it."""
+"""What `precision: auto` becomes, that a run keeps it, and that a slow format is told."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def test_a_format_that_is_named_is_left_alone() -> None:
     for name in ("no", "bf16", "fp16"):
         named = recipe(training={"precision": name})
         assert with_precision(named, "cpu") is named
+
+
+@pytest.mark.parametrize(("fast", "told"), [(True, False), (False, True)])
+def test_bf16_that_is_slow_is_said(
+    fast: bool, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(number_format, "computes_in_bf16", lambda: fast)
+    for name in ("no", "bf16", "auto"):
+        with_precision(recipe(training={"precision": name}), "cpu")
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.split(":")[0] for line in warned] == [
+        "this processor is not known to compute in bf16 by itself"
+    ] * told
 
 
 def test_a_run_goes_on_in_the_format_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
