@@ -162,7 +162,8 @@ def _train(
     weights = weights.to(device) if weights is not None else None
     fused = device.type == "cpu"  # one pass over the weights, not ten
     optimiser = torch.optim.AdamW(codec.parameters(), lr=training.learning_rate, weight_decay=0.0, fused=fused)
-    schedule = OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=0.1)
+    rise = 0.2 if training.steps == 10 else 0.1  # of the steps: one that ends with the first is a division by zero
+    schedule = OneCycleLR(optimiser, max_lr=training.learning_rate, total_steps=training.steps, pct_start=rise)
     objects = SavedObjects(codec, None, optimiser, random=True)
     start, begun = _continued(state, objects, schedule)
     precision = settled(training.precision, device.type, begun)

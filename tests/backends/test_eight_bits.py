@@ -15,7 +15,7 @@ import pytest
 from torch import Tensor, nn
 
 from sdseg.artifacts.image_contract import ImageContract
-from sdseg.backends import cache, openvino_support
+from sdseg.backends import cache, onnxruntime, openvino_support
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
 from sdseg.core.processor import adds_up_bytes
@@ -71,6 +71,19 @@ def test_onnx_runtime_adds_up(graphs: tuple[Path, Path]) -> None:
     single, integers = (OnnxBackend(graph).probability(bright(2)) for graph in graphs)
     assert np.median(single) > 0.8
     np.testing.assert_allclose(integers, single, atol=0.02)
+
+
+@pytest.mark.parametrize(("vnni", "asked"), [(False, "1"), (True, None)])
+def test_onnx_runtime_is_asked_where_it_has_to_be(
+    vnni: bool, asked: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "adds_up_bytes", lambda: vnni)
+    options = onnxruntime.session_options(1)
+    if asked is None:
+        with pytest.raises(RuntimeError, match="does not have configuration"):
+            options.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert options.get_session_config_entry("session.x64quantprecision") == asked
 
 
 @pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed: nothing of it was run")

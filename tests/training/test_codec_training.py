@@ -44,6 +44,12 @@ def test_training_lowers_the_error_and_the_scale_gives_unit_variance(tmp_path: P
         assert float(trained.moments(shapes)[0].std()) == pytest.approx(1.0, abs=0.15)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_few_steps_have_a_schedule_as_well(tmp_path: Path, steps: int) -> None:
+    build_codec(settings=settings(training={"steps": steps, "batch": 1, "crop": 16}), output=tmp_path / "codec")
+    load_codec_folder(tmp_path / "codec")
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     for name in ("a", "b"):
         build_codec(settings=settings(), output=tmp_path / name)
