@@ -11,8 +11,6 @@ from typing import Any, Literal
 import numpy as np
 
 from sdseg.backends.base import Seeded
-from sdseg.backends.cache import cache_entry, private_folder, prune, used_now, worth_keeping
-from sdseg.backends.cache_checksums import RECORD, damage_of, seal
 from sdseg.backends.graph import (
     FoundPort,
     GraphHypotheses,
@@ -23,17 +21,19 @@ from sdseg.backends.graph import (
     unusable,
 )
 from sdseg.backends.graph_checksum import open_manifest
+from sdseg.backends.openvino_cache import cached_model
+from sdseg.backends.openvino_group_norm import normalise_in_place
+from sdseg.backends.openvino_rounding import round_for_layers_alone
 from sdseg.backends.openvino_support import computes_in_bf16, integer_properties, load_openvino, openvino_core
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
-from sdseg.core.files import atomic_folder
 
 __all__ = ["Arithmetic", "OpenvinoBackend"]
 
 log = logging.getLogger(__name__)
 
 Arithmetic = Literal["f32", "bf16"]
-FOLDER = "openvino"  # in the cache
+REWRITTEN = "1"  # how a graph is changed before it is compiled: what was kept of another way is not used
 TYPES = {"u8": "uint8", "f32": "float32"}
 
 
@@ -103,38 +103,17 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int, precision: str) -
             path.name,
         )
 
-    def compiled(**more: str) -> Any:
+    def compiled() -> Any:
         try:
-            return core.compile_model(str(path), "CPU", properties | more)
+            model = core.read_model(str(path))
+            round_for_layers_alone(model)
+            normalise_in_place(model)
+            return core.compile_model(model, "CPU", properties)
         except RuntimeError as error:
             raise unusable(_reason(error), path) from None
 
-    if not worth_keeping(path):
-        return compiled()
-    if reason := private_folder(FOLDER):
-        log.warning("what OpenVINO compiles is neither kept nor used again: %s", reason)
-        return compiled()
-    settings = (openvino.__version__, arithmetic, str(threads), *exact)
-    entry = cache_entry(FOLDER, path, str(path.resolve()), *settings)
-    if entry.is_dir():
-        reason = damage_of(entry)
-        if reason is None:
-            model = compiled(CACHE_DIR=str(entry))
-            if model.get_property("LOADED_FROM_CACHE"):
-                used_now(entry)
-                return model
-            reason = "OpenVINO does not take it"
-        log.warning("what OpenVINO compiled earlier cannot be used: it is made again (%s)", reason)
-    try:
-        with atomic_folder(entry, ("*.blob", RECORD)) as folder:
-            model = compiled(CACHE_DIR=str(folder))
-            seal(folder)
-    except UserError as error:  # of the folder or of the graph: a bad graph fails without the cache as well
-        model = compiled()
-        log.warning("what OpenVINO compiled is not kept: %s", error.what)
-        return model
-    prune(entry.parent)
-    return model
+    settings = (openvino.__version__, REWRITTEN, arithmetic, str(threads), *exact)
+    return cached_model(path, settings, compiled, lambda kept: core.import_model(kept, "CPU", properties))
 
 
 def _ports(outlets: list[Any], declared: set[str]) -> list[FoundPort]:

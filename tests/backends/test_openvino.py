@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +19,10 @@ import pytest
 
 from sdseg.backends import cache
 from sdseg.backends.base import Backend, Reseedable
+from sdseg.backends.cache_checksums import seal
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
+from sdseg.backends.openvino_group_norm import normalise_in_place
 from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
@@ -229,42 +232,71 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache é" / "openvino"
 
 
-def from_cache(backend: OpenvinoBackend) -> bool:
-    return bool(backend._compiled.get_property("LOADED_FROM_CACHE"))
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[OpenvinoBackend, bool]]:
+    """Opens a graph, and says whether it was compiled: it is changed for OpenVINO then, and only then."""
+    changed: list[object] = []
+
+    def noted(model: object) -> int:
+        changed.append(model)
+        return normalise_in_place(model)
+
+    def start(path: Path, threads: int | None = None) -> tuple[OpenvinoBackend, bool]:
+        before = len(changed)
+        backend = OpenvinoBackend(path, threads=threads)
+        return backend, len(changed) > before
+
+    monkeypatch.setattr("sdseg.backends.openvino.normalise_in_place", noted)
+    return start
 
 
-def test_second_start_uses_the_first_ones_work(bright_rgb: Path, kept: Path) -> None:
+def test_second_start_uses_the_first_ones_work(
+    bright_rgb: Path, kept: Path, starts: Callable[..., tuple[OpenvinoBackend, bool]]
+) -> None:
     image = picture(RGB, 0)[0][None]
-    first, second = (OpenvinoBackend(bright_rgb, threads=1) for _ in range(2))
-    assert (from_cache(first), from_cache(second)) == (False, True)
+    (first, compiled), (second, again) = (starts(bright_rgb, threads=1) for _ in range(2))
+    assert (compiled, again) == (True, False)
     assert len(list(kept.iterdir())) == 1
     np.testing.assert_array_equal(second.probability(image), first.probability(image))
-    assert not from_cache(OpenvinoBackend(bright_rgb, threads=2))  # compiled for other settings: an entry of its own
+    assert starts(bright_rgb, threads=2)[1]  # compiled for other settings: an entry of its own
     assert len(list(kept.iterdir())) == 2
 
 
-def test_another_graph_in_the_same_place_is_compiled(tmp_path: Path, kept: Path) -> None:
+def test_another_graph_in_the_same_place_is_compiled(
+    tmp_path: Path, kept: Path, starts: Callable[..., tuple[OpenvinoBackend, bool]]
+) -> None:
     path = edited(write_graph(tmp_path / "new.onnx"), tmp_path / "model.onnx", **{METADATA_KEY: OLD})
-    OpenvinoBackend(path)
+    starts(path)
     model = onnx.load(str(path))
     for weights in model.graph.initializer:
         if weights.dims and np.prod(weights.dims) == 9:
             weights.CopyFrom(onnx.numpy_helper.from_array(np.zeros(tuple(weights.dims), np.float32), weights.name))
     onnx.save(model, str(path))
-    changed = OpenvinoBackend(path)
-    assert not from_cache(changed)
+    changed, compiled = starts(path)
+    assert compiled
     assert np.ptp(changed.probability(picture(RGB, 0)[0][None])) == 0
 
 
-def test_a_damaged_entry_is_made_again(bright_rgb: Path, kept: Path, caplog: pytest.LogCaptureFixture) -> None:
-    OpenvinoBackend(bright_rgb)
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_damaged_entry_is_made_again(
+    bright_rgb: Path,
+    kept: Path,
+    starts: Callable[..., tuple[OpenvinoBackend, bool]],
+    caplog: pytest.LogCaptureFixture,
+    sealed: bool,
+) -> None:
+    """By its checksums, or, where those are right, by OpenVINO."""
+    starts(bright_rgb)
     (blob,) = kept.rglob("*.blob")
     blob.chmod(0o600)
     blob.write_bytes(blob.read_bytes()[:100])
+    if sealed:
+        seal(blob.parent)
     with caplog.at_level(logging.WARNING):
-        OpenvinoBackend(bright_rgb)
-    assert re.search(r"it is made again \(its file '\d+\.blob' is not the one that was kept\)", caplog.text)
-    assert from_cache(OpenvinoBackend(bright_rgb))
+        assert starts(bright_rgb)[1]
+    reason = "OpenVINO does not take it" if sealed else r"its file 'model\.blob' is not the one that was kept"
+    assert re.search(rf"it is made again \({reason}\)", caplog.text)
+    assert not starts(bright_rgb)[1]
 
 
 def test_a_cache_that_cannot_be_written(bright_rgb: Path, kept: Path, caplog: pytest.LogCaptureFixture) -> None:
