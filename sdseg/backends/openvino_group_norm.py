@@ -90,16 +90,27 @@ def _affine(output: Any, shape: Any, channels: int, groups: int) -> tuple[Any, F
         if kind(node) == "Reshape" and not maps and node.get_output_partial_shape(0) == shape:
             maps = True
         elif kind(node) in ("Multiply", "Add"):
-            constant = constant_behind(node.input_value(1 - reader.get_index()).get_node())
-            if constant is None or constant.size != (channels if maps else groups):
+            each = _along_channels(node.input_value(1 - reader.get_index()), node, channels if maps else groups)
+            if each is None:
                 break
-            each: FloatArray = constant.astype(np.float32).reshape(-1)
             values = each if maps else np.repeat(each, channels // groups)
             scale, shift = (scale * values, shift * values) if kind(node) == "Multiply" else (scale, shift + values)
         else:
             break
         output = node.output(0)
     return (output, scale, shift) if maps else None
+
+
+def _along_channels(constant: Any, node: Any, count: int) -> FloatArray | None:
+    """The values of a constant that a node multiplies by or adds, one for each channel or group; None of others."""
+    values, shape = constant_behind(constant.get_node()), constant.get_partial_shape()
+    if values is None or shape.is_dynamic:
+        return None
+    rank = len(node.get_output_partial_shape(0))
+    sizes = [1] * (rank - len(shape)) + list(shape.to_shape())
+    if sizes[1] not in (1, count) or any(size != 1 for axis, size in enumerate(sizes) if axis != 1):
+        return None
+    return np.broadcast_to(values.astype(np.float32).reshape(-1), count)
 
 
 def _factors_model(norms: list[_GroupNorm], ops: Any) -> Any:

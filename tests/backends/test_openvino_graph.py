@@ -1,0 +1,170 @@
+"""Graphs as OpenVINO gets them: group norms where values lie, int8 layers that answer in floats, the same answers."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import group_norm
+
+from sdseg.backends.graph import feed_of
+from sdseg.backends.graph_checksum import open_manifest
+from sdseg.backends.openvino_nodes import kind
+from sdseg.backends.openvino_support import load_openvino, openvino_core
+from tests.helpers.tiny import CT, picture
+
+if find_spec("openvino") is None:
+    pytest.skip("OpenVINO is not installed: nothing of it was run", allow_module_level=True)
+
+from sdseg.backends.openvino_group_norm import normalise_in_place
+from sdseg.backends.openvino_rounding import round_for_layers_alone
+
+EXACT = {"INFERENCE_PRECISION_HINT": "f32", "LP_TRANSFORMS_MODE": "NO"}  # 8 bits as rounded floats, on any processor
+EPSILON = 1e-6
+
+
+def normalising(channels: int, groups: int, sizes: tuple[int, ...], affine: tuple[Any, Any] | None) -> Any:
+    """A graph that normalises [N,channels,*sizes] as exported graphs do: each group a row, [N,groups,row]."""
+    load_openvino()
+    from openvino import opset13 as ops
+
+    values = ops.parameter([-1, channels, *sizes], np.float32)
+    rows = ops.reshape(values, ops.constant(np.array([0, groups, -1])), True)
+    normal = ops.mvn(rows, ops.constant(np.array([2])), True, EPSILON, "inside_sqrt")
+    normal = ops.add(ops.multiply(normal, ops.constant(np.ones((groups, 1), np.float32))), ops.constant(np.float32(0)))
+    answer = ops.reshape(normal, ops.constant(np.array([0, channels, *sizes])), True)
+    if affine is not None:
+        scale, shift = (ops.constant(each.reshape(channels, *(1 for _ in sizes))) for each in affine)
+        answer = ops.add(ops.multiply(answer, scale), shift)
+    return load_openvino().Model([answer], [values], "normalising")
+
+
+def answer(model: Any, values: np.ndarray) -> np.ndarray:
+    (found,) = openvino_core().compile_model(model, "CPU", EXACT)([values]).values()
+    return np.array(found)
+
+
+def operators(model: Any) -> set[str]:
+    return {kind(node) for node in model.get_ops()}
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "sizes"), [(8, 4, (6, 5)), (12, 12, (3, 4)), (6, 1, (2, 2)), (8, 2, (3, 4, 5))]
+)
+@pytest.mark.parametrize("with_affine", [False, True])
+def test_groups_are_normalised_as_pytorch_does(
+    channels: int, groups: int, sizes: tuple[int, ...], with_affine: bool
+) -> None:
+    random = np.random.default_rng(0)
+    values = (3 * random.standard_normal((2, channels, *sizes)) + 5).astype(np.float32)
+    affine = tuple(random.standard_normal(channels).astype(np.float32) for _ in range(2)) if with_affine else None
+    model = normalising(channels, groups, sizes, affine)
+    assert normalise_in_place(model) == 1
+    assert "MVN" not in operators(model)
+    assert {"ReduceMean", "ReduceL2"} <= operators(model)
+    parts = [torch.from_numpy(each).double() for each in affine or ()]
+    expected = group_norm(torch.from_numpy(values).double(), groups, *parts, eps=EPSILON)
+    np.testing.assert_allclose(answer(model, values), expected.numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize(("times", "within"), [(0, 1e-6), (10, 1e-4), (100, 1e-2)])
+def test_a_mean_far_from_zero(times: int, within: float) -> None:
+    """What the square of the mean costs where it is many times the standard deviation, of which sqrt(1/3) is one."""
+    values = (np.random.default_rng(0).uniform(-1, 1, (1, 4, 32, 32)) + times).astype(np.float32)
+    model = normalising(4, 2, (32, 32), None)
+    assert normalise_in_place(model) == 1
+    expected = group_norm(torch.from_numpy(values).double(), 2, eps=EPSILON)
+    np.testing.assert_allclose(answer(model, values), expected.numpy(), atol=within * 3)
+
+
+def test_equal_values_do_not_divide_by_zero() -> None:
+    model = normalising(4, 2, (8, 8), None)
+    assert normalise_in_place(model) == 1
+    assert np.abs(answer(model, np.full((1, 4, 8, 8), 0.3, np.float32))).max() < 0.5
+
+
+def test_sequences_and_instances_stay() -> None:
+    """A sequence [N,C,L] has no layout to keep; what is normalised as it lies needs no change."""
+    sequence = normalising(4, 2, (6,), None)
+    assert normalise_in_place(sequence) == 0
+    from openvino import opset13 as ops
+
+    values = ops.parameter([-1, 4, 6, 6], np.float32)
+    normal = ops.mvn(values, ops.constant(np.array([2, 3])), True, EPSILON, "inside_sqrt")
+    assert normalise_in_place(load_openvino().Model([normal], [values], "instances")) == 0
+
+
+def test_a_product_along_columns_is_none_of_a_channel() -> None:
+    from openvino import opset13 as ops
+
+    values = ops.parameter([-1, 6, 6, 6], np.float32)
+    rows = ops.reshape(values, ops.constant(np.array([0, 2, -1])), True)
+    normal = ops.mvn(rows, ops.constant(np.array([2])), True, EPSILON, "inside_sqrt")
+    maps = ops.reshape(normal, ops.constant(np.array([0, 6, 6, 6])), True)
+    along_columns = np.arange(6, dtype=np.float32)
+    model = load_openvino().Model([ops.multiply(maps, ops.constant(along_columns))], [values], "columns")
+    numbers = np.random.default_rng(0).standard_normal((1, 6, 6, 6)).astype(np.float32)
+    expected = group_norm(torch.from_numpy(numbers), 2, eps=EPSILON).numpy() * along_columns
+    assert normalise_in_place(model) == 1
+    np.testing.assert_allclose(answer(model, numbers), expected, atol=2e-5)
+
+
+def test_rows_that_others_read_stay() -> None:
+    from openvino import opset13 as ops
+
+    values = ops.parameter([-1, 4, 6, 6], np.float32)
+    rows = ops.mvn(
+        ops.reshape(values, ops.constant(np.array([0, 2, -1])), True),
+        ops.constant(np.array([2])),
+        True,
+        EPSILON,
+        "inside_sqrt",
+    )
+    maps = ops.reshape(rows, ops.constant(np.array([0, 4, 6, 6])), True)
+    assert normalise_in_place(load_openvino().Model([maps, rows], [values], "read twice")) == 0
+
+
+def test_int8_rounds_for_its_layers_alone(exported: dict[str, Path]) -> None:
+    """Fewer values are rounded, so that the answer is nearer to that of single precision."""
+    integers, manifest = openvino_core().read_model(str(exported["int8"])), open_manifest(exported["int8"])
+    images = np.stack([picture(CT, seed)[0] for seed in range(4)]).astype(np.float32)
+    feed = feed_of(manifest, images, 0)
+
+    def probability(model: Any) -> np.ndarray:
+        return np.array(openvino_core().compile_model(model, "CPU", EXACT)(feed)["probability"])
+
+    expected = probability(openvino_core().read_model(str(exported["fp32"])))
+    before = np.abs(probability(integers) - expected).mean()
+    layers = sum(kind(node) in ("Convolution", "MatMul") for node in integers.get_ops())
+    assert round_for_layers_alone(integers) > 0
+    after = np.abs(probability(integers) - expected).mean()
+    assert 0 < after < before
+    readers = {
+        kind(reader.get_node()) for node in roundings(integers) for reader in beyond(node.output(0)) if not dead(reader)
+    }
+    assert readers <= {"Convolution", "MatMul"}
+    assert layers == sum(kind(node) in ("Convolution", "MatMul") for node in integers.get_ops())
+    assert round_for_layers_alone(integers) == 0
+
+
+def roundings(model: Any) -> list[Any]:
+    nodes = [node for node in model.get_ops() if kind(node) == "FakeQuantize"]
+    return [node for node in nodes if kind(node.input_value(0).get_node()) not in ("Constant", "Convert")]
+
+
+def beyond(output: Any) -> list[Any]:
+    """Inputs behind the steps from bytes to floats."""
+    readers = []
+    for reader in output.get_target_inputs():
+        steps = kind(reader.get_node()) in ("Convert", "Subtract", "Multiply")
+        readers += beyond(reader.get_node().output(0)) if steps else [reader]
+    return readers
+
+
+def dead(reader: Any) -> bool:
+    """Whether what reads a value gives it to nobody."""
+    return all(not output.get_target_inputs() for output in reader.get_node().outputs())
