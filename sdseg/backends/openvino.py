@@ -22,8 +22,7 @@ from sdseg.backends.graph import (
 )
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_cache import cached_model
-from sdseg.backends.openvino_group_norm import normalise_in_place
-from sdseg.backends.openvino_rounding import round_for_layers_alone
+from sdseg.backends.openvino_graph import WAY, openvino_model
 from sdseg.backends.openvino_support import computes_in_bf16, integer_properties, load_openvino, openvino_core
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
@@ -33,7 +32,6 @@ __all__ = ["Arithmetic", "OpenvinoBackend"]
 log = logging.getLogger(__name__)
 
 Arithmetic = Literal["f32", "bf16"]
-REWRITTEN = "1"  # how a graph is changed before it is compiled: what was kept of another way is not used
 TYPES = {"u8": "uint8", "f32": "float32"}
 
 
@@ -105,14 +103,11 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int, precision: str) -
 
     def compiled() -> Any:
         try:
-            model = core.read_model(str(path))
-            round_for_layers_alone(model)
-            normalise_in_place(model)
-            return core.compile_model(model, "CPU", properties)
+            return core.compile_model(openvino_model(path), "CPU", properties)
         except RuntimeError as error:
             raise unusable(_reason(error), path) from None
 
-    settings = (openvino.__version__, REWRITTEN, arithmetic, str(threads), *exact)
+    settings = (openvino.__version__, WAY, arithmetic, str(threads), *exact)
     return cached_model(path, settings, compiled, lambda kept: core.import_model(kept, "CPU", properties))
 
 

@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from sdseg.backends.openvino_nodes import constant_behind, kind, only_reader
 from sdseg.backends.openvino_support import load_openvino, openvino_core
 from sdseg.core.array_types import AnyArray, FloatArray
+from sdseg.core.errors import UserError
 
 __all__ = ["normalise_in_place"]
+
+# Of a node, before its inputs: what a marked node computes is not rounded further than to fp32.
+MARK = b'<rt_info><attribute name="DisablePrecisionConversion" version="0" value="dynamic:f16"/></rt_info>'
 
 
 def normalise_in_place(model: Any) -> int:
@@ -28,6 +31,7 @@ def normalise_in_place(model: Any) -> int:
 
     A group's variance is the mean of its squares less the square of its mean, in single precision whatever the graph
     is computed in: as exact as the other way unless a group's mean is hundreds of times its standard deviation.
+    Raises UserError where temporary files cannot be written.
     """
     norms = list(_group_norms(model))
     if not norms:
@@ -147,18 +151,18 @@ def _in_single_precision(model: Any) -> Any:
 
     The mark is one of OpenVINO's own, which its Python package cannot set: it is written into the model's file.
     """
-    with tempfile.TemporaryDirectory(prefix="sdseg-openvino-") as folder:
-        file = Path(folder) / "model.xml"
-        load_openvino().save_model(model, str(file), compress_to_fp16=False)
-        root = ElementTree.fromstring(file.read_bytes())
-        for layer in root.iter("layer"):
-            if layer.get("type") not in ("Parameter", "Const", "Result"):
-                mark = ElementTree.Element("rt_info")
-                words = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}
-                ElementTree.SubElement(mark, "attribute", words)
-                layer.insert([child.tag for child in layer].index("input"), mark)
-        weights = np.fromfile(file.with_suffix(".bin"), np.uint8)
-    return openvino_core().read_model(ElementTree.tostring(root), load_openvino().Tensor(weights))
+    try:
+        with tempfile.TemporaryDirectory(prefix="sdseg-openvino-") as folder:
+            file = Path(folder) / "model.xml"
+            load_openvino().serialize(model, str(file))
+            text, weights = file.read_bytes(), np.fromfile(file.with_suffix(".bin"), np.uint8)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"temporary files cannot be written: {error}",
+            where=tempfile.gettempdir(),
+            remedy="free some space there, or let TMPDIR name another folder",
+        ) from None
+    return openvino_core().read_model(text.replace(b"<input>", MARK + b"<input>"), load_openvino().Tensor(weights))
 
 
 def _redirect(output: Any, to: Any) -> None:

@@ -22,7 +22,7 @@ from sdseg.backends.base import Backend, Reseedable
 from sdseg.backends.cache_checksums import seal
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
-from sdseg.backends.openvino_group_norm import normalise_in_place
+from sdseg.backends.openvino_graph import openvino_model
 from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
@@ -234,19 +234,19 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[OpenvinoBackend, bool]]:
-    """Opens a graph, and says whether it was compiled: it is changed for OpenVINO then, and only then."""
-    changed: list[object] = []
+    """Opens a graph, and says whether it was compiled: it is read and changed for OpenVINO then, and only then."""
+    read: list[Path] = []
 
-    def noted(model: object) -> int:
-        changed.append(model)
-        return normalise_in_place(model)
+    def noted(path: Path) -> object:
+        read.append(path)
+        return openvino_model(path)
 
     def start(path: Path, threads: int | None = None) -> tuple[OpenvinoBackend, bool]:
-        before = len(changed)
+        before = len(read)
         backend = OpenvinoBackend(path, threads=threads)
-        return backend, len(changed) > before
+        return backend, len(read) > before
 
-    monkeypatch.setattr("sdseg.backends.openvino.normalise_in_place", noted)
+    monkeypatch.setattr("sdseg.backends.openvino.openvino_model", noted)
     return start
 
 

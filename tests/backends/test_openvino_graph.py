@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from sdseg.backends.graph import feed_of
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_nodes import kind
 from sdseg.backends.openvino_support import load_openvino, openvino_core
+from sdseg.core.errors import UserError
 from tests.helpers.tiny import CT, picture
 
 if find_spec("openvino") is None:
     pytest.skip("OpenVINO is not installed: nothing of it was run", allow_module_level=True)
 
+from sdseg.backends.openvino_graph import openvino_model
 from sdseg.backends.openvino_group_norm import normalise_in_place
 from sdseg.backends.openvino_rounding import round_for_layers_alone
 
@@ -126,6 +129,35 @@ def test_rows_that_others_read_stay() -> None:
     )
     maps = ops.reshape(rows, ops.constant(np.array([0, 4, 6, 6])), True)
     assert normalise_in_place(load_openvino().Model([maps, rows], [values], "read twice")) == 0
+
+
+def test_factors_stay_in_single_precision(tmp_path: Path) -> None:
+    """Where the rest is computed in bfloat16, by OpenVINO's own mark, which is in the file of such a graph."""
+    model = normalising(4, 2, (6, 6), None)
+    assert normalise_in_place(model) == 1
+    load_openvino().save_model(model, str(tmp_path / "model.xml"), compress_to_fp16=False)
+    layers = ElementTree.parse(tmp_path / "model.xml").getroot().iter("layer")
+    marked = {
+        layer.get("type") for layer in layers if layer.find("rt_info/attribute[@value='dynamic:f16']") is not None
+    }
+    assert marked >= {"Convolution", "Subtract", "Sqrt", "Divide"}
+    assert not marked & {"ReduceMean", "ReduceL2"}  # of whole maps: these are read as they are
+
+
+def test_no_room_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(UserError, match="temporary files cannot be written"):
+        normalise_in_place(normalising(4, 2, (6, 6), None))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_it_can_be_written_for_other_programs(exported: dict[str, Path], precision: str, tmp_path: Path) -> None:
+    model = openvino_model(exported[precision])
+    load_openvino().save_model(model, str(tmp_path / "model.xml"), compress_to_fp16=False)
+    written = openvino_core().read_model(str(tmp_path / "model.xml"))
+    feed = feed_of(open_manifest(exported[precision]), picture(CT, 0)[0][None].astype(np.float32), 0)
+    ours, theirs = (openvino_core().compile_model(each, "CPU", EXACT)(feed)["probability"] for each in (model, written))
+    np.testing.assert_allclose(theirs, ours, atol=1e-6)
 
 
 def test_int8_rounds_for_its_layers_alone(exported: dict[str, Path]) -> None:
