@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +22,15 @@ from sdseg.backends.graph import (
 )
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_cache import cached_model
-from sdseg.backends.openvino_graph import WAY, openvino_model
+from sdseg.backends.openvino_graph import WAY, Arithmetic, openvino_model
 from sdseg.backends.openvino_support import computes_in_bf16, integer_properties, load_openvino, openvino_core
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
 
-__all__ = ["Arithmetic", "OpenvinoBackend"]
+__all__ = ["OpenvinoBackend"]
 
 log = logging.getLogger(__name__)
 
-Arithmetic = Literal["f32", "bf16"]
 TYPES = {"u8": "uint8", "f32": "float32"}
 
 
@@ -103,7 +102,7 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int, precision: str) -
 
     def compiled() -> Any:
         try:
-            return core.compile_model(openvino_model(path), "CPU", properties)
+            return core.compile_model(openvino_model(path, arithmetic), "CPU", properties)
         except RuntimeError as error:
             raise unusable(_reason(error), path) from None
 

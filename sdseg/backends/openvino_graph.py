@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sdseg.backends.openvino_group_norm import normalise_in_place
 from sdseg.backends.openvino_rounding import round_for_layers_alone
 from sdseg.backends.openvino_support import openvino_core
 
-__all__ = ["WAY", "openvino_model"]
+__all__ = ["WAY", "Arithmetic", "openvino_model"]
 
+Arithmetic = Literal["f32", "bf16"]
 WAY = "1"  # how graphs are changed here: what was compiled of another way is not used
 
 
-def openvino_model(path: Path) -> Any:
+def openvino_model(path: Path, arithmetic: Arithmetic = "f32") -> Any:
     """The graph as an `openvino.Model`, whose inputs and outputs are the graph's.
+
+    Parameters
+    ----------
+    path: the graph; its external data, if any, beside it.
+    arithmetic: what its floats will be computed in. In bfloat16 group norms stay as they are: a variance that is a
+        difference would lose digits.
 
     Its sums are the graph's, in another order; an int8 graph rounds fewer values (`round_for_layers_alone`). It can be
     compiled for 'CPU', or written for programs of one's own by `openvino.save_model(model, file,
@@ -24,5 +31,6 @@ def openvino_model(path: Path) -> Any:
     """
     model = openvino_core().read_model(str(path))
     round_for_layers_alone(model)
-    normalise_in_place(model)
+    if arithmetic == "f32":
+        normalise_in_place(model)
     return model

@@ -7,44 +7,30 @@ those; what is left is a product and a sum per channel, which OpenVINO does in o
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sdseg.backends.openvino_nodes import constant_behind, kind, only_reader
-from sdseg.backends.openvino_support import load_openvino, openvino_core
+from sdseg.backends.openvino_support import load_openvino
 from sdseg.core.array_types import AnyArray, FloatArray
-from sdseg.core.errors import UserError
 
 __all__ = ["normalise_in_place"]
-
-# Of a node, before its inputs: what a marked node computes is not rounded further than to fp32.
-MARK = b'<rt_info><attribute name="DisablePrecisionConversion" version="0" value="dynamic:f16"/></rt_info>'
 
 
 def normalise_in_place(model: Any) -> int:
     """Replace the group normalisations of maps [N,C,H,W] and volumes [N,C,D,H,W] in place; how many there were.
 
-    A group's variance is the mean of its squares less the square of its mean, in single precision whatever the graph
-    is computed in: as exact as the other way unless a group's mean is hundreds of times its standard deviation.
-    Raises UserError where temporary files cannot be written.
+    A group's variance is the mean of its squares less the square of its mean: in single precision as exact as the other
+    way unless a group's mean is hundreds of times its standard deviation. It is not for graphs computed in bfloat16.
     """
     norms = list(_group_norms(model))
-    if not norms:
-        return 0
-    ops = _operators()
-    factors = _in_single_precision(_factors_model(norms, ops))
-    inputs = factors.get_parameters()
-    outputs = [result.input_value(0) for result in factors.get_results()]
-    for each, (mean, length), (scale, shift) in zip(norms, _pairs(inputs), _pairs(outputs), strict=True):
-        axes = ops.constant(np.arange(2, len(each.sizes) + 2))
-        for outlet, value in ((mean, ops.reduce_mean), (length, ops.reduce_l2)):
-            _redirect(outlet.output(0), value(each.values, axes, True).output(0))
-        _redirect(each.normalised, ops.add(ops.multiply(each.values, scale), shift).output(0))
+    for norm in norms:
+        normalised = _by_channel(norm).output(0)
+        for reader in list(norm.normalised.get_target_inputs()):
+            reader.replace_source_output(normalised)
     return len(norms)
 
 
@@ -117,62 +103,29 @@ def _along_channels(constant: Any, node: Any, count: int) -> FloatArray | None:
     return np.broadcast_to(values.astype(np.float32).reshape(-1), count)
 
 
-def _factors_model(norms: list[_GroupNorm], ops: Any) -> Any:
-    """From each one's mean and length per channel, [N,C,1,1], what to multiply its values by and to add."""
-    inputs: list[Any] = []
-    outputs: list[Any] = []
-    for each in norms:
-        ones = [1] * len(each.sizes)
+def _by_channel(norm: _GroupNorm) -> Any:
+    """A node that multiplies each channel by one factor and adds another: what normalising its group comes to."""
+    ops = _operators()
+    ones, channels, count = [1] * len(norm.sizes), len(norm.scale), np.prod(norm.sizes)
 
-        def product(values: Any, matrix: AnyArray, ones: list[int] = ones) -> Any:
-            """Per channel or group; as a convolution, which alone keeps channels last."""
-            weights = ops.constant(np.ascontiguousarray(matrix, np.float32).reshape(*matrix.shape, *ones))
-            nothing = [0] * len(ones)
-            return ops.convolution(values, weights, ones, nothing, nothing, ones)
+    def product(values: Any, matrix: AnyArray) -> Any:
+        """Of channels with a matrix; as a convolution, which alone leaves them last."""
+        weights = ops.constant(np.ascontiguousarray(matrix, np.float32).reshape(*matrix.shape, *ones))
+        nothing = [0] * len(ones)
+        return ops.convolution(values, weights, ones, nothing, nothing, ones)
 
-        channels, count = len(each.scale), np.prod(each.sizes)
-        within = channels // each.groups
-        belongs = np.repeat(np.eye(each.groups, dtype=np.float32), within, axis=0)  # [C,groups]
-        mean, length = (ops.parameter([-1, channels, *ones], np.float32) for _ in range(2))
-        average = product(mean, belongs.T / within)
-        squares = product(ops.multiply(length, length), belongs.T / within / count)
-        variance = ops.maximum(ops.subtract(squares, ops.multiply(average, average)), ops.constant(np.float32(0)))
-        deviation = ops.sqrt(ops.add(variance, ops.constant(np.float32(each.epsilon))))
-        inverse = ops.divide(ops.constant(np.float32(1)), deviation)
-        scaled = belongs * each.scale[:, None]
-        shift = ops.constant(each.shift.reshape(1, -1, *ones))
-        inputs += [mean, length]
-        outputs += [product(inverse, scaled), ops.add(product(ops.multiply(average, inverse), -scaled), shift)]
-    return load_openvino().Model(outputs, inputs, "factors")
-
-
-def _in_single_precision(model: Any) -> Any:
-    """The model with every node marked to stay in fp32 where the rest of a graph is computed in bfloat16.
-
-    The mark is one of OpenVINO's own, which its Python package cannot set: it is written into the model's file.
-    """
-    try:
-        with tempfile.TemporaryDirectory(prefix="sdseg-openvino-") as folder:
-            file = Path(folder) / "model.xml"
-            load_openvino().serialize(model, str(file))
-            text, weights = file.read_bytes(), np.fromfile(file.with_suffix(".bin"), np.uint8)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"temporary files cannot be written: {error}",
-            where=tempfile.gettempdir(),
-            remedy="free some space there, or let TMPDIR name another folder",
-        ) from None
-    return openvino_core().read_model(text.replace(b"<input>", MARK + b"<input>"), load_openvino().Tensor(weights))
-
-
-def _redirect(output: Any, to: Any) -> None:
-    """Let whatever reads one output read another."""
-    for reader in list(output.get_target_inputs()):
-        reader.replace_source_output(to)
-
-
-def _pairs(values: list[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(values[::2], values[1::2], strict=True))
+    axes = ops.constant(np.arange(2, len(ones) + 2))
+    mean, length = ops.reduce_mean(norm.values, axes, True), ops.reduce_l2(norm.values, axes, True)
+    within = channels // norm.groups
+    belongs = np.repeat(np.eye(norm.groups, dtype=np.float32), within, axis=0)  # [C,groups]
+    average = product(mean, belongs.T / within)
+    squares = product(ops.multiply(length, length), belongs.T / within / count)
+    variance = ops.maximum(ops.subtract(squares, ops.multiply(average, average)), ops.constant(np.float32(0)))
+    deviation = ops.sqrt(ops.add(variance, ops.constant(np.float32(norm.epsilon))))
+    inverse = ops.divide(ops.constant(np.float32(1)), deviation)
+    scaled, shift = belongs * norm.scale[:, None], ops.constant(norm.shift.reshape(1, -1, *ones))
+    factor, term = product(inverse, scaled), ops.add(product(ops.multiply(average, inverse), -scaled), shift)
+    return ops.add(ops.multiply(norm.values, factor), term)
 
 
 def _operators() -> Any:

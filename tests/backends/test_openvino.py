@@ -22,7 +22,7 @@ from sdseg.backends.base import Backend, Reseedable
 from sdseg.backends.cache_checksums import seal
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
-from sdseg.backends.openvino_graph import openvino_model
+from sdseg.backends.openvino_graph import Arithmetic, openvino_model
 from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
@@ -237,9 +237,9 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[OpenvinoBacke
     """Opens a graph, and says whether it was compiled: it is read and changed for OpenVINO then, and only then."""
     read: list[Path] = []
 
-    def noted(path: Path) -> object:
+    def noted(path: Path, arithmetic: Arithmetic) -> object:
         read.append(path)
-        return openvino_model(path)
+        return openvino_model(path, arithmetic)
 
     def start(path: Path, threads: int | None = None) -> tuple[OpenvinoBackend, bool]:
         before = len(read)
