@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from sdseg.backends.openvino_nodes import constant_behind, kind
+from sdseg.backends.openvino_nodes import constant_behind, kind, only_reader
 
 __all__ = ["round_for_layers_alone"]
 
@@ -26,12 +26,12 @@ def round_for_layers_alone(model: Any) -> int:
     """
     changed = 0
     for rounding, source in _roundings(model):
-        for reader in list(_readers(rounding.output(0))):
+        for reader in list(_readers(rounding)):
             if not _is_layer(reader) and kind(reader.get_node()) != "Result":
                 reader.replace_source_output(source)
                 changed += 1
     for rounding, source in _roundings(model):
-        readers = list(_readers(rounding.output(0)))
+        readers = list(_readers(rounding))
         if len(readers) == 1 and _is_pointwise(readers[0]) and len(source.get_target_inputs()) > 1:
             readers[0].replace_source_output(source)
             changed += 1
@@ -44,15 +44,22 @@ def _roundings(model: Any) -> list[tuple[Any, Any]]:
     return [(node, node.input_value(0)) for node in nodes if constant_behind(node.input_value(0).get_node()) is None]
 
 
-def _readers(output: Any) -> Iterator[Any]:
-    """Inputs that read a rounded value once it is a float again: a type, an offset and a scale are on the way."""
-    for reader in output.get_target_inputs():
-        node = reader.get_node()
-        scales = kind(node) in ("Subtract", "Multiply") and constant_behind(node.input_value(1).get_node()) is not None
-        if reader.get_index() == 0 and (kind(node) == "Convert" or scales):
-            yield from _readers(node.output(0))
-        else:
-            yield reader
+def _readers(rounding: Any) -> Iterator[Any]:
+    """Inputs that read a rounded value once it is a float again, which takes a type, an offset and a scale."""
+    for to_bytes in _of_kind(rounding.output(0), "Convert"):
+        for to_floats in _of_kind(to_bytes.output(0), "Convert"):
+            output = to_floats.output(0)
+            for step in ("Subtract", "Multiply"):  # once each: what multiplies after that is the network's
+                reader = only_reader(output)
+                if reader is not None and kind(reader.get_node()) == step and reader.get_index() == 0:
+                    output = reader.get_node().output(0)
+            yield from output.get_target_inputs()
+
+
+def _of_kind(output: Any, name: str) -> list[Any]:
+    """The nodes of a kind that read an output."""
+    nodes = [reader.get_node() for reader in output.get_target_inputs()]
+    return [node for node in nodes if kind(node) == name]
 
 
 def _is_layer(reader: Any) -> bool:

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import group_norm
 
 from sdseg.backends.graph import feed_of
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_nodes import kind
 from sdseg.backends.openvino_support import load_openvino, openvino_core
-from tests.helpers.tiny import CT, picture
+from sdseg.export.quantise import quantise
+from sdseg.export.tracing import export_graph
+from tests.helpers.tiny import CT, RGB, describe, picture
 
 if find_spec("openvino") is None:
     pytest.skip("OpenVINO is not installed: nothing of it was run", allow_module_level=True)
@@ -166,6 +169,35 @@ def test_int8_rounds_for_its_layers_alone(exported: dict[str, Path]) -> None:
     assert readers <= {"Convolution", "MatMul"}
     assert layers == sum(kind(node) in ("Convolution", "MatMul") for node in integers.get_ops())
     assert round_for_layers_alone(integers) == 0
+
+
+class Scaled(nn.Module):
+    """Between two layers a product and a sum of the network's own, which look like the way from bytes to floats."""
+
+    noise_shape = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList([nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 1, 1)])
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        first, middle, last = self.layers
+        answered: Tensor = middle(first(image.float().permute(0, 3, 1, 2) / 255))
+        return torch.sigmoid(last((answered - 0.25) * 3))
+
+
+def test_what_the_network_itself_multiplies_stays(tmp_path: Path) -> None:
+    single, integers, manifest = tmp_path / "model.onnx", tmp_path / "model.int8.onnx", describe(RGB)
+    export_graph(Scaled(), manifest, single)
+    images = np.stack([picture(RGB, seed)[0] for seed in range(4)])
+    quantise(single, integers, [{"image": images}], manifest.model_copy(update={"precision": "int8"}))
+    changed = openvino_core().read_model(str(integers))
+    assert round_for_layers_alone(changed) > 0
+    expected, found = (answer(model, images) for model in (openvino_core().read_model(str(single)), changed))
+    assert np.ptp(expected) > 0.05
+    np.testing.assert_allclose(found, expected, atol=0.02)
 
 
 def roundings(model: Any) -> list[Any]:
