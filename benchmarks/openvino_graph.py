@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.figure_file import machine, write_figures  # noqa: E402
 from benchmarks.latency_subjects import SIZE, write_untrained  # noqa: E402
 from benchmarks.pareto import interleaved  # noqa: E402
-from sdseg.backends.openvino_graph import Arithmetic  # noqa: E402
+from sdseg.backends.openvino_support import Arithmetic  # noqa: E402
 from sdseg.core.processor import adds_up_bytes, bf16_instructions  # noqa: E402
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
 
@@ -67,7 +67,7 @@ def figures(chosen: argparse.Namespace) -> dict[str, Any]:
         "command": f"python benchmarks/openvino_graph.py {words}",
         "commit": made["commit"],
         "date": made["time"][:10],
-        "machine": f"{machine()}, one thread, " + ", ".join(f"{name} {version_of(name)}" for name in ("openvino",)),
+        "machine": f"{machine()}, one thread, openvino {version_of('openvino')}",
     }
     with tempfile.TemporaryDirectory(prefix="sdseg-openvino-graph-") as folder:
         rows = measured(chosen, recipe, Path(folder))
@@ -150,14 +150,12 @@ def call(path: Path, arithmetic: Arithmetic, *, changed: bool) -> Any:
     from sdseg.backends.graph import feed_of
     from sdseg.backends.graph_checksum import open_manifest
     from sdseg.backends.openvino_graph import openvino_model
-    from sdseg.backends.openvino_support import integer_properties, openvino_core
+    from sdseg.backends.openvino_support import compile_properties, openvino_core
 
     manifest, core = open_manifest(path), openvino_core()
     model = openvino_model(path, arithmetic) if changed else core.read_model(str(path))
-    properties = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1}
-    request = core.compile_model(
-        model, "CPU", properties | integer_properties(manifest.precision)
-    ).create_infer_request()
+    properties = compile_properties(arithmetic, 1, manifest.precision)
+    request = core.compile_model(model, "CPU", properties).create_infer_request()
     return lambda images: request.infer(feed_of(manifest, images, 0))["probability"].copy()
 
 

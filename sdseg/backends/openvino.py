@@ -22,8 +22,15 @@ from sdseg.backends.graph import (
 )
 from sdseg.backends.graph_checksum import open_manifest
 from sdseg.backends.openvino_cache import cached_model
-from sdseg.backends.openvino_graph import WAY, Arithmetic, openvino_model
-from sdseg.backends.openvino_support import computes_in_bf16, integer_properties, load_openvino, openvino_core
+from sdseg.backends.openvino_graph import WAY, openvino_model
+from sdseg.backends.openvino_support import (
+    Arithmetic,
+    compile_properties,
+    computes_in_bf16,
+    integer_properties,
+    load_openvino,
+    openvino_core,
+)
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError
 
@@ -88,12 +95,8 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int, precision: str) -
         raise UserError(
             "this processor does not compute in bfloat16", where="--device", remedy="use openvino instead: it is exact"
         )
-    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        properties["INFERENCE_NUM_THREADS"] = threads
-    exact = integer_properties(precision)
+    properties, exact = compile_properties(arithmetic, threads, precision), integer_properties(precision)
     if exact:
-        properties |= exact
         log.warning(
             "%s: computed in single precision, as OpenVINO adds up 8-bit products wrongly on a processor without VNNI; "
             "model.onnx is as fast in it, and --device cpu computes in 8 bits",

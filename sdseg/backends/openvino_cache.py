@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sdseg.backends.cache import cache_entry, private_folder, prune, used_now, worth_keeping
 from sdseg.backends.cache_checksums import RECORD, damage_of, seal
+from sdseg.backends.openvino_support import load_openvino
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 
@@ -20,7 +24,7 @@ FOLDER, NAME = "openvino", "model.blob"
 
 
 def cached_model(
-    path: Path, settings: tuple[str, ...], compile_: Callable[[], Any], import_: Callable[[bytes], Any]
+    path: Path, settings: tuple[str, ...], compile_: Callable[[], Any], import_: Callable[[Any], Any]
 ) -> Any:
     """The compiled model of a graph, from an earlier start if there is one, else leaving one.
 
@@ -29,7 +33,8 @@ def cached_model(
     path: the graph.
     settings: what it is compiled for and by; the processor is added.
     compile_: compiles the graph; raises UserError for one that cannot be used.
-    import_: opens what `export_model` gave of an earlier one; raises RuntimeError where OpenVINO does not take it.
+    import_: opens what `export_model` gave of an earlier one, a tensor of its bytes; raises RuntimeError where OpenVINO
+        does not take it.
 
     An entry is used while its checksums hold. A cache that cannot be written or read, or that others can write to, is a
     warning and costs the compilation, nothing else.
@@ -56,16 +61,28 @@ def cached_model(
     return model
 
 
-def _kept(entry: Path, import_: Callable[[bytes], Any]) -> Any:
+def _kept(entry: Path, import_: Callable[[Any], Any]) -> Any:
     """What was compiled earlier; None, with a warning, where it cannot be used."""
     reason = damage_of(entry)
     if reason is None:
         try:
-            model = import_((entry / NAME).read_bytes())
-        except (OSError, RuntimeError):
+            status = (entry / NAME).stat()
+            model = import_(_mapped(entry / NAME, status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError as error:
+            reason = f"it cannot be read: {error}"
+        except RuntimeError:
             reason = "OpenVINO does not take it"
         else:
             used_now(entry)
             return model
     log.warning("what OpenVINO compiled earlier cannot be used: it is made again (%s)", reason)
     return None
+
+
+@cache
+def _mapped(path: Path, *stamp: int) -> Any:
+    """A file's bytes as a tensor, mapped into memory until the process ends.
+
+    A compiled model has its weights there and does not keep the tensor: were it let go, the next call would crash.
+    """
+    return load_openvino().Tensor(np.memmap(path, np.uint8, "c"), shared_memory=True)

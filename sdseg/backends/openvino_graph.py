@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sdseg.backends.openvino_group_norm import normalise_in_place
 from sdseg.backends.openvino_rounding import round_for_layers_alone
-from sdseg.backends.openvino_support import openvino_core
+from sdseg.backends.openvino_support import Arithmetic, openvino_core
 
-__all__ = ["WAY", "Arithmetic", "openvino_model"]
-
-Arithmetic = Literal["f32", "bf16"]
-WAY = "1"  # how graphs are changed here: what was compiled of another way is not used
+__all__ = ["WAY", "openvino_model"]
+WAY = "2"  # how graphs are changed here: what was compiled of another way is not used
 
 
 def openvino_model(path: Path, arithmetic: Arithmetic = "f32") -> Any:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from sdseg.core.errors import UserError
 from sdseg.core.processor import adds_up_bytes
 
-__all__ = ["INSTALL", "computes_in_bf16", "integer_properties", "load_openvino", "openvino_core"]
+__all__ = [
+    "INSTALL",
+    "Arithmetic",
+    "compile_properties",
+    "computes_in_bf16",
+    "integer_properties",
+    "load_openvino",
+    "openvino_core",
+]
 
+Arithmetic = Literal["f32", "bf16"]  # what floats of a graph are computed in
 INSTALL = "pip install 'sdseg[openvino]'"
 TELEMETRY = "openvino_telemetry"
 INTEGERS = ("int8", "int8_mixed")  # precisions whose layers multiply bytes
@@ -51,6 +60,14 @@ def openvino_core() -> Any:
 def computes_in_bf16() -> bool:
     """Whether this processor computes in bfloat16 by itself."""
     return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def compile_properties(arithmetic: Arithmetic, threads: int, precision: str) -> dict[str, Any]:
+    """How a graph of this precision is compiled for the CPU; threads: of one call, 0 for OpenVINO's choice."""
+    properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        properties["INFERENCE_NUM_THREADS"] = threads
+    return properties | integer_properties(precision)
 
 
 def integer_properties(precision: str) -> dict[str, str]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ActivationRanges", "quantisable", "quantise", "quantise_weights"]
 
-# What takes the time. Sums, normalisation, softmax and everything between the networks stay in fp32.
+# What takes the time. Sums, normalisation, softmax and everything between the networks stay in fp32. Relu and Clip must
+# not be here: ONNX Runtime then leaves them to the rounding, which OpenVINO's graphs do without (openvino_rounding.py).
 OPERATORS = ["Conv", "MatMul", "Gemm"]
 LARGEST = 127  # of a signed byte, on both sides of zero
 

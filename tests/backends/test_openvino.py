@@ -22,8 +22,9 @@ from sdseg.backends.base import Backend, Reseedable
 from sdseg.backends.cache_checksums import seal
 from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
-from sdseg.backends.openvino_graph import Arithmetic, openvino_model
-from sdseg.backends.openvino_support import computes_in_bf16
+from sdseg.backends.openvino_cache import cached_model
+from sdseg.backends.openvino_graph import openvino_model
+from sdseg.backends.openvino_support import Arithmetic, computes_in_bf16
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.export.tracing import METADATA_KEY
@@ -304,3 +305,17 @@ def test_a_cache_that_cannot_be_written(bright_rgb: Path, kept: Path, caplog: py
     with caplog.at_level(logging.WARNING):
         assert OpenvinoBackend(bright_rgb).probability(picture(RGB, 0)[0][None]).shape == (1, 1, 32, 32)
     assert "is not kept" in caplog.text
+
+
+def test_what_cannot_be_kept_is_used_all_the_same(
+    bright_rgb: Path, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Compiled:
+        def export_model(self) -> object:
+            raise RuntimeError("no room")
+
+    compiled = Compiled()
+    with caplog.at_level(logging.WARNING):
+        assert cached_model(bright_rgb, ("a",), lambda: compiled, lambda _: None) is compiled
+    assert "what OpenVINO compiled is not kept: no room" in caplog.text
+    assert list(kept.rglob("*.blob")) == []
