@@ -188,7 +188,7 @@ def _without_stack_traces() -> Iterator[None]:
     """Nodes do not note where they come from: of a graph that is not to hold it, up to a tenth of an export's time."""
     from torch.fx import config
 
-    if not hasattr(config, "do_not_emit_stack_traces"):  # PyTorch before 2.12
+    if not hasattr(config, "do_not_emit_stack_traces"):  # PyTorch 2.11
         yield
         return
     before = config.do_not_emit_stack_traces

@@ -79,6 +79,12 @@ def test_nodes_note_no_stack_traces_and_those_of_others_do(tmp_path: Path) -> No
     assert not fx_config.do_not_emit_stack_traces
 
 
+def test_a_pytorch_that_always_notes_them_exports_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(fx_config, "do_not_emit_stack_traces")  # PyTorch 2.11
+    with tracing._without_stack_traces():
+        assert not hasattr(fx_config, "do_not_emit_stack_traces")
+
+
 def test_ct_takes_float_and_noise() -> None:
     image, noise = graph_inputs(CT, (4, 8, 8))
     assert (image.dtype, image.axes, image.range) == ("float32", ("batch", 32, 32, 1), (-175.0, 250.0))
