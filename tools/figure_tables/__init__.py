@@ -48,6 +48,8 @@ TABLES: dict[str, Callable[[Figures], str]] = {
     "nodules": accuracy.nodules,
     "systems": accuracy.compare,
     "full_trained": accuracy.compare,
+    "full_student": accuracy.compare,
+    "openvino_graph": latency.openvino_graph,
     "web": latency.web,
 }
 

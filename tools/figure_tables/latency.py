@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.figure_tables.markdown import Figures, measured, spread, table
 
-__all__ = ["demo", "loaded_python", "pareto", "streams", "web", "whole_volumes"]
+__all__ = ["demo", "loaded_python", "openvino_graph", "pareto", "streams", "web", "whole_volumes"]
 
 
 def pareto(values: Figures) -> str:
@@ -68,6 +68,23 @@ def streams(values: Figures) -> str:
     heads = ("runtime", "streams", "threads of each", "inter-op threads", "batch")
     said = f"{values['size']}×{values['size']}. Beside it the machine did: {values['busy']}."
     return f"{measured(values)}{said}\n\n{table((*heads, 'images/s, fastest', 'median', 'against one thread'), rows)}"
+
+
+def openvino_graph(values: Figures) -> str:
+    rows = [
+        (
+            row["subject"],
+            row["processor"],
+            f"{row['graph']}{'' if row['arithmetic'] == 'f32' else ', ' + row['arithmetic']}",
+            f"{row['before_ms']:.4g}",
+            f"{row['after_ms']:.4g}",
+            f"{row['before_ms'] / row['after_ms']:.2f}×",
+            *(f"{row[f'masks_{way}']:.4f}" if f"masks_{way}" in row else "" for way in ("before", "after")),
+        )
+        for row in values["rows"]
+    ]
+    heads = ("weights", "processor", "graph", "as it is, ms", "changed, ms", "gain")
+    return f"{measured(values)}\n{table((*heads, 'masks, as it is', 'changed'), rows)}"
 
 
 def loaded_python(values: Figures) -> str:
