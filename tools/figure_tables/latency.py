@@ -76,8 +76,7 @@ def openvino_graph(values: Figures) -> str:
             row["subject"],
             row["processor"],
             f"{row['graph']}{'' if row['arithmetic'] == 'f32' else ', ' + row['arithmetic']}",
-            f"{row['before_ms']:.4g}",
-            f"{row['after_ms']:.4g}",
+            *(f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}" for ms in (row["before_ms"], row["after_ms"])),
             f"{row['before_ms'] / row['after_ms']:.2f}×",
             *(f"{row[f'masks_{way}']:.4f}" if f"masks_{way}" in row else "" for way in ("before", "after")),
         )
