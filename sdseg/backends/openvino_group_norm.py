@@ -27,7 +27,7 @@ def normalise_in_place(model: Any) -> int:
     """Replace the group normalisations of maps [N,C,H,W] and volumes [N,C,D,H,W] in place; how many there were.
 
     A group's variance is the mean of its squares less the square of its mean, in single precision. The further a mean
-    is from zero, measured by the standard deviation, the more of the variance is rounding: 1e-6 of the answer up to 3
+    is from zero, measured by the standard deviation, the more of the variance is rounding: 1e-5 of the answer up to 3
     times, which is what trained networks have, 2e-4 at 30, 5e-2 at 300; where it is thousands of times, and so nothing
     of the variance is left, answers are near zero. It is not for graphs computed in bfloat16.
     """
