@@ -18,7 +18,6 @@ same as an idle one.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -32,8 +31,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before any runtime is loaded
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.latency_subjects import SIZE, opened, write_untrained  # noqa: E402
+from benchmarks.figure_file import joined, machine, write_figures  # noqa: E402
+from benchmarks.latency_subjects import SIZE, all_answers, opened, write_untrained  # noqa: E402
 from benchmarks.pareto import interleaved  # noqa: E402
 from sdseg.config.export import Precision  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
@@ -57,7 +56,7 @@ WAYS: dict[str, tuple[str | None, str]] = {
     "OpenVINO bf16, `int8`": ("model.int8.onnx", "openvino-bf16"),
 }
 CALIBRATION = 8  # training images of --full
-BATCH, PATIENCE, FULL_PATIENCE = 8, 10.0, 20.0  # seconds after which a graph is not called again
+PATIENCE, FULL_PATIENCE = 10.0, 20.0  # seconds after which a graph is not called again
 
 
 def main() -> int:
@@ -134,15 +133,14 @@ def trained(chosen: argparse.Namespace, folder: Path, blocks: list[dict[str, Any
     log.setLevel(logging.INFO)
     export(chosen.model, chosen.prepared, folder / "export", settings)
     files = {name: folder / "export" / graph_name(name) for name in graphs}
-    answers = {
-        (name, runtime): opened(chosen.model, file.parent, file.name, device)
+    answers = {"torch": opened(chosen.model, chosen.model, None, "cpu")} | {
+        f"{name} {runtime}": opened(chosen.model, file.parent, file.name, device)
         for name, file in files.items()
         for runtime, device in RUNTIMES.items()
     }
-    eager = opened(chosen.model, chosen.model, None, "cpu")
-    own = {"torch": eager, **{" ".join(key): answer for key, answer in answers.items() if answer is not None}}
+    own = {name: answer for name, answer in answers.items() if answer is not None}
     seconds = _least(own, images[:1], chosen.rounds or 20, PATIENCE)
-    masks = {name: rule.masks(_all(answer, images)) for name, answer in own.items()}
+    masks = {name: rule.masks(all_answers(answer, images)) for name, answer in own.items()}
     expected = masks["fp32 onnxruntime"]
     return {
         "cases": len(images),
@@ -192,8 +190,6 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
     """A row for each way to run random weights at full size, after those of other recipes and kinds of processor."""
     import numpy as np
 
-    former = chosen.output / FULL_FILE
-    earlier = json.loads(former.read_text()) if former.exists() else {"runs": {}, "rows": []}
     recipe, rounds = chosen.recipe.stem, f" --rounds {chosen.rounds}" if chosen.rounds else ""
     processor = bf16_instructions() or ("VNNI" if adds_up_bytes() else "no VNNI")
     head = origin(f"--full --recipe config/recipes/{chosen.recipe.name}{rounds}")
@@ -218,10 +214,8 @@ def full(chosen: argparse.Namespace) -> dict[str, Any]:
         }
         for each, value in milliseconds.items()
     ]
-    others = [row for row in earlier["rows"] if (row["recipe"], row["processor"]) != (recipe, processor)]
-    runs = earlier["runs"] | {f"{recipe}, {processor}": head}
-    joined = {key: "; ".join(dict.fromkeys(run[key] for run in runs.values())) for key in head}
-    return joined | {"runs": runs, "rows": [*others, *rows]}
+    run = f"{recipe}, {processor}"
+    return joined(chosen.output / FULL_FILE, run, head, rows, ("recipe", "processor"))
 
 
 def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -251,7 +245,7 @@ def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
         for way, (file, device) in WAYS.items():
             answer = None if file is None or device == "openvino" else opened(chosen.model, folder, file, device)
             if answer is not None:
-                masks = rule.masks(_all(answer, images))
+                masks = rule.masks(all_answers(answer, images))
                 expected = masks if expected is None else expected  # the first is fp32
                 rows.append({"runtime": way, "mask_dice": _dice(masks, expected)})
                 print(rows[-1], file=sys.stderr, flush=True)
@@ -295,12 +289,6 @@ def _least(answers: dict[str, Any], images: Any, rounds: int, patience: float) -
 
     seconds = interleaved([Subject({}, images, answers)], rounds, 1, patience, time.process_time)
     return {name: round(1e3 * min(each), 3) for (_, name), each in seconds.items()}
-
-
-def _all(answer: Any, images: Any) -> Any:
-    import numpy as np
-
-    return np.concatenate([answer(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
 
 
 def _dice(masks: Any, others: Any) -> float:

@@ -16,6 +16,7 @@ __all__ = [
     "SIZE",
     "Answer",
     "Subject",
+    "all_answers",
     "full_subjects",
     "opened",
     "origins",
@@ -74,6 +75,13 @@ def trained_subjects(results: Path) -> list[Subject]:
         slices = case.slices if first.model.recipe.get("patches") else 1  # patches are of a whole volume
         subjects.append(Subject(row, store.images[case.start : case.start + slices], answers))
     return subjects
+
+
+def all_answers(answer: Answer, images: Any, batch: int = 8) -> Any:
+    """The answer to images [N,H,W,C], given in batches."""
+    import numpy as np
+
+    return np.concatenate([answer(images[start : start + batch]) for start in range(0, len(images), batch)])
 
 
 def full_subjects(recipes: list[Path], folder: Path) -> list[Subject]:

@@ -12,7 +12,6 @@ has bfloat16, that is measured too. Rows are added to those of other subjects.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -24,15 +23,15 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before any runtime is loaded
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.figure_file import machine, write_figures  # noqa: E402
-from benchmarks.latency_subjects import SIZE, write_untrained  # noqa: E402
+from benchmarks.figure_file import joined, machine, write_figures  # noqa: E402
+from benchmarks.latency_subjects import SIZE, all_answers, write_untrained  # noqa: E402
 from benchmarks.pareto import interleaved  # noqa: E402
 from sdseg.backends.openvino_support import Arithmetic  # noqa: E402
 from sdseg.core.processor import adds_up_bytes, bf16_instructions  # noqa: E402
 from sdseg.core.provenance import provenance, version_of  # noqa: E402
 
 NAME = "openvino_graph.json"
-PATIENCE, BATCH = 120.0, 8
+PATIENCE = 120.0  # seconds after which a graph is not called again
 CALIBRATION = 64  # training images that int8 has its ranges from
 
 
@@ -54,8 +53,6 @@ def main() -> int:
 
 def figures(chosen: argparse.Namespace) -> dict[str, Any]:
     """A row for each graph and arithmetic, after those of other subjects and kinds of processor."""
-    former = chosen.output / NAME
-    earlier = json.loads(former.read_text()) if former.exists() else {"runs": {}, "rows": []}
     processor = bf16_instructions() or ("VNNI" if adds_up_bytes() else "no VNNI")
     recipe = chosen.recipe or ROOT / "config/recipes/sdseg.yaml"
     subject = f"`{recipe.stem}`, random" if chosen.full else _trained_name(chosen.model)
@@ -73,14 +70,12 @@ def figures(chosen: argparse.Namespace) -> dict[str, Any]:
         rows = measured(chosen, recipe, Path(folder))
     for row in rows:
         row |= {"subject": subject, "processor": processor}
-    others = [row for row in earlier["rows"] if (row["subject"], row["processor"]) != (subject, processor)]
-    runs = earlier["runs"] | {f"{subject}, {processor}": head}
-    joined = {key: "; ".join(dict.fromkeys(run[key] for run in runs.values())) for key in head}
-    return joined | {"runs": runs, "rows": [*others, *rows]}
+    return joined(chosen.output / NAME, f"{subject}, {processor}", head, rows, ("subject", "processor"))
 
 
 def measured(chosen: argparse.Namespace, recipe: Path, folder: Path) -> list[dict[str, Any]]:
     """A row for each graph and arithmetic: milliseconds of both ways, and of a trained model masks."""
+    from benchmarks.inference import dice
     from benchmarks.latency_subjects import Subject
     from sdseg.backends.graph import feed_of
     from sdseg.backends.graph_checksum import open_manifest
@@ -104,7 +99,7 @@ def measured(chosen: argparse.Namespace, recipe: Path, folder: Path) -> list[dic
     rounds = chosen.rounds or (5 if chosen.full else 20)
     seconds = interleaved([subject], rounds, 1, PATIENCE, time.process_time)
     least = {name: round(1e3 * min(each), 3) for (_, name), each in seconds.items()}
-    masks = {} if rule is None else {key: rule.masks(_all(run, images)) for key, run in calls.items()}
+    masks = {} if rule is None else {key: rule.masks(all_answers(run, images)) for key, run in calls.items()}
     expected = masks.get(("fp32", "f32", False))
     rows = []
     for graph in graphs:
@@ -114,8 +109,8 @@ def measured(chosen: argparse.Namespace, recipe: Path, folder: Path) -> list[dic
             if expected is not None:
                 row |= {
                     "cases": len(images),
-                    "masks_before": _dice(masks[graph, kind, False], expected),
-                    "masks_after": _dice(masks[graph, kind, True], expected),
+                    "masks_before": round(dice(masks[graph, kind, False], expected), 4),
+                    "masks_after": round(dice(masks[graph, kind, True], expected), 4),
                 }
             rows.append(row)
     return rows
@@ -165,18 +160,6 @@ def _trained_name(folder: Path) -> str:
 
     model = read_json(folder / "config.json", ModelManifest)
     return f"`{model.recipe_name}`, trained on {model.dataset}, {model.image.sides[0]}×{model.image.sides[1]}"
-
-
-def _all(run: Any, images: Any) -> Any:
-    import numpy as np
-
-    return np.concatenate([run(images[start : start + BATCH]) for start in range(0, len(images), BATCH)])
-
-
-def _dice(masks: Any, others: Any) -> float:
-    from benchmarks.inference import dice
-
-    return round(dice(masks, others), 4)
 
 
 if __name__ == "__main__":

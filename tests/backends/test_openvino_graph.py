@@ -183,15 +183,11 @@ def test_int8_rounds_for_its_layers_alone(exported: dict[str, Path]) -> None:
 
     expected = probability(openvino_core().read_model(str(exported["fp32"])))
     before = np.abs(probability(integers) - expected).mean()
-    layers = sum(kind(node) in ("Convolution", "MatMul") for node in integers.get_ops())
     assert round_for_layers_alone(integers) > 0
     after = np.abs(probability(integers) - expected).mean()
     assert 0 < after < before
-    readers = {
-        kind(reader.get_node()) for node in roundings(integers) for reader in beyond(node.output(0)) if not dead(reader)
-    }
+    readers = {kind(reader.get_node()) for node in roundings(integers) for reader in beyond(node.output(0))}
     assert readers <= {"Convolution", "MatMul"}
-    assert layers == sum(kind(node) in ("Convolution", "MatMul") for node in integers.get_ops())
     assert round_for_layers_alone(integers) == 0
 
 
@@ -298,8 +294,3 @@ def beyond(output: Any) -> list[Any]:
         steps = kind(reader.get_node()) in ("Convert", "Subtract", "Multiply")
         readers += beyond(reader.get_node().output(0)) if steps else [reader]
     return readers
-
-
-def dead(reader: Any) -> bool:
-    """Whether what reads a value gives it to nobody."""
-    return all(not output.get_target_inputs() for output in reader.get_node().outputs())
