@@ -24,7 +24,7 @@ from sdseg.backends.onnxruntime import OnnxBackend
 from sdseg.backends.openvino import OpenvinoBackend
 from sdseg.backends.openvino_cache import cached_model
 from sdseg.backends.openvino_graph import openvino_model
-from sdseg.backends.openvino_support import Arithmetic, computes_in_bf16
+from sdseg.backends.openvino_support import Arithmetic, computes_in_bf16, openvino_core
 from sdseg.backends.torch import TorchBackend
 from sdseg.core.errors import UserError
 from sdseg.export.tracing import METADATA_KEY
@@ -319,3 +319,17 @@ def test_what_cannot_be_kept_is_used_all_the_same(
         assert cached_model(bright_rgb, ("a",), lambda: compiled, lambda _: None) is compiled
     assert "what OpenVINO compiled is not kept: no room" in caplog.text
     assert list(kept.rglob("*.blob")) == []
+
+
+def test_an_entry_that_goes_while_it_is_opened(bright_rgb: Path, kept: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another process may have pruned it: a warning, and the graph is compiled again."""
+
+    def gone(_: object) -> object:
+        raise FileNotFoundError("model.blob")
+
+    compiled = openvino_core().compile_model(openvino_model(bright_rgb), "CPU")
+    assert cached_model(bright_rgb, ("a",), lambda: compiled, gone) is compiled  # the first start, which leaves it
+    assert caplog.text == ""
+    with caplog.at_level(logging.WARNING):
+        assert cached_model(bright_rgb, ("a",), lambda: compiled, gone) is compiled
+    assert "it is made again (it cannot be read: model.blob)" in caplog.text
