@@ -51,6 +51,8 @@ WAYS: dict[str, tuple[str | None, str]] = {
     "ONNX Runtime, the decoder in int8": ("model.decoder.onnx", "cpu"),
     "ONNX Runtime, `int8`": ("model.int8.onnx", "cpu"),
     "OpenVINO fp32": ("model.onnx", "openvino"),
+    "OpenVINO, the decoder in int8": ("model.decoder.onnx", "openvino"),
+    "OpenVINO, `int8`": ("model.int8.onnx", "openvino"),
     "OpenVINO bf16": ("model.onnx", "openvino-bf16"),
     "OpenVINO bf16, the decoder in int8": ("model.decoder.onnx", "openvino-bf16"),
     "OpenVINO bf16, `int8`": ("model.int8.onnx", "openvino-bf16"),
@@ -243,7 +245,7 @@ def full_masks(chosen: argparse.Namespace) -> dict[str, Any]:
         seen = list(evenly_spread(store.rows_of("train").tolist(), CALIBRATION))
         quantised_parts(folder / "model.onnx", store.images[seen])
         for way, (file, device) in WAYS.items():
-            answer = None if file is None or device == "openvino" else opened(chosen.model, folder, file, device)
+            answer = None if file is None or way == "OpenVINO fp32" else opened(chosen.model, folder, file, device)
             if answer is not None:
                 masks = rule.masks(all_answers(answer, images))
                 expected = masks if expected is None else expected  # the first is fp32

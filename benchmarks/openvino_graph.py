@@ -149,7 +149,7 @@ def call(path: Path, arithmetic: Arithmetic, *, changed: bool) -> Any:
 
     manifest, core = open_manifest(path), openvino_core()
     model = openvino_model(path, arithmetic) if changed else core.read_model(str(path))
-    properties = compile_properties(arithmetic, 1, manifest.precision)
+    properties = compile_properties(arithmetic, 1, manifest)
     request = core.compile_model(model, "CPU", properties).create_infer_request()
     return lambda images: request.infer(feed_of(manifest, images, 0))["probability"].copy()
 

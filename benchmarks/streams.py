@@ -146,7 +146,7 @@ def opened(graph: Path, way: Way) -> Answer:
             "NUM_STREAMS": way.streams,
             "INFERENCE_NUM_THREADS": way.streams * way.threads,
         }
-        | integer_properties(open_manifest(graph).precision),
+        | integer_properties(open_manifest(graph)),
     )
     return lambda feed: compiled.create_infer_request().infer(feed, share_inputs=True)
 

@@ -140,6 +140,8 @@ class GraphManifest(StrictRecord):
     kind: str = "sdseg-graph"
     version: str | None = None  # of this package
     precision: str = "fp32"  # in which the networks compute; inputs and outputs keep their types
+    # Of 8-bit integers: sums of two products fit into 16 bits, where processors without VNNI make them.
+    sums_fit_16_bits: bool = Field(False, exclude_if=lambda fit: not fit)
     dataset: str
     origin: str
     recipe: str

@@ -12,6 +12,7 @@ import numpy as np
 
 from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.base import Seeded
+from sdseg.backends.exact_sums import needs_exact_sums
 from sdseg.backends.graph import (
     FoundPort,
     GraphHypotheses,
@@ -28,7 +29,6 @@ from sdseg.backends.onnxruntime_cache import cached_session
 from sdseg.core.array_types import AnyArray, FloatArray
 from sdseg.core.errors import UserError, first_line
 from sdseg.core.extras import needing
-from sdseg.core.processor import adds_up_bytes
 from sdseg.core.provenance import version_of
 
 __all__ = ["PACKAGES", "BoundSession", "OnnxBackend", "check_session", "failure_of", "open_session", "session_options"]
@@ -61,8 +61,14 @@ class OnnxBackend(GraphHypotheses, Seeded):
         self.path = path
         self.threads = default_threads() if threads is None else threads  # 0: one per core
         self.manifest = open_manifest(path)
-        stored = self.manifest.precision == "int8_weights"
-        self._session = open_session(path, provider, self.threads, cuda_graph=cuda_graph, restore_weights=stored)
+        self._session = open_session(
+            path,
+            provider,
+            self.threads,
+            cuda_graph=cuda_graph,
+            restore_weights=self.manifest.precision == "int8_weights",
+            exact_sums=needs_exact_sums(self.manifest),
+        )
         check_session(self._session, self.manifest, path)
         self._bound = BoundSession(self._session, "probability", cuda_graph) if provider == "cuda" else None
         self._seed = seed
@@ -91,12 +97,19 @@ TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 def open_session(
-    path: Path, provider: str, threads: int, *, cuda_graph: bool = False, restore_weights: bool = False
+    path: Path,
+    provider: str,
+    threads: int,
+    *,
+    cuda_graph: bool = False,
+    restore_weights: bool = False,
+    exact_sums: bool = False,
 ) -> Any:
     """A session on 'cpu' or 'cuda' with `threads` CPU threads (0: one per core).
 
     `cuda_graph` records the kernels of each batch size once and replays them; the caller binds inputs and outputs.
-    `restore_weights` makes single precision of 8-bit weights once, not in every call.
+    `restore_weights` makes single precision of 8-bit weights once, not in every call. `exact_sums` are those of bytes
+    where the processor's own do not hold (`needs_exact_sums`): slower, and still in 8 bits.
     Raises UserError for a provider that is not there or not used, and for a file that cannot be run.
     """
     if not path.is_file():
@@ -108,6 +121,8 @@ def open_session(
     options = session_options(threads)
     if restore_weights:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    if exact_sums:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     provider_options = {"enable_cuda_graph": "1"} if cuda_graph and provider == "cuda" else {}
 
     def opened(file: Path, options: Any) -> Any:
@@ -119,7 +134,7 @@ def open_session(
                 raise
             raise unusable(reason, path) from None
 
-    version = onnxruntime.__version__ + ("" if adds_up_bytes() else " exact")
+    version = onnxruntime.__version__ + (" exact" if exact_sums else "")
     session = cached_session(path, provider, version, opened, options)
     if session.get_providers()[:1] != [provider_name]:
         raise UserError(
@@ -131,18 +146,12 @@ def open_session(
 
 
 def session_options(threads: int) -> Any:
-    """Options of a session that says nothing itself, with `threads` CPU threads (0: one per core).
-
-    Where sums of bytes do not hold (`adds_up_bytes`), ONNX Runtime is asked for its exact way to make them, which is
-    slower and still in 8 bits. Elsewhere it is not: it may leave faster instructions aside.
-    """
+    """Options of a session that says nothing itself, with `threads` CPU threads (0: one per core)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # failures are raised with the file's name, once
     options.intra_op_num_threads = threads
-    if not adds_up_bytes():
-        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sdseg.artifacts.manifests import GraphManifest
 from sdseg.backends.base import Seeded
 from sdseg.backends.graph import (
     FoundPort,
@@ -51,8 +52,8 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
     threads: CPU threads of one call; default OMP_NUM_THREADS, otherwise as many as OpenVINO thinks best.
     arithmetic: 'f32' computes what is float in single precision, whatever the processor could do faster; 'bf16' lets
         it round to bfloat16 where that is faster (AMX, AVX512-BF16). What a graph has in 8-bit integers stays so, but
-        on a processor without VNNI, where OpenVINO's sums of bytes are wrong: there it is computed in single precision,
-        and a warning says so.
+        for graphs of earlier versions on a processor without VNNI, where OpenVINO's sums of such bytes are wrong: there
+        it is computed in single precision, and a warning says so.
 
     Several threads may call one backend; each call has an infer request to itself. What OpenVINO compiled is kept in
     the cache folder for graphs that are large. Raises UserError where OpenVINO is missing, the processor has no
@@ -65,7 +66,7 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
         self.threads = default_threads() if threads is None else threads  # 0: OpenVINO's choice
         self.manifest = open_manifest(path)
         self._seed = seed
-        self._compiled = _compile(path, arithmetic, self.threads, self.manifest.precision)
+        self._compiled = _compile(path, arithmetic, self.threads, self.manifest)
         declared = {port.name for port in (*self.manifest.inputs, *self.manifest.outputs)}
         inputs, outputs = (_ports(ports, declared) for ports in (self._compiled.inputs, self._compiled.outputs))
         check_ports(self.manifest, inputs, outputs, path)
@@ -87,7 +88,7 @@ class OpenvinoBackend(GraphHypotheses, Seeded):
         return answers
 
 
-def _compile(path: Path, arithmetic: Arithmetic, threads: int, precision: str) -> Any:
+def _compile(path: Path, arithmetic: Arithmetic, threads: int, manifest: GraphManifest) -> Any:
     """The graph as OpenVINO runs it, from an earlier start where there is one."""
     openvino = load_openvino()
     core = openvino_core()
@@ -95,11 +96,11 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int, precision: str) -
         raise UserError(
             "this processor does not compute in bfloat16", where="--device", remedy="use openvino instead: it is exact"
         )
-    properties, exact = compile_properties(arithmetic, threads, precision), integer_properties(precision)
+    properties, exact = compile_properties(arithmetic, threads, manifest), integer_properties(manifest)
     if exact:
         log.warning(
-            "%s: computed in single precision, as OpenVINO adds up 8-bit products wrongly on a processor without VNNI; "
-            "model.onnx is as fast in it, and --device cpu computes in 8 bits",
+            "%s: computed in single precision, as a graph of an earlier version, whose 8-bit products OpenVINO adds up "
+            "wrongly on a processor without VNNI; export the model again, or use --device cpu: it computes in 8 bits",
             path.name,
         )
 

@@ -6,8 +6,9 @@ import sys
 from functools import cache
 from typing import Any, Literal
 
+from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.exact_sums import needs_exact_sums
 from sdseg.core.errors import UserError
-from sdseg.core.processor import adds_up_bytes
 
 __all__ = [
     "INSTALL",
@@ -22,7 +23,6 @@ __all__ = [
 Arithmetic = Literal["f32", "bf16"]  # what floats of a graph are computed in
 INSTALL = "pip install 'sdseg[openvino]'"
 TELEMETRY = "openvino_telemetry"
-INTEGERS = ("int8", "int8_mixed")  # precisions whose layers multiply bytes
 
 
 def load_openvino() -> Any:
@@ -62,18 +62,18 @@ def computes_in_bf16() -> bool:
     return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def compile_properties(arithmetic: Arithmetic, threads: int, precision: str) -> dict[str, Any]:
-    """How a graph of this precision is compiled for the CPU; threads: of one call, 0 for OpenVINO's choice."""
+def compile_properties(arithmetic: Arithmetic, threads: int, manifest: GraphManifest) -> dict[str, Any]:
+    """How the graph of this manifest is compiled for the CPU; threads: of one call, 0 for OpenVINO's choice."""
     properties: dict[str, Any] = {"INFERENCE_PRECISION_HINT": arithmetic, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         properties["INFERENCE_NUM_THREADS"] = threads
-    return properties | integer_properties(precision)
+    return properties | integer_properties(manifest)
 
 
-def integer_properties(precision: str) -> dict[str, str]:
-    """What makes OpenVINO compute a graph of this precision rightly on this processor: nothing, or in single precision.
+def integer_properties(manifest: GraphManifest) -> dict[str, str]:
+    """What makes OpenVINO compute a graph rightly on this processor: nothing, or in single precision.
 
-    Where sums of bytes do not hold (`adds_up_bytes`) it has no exact way to make them, as ONNX Runtime has: what is
-    8-bit in the graph is computed in floats. The property is OpenVINO's own, in none of its lists of properties.
+    For graphs whose sums do not hold (`needs_exact_sums`) it has no exact way, as ONNX Runtime has: what is 8-bit in
+    the graph is computed in floats. The property is OpenVINO's own, in none of its lists of properties.
     """
-    return {"LP_TRANSFORMS_MODE": "NO"} if precision in INTEGERS and not adds_up_bytes() else {}
+    return {"LP_TRANSFORMS_MODE": "NO"} if needs_exact_sums(manifest) else {}

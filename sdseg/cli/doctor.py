@@ -17,12 +17,13 @@ from packaging.version import Version
 
 from sdseg.backends.onnxruntime import PACKAGES
 from sdseg.backends.openvino_support import INSTALL as INSTALL_OPENVINO
-from sdseg.backends.openvino_support import computes_in_bf16, integer_properties
+from sdseg.backends.openvino_support import computes_in_bf16
 from sdseg.backends.tensorrt_support import SUPPORTED, installed_version, why_not_here
 from sdseg.cli.installed_extras import EXTRAS_SHOWN, faults_of, requirements_of
 from sdseg.config.run import Config
 from sdseg.core.errors import UserError
 from sdseg.core.extras import how_to_install
+from sdseg.core.processor import adds_up_bytes
 from sdseg.core.provenance import version_of
 from sdseg.datasets.check_configuration import check_machine, configure_file
 from sdseg.datasets.source_lookup import makes_split
@@ -157,8 +158,8 @@ def _openvino(version: str | None) -> Finding:
         fix = f"{INSTALL_OPENVINO}, or pip uninstall openvino"
         return Finding("problem", "openvino", f"cannot be used: {error}", fix)
     also = "openvino-bf16 can be used" if bf16 else "no bfloat16 on this processor: not openvino-bf16"
-    if integer_properties("int8"):
-        also += "; no VNNI: int8 graphs are computed in single precision"
+    if not adds_up_bytes():
+        also += "; no VNNI: int8 graphs of earlier versions are computed in single precision"
     return Finding("ok", "openvino", f"{version}, {also}")
 
 

@@ -26,7 +26,8 @@ def adds_up_bytes() -> bool:
     """Whether what runtimes multiply bytes by keeps large sums of them. False where the system does not tell.
 
     x86 without VNNI adds two products of bytes in 16 bits, where the largest do not fit: such a sum becomes 32767, and
-    a layer in 8-bit integers loses up to half of its value (*Nuances of int8 computations* in oneDNN's guide).
+    a layer in 8-bit integers loses up to half of its value (*Nuances of int8 computations* in oneDNN's guide), unless
+    its weights were made for it (export/weight_steps.py).
     """
     return platform.machine().lower() not in X86 or "vnni" in _flags()
 

@@ -16,6 +16,7 @@ from sdseg.backends.graph_checksum import seal_graph, unsealed
 from sdseg.backends.graph_file import METADATA_KEY, weights_beside
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
+from sdseg.export.weight_steps import channel_axes, weight_steps
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -39,8 +40,9 @@ def quantise(
 
     Returns the manifest as the graph carries it: with the checksums of its content.
 
-    Weights have a range per output channel, activations one per tensor, from the smallest to the largest value they
-    take on `feeds`: inputs of the graph by name, from images the model was trained on, never of those it is tested on.
+    Weights have a range per output channel, by which every processor adds up their products rightly (`weight_steps`);
+    activations have one per tensor, from the smallest to the largest value they take on `feeds`: inputs of the graph
+    by name, from images the model was trained on, never of those it is tested on.
     The first convolution of the graph and the last stay in fp32: the one sees raw contrast, the other draws the edge.
     So do products of two activations (attention), and the layers, names of nodes, that `kept` finds.
     Raises UserError where ONNX Runtime cannot quantise the graph.
@@ -54,7 +56,8 @@ def quantise(
         calibration = ActivationRanges(source, feeds, Path(scratch) / "ranges.json")
         stay = kept(calibration) if kept is not None else ()
         calibration.write(target, [layer for layer in layers if layer not in stay])
-    return _describe(onnx.load(str(target), load_external_data=False), target, manifest)
+    described = manifest.model_copy(update={"sums_fit_16_bits": True})
+    return _describe(onnx.load(str(target), load_external_data=False), target, described)
 
 
 def quantise_weights(source: Path, target: Path, manifest: GraphManifest) -> GraphManifest:
@@ -133,7 +136,7 @@ class ActivationRanges:
         import onnx
         from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
-        graph = onnx.load(str(self.source), load_external_data=False).graph
+        graph = onnx.load(str(self.source)).graph
         logger = logging.getLogger()
         level = logger.level
         external = weights_beside(self.source).exists()
@@ -153,6 +156,7 @@ class ActivationRanges:
                 calibrate_method=CalibrationMethod.MinMax,
                 use_external_data_format=external,
                 calibration_cache_path=self.ranges,
+                extra_options={"TensorQuantOverrides": _steps(graph, layers)},
             )
         except (ValueError, RuntimeError, TypeError) as error:
             raise UserError(
@@ -162,6 +166,23 @@ class ActivationRanges:
             ) from error
         finally:
             logger.setLevel(level)
+
+
+def _steps(graph: GraphProto, layers: Sequence[str]) -> dict[str, list[dict[str, object]]]:
+    """What one stands for in the layers' weights, by their names, in ONNX Runtime's words: see `weight_steps`."""
+    import onnx
+
+    held = {each.name: each for each in graph.initializer}
+    overrides: dict[str, list[dict[str, object]]] = {}
+    for node in graph.node:
+        if node.name in layers:
+            weights = onnx.numpy_helper.to_array(held[node.input[1]])
+            inputs, outputs = channel_axes(node, weights.ndim)
+            steps = weight_steps(weights, inputs, outputs)
+            channels: list[dict[str, object]] = [{"scale": step, "zero_point": np.int8(0)} for step in steps]
+            channels[0]["axis"] = outputs  # only there, for all of them
+            overrides[node.input[1]] = channels
+    return overrides
 
 
 def _reader(feeds: Sequence[Mapping[str, AnyArray]]) -> object:
