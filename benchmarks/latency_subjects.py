@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.trained_runs import TrainedRun, runs_by_recipe, spread
+from sdseg.artifacts.results.pareto import ParetoRow
 from sdseg.core.errors import UserError
 from sdseg.core.provenance import provenance
 
@@ -161,11 +162,16 @@ def scores_by_seed(runs: list[TrainedRun]) -> dict[str, float]:
     return {str(run.model.recipe["training"]["seed"]): round(run.summary.dice.mean, 4) for run in runs}
 
 
-def origins(runs: list[TrainedRun], date: str = "", commits: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The last date and all commits of trainings, and of those that a row has already."""
+def origins(runs: list[TrainedRun], row: ParetoRow | None = None) -> dict[str, Any]:
+    """The last date, all commits and all models of trainings, and of those that a row has already."""
+    from sdseg.artifacts.manifests import model_checksum
+
+    date, commits, models = ("", (), ()) if row is None else (row.date, row.commits, row.model_checksums)
+    own = {model_checksum(run.model) for run in runs}
     return {
         "date": max(date, *(run.model.provenance["time"][:10] for run in runs)),
         "commits": sorted({*commits, *(run.model.provenance["commit"] for run in runs)}),
+        "model_checksums": None if models is None else sorted({*models, *own}),
     }
 
 

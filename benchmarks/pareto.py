@@ -110,7 +110,7 @@ def with_more_seeds(results: Path, former: Sequence[ParetoRow]) -> list[ParetoRo
             **spread("dice", list(dice.values())),
             "dice_by_seed": dict(sorted(dice.items(), key=lambda each: int(each[0]))),
             "seeds": len(dice),
-            **origins(runs, row.date, row.commits),
+            **origins(runs, row),
         }
         longer.append(ParetoRow.checked(**row.content() | more))
     return longer

@@ -38,6 +38,7 @@ class Served:
     training: dict[str, Any]  # the training record of a model folder; empty for ONNX
     checksum: str  # names this very model
     path: Path
+    made_from: str | None = None  # of a graph or engine: `checksum` of the model folder it was made from, where known
 
     @property
     def words(self) -> str:
@@ -108,7 +109,9 @@ def _open_folder(path: Path, device: str, seed: int, inference: dict[str, Any]) 
 
 def _open_graph(path: Path, device: str, seed: int) -> Served:
     backend = open_graph(path, device, seed)
-    return _served(backend, backend.manifest, backend.manifest.recipe, graph_checksum(path), path)
+    manifest = backend.manifest
+    served = _served(backend, manifest, manifest.recipe, graph_checksum(path), path)
+    return replace(served, made_from=manifest.model_checksum)
 
 
 def _open_engine(path: Path, device: str, seed: int) -> Served:
@@ -121,7 +124,8 @@ def _open_engine(path: Path, device: str, seed: int) -> Served:
 
     backend = TensorrtBackend(path, seed)
     manifest = backend.manifest
-    return _served(backend, manifest, manifest.recipe, backend.engine_manifest.engine_checksum, path)
+    served = _served(backend, manifest, manifest.recipe, backend.engine_manifest.engine_checksum, path)
+    return replace(served, made_from=manifest.model_checksum)
 
 
 def _served(

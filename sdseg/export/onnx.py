@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from sdseg import __version__
 from sdseg.artifacts.manifests import GraphManifest, model_checksum
@@ -12,7 +13,7 @@ from sdseg.artifacts.results.parity import Check, Parity
 from sdseg.backends.inputs import as_input, draw_noise
 from sdseg.backends.providers import arithmetic_of, backend_name, cannot_run, open_graph
 from sdseg.backends.torch import TorchBackend
-from sdseg.config.export import Export, Precision
+from sdseg.config.export import EnginePrecision, Export, Precision
 from sdseg.core.array_types import AnyArray
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder, write_json
@@ -31,7 +32,8 @@ __all__ = ["export", "graph_name"]
 
 log = logging.getLogger(__name__)
 
-WRITTEN = ("model*.onnx", "model*.onnx.data", "io.json", "parity.json")
+PAGES = ("segment.html", "segment.json")
+FORMER = ("engine.json", "benchmark.json")  # of earlier versions
 REMEDY = "nothing was kept; try another --opset, or widen the tolerance if this difference is acceptable to you"
 INTERPOLATION = "bilinear; an axis of more than twice the working size is first averaged to twice or once that size"
 ENOUGH_CASES = 32  # fewer say little; all there are is then what can be done
@@ -64,7 +66,7 @@ def export(model: Path, prepared: Path, output: Path, settings: Export, *, share
     if len(gate.cases) < ENOUGH_CASES:
         log.warning("parity is checked on %d cases: %d or more would say more", len(gate.cases), ENOUGH_CASES)
     manifest = _describe(gate, settings.opset)
-    with atomic_folder(output, owned=(*WRITTEN, "model.*", "engine.json", "benchmark.json", "segment.*")) as folder:
+    with atomic_folder(output, owned=(*_written(), *_made_of_it())) as folder:
         checks: list[_Check] = []
         for precision in dict.fromkeys(precisions):
             # 2. Trace it into one graph: raw image -> probability.
@@ -269,8 +271,19 @@ def _precision(manifest: GraphManifest) -> Precision:
     )
 
 
+def _written() -> list[str]:
+    """Every name an export has: exactly, since what else lies there may be somebody's own."""
+    graphs = [graph_name(precision) for precision in get_args(Precision)]
+    return [*graphs, *(f"{graph}.data" for graph in graphs), "io.json", "parity.json"]
+
+
+def _made_of_it() -> list[str]:
+    """Every name that other commands, or those of earlier versions, have in an export: it goes with its graph."""
+    engines = [f"model.{precision}.engine" for precision in get_args(EnginePrecision)]
+    return [*engines, *(f"{engine}.json" for engine in engines), *PAGES, *FORMER]
+
+
 def _forget(output: Path) -> None:
     """Remove an earlier export: it belongs to another state of the model."""
-    for pattern in WRITTEN:
-        for path in output.glob(pattern):
-            path.unlink()
+    for name in _written():
+        (output / name).unlink(missing_ok=True)

@@ -45,7 +45,7 @@ def quantise(
     by name, from images the model was trained on, never of those it is tested on.
     The first convolution of the graph and the last stay in fp32: the one sees raw contrast, the other draws the edge.
     So do products of two activations (attention), and the layers, names of nodes, that `kept` finds.
-    Raises UserError where ONNX Runtime cannot quantise the graph.
+    Raises UserError where ONNX Runtime cannot quantise the graph, or has no room for what it writes on the way.
     """
     import onnx
 
@@ -134,6 +134,7 @@ class ActivationRanges:
     def write(self, target: Path, layers: Sequence[str]) -> None:
         """Write the graph with these of its nodes in int8. Raises UserError where ONNX Runtime cannot."""
         import onnx
+        from google.protobuf.message import DecodeError
         from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
         graph = onnx.load(str(self.source)).graph
@@ -158,6 +159,12 @@ class ActivationRanges:
                 calibration_cache_path=self.ranges,
                 extra_options={"TensorQuantOverrides": _steps(graph, layers)},
             )
+        except DecodeError as error:  # of what it wrote beside the graph, of which nobody noticed that it is cut off
+            raise UserError(
+                f"a graph that was written on the way cannot be read again ({error})",
+                where=target.parent,
+                remedy=f"see whether that disk is full: int8 takes three times the {_size(self.source)} of the graph",
+            ) from error
         except (ValueError, RuntimeError, TypeError) as error:
             raise UserError(
                 f"the graph cannot be quantised: {error}",
@@ -166,6 +173,11 @@ class ActivationRanges:
             ) from error
         finally:
             logger.setLevel(level)
+
+
+def _size(graph: Path) -> str:
+    beside = weights_beside(graph)
+    return f"{(graph.stat().st_size + (beside.stat().st_size if beside.exists() else 0)) / 1e6:.1f} MB"
 
 
 def _steps(graph: GraphProto, layers: Sequence[str]) -> dict[str, list[dict[str, object]]]:

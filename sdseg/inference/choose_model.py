@@ -14,7 +14,7 @@ from sdseg.backends.open_model import Served, open_model
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.extras import needing
 from sdseg.datasets.sources import shared_labels
-from sdseg.inference.choose_recipe import model_folders, recipes_in_order
+from sdseg.inference.choose_recipe import model_folders, recipes_in_order, weights_checksum
 from sdseg.inference.hypotheses import hypotheses_given
 
 __all__ = ["ChosenModel", "choose_model", "choose_models", "warn_of_origin", "with_masks_by"]
@@ -43,7 +43,8 @@ def choose_model(
     """Open `path`: a model folder, an .onnx or .engine file, or a results folder with some of them.
 
     A results folder is results/<dataset>/<recipe> or its export/. In it, what runs fastest on this machine is
-    taken: an engine that can be opened on its GPU, then model.onnx, then the model folder. In results/<dataset> or
+    taken: an engine that can be opened on its GPU, then model.onnx, then the model folder; engines and graphs of other
+    weights than the folder has by now are passed over. In results/<dataset> or
     results with several recipes the table of Dice and latency chooses one (choose_recipe.py), the first that opens
     with what is wanted. `device` 'auto' is the GPU where the model's runtime can use one, else the CPU; OpenVINO is
     used only when it is named. `samples` replaces the recipe's number of hypotheses, which a graph has built in;
@@ -68,6 +69,9 @@ def choose_model(
             if candidates is None and place == len(attempts):
                 raise
             refused.append(f"{name} on {on}: {error.what}")
+            continue
+        if candidates and served.made_from not in (None, weights_checksum(candidates[-1]) or served.made_from):
+            refused.append(f"{name}: made from other weights than those of {candidates[-1].name}/ (export it again)")
             continue
         if candidates and hypotheses and not samples_of(served.backend):
             refused.append(f"{name} on {on}: {why_mean_alone(served.backend)}")

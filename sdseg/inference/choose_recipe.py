@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from sdseg.artifacts.manifests import ModelManifest, model_checksum
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow
-from sdseg.core.files import json_or_empty
+from sdseg.core.errors import UserError
+from sdseg.core.files import json_or_empty, read_json
 
-__all__ = ["DICE_LOSS", "RankedRecipe", "RankedRecipes", "model_folders", "recipes_in_order"]
+__all__ = ["DICE_LOSS", "RankedRecipe", "RankedRecipes", "model_folders", "recipes_in_order", "weights_checksum"]
 
+log = logging.getLogger("sdseg.inference.predict")
 DICE_LOSS = 0.005  # that a faster model may have; Dice is the mean over cases and seeds
 TABLE = "pareto.json"
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -50,8 +52,16 @@ def model_folders(path: Path) -> list[Path]:
     return sorted({model_file.parent.parent for file in files for model_file in path.glob(file)})
 
 
+def weights_checksum(model: Path) -> str | None:
+    """What names the weights of a model folder; None where there is no such folder, or it cannot be read."""
+    try:
+        return model_checksum(read_json(model / "config.json", ModelManifest))
+    except UserError:
+        return None
+
+
 def recipes_in_order(path: Path, device: str) -> RankedRecipes:
-    """The recipes of `path`, results or results/<dataset>, best first; none where no table tells it.
+    """The recipes of `path`, results of one dataset or results/<dataset>, best first; none where no table tells it.
 
     The table is `pareto.json` of the results (`snakemake pareto`). Of the models of one dataset that are there and were
     measured in the runtime of `device`, those within `DICE_LOSS` of the best Dice come first, by their speed, then the
@@ -68,7 +78,7 @@ def recipes_in_order(path: Path, device: str) -> RankedRecipes:
             and (place := _folder(folder or path / row.dataset, row.name)) is not None
             and (latency := _latency(row, place, device)) is not None
         }
-        if measured and len({dataset for dataset, _ in measured}) == 1:
+        if measured and (folder or _datasets(path) == {dataset for dataset, _ in measured}):
             return RankedRecipes(_ranked(list(measured.values()), table), _unmeasured(path, folder, set(measured)))
     return RankedRecipes()
 
@@ -97,8 +107,20 @@ def _ranked(measured: list[tuple[ParetoRow, Path, float]], table: Path) -> tuple
 
 
 def _newer(row: ParetoRow, folder: Path, table: Path) -> str:
-    """What to say of a model that was trained after the day of its row; nothing where either has no date."""
-    provenance = json_or_empty(folder / "model" / "config.json").get("provenance")
+    """What to say of a model that is none of those of its row; of a row that does not name them, by the day.
+
+    Nothing where the folder has no model, but a graph alone, or where either has no date.
+    """
+    config = folder / "model" / "config.json"
+    own = weights_checksum(config.parent)
+    if row.model_checksums is not None and own is not None:
+        if own in row.model_checksums:
+            return ""
+        return (
+            f"{row.name} has other weights than its row in {table} was measured with; the choice goes by the row "
+            "('snakemake pareto' measures anew)"
+        )
+    provenance = json_or_empty(config).get("provenance")
     trained = DAY.match(str(provenance.get("time"))) if isinstance(provenance, dict) else None
     if trained is None or DAY.match(row.date) is None or trained[0] <= row.date[:10]:
         return ""
@@ -116,11 +138,19 @@ def _unmeasured(path: Path, dataset: Path | None, measured: set[tuple[str, str]]
     return (f"not measured in this runtime, so not considered: {', '.join(others)}",) if others else ()
 
 
+def _datasets(results: Path) -> set[str]:
+    """Those that there are models of, measured or not."""
+    return {each.relative_to(results).parts[0] for each in model_folders(results)}
+
+
 def _rows(table: Path) -> tuple[ParetoRow, ...]:
-    """Rows of a table; none where it is missing, or of another version."""
+    """Rows of a table; none where it is missing, or, which is said, where it cannot be read."""
+    if not table.exists():
+        return ()
     try:
-        return Pareto.model_validate(json_or_empty(table)).rows
-    except ValidationError:
+        return read_json(table, Pareto).rows
+    except UserError as error:
+        log.warning("%s chooses no model: %s ('snakemake pareto' makes it anew)", table, error.what)
         return ()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -133,12 +134,22 @@ def test_a_store_without_test_cases(model: Path, tmp_path: Path) -> None:
         export(model, store, tmp_path / "e", Export())
 
 
-def test_a_users_folder_is_not_replaced(model: Path, store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["thesis.tex", "model_mine.onnx", "model.old.onnx", "model.txt", "segment.notes.txt"])
+def test_a_users_folder_is_not_replaced(name: str, model: Path, store: Path, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match=r"holds 'thesis.tex', which this command did not write"):
+    (tmp_path / "home" / name).write_text("years of work")
+    with pytest.raises(UserError, match=f"holds '{re.escape(name)}', which this command did not write"):
         export(model, store, tmp_path / "home", Export())
-    assert (tmp_path / "home" / "thesis.tex").read_text() == "years of work"
+    assert (tmp_path / "home" / name).read_text() == "years of work"
+
+
+def test_an_export_with_all_that_was_made_of_it_is_replaced(model: Path, store: Path, tmp_path: Path) -> None:
+    export(model, store, tmp_path / "e", Export())
+    made = ["model.fp16.engine", "model.fp16.engine.json", "model.int8.onnx", "segment.html", "segment.json"]
+    for name in made:
+        (tmp_path / "e" / name).write_text("of the model before")
+    export(model, store, tmp_path / "e", Export())
+    assert sorted(path.name for path in (tmp_path / "e").iterdir()) == ["io.json", "model.onnx", "parity.json"]
 
 
 def test_output_that_cannot_be_written(model: Path, store: Path, tmp_path: Path) -> None:

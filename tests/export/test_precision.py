@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,22 @@ def test_weights_alone_in_8_bits(ct_slices: np.ndarray, exported: dict[str, Path
 def test_int8_without_images(bright_ct: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no images to calibrate int8 on"):
         quantise(bright_ct, tmp_path / "q.onnx", [], describe(CT))
+
+
+def test_int8_without_room_for_what_is_written_on_the_way(exported: dict[str, Path], tmp_path: Path) -> None:
+    """ONNX's own writer ends a file that grows no more without a word, as on a full disk."""
+    source = tmp_path / "model.onnx"
+    source.write_bytes(exported["fp32"].read_bytes())
+    feeds = [{"image": np.zeros((1, 32, 32), np.int16)}]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (source.stat().st_size - 1000, hard))
+    try:
+        with pytest.raises(UserError, match="cannot be read again") as caught:
+            quantise(source, tmp_path / "model.int8.onnx", feeds, describe(CT))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "see whether that disk is full" in str(caught.value)
+    assert not (tmp_path / "model.int8.onnx").exists()
 
 
 class Loud(nn.Module):

@@ -8,8 +8,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
+from sdseg.artifacts.manifests import GraphManifest
+from sdseg.backends.graph_checksum import open_manifest, seal_graph, unsealed
+from sdseg.backends.graph_file import METADATA_KEY
+from sdseg.backends.open_model import open_model
 from sdseg.core.errors import ListedError, UserError
 from sdseg.inference.choose_model import choose_model
 from sdseg.inference.choose_recipe import recipes_in_order
@@ -144,9 +149,51 @@ def test_of_several_recipes_the_table_takes_the_fastest_that_is_as_good(results:
     assert recipes_in_order(dataset, "openvino").recipes[0].folder == results
     assert [each.name for each in recipes_in_order(dataset, "cpu").recipes] == ["sdseg-fast", results.name, "tiny"]
     assert not recipes_in_order(dataset, "cuda").recipes  # the table is of CPUs
-    (dataset.parent / "pareto.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ListedError, match="5 models in this results folder"):
-        choose_model(dataset, "cpu")
+    write_model(dataset.parent / "refuge2" / "unet" / "model")  # of a dataset that the table does not tell of
+    with pytest.raises(ListedError, match="6 models in this results folder"):
+        choose_model(dataset.parent, "cpu")
+    assert choose_model(dataset, "cpu").served.path.parts[-3] == "sdseg-fast-seed0"
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"rows": [', "[]"])
+def test_a_table_that_cannot_be_read_is_named(kinds: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    table = kinds.parent / "pareto.json"
+    table.write_text(text, encoding="utf-8")
+    with pytest.raises(ListedError, match="3 models in this results folder"):
+        choose_model(kinds, "cpu")
+    assert f"{table} chooses no model: " in caplog.text
+    table.unlink()
+    caplog.clear()
+    with pytest.raises(ListedError, match="3 models in this results folder"):
+        choose_model(kinds, "cpu")
+    assert not caplog.text
+
+
+def test_a_graph_of_other_weights_than_the_folder_has_is_passed_over(bright_rgb: Path, tmp_path: Path) -> None:
+    """A model was trained again, and not exported since."""
+    write_model(tmp_path / "model")
+    own = open_model(tmp_path / "model").checksum
+    shutil.copytree(bright_rgb.parent, tmp_path / "export")
+    graph = tmp_path / "export" / "model.onnx"
+    for made_from, taken in ((own, graph), ("f" * 64, tmp_path / "model"), (None, graph)):
+        shutil.copy(bright_rgb, graph)
+        write_manifest(graph, open_manifest(graph).model_copy(update={"model_checksum": made_from}))
+        chosen = choose_model(tmp_path, "cpu")
+        assert chosen.served.path == taken
+        assert ("export/model.onnx: made from other weights than those of model/" in chosen.reason) == (taken != graph)
+    write_manifest(graph, open_manifest(graph).model_copy(update={"model_checksum": "f" * 64}))
+    assert choose_model(graph, "cpu").served.path == graph  # named: taken
+    (tmp_path / "model" / "config.json").unlink()
+    assert choose_model(tmp_path, "cpu").served.path == graph  # there is nothing to compare it with
+
+
+def write_manifest(graph: Path, manifest: GraphManifest) -> None:
+    """Let a graph say this of itself."""
+    model = onnx.load(str(graph))
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: unsealed(manifest, external=False).model_dump_json()})
+    onnx.save(model, str(graph))
+    seal_graph(graph)
 
 
 @pytest.fixture
@@ -193,6 +240,17 @@ def test_a_model_that_is_newer_than_its_row_is_warned_of(
         monkeypatch.chdir(kinds)
         assert choose_model(Path(), "cpu").served.path.parts[0] == "graph"  # the table lies beside this folder
         assert (f"direct was trained on {day}, after its row in" in caplog.text) is expected
+
+
+def test_a_model_that_is_none_of_its_rows_is_warned_of(kinds: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Trained anew on the same day, which dates do not tell."""
+    own = open_model(kinds / "direct" / "model").checksum
+    row = table_row("direct", 0.9, torch=1) | {"date": "2026-03-02"}
+    for models, expected in (([own, "f" * 64], False), (["f" * 64], True), (None, False)):
+        write_table(kinds.parent, [row | {"model_checksums": models}])
+        caplog.clear()
+        assert choose_model(kinds, "cpu").served.path == kinds / "direct" / "model"
+        assert ("direct has other weights than its row in" in caplog.text) is expected
 
 
 def test_openvino_by_itself_is_taken(bright_rgb: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ class ParetoRow(Record):
     latency_ms: dict[str, Positive] = Field(default_factory=dict)  # median; by runtime; a slice's share of a volume
     date: str
     commits: tuple[str, ...]  # of the trainings; of the measurement where nothing was trained
+    model_checksums: tuple[str, ...] | None = None  # of the models of every seed; None where they are not known
 
 
 class Pareto(Record):
