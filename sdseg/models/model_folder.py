@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 CODEC_WEIGHTS = "codec.safetensors"
-OWNED = ("*.safetensors", "config.json", "training.jsonl")  # what a codec or model folder may hold
 MODEL_WEIGHTS = "weights.safetensors"
+OWNED = (CODEC_WEIGHTS, MODEL_WEIGHTS, "config.json", "training.jsonl")  # what a codec or model folder may hold
 
 
 def save_codec_folder(

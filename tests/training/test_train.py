@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -394,12 +395,13 @@ def test_without_validation_cases_the_last_is_kept(ready: Path, tmp_path: Path) 
     assert manifest.training["best_dice"] is None
 
 
-def test_a_folder_with_other_files_is_not_replaced(ready: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["thesis.tex", "pretrained.safetensors"])
+def test_a_folder_with_other_files_is_not_replaced(ready: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match=r"holds 'thesis\.tex', which this command did not write"):
+    (tmp_path / "model" / name).write_text("years of work")
+    with pytest.raises(UserError, match=f"holds '{re.escape(name)}', which this command did not write"):
         run(ready, tmp_path, quick_recipe())
-    assert (tmp_path / "model" / "thesis.tex").exists()
+    assert (tmp_path / "model" / name).exists()
 
 
 @pytest.mark.parametrize("blocked", ["model", "state"])
