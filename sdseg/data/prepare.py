@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.lib.format import open_memmap
 
 from sdseg.artifacts.image_contract import ImageContract
 from sdseg.artifacts.manifests import PreparedManifest
@@ -22,6 +20,7 @@ from sdseg.core.files import atomic_folder, sha256_file, write_json
 from sdseg.core.locks import locked
 from sdseg.core.overwrite_checks import check_apart, check_owned, check_record
 from sdseg.core.provenance import provenance
+from sdseg.core.reserved_arrays import reserve_array
 from sdseg.data.checks import Examination, examine, summary
 from sdseg.data.checksums import FILES, arrays_of, combined_checksum, fast_checksum, files_of
 from sdseg.data.packed_masks import ANNOTATOR_FILES, pack, write_packed
@@ -204,14 +203,10 @@ def _manifest(
 def _reserve(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
     """An array on disk whose space is taken now, not after an hour of work; gives where its first row begins."""
     try:
-        offset = int(open_memmap(path, mode="w+", dtype=dtype, shape=shape).offset)
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        return reserve_array(path, dtype, shape)
     except OSError as error:
         raise UserError(
             f"cannot reserve {dtype.itemsize * math.prod(shape) / 1e6:.1f} MB: {error.strerror}",
             where=path.parent.parent,
             remedy="make room, choose another results folder, or a smaller 'size'",
         ) from None
-    return offset

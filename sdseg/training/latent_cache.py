@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 
 from sdseg.core.array_types import FloatArray, MaskArray
 from sdseg.core.files import atomic_file
+from sdseg.core.reserved_arrays import reserve_array
 from sdseg.models.codec import MaskCodec
 
 __all__ = ["cache_latents", "reconstruct"]
@@ -23,18 +23,19 @@ def cache_latents(
     """Write scaled latents [n,T,V,M,c,h,w] float32 of n label maps in V orientations; M = 2 adds the deviation.
 
     T is the number of structures, or 1 where the codec encodes them all at once. `views` yields for each label map in
-    turn all its structures in all orientations: bool [K,V,H,W].
+    turn all its structures in all orientations: bool [K,V,H,W]. Raises UserError, before it yields the first, where the
+    disk has no room for all.
     """
     with atomic_file(path) as temporary:
-        stored = open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        for index, masks in enumerate(views):
-            together = masks.swapaxes(0, 1) if codec.at_once > 1 else masks  # [V,K,H,W]
-            flat = torch.from_numpy(together.reshape(-1, codec.at_once, *masks.shape[-2:])).to(device)
-            mean, deviation = codec.moments(flat)
-            moments = torch.stack([mean, deviation][: shape[3]], dim=1)  # [T·V,M,c,h,w]
-            stored[index] = moments.reshape(shape[1:]).float().cpu().numpy()
-        stored.flush()
-        del stored
+        offset = reserve_array(temporary, np.float32, shape)
+        with temporary.open("r+b") as stream:  # not through a memory map, in which a full disk is no error but SIGBUS
+            stream.seek(offset)
+            for masks in views:
+                together = masks.swapaxes(0, 1) if codec.at_once > 1 else masks  # [V,K,H,W]
+                flat = torch.from_numpy(together.reshape(-1, codec.at_once, *masks.shape[-2:])).to(device)
+                mean, deviation = codec.moments(flat)
+                moments = torch.stack([mean, deviation][: shape[3]], dim=1)  # [T·V,M,c,h,w]
+                stream.write(np.ascontiguousarray(moments.reshape(shape[1:]).float().cpu().numpy()).data)
 
 
 @torch.inference_mode()
