@@ -34,15 +34,18 @@ def check_owned(path: Path, owned: Collection[str]) -> None:
         )
 
 
-def check_apart(output: Path, raw: Path) -> None:
-    """Raise UserError where `output` is the raw folder, lies in it or holds it, by whatever links: it is only read."""
-    output_path, raw_path = output.resolve(), raw.resolve()
-    if output_path == raw_path:
-        what = "the output is the raw folder itself"
-    elif raw_path in output_path.parents:
-        what = f"the output lies in the raw folder {raw}"
-    elif output_path in raw_path.parents:
-        what = f"the output holds the raw folder {raw}"
+def check_apart(output: Path, kept: Path, *, written: str = "the output", read: str = "the raw folder") -> None:
+    """Raise UserError where `output` is the folder `kept`, lies in it or holds it, by whatever links: it is only read.
+
+    `written` and `read` are what a message calls them.
+    """
+    output_path, kept_path = output.resolve(), kept.resolve()
+    if output_path == kept_path:
+        what = f"{written} is {read} itself"
+    elif kept_path in output_path.parents:
+        what = f"{written} lies in {read} {kept}"
+    elif output_path in kept_path.parents:
+        what = f"{written} holds {read} {kept}"
     else:
         return
     raise UserError(f"{what}, which is only read", where=output, remedy="name an output elsewhere")

@@ -34,6 +34,7 @@ __all__ = [
     "Inputs",
     "Start",
     "check_held_out",
+    "named_folder",
     "new_segmenter",
     "open_inputs",
     "open_named",
@@ -78,17 +79,21 @@ def open_named(named: ModelReference | None, folder: Path | None, does: str, opt
     Raises UserError where the recipe names another recipe, whose folder only the caller knows (by `option`), and where
     the folder is no model.
     """
-    if folder is None and named is not None:
-        if named.model is None:
-            raise UserError(
-                f"this recipe {does} the recipe '{named.recipe}'",
-                where=option,
-                remedy=f"name the model folder that '{named.recipe}' left on the same data: {option} FOLDER",
-            )
-        folder = Path(named.model)
-    if folder is None:
-        return None
-    return Start(folder, read_manifest(folder))
+    if folder is None and named is not None and named.model is None:
+        raise UserError(
+            f"this recipe {does} the recipe '{named.recipe}'",
+            where=option,
+            remedy=f"name the model folder that '{named.recipe}' left on the same data: {option} FOLDER",
+        )
+    folder = named_folder(named, folder)
+    return None if folder is None else Start(folder, read_manifest(folder))
+
+
+def named_folder(named: ModelReference | None, folder: Path | None) -> Path | None:
+    """`folder`, else the model folder that the recipe names; None where there is none, or only its recipe is named."""
+    if folder is None and named is not None and named.model is not None:
+        return Path(named.model)
+    return folder
 
 
 def check_held_out(start: Start, store: SliceStore, fold: FoldRecord | None) -> None:

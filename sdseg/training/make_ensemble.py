@@ -14,6 +14,7 @@ from sdseg.config.inference import Postprocessing
 from sdseg.core.errors import UserError
 from sdseg.core.files import atomic_folder
 from sdseg.core.locks import writes
+from sdseg.core.overwrite_checks import check_apart
 from sdseg.core.provenance import provenance
 from sdseg.models.ensemble import EnsembleSegmenter
 from sdseg.models.model_folder import OWNED, count_parameters, load_model, save_model
@@ -27,13 +28,15 @@ log = logging.getLogger(__name__)
 def make_ensemble(models: Sequence[Path], output: Path, name: str | None = None) -> None:
     """Write the model folder `output`: the mean of the model folders `models`, called `name`.
 
-    It is as large as all of them together, and needs none of them any more. Raises UserError for fewer than two,
-    ListedError for models that do not go together.
+    It is as large as all of them together, and needs none of them any more. Raises UserError for fewer than two
+    and for an output that is, holds or lies in one of them, ListedError for models that do not go together.
     """
     if len(models) < 2:
         raise UserError(
             f"{len(models)} model cannot be averaged", where="--model", remedy="name two or more: --model A --model B"
         )
+    for folder in models:
+        check_apart(output, folder, read="the member")
     loaded = [load_model(folder) for folder in models]
     manifests = [manifest for _, manifest in loaded]
     for folder, manifest in zip(models, manifests, strict=True):

@@ -38,6 +38,7 @@ from sdseg.training.number_format import with_precision
 from sdseg.training.resume import is_finished, made_by, settle, start_anew
 from sdseg.training.setup import TrainingRun, build_run, check_possible, described, new_accelerator
 from sdseg.training.state import TrainingProgress, latest_state, restore
+from sdseg.training.training_folders import check_models_kept
 from sdseg.training.validation import best_weights
 
 __all__ = ["train"]
@@ -72,11 +73,22 @@ def train(
     while the others train. `image_codec` is the one that the condition encoder is taken from, `teacher` the model
     folder to learn from (default: the recipe's), for a recipe with `distillation`. Started by `accelerate launch` or
     `torchrun`, each process takes its share of a batch. Raises UserError for a store, codec, model, device or number of
-    processes that does not fit, for settings that changed, and when the loss or the weights are no longer finite.
+    processes that does not fit, for a folder to write that is, holds or lies in a model that is read, for settings that
+    changed, and when the loss or the weights are no longer finite.
     """
     # 1. Open what was prepared.
     torch_device(device)
     source_of("training.train")
+    check_models_kept(
+        recipe,
+        output=output,
+        last=last,
+        state=state,
+        start_from=start_from,
+        teacher=teacher,
+        codec=codec,
+        image_codec=image_codec,
+    )
     for place in (output, last):
         check_owned(place, OWNED)
         make_folder(place.parent)

@@ -45,3 +45,20 @@ def test_a_link_among_ours_is_not_followed_and_not_ours(tmp_path: Path) -> None:
 def test_folders_side_by_side_are_apart(tmp_path: Path) -> None:
     check_apart(tmp_path / "raw-prepared", tmp_path / "raw")
     check_apart(tmp_path / "results" / "a", tmp_path / "raw" / "a")
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("model", "the output is the teacher itself, which is only read"),
+        ("link", "the output is the teacher itself"),
+        ("model/deep/er", r"the output lies in the teacher .*model"),
+        ("link/er", "the output lies in the teacher"),
+        (".", "the output holds the teacher"),
+    ],
+)
+def test_a_folder_that_is_read_is_told_by_whatever_links(tmp_path: Path, output: str, message: str) -> None:
+    lay(tmp_path / "model", "config.json")
+    (tmp_path / "link").symlink_to("model")
+    with pytest.raises(UserError, match=message):
+        check_apart(tmp_path / output, tmp_path / "model", read="the teacher")

@@ -158,6 +158,17 @@ def test_what_does_not_go_together_is_named(members: list[Path], whole: Path, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("output", ["a", "b", "link", "a/both", "."])
+def test_a_member_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str) -> None:
+    folders = [write_model(tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
+    (tmp_path / "link").symlink_to("b")
+    before = [(folder / "config.json").read_bytes() for folder in folders]
+    several = [word for folder in folders for word in ("--model", str(folder))]
+    assert main(["ensemble", *several, "--output", str(tmp_path / output)]) == 2
+    assert "the member" in capsys.readouterr().err
+    assert [(folder / "config.json").read_bytes() for folder in folders] == before
+
+
 def test_studies_want_one_model(store: Path, members: list[Path], tmp_path: Path, capsys: Any) -> None:
     several = [word for each in members for word in ("--model", str(each))]
     words = ["evaluate", "--prepared", str(store), *several, "--output", str(tmp_path), "--sweep"]
