@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from sdseg.cli.assignments import assignments
+from sdseg.cli.training_options import folders_beside
 from sdseg.cli.unused_options import refuse_unused
 from sdseg.core.collector import loading
 from sdseg.core.errors import UserError
@@ -95,6 +96,7 @@ def _train(arguments: argparse.Namespace, section: dict[str, Any]) -> int:
         raise UserError(
             "'--folds' and '--fold' belong together", where="--fold", remedy="give the file and the number of the fold"
         )
+    last, state = folders_beside(arguments.output)
     train(
         fold=None if arguments.folds is None else (arguments.folds, arguments.fold),
         prepared=arguments.prepared,
@@ -103,8 +105,8 @@ def _train(arguments: argparse.Namespace, section: dict[str, Any]) -> int:
         codec=arguments.codec,
         image_codec=arguments.image_codec,
         output=arguments.output,
-        last=arguments.last or arguments.output.with_name("last"),
-        state=arguments.state or arguments.output.with_name("state"),
+        last=arguments.last or last,
+        state=arguments.state or state,
         device=arguments.device,
         quiet=arguments.quiet,
         start_from=arguments.start_from,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from sdseg.cli.argument_types import path, whole
 from sdseg.cli.device_argument import add_device
 
-__all__ = ["NewVerb", "add_training_verbs"]
+__all__ = ["NewVerb", "add_training_verbs", "folders_beside"]
 
 NewVerb = Callable[[str, str], argparse.ArgumentParser]  # name, description
 
@@ -30,6 +31,17 @@ def add_training_verbs(verb: NewVerb) -> None:
     _training_options(command)
 
 
+def folders_beside(output: Path) -> tuple[Path, Path]:
+    """Where the last model and the state go that belong to `output`, unless told otherwise: beside it.
+
+    They are `last` and `state` where it is called `model`, as in results/. Any other name is part of theirs, so that no
+    two trainings of one folder share them.
+    """
+    output = output if output.name not in ("", "..") else output.resolve()  # '.' has no name
+    before = "" if output.name == "model" else f"{output.name}-"
+    return output.with_name(f"{before}last"), output.with_name(f"{before}state")
+
+
 def _training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--prepared", type=path, required=True, help="folder made by 'prepare'")
     command.add_argument("--name", help="the recipe's name in your results (default: the file's name)")
@@ -42,8 +54,9 @@ def _training_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--start-from", type=path, help=begin)
     best = "model folder to write: the best on the validation split"
     command.add_argument("--output", type=path, required=True, help=best)
-    command.add_argument("--last", type=path, help="model folder of the last step (default: 'last' beside --output)")
-    state = "folder of the training state (default: 'state' beside --output)"
+    last = "model folder of the last step (default: 'last' beside an --output called 'model', else OUTPUT-last)"
+    command.add_argument("--last", type=path, help=last)
+    state = "folder of the training state (default: 'state' beside an --output called 'model', else OUTPUT-state)"
     command.add_argument("--state", type=path, help=state)
     command.add_argument("--folds", type=path, help="file made by 'folds': the training split but for one fold trains")
     command.add_argument("--fold", type=whole(1, 50), metavar="K", help="the fold that is held out, and validates")

@@ -1,4 +1,4 @@
-"""What a training writes never takes the place of a model that it starts or learns from."""
+"""What a training writes never takes the place of a model that it reads, nor of another training's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from sdseg.__main__ import main
+from sdseg.cli.training_options import folders_beside
 from sdseg.config.recipe import Recipe
 from sdseg.core.errors import UserError
 from sdseg.training.train import train
@@ -90,3 +93,23 @@ def test_a_student_beside_its_teacher_is_trained_and_asked_for_again(place: Path
         run_unet(place, student(), "trained/model-2", teacher=teacher, start_from=teacher, **folders)
     assert (place / "trained" / "model-2" / "weights.safetensors").is_file()
     assert fingerprints(teacher) == before
+
+
+def test_trainings_side_by_side_share_no_folder(place: Path) -> None:
+    """The layout of results/ for an output called `model`, and folders of their own for any other."""
+    recipe = place / "unet.yaml"
+    recipe.write_text(yaml.safe_dump(direct_recipe(training={"steps": 1}).model_dump(mode="json")), encoding="utf-8")
+    words = ["train", "--recipe", str(recipe), "--prepared", str(place / "prepared"), "--quiet"]
+    runs = place / "runs é"
+    assert main([*words, "--output", str(runs / "model")]) == 0
+    before = fingerprints(runs)
+    assert {path.name for path in runs.iterdir()} == {"model", "last", "state"}
+    assert main([*words, "--output", str(runs / "v2.0"), "--set", "training.seed=1"]) == 0
+    assert {path.name for path in runs.iterdir()} == {"model", "last", "state", "v2.0", "v2.0-last", "v2.0-state"}
+    assert fingerprints(runs).items() >= before.items()
+
+
+def test_an_output_without_a_name_has_that_of_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "unet").mkdir()
+    monkeypatch.chdir(place / "unet")
+    assert folders_beside(Path()) == (place / "unet-last", place / "unet-state")
