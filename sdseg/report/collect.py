@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest
+from sdseg.artifacts.manifests import GraphManifest, ModelManifest, PreparedManifest, model_checksum
 from sdseg.artifacts.results.changes import ChangeRow, Changes
 from sdseg.artifacts.results.evaluation import CaseRow, EvaluationSummary, Overlay
 from sdseg.artifacts.results.hard_cases import HardCases
@@ -61,6 +61,19 @@ class ScoredRun:
     def elsewhere(self) -> bool:
         """Whether there is no model of this name, and nothing is missing: masks made elsewhere, or by several folds."""
         return self.summary.predictions is not None or self.summary.cross_validation is not None
+
+    @property
+    def other_weights(self) -> dict[str, str]:
+        """What was made of other weights than those of the model beside it, in words, and what renews each."""
+        if self.model is None or self.elsewhere:
+            return {}
+        own, renewed_by = model_checksum(self.model), dict[str, str]()
+        if self.summary.backend.startswith("torch") and self.summary.model_checksum != own:  # else a graph's checksum
+            renewed_by["scored with other weights"] = self.commands["evaluate"]
+        exported = self.graph.provenance.get("model_checksum") if self.graph else None
+        if exported not in (None, own):
+            renewed_by["exported from other weights"] = self.commands["export"]
+        return renewed_by
 
     @property
     def ceiling(self) -> float | None:

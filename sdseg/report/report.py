@@ -115,7 +115,7 @@ def _row(run: ScoredRun) -> tuple[str, ...]:
 
 
 def _notes(collected: CollectedResults) -> list[str]:
-    """What must be known beside the figures: what they were measured on, and exports that failed."""
+    """What must be known beside the figures: what they were measured on, failed exports, parts of another model."""
     notes = []
     for origin, number in collected.origins.items():
         which = "all figures" if len(collected.origins) == 1 else f"{number} of {len(collected.runs)} rows"
@@ -125,6 +125,8 @@ def _notes(collected: CollectedResults) -> list[str]:
             notes.append(f"data: {which}{listed} on {ORIGINS[origin][0].lower()}")
     if any(run.parity and not run.parity.passed for run in collected.runs):
         notes.append("!     the ONNX model does not agree with the trained one, see the page")
+    for run in collected.runs:
+        notes += [f"{what}: {_shown(run.dataset)} / {_shown(run.recipe)}" for what in run.other_weights]
     notes += [f"unscored: {_shown(one.dataset)} / {_shown(one.recipe)}" for one in collected.unscored]
     return notes
 

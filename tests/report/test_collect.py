@@ -13,6 +13,7 @@ from sdseg.cli.commands import HANDLERS
 from sdseg.cli.parser import build_parser
 from sdseg.core.errors import UserError
 from sdseg.report.collect import collect_results
+from sdseg.report.report import print_table, report
 from tests.helpers.stage_results import StageResults, edit_json
 
 
@@ -113,3 +114,25 @@ def test_runs_that_do_not_compare_are_told_apart(stages: StageResults, tmp_path:
     assert collect_results(tmp_path).datasets[0].differing == ()
     edit_json(tmp_path / "cvc" / "unet" / "evaluation" / "summary.json", protocol="paper", data_checksum="0" * 64)
     assert collect_results(tmp_path).datasets[0].differing == ("protocol", "data_checksum")
+
+
+def test_scores_and_exports_of_other_weights_are_marked(
+    stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.results(tmp_path, ("cvc",), ("sdseg",))
+    (run,) = collect_results(tmp_path).runs
+    assert run.other_weights == {}
+    config = run.folder / "model" / "config.json"
+    files = json.loads(config.read_text("utf-8"))["files"]
+    edit_json(config, files=dict.fromkeys(files, "0" * 64))  # trained anew
+    (run,) = collect_results(tmp_path).runs
+    scored, exported = "scored with other weights", "exported from other weights"
+    assert run.other_weights == {scored: run.commands["evaluate"], exported: run.commands["export"]}
+    report(tmp_path, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert all(text in page for text in (scored.capitalize(), exported.capitalize(), run.commands["export"]))
+    print_table(tmp_path, tmp_path / "report.html")
+    assert f"{scored}: cvc / sdseg\n{exported}: cvc / sdseg\n" in capsys.readouterr().out
+    edit_json(run.folder / "evaluation" / "summary.json", backend="onnxruntime-cpu")  # its checksum is the graph's
+    (run,) = collect_results(tmp_path).runs
+    assert list(run.other_weights) == [exported]
