@@ -35,7 +35,7 @@ class Served:
     origin: str  # "real", "sample" or "phantom": what it was trained on
     recipe: str
     protocol: str | None  # None where the file does not tell
-    training: dict[str, Any]  # the training record of a model folder; empty for ONNX
+    training: dict[str, Any]  # the training record of a model folder; of a graph or engine its `data_checksum` alone
     checksum: str  # names this very model
     path: Path
     made_from: str | None = None  # of a graph or engine: `checksum` of the model folder it was made from, where known
@@ -111,7 +111,7 @@ def _open_graph(path: Path, device: str, seed: int) -> Served:
     backend = open_graph(path, device, seed)
     manifest = backend.manifest
     served = _served(backend, manifest, manifest.recipe, graph_checksum(path), path)
-    return replace(served, made_from=manifest.model_checksum)
+    return replace(served, made_from=manifest.model_checksum, training=_told(manifest))
 
 
 def _open_engine(path: Path, device: str, seed: int) -> Served:
@@ -125,7 +125,12 @@ def _open_engine(path: Path, device: str, seed: int) -> Served:
     backend = TensorrtBackend(path, seed)
     manifest = backend.manifest
     served = _served(backend, manifest, manifest.recipe, backend.engine_manifest.engine_checksum, path)
-    return replace(served, made_from=manifest.model_checksum)
+    return replace(served, made_from=manifest.model_checksum, training=_told(manifest))
+
+
+def _told(manifest: GraphManifest) -> dict[str, Any]:
+    """What a graph says of its model's training."""
+    return {"data_checksum": manifest.data_checksum}
 
 
 def _served(

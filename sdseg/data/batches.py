@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdseg.artifacts.image_contract import ImageContract, Structure
+from sdseg.artifacts.manifests import PreparedManifest
 from sdseg.core.array_types import FloatArray, MaskArray, RawImages
 from sdseg.core.errors import ListedError, UserError
 from sdseg.data.mask_rule import MaskRule
@@ -26,6 +27,7 @@ __all__ = [
     "by_case",
     "check_store",
     "evenly_spread",
+    "may_have_seen",
     "named_structures",
     "predicted_by",
     "same_field",
@@ -168,6 +170,19 @@ def check_store(
             remedy=f"choose another --split, or a split file with '{split}' cases and prepare again",
         )
     return cases
+
+
+def may_have_seen(data: PreparedManifest, split: str, dataset: str, data_checksum: str | None) -> str | None:
+    """Why a model, trained on `dataset` with that checksum, may know the cases of a split; None where nothing says so.
+
+    Data that were prepared anew may be split anew.
+    """
+    if split == "train" or data_checksum in (None, data.data_checksum) or dataset != data.dataset:
+        return None
+    return (
+        f"was trained on '{dataset}' prepared at another time (checksum {data_checksum[:12]}): cases of the split "
+        f"'{split}' may have been among its training cases"
+    )
 
 
 def unlike_images(data: ImageContract, wanted: ImageContract) -> list[str]:

@@ -19,7 +19,7 @@ from sdseg.core.array_types import MaskArray
 from sdseg.core.errors import ListedError, UserError
 from sdseg.core.files import atomic_folder, sha256_text
 from sdseg.core.locks import writes
-from sdseg.data.batches import check_store
+from sdseg.data.batches import check_store, may_have_seen
 from sdseg.data.folds import CROSS_VALIDATION, Folds, fold_of_store, read_folds
 from sdseg.data.mask_rule import MaskRule
 from sdseg.data.store import Case, SliceStore
@@ -64,6 +64,8 @@ def evaluate(prepared: Path, model: Path | Sequence[Path], output: Path, options
     served = open_models([model] if isinstance(model, Path) else model, options.device)
     store = store.seen_by(served.image)
     cases = check_store(store, served.path, served.image, served.structures, options.split)
+    if note := may_have_seen(store.manifest, options.split, served.dataset, served.training.get("data_checksum")):
+        log.warning("%s: %s", served.path, note)
     native = None if options.raw is None else native_labels(store, options.raw, options.settings)
     if native is None:
         log.warning("no raw folder was given (--raw): scores are at the working size alone")

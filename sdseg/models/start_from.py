@@ -18,6 +18,7 @@ from sdseg.config.patch_checks import check_volumes
 from sdseg.config.recipe import Recipe
 from sdseg.config.trained_models import ModelReference
 from sdseg.core.errors import UserError
+from sdseg.data.batches import may_have_seen
 from sdseg.data.folds import fold_of_store, read_folds
 from sdseg.data.patch_samples import check_depth
 from sdseg.data.store import SliceStore
@@ -101,9 +102,12 @@ def check_held_out(start: Start, store: SliceStore, fold: FoldRecord | None) -> 
 
     A model of the same dataset, prepared otherwise, is warned of: which cases it has seen is not known.
     """
-    if fold is None:
-        return
     seen, data = [one.training for one in start.manifest.members or (start.manifest,)], store.manifest
+    if fold is None:
+        notes = [may_have_seen(data, "test", start.manifest.dataset, each.get("data_checksum")) for each in seen]
+        for note in dict.fromkeys(note for note in notes if note):
+            log.warning("%s: %s", start.folder, note)
+        return
     same = [each for each in seen if each.get("data_checksum") == data.data_checksum]
     if any(each.get("fold") != fold.content() for each in same):
         raise UserError(

@@ -15,6 +15,7 @@ import torch
 from sdseg.backends.open_model import open_model
 from sdseg.config.export import Export
 from sdseg.core.errors import ListedError, UserError
+from sdseg.core.files import write_json
 from sdseg.data.store import SliceStore, structure_masks
 from sdseg.evaluation.evaluate import EvaluationOptions, evaluate
 from sdseg.export.onnx import export
@@ -94,6 +95,25 @@ def test_summary_says_what_was_measured(volumes: Path, bright_ct: Path, tmp_path
     assert {key: summary[key] for key in expected} == expected
     assert set(summary["structures"]) == {"disc", "cup"}  # type: ignore[call-overload]
     assert 0 < summary["seconds_per_image"] < 5  # type: ignore[operator]
+
+
+def test_a_model_of_the_same_data_prepared_otherwise_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Data that were split anew: what is scored may be what it was trained on, as its graph knows, too."""
+    store, model = write_store(tmp_path / "s"), write_model(tmp_path / "m")
+    config = model / "config.json"
+    manifest = json.loads(config.read_text("utf-8"))
+    for checksum in ("0" * 64, SliceStore.open(store).manifest.data_checksum):
+        write_json(config, manifest | {"training": {"data_checksum": checksum}})
+        export(model=model, prepared=store, output=tmp_path / "x", settings=Export())
+        for number, scored in enumerate((model, tmp_path / "x" / "model.onnx")):
+            caplog.clear()
+            evaluate(store, scored, tmp_path / f"e{number}")
+            warned = "cases of the split 'test' may have been among its training cases" in caplog.text
+            assert warned == (checksum == "0" * 64)
+            trained_on = read_summary(tmp_path / f"e{number}")["trained_on"]
+            assert trained_on["data_checksum"] == checksum  # type: ignore[index]
 
 
 def test_batches_change_nothing(volumes: Path, bright_ct: Path, tmp_path: Path) -> None:

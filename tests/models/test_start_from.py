@@ -101,6 +101,28 @@ def test_a_model_that_saw_the_cases_held_out_is_refused(tmp_path: Path, caplog: 
     assert "has it seen the cases that fold 2 holds out?" in caplog.text
 
 
+def test_a_model_of_the_same_data_prepared_otherwise_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Data that were split anew: it may have learnt from what the new model is tested on."""
+    prepared, folder = write_store(tmp_path / "prepared"), write_model(tmp_path / "first")
+    data, (_, manifest) = SliceStore.open(prepared).manifest, load_model(folder)
+
+    def warnings(dataset: str, **training: Any) -> str:
+        caplog.clear()
+        changed = manifest.model_copy(update={"training": training, "dataset": dataset})
+        write_json(folder / "config.json", changed)
+        chosen = direct_recipe(start_from={"model": str(folder)})
+        assert open_inputs(prepared, chosen, None, None, torch.device("cpu")).start is not None
+        return caplog.text
+
+    known = "cases of the split 'test' may have been among its training cases"
+    assert known in warnings(data.dataset, data_checksum="0" * 64)
+    assert not warnings(data.dataset, data_checksum=data.data_checksum)
+    assert not warnings("another", data_checksum="0" * 64)
+    assert not warnings(data.dataset)
+
+
 def test_the_recipe_names_the_folder(tmp_path: Path) -> None:
     folder = saved(tmp_path / "m", recipe())
     assert start_of(recipe(start_from={"model": str(folder)}), None).folder == folder

@@ -198,6 +198,16 @@ def test_a_model_that_cannot_teach_is_refused(tmp_path: Path, inputs: Inputs) ->
         refused(student(), tmp_path / "larger", rf"(?s){key}: the data have.*{remedy}")
 
 
+def test_a_teacher_of_the_same_data_prepared_otherwise_is_warned_of(
+    tmp_path: Path, inputs: Inputs, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = latent_model(tmp_path / "m", recipe(diffusion=ONE_STEP))
+    _, manifest = load_model(folder)
+    write_json(folder / "config.json", manifest.model_copy(update={"training": {"data_checksum": "0" * 64}}))
+    assert opened(student(), folder, inputs)
+    assert "cases of the split 'test' may have been among its training cases" in caplog.text
+
+
 def test_a_teacher_that_saw_the_cases_held_out_is_refused(tmp_path: Path, inputs: Inputs) -> None:
     """Each score of a fold would be of cases that the student knows through its teacher."""
     folder = latent_model(tmp_path / "m", recipe(diffusion=ONE_STEP))
