@@ -8,7 +8,7 @@ from sdseg.artifacts.image_contract import ImageContract
 from sdseg.core.array_types import AnyArray
 from sdseg.io.geometry import Geometry
 
-__all__ = ["odd_spacing", "odd_values", "unlikely_spacing"]
+__all__ = ["assumed_orientation", "odd_spacing", "odd_values", "unlikely_spacing"]
 
 SPACING = (0.05, 10.0)  # mm; what lies outside was hardly measured by a scanner
 SCANNER = (-32768.0, 32767.0)  # what the 16 bits of a CT scanner hold
@@ -45,6 +45,16 @@ def odd_spacing(geometry: Geometry) -> tuple[str, ...]:
         return ()
     spacing = " × ".join(f"{length:g}" for length in geometry.spacing)
     return (f"voxels of {spacing} mm, an unlikely spacing: millilitres and distances follow from it",)
+
+
+def assumed_orientation(geometry: Geometry) -> tuple[str, ...]:
+    """A note on a NIfTI file that does not say how its axes lie in the patient."""
+    if geometry.qform_code or geometry.sform_code:
+        return ()
+    return (
+        "its header says nothing of the orientation (qform_code and sform_code are 0): its axes were taken to run "
+        f"{geometry.axcodes}, and left and right may be swapped",
+    )
 
 
 def unlikely_spacing(spacing: tuple[float, ...]) -> bool:

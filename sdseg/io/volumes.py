@@ -15,7 +15,7 @@ from sdseg.io.itk import is_itk, read_itk, write_itk
 from sdseg.io.limits import LIMITS, Limits
 from sdseg.io.nifti import nifti_geometry, nifti_type, read_nifti, write_nifti
 from sdseg.io.number_types import Values, alterations, as_type, values_of
-from sdseg.io.volume_warnings import odd_values
+from sdseg.io.volume_warnings import assumed_orientation, odd_values
 
 __all__ = [
     "VOLUME_SUFFIXES",
@@ -75,7 +75,7 @@ def read_volume_noted(
     else:
         raw, geometry = (read_itk if is_itk(path) else read_nifti)(path, limits)
     check_numbers(raw, path)
-    return geometry.to_canonical(raw), geometry, notes + odd_values(raw, image)
+    return geometry.to_canonical(raw), geometry, notes + assumed_orientation(geometry) + odd_values(raw, image)
 
 
 def check_numbers(raw: AnyArray, path: Path | None) -> None:

@@ -54,6 +54,16 @@ def test_a_volume_is_cut_as_radiologists_see_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reading.images[3, :, :, 0], expected)
 
 
+def test_a_volume_without_orientation_codes_is_noted(tmp_path: Path) -> None:
+    write_btcv(tmp_path, {"0001": 5})
+    (found,) = find_cases(BTCV, tmp_path)
+    assert read_case(BTCV, found, contract(BTCV, 8)).facts.notes == ()
+    for path in (found.image, found.label):
+        nib.save(nib.Nifti1Image(np.asanyarray(nib.load(path).dataobj), None), path)
+    (note,) = read_case(BTCV, found, contract(BTCV, 8)).facts.notes
+    assert "(qform_code and sform_code are 0): its axes were taken to run LAS" in note
+
+
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     source = SOURCES["kseg"]
     write_kseg(tmp_path, ["a"])

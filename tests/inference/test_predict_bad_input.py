@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import onnx
 import PIL.Image
@@ -144,6 +145,7 @@ def test_unlikely_values_and_grids_are_noted(bright_ct: Path, tmp_path: Path) ->
     save(folder / "large.nii", np.where(scan() > 0, 1e30, -1000).astype(np.float32))
     save(folder / "far.nii", scan(), np.diag([1e6, 1, 1, 1]))
     save(folder / "usual.nii", scan())
+    nib.save(nib.Nifti1Image(scan(), None), folder / "no_codes.nii")
     assert predict(bright_ct, [folder], tmp_path / "out") == 0
     notes = {record["name"]: record["notes"] for record in report(tmp_path / "out")["inputs"]}
     assert notes["usual"] == []
@@ -152,6 +154,8 @@ def test_unlikely_values_and_grids_are_noted(bright_ct: Path, tmp_path: Path) ->
     assert "values from -1000 to 1e+30: beyond the 16 bits" in beyond
     assert clipped == "values from -1000 to 1e+30 are clipped to -32768 to 32767"
     assert ["voxels of 1e+06 × 1 × 1 mm, an unlikely spacing" in note for note in notes["far"]] == [True]
+    (assumed,) = notes["no_codes"]
+    assert "says nothing of the orientation (qform_code and sform_code are 0): its axes were taken to run LAS" in assumed
 
 
 def test_a_series_of_another_modality_is_told_with_what_the_model_is(bright_ct: Path, tmp_path: Path) -> None:
