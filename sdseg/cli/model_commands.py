@@ -97,11 +97,18 @@ def _train(arguments: argparse.Namespace, section: dict[str, Any]) -> int:
             "'--folds' and '--fold' belong together", where="--fold", remedy="give the file and the number of the fold"
         )
     last, state = folders_beside(arguments.output)
+    recipe = load_recipe(shipped_recipe(arguments.recipe), merge(section, assignments(arguments.set)))
+    if "distillation" in section and recipe.distillation is None:
+        raise UserError(
+            "the recipe has no 'distillation': it learns from no teacher",
+            where="--set distillation=null",
+            remedy="leave it out, or train without a teacher: 'sdseg train'",
+        )
     train(
         fold=None if arguments.folds is None else (arguments.folds, arguments.fold),
         prepared=arguments.prepared,
         recipe_name=arguments.name or arguments.recipe.stem,
-        recipe=load_recipe(shipped_recipe(arguments.recipe), merge(section, assignments(arguments.set))),
+        recipe=recipe,
         codec=arguments.codec,
         image_codec=arguments.image_codec,
         output=arguments.output,

@@ -61,6 +61,9 @@ class Distillation(Strict):
         if not isinstance(network, LatentNetwork):
             for key in ("condition", "latent", "head"):
                 if getattr(self, key):
-                    raise ValueError(f"a direct network has no latents; set 'distillation.{key}: 0'")
+                    raise ValueError(
+                        f"a direct network has no latents; set 'distillation.{key}: 0' in the recipe, or give "
+                        f"'--set distillation.{key}=0'"
+                    )
         elif self.head and network.decoder != "head":
             raise ValueError("'distillation.head' teaches a mask head; set 'network.decoder: head', or leave it out")

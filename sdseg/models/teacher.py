@@ -68,7 +68,7 @@ def open_teacher(recipe: Recipe, folder: Path | None, inputs: Inputs, device: to
     if wanted is None:
         if folder is not None:
             raise UserError(
-                "this recipe learns from no teacher",
+                "this recipe has no 'distillation': it learns from no teacher",
                 where=f"--teacher {folder}",
                 remedy="give it a section 'distillation', or start it by 'sdseg distill', which does",
             )

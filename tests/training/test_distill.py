@@ -84,3 +84,16 @@ def test_the_verb_gives_a_recipe_the_section_that_it_lacks(ready: Path, tmp_path
     expected = {"teacher": None, "condition": 0.0, "latent": 0.5, "probability": 1.0, "head": 0.0}
     assert manifest.recipe["distillation"] == expected
     assert read_yaml(settings)["distillation"] is None
+
+
+def test_the_verb_without_the_section_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "unet.yaml"
+    settings.write_text(yaml.safe_dump(direct_recipe().model_dump(mode="json")), encoding="utf-8")
+    words = ["distill", "--teacher", tmp_path / "teacher", "--student", settings, "--prepared", tmp_path / "prepared"]
+    words += ["--output", tmp_path / "model", "--set"]
+    assert main([*map(str, words), "distillation=null"]) == 2
+    told = capsys.readouterr().err
+    assert "the recipe has no 'distillation': it learns from no teacher" in told
+    assert "start it by 'sdseg distill'" not in told
+    assert main([*map(str, words), "distillation.probability=1"]) == 2
+    assert "or give '--set distillation.latent=0'" in capsys.readouterr().err
