@@ -44,6 +44,7 @@ from benchmarks.latency_subjects import (  # noqa: E402
 )
 from benchmarks.trained_runs import runs_by_recipe, spread  # noqa: E402
 from sdseg.artifacts.results.pareto import Pareto, ParetoRow  # noqa: E402
+from sdseg.cli.argument_types import whole  # noqa: E402
 from sdseg.core.errors import UserError  # noqa: E402
 from sdseg.core.files import read_json  # noqa: E402
 
@@ -59,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--full", type=Path, nargs="+", metavar="RECIPE", help="recipe files, untrained, in its place")
     parser.add_argument("--more-seeds", action="store_true", help="of rows that the output has: add their Dice alone")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/figures/pareto.json")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, help="calls of each model in each runtime (50; with --full 5)")
+    parser.add_argument("--threads", type=whole(), default=1)
+    parser.add_argument("--rounds", type=whole(), help="calls of each model in each runtime (50; with --full 5)")
     chosen = parser.parse_args(arguments)
     if chosen.full and chosen.more_seeds:
         parser.error("--full trains nothing: it has no seeds to add")

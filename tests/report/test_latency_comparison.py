@@ -40,6 +40,13 @@ def test_a_line_joins_the_recipes_of_a_role_by_their_latency() -> None:
     assert dice_by_latency([]) == ()
 
 
+@pytest.mark.parametrize("words", [("--rounds", "-5"), ("--rounds", "0"), ("--threads", "0"), ("--threads", "x")])
+def test_numbers_that_measure_nothing_are_refused(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*words])
+    assert f"argument {words[0]}: '{words[1]}' is no whole number from 1" in capsys.readouterr().err
+
+
 def test_further_seeds_join_the_dice_of_a_row(
     stages: StageResults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
