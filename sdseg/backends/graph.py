@@ -25,6 +25,7 @@ __all__ = [
     "GraphHypotheses",
     "check_answer",
     "check_ports",
+    "chosen_by",
     "default_threads",
     "feed_of",
     "missing_graph",
@@ -184,6 +185,11 @@ def unusable(reason: str, path: Path) -> UserError:
         where=path,
         remedy="it is truncated, foreign, or lacks its '.data' file: copy it again, or run 'sdseg export'",
     )
+
+
+def chosen_by(provider: str) -> str:
+    """Where a user says who computes a graph, in words: whoever opens one does not know for which command."""
+    return f"the provider '{provider}': --device, or of an export --providers ('export.providers')"
 
 
 def run_failed(runtime: str, count: int, reason: str, path: Path) -> UserError:

@@ -17,6 +17,7 @@ from sdseg.backends.graph import (
     FoundPort,
     GraphHypotheses,
     check_ports,
+    chosen_by,
     default_threads,
     feed_of,
     missing_graph,
@@ -140,7 +141,7 @@ def open_session(
         raise UserError(
             f"ONNX Runtime fell back to {', '.join(session.get_providers())} instead of {provider_name}",
             where=path,
-            remedy="check the GPU driver and the CUDA libraries ('sdseg doctor' tells more), or use --device cpu",
+            remedy="check the GPU driver and the CUDA libraries ('sdseg doctor' tells more), or use cpu instead",
         )
     return session
 
@@ -184,8 +185,8 @@ def _available(provider: str) -> str:
         raise UserError(
             f"ONNX Runtime cannot run on '{provider}': {provider_name} is not among its providers "
             f"({', '.join(available)})",
-            where="--device",
-            remedy=f"use --device cpu, or install {package} in place of {' '.join(installed) or 'what is installed'} "
+            where=chosen_by(provider),
+            remedy=f"use cpu instead, or install {package} in place of {' '.join(installed) or 'what is installed'} "
             "('sdseg doctor' tells more)",
         )
     return provider_name

@@ -16,6 +16,7 @@ from sdseg.backends.graph import (
     FoundPort,
     GraphHypotheses,
     check_ports,
+    chosen_by,
     default_threads,
     feed_of,
     run_failed,
@@ -94,7 +95,9 @@ def _compile(path: Path, arithmetic: Arithmetic, threads: int, manifest: GraphMa
     core = openvino_core()
     if arithmetic == "bf16" and not computes_in_bf16():
         raise UserError(
-            "this processor does not compute in bfloat16", where="--device", remedy="use openvino instead: it is exact"
+            "this processor does not compute in bfloat16",
+            where=chosen_by("openvino-bf16"),
+            remedy="use openvino instead: it is exact",
         )
     properties, exact = compile_properties(arithmetic, threads, manifest), integer_properties(manifest)
     if exact:

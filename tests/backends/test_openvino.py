@@ -92,6 +92,16 @@ def test_single_precision_is_single_precision(latent_segmenter: Segmenter, expor
     assert 10 * exact < np.abs(rounded.probability(images) - expected).max() < 0.15
 
 
+def test_without_bfloat16_every_option_that_asks_for_it_is_named(
+    bright_rgb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdseg.backends.openvino.computes_in_bf16", lambda: False)
+    with pytest.raises(
+        UserError, match=r"(?s)not compute in bfloat16.*'openvino-bf16': --device, or of an export --providers"
+    ):
+        OpenvinoBackend(bright_rgb, arithmetic="bf16")
+
+
 def test_noise_is_the_same_as_elsewhere(tmp_path: Path) -> None:
     path = write_graph(tmp_path / "model.onnx", noise_shape=(2, 4, 4))
     images = np.stack([picture(RGB, 0)[0]] * 3)

@@ -155,7 +155,9 @@ def test_unlikely_values_and_grids_are_noted(bright_ct: Path, tmp_path: Path) ->
     assert clipped == "values from -1000 to 1e+30 are clipped to -32768 to 32767"
     assert ["voxels of 1e+06 × 1 × 1 mm, an unlikely spacing" in note for note in notes["far"]] == [True]
     (assumed,) = notes["no_codes"]
-    assert "says nothing of the orientation (qform_code and sform_code are 0): its axes were taken to run LAS" in assumed
+    assert (
+        "says nothing of the orientation (qform_code and sform_code are 0): its axes were taken to run LAS" in assumed
+    )
 
 
 def test_a_series_of_another_modality_is_told_with_what_the_model_is(bright_ct: Path, tmp_path: Path) -> None:
