@@ -134,7 +134,6 @@ class ActivationRanges:
     def write(self, target: Path, layers: Sequence[str]) -> None:
         """Write the graph with these of its nodes in int8. Raises UserError where ONNX Runtime cannot."""
         import onnx
-        from google.protobuf.message import DecodeError
         from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
         graph = onnx.load(str(self.source)).graph
@@ -159,17 +158,20 @@ class ActivationRanges:
                 calibration_cache_path=self.ranges,
                 extra_options={"TensorQuantOverrides": _steps(graph, layers)},
             )
-        except DecodeError as error:  # of what it wrote beside the graph, of which nobody noticed that it is cut off
-            raise UserError(
-                f"a graph that was written on the way cannot be read again ({error})",
-                where=target.parent,
-                remedy=f"see whether that disk is full: int8 takes three times the {_size(self.source)} of the graph",
-            ) from error
         except (ValueError, RuntimeError, TypeError) as error:
             raise UserError(
                 f"the graph cannot be quantised: {error}",
                 where=self.source.name,
                 remedy="leave int8 out of the precisions",
+            ) from error
+        except Exception as error:
+            if type(error).__name__ != "DecodeError":  # protobuf's, which is not ours to import
+                raise
+            # Of what was written beside the graph, of which nobody noticed that it is cut off.
+            raise UserError(
+                f"a graph that was written on the way cannot be read again ({error})",
+                where=target.parent,
+                remedy=f"see whether that disk is full: int8 takes three times the {_size(self.source)} of the graph",
             ) from error
         finally:
             logger.setLevel(level)
